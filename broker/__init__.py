@@ -1,0 +1,1 @@
+"""The queue in between: RabbitMQ, and the embedded one (SQLite)."""

@@ -1,0 +1,1 @@
+"""HTTP in, verified envelope published, the provider's reply out."""

@@ -1,0 +1,101 @@
+"""What the ends expect of the queue in between. Two implementations: RabbitMQ, and the embedded one (SQLite).
+
+The broker knows how messages are kept and moved; what becomes of a delivery is decided by the worker, as an Outcome.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from schemas.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do: handled now, or handled before (`reason` says which)."""
+
+    reason: str = "handled"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Deliver it again after `delay_s`. `attempt` is the number that the next delivery shall carry."""
+
+    delay_s: float
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Keep it among the dead letters of the queue, with the reason, the detail (a traceback) and the attempts made."""
+
+    reason: str
+    detail: str
+    attempts: int
+
+
+Outcome: TypeAlias = Done | Again | Parked
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message that a queue handed out. `attempt` counts from 1; `token` is the broker's own."""
+
+    headers: Mapping[str, Any]
+    content_type: str
+    body: bytes
+    attempt: int
+    token: Any
+
+
+class Publisher(Protocol):
+    """The ingress's side of a broker."""
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Return once the envelope is durable in every queue that wants it, or kept as unrouted.
+
+        Raises NotDurable at once when too much is in flight or the broker is away, and otherwise after the time-out;
+        then it may or may not have been kept.
+        """
+
+    @property
+    def ready(self) -> bool:
+        """Whether a publish now has a chance."""
+
+
+class Queue(Protocol):
+    """A worker's side of a broker: one queue, with as many messages taken at a time as `prefetch` allows."""
+
+    async def take(self) -> Received:
+        """Wait for the next message. May be cancelled without losing one."""
+
+    async def settle(self, received: Received, outcome: Outcome) -> None:
+        """Carry out the outcome of a message that `take` gave.
+
+        Never raises for a broker that is away: the message is then delivered again.
+        """
+
+    async def close(self) -> None:
+        """Give back what was taken and not settled, at once, and without counting an attempt.
+
+        What still waits for `take` is cancelled by the caller.
+        """
+
+
+class Broker(Protocol):
+    """One installation of queues."""
+
+    @property
+    def publisher(self) -> Publisher: ...
+
+    async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> Queue:
+        """Declare a worker's queue with its bindings, and consume from it.
+
+        `queue` and `patterns` are as in `@worker`: short names and topic patterns. Patterns that a queue was bound to
+        before and that are no longer named are unbound. Raises Unreachable, or SettingsError if the queue exists in
+        another form.
+        """
+
+    async def close(self) -> None:
+        """Finish what is being published, then close."""

@@ -1,0 +1,135 @@
+"""The envelope: one verified delivery on its way through the queue, and its form as a CloudEvent in binary mode.
+
+The body is the exact bytes that the provider sent. Signatures and secrets never travel.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from schemas import topics
+from schemas.errors import Unreadable
+from schemas.events import EventHead
+
+UNREADABLE = "unreadable"
+_SPEC_VERSION = "1.0"
+_SOURCE_PREFIX = "/hookline/"
+_EARLIEST_S = 0
+_LATEST_S = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What the door needs to know of a callback, from a partial decode.
+
+    `event_type` is `room.created` and the like, or `unknown.<word>`. `facts` tell this event from every other one of
+    its source, and are the same when the provider sends it again. `subject` is what order is kept by: a room, or a
+    recording task. `occurred_s` is Unix seconds.
+    """
+
+    event_type: str
+    facts: tuple[str | int | None, ...]
+    subject: str
+    occurred_s: float
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified delivery. `id` is the event's: the same for every re-send of it, and no other event has it."""
+
+    id: str
+    provider: str
+    source: str
+    event_type: str
+    subject: str
+    occurred_at: datetime
+    received_at: datetime
+    content_type: str
+    body: bytes
+
+    @property
+    def topic(self) -> str:
+        return topics.topic(self.provider, self.source, self.event_type)
+
+    @property
+    def routing_key(self) -> str:
+        return topics.routing_key(self.topic, self.subject)
+
+    def head(self, provider_type: str | int, member: int | None = None) -> EventHead:
+        """The shared fields of an event made from this envelope.
+
+        `member` counts from 0 where one callback names several members, each of which becomes an event.
+        """
+        return {
+            "id": self.id if member is None else f"{self.id}:{member}",
+            "provider": self.provider,
+            "source": self.source,
+            "occurred_at": self.occurred_at,
+            "received_at": self.received_at,
+            "provider_type": str(provider_type),
+        }
+
+
+def moment(unix_s: float) -> datetime:
+    """Unix seconds as an aware datetime, kept within the years 1970 to 9999: senders write what they like."""
+    return datetime.fromtimestamp(min(max(unix_s, _EARLIEST_S), _LATEST_S), UTC)
+
+
+def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) -> str:
+    """32 hexadecimal digits made from the facts of an event, in a form in which no two lists of facts look alike."""
+    return hashlib.blake2b(msgspec.json.encode((source, event_type, facts)), digest_size=16).hexdigest()
+
+
+def seal(  # noqa: PLR0913: an envelope has this many parts
+    identity: Identity, body: bytes, *, provider: str, source: str, content_type: str, received_at: datetime
+) -> Envelope:
+    """The envelope of a verified callback."""
+    return Envelope(
+        id=event_id(source, identity.event_type, identity.facts),
+        provider=provider,
+        source=source,
+        event_type=identity.event_type,
+        subject=identity.subject,
+        occurred_at=moment(identity.occurred_s),
+        received_at=received_at,
+        content_type=content_type,
+        body=body,
+    )
+
+
+def unreadable(body: bytes, received_s: float) -> Identity:
+    """The identity of a genuine callback that cannot be read: its bytes are the only facts."""
+    return Identity(UNREADABLE, (hashlib.sha256(body).hexdigest(),), "", received_s)
+
+
+def to_headers(envelope: Envelope) -> dict[str, str]:
+    """The message headers of an envelope: CloudEvents' attributes for AMQP, and when we received it."""
+    return {
+        "cloudEvents_id": envelope.id,
+        "cloudEvents_source": f"{_SOURCE_PREFIX}{envelope.provider}/{envelope.source}",
+        "cloudEvents_type": envelope.event_type,
+        "cloudEvents_subject": envelope.subject,
+        "cloudEvents_time": envelope.occurred_at.isoformat(),
+        "cloudEvents_specversion": _SPEC_VERSION,
+        "hookline-received-at": envelope.received_at.isoformat(),
+    }
+
+
+def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope:
+    """The envelope of a message, or Unreadable if it was not sealed by us."""
+    try:
+        provider, source = headers["cloudEvents_source"].removeprefix(_SOURCE_PREFIX).split("/")
+        return Envelope(
+            id=str(headers["cloudEvents_id"]),
+            provider=provider,
+            source=source,
+            event_type=str(headers["cloudEvents_type"]),
+            subject=str(headers["cloudEvents_subject"]),
+            occurred_at=datetime.fromisoformat(headers["cloudEvents_time"]),
+            received_at=datetime.fromisoformat(headers["hookline-received-at"]),
+            content_type=content_type,
+            body=body,
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise Unreadable(f"the message is no envelope: {type(error).__name__}") from None

@@ -1,0 +1,129 @@
+"""What a provider's module declares: plain functions and a few facts, in one `Provider` value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from schemas.envelope import Envelope, Identity
+from schemas.errors import BadSignature, MissingSignature
+from schemas.events import Event
+from schemas.source import Key, Source
+
+A = TypeVar("A")
+
+
+class Headers(Protocol):
+    """Request headers by name in any case; aiohttp's, and multidict.CIMultiDict."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came: the exact bytes of the body, and the query string undecoded, without its `?`."""
+
+    body: bytes
+    headers: Headers
+    query: str = ""
+
+    def header(self, name: str) -> str:
+        """The value of a header that the signature needs.
+
+        Raises MissingSignature if it is absent or blank, BadSignature if it is there twice.
+        """
+        values = self.headers.getall(name, ())
+        if not values or not values[0].strip():
+            raise MissingSignature(f"the header {name} is missing")
+        if len(values) > 1:
+            raise BadSignature(f"the header {name} is there more than once")
+        return values[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the provider wants to hear."""
+
+    body: bytes = b"{}"
+    status: int = 200
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A callback as the provider would send it, for samples: what to add to the URL and the headers, and the body."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample callback of one type.
+
+    `body(n, at_s)` makes its JSON value: `n` is the number of the story (each has another room), `at_s` the Unix time at
+    which it happens, in seconds.
+    """
+
+    type: str
+    body: Callable[[int, float], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """How a source of this provider looks in a fresh settings file: its name, and the provider's own settings."""
+
+    source: str
+    settings: Mapping[str, str | int | bool]
+
+
+def needs_a_secret(source: Source[Any]) -> str | None:
+    """The default for `Provider.fault`: without a secret nothing can be verified."""
+    return None if source.keys else "secrets: at least one is needed, or anyone could send events"
+
+
+def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
+    """The default for `Provider.challenge`: a provider that does not check URLs."""
+    return None
+
+
+def key_from_text(secret: str) -> Key:
+    """The default for `Provider.key`: the UTF-8 bytes of the secret as the provider shows it."""
+    return Key(secret.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider(Generic[A]):
+    """Everything about one provider.
+
+    The functions touch no clock, network or environment, and raise nothing but our own errors whatever the bytes:
+
+    - `verify(request, source, now_s)` returns if the request is genuine, else raises Unverified; MalformedRequest only
+      where the proof is inside a body that cannot be read.
+    - `identify(body)` says which event it is, for verified bytes; raises Unreadable.
+    - `normalise(envelope)` makes the canonical events; raises Unreadable.
+    - `challenge(request, source, now_s)` answers a check of the URL, if the request is one; raises as `verify` does.
+    - `sign(body, source, now_s)` is the provider's side, for samples and tests; raises ValueError if the body cannot
+      carry a signature.
+    - `fault(source)` is one sentence that names the key, if the settings of a source do not go together.
+
+    `types` maps the provider's own types to our topics, `samples` tell a little story in order; `covers` and
+    `leaves_open` say in a few words what a good signature proves and what it does not.
+    """
+
+    name: str
+    title: str
+    account: type[A]
+    example: Example
+    types: Mapping[str, str]
+    covers: str
+    leaves_open: str
+    verify: Callable[[Request, Source[A], float], None]
+    identify: Callable[[bytes], Identity]
+    normalise: Callable[[Envelope], tuple[Event, ...]]
+    sign: Callable[[bytes, Source[A], float], Outgoing]
+    samples: Sequence[Sample]
+    reply: Reply = Reply()
+    challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
+    key: Callable[[str], Key] = key_from_text
+    fault: Callable[[Source[A]], str | None] = needs_a_secret

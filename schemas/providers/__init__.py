@@ -1,0 +1,17 @@
+"""The providers, one module each; a module here with a `PROVIDER` in it is all that a new one takes."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from schemas.provider import Provider
+
+
+@cache
+def catalogue() -> Mapping[str, Provider[Any]]:
+    """All providers by name, in alphabetical order."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    providers = [importlib.import_module(f"{__name__}.{name}").PROVIDER for name in modules]
+    return {provider.name: provider for provider in providers}

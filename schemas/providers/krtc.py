@@ -1,0 +1,195 @@
+"""Kingsoft Cloud KRTC (金山云): rooms, hosts and audience.
+
+Source: KRTC's page on channel events (频道事件), the only one there is. Its format is that of Agora's notifications,
+which were read to judge what the page leaves out; what comes from there is marked as inferred.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from schemas.envelope import Envelope, Identity
+from schemas.events import (
+    Event,
+    LeaveReason,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantRoleChanged,
+    Role,
+    RoomCreated,
+    RoomEnded,
+    Unknown,
+)
+from schemas.payload import Id, Int, check_identity, read, read_any, text, unknown_facts, unknown_type
+from schemas.provider import Example, Outgoing, Provider, Request, Sample
+from schemas.signing import check_digest, from_hex
+from schemas.source import Source
+
+TYPES = {
+    "101": "room.created",
+    "102": "room.ended",
+    "103": "participant.joined",
+    "104": "participant.left",
+    "105": "participant.joined",
+    "106": "participant.left",
+    "111": "participant.role_changed",
+    "112": "participant.role_changed",
+}
+ROLES: Mapping[int, Role] = {103: "host", 104: "host", 105: "audience", 106: "audience", 111: "host", 112: "audience"}
+REASONS: Mapping[int | None, LeaveReason] = {420: "left", 421: "disconnected", 469: "removed"}
+# Only 1 and 2 are documented, and the page says nothing of others.
+PLATFORMS: Mapping[int, str] = {1: "android", 2: "ios"}
+REAL_TIME_COMMUNICATION = 1
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """KRTC needs nothing but its secret: `callBackSk`, which its operations staff hand out."""
+
+
+class Payload(msgspec.Struct, frozen=True, rename="camel"):
+    """`ts` is the event's time in Unix seconds; that the page calls it the time of joining everywhere is a slip."""
+
+    channel_name: Id
+    ts: Int
+    uid: Id = ""
+    platform: Int | None = None
+    reason: Int | None = None
+    duration: Int | None = None
+
+
+class Kind(msgspec.Struct, frozen=True, rename="camel"):
+    """What tells a known notice from an unknown one."""
+
+    event_type: Id
+    product_id: Int = REAL_TIME_COMMUNICATION
+
+
+class Notice(msgspec.Struct, frozen=True, rename="camel"):
+    event_type: Int
+    payload: Payload
+    product_id: Int = REAL_TIME_COMMUNICATION
+
+
+class UnknownNotice(msgspec.Struct, frozen=True, rename="camel"):
+    event_type: Id
+    product_id: Int = REAL_TIME_COMMUNICATION
+    notify_ms: Any = None
+    payload: Any = None
+
+
+_kind = msgspec.json.Decoder(Kind)
+_notice = msgspec.json.Decoder(Notice)
+_unknown_notice = msgspec.json.Decoder(UnknownNotice)
+
+
+def verify(request: Request, source: Source[Account], now_s: float) -> None:
+    """HMAC-SHA256 of the body, in hexadecimal. It covers the body and no time."""
+    given = from_hex(request.header("KRTC-Signature"), 32)
+    check_digest(given, [hmac.digest(key, request.body, "sha256") for key in source.keys])
+
+
+def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
+    return Outgoing(body, {"KRTC-Signature": hmac.digest(source.keys[0], body, "sha256").hex()})
+
+
+def identify(body: bytes) -> Identity:
+    """The facts are product, type, room, user and time.
+
+    `noticeId` is not among them: it is "the time of the call", so a re-send may carry another. A user who changes role
+    back and forth twice within one second is taken for a re-send; the page offers nothing to tell them apart by.
+    """
+    if not _is_known(read(_kind, body)):
+        return _identify_unknown(body)
+    notice = read(_notice, body)
+    room, user = text(notice.payload.channel_name), text(notice.payload.uid)
+    facts = (notice.product_id, notice.event_type, room, user, notice.payload.ts)
+    return check_identity(Identity(TYPES[str(notice.event_type)], facts, room, notice.payload.ts))
+
+
+def _is_known(kind: Kind) -> bool:
+    return kind.product_id == REAL_TIME_COMMUNICATION and type(kind.event_type) is int and str(kind.event_type) in TYPES
+
+
+def _identify_unknown(body: bytes) -> Identity:
+    notice = read(_unknown_notice, body)
+    ms = notice.notify_ms if type(notice.notify_ms) is int else 0
+    facts = (notice.product_id, *unknown_facts(notice.event_type, notice.payload))
+    return check_identity(Identity(unknown_type(notice.event_type), facts, "", ms / 1000))
+
+
+def normalise(envelope: Envelope) -> tuple[Event, ...]:
+    kind = read(_kind, envelope.body)
+    head = envelope.head(kind.event_type)
+    if not _is_known(kind):
+        return (Unknown(**head, payload=read_any(envelope.body)),)
+    notice = read(_notice, envelope.body)
+    payload, number = notice.payload, notice.event_type
+    room, user = text(payload.channel_name), text(payload.uid)
+    match number:
+        case 101:
+            return (RoomCreated(**head, room_id=room),)
+        case 102:
+            return (RoomEnded(**head, room_id=room),)
+        case 103 | 105:
+            platform = _platform(payload.platform)
+            return (ParticipantJoined(**head, room_id=room, user_id=user, role=ROLES[number], platform=platform),)
+        case 104 | 106:
+            return (
+                ParticipantLeft(
+                    **head,
+                    room_id=room,
+                    user_id=user,
+                    role=ROLES[number],
+                    reason=REASONS.get(payload.reason, "unknown"),
+                    duration_s=payload.duration,  # inferred: the page gives no unit
+                ),
+            )
+        case _:
+            return (ParticipantRoleChanged(**head, room_id=room, user_id=user, role=ROLES[number]),)
+
+
+def _platform(number: int | None) -> str | None:
+    return None if number is None else PLATFORMS.get(number, str(number))
+
+
+def _notice_body(number: int, **details: Any) -> Any:
+    def body(n: int, at_s: float) -> Any:
+        payload = {"channelName": f"demo-{n}", **details, "ts": int(at_s)}
+        return {
+            "noticeId": str(int(at_s * 1e9)),
+            "productId": REAL_TIME_COMMUNICATION,
+            "eventType": number,
+            "notifyMs": int(at_s * 1000),
+            "payload": payload,
+        }
+
+    return body
+
+
+SAMPLES = (
+    Sample("101", _notice_body(101)),
+    Sample("103", _notice_body(103, uid="teacher", platform=1, clientSeq=0)),
+    Sample("105", _notice_body(105, uid="student", platform=2, clientSeq=0)),
+    Sample("111", _notice_body(111, uid="student", clientSeq=0)),
+    Sample("112", _notice_body(112, uid="student", clientSeq=0)),
+    Sample("106", _notice_body(106, uid="student", platform=2, clientSeq=0, reason=420, duration=3)),
+    Sample("104", _notice_body(104, uid="teacher", platform=1, clientSeq=0, reason=420, duration=5)),
+    Sample("102", _notice_body(102)),
+)
+
+PROVIDER = Provider(
+    name="krtc",
+    title="Kingsoft KRTC (金山云)",
+    account=Account,
+    example=Example("krtc-main", {}),
+    types=TYPES,
+    covers="the whole body (HMAC-SHA256)",
+    leaves_open="no time: an old callback can be sent again, and counts as a repeat",
+    verify=verify,
+    identify=identify,
+    normalise=normalise,
+    sign=sign,
+    samples=SAMPLES,
+)

@@ -1,0 +1,91 @@
+"""Names on the queue: topics, routing keys, partitions, exchanges and queues. They are built here only.
+
+A topic is `<provider>.<source>.<entity>.<action>`; the routing key adds the partition of the subject, `….p07`. Every
+word is made of `[a-z0-9_-]`, so that nothing a sender writes can reach a routing key as it stands.
+"""
+
+import re
+from functools import lru_cache
+from zlib import crc32
+
+EXCHANGE = "hookline.events"
+UNROUTED = "hookline.unrouted"
+PARTITIONS = 16
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESERVED_QUEUES = frozenset({"events", "unrouted"})
+_MAX_WORD = 64
+_STRANGE = re.compile(r"[^a-z0-9_-]+")
+_PATTERN = re.compile(r"(\*|#|[a-z0-9_-]+)(\.(\*|#|[a-z0-9_-]+))*")
+
+
+def word(text: str) -> str:
+    """One topic word from a provider's own type: lower case, anything strange as `-`, at most 64 characters."""
+    return _STRANGE.sub("-", text[:_MAX_WORD].lower()) or "-"
+
+
+def topic(provider: str, source: str, event_type: str) -> str:
+    """The topic of an event; `event_type` is `room.created`, `unknown.<their type>` or `unreadable`."""
+    return f"{provider}.{source}.{event_type}"
+
+
+def partition(subject: str) -> str:
+    """The partition word of a subject, `p00` to `p15`: crc32 of its UTF-8, the same in every process and language."""
+    return _PARTITION_WORDS[crc32(subject.encode()) % PARTITIONS]
+
+
+_PARTITION_WORDS = tuple(f"p{number:02}" for number in range(PARTITIONS))
+
+
+def routing_key(topic: str, subject: str) -> str:
+    """The AMQP routing key of one event."""
+    return f"{topic}.{partition(subject)}"
+
+
+def binding(pattern: str) -> str:
+    """The binding key for a topic pattern, in any partition.
+
+    Raises ValueError for a pattern that no topic could match: it is words of `[a-z0-9_-]`, `*` (one word) or `#` (any
+    number), separated by dots.
+    """
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError(f"topic {pattern!r} is not words of a-z, 0-9, _ and -, or * or #, separated by dots")
+    return f"{pattern}.*"
+
+
+@lru_cache(maxsize=1024)
+def _pattern_expression(pattern: str) -> re.Pattern[str]:
+    expression = ""
+    for part in pattern.split("."):
+        expression += {"*": r"\.[^.]+", "#": r"(\.[^.]+)*"}.get(part, r"\." + re.escape(part))
+    return re.compile(expression)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether a binding key wants a routing key, by AMQP's rules for topic exchanges."""
+    return _pattern_expression(pattern).fullmatch(f".{key}") is not None
+
+
+def check_queue(queue: str) -> str:
+    """The name of a worker's queue as given, or ValueError."""
+    if not NAME.fullmatch(queue) or queue in _RESERVED_QUEUES:
+        raise ValueError(
+            f"queue {queue!r} is not a name: 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, "
+            "and neither 'events' nor 'unrouted'"
+        )
+    return queue
+
+
+def queue_name(queue: str) -> str:
+    """The broker's name for a worker's queue."""
+    return f"hookline.{queue}"
+
+
+def dead_name(queue: str) -> str:
+    """The broker's name for the dead letters of a worker's queue."""
+    return f"hookline.{queue}.dead"
+
+
+def retry_name(queue: str, delay_ms: int) -> str:
+    """The broker's name for the queue in which failed deliveries of a worker wait for `delay_ms`."""
+    return f"hookline.{queue}.retry.{delay_ms}ms"

@@ -1,0 +1,1 @@
+"""Envelope in, typed event out, handler called, delivery settled."""
