@@ -81,7 +81,7 @@ def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) 
     return hashlib.blake2b(msgspec.json.encode((source, event_type, facts)), digest_size=16).hexdigest()
 
 
-def seal(  # noqa: PLR0913: an envelope has this many parts
+def seal(
     identity: Identity, body: bytes, *, provider: str, source: str, content_type: str, received_at: datetime
 ) -> Envelope:
     """The envelope of a verified callback."""

@@ -61,8 +61,8 @@ class Outgoing:
 class Sample:
     """A sample callback of one type.
 
-    `body(n, at_s)` makes its JSON value: `n` is the number of the story (each has another room), `at_s` the Unix time at
-    which it happens, in seconds.
+    `body(n, at_s)` makes its JSON value: `n` is the number of the story (each has another room), `at_s` the Unix time
+    at which it happens, in seconds.
     """
 
     type: str
