@@ -1,0 +1,162 @@
+"""The embedded broker's tables, and every step that is done on them; each runs inside a transaction of `Database`.
+
+An envelope is stored once; each queue that wants it has a row in `deliveries` (to be taken, or taken by an owner), in
+`delayed` (to be taken later) or in `dead`. `envelopes.waiting` counts those rows, and the envelope goes with the last.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+
+from schemas import topics
+from schemas.broker import Again, Done, Outcome, Parked, Received
+from schemas.envelope import Envelope, to_headers
+from schemas.errors import NotDurable
+
+log = logging.getLogger("hookline.broker")
+
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS envelopes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL,
+        content_type TEXT NOT NULL, body BLOB NOT NULL, waiting INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS bindings (
+        queue TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (queue, pattern)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS bindings_version (version INTEGER NOT NULL)",
+    "INSERT INTO bindings_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM bindings_version)",
+    """CREATE TABLE IF NOT EXISTS deliveries (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL, owner TEXT,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS delayed (
+        queue TEXT NOT NULL, ready_at REAL NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
+        PRIMARY KEY (queue, ready_at, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS dead (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, parked_at REAL NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    for statement in _CREATE:
+        connection.execute(statement)
+
+
+def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> None:
+    """Bind a queue to exactly these patterns."""
+    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ?", (queue,))
+    if {pattern for (pattern,) in rows} != patterns:
+        connection.execute("DELETE FROM bindings WHERE queue = ?", (queue,))
+        connection.executemany("INSERT INTO bindings VALUES (?, ?)", [(queue, pattern) for pattern in patterns])
+        connection.execute("UPDATE bindings_version SET version = version + 1")
+
+
+class Router:
+    """Stores envelopes for the queues that want them; remembers who wants what until a binding changes."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._bindings: list[tuple[str, str]] = []
+        self._wanted_by: dict[str, tuple[str, ...]] = {}
+        self._told: set[str] = set()
+
+    def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], max_bytes: int) -> None:
+        """Raises NotDurable, and stores none, if the file has grown to its limit."""
+        if _used_bytes(connection) > max_bytes:
+            raise NotDurable("the embedded broker has reached its size limit")
+        self._refresh(connection)
+        (last,) = connection.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'"
+        ).fetchone()
+        rows: list[tuple[int, str, str, str, bytes, int]] = []
+        deliveries: list[tuple[str, int]] = []
+        for seq, envelope in enumerate(envelopes, last + 1):
+            queues = self._queues(envelope)
+            headers = json.dumps(to_headers(envelope), ensure_ascii=False)
+            rows.append((seq, envelope.routing_key, headers, envelope.content_type, envelope.body, len(queues)))
+            deliveries.extend((queue, seq) for queue in queues)
+        connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", deliveries)
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("SELECT version FROM bindings_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._bindings = connection.execute("SELECT queue, pattern FROM bindings").fetchall()
+            self._wanted_by.clear()
+
+    def _queues(self, envelope: Envelope) -> tuple[str, ...]:
+        key = envelope.routing_key
+        queues = self._wanted_by.get(key)
+        if queues is None:
+            wanting = {queue for queue, pattern in self._bindings if topics.matches(pattern, key)}
+            queues = self._wanted_by[key] = tuple(sorted(wanting)) or (topics.UNROUTED,)
+            if queues == (topics.UNROUTED,) and envelope.topic not in self._told:
+                self._told.add(envelope.topic)
+                log.info("no queue wants %s; its events are kept in %s", envelope.topic, topics.UNROUTED)
+        return queues
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
+    """Up to `limit` messages for this owner, oldest first: what nobody alive has, and what was delayed till now."""
+    connection.execute(
+        "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= now()",
+        (queue,),
+    )
+    connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= now()", (queue,))
+    rows = connection.execute(
+        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body FROM deliveries d JOIN envelopes e USING (seq) "
+        "WHERE d.queue = ? AND (d.owner IS NULL OR d.owner NOT IN (SELECT owner FROM alive)) ORDER BY d.seq LIMIT ?",
+        (queue, limit),
+    ).fetchall()
+    connection.executemany(
+        "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq = ?", [(owner, queue, row[0]) for row in rows]
+    )
+    return [Received(json.loads(headers), kind, body, attempt, seq) for seq, attempt, headers, kind, body in rows]
+
+
+def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Sequence[int]) -> None:
+    """Give messages back as they were."""
+    connection.executemany(
+        "UPDATE deliveries SET owner = NULL WHERE queue = ? AND seq = ? AND owner = ?",
+        [(queue, seq, owner) for seq in seqs],
+    )
+
+
+def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]) -> None:
+    """Carry out outcomes. A message that another owner has taken meanwhile is that owner's affair."""
+    for seq, outcome in settled:
+        if _remove(connection, queue, owner, seq):
+            match outcome:
+                case Done():
+                    _forget(connection, seq)
+                case Again():
+                    _delay(connection, queue, seq, outcome)
+                case Parked():
+                    _park(connection, queue, seq, outcome)
+
+
+def _remove(connection: sqlite3.Connection, queue: str, owner: str, seq: int) -> bool:
+    statement = "DELETE FROM deliveries WHERE queue = ? AND seq = ? AND owner = ?"
+    return connection.execute(statement, (queue, seq, owner)).rowcount == 1
+
+
+def _forget(connection: sqlite3.Connection, seq: int) -> None:
+    connection.execute("UPDATE envelopes SET waiting = waiting - 1 WHERE seq = ?", (seq,))
+    connection.execute("DELETE FROM envelopes WHERE seq = ? AND waiting <= 0", (seq,))
+
+
+def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:
+    row = (queue, again.delay_s, seq, again.attempt)
+    connection.execute("INSERT INTO delayed VALUES (?, now() + ?, ?, ?)", row)
+
+
+def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
+    row = (queue, seq, parked.attempts, parked.reason, parked.detail)
+    connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)
