@@ -4,11 +4,12 @@ Bounds are part of the types: an identifier of a megabyte, or an integer that no
 than a surprise later. A decoder for a struct skips unknown fields.
 """
 
+import json
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from schemas.envelope import Identity
+from schemas.envelope import UNREADABLE, Envelope, Identity
 from schemas.errors import Unreadable
 from schemas.topics import word
 
@@ -18,35 +19,79 @@ Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 Id = Int | Text
 """An identifier; some providers send the same one as a number here and as a string there."""
+Number = Int | Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,18}\Z")]
+"""A whole number, also in quotes."""
 Flag = bool | Literal["true", "false"]
 """A boolean, also in quotes."""
 
 T = TypeVar("T")
-_any_decoder = msgspec.json.Decoder()
+anything = msgspec.json.Decoder()
+"""Reads a body whose form we do not know."""
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode a whole body.
+    """Decode a whole body, the first time that it is read for its content.
 
     Raises Unreadable for whatever is wrong with it: not JSON, not UTF-8 (also in fields that we skip), nested too deep,
-    a field of another type, or an identifier out of bounds.
+    a key named twice, a field of another type, or an identifier out of bounds.
     """
+    content = read_again(decoder, body)
     try:
-        body.decode()
-        return decoder.decode(body)
+        characters = body.decode()
     except UnicodeDecodeError:
         raise Unreadable("the body is not UTF-8") from None
+    _check_keys(body, characters)
+    return content
+
+
+def read_again(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode a body that `read` has passed, or must yet pass: its form, and no more. Raises Unreadable."""
+    try:
+        return decoder.decode(body)
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
+    except UnicodeDecodeError:
+        raise Unreadable("the body is not UTF-8") from None
     except msgspec.ValidationError as error:
         raise Unreadable(f"the body does not have the documented form: {_place(error)}") from None
-    except (msgspec.DecodeError, ValueError):
+    except ValueError:  # msgspec.DecodeError is one
         raise Unreadable("the body is not JSON") from None
 
 
-def read_any(body: bytes) -> Any:
-    """Decode a body whose form we do not know. Raises Unreadable."""
-    return read(_any_decoder, body)
+def read_sealed(decoder: msgspec.json.Decoder[T], envelope: Envelope) -> T:
+    """Decode the body of an envelope. Raises Unreadable.
+
+    `identify` has read what is sealed under a type of event, so the checks are not repeated for it. They are for what
+    it could not read: it stays unreadable here, unless this version knows better than the one that sealed it.
+    """
+    return (read if envelope.event_type == UNREADABLE else read_again)(decoder, envelope.body)
+
+
+def _check_keys(body: bytes, characters: str) -> None:
+    """Raise Unreadable if an object names a key twice: readers disagree on which one counts.
+
+    Where every string is another one, no key can be there twice. That is quick to see, and true of most bodies; only
+    the others, and those with escapes, are parsed once more.
+    """
+    if b"\\" not in body:
+        strings = body.split(b'"')[1::2]
+        if len(set(strings)) == len(strings):
+            return
+    try:
+        _key_decoder.decode(characters)
+    except RecursionError:
+        raise Unreadable("the body is nested too deep") from None
+    except ValueError:
+        raise Unreadable("the body is not JSON") from None
+
+
+def _check_pairs(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise Unreadable("the body names a key twice")
+
+
+# Integers become floats here, since Python's int refuses some; their value does not matter.
+_key_decoder = json.JSONDecoder(object_pairs_hook=_check_pairs, parse_int=float)
 
 
 def text(value: Id) -> str:
@@ -59,6 +104,26 @@ def optional_text(value: Id | None) -> str | None:
     return None if value is None else text(value)
 
 
+def required(value: Id | None, name: str) -> str:
+    """An identifier as text; raises Unreadable where there is none."""
+    if value is None:
+        raise Unreadable(f"the body does not have the documented form: {name} is missing")
+    return text(value)
+
+
+def number(value: int | str) -> int:
+    """A `Number`, whether or not it came in quotes."""
+    return int(value)
+
+
+def number_or_zero(value: Any) -> int:
+    """A whole number from a callback of unknown form, or 0 for anything else or anything huge."""
+    try:
+        return number(msgspec.convert(value, Number))
+    except msgspec.ValidationError:
+        return 0
+
+
 def flag(value: Flag | None) -> bool | None:
     """A boolean, whether or not it came in quotes."""
     return value == "true" if isinstance(value, str) else value
@@ -69,9 +134,17 @@ def unknown_type(provider_type: str | int) -> str:
     return f"unknown.{word(str(provider_type))}"
 
 
+def canonical(value: Any) -> str:
+    """Decoded JSON as text that is the same however it was spaced and ordered. Raises Unreadable."""
+    try:
+        return msgspec.json.encode(value, order="deterministic").decode()
+    except RecursionError:
+        raise Unreadable("the body is nested too deep") from None
+
+
 def unknown_facts(provider_type: str | int, payload: Any) -> tuple[str, str]:
     """The facts of a callback of unknown type: all that it says, however it is spaced and ordered."""
-    return (str(provider_type), msgspec.json.encode(payload, order="deterministic").decode())
+    return (str(provider_type), canonical(payload))
 
 
 def check_identity(identity: Identity) -> Identity:

@@ -5,7 +5,7 @@ the expected value leaks through timing. Text is read strictly: junk that a leni
 """
 
 import hmac
-from binascii import Error, a2b_base64, a2b_hex
+from binascii import Error, a2b_base64, a2b_hex, b2a_base64
 from collections.abc import Iterable
 
 from schemas.errors import BadSignature, StaleTimestamp
@@ -22,11 +22,16 @@ def from_hex(text: str, size: int) -> bytes:
 
 
 def from_base64(text: str, size: int) -> bytes:
-    """The `size` bytes that the text says in padded base64; BadSignature for anything else."""
+    """The `size` bytes that the text says in padded base64; BadSignature for anything else.
+
+    The text must be the one that encodes the bytes: a decoder overlooks the last bits before the padding.
+    """
     try:
         digest = a2b_base64(text.encode("ascii"), strict_mode=True)
     except (Error, ValueError):
         raise BadSignature("the signature is not base64") from None
+    if b2a_base64(digest, newline=False) != text.encode("ascii"):
+        raise BadSignature("the signature is not base64")
     if len(digest) != size:
         raise BadSignature("the signature does not have the length of one")
     return digest

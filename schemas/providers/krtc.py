@@ -22,7 +22,20 @@ from schemas.events import (
     RoomEnded,
     Unknown,
 )
-from schemas.payload import Id, Int, check_identity, read, read_any, text, unknown_facts, unknown_type
+from schemas.payload import (
+    Id,
+    Int,
+    anything,
+    check_identity,
+    number_or_zero,
+    read,
+    read_again,
+    read_sealed,
+    required,
+    text,
+    unknown_facts,
+    unknown_type,
+)
 from schemas.provider import Example, Outgoing, Provider, Request, Sample
 from schemas.signing import check_digest, from_hex
 from schemas.source import Source
@@ -42,6 +55,8 @@ REASONS: Mapping[int | None, LeaveReason] = {420: "left", 421: "disconnected", 4
 # Only 1 and 2 are documented, and the page says nothing of others.
 PLATFORMS: Mapping[int, str] = {1: "android", 2: "ios"}
 REAL_TIME_COMMUNICATION = 1
+WITHOUT_USER = (101, 102)
+PER_ATTEMPT = ("noticeId", "notifyMs")
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +68,7 @@ class Payload(msgspec.Struct, frozen=True, rename="camel"):
 
     channel_name: Id
     ts: Int
-    uid: Id = ""
+    uid: Id | None = None
     platform: Int | None = None
     reason: Int | None = None
     duration: Int | None = None
@@ -72,16 +87,8 @@ class Notice(msgspec.Struct, frozen=True, rename="camel"):
     product_id: Int = REAL_TIME_COMMUNICATION
 
 
-class UnknownNotice(msgspec.Struct, frozen=True, rename="camel"):
-    event_type: Id
-    product_id: Int = REAL_TIME_COMMUNICATION
-    notify_ms: Any = None
-    payload: Any = None
-
-
 _kind = msgspec.json.Decoder(Kind)
 _notice = msgspec.json.Decoder(Notice)
-_unknown_notice = msgspec.json.Decoder(UnknownNotice)
 
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
@@ -100,11 +107,12 @@ def identify(body: bytes) -> Identity:
     `noticeId` is not among them: it is "the time of the call", so a re-send may carry another. A user who changes role
     back and forth twice within one second is taken for a re-send; the page offers nothing to tell them apart by.
     """
-    if not _is_known(read(_kind, body)):
-        return _identify_unknown(body)
-    notice = read(_notice, body)
-    room, user = text(notice.payload.channel_name), text(notice.payload.uid)
-    facts = (notice.product_id, notice.event_type, room, user, notice.payload.ts)
+    kind = read(_kind, body)
+    if not _is_known(kind):
+        return _identify_unknown(kind, read_again(anything, body))
+    notice = read_again(_notice, body)
+    room = text(notice.payload.channel_name)
+    facts = (notice.product_id, notice.event_type, room, _user(notice), notice.payload.ts)
     return check_identity(Identity(TYPES[str(notice.event_type)], facts, room, notice.payload.ts))
 
 
@@ -112,21 +120,24 @@ def _is_known(kind: Kind) -> bool:
     return kind.product_id == REAL_TIME_COMMUNICATION and type(kind.event_type) is int and str(kind.event_type) in TYPES
 
 
-def _identify_unknown(body: bytes) -> Identity:
-    notice = read(_unknown_notice, body)
-    ms = notice.notify_ms if type(notice.notify_ms) is int else 0
-    facts = (notice.product_id, *unknown_facts(notice.event_type, notice.payload))
-    return check_identity(Identity(unknown_type(notice.event_type), facts, "", ms / 1000))
+def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
+    lasting = {name: value for name, value in content.items() if name not in PER_ATTEMPT}
+    facts = unknown_facts(kind.event_type, lasting)
+    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("notifyMs")) / 1000)
+
+
+def _user(notice: Notice) -> str:
+    return "" if notice.event_type in WITHOUT_USER else required(notice.payload.uid, "uid")
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    kind = read(_kind, envelope.body)
+    kind = read_sealed(_kind, envelope)
     head = envelope.head(kind.event_type)
     if not _is_known(kind):
-        return (Unknown(**head, payload=read_any(envelope.body)),)
-    notice = read(_notice, envelope.body)
+        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+    notice = read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type
-    room, user = text(payload.channel_name), text(payload.uid)
+    room, user = text(payload.channel_name), _user(notice)
     match number:
         case 101:
             return (RoomCreated(**head, room_id=room),)
