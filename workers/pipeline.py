@@ -1,0 +1,139 @@
+"""The way of one delivery through a worker: open, normalise, claim, handle, and the outcome to settle it with."""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.broker import Again, Done, Outcome, Parked, Received
+from schemas.envelope import Envelope, from_headers
+from schemas.errors import Unreachable, Unreadable
+from schemas.events import CanonicalEvent
+from schemas.providers import catalogue
+from workers.api import Delivery, Poisoned, Retry, Worker
+from workers.store import Claim, Store
+
+Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
+
+BUSY_RETRY_S = 1.0
+STORE_RETRY_S = 5.0
+_CLAIM_MARGIN_S = 30.0
+_MAX_DETAIL = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One delivery that was worked on. `envelope` is None for a message that is none of ours."""
+
+    received: Received
+    envelope: Envelope | None
+    events: tuple[CanonicalEvent, ...]
+    outcome: Outcome
+
+
+class _Busy(Exception):
+    """Somebody else has the event in hand."""
+
+
+def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
+    """The canonical events of an envelope. Raises Unreadable."""
+    provider = catalogue().get(envelope.provider)
+    if provider is None:
+        raise Unreadable(f"no provider {envelope.provider!r} is installed here")
+    return provider.normalise(envelope)
+
+
+class Pipeline:
+    """A worker with its store. `work` is the main path of the consuming side."""
+
+    def __init__(self, worker: Worker[Any], store: Store, normalise: Normalise = normalise) -> None:
+        self.worker = worker
+        self._store = store
+        self._normalise = normalise
+
+    async def work(self, received: Received) -> Work:
+        """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome."""
+        envelope: Envelope | None = None
+        events: tuple[CanonicalEvent, ...] = ()
+        outcome: Outcome
+        try:
+            envelope = from_headers(received.headers, received.content_type, received.body)
+            events = tuple(event for event in self._normalise(envelope) if self.worker.wants(event))
+            handled = [await self._handle(event, envelope, received) for event in events]
+            outcome = Done() if any(handled) or not handled else Done("duplicate")
+        except Exception as error:  # noqa: BLE001  a handler may raise anything
+            outcome = self._outcome(error, received.attempt)
+        return Work(received, envelope, events, outcome)
+
+    async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
+        """Call the function, unless this queue has finished the event before; whether it was called."""
+        queue, for_s = self.worker.queue, self.worker.timeout_s + _CLAIM_MARGIN_S
+        match await self._store.claim(queue, event.id, for_s):
+            case Claim.SEEN:
+                return False
+            case Claim.BUSY:
+                raise _Busy
+            case Claim.MINE:
+                pass
+        try:
+            await self._call(event, envelope, received)
+        except BaseException:  # a cancelled handler has not finished either
+            with suppress(Unreachable):
+                await self._store.release(queue, event.id)
+            raise
+        await self._store.finish(queue, event.id)
+        return True
+
+    async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
+        arguments = [delivery_of(event, envelope, received)] if self.worker.takes_delivery else []
+        limit = asyncio.timeout(self.worker.timeout_s)
+        try:
+            async with limit:
+                await self.worker(event, *arguments)
+        except TimeoutError:
+            if limit.expired():
+                raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
+            raise
+
+    def _outcome(self, error: Exception, attempt: int) -> Outcome:
+        match error:
+            case _Busy():
+                return Again(BUSY_RETRY_S, attempt, "busy")
+            case Unreachable():
+                return Again(STORE_RETRY_S, attempt, error.reason)
+            case Retry():
+                return Again(error.after_s, attempt, "retry")
+            case Poisoned():
+                return Parked("poisoned", str(error), attempt)
+            case Unreadable():
+                return Parked(error.reason, str(error), attempt)
+            case _:
+                return self._failed(error, attempt)
+
+    def _failed(self, error: Exception, attempt: int) -> Outcome:
+        reason = "timeout" if isinstance(error, HandlerTimeout) else "failed"
+        delay_s = self.worker.retry.delay_s(attempt)
+        if delay_s is not None:
+            return Again(delay_s, attempt + 1, f"{reason}: {type(error).__name__}")
+        detail = "".join(traceback.format_exception(error))
+        return Parked(reason, detail[-_MAX_DETAIL:], attempt)
+
+
+class HandlerTimeout(Exception):
+    """A worker's function did not return within its time limit."""
+
+
+def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received) -> Delivery:
+    return Delivery(
+        event_id=event.id,
+        attempt=received.attempt,
+        provider=envelope.provider,
+        source=envelope.source,
+        topic=envelope.topic,
+        body=received.body,
+        headers=received.headers,
+        occurred_at=envelope.occurred_at,
+        received_at=envelope.received_at,
+    )

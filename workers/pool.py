@@ -1,0 +1,54 @@
+"""Runs a worker: as many deliveries at a time as it allows, until told to stop."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+from schemas.broker import Queue
+from workers.pipeline import Pipeline, Work
+
+Report = Callable[[str, Work, float], None]
+"""Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
+
+
+class Pool:
+    """The loops of one worker in one process."""
+
+    def __init__(self, pipeline: Pipeline, queue: Queue, report: Report) -> None:
+        self._pipeline = pipeline
+        self._queue = queue
+        self._report = report
+        self._idle: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._loops = [asyncio.create_task(self._loop()) for _ in range(pipeline.worker.concurrency)]
+
+    async def run(self) -> None:
+        """Work until `stop` is called. Raises whatever a loop dies of: a pool that works with fewer hands is a bug."""
+        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
+        for loop in ended:
+            if not loop.cancelled():
+                loop.result()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
+        self._stopping = True
+        for loop in self._idle:
+            loop.cancel()
+        _, late = await asyncio.wait(self._loops, timeout=grace_s)
+        for loop in late:
+            loop.cancel()
+        if late:
+            await asyncio.wait(late)
+        await self._queue.close()
+
+    async def _loop(self) -> None:
+        this = cast("asyncio.Task[None]", asyncio.current_task())
+        while not self._stopping:
+            self._idle.add(this)
+            received = await self._queue.take()
+            self._idle.discard(this)
+            started = time.monotonic()
+            work = await self._pipeline.work(received)
+            await self._queue.settle(received, work.outcome)
+            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)

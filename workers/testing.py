@@ -1,0 +1,40 @@
+"""Run a worker through the real pipeline in memory: for your tests, and for ours."""
+
+from typing import Any
+
+from schemas.broker import Outcome, Received
+from schemas.envelope import Envelope, to_headers
+from schemas.events import CanonicalEvent, event_topic
+from workers.api import Worker
+from workers.pipeline import Pipeline
+from workers.store import MemoryStore, Store
+
+
+async def deliver(
+    worker: Worker[Any],
+    event: CanonicalEvent,
+    *,
+    attempt: int = 1,
+    body: bytes = b"{}",
+    store: Store | None = None,
+) -> Outcome:
+    """Deliver an event to a worker as the queue would, and return what became of it: Done, Again or Parked.
+
+    `store` makes deliveries remember each other: give the same `MemoryStore()` to two and the second of one event is a
+    duplicate. What the worker's function raises becomes the outcome; nothing is raised.
+    """
+    envelope = Envelope(
+        id=event.id,
+        provider=event.provider,
+        source=event.source,
+        event_type=event_topic(event),
+        subject=str(getattr(event, "room_id", "")),
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        content_type="application/json",
+        body=body,
+    )
+    received = Received(to_headers(envelope), envelope.content_type, body, attempt, token=None)
+    pipeline = Pipeline(worker, store or MemoryStore(), normalise=lambda _: (event,))
+    work = await pipeline.work(received)
+    return work.outcome
