@@ -1,0 +1,89 @@
+"""What the room view is made from: the events of each room, each kept once."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from schemas.events import (
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantRoleChanged,
+    RecordingCompleted,
+    RecordingStarted,
+    RecordingUploaded,
+    RoomCreated,
+    RoomEnded,
+    RoomUpdated,
+    SeatsChanged,
+)
+from workers.sqlite_store import Database
+
+RoomEvent: TypeAlias = (
+    RoomCreated
+    | RoomUpdated
+    | RoomEnded
+    | ParticipantJoined
+    | ParticipantLeft
+    | ParticipantRoleChanged
+    | SeatsChanged
+    | RecordingStarted
+    | RecordingCompleted
+    | RecordingUploaded
+)
+
+KEEP_S = 30 * 24 * 3600.0
+_PURGE_EVERY = 1000
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(RoomEvent)
+
+
+class RoomLog(Protocol):
+    """Remembers room events. Raises Unreachable."""
+
+    async def add(self, event: RoomEvent) -> None:
+        """Keep the event; one that is kept already changes nothing."""
+
+    async def events(self) -> Sequence[RoomEvent]:
+        """All events, in no particular order."""
+
+
+class SqliteRoomLog:
+    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+
+    def __init__(self, database: Database, keep_s: float) -> None:
+        self._database = database
+        self._keep_s = keep_s
+        self._added = 0
+
+    @classmethod
+    async def open(cls, database: Database, keep_s: float = KEEP_S) -> "SqliteRoomLog":
+        await database.run(_create)
+        return cls(database, keep_s)
+
+    async def add(self, event: RoomEvent) -> None:
+        row = (event.id, event.occurred_at.timestamp(), _encoder.encode(event))
+        self._added += 1
+        purge = self._added % _PURGE_EVERY == 0
+
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR IGNORE INTO room_events VALUES (?, ?, ?)", row)
+            if purge:
+                connection.execute("DELETE FROM room_events WHERE occurred_at < now() - ?", (self._keep_s,))
+
+        await self._database.run(step)
+
+    async def events(self) -> Sequence[RoomEvent]:
+        def step(connection: sqlite3.Connection) -> list[bytes]:
+            return [body for (body,) in connection.execute("SELECT event FROM room_events")]
+
+        return [_decoder.decode(body) for body in await self._database.run(step)]
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS room_events"
+        " (id TEXT PRIMARY KEY, occurred_at REAL NOT NULL, event BLOB NOT NULL) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX IF NOT EXISTS room_events_by_age ON room_events (occurred_at)")
