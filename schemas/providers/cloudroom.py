@@ -1,0 +1,254 @@
+"""CloudRoom (云屋): rooms, who joins and leaves them, and finished recordings.
+
+Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. Its samples carry one signature, that of company
+1 with secret 1 and a blank after the time, which a JSON number cannot carry; it confirms all but the blank.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from schemas.envelope import Envelope, Identity
+from schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
+from schemas.events import (
+    Event,
+    ParticipantJoined,
+    ParticipantLeft,
+    RecordingCompleted,
+    RoomCreated,
+    RoomEnded,
+    Unknown,
+)
+from schemas.payload import (
+    Id,
+    Number,
+    anything,
+    check_identity,
+    number,
+    read,
+    read_again,
+    read_sealed,
+    text,
+    unknown_facts,
+    unknown_type,
+)
+from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
+from schemas.signing import check_digest, check_fresh, decimal, from_hex
+from schemas.source import Key, Source
+
+TYPES = {
+    "ROOM_CREATE": "room.created",
+    "ROOM_DELETE": "room.ended",
+    "ROOM_JOIN": "participant.joined",
+    "ROOM_LEAVE": "participant.left",
+    "RECORD_FINISH": "recording.completed",
+}
+TIME_DIGITS = 10
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`comp_id` is the company's id (CompID), which the console shows beside its secret (CompSecret)."""
+
+    comp_id: str | int
+
+
+class Proof(msgspec.Struct, frozen=True, rename="pascal"):
+    """The signature and what it covers; they stand in the body."""
+
+    time: Any = None
+    signature: Any = None
+
+
+class Kind(msgspec.Struct, frozen=True, rename="pascal"):
+    """`time` is when the notice was made, in Unix seconds; there is no time of the event itself."""
+
+    event_type: Id
+    time: Number
+
+
+class Room(msgspec.Struct, frozen=True, rename="pascal"):
+    room_id: Id
+
+
+class Member(msgspec.Struct, frozen=True, rename="pascal"):
+    room_id: Id
+    uid: Id = msgspec.field(name="UID")
+
+
+class File(msgspec.Struct, frozen=True, rename="pascal"):
+    room_id: Id
+    dir_path: str
+    file_name: str
+
+
+class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"):
+    time: Number
+
+
+class RoomCreate(Notice, frozen=True, rename="pascal", tag="ROOM_CREATE"):
+    details: Room
+
+
+class RoomDelete(Notice, frozen=True, rename="pascal", tag="ROOM_DELETE"):
+    details: Room
+
+
+class RoomJoin(Notice, frozen=True, rename="pascal", tag="ROOM_JOIN"):
+    details: Member
+
+
+class RoomLeave(Notice, frozen=True, rename="pascal", tag="ROOM_LEAVE"):
+    details: Member
+
+
+class RecordFinish(Notice, frozen=True, rename="pascal", tag="RECORD_FINISH"):
+    details: File
+
+
+_proof = msgspec.json.Decoder(Proof)
+_kind = msgspec.json.Decoder(Kind)
+_notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish] = msgspec.json.Decoder(
+    RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish
+)
+
+
+def verify(request: Request, source: Source[Account], now_s: float) -> None:
+    """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
+    proof = _read_proof(request.body)
+    sent_s = _seconds(proof.time)
+    given = from_hex(_signature(proof.signature), 16)
+    check_digest(given, [_digest(source.account, key, sent_s) for key in source.keys])
+    check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+def _read_proof(body: bytes) -> Proof:
+    try:
+        return read_again(_proof, body)
+    except Unreadable:
+        raise MalformedRequest("the body, where the signature is, is not a JSON object") from None
+
+
+def _seconds(time: Any) -> int:
+    """The time stamp in its one form: more digits would let a forger lengthen what an MD5 was made of."""
+    if time is None:
+        raise MissingSignature("Time is missing")
+    if not isinstance(time, int | str):
+        raise BadSignature(f"the time stamp is not {TIME_DIGITS} digits")
+    return decimal(str(time), TIME_DIGITS)
+
+
+def _signature(signature: Any) -> str:
+    if signature is None or (isinstance(signature, str) and not signature.strip()):
+        raise MissingSignature("Signature is missing")
+    if not isinstance(signature, str):
+        raise BadSignature("the signature is not text")
+    return signature
+
+
+def _digest(account: Account, key: Key, sent_s: int) -> bytes:
+    signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
+    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider's choice, not ours
+
+
+def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
+    """The body with `Time` and `Signature` set; ValueError if it is not a JSON object."""
+    content = json.loads(body)
+    if not isinstance(content, dict):
+        raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004 - as promised
+    sent_s = int(now_s)
+    signature = _digest(source.account, source.keys[0], sent_s).hex()
+    return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
+
+
+def identify(body: bytes) -> Identity:
+    """The facts are type, room, user or file, and time.
+
+    The time is that of the notice, and the only one there is: without it, a user's second visit would pass for a
+    re-send of the first. Should the provider renew it when it sends again (it does not say), the re-send counts as
+    another event.
+    """
+    kind = read(_kind, body)
+    if kind.event_type not in TYPES:
+        return _identify_unknown(kind, read_again(anything, body))
+    notice = read_again(_notice, body)
+    room, time = text(notice.details.room_id), number(notice.time)
+    facts: tuple[str | int | None, ...] = (text(kind.event_type), room, *_which(notice.details), time)
+    return check_identity(Identity(TYPES[text(kind.event_type)], facts, room, time))
+
+
+def _which(details: Room | Member | File) -> tuple[str, ...]:
+    match details:
+        case Room():
+            return ()
+        case Member():
+            return (text(details.uid),)
+        case File():
+            return (details.dir_path, details.file_name)
+        case _:
+            assert_never(details)
+
+
+def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
+    lasting = {name: value for name, value in content.items() if name != "Signature"}
+    facts = unknown_facts(kind.event_type, lasting)
+    return Identity(unknown_type(kind.event_type), facts, "", number(kind.time))
+
+
+def normalise(envelope: Envelope) -> tuple[Event, ...]:
+    kind = read_sealed(_kind, envelope)
+    head = envelope.head(kind.event_type)
+    if kind.event_type not in TYPES:
+        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+    notice = read_again(_notice, envelope.body)
+    room = text(notice.details.room_id)
+    match notice:
+        case RoomCreate():
+            return (RoomCreated(**head, room_id=room),)
+        case RoomDelete():
+            return (RoomEnded(**head, room_id=room),)
+        case RoomJoin():
+            return (ParticipantJoined(**head, room_id=room, user_id=text(notice.details.uid)),)
+        case RoomLeave():
+            return (ParticipantLeft(**head, room_id=room, user_id=text(notice.details.uid)),)
+        case RecordFinish():
+            file = notice.details
+            return (RecordingCompleted(**head, room_id=room, directory=file.dir_path, file_name=file.file_name),)
+        case _:
+            assert_never(notice)
+
+
+def _body(kind: str, **details: str) -> Callable[[int, float], Any]:
+    def body(n: int, at_s: float) -> Any:
+        return {"EventType": kind, "Time": int(at_s), "Details": {"RoomId": 12345600 + n, **details}}
+
+    return body
+
+
+SAMPLES = (
+    Sample("ROOM_CREATE", _body("ROOM_CREATE")),
+    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="teacher")),
+    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="student")),
+    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="student")),
+    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="teacher")),
+    Sample("ROOM_DELETE", _body("ROOM_DELETE")),
+    Sample("RECORD_FINISH", _body("RECORD_FINISH", DirPath="/", FileName="lesson.mp4")),
+)
+
+PROVIDER = Provider(
+    name="cloudroom",
+    title="CloudRoom (云屋)",
+    account=Account,
+    example=Example("classroom", {"comp_id": "10001"}),
+    types=TYPES,
+    covers="the company and the time (MD5)",
+    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    verify=verify,
+    identify=identify,
+    normalise=normalise,
+    sign=sign,
+    samples=SAMPLES,
+    reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names none
+)
