@@ -1,0 +1,403 @@
+"""Tencent RoomKit: rooms, members and seats, through the webhook of Tencent Chat.
+
+Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354), which signs only
+where the console has a token. Other families (`Live.`, `Group.`, `State.`) come to the same URL; they are kept as
+unknown.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict, assert_never
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from schemas.envelope import Envelope, Identity
+from schemas.errors import BadSignature, MissingSignature, Unreadable
+from schemas.events import (
+    Event,
+    EventHead,
+    LeaveReason,
+    ParticipantJoined,
+    ParticipantLeft,
+    RoomCreated,
+    RoomEnded,
+    RoomUpdated,
+    Seat,
+    SeatsChanged,
+    Unknown,
+)
+from schemas.payload import (
+    Flag,
+    Id,
+    Int,
+    anything,
+    canonical,
+    check_identity,
+    flag,
+    number_or_zero,
+    optional_text,
+    read,
+    read_again,
+    read_sealed,
+    text,
+    unknown_facts,
+    unknown_type,
+)
+from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
+from schemas.signing import check_digest, check_fresh, decimal, from_hex
+from schemas.source import Source
+
+TYPES = {
+    "Room.CallbackAfterCreateRoom": "room.created",
+    "Room.CallbackAfterUpdateRoomInfo": "room.updated",
+    "Room.CallbackAfterDestroyRoom": "room.ended",
+    "Room.CallbackAfterMemberEnter": "participant.joined",
+    "Room.CallbackAfterMemberLeave": "participant.left",
+    "Mic.CallbackAfterSeatInfoChanged": "seats.changed",
+}
+REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
+TIME_DIGITS = 10
+MAX_PARAMETERS = 64
+NOBODY = ("", 0)
+SWITCHES = (
+    "IsVideoDisabled",
+    "IsAudioDisabled",
+    "IsMessageDisabled",
+    "IsScreenSharingDisabled",
+    "IsCloudRecordingDisabled",
+)
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`insecure_no_signature` is for a console without a token: nothing is proven then but the peer's address."""
+
+    sdk_app_id: int
+    insecure_no_signature: bool = False
+
+
+class Kind(msgspec.Struct, frozen=True, rename="pascal"):
+    callback_command: Id
+
+
+class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
+    """`create_time` is Unix seconds."""
+
+    room_id: Id
+    room_name: str | None = None
+    owner: Id | None = msgspec.field(name="Owner_Account", default=None)
+    custom_info: str | None = None
+    create_time: Int | None = None
+
+
+class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
+    """The member is a number beyond 2^53 in the page's sample, and text everywhere else."""
+
+    index: Int
+    member: Id | None = msgspec.field(name="Member_Account", default=None)
+    is_taken_disabled: Flag | None = None
+    is_video_disabled: Flag | None = None
+    is_audio_disabled: Flag | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="CallbackCommand"):
+    """`event_time` is Unix milliseconds; one page's table leaves it out, and a sister family does not send it."""
+
+    event_time: Int | None = None
+    operator: Id | None = msgspec.field(name="Operator_Account", default=None)
+
+
+class CreateRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterCreateRoom"):
+    room_info: RoomInfo
+
+
+class UpdateRoomInfo(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterUpdateRoomInfo"):
+    room_info: RoomInfo
+
+
+class DestroyRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterDestroyRoom"):
+    room_id: Id
+
+
+class MemberEnter(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberEnter"):
+    room_id: Id
+    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
+
+
+class MemberLeave(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberLeave"):
+    room_id: Id
+    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
+    type: str | None = None
+
+
+class SeatInfoChanged(Notice, frozen=True, kw_only=True, rename="pascal", tag="Mic.CallbackAfterSeatInfoChanged"):
+    room_id: Id
+    seat_list: tuple[SeatInfo, ...]
+
+
+class About(TypedDict):
+    """What the two events with room information have in common, as keyword arguments for building one."""
+
+    name: str | None
+    owner_id: str | None
+    custom: str | None
+
+
+class Changes(msgspec.Struct, frozen=True, rename="pascal"):
+    """All that an update says of its room, also what we do not know."""
+
+    room_info: dict[str, Any]
+
+
+AnyNotice: TypeAlias = CreateRoom | UpdateRoomInfo | DestroyRoom | MemberEnter | MemberLeave | SeatInfoChanged
+
+_kind = msgspec.json.Decoder(Kind)
+_changes = msgspec.json.Decoder(Changes)
+_notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
+
+
+def fault(source: Source[Account]) -> str | None:
+    """Without a token everything is open to everybody, which must be said aloud and narrowed to known addresses."""
+    if source.account.insecure_no_signature:
+        if source.keys:
+            return "insecure_no_signature: it contradicts secrets; remove the one that is not meant"
+        if not source.allow_from:
+            return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
+        return None
+    return None if source.keys else "secrets: at least one is needed, the console's callback token"
+
+
+def verify(request: Request, source: Source[Account], now_s: float) -> None:
+    """SHA-256 of token and time, in hexadecimal, in the query. It covers the time and nothing else."""
+    query = _parameters(request.query)
+    if _only(query, "sdkappid") != str(source.account.sdk_app_id):
+        raise BadSignature("the SdkAppid is not that of this source")
+    if not source.keys and source.account.insecure_no_signature:
+        return
+    given = from_hex(_only(query, "sign"), 32)
+    request_time = _only(query, "requesttime")
+    sent_s = decimal(request_time, TIME_DIGITS)
+    check_digest(given, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
+    check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+def _parameters(query: str) -> Mapping[str, Sequence[str]]:
+    """The values by name in lower case: the pages write some names in more than one way."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise BadSignature("the query cannot be read") from None
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name.lower(), []).append(value)
+    return values
+
+
+def _only(query: Mapping[str, Sequence[str]], name: str) -> str:
+    values = query.get(name, ())
+    if not values or not values[0].strip():
+        raise MissingSignature(f"the parameter {name} is missing")
+    if len(values) > 1:
+        raise BadSignature(f"the parameter {name} is there more than once")
+    return values[0]
+
+
+def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
+    """What proves the sender; of the parameters that only repeat the body or tell of the client, none."""
+    query = {"SdkAppid": str(source.account.sdk_app_id)}
+    if source.keys:
+        request_time = f"{int(now_s):0{TIME_DIGITS}}"
+        query["Sign"] = hashlib.sha256(source.keys[0] + request_time.encode()).hexdigest()
+        query["RequestTime"] = request_time
+    return Outgoing(body, query=urlencode(query))
+
+
+def identify(body: bytes) -> Identity:
+    """The facts are command, room, time in milliseconds, and whom or what it is about.
+
+    The command is the body's: that of the query may differ, on the page itself. Without a time, all that the callback
+    says are its facts.
+    """
+    kind = read(_kind, body)
+    if kind.callback_command not in TYPES:
+        return _identify_unknown(kind, read_again(anything, body))
+    notice = read_again(_notice, body)
+    room = _room(notice)
+    if notice.event_time is None:
+        facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
+    else:
+        facts = (kind.callback_command, room, notice.event_time, *_which(notice, body))
+    return check_identity(Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice)))
+
+
+def _room(notice: AnyNotice) -> str:
+    return text(notice.room_info.room_id if isinstance(notice, CreateRoom | UpdateRoomInfo) else notice.room_id)
+
+
+def _occurred_s(notice: AnyNotice) -> float:
+    if notice.event_time is not None:
+        return notice.event_time / 1000
+    return (notice.room_info.create_time or 0) if isinstance(notice, CreateRoom) else 0
+
+
+def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
+    match notice:
+        case CreateRoom() | DestroyRoom():
+            return ()
+        case UpdateRoomInfo():
+            return (canonical(_sent(body)),)
+        case MemberEnter():
+            return _members(notice)
+        case MemberLeave():
+            return (notice.type, *_members(notice))
+        case SeatInfoChanged():
+            return (canonical(_seats(notice)),)
+        case _:
+            assert_never(notice)
+
+
+def _members(notice: MemberEnter | MemberLeave) -> list[str]:
+    """Each member once, and in one order, so that each has the same event id however a re-send lists them."""
+    members = sorted({text(member) for member in notice.members})
+    if not members:
+        raise Unreadable("the body names no member")
+    return members
+
+
+def _seats(notice: SeatInfoChanged) -> tuple[Seat, ...]:
+    return tuple(
+        Seat(
+            index=seat.index,
+            user_id=None if seat.member in NOBODY else optional_text(seat.member),
+            taken_disabled=flag(seat.is_taken_disabled),
+            video_disabled=flag(seat.is_video_disabled),
+            audio_disabled=flag(seat.is_audio_disabled),
+        )
+        for seat in sorted(notice.seat_list, key=lambda seat: seat.index)
+    )
+
+
+def _sent(body: bytes) -> dict[str, Any]:
+    """What an update says of its room, with the switches as booleans: the page's own sample has one in quotes."""
+    info = read_again(_changes, body).room_info
+    return {name: _switch(name, value) for name, value in info.items() if name != "RoomId"}
+
+
+def _switch(name: str, value: Any) -> Any:
+    return value == "true" if name in SWITCHES and value in ("true", "false") else value
+
+
+def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
+    facts = unknown_facts(kind.callback_command, content)
+    occurred_s = number_or_zero(content.get("EventTime")) / 1000
+    return Identity(unknown_type(kind.callback_command), facts, "", occurred_s)
+
+
+def normalise(envelope: Envelope) -> tuple[Event, ...]:
+    command = read_sealed(_kind, envelope).callback_command
+    if command not in TYPES:
+        return (Unknown(**envelope.head(command), payload=read_again(anything, envelope.body)),)
+    return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
+
+
+def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Event, ...]:
+    room, operator = _room(notice), optional_text(notice.operator)
+    match notice:
+        case CreateRoom():
+            return (RoomCreated(**head, room_id=room, operator_id=operator, **_about(notice.room_info)),)
+        case UpdateRoomInfo():
+            about, changes = _about(notice.room_info), _sent(envelope.body)
+            return (RoomUpdated(**head, room_id=room, operator_id=operator, changes=changes, **about),)
+        case DestroyRoom():
+            return (RoomEnded(**head, room_id=room, operator_id=operator),)
+        case MemberEnter():
+            heads = _heads(envelope, notice)
+            return tuple(ParticipantJoined(**head, room_id=room, user_id=user) for user, head in heads)
+        case MemberLeave():
+            heads, reason = _heads(envelope, notice), REASONS.get(notice.type, "unknown")
+            return tuple(ParticipantLeft(**head, room_id=room, user_id=user, reason=reason) for user, head in heads)
+        case SeatInfoChanged():
+            return (SeatsChanged(**head, room_id=room, seats=_seats(notice)),)
+        case _:
+            assert_never(notice)
+
+
+def _about(info: RoomInfo) -> About:
+    return {"name": info.room_name, "owner_id": optional_text(info.owner), "custom": info.custom_info}
+
+
+def _heads(envelope: Envelope, notice: MemberEnter | MemberLeave) -> list[tuple[str, EventHead]]:
+    """Each member with the head of an event about it; one that is alone needs no number."""
+    command, members = str(notice.__struct_config__.tag), _members(notice)
+    alone = len(members) == 1
+    return [(user, envelope.head(command, None if alone else place)) for place, user in enumerate(members)]
+
+
+def _body(command: str, operator: str, **fields: Any) -> Callable[[int, float], Any]:
+    def body(n: int, at_s: float) -> Any:
+        room = {"RoomId": f"demo-{n}"}
+        about = {"RoomInfo": {**room, **fields}} if command in WITH_ROOM_INFO else {**room, **fields}
+        head = {"CallbackCommand": command, "Operator_Account": operator}
+        return {**head, **about, "EventTime": int(at_s * 1000)}
+
+    return body
+
+
+def _member(action: str, user: str, kind: str, count: int) -> Sample:
+    command = f"Room.CallbackAfterMember{action}"
+    return Sample(command, _body(command, user, MemberCount=count, Type=kind, MemberList_Account=[user]))
+
+
+def _seat(index: int, user: str) -> Any:
+    return {
+        "Index": index,
+        "Member_Account": user,
+        "IsTakenDisabled": False,
+        "IsVideoDisabled": False,
+        "IsAudioDisabled": False,
+    }
+
+
+WITH_ROOM_INFO = ("Room.CallbackAfterCreateRoom", "Room.CallbackAfterUpdateRoomInfo")
+ROOM = {
+    "RoomName": "Demo",
+    "RoomType": "Meeting",
+    "Owner_Account": "teacher",
+    "MaxMemberCount": 300,
+    "MaxSeatCount": 16,
+    **dict.fromkeys(SWITCHES, False),
+    "RoomStatus": "Running",
+    "IsSeatEnabled": True,
+    "TakeSeatMode": "ApplyToTake",
+}
+SEATS = [_seat(0, "student"), _seat(1, "")]
+SAMPLES = (
+    Sample("Room.CallbackAfterCreateRoom", _body("Room.CallbackAfterCreateRoom", "teacher", **ROOM)),
+    _member("Enter", "teacher", "Enter", 1),
+    _member("Enter", "student", "Enter", 2),
+    Sample(
+        "Room.CallbackAfterUpdateRoomInfo",
+        _body("Room.CallbackAfterUpdateRoomInfo", "teacher", RoomName="Demo, renamed", IsMessageDisabled=True),
+    ),
+    Sample("Mic.CallbackAfterSeatInfoChanged", _body("Mic.CallbackAfterSeatInfoChanged", "teacher", SeatList=SEATS)),
+    _member("Leave", "student", "Kicked", 1),
+    _member("Leave", "teacher", "Leave", 0),
+    Sample("Room.CallbackAfterDestroyRoom", _body("Room.CallbackAfterDestroyRoom", "teacher")),
+)
+
+PROVIDER = Provider(
+    name="roomkit",
+    title="Tencent RoomKit",
+    account=Account,
+    example=Example("meetings", {"sdk_app_id": 1400000000}),
+    types=TYPES,
+    covers="the time (SHA-256), where the console has a token",
+    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    verify=verify,
+    identify=identify,
+    normalise=normalise,
+    sign=sign,
+    samples=SAMPLES,
+    reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
+    fault=fault,
+)
