@@ -1,0 +1,231 @@
+"""NetEase Yunxin (网易云信): third-party callbacks of audio/video 1.0, when a call starts and a room is created.
+
+Source: NetEase's page on these callbacks (音视频1.0相关回调) and its guide to third-party callbacks. Its copy services
+(消息抄送) sign in the same way, but number their events anew: they are kept as unknown, with all that they say.
+The samples' MD5 and CheckSum are the same on every page, and fit none of the bodies.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+import msgspec
+
+from schemas.envelope import Envelope, Identity
+from schemas.errors import BadSignature
+from schemas.events import CallStarted, Event, Media, RoomCreated, Unknown
+from schemas.payload import (
+    Id,
+    Int,
+    Number,
+    anything,
+    check_identity,
+    number,
+    number_or_zero,
+    optional_text,
+    read,
+    read_again,
+    read_sealed,
+    text,
+    unknown_facts,
+    unknown_type,
+)
+from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
+from schemas.signing import check_digest, check_fresh, decimal, from_hex
+from schemas.source import Source
+
+TYPES = {"20": "call.started", "21": "room.created"}
+MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
+TIME_DIGITS = 13
+NO_TYPE = "none"
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`app_key` names the application; the AppSecret that belongs to it goes under `secrets`."""
+
+    app_key: str
+
+
+class Kind(msgspec.Struct, frozen=True, rename="camel"):
+    """The old meeting component sends no `eventType`."""
+
+    event_type: Id | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="eventType"):
+    """Any field may be left out or null, the page says. `timestamp` is Unix milliseconds, in quotes."""
+
+    from_account: Id
+    from_device_id: Id | None = None
+    timestamp: Number | None = None
+
+
+class Call(Notice, frozen=True, kw_only=True, rename="camel", tag=20):
+    to_account_list: tuple[Id, ...] | None = None
+    call_type: Int | None = None
+    notify_attach: str | None = None
+
+
+class Room(Notice, frozen=True, kw_only=True, rename="camel", tag=21):
+    """`channelName` is in the sample but not in the table; without it there is no room to speak of."""
+
+    channel_name: Id
+    self_config: str | None = None
+
+
+_kind = msgspec.json.Decoder(Kind)
+_notice: msgspec.json.Decoder[Call | Room] = msgspec.json.Decoder(Call | Room)
+
+
+def verify(request: Request, source: Source[Account], now_s: float) -> None:
+    """SHA-1 of secret, MD5 of the body, and time, in hexadecimal. It covers the body and the time.
+
+    The MD5 is made from the body anew: were the header's taken on trust, any body would fit.
+    """
+    app_key, cur_time = request.header("AppKey"), request.header("CurTime")
+    md5, check_sum = from_hex(request.header("MD5"), 16), from_hex(request.header("CheckSum"), 20)
+    if app_key != source.account.app_key:
+        raise BadSignature("the AppKey is not that of this source")
+    sent_s = decimal(cur_time, TIME_DIGITS) / 1000
+    check_digest(md5, [_md5(request.body).digest()])
+    check_digest(check_sum, [_check_sum(key, request.body, cur_time).digest() for key in source.keys])
+    check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+# Both hashes are the provider's choice, not ours.
+def _md5(body: bytes) -> "hashlib._Hash":
+    return hashlib.md5(body, usedforsecurity=False)
+
+
+def _check_sum(key: bytes, body: bytes, cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + _md5(body).hexdigest().encode() + cur_time.encode(), usedforsecurity=False)
+
+
+def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
+    cur_time = f"{int(now_s * 1000):0{TIME_DIGITS}}"
+    headers = {
+        "AppKey": source.account.app_key,
+        "CurTime": cur_time,
+        "MD5": _md5(body).hexdigest(),
+        "CheckSum": _check_sum(source.keys[0], body, cur_time).hexdigest(),
+    }
+    return Outgoing(body, headers)
+
+
+REPLY = Reply(b'{"errCode":0}')
+"""The provider waits for leave to go on with the call; 0 grants it (commonly described, not in the page)."""
+
+
+def challenge(request: Request, source: Source[Account], now_s: float) -> Reply | None:
+    """The check of a URL is a signed callback that says nothing: `{}` (documented for its room and meeting events)."""
+    if request.body.strip() != b"{}":
+        return None
+    verify(request, source, now_s)
+    return REPLY
+
+
+def identify(body: bytes) -> Identity:
+    """The facts are type, account, device, time, and whom the call is to or which room it is.
+
+    Without a time all that the callback says are its facts. The provider asks only once, so there is no re-send to
+    recognise but a copied one.
+    """
+    kind = read(_kind, body)
+    if not _is_known(kind):
+        return _identify_unknown(kind, read_again(anything, body))
+    notice = read_again(_notice, body)
+    ms = None if notice.timestamp is None else number(notice.timestamp)
+    facts: tuple[str | int | None, ...] = (
+        kind.event_type,
+        text(notice.from_account),
+        optional_text(notice.from_device_id),
+        ms,
+        *_which(notice),
+    )
+    if ms is None:
+        facts = unknown_facts(str(kind.event_type), read_again(anything, body))
+    return check_identity(Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000))
+
+
+def _is_known(kind: Kind) -> bool:
+    return type(kind.event_type) is int and str(kind.event_type) in TYPES
+
+
+def _which(notice: Call | Room) -> list[str]:
+    return [text(notice.channel_name)] if isinstance(notice, Room) else sorted(_callees(notice))
+
+
+def _callees(call: Call) -> tuple[str, ...]:
+    return tuple(text(account) for account in call.to_account_list or ())
+
+
+def _subject(notice: Call | Room) -> str:
+    return text(notice.channel_name if isinstance(notice, Room) else notice.from_account)
+
+
+def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
+    facts = unknown_facts(_type_word(kind), content)
+    return Identity(unknown_type(_type_word(kind)), facts, "", number_or_zero(content.get("timestamp")) / 1000)
+
+
+def _type_word(kind: Kind) -> Id:
+    return NO_TYPE if kind.event_type is None else kind.event_type
+
+
+def normalise(envelope: Envelope) -> tuple[Event, ...]:
+    kind = read_sealed(_kind, envelope)
+    head = envelope.head(_type_word(kind))
+    if not _is_known(kind):
+        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+    notice = read_again(_notice, envelope.body)
+    account = text(notice.from_account)
+    match notice:
+        case Call():
+            media, custom = MEDIA.get(notice.call_type), notice.notify_attach
+            callees = _callees(notice)
+            return (CallStarted(**head, caller_id=account, callee_ids=callees, media=media, custom=custom),)
+        case Room():
+            # The page calls the account an operator and names no owner. It sends "" for no attributes.
+            room, custom = text(notice.channel_name), notice.self_config or None
+            return (RoomCreated(**head, room_id=room, operator_id=account, custom=custom),)
+        case _:
+            assert_never(notice)
+
+
+def _body(kind: int, account: str, **fields: Any) -> Callable[[int, float], Any]:
+    def body(n: int, at_s: float) -> Any:
+        own = {name: value.format(n=n) if isinstance(value, str) else value for name, value in fields.items()}
+        origin = {"fromClientType": "WEB", "fromClientIp": "203.0.113.7", "fromClientPort": "46612"}
+        return {
+            "eventType": kind,
+            "fromAccount": account,
+            "fromDeviceId": f"device-{n}",
+            **origin,
+            **own,
+            "timestamp": str(int(at_s * 1000)),
+        }
+
+    return body
+
+
+SAMPLES = (
+    Sample("21", _body(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig="")),
+    Sample("20", _body(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach="")),
+)
+
+PROVIDER = Provider(
+    name="netease",
+    title="NetEase Yunxin (网易云信)",
+    account=Account,
+    example=Example("calls", {"app_key": "example-app-key"}),
+    types=TYPES,
+    covers="the whole body and the time (SHA-1 over its MD5)",
+    leaves_open="a copy within the tolerance, which counts as a repeat",
+    verify=verify,
+    identify=identify,
+    normalise=normalise,
+    sign=sign,
+    samples=SAMPLES,
+    reply=REPLY,
+    challenge=challenge,
+)
