@@ -1,0 +1,185 @@
+"""Tencent Cloud GME: server-side recording of voice rooms.
+
+Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision says in which text form
+the signature travels. The sister callback, for voice moderation, uses base64 and signs `POST` + body (607/64861): so
+both forms are taken here, and the prefix can be switched on.
+"""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from schemas.envelope import Envelope, Identity
+from schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded, Unknown
+from schemas.payload import (
+    Id,
+    Int,
+    anything,
+    check_identity,
+    number_or_zero,
+    optional_text,
+    read,
+    read_again,
+    read_sealed,
+    text,
+    unknown_facts,
+    unknown_type,
+)
+from schemas.provider import Example, Outgoing, Provider, Request, Sample
+from schemas.signing import check_digest, from_base64, from_hex
+from schemas.source import Key, Source
+
+RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingUploaded]] = {
+    1: RecordingStarted,
+    2: RecordingCompleted,
+    3: RecordingUploaded,
+}
+TYPES = {"1": "recording.started", "2": "recording.completed", "3": "recording.uploaded"}
+MIXED: Mapping[int | None, bool] = {0: False, 1: True}
+HEX_CHARACTERS = 40
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`biz_id` is the application's AppID.
+
+    `sign_post_prefix` is for a service that signs `POST` and the body, as the moderation callback is documented to.
+    """
+
+    biz_id: int
+    sign_post_prefix: bool = False
+
+
+class Kind(msgspec.Struct, frozen=True, rename="pascal"):
+    event_type: Id
+
+
+class Detail(msgspec.Struct, frozen=True, rename="pascal"):
+    seq_no: Int | None = None
+    file_name: str | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+    """`timestamp` is when the callback was sent, in Unix seconds; there is no time of the event itself.
+
+    `task_id` is a bare number beyond 2^53 in the page's sample, and text in other calls of the product.
+    """
+
+    event_type: Int
+    biz_id: Id = msgspec.field(name="BizID")
+    room_id: Id = msgspec.field(name="RoomID")
+    task_id: Id = msgspec.field(name="TaskID")
+    detail: Detail
+    timestamp: Int = 0
+    user_id: Id | None = msgspec.field(name="UserID", default=None)
+    record_mode: Int | None = None
+
+
+_kind = msgspec.json.Decoder(Kind)
+_notice = msgspec.json.Decoder(Notice)
+
+
+def verify(request: Request, source: Source[Account], now_s: float) -> None:
+    """HMAC-SHA1 of the body, in base64 or hexadecimal. It covers the body and no time.
+
+    A `BizID` other than ours is no reason to refuse: the key has proven the sender, and what is signed is kept.
+    """
+    signature = request.header("Signature")
+    given = from_hex(signature, 20) if len(signature) == HEX_CHARACTERS else from_base64(signature, 20)
+    check_digest(given, [_digest(request.body, source.account, key) for key in source.keys])
+
+
+def _digest(body: bytes, account: Account, key: Key) -> bytes:
+    return hmac.digest(key, b"POST" + body if account.sign_post_prefix else body, "sha1")
+
+
+def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
+    """The base64 form, which is the house style of the product."""
+    return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
+
+
+def identify(body: bytes) -> Identity:
+    """The facts are application, task, user, segment and type.
+
+    The user is among them because a task in single mode may make a file for each; the time is not, since it is that
+    of sending. Where no segment is counted, the file tells them apart.
+    """
+    kind = read(_kind, body)
+    if kind.event_type not in RECORDINGS:
+        return _identify_unknown(kind, read_again(anything, body))
+    notice = read_again(_notice, body)
+    task, segment = text(notice.task_id), notice.detail.seq_no
+    which = notice.detail.file_name if segment is None else segment
+    facts = (text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
+    return check_identity(Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp))
+
+
+def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
+    lasting = {name: value for name, value in content.items() if name != "Timestamp"}
+    facts = unknown_facts(kind.event_type, lasting)
+    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("Timestamp")))
+
+
+def normalise(envelope: Envelope) -> tuple[Event, ...]:
+    kind = read_sealed(_kind, envelope)
+    head = envelope.head(kind.event_type)
+    if kind.event_type not in RECORDINGS:
+        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+    notice = read_again(_notice, envelope.body)
+    directory, file_name = _place(notice.detail.file_name)
+    recording = RECORDINGS[notice.event_type](
+        **head,
+        room_id=text(notice.room_id),
+        user_id=optional_text(notice.user_id) or None,  # whose it is in mixed mode, the page does not say
+        task_id=text(notice.task_id),
+        segment=notice.detail.seq_no,
+        directory=directory,
+        file_name=file_name,
+        mixed=MIXED.get(notice.record_mode),
+    )
+    return (recording,)
+
+
+def _place(path: str | None) -> tuple[str | None, str | None]:
+    """Directory and file: `FileName` is a whole path here, while other providers send the two apart."""
+    if path is None:
+        return None, None
+    directory, slash, name = path.rpartition("/")
+    return (directory if slash else None), name
+
+
+def _body(kind: int) -> Callable[[int, float], Any]:
+    def body(n: int, at_s: float) -> Any:
+        task = 446946705284000000 + n
+        return {
+            "BizID": 1400000000,
+            "RoomID": f"demo-{n}",
+            "UserID": "999",
+            "TaskID": task,
+            "RecordMode": 1,
+            "Timestamp": int(at_s),
+            "EventType": kind,
+            "Detail": {"SeqNo": 0, "FileName": f"1400000000_demo-{n}_999/{task}_audio.mp3"},
+        }
+
+    return body
+
+
+SAMPLES = tuple(Sample(str(kind), _body(kind)) for kind in RECORDINGS)
+
+PROVIDER = Provider(
+    name="gme",
+    title="Tencent Cloud GME",
+    account=Account,
+    example=Example("voice", {"biz_id": 1400000000}),
+    types=TYPES,
+    covers="the whole body (HMAC-SHA1)",
+    leaves_open="no time: an old callback can be sent again, and counts as a repeat",
+    verify=verify,
+    identify=identify,
+    normalise=normalise,
+    sign=sign,
+    samples=SAMPLES,
+)
