@@ -89,3 +89,13 @@ def dead_name(queue: str) -> str:
 def retry_name(queue: str, delay_ms: int) -> str:
     """The broker's name for the queue in which failed deliveries of a worker wait for `delay_ms`."""
     return f"hookline.{queue}.retry.{delay_ms}ms"
+
+
+def bindings_name(queue: str) -> str:
+    """The broker's name for the note of what a worker's queue is bound to."""
+    return f"hookline.{queue}.bindings"
+
+
+def lock_name(queue: str) -> str:
+    """The broker's name for what one process holds while it changes the bindings of a worker's queue."""
+    return f"hookline.{queue}.lock"

@@ -1,0 +1,217 @@
+"""Consuming: what RabbitMQ delivers is put into a local buffer; outcomes are carried out here."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, assert_never
+
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from broker import rabbitmq_topology as topology
+from broker.rabbitmq_acks import Ledger, Token
+from broker.rabbitmq_frames import Message
+from broker.rabbitmq_link import Link, bounded, finish, open_channel
+from broker.rabbitmq_publisher import RabbitMQPublisher
+from schemas import topics
+from schemas.broker import Again, Done, Outcome, Parked, Received
+from schemas.errors import NotDurable, SettingsError, Unreachable
+
+log = logging.getLogger("hookline.broker")
+
+ATTEMPT = "hookline-attempt"
+_MAX_DETAIL_BYTES = 16 * 1024
+_MAX_REASON_BYTES = 255
+_WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_GIVE_BACK_S = 4.0
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
+# The server's own notes. Older servers read x-death from publishers, take a second round for a loop, and drop it.
+_BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a worker asked for."""
+
+    queue: str
+    patterns: tuple[str, ...]
+    prefetch: int
+    timeout_s: float
+
+
+class RabbitMQQueue:
+    """Implements `schemas.broker.Queue`; comes back by itself after a lost connection or a deleted queue."""
+
+    def __init__(self, link: Link, publisher: RabbitMQPublisher, subscription: Subscription) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._subscription = subscription
+        self._name = topics.queue_name(subscription.queue)
+        self._buffer: asyncio.Queue[Received] = asyncio.Queue()
+        self._retry_queues: set[int] = set()
+        self._attached = asyncio.Event()
+        self._over = asyncio.Event()
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start to consume; return once the server has agreed. Raises Unreachable."""
+        self._task = asyncio.create_task(self._link.keep(self._session))
+        await topology.in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
+
+    async def take(self) -> Received:
+        while True:
+            received = await self._buffer.get()
+            if received.token.ledger.is_open:  # otherwise it is delivered again, on the next channel
+                return received
+
+    async def settle(self, received: Received, outcome: Outcome) -> None:
+        token: Token = received.token
+        match outcome:
+            case Done():
+                token.ledger.done(token.tag)
+            case Again():
+                await self._pass_on(token, partial(self._delay, received, outcome))
+            case Parked():
+                await self._pass_on(token, partial(self._park, received, outcome))
+            case _:
+                assert_never(outcome)
+
+    async def close(self) -> None:
+        if not self._closing.done():
+            self._closing.set_result(None)
+        if self._task is not None:
+            if self._attached.is_set():
+                await finish(self._over.wait())
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _session(self, connection: AbstractConnection) -> None:
+        """Consume on one connection; declare the queue again if it is gone."""
+        subscription = self._subscription
+        try:
+            await self._consume(connection)
+        except Unreachable as error:
+            if not isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            log.warning("%s is gone from RabbitMQ, and is declared again", self._name)
+            await topology.declare_queue(connection, subscription.queue, subscription.patterns, subscription.timeout_s)
+            await self._consume(connection)
+
+    async def _consume(self, connection: AbstractConnection) -> None:
+        """Consume on one channel until it ends or the queue is closed."""
+        if self._closing.done():
+            return
+        async with open_channel(connection, self._subscription.timeout_s) as channel:
+            ledger = Ledger(channel, self._subscription.prefetch)
+            try:
+                tag = await self._attach(channel, ledger)
+                self._attached.set()
+                await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
+                if ledger.is_open:
+                    await _give_back(channel, ledger, tag)
+            finally:
+                self._attached.clear()
+                ledger.end()
+        self._over.set()
+
+    async def _attach(self, channel: AbstractChannel, ledger: Ledger) -> str:
+        async def arrived(message: DeliveredMessage) -> None:
+            self._buffer.put_nowait(_received(message, ledger))
+
+        channel.on_consumer_cancel_callbacks.add(lambda _: ledger.end())  # the queue was deleted
+        async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
+            await channel.basic_qos(prefetch_count=self._subscription.prefetch)
+            ok = await channel.basic_consume(self._name, arrived)
+        return str(ok.consumer_tag)
+
+    async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
+        """Put the message where it belongs, and only then acknowledge it here.
+
+        While that fails it stays unacknowledged and is tried again, less and less often: given back, it would return
+        at once. It is given back when the queue is closed.
+        """
+        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+            if not token.ledger.is_open:
+                return
+            try:
+                await send()
+            except (NotDurable, Unreachable, SettingsError) as error:
+                log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
+                await asyncio.wait([token.ledger.ended], timeout=wait_s)
+            else:
+                token.ledger.done(token.tag)
+                return
+
+    async def _delay(self, received: Received, again: Again) -> None:
+        delay_ms = topology.delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
+        name = await self._retry_queue(delay_ms) if delay_ms else self._name
+        headers = {**received.headers, ATTEMPT: str(again.attempt)}
+        try:
+            await self._publisher.send(Message("", name, headers, received.content_type, received.body))
+        except NotDurable:
+            self._retry_queues.discard(delay_ms)  # it may have been deleted
+            raise
+
+    async def _retry_queue(self, delay_ms: int) -> str:
+        if delay_ms not in self._retry_queues:
+            connection = self._link.connection
+            if connection is None:
+                raise Unreachable("RabbitMQ is away")
+            subscription = self._subscription
+            await topology.declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
+            self._retry_queues.add(delay_ms)
+        return topics.retry_name(self._subscription.queue, delay_ms)
+
+    async def _park(self, received: Received, parked: Parked) -> None:
+        headers = {
+            **received.headers,
+            "hookline-queue": self._subscription.queue,
+            "hookline-reason": _end_of(parked.reason, _MAX_REASON_BYTES),
+            "hookline-detail": _end_of(parked.detail, _MAX_DETAIL_BYTES),
+            "hookline-attempts": str(parked.attempts),
+            "hookline-parked-at": datetime.now(UTC).isoformat(),
+        }
+        dead = topics.dead_name(self._subscription.queue)
+        await self._publisher.send(Message("", dead, headers, received.content_type, received.body))
+
+
+async def _give_back(channel: AbstractChannel, ledger: Ledger, consumer_tag: str) -> None:
+    """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue."""
+    with suppress(Unreachable):  # a lost connection gives everything back by itself
+        async with bounded(_GIVE_BACK_S, "giving back"):
+            await channel.basic_cancel(consumer_tag)
+            await ledger.flush()
+            await channel.basic_nack(0, multiple=True, requeue=True)
+
+
+def _received(message: DeliveredMessage, ledger: Ledger) -> Received:
+    """Anybody may have published it: whatever the headers hold becomes text."""
+    properties = message.header.properties
+    raw: Mapping[str, Any] = properties.headers or {}
+    headers = {name: _text(value) for name, value in raw.items() if not name.startswith(_BROKERS_OWN)}
+    attempt = headers.pop(ATTEMPT, "")
+    return Received(
+        headers=headers,
+        content_type=properties.content_type or "",
+        body=message.body,
+        attempt=int(attempt) if _COUNT.fullmatch(attempt) else 1,
+        token=Token(ledger, message.delivery_tag or 0),
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def _end_of(text: str, max_bytes: int) -> str:
+    """As much of the end as fits: that is where a traceback says what happened."""
+    return text.encode("utf-8", "replace")[-max_bytes:].decode("utf-8", "ignore")

@@ -1,0 +1,168 @@
+"""Exchanges, queues and bindings: declared when needed, on channels that are thrown away.
+
+A queue that is declared with other arguments than it has closes the channel it is declared on; so nothing else uses it.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ChannelLockedResource, ChannelPreconditionFailed
+from pamqp.commands import Basic
+
+from broker.rabbitmq_link import bounded, open_channel
+from schemas import topics
+from schemas.errors import SettingsError, Unreachable
+
+_DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
+_LOCK_TRIES = 50
+_LOCK_WAIT_S = 0.1
+_MAX_TTL_MS = 2**32 - 1
+_STEPS = (10, 12, 15, 18, 20, 25, 30, 36, 45, 60, 75, 90, 100)
+_MIN_STEP_MS = 100
+
+_QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
+_LOSSLESS: dict[str, Any] = {**_QUORUM, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+
+
+async def declare_exchanges(connection: AbstractConnection, timeout_s: float) -> None:
+    """The exchange of all events, and the queue that keeps those that no worker's queue wants."""
+    async with _declaring(connection, timeout_s, topics.EXCHANGE) as channel:
+        await channel.exchange_declare(topics.UNROUTED, exchange_type="fanout", durable=True)
+        await channel.queue_declare(topics.UNROUTED, durable=True, arguments={**_QUORUM})
+        await channel.queue_bind(topics.UNROUTED, topics.UNROUTED)
+        arguments: dict[str, Any] = {"alternate-exchange": topics.UNROUTED}
+        await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True, arguments=arguments)
+
+
+async def declare_queue(connection: AbstractConnection, queue: str, patterns: Sequence[str], timeout_s: float) -> None:
+    """A worker's queue, its dead letters, and its bindings: these patterns and no others.
+
+    Raises SettingsError if it exists in another form.
+    """
+    wanted = {topics.binding(pattern) for pattern in patterns}
+    name, dead = topics.queue_name(queue), topics.dead_name(queue)
+    async with _declaring(connection, timeout_s, name) as channel:
+        await channel.queue_declare(dead, durable=True, arguments={**_QUORUM})
+        arguments = {**_LOSSLESS, **_dead_letters_to(dead), "x-delivery-limit": _DELIVERY_LIMIT}
+        await channel.queue_declare(name, durable=True, arguments=arguments)
+    async with _locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
+        await _bind(channel, queue, wanted)
+
+
+async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
+    """The queue in which messages wait for `delay_ms` and then return to the worker's queue; its name."""
+    name = topics.retry_name(queue, delay_ms)
+    async with _declaring(connection, timeout_s, name) as channel:
+        arguments = {**_LOSSLESS, **_dead_letters_to(topics.queue_name(queue)), "x-message-ttl": delay_ms}
+        await channel.queue_declare(name, durable=True, arguments=arguments)
+    return name
+
+
+def delay_step_ms(delay_s: float) -> int:
+    """A delay rounded up to one of twelve steps in a decade, since each delay in use has a queue of its own.
+
+    The steps hold what people write: 10, 12, 15, 20, 30, 60, 90 seconds, five minutes, an hour. None is below 100 ms
+    or above 49 days.
+    """
+    delay_ms = min(delay_s * 1000, _MAX_TTL_MS)
+    scale = _MIN_STEP_MS // _STEPS[0]
+    while _STEPS[-1] * scale < delay_ms:
+        scale *= 10
+    return min(next(step * scale for step in _STEPS if step * scale >= delay_ms), _MAX_TTL_MS)
+
+
+async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> None:
+    """Await something of our own. Raises Unreachable."""
+    async with bounded(timeout_s, what):
+        await awaited
+
+
+def _dead_letters_to(queue: str) -> dict[str, Any]:
+    return {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+
+
+@asynccontextmanager
+async def _declaring(
+    connection: AbstractConnection, timeout_s: float, name: str, *, confirms: bool = False
+) -> AsyncIterator[AbstractChannel]:
+    async with (
+        bounded(timeout_s, f"declaring {name}"),
+        open_channel(connection, timeout_s, confirms=confirms) as channel,
+    ):
+        try:
+            yield channel
+        except ChannelPreconditionFailed as error:
+            raise SettingsError(
+                f"RabbitMQ has {name}, or what belongs to it, in another form ({error}): drain and delete it there, "
+                "or give the worker's queue another name"
+            ) from None
+
+
+async def _bind(channel: AbstractChannel, queue: str, wanted: set[str]) -> None:
+    """Bind to what is wanted and unbind what was wanted before.
+
+    AMQP cannot list bindings, so those that a queue has are remembered in a queue of one message beside it. It is
+    written before the first binding and again after the last: a crash in between leaves too much in it, never too
+    little.
+    """
+    name, memory = topics.queue_name(queue), topics.bindings_name(queue)
+    arguments = {**_QUORUM, "x-max-length": 1}
+    await channel.queue_declare(memory, durable=True, arguments=arguments)
+    note = await channel.basic_get(memory)
+    before = _read(note.body)
+    if not wanted <= before:
+        await _remember(channel, memory, before | wanted)
+    for key in sorted(wanted):
+        await channel.queue_bind(name, topics.EXCHANGE, key)
+    for key in sorted(before - wanted):
+        await channel.queue_unbind(name, topics.EXCHANGE, key)
+    await _remember(channel, memory, wanted)
+    if note.delivery_tag is not None:
+        await channel.basic_ack(note.delivery_tag)
+
+
+async def _remember(channel: AbstractChannel, memory: str, keys: set[str]) -> None:
+    properties = Basic.Properties(delivery_mode=2, content_type="application/json")
+    body = json.dumps(sorted(keys)).encode()
+    await channel.basic_publish(body, routing_key=memory, properties=properties, mandatory=True)
+
+
+def _read(body: bytes) -> set[str]:
+    try:
+        return {str(key) for key in json.loads(body)} if body else set()
+    except (ValueError, TypeError):
+        return set()
+
+
+@asynccontextmanager
+async def _locked(connection: AbstractConnection, queue: str, timeout_s: float) -> AsyncIterator[None]:
+    """Nobody else changes the bindings of the queue meanwhile.
+
+    The lock is an exclusive queue of that name: it belongs to a connection, and goes with it.
+    """
+    lock = topics.lock_name(queue)
+    for _ in range(_LOCK_TRIES):
+        if await _takes(connection, lock, timeout_s):
+            break
+        await asyncio.sleep(_LOCK_WAIT_S)
+    else:
+        raise Unreachable(f"RabbitMQ: {lock} is held by another process")
+    try:
+        yield
+    finally:
+        with suppress(Unreachable):
+            async with bounded(timeout_s, "unlocking"), open_channel(connection, timeout_s) as channel:
+                await channel.queue_delete(lock)
+
+
+async def _takes(connection: AbstractConnection, lock: str, timeout_s: float) -> bool:
+    async with bounded(timeout_s, "locking"), open_channel(connection, timeout_s) as channel:
+        try:
+            await channel.queue_declare(lock, exclusive=True)
+        except ChannelLockedResource:
+            return False
+    return True
