@@ -1,0 +1,109 @@
+"""The way of one request: receive, verify, seal, publish, and the provider's reply."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from ingress import answers
+from ingress.peers import Network, check_address
+from ingress.reading import check_head, check_target, query_of, read_body
+from ingress.refusals import Refusals
+from ingress.settings import IngressSettings
+from schemas.broker import Publisher
+from schemas.envelope import Envelope, moment, seal, unreadable
+from schemas.errors import NotDurable, Refused, UnknownSource, Unreadable
+from schemas.provider import Request
+from schemas.source import AnySource
+
+log = logging.getLogger("hookline.ingress")
+
+_PREFIX = "/hooks/"
+
+
+class Receiver:
+    """The door's main path, for all sources."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, AnySource],
+        publisher: Publisher,
+        settings: IngressSettings,
+        trusted_proxies: Sequence[Network] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sources = sources
+        self._publisher = publisher
+        self._settings = settings
+        self._trusted_proxies = trusted_proxies
+        self._clock = clock
+        self._refusals = Refusals(settings.max_unverified_per_10_s)
+        self.draining = False
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer any request. Whatever goes wrong on our side is 503, so that the provider sends it again."""
+        name = "-"
+        try:
+            path = check_target(request)
+            if not path.startswith(_PREFIX):
+                return self._health(path)
+            source = self._source(path)
+            name = source.name
+            return await self.receive(request, source)
+        except Refused as refusal:
+            return answers.refused(self._refusals.note(name, refusal, self._clock()))
+        except Exception:
+            log.exception("%s: a request failed for a reason of ours", name)
+            return answers.refused(NotDurable("the event could not be taken now"))
+
+    async def receive(self, request: web.BaseRequest, source: AnySource) -> web.Response:
+        """A provider's callback, from its head to the reply. Raises Refused."""
+        check_head(request, source.max_body_bytes)
+        check_address(request, source, self._trusted_proxies)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
+        call, now_s = Request(body, request.headers, query_of(request)), self._clock()
+        challenge = source.provider.challenge(call, source, now_s)
+        if challenge is not None:
+            return answers.accepted(challenge)
+        source.provider.verify(call, source, now_s)
+        envelope = _seal(call, source, now_s)
+        await self._publisher.publish(envelope)
+        return answers.accepted(source.provider.reply)
+
+    def _source(self, path: str) -> AnySource:
+        source = self._sources.get(path[len(_PREFIX) :])
+        if source is None:
+            raise UnknownSource("there is no such source here")
+        return source
+
+    def _health(self, path: str) -> web.Response:
+        match path:
+            case "/healthz":
+                return answers.health(status="ok", ok=True)
+            case "/readyz" if self.draining:
+                return answers.health(status="draining", ok=False)
+            case "/readyz" if self._publisher.ready:
+                return answers.health(status="ready", ok=True)
+            case "/readyz":
+                return answers.health(status="not ready", ok=False)
+        raise UnknownSource("there is nothing here")
+
+
+def _seal(call: Request, source: AnySource, now_s: float) -> Envelope:
+    """The envelope of a verified callback: once signed, it is kept even if nobody can read it."""
+    provider = source.provider
+    try:
+        identity = provider.identify(call.body)
+    except Unreadable as fault:
+        log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
+        identity = unreadable(call.body, now_s)
+    content_type = call.headers.getall("Content-Type", ())
+    return seal(
+        identity,
+        call.body,
+        provider=provider.name,
+        source=source.name,
+        content_type=content_type[0] if content_type else "application/json",
+        received_at=moment(now_s),
+    )
