@@ -3,7 +3,7 @@
 import asyncio
 from functools import lru_cache
 
-from aiohttp import HttpVersion10, HttpVersion11, RequestPayloadError, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from schemas.errors import (
     BodyTooLarge,
@@ -25,8 +25,8 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 def check_target(request: web.BaseRequest) -> str:
     """The path of the request as it was sent, without the query.
 
-    Raises MalformedRequest for another HTTP than 1.0 and 1.1, and for a target that names a host: a name that the client
-    chose must not get anywhere.
+    Raises MalformedRequest for another HTTP than 1.0 and 1.1, and for a target that names a host: a name that the
+    client chose must not get anywhere.
     """
     if request.version not in (HttpVersion11, HttpVersion10):
         raise MalformedRequest("HTTP/1.1 is spoken here")
@@ -71,12 +71,10 @@ def _check_framing(request: web.BaseRequest) -> None:
 def _is_json_like(content_type: str) -> bool:
     """Whether a body of this type can be what a provider sends. Some name no type, or their client's default."""
     if len(content_type) > MAX_CONTENT_TYPE or not (content_type.isascii() and content_type.isprintable()):
-        return not content_type
+        return False
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    charsets = [
-        value.strip('" ') for name, _, value in (part.partition("=") for part in parameters) if name == "charset"
-    ]
-    return (media_type in _MEDIA_TYPES or media_type.endswith("+json")) and _CHARSETS.issuperset(charsets)
+    charsets = {part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset=")}
+    return (media_type in _MEDIA_TYPES or media_type.endswith("+json")) and charsets <= _CHARSETS
 
 
 async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: float) -> bytes:
@@ -88,7 +86,7 @@ async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: fl
             return await _read(request, max_body_bytes)
     except TimeoutError:
         raise SlowRequest(f"the body did not arrive within {timeout_s:g} s") from None
-    except (RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, ConnectionError):
         raise MalformedRequest("the body is broken off") from None
 
 

@@ -87,7 +87,8 @@ class Receiver:
                 return answers.health(status="ready", ok=True)
             case "/readyz":
                 return answers.health(status="not ready", ok=False)
-        raise UnknownSource("there is nothing here")
+            case _:
+                raise UnknownSource("there is nothing here")
 
 
 def _seal(call: Request, source: AnySource, now_s: float) -> Envelope:

@@ -50,10 +50,10 @@ class Door(web.RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: web.BaseRequest,  # noqa: ARG002  aiohttp's signature
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002  quotes the request
     ) -> web.StreamResponse:
         """What the parser refuses, in our form. aiohttp's own answer would quote the request."""
         if status >= 500:

@@ -19,11 +19,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Deliver it again after `delay_s`. `attempt` is the number that the next delivery shall carry."""
+    """Deliver it again after `delay_s`. `attempt` is the number that the next delivery shall carry.
+
+    `reason` is one of a few words, `detail` one line for a person.
+    """
 
     delay_s: float
     attempt: int
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

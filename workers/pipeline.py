@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from schemas.broker import Again, Done, Outcome, Parked, Received
@@ -116,13 +117,20 @@ class Pipeline:
         reason = "timeout" if isinstance(error, HandlerTimeout) else "failed"
         delay_s = self.worker.retry.delay_s(attempt)
         if delay_s is not None:
-            return Again(delay_s, attempt + 1, f"{reason}: {type(error).__name__}")
+            return Again(delay_s, attempt + 1, reason, _place(error))
         detail = "".join(traceback.format_exception(error))
         return Parked(reason, detail[-_MAX_DETAIL:], attempt)
 
 
 class HandlerTimeout(Exception):
     """A worker's function did not return within its time limit."""
+
+
+def _place(error: Exception) -> str:
+    """The kind of an error and where it was raised, for logs: its text may quote a payload."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received) -> Delivery:
