@@ -1,0 +1,257 @@
+"""Each vector is sent in and compared, then bent in every way that must be refused."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
+from schemas.events import Event
+from tests.vector_cases import (
+    FOREIGN_SECRET,
+    Carrier,
+    Vector,
+    all_vectors,
+    carriers,
+    covers_body,
+    covers_time,
+    with_secrets,
+)
+
+VECTORS = all_vectors()
+EVENTS = [vector for vector in VECTORS if not vector.case.expected.challenge]
+CHALLENGES = [vector for vector in VECTORS if vector.case.expected.challenge]
+SIGNED = [vector for vector in VECTORS if vector.source.keys]
+CARRIED = [(vector, carrier) for vector in VECTORS for carrier in carriers(vector)]
+
+
+def each_carrier(*places: str) -> pytest.MarkDecorator:
+    cases = [(vector, carrier) for vector, carrier in CARRIED if carrier.place in places]
+    names = [f"{vector} {carrier}" for vector, carrier in cases]
+    return pytest.mark.parametrize(("vector", "carrier"), cases, ids=names)
+
+
+every_vector = pytest.mark.parametrize("vector", VECTORS, ids=str)
+every_event = pytest.mark.parametrize("vector", EVENTS, ids=str)
+every_signed = pytest.mark.parametrize("vector", SIGNED, ids=str)
+
+
+def _without_head(event: Event) -> dict[str, Any]:
+    """An event as case.json writes it: without what every event of a source shares, and without nulls."""
+    return _without_nulls(msgspec.json.decode(msgspec.json.encode(event)), ("id", "provider", "source", "received_at"))
+
+
+def _without_nulls(fields: dict[str, Any], hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if value is not None and name not in hidden}
+    if "seats" in kept:
+        kept["seats"] = [_without_nulls(seat) for seat in kept["seats"]]
+    return kept
+
+
+@every_vector
+def test_a_genuine_callback_verifies(vector: Vector) -> None:
+    vector.verify()
+
+
+@every_event
+def test_it_is_sealed_under_its_type_and_subject(vector: Vector) -> None:
+    envelope = vector.seal()
+    assert (envelope.event_type, envelope.subject) == (vector.case.expected.event_type, vector.case.expected.subject)
+
+
+@every_event
+def test_its_id_never_changes_between_versions(vector: Vector) -> None:
+    assert vector.seal().id == vector.case.expected.id
+
+
+@every_event
+def test_it_becomes_the_canonical_events(vector: Vector) -> None:
+    events = vector.provider.normalise(vector.seal())
+    assert [_without_head(event) for event in events] == vector.case.expected.events
+
+
+@every_event
+def test_its_events_say_where_they_come_from(vector: Vector) -> None:
+    envelope = vector.seal()
+    heads = {(event.provider, event.source, event.received_at) for event in vector.provider.normalise(envelope)}
+    assert heads == {(vector.provider.name, vector.source.name, envelope.received_at)}
+
+
+@every_event
+def test_its_events_have_ids_of_their_own(vector: Vector) -> None:
+    envelope = vector.seal()
+    ids = [event.id for event in vector.provider.normalise(envelope)]
+    assert ids == ([envelope.id] if len(ids) == 1 else [f"{envelope.id}:{member}" for member in range(len(ids))])
+
+
+@every_event
+def test_an_event_is_no_challenge(vector: Vector) -> None:
+    assert vector.provider.challenge(vector.request, vector.source, vector.case.now) is None
+
+
+@every_vector
+def test_the_reply_is_what_the_provider_wants(vector: Vector) -> None:
+    assert msgspec.json.decode(vector.provider.reply.body) == vector.case.expected.reply
+
+
+@pytest.mark.parametrize("vector", CHALLENGES, ids=str)
+def test_a_check_of_the_url_is_answered(vector: Vector) -> None:
+    reply = vector.provider.challenge(vector.request, vector.source, vector.case.now)
+    assert reply is not None
+    assert msgspec.json.decode(reply.body) == vector.case.expected.reply
+
+
+@pytest.mark.parametrize("vector", CHALLENGES, ids=str)
+def test_a_forged_check_of_the_url_is_refused(vector: Vector) -> None:
+    with pytest.raises(BadSignature):
+        vector.provider.challenge(vector.request, with_secrets(vector.source, [FOREIGN_SECRET]), vector.case.now)
+
+
+@pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.same_event_as], ids=str)
+def test_the_same_event_in_another_form_has_the_same_id(vector: Vector) -> None:
+    assert vector.seal().id == vector.sibling.seal().id
+
+
+@pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.resent], ids=str)
+def test_a_re_send_with_new_stamps_has_the_same_id(vector: Vector) -> None:
+    body = msgspec.json.encode(msgspec.json.decode(vector.request.body) | vector.case.resent)
+    assert vector.seal(body).id == vector.seal().id
+
+
+def test_different_events_have_different_ids() -> None:
+    originals = [vector for vector in EVENTS if not vector.case.same_event_as]
+    assert [count for count in Counter(vector.seal().id for vector in originals).values() if count > 1] == []
+
+
+@each_carrier("header", "query", "body")
+def test_without_a_part_of_the_signature_it_is_refused(vector: Vector, carrier: Carrier) -> None:
+    with pytest.raises(MissingSignature):
+        vector.verify(carrier.replaced(vector.request, []))
+
+
+@each_carrier("header", "query", "body")
+@pytest.mark.parametrize("blank", ["", " ", "\t "], ids=repr)
+def test_a_blank_part_of_the_signature_is_refused(vector: Vector, carrier: Carrier, blank: str) -> None:
+    with pytest.raises(Unverified):
+        vector.verify(carrier.replaced(vector.request, [blank]))
+
+
+def _junk(value: str) -> list[str]:
+    return [
+        value[:-1],
+        value[1:],
+        value + "0",
+        value + "=",
+        value + value,
+        " " + value,
+        value + "\n",
+        value[:-1] + "é",
+        value[:-1] + "!",
+        value[:-1] + "\0",
+        "x" * len(value),
+        "0" * len(value),
+        "\u0663" * len(value),
+        value[:4] + "_" + value[5:],
+        "-" + value[1:],
+        "z" * 10_000,
+    ]
+
+
+@each_carrier("header", "query", "body")
+def test_junk_in_a_part_of_the_signature_is_refused(vector: Vector, carrier: Carrier) -> None:
+    for junk in _junk(carrier.value(vector.request)):
+        with pytest.raises(Unverified):
+            vector.verify(carrier.replaced(vector.request, [junk]))
+
+
+@each_carrier("header")
+def test_bytes_that_are_no_text_in_a_header_are_refused(vector: Vector, carrier: Carrier) -> None:
+    with pytest.raises(Unverified):
+        vector.verify(carrier.replaced(vector.request, [carrier.value(vector.request)[:-1] + "\udcff"]))
+
+
+@each_carrier("body")
+def test_json_of_another_kind_in_a_part_of_the_signature_is_refused(vector: Vector, carrier: Carrier) -> None:
+    others: list[Any] = [None, True, 1, -1, 1.5, 10**30, [], {}, [carrier.value(vector.request)]]
+    for junk in others:
+        with pytest.raises(Unverified):
+            vector.verify(carrier.replaced(vector.request, [junk]))
+
+
+@each_carrier("header", "query")
+def test_a_part_of_the_signature_that_is_there_twice_is_refused(vector: Vector, carrier: Carrier) -> None:
+    value = carrier.value(vector.request)
+    for values in ([value, value], [value, "x"], ["x", value], [value, ""], ["", value]):
+        with pytest.raises(Unverified):
+            vector.verify(carrier.replaced(vector.request, values))
+
+
+@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_body(vector)], ids=str)
+def test_a_changed_byte_anywhere_in_a_signed_body_is_refused(vector: Vector) -> None:
+    body = vector.request.body
+    for place in range(len(body)):
+        forged = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+        with pytest.raises(BadSignature):
+            vector.verify(type(vector.request)(forged, vector.request.headers, vector.request.query))
+
+
+@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_body(vector)], ids=str)
+def test_a_signed_body_cut_or_lengthened_is_refused(vector: Vector) -> None:
+    body = vector.request.body
+    for forged in (b"", body[:-1], body[1:], body + b" ", body + body):
+        with pytest.raises(BadSignature):
+            vector.verify(type(vector.request)(forged, vector.request.headers, vector.request.query))
+
+
+@every_signed
+def test_a_foreign_secret_is_refused(vector: Vector) -> None:
+    with pytest.raises(BadSignature):
+        vector.verify(secrets=[FOREIGN_SECRET])
+
+
+@every_signed
+def test_an_empty_secret_is_refused(vector: Vector) -> None:
+    with pytest.raises(BadSignature):
+        vector.verify(secrets=[""])
+
+
+@every_signed
+def test_no_secret_at_all_lets_nothing_in(vector: Vector) -> None:
+    with pytest.raises(BadSignature):
+        vector.verify(secrets=[])
+
+
+@every_signed
+def test_any_of_several_secrets_verifies(vector: Vector) -> None:
+    ours = vector.case.settings["secrets"][0]
+    vector.verify(secrets=[ours, FOREIGN_SECRET])
+    vector.verify(secrets=[FOREIGN_SECRET, ours])
+    vector.verify(secrets=[FOREIGN_SECRET, "a-third-secret", ours])
+
+
+@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+@pytest.mark.parametrize("later_s", [-310, 310, -(10**9), 10**9])
+def test_a_signed_time_beyond_the_tolerance_is_stale(vector: Vector, later_s: int) -> None:
+    with pytest.raises(StaleTimestamp):
+        vector.verify(later_s=later_s)
+
+
+@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+@pytest.mark.parametrize("later_s", [-290, 290])
+def test_a_signed_time_within_the_tolerance_is_fresh(vector: Vector, later_s: int) -> None:
+    vector.verify(later_s=later_s)
+
+
+@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+def test_an_old_forgery_is_a_forgery_and_not_merely_old(vector: Vector) -> None:
+    with pytest.raises(BadSignature):
+        vector.verify(secrets=[FOREIGN_SECRET], later_s=10**6)
+
+
+@every_vector
+def test_a_refusal_never_quotes_what_it_refused(vector: Vector) -> None:
+    for carrier in carriers(vector):
+        with pytest.raises(Unverified) as refused:
+            vector.verify(carrier.replaced(vector.request, ["smuggled-text"]))
+        assert "smuggled-text" not in str(refused.value)

@@ -1,0 +1,201 @@
+"""Reads the vectors (tests/vectors/README.md describes their form) and bends them into forgeries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+from multidict import CIMultiDict
+
+from schemas.envelope import Envelope, moment, seal
+from schemas.provider import Outgoing, Provider, Request
+from schemas.providers import catalogue
+from schemas.source import AnySource, Source
+
+FOLDER = Path(__file__).parent / "vectors"
+FOREIGN_SECRET = "another-secret-of-somebody"
+
+
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reply: Any
+    challenge: bool = False
+    event_type: str = ""
+    subject: str = ""
+    id: str = ""
+    events: list[dict[str, Any]] = []
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    settings: dict[str, Any]
+    now: float
+    expected: Expected
+    same_event_as: str | None = None
+    resent: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Vector:
+    provider: Provider[Any]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.provider.name}/{self.name}"
+
+    @cached_property
+    def case(self) -> Case:
+        return msgspec.json.decode((self._folder / "case.json").read_bytes(), type=Case)
+
+    @cached_property
+    def raw(self) -> bytes:
+        return (self._folder / "request.http").read_bytes()
+
+    @cached_property
+    def request(self) -> Request:
+        head, _, body = self.raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = CIMultiDict((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+        return Request(body, headers, first.split(" ")[1].partition("?")[2])
+
+    @cached_property
+    def source(self) -> AnySource:
+        return source_of(self.provider, self.case.settings)
+
+    @property
+    def sibling(self) -> "Vector":
+        """The vector of which this is a re-send."""
+        return replace(self, name=self.case.same_event_as or self.name)
+
+    @property
+    def _folder(self) -> Path:
+        return FOLDER / self.provider.name / self.name
+
+    def verify(
+        self, request: Request | None = None, secrets: Sequence[str] | None = None, *, later_s: float = 0
+    ) -> None:
+        source = self.source if secrets is None else with_secrets(self.source, secrets)
+        self.provider.verify(request or self.request, source, self.case.now + later_s)
+
+    def seal(self, body: bytes | None = None) -> Envelope:
+        return seal_with(self.provider, self.request.body if body is None else body, self.case.now)
+
+
+def seal_with(provider: Provider[Any], body: bytes, now_s: float = 0) -> Envelope:
+    """What the door makes of a verified body; raises Unreadable."""
+    return seal(
+        provider.identify(body),
+        body,
+        provider=provider.name,
+        source=provider.example.source,
+        content_type="application/json",
+        received_at=moment(now_s),
+    )
+
+
+def source_of(provider: Provider[Any], settings: Mapping[str, Any]) -> AnySource:
+    """A source with the settings of a file."""
+    own = dict(settings)
+    return Source(
+        name=provider.example.source,
+        provider=provider,
+        keys=tuple(provider.key(secret) for secret in own.pop("secrets")),
+        allow_from=tuple(ip_network(network) for network in own.pop("allow_from", ())),
+        account=msgspec.convert(own, provider.account),
+    )
+
+
+def example_source(provider: Provider[Any], *secrets: str) -> AnySource:
+    """A source with the example settings of its provider, and these secrets or a made-up one."""
+    return source_of(provider, {**provider.example.settings, "secrets": secrets or ("an-example-secret",)})
+
+
+def with_secrets(source: AnySource, secrets: Sequence[str]) -> AnySource:
+    return replace(source, keys=tuple(source.provider.key(secret) for secret in secrets))
+
+
+def sent(outgoing: Outgoing) -> Request:
+    """The request that a callback arrives as."""
+    return Request(outgoing.body, CIMultiDict(outgoing.headers), outgoing.query)
+
+
+def all_vectors() -> list[Vector]:
+    return [
+        Vector(provider, folder.name)
+        for provider in catalogue().values()
+        for folder in sorted((FOLDER / provider.name).iterdir())
+        if folder.is_dir()
+    ]
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """One place of a request that a signature needs."""
+
+    place: Literal["header", "query", "body"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.name}"
+
+    def value(self, request: Request) -> str:
+        match self.place:
+            case "header":
+                return request.headers.getall(self.name, ())[0]
+            case "query":
+                return next(value for name, value in _query(request) if name.lower() == self.name.lower())
+            case "body":
+                return str(msgspec.json.decode(request.body)[self.name])
+
+    def replaced(self, request: Request, values: Sequence[Any]) -> Request:
+        """The request with these values there: none removes it, two double it (a body keeps the last)."""
+        match self.place:
+            case "header":
+                headers = CIMultiDict(_headers(request))
+                headers.popall(self.name, None)
+                headers.extend((self.name, value) for value in values)
+                return replace(request, headers=headers)
+            case "query":
+                others = [pair for pair in _query(request) if pair[0].lower() != self.name.lower()]
+                return replace(request, query=urlencode([*others, *((self.name, value) for value in values)]))
+            case "body":
+                content = msgspec.json.decode(request.body)
+                del content[self.name]
+                if values:
+                    content[self.name] = values[-1]
+                return replace(request, body=msgspec.json.encode(content))
+
+
+def carriers(vector: Vector) -> list[Carrier]:
+    """Where the provider's signature is, found out by having it sign nothing."""
+    outgoing = vector.provider.sign(b"{}", vector.source, vector.case.now)
+    return [
+        *(Carrier("header", name) for name in outgoing.headers),
+        *(Carrier("query", name) for name, _ in parse_qsl(outgoing.query)),
+        *(Carrier("body", name) for name in msgspec.json.decode(outgoing.body)),
+    ]
+
+
+def covers_body(vector: Vector) -> bool:
+    one, other = (vector.provider.sign(body, vector.source, vector.case.now) for body in (b'{"a":1}', b'{"a":2}'))
+    return (one.headers, one.query) != (other.headers, other.query)
+
+
+def covers_time(vector: Vector) -> bool:
+    one, other = (vector.provider.sign(b"{}", vector.source, vector.case.now + later_s) for later_s in (0, 1))
+    return one != other
+
+
+Pairs: TypeAlias = list[tuple[str, str]]
+
+
+def _query(request: Request) -> Pairs:
+    return parse_qsl(request.query, keep_blank_values=True)
+
+
+def _headers(request: Request) -> Pairs:
+    if not isinstance(request.headers, CIMultiDict):
+        raise TypeError("vectors have their headers in a CIMultiDict")
+    return list(request.headers.items())
