@@ -1,0 +1,188 @@
+"""An installation of each broker for tests: opened as often as processes would, and looked into past the protocol."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import aiormq
+from aiormq.abc import AbstractChannel
+
+from broker.embedded import EmbeddedBroker, Limits
+from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq_link import RabbitMQSettings
+from broker.sqlite import Database
+from schemas import topics
+from schemas.broker import Broker, Received
+from schemas.envelope import Envelope
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    headers: Mapping[str, Any]
+    body: bytes
+    reason: str
+    detail: str
+    attempts: int
+
+
+class Inspect(Protocol):
+    """What tests need to see and no end of the pipeline does. Names are the broker's, made by `schemas.topics`."""
+
+    async def depth(self, name: str) -> int:
+        """How many messages wait in a queue to be taken."""
+
+    async def dead(self, queue: str) -> list[DeadLetter]:
+        """The dead letters of a worker's queue, oldest first. May be looked at once."""
+
+
+class Installation(Inspect, Protocol):
+    """Queues that outlive those who use them."""
+
+    address: str
+
+    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
+        """A broker as another process would open it."""
+
+
+class EmbeddedInstallation:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.address = f"sqlite:{path}"
+
+    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
+        return opened(self.address, max_in_flight)
+
+    async def depth(self, name: str) -> int:
+        worker, _, dead = name.removesuffix(".dead"), name, name.endswith(".dead")
+        statement = (
+            "SELECT count(*) FROM dead WHERE queue = ?"
+            if dead
+            else "SELECT count(*) FROM deliveries WHERE queue = ? AND owner IS NULL"
+        )
+        return int(self._rows(statement, worker)[0][0])
+
+    async def dead(self, queue: str) -> list[DeadLetter]:
+        rows = self._rows(
+            "SELECT e.headers, e.body, d.reason, d.detail, d.attempts FROM dead d JOIN envelopes e USING (seq) "
+            "WHERE d.queue = ? ORDER BY d.seq",
+            topics.queue_name(queue),
+        )
+        return [DeadLetter(json.loads(row[0]), *row[1:]) for row in rows]
+
+    def _rows(self, statement: str, name: str) -> list[Any]:
+        connection = sqlite3.connect(self._path)
+        try:
+            return connection.execute(statement, (name,)).fetchall()
+        finally:
+            connection.close()
+
+
+class RabbitMQInstallation:
+    def __init__(self, url: str) -> None:
+        self.address = url
+
+    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
+        return opened(self.address, max_in_flight)
+
+    async def clear(self) -> None:
+        """Unbind everything that earlier tests bound; their queues have other names."""
+        async with raw_channel(self.address) as channel:
+            await channel.exchange_delete(topics.EXCHANGE)
+            await channel.exchange_delete(topics.UNROUTED)
+            await channel.queue_delete(topics.UNROUTED)
+
+    async def depth(self, name: str) -> int:
+        async with raw_channel(self.address) as channel:
+            declared = await channel.queue_declare(name, passive=True)
+            return int(declared.message_count or 0)
+
+    async def dead(self, queue: str) -> list[DeadLetter]:
+        letters = []
+        async with raw_channel(self.address) as channel:
+            while (message := await channel.basic_get(topics.dead_name(queue), no_ack=True)).delivery_tag:
+                headers: dict[str, Any] = message.header.properties.headers or {}
+                reason, detail, attempts = (
+                    str(headers[f"hookline-{name}"]) for name in ("reason", "detail", "attempts")
+                )
+                letters.append(DeadLetter(headers, message.body, reason, detail, int(attempts)))
+        return letters
+
+
+@asynccontextmanager
+async def opened(address: str, max_in_flight: int = 1000) -> AsyncIterator[Broker]:
+    """The broker at an address."""
+    if not address.startswith("sqlite:"):
+        rabbitmq = await RabbitMQBroker.open(RabbitMQSettings(address, max_in_flight=max_in_flight))
+        try:
+            yield rabbitmq
+        finally:
+            await rabbitmq.close()
+        return
+    database = await Database.open(Path(address.removeprefix("sqlite:")))
+    embedded = await EmbeddedBroker.open(database, Limits(max_in_flight=max_in_flight))
+    try:
+        yield embedded
+    finally:
+        await embedded.close()
+        await database.close()
+
+
+@asynccontextmanager
+async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel of one's own, past all of our code."""
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        yield channel
+        await channel.close()
+    finally:
+        await connection.close()
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 15.0) -> None:
+    """Wait until it is so; fail if it is not so in time."""
+    async with asyncio.timeout(within_s):
+        while not await condition():  # noqa: ASYNC110  # it changes in another process
+            await asyncio.sleep(_POLL_S)
+
+
+async def taken(queue: Any, count: int = 1, within_s: float = 15.0) -> list[Received]:
+    """So many messages from a queue, in time."""
+    async with asyncio.timeout(within_s):
+        return [await queue.take() for _ in range(count)]
+
+
+def queue_name() -> str:
+    """A worker's queue that no other test has."""
+    return f"q-{uuid4().hex[:10]}"
+
+
+_numbers = count()
+
+
+def envelope(
+    event_type: str = "room.created", *, number: int | None = None, subject: str = "room-1", body: bytes = b"{}"
+) -> Envelope:
+    """Of the source `main` at `krtc`; each has another id unless told."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    return Envelope(
+        id=f"{next(_numbers) if number is None else number:032x}",
+        provider="krtc",
+        source="main",
+        event_type=event_type,
+        subject=subject,
+        occurred_at=moment,
+        received_at=moment,
+        content_type="application/json",
+        body=body,
+    )
