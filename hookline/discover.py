@@ -1,0 +1,63 @@
+"""Finding the workers in Python files and modules."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from schemas.errors import SettingsError
+from workers import Worker
+
+
+def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
+    """Every worker in these files and modules.
+
+    Raises SettingsError for one that cannot be imported or holds none, and for two workers with one queue: each would
+    get only a part of the events.
+    """
+    found: list[Worker[Any]] = []
+    for name in names:
+        module = _load_file(Path(name)) if name.endswith(".py") else _load_module(name)
+        workers = {id(value): value for value in vars(module).values() if isinstance(value, Worker)}
+        if not workers:
+            raise SettingsError(f"{name}: there is no worker in it; one is made with @worker(...) from `workers`")
+        found += [worker for worker in workers.values() if worker not in found]
+    check_queues(found)
+    return found
+
+
+def check_queues(workers: Iterable[Worker[Any]]) -> None:
+    queues: set[str] = set()
+    for worker in workers:
+        if worker.queue in queues:
+            raise SettingsError(f"queue {worker.queue!r} has two workers; each would get only a part of the events")
+        queues.add(worker.queue)
+
+
+def _load_file(path: Path) -> ModuleType:
+    """A file as a module of its own, whose neighbours it may import."""
+    if not path.is_file():
+        raise SettingsError(f"{path}: there is no such file")
+    name = f"hookline_worker_{path.stem}_{abs(hash(path.resolve()))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SettingsError(f"{path}: this is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingsError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error

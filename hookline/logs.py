@@ -1,0 +1,115 @@
+"""What a person, or a machine, reads of what happens: one line for each thing."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+import click
+
+from schemas.broker import Again, Done, Parked
+from schemas.events import CanonicalEvent, event_topic
+from workers.pipeline import Work
+
+events_log = logging.getLogger("hookline.events")
+
+# Free text and everything that is long stays out of logs; identifiers say which event it was.
+_SHOWN = (
+    "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
+    "callee_ids", "media", "task_id", "segment", "directory", "file_name",
+)  # fmt: skip
+_COLOURS = {"handled": "green", "duplicate": "bright_black", "again": "yellow", "parked": "red"}
+
+
+def set_up(style: str, stream: TextIO = sys.stderr) -> None:
+    """Send all logs to the stream, as `text` or as `json`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonLines() if style == "json" else _TextLines(colours=stream.isatty()))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for library in ("aio_pika", "aiormq", "aiohttp"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def report(queue: str, work: Work, seconds: float) -> None:
+    """Tell of a settled delivery."""
+    facts: dict[str, Any] = {"queue": queue, "attempt": work.received.attempt, "ms": round(seconds * 1000, 1)}
+    match work.outcome:
+        case Done(reason=reason):
+            facts["outcome"] = reason
+        case Again(delay_s=delay_s, reason=reason, detail=detail):
+            facts |= {"outcome": "again", "reason": reason, "detail": detail, "in_s": delay_s}
+        case Parked(reason=reason):
+            facts |= {"outcome": "parked", "reason": reason}
+    if work.envelope is not None:
+        envelope = work.envelope
+        facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
+        facts["source"] = envelope.source
+    facts["events"] = [_shown(event) for event in work.events]
+    level = logging.INFO if isinstance(work.outcome, Done) else logging.WARNING
+    events_log.log(level, "%s", facts["outcome"], extra={"facts": facts})
+
+
+def _shown(event: CanonicalEvent) -> dict[str, Any]:
+    fields = {name: getattr(event, name, None) for name in _SHOWN}
+    return {"type": event_topic(event), **{name: value for name, value in fields.items() if value is not None}}
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class _TextLines(logging.Formatter):
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        facts = getattr(record, "facts", None)
+        if facts is not None:
+            return f"{at}  {self._delivery(facts)}"
+        text = (
+            f"{at}  {record.getMessage()}"
+            if record.levelno == logging.INFO
+            else (f"{at}  {self._paint(record.levelname.lower(), 'red')}: {record.getMessage()}")
+        )
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+    def _delivery(self, facts: dict[str, Any]) -> str:
+        told = (
+            "; ".join(_sentence(event) for event in facts["events"]) or f"{facts.get('topic', 'a message of others')}"
+        )
+        outcome = self._paint(facts["outcome"], _COLOURS[facts["outcome"]])
+        why = (
+            f" ({facts['reason']}{': ' + facts['detail'] if facts.get('detail') else ''})" if "reason" in facts else ""
+        )
+        when = f" in {facts['in_s']:g} s" if "in_s" in facts else ""
+        attempt = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
+        source = facts.get("source", "-")
+        return f"{source:<12} {told}  → {facts['queue']}: {outcome}{when}{why}{attempt}, {facts['ms']} ms"
+
+    def _paint(self, text: str, colour: str) -> str:
+        return click.style(text, fg=colour) if self._colours else text
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    words = [f"{event['type']:<20}"]
+    words += [f"{name}={printable(value)}" for name, value in event.items() if name != "type"]
+    return " ".join(words)
+
+
+def printable(value: Any) -> str:
+    """A value for a line of text: what could move the cursor, or pass for another line, is shown as its code."""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

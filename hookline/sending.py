@@ -1,0 +1,91 @@
+"""Sending sample callbacks as a provider would: signed with the settings' own secrets, over real HTTP."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from schemas.errors import SettingsError
+from schemas.provider import Sample
+from schemas.source import AnySource
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One callback to send: what to call it, its body, and the Unix time at which it happens."""
+
+    name: str
+    body: bytes
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the door answered; `status` is 0 if it did not, and `text` then says why."""
+
+    name: str
+    status: int
+    text: str
+    seconds: float
+
+
+def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
+    """The samples of an event, by our topic or the provider's own type; all of them if none is named.
+
+    Raises SettingsError for an event that the provider does not send.
+    """
+    provider = source.provider
+    if event is None:
+        return provider.samples
+    chosen = [sample for sample in provider.samples if event in (sample.type, provider.types.get(sample.type))]
+    if not chosen:
+        known = ", ".join(f"{sample.type} ({provider.types[sample.type]})" for sample in provider.samples)
+        raise SettingsError(f"{provider.title} sends no {event!r}; it sends {known}")
+    return chosen
+
+
+def callbacks(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
+    """So many callbacks, story after story; each story has rooms and people of its own, and lies just behind us."""
+    now_s = time.time()
+    first_story = int(now_s * 10)
+    for number in range(count):
+        story, step = divmod(number, len(samples))
+        sample, at_s = samples[step], now_s - (len(samples) - step)
+        body = msgspec.json.encode(sample.body(first_story + story, at_s))
+        yield Callback(f"{source.provider.types[sample.type]} ({sample.type})", body, at_s)
+
+
+def own_body(path: Path) -> Callback:
+    """A callback with a body from a file."""
+    return Callback(path.name, path.read_bytes(), time.time())
+
+
+def arrange(sequence: Sequence[Callback], *, duplicate: bool, shuffle: bool) -> list[Callback]:
+    """The order of sending: each twice where asked, as a provider that got no answer does; in any order where asked."""
+    arranged = [callback for callback in sequence for _ in range(2 if duplicate else 1)]
+    if shuffle:
+        random.shuffle(arranged)
+    return arranged
+
+
+async def send(session: aiohttp.ClientSession, url: str, source: AnySource, callback: Callback) -> Answer:
+    """Sign one callback, send it, and say how it was answered."""
+    try:
+        signed = source.provider.sign(callback.body, source, callback.at_s)
+    except ValueError as error:
+        raise SettingsError(f"{callback.name} cannot be signed as {source.provider.title} does: {error}") from None
+    target = f"{url}?{signed.query}" if signed.query else url
+    headers: dict[str, Any] = {"Content-Type": "application/json", **signed.headers}
+    started = time.monotonic()
+    try:
+        async with session.post(URL(target, encoded=True), data=signed.body, headers=headers) as response:
+            text = await response.text()
+            return Answer(callback.name, response.status, text, time.monotonic() - started)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return Answer(callback.name, 0, f"no answer: {type(error).__name__}", time.monotonic() - started)

@@ -1,0 +1,108 @@
+"""Running the door and the workers in one process, from start to a stop that loses nothing."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from hookline.logs import report
+from hookline.settings import Settings
+from hookline.wiring import Installation, shown
+from ingress.receive import Receiver
+from ingress.server import Ingress
+from schemas.broker import Broker, Publisher
+from schemas.errors import Unreachable
+from workers import Worker
+from workers.pipeline import Pipeline
+from workers.pool import Pool
+from workers.rooms import rooms_worker
+from workers.store import Store
+
+log = logging.getLogger("hookline")
+
+
+async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool) -> None:
+    """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short.
+
+    Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, then broker
+    and store closed. Raises Unreachable, SettingsError, or what a part died of.
+    """
+    stop = _Stop()
+    async with Installation(settings) as installation:
+        broker = await installation.broker()
+        ours = [rooms_worker(await installation.room_log())] if rooms else []
+        pools = await _start_pools([*ours, *workers], broker, await installation.store()) if ours or workers else []
+        door = await _open_door(settings, broker.publisher) if ingress else None
+        log.info("queue: %s; Ctrl-C stops", shown(settings.broker.url))
+        died = [asyncio.create_task(pool.run()) for pool in pools]
+        try:
+            await stop.wait(died)
+        finally:
+            log.info("stopping")
+            await stop.unless_hurried(_close(door, pools, settings.workers.shutdown_s))
+            for task in died:
+                task.cancel()
+
+
+async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool]:
+    pools = []
+    for worker in workers:
+        # Some of the next ones are at hand while these are handled, and few are held back from other processes.
+        queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
+        pools.append(Pool(Pipeline(worker, store), queue, report))
+        log.info("worker %-12s handles %s", worker.queue, ", ".join(worker.patterns))
+    return pools
+
+
+async def _open_door(settings: Settings, publisher: Publisher) -> Ingress:
+    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
+    door = Ingress(receiver, settings.ingress)
+    try:
+        port = await door.start()
+    except OSError as error:
+        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    for source in settings.sources.values():
+        log.info("source %-12s of %-10s POST /hooks/%s", source.name, source.provider.name, source.name)
+    return door
+
+
+async def _close(door: Ingress | None, pools: Sequence[Pool], shutdown_s: float) -> None:
+    if door is not None:
+        await door.stop()
+    await asyncio.gather(*(pool.stop(shutdown_s) for pool in pools))
+
+
+class _Stop:
+    """The two signals: the first asks to stop, the second to hurry."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._hurried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        (self._hurried if self._asked.is_set() else self._asked).set()
+
+    async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
+        """Until somebody asks to stop, or a part ends by itself; raises what it died of."""
+        asked = asyncio.create_task(self._asked.wait())
+        done, _ = await asyncio.wait([asked, *running], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        for task in done - {asked}:
+            task.result()
+
+    async def unless_hurried(self, closing: Any) -> None:
+        """Await the closing, but give up on it at the second signal."""
+        task = asyncio.create_task(closing)
+        hurried = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait([task, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if task.done():
+            task.result()
+        else:
+            log.warning("giving back what is in hand")
+            task.cancel()

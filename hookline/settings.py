@@ -1,0 +1,256 @@
+"""The settings file: `hookline.toml`, checked as a whole before anything starts."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from ingress.settings import Count, IngressSettings, Seconds
+from schemas import topics
+from schemas.errors import SettingsError
+from schemas.provider import Provider
+from schemas.providers import catalogue
+from schemas.source import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Source
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+DEFAULT_URL = "sqlite:hookline.db"
+DEFAULT_PATH = "hookline.toml"
+_MAX_BODY_BYTES = 16 * 2**20
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "...", "xxx", "todo"})
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`max_bytes` bounds the embedded broker's file, `max_in_flight` the events that wait for their confirm."""
+
+    url: str = DEFAULT_URL
+    publish_timeout_s: Seconds = 5
+    max_in_flight: Count = 1000
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 10 * 2**30
+
+
+class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the store remembers what was finished, and the room view what happened, in seconds."""
+
+    url: str = DEFAULT_URL
+    ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 7 * 24 * 3600
+    rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
+
+
+class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back."""
+
+    shutdown_s: Seconds = 20
+
+
+class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The address kept for operators. Nothing listens there yet."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
+
+
+class SourceSettings(msgspec.Struct, frozen=True):
+    """What every source may say; its provider's own settings stand beside it in the same table."""
+
+    provider: str
+    secrets: tuple[str, ...] = ()
+    tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
+    allow_from: tuple[str, ...] = ()
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_BODY_BYTES)] = DEFAULT_MAX_BODY_BYTES
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole settings file, with its path. `sources` is empty for a role that needs none."""
+
+    path: Path
+    broker: BrokerSettings
+    store: StoreSettings
+    ingress: IngressSettings
+    trusted_proxies: tuple[Any, ...]
+    workers: WorkersSettings
+    sources: Mapping[str, AnySource]
+
+
+_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "broker": BrokerSettings,
+    "store": StoreSettings,
+    "ingress": IngressSettings,
+    "workers": WorkersSettings,
+    "admin": AdminSettings,
+}
+
+
+def load(path: Path, *, with_sources: bool) -> Settings:
+    """Read and check a settings file.
+
+    A role that takes no callbacks does without the sources, and so without their secrets. Raises SettingsError, whose
+    text names the key.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    _check_keys("", document, {*_SECTIONS, "sources"})
+    resolve = _Resolver(path.parent)
+    sections = {name: _section(name, document.get(name, {}), resolve) for name in _SECTIONS}
+    ingress = _as(IngressSettings, sections["ingress"])
+    return Settings(
+        path=path,
+        broker=_as(BrokerSettings, sections["broker"]),
+        store=_as(StoreSettings, sections["store"]),
+        ingress=ingress,
+        trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
+        workers=_as(WorkersSettings, sections["workers"]),
+        sources=_sources(document.get("sources", {}), resolve) if with_sources else {},
+    )
+
+
+def _as(kind: type[S], section: msgspec.Struct) -> S:
+    if not isinstance(section, kind):
+        raise TypeError(kind)
+    return section
+
+
+def _section(name: str, table: Any, resolve: "_Resolver") -> msgspec.Struct:
+    kind = _SECTIONS[name]
+    table = _table(name, table)
+    _check_keys(name, table, set(_keys(kind)))
+    return _convert(name, resolve(name, table), kind)
+
+
+def _sources(tables: Any, resolve: "_Resolver") -> Mapping[str, AnySource]:
+    tables = _table("sources", tables)
+    if not tables:
+        raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
+    return {name: _source(name, table, resolve) for name, table in tables.items()}
+
+
+def _source(name: str, table: Any, resolve: "_Resolver") -> AnySource:
+    key = f"sources.{name}"
+    if not topics.NAME.fullmatch(name):
+        raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
+    table = _table(key, table)
+    provider = _provider(key, table.get("provider"))
+    common, own = set(_keys(SourceSettings)), set(_keys(provider.account))
+    _check_keys(key, table, common | own)
+    table = resolve(key, table)
+    settings = _convert(key, {name: value for name, value in table.items() if name in common}, SourceSettings)
+    source: AnySource = Source(
+        name=name,
+        provider=provider,
+        account=_convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
+        keys=tuple(provider.key(_secret(key, secret)) for secret in settings.secrets),
+        tolerance_s=settings.tolerance_s,
+        allow_from=_networks(f"{key}.allow_from", settings.allow_from),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    fault = provider.fault(source)
+    if fault is not None:
+        raise SettingsError(f"{key}.{fault}")
+    return source
+
+
+def _provider(key: str, name: Any) -> Provider[Any]:
+    known = catalogue()
+    if name not in known:
+        said = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), known)}"
+        raise SettingsError(f"{key}.provider: {said}; there are {', '.join(known)}")
+    return known[name]
+
+
+def _secret(key: str, secret: str) -> str:
+    if not secret.strip():
+        raise SettingsError(f"{key}.secrets: one is empty, and anyone could sign with that")
+    if secret.strip().lower() in _PLACEHOLDERS:
+        raise SettingsError(f"{key}.secrets: one is still a placeholder")
+    return secret
+
+
+def _networks(key: str, texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise SettingsError(f"{key}: {error}") from None
+
+
+def _table(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{key}: expected a table, written [{key}]")
+    return value
+
+
+def _keys(kind: type[msgspec.Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+def _check_keys(key: str, table: Mapping[str, Any], known: set[str]) -> None:
+    for name in table:
+        if name not in known:
+            place = f"{key}.{name}" if key else name
+            raise SettingsError(f"{place}: there is no such setting{_did_you_mean(name, known)}")
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_sentence(key, str(error))) from None
+
+
+def _sentence(key: str, said: str) -> str:
+    """Msgspec's message as a sentence that begins with the key."""
+    missing = re.search(r"missing required field `(\w+)`", said)
+    if missing:
+        return f"{key}.{missing[1]}: is missing"
+    said, _, place = said.replace("`", "").partition(" - at $")
+    return f"{key}{place}: {said[0].lower()}{said[1:]}"
+
+
+class _Resolver:
+    """Puts in what a setting takes from elsewhere: `${NAME}` from the environment, `file:…` from a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, key: str, value: Any) -> Any:
+        match value:
+            case dict():
+                return {name: self(f"{key}.{name}", part) for name, part in value.items()}
+            case list():
+                return [self(key, part) for part in value]
+            case str():
+                return self._text(key, value)
+            case _:
+                return value
+
+    def _text(self, key: str, value: str) -> str:
+        if value.startswith("file:"):
+            path = self._folder / value.removeprefix("file:")
+            try:
+                return path.read_text().rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
+        return _VARIABLE.sub(lambda match: self._variable(key, match[1]), value)
+
+    @staticmethod
+    def _variable(key: str, name: str) -> str:
+        if name not in os.environ:
+            raise SettingsError(f"{key}: the environment has no variable {name}")
+        return os.environ[name]

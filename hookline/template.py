@@ -1,0 +1,49 @@
+"""The settings file that `hookline init` writes."""
+
+import secrets
+from typing import Any
+
+from schemas.provider import Provider
+from schemas.providers import catalogue
+
+_HEAD = """\
+# Hookline's settings. Every key that is not here has a default; a key that does not exist stops the start.
+# "${NAME}" takes a value from the environment, "file:/run/secrets/name" from a file.
+
+[broker]
+url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
+
+[store]
+url = "sqlite:hookline.db"        # what has been handled, and the room view
+
+[ingress]
+host = "0.0.0.0"
+port = 8080
+# trusted_proxies = ["10.0.0.0/8"]  # load balancers whose X-Forwarded-For is believed
+
+# One table for each account at a provider; the name is in its URL, POST /hooks/<name>.
+# secrets: any of them verifies, so that a new one can be added before the old one goes. These are random: put the
+# provider's in their place, or let `hookline send` sign with them to try things out.
+# Also: tolerance_s (age of a signed time stamp), allow_from (addresses, as CIDR), max_body_bytes.
+"""
+
+
+def settings_file() -> str:
+    """A commented file with one source for each provider, and fresh secrets."""
+    return "\n".join([_HEAD, *(_source(provider) for provider in catalogue().values())])
+
+
+def _source(provider: Provider[Any]) -> str:
+    own = "".join(f"{key} = {_toml(value)}\n" for key, value in provider.example.settings.items())
+    return (
+        f"[sources.{provider.example.source}]\n"
+        f'provider = "{provider.name}"'
+        f"  # {provider.title}\n{own}"
+        f'secrets = ["{secrets.token_urlsafe(24)}"]\n'
+    )
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,79 @@
+"""Where the parts are put together: which broker and which store the settings' URLs name."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from broker.embedded import EmbeddedBroker, Limits
+from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq_link import RabbitMQSettings
+from broker.sqlite import Database
+from hookline.settings import Settings
+from schemas.broker import Broker
+from schemas.errors import SettingsError
+from workers.room_log import RoomLog, SqliteRoomLog
+from workers.sqlite_store import SqliteStore
+from workers.store import Store
+
+_SQLITE = "sqlite:"
+
+
+class Installation:
+    """Opens what the settings name, each thing once, and closes it in the opposite order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open = AsyncExitStack()
+        self._databases: dict[Path, Database] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._open.aclose()
+
+    async def broker(self) -> Broker:
+        """Raises Unreachable, or SettingsError for a URL of no kind that we know."""
+        settings = self._settings.broker
+        broker: Broker
+        if settings.url.startswith(_SQLITE):
+            limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes)
+            broker = await EmbeddedBroker.open(await self._database(settings.url), limits)
+        elif settings.url.startswith(("amqp://", "amqps://")):
+            broker = await RabbitMQBroker.open(
+                RabbitMQSettings(
+                    url=settings.url,
+                    publish_timeout_s=settings.publish_timeout_s,
+                    max_in_flight=settings.max_in_flight,
+                )
+            )
+        else:
+            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
+        self._open.push_async_callback(broker.close)
+        return broker
+
+    async def store(self) -> Store:
+        return await SqliteStore.open(await self._store_database(), self._settings.store.ttl_s)
+
+    async def room_log(self) -> RoomLog:
+        return await SqliteRoomLog.open(await self._store_database(), self._settings.store.rooms_ttl_s)
+
+    async def _store_database(self) -> Database:
+        url = self._settings.store.url
+        if not url.startswith(_SQLITE):
+            raise SettingsError('store.url: expected "sqlite:FILE"')
+        return await self._database(url)
+
+    async def _database(self, url: str) -> Database:
+        path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+        if path not in self._databases:
+            self._databases[path] = await Database.open(path)
+            self._open.push_async_callback(self._databases[path].close)
+        return self._databases[path]
+
+
+def shown(url: str) -> str:
+    """A URL without its password."""
+    parts = urlsplit(url)
+    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
