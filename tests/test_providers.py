@@ -1,0 +1,162 @@
+"""What holds for every provider."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from multidict import CIMultiDict
+
+from schemas.envelope import UNREADABLE, Envelope, moment, seal, unreadable
+from schemas.errors import BadSignature, MissingSignature, Unreadable
+from schemas.events import (
+    EVENT_TYPES,
+    event_topic,
+)
+from schemas.provider import Provider, Request
+from schemas.providers import catalogue
+from schemas.source import AnySource
+from tests.vector_cases import example_source, seal_with, sent
+
+PROVIDERS = list(catalogue().values())
+STORY_START_S = 1_700_000_000.0
+
+every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+
+
+def tell(provider: Provider[Any], n: int = 1, source: AnySource | None = None) -> list[Envelope]:
+    """The envelopes of a provider's story, each sample having been sent and verified."""
+    return [
+        _send(provider, source or example_source(provider), place, n, STORY_START_S + place)
+        for place in range(len(provider.samples))
+    ]
+
+
+def _send(provider: Provider[Any], source: AnySource, place: int, n: int, at_s: float) -> Envelope:
+    body = msgspec.json.encode(provider.samples[place].body(n, at_s))
+    request = sent(provider.sign(body, source, at_s))
+    provider.verify(request, source, at_s)
+    return seal_with(provider, request.body, at_s)
+
+
+@every_provider
+def test_every_sample_becomes_the_event_that_its_type_promises(provider: Provider[Any]) -> None:
+    for sample, envelope in zip(provider.samples, tell(provider), strict=True):
+        topics = {event_topic(event) for event in provider.normalise(envelope)}
+        assert topics == {envelope.event_type} == {provider.types[sample.type]}
+
+
+@every_provider
+def test_every_type_has_a_sample(provider: Provider[Any]) -> None:
+    assert {sample.type for sample in provider.samples} == set(provider.types)
+
+
+@every_provider
+def test_every_type_becomes_a_canonical_event(provider: Provider[Any]) -> None:
+    assert set(provider.types.values()) <= set(EVENT_TYPES)
+
+
+@every_provider
+def test_the_types_of_samples_are_the_providers_own(provider: Provider[Any]) -> None:
+    for sample, envelope in zip(provider.samples, tell(provider), strict=True):
+        assert {event.provider_type for event in provider.normalise(envelope)} == {sample.type}
+
+
+@every_provider
+def test_no_two_samples_are_the_same_event(provider: Provider[Any]) -> None:
+    ids = [envelope.id for n in (1, 2, 3) for envelope in tell(provider, n)]
+    assert len(set(ids)) == len(ids)
+
+
+@every_provider
+def test_a_sample_sent_twice_is_one_event(provider: Provider[Any]) -> None:
+    assert tell(provider) == tell(provider)
+
+
+@every_provider
+def test_a_story_happens_in_order(provider: Provider[Any]) -> None:
+    times = [envelope.occurred_at for envelope in tell(provider)]
+    assert times == sorted(times)
+
+
+@every_provider
+def test_the_same_event_at_another_source_has_another_id(provider: Provider[Any]) -> None:
+    body = msgspec.json.encode(provider.samples[0].body(1, STORY_START_S))
+    body = provider.sign(body, example_source(provider), STORY_START_S).body
+    elsewhere = seal(
+        provider.identify(body), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
+    )
+    assert elsewhere.id != seal_with(provider, body).id
+
+
+@every_provider
+def test_events_survive_the_journey_through_json(provider: Provider[Any]) -> None:
+    for envelope in tell(provider):
+        for event in provider.normalise(envelope):
+            assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event
+
+
+@every_provider
+def test_the_example_settings_need_only_a_secret(provider: Provider[Any]) -> None:
+    assert provider.fault(example_source(provider)) is None
+
+
+@every_provider
+def test_a_source_without_a_secret_is_at_fault(provider: Provider[Any]) -> None:
+    assert "secrets" in (provider.fault(replace(example_source(provider), keys=())) or "")
+
+
+@every_provider
+def test_unknown_settings_are_refused(provider: Provider[Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**provider.example.settings, "tolerance": 3}, provider.account)
+
+
+@every_provider
+def test_the_reply_is_json(provider: Provider[Any]) -> None:
+    assert provider.reply.status == 200
+    assert isinstance(msgspec.json.decode(provider.reply.body), dict)
+
+
+@every_provider
+def test_a_request_without_any_signature_is_refused(provider: Provider[Any]) -> None:
+    with pytest.raises(MissingSignature):
+        provider.verify(Request(b"{}", CIMultiDict()), example_source(provider), STORY_START_S)
+
+
+@every_provider
+def test_a_signature_of_another_source_is_refused(provider: Provider[Any]) -> None:
+    request = sent(provider.sign(b"{}", example_source(provider, "the-secret-of-another"), STORY_START_S))
+    with pytest.raises(BadSignature):
+        provider.verify(request, example_source(provider), STORY_START_S)
+
+
+@every_provider
+def test_a_body_that_names_a_key_twice_is_unreadable(provider: Provider[Any]) -> None:
+    with pytest.raises(Unreadable, match="names a key twice"):
+        provider.identify(tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}')
+
+
+@every_provider
+def test_a_body_that_names_a_key_twice_is_not_refused(provider: Provider[Any]) -> None:
+    source = example_source(provider)
+    body = tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+    signed = provider.sign(body, source, STORY_START_S)
+    provider.verify(sent(replace(signed, body=body)), source, STORY_START_S)
+
+
+@every_provider
+def test_what_was_sealed_as_unreadable_stays_so(provider: Provider[Any]) -> None:
+    body = tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+    envelope = seal(
+        unreadable(body, 0), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
+    )
+    with pytest.raises(Unreadable, match="names a key twice"):
+        provider.normalise(envelope)
+
+
+@every_provider
+def test_what_an_older_version_could_not_read_becomes_events_all_the_same(provider: Provider[Any]) -> None:
+    known = tell(provider)[0]
+    events = provider.normalise(msgspec.structs.replace(known, event_type=UNREADABLE))
+    assert [event_topic(event) for event in events] == [known.event_type]
