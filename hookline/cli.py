@@ -257,7 +257,7 @@ def _told(answer: sending.Answer, *, as_json: bool) -> str:
         return msgspec.json.encode(answer).decode()
     ok = 200 <= answer.status < 300
     status = click.style(str(answer.status or "---"), fg="green" if ok else "red")
-    return f"{status}  {answer.name:<36} {answer.seconds * 1000:.0f} ms{'' if ok else '  ' + answer.text}"
+    return f"{status}  {answer.name:<52} {answer.seconds * 1000:.0f} ms{'' if ok else '  ' + answer.text}"
 
 
 @cli.command(

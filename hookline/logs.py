@@ -19,6 +19,7 @@ _SHOWN = (
     "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
     "callee_ids", "media", "task_id", "segment", "directory", "file_name",
 )  # fmt: skip
+_NO_FAULT = frozenset({"busy", "retry"})
 _COLOURS = {"handled": "green", "duplicate": "bright_black", "again": "yellow", "parked": "red"}
 
 
@@ -46,8 +47,8 @@ def report(queue: str, work: Work, seconds: float) -> None:
         facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
         facts["source"] = envelope.source
     facts["events"] = [_shown(event) for event in work.events]
-    level = logging.INFO if isinstance(work.outcome, Done) else logging.WARNING
-    events_log.log(level, "%s", facts["outcome"], extra={"facts": facts})
+    quiet = isinstance(work.outcome, Done) or facts["reason"] in _NO_FAULT
+    events_log.log(logging.INFO if quiet else logging.WARNING, "%s", facts["outcome"], extra={"facts": facts})
 
 
 def _shown(event: CanonicalEvent) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class _TextLines(logging.Formatter):
 
 
 def _sentence(event: dict[str, Any]) -> str:
-    words = [f"{event['type']:<20}"]
+    words = [f"{event['type']:<24}"]
     words += [f"{name}={printable(value)}" for name, value in event.items() if name != "type"]
     return " ".join(words)
 

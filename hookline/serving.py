@@ -51,7 +51,7 @@ async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: St
         # Some of the next ones are at hand while these are handled, and few are held back from other processes.
         queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
         pools.append(Pool(Pipeline(worker, store), queue, report))
-        log.info("worker %-12s handles %s", worker.queue, ", ".join(worker.patterns))
+        log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
     return pools
 
 

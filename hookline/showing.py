@@ -65,7 +65,7 @@ def _room(room: RoomView) -> str:
 def _state(room: RoomView) -> str:
     if room.open:
         return f"open since {_at(room.created_at)}" if room.created_at else "open"
-    return f"ended {_at(room.ended_at)}" if room.ended_at else "no sign of anybody"
+    return f"ended {_at(room.ended_at)}" if room.ended_at else "known from recordings only"
 
 
 def _session(session: Session) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Work:
 
 
 class _Busy(Exception):
-    """Somebody else has the event in hand."""
+    """Another process has the event in hand."""
 
 
 def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
@@ -53,6 +53,7 @@ class Pipeline:
         self.worker = worker
         self._store = store
         self._normalise = normalise
+        self._in_hand: dict[str, asyncio.Future[None]] = {}
 
     async def work(self, received: Received) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome."""
@@ -70,22 +71,36 @@ class Pipeline:
 
     async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
         """Call the function, unless this queue has finished the event before; whether it was called."""
-        queue, for_s = self.worker.queue, self.worker.timeout_s + _CLAIM_MARGIN_S
-        match await self._store.claim(queue, event.id, for_s):
-            case Claim.SEEN:
-                return False
-            case Claim.BUSY:
-                raise _Busy
-            case Claim.MINE:
-                pass
+        async with self._alone_with(event.id):
+            match await self._store.claim(self.worker.queue, event.id, self.worker.timeout_s + _CLAIM_MARGIN_S):
+                case Claim.SEEN:
+                    return False
+                case Claim.BUSY:
+                    raise _Busy
+                case Claim.MINE:
+                    await self._finish_or_release(event, envelope, received)
+                    return True
+
+    @asynccontextmanager
+    async def _alone_with(self, event_id: str) -> AsyncIterator[None]:
+        """Wait while this process has another delivery of the event in hand; its time limit bounds the wait."""
+        while (other := self._in_hand.get(event_id)) is not None:
+            await asyncio.wait([other])
+        ended = self._in_hand[event_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._in_hand[event_id]
+            ended.set_result(None)
+
+    async def _finish_or_release(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
         try:
             await self._call(event, envelope, received)
         except BaseException:  # a cancelled handler has not finished either
             with suppress(Unreachable):
-                await self._store.release(queue, event.id)
+                await self._store.release(self.worker.queue, event.id)
             raise
-        await self._store.finish(queue, event.id)
-        return True
+        await self._store.finish(self.worker.queue, event.id)
 
     async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
         arguments = [delivery_of(event, envelope, received)] if self.worker.takes_delivery else []
