@@ -23,7 +23,7 @@ from schemas.payload import (
     optional_text,
     read,
     read_again,
-    read_sealed,
+    recheck,
     text,
     unknown_facts,
     unknown_type,
@@ -123,7 +123,8 @@ def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    kind = read_sealed(_kind, envelope)
+    recheck(envelope, identify)
+    kind = read_again(_kind, envelope.body)
     head = envelope.head(kind.event_type)
     if kind.event_type not in RECORDINGS:
         return (Unknown(**head, payload=read_again(anything, envelope.body)),)

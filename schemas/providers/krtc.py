@@ -30,7 +30,7 @@ from schemas.payload import (
     number_or_zero,
     read,
     read_again,
-    read_sealed,
+    recheck,
     required,
     text,
     unknown_facts,
@@ -131,7 +131,8 @@ def _user(notice: Notice) -> str:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    kind = read_sealed(_kind, envelope)
+    recheck(envelope, identify)
+    kind = read_again(_kind, envelope.body)
     head = envelope.head(kind.event_type)
     if not _is_known(kind):
         return (Unknown(**head, payload=read_again(anything, envelope.body)),)

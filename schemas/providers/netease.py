@@ -25,7 +25,7 @@ from schemas.payload import (
     optional_text,
     read,
     read_again,
-    read_sealed,
+    recheck,
     text,
     unknown_facts,
     unknown_type,
@@ -173,7 +173,8 @@ def _type_word(kind: Kind) -> Id:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    kind = read_sealed(_kind, envelope)
+    recheck(envelope, identify)
+    kind = read_again(_kind, envelope.body)
     head = envelope.head(_type_word(kind))
     if not _is_known(kind):
         return (Unknown(**head, payload=read_again(anything, envelope.body)),)

@@ -39,7 +39,7 @@ from schemas.payload import (
     optional_text,
     read,
     read_again,
-    read_sealed,
+    recheck,
     text,
     unknown_facts,
     unknown_type,
@@ -294,7 +294,8 @@ def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    command = read_sealed(_kind, envelope).callback_command
+    recheck(envelope, identify)
+    command = read_again(_kind, envelope.body).callback_command
     if command not in TYPES:
         return (Unknown(**envelope.head(command), payload=read_again(anything, envelope.body)),)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
