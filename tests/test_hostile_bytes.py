@@ -1,0 +1,283 @@
+"""Whatever the bytes, a provider raises our own errors or nothing."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from schemas.envelope import UNREADABLE, Envelope, moment, seal, to_headers, unreadable
+from schemas.errors import MalformedRequest, Unreadable, Unverified
+from schemas.provider import Provider, Request
+from schemas.providers import catalogue
+from tests.vector_cases import Vector, all_vectors, carriers, example_source, seal_with, sent
+
+PROVIDERS = list(catalogue().values())
+EVENTS = [vector for vector in all_vectors() if not vector.case.expected.challenge]
+NOW_S = 1_700_000_000.0
+
+often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(
+        ["true", "0", "", "20", "101", "ROOM_JOIN", "\0", "\U0001d7d8", "1" * 600, 20, 21, 1, 101, 2**53 + 1]
+    )
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+HOSTILE_BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "spaces": b" \r\n\t ",
+    "no json": b"hello",
+    "cut short": b'{"a":',
+    "two documents": b"{}{}",
+    "trailing comma": b'{"a":1,}',
+    "comment": b'{"a":1 /* b */}',
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "utf-16": '{"a":1}'.encode("utf-16"),
+    "invalid utf-8": b'{"a":"\xff"}',
+    "overlong utf-8": b'{"a":"\xc0\xaf"}',
+    "utf-8 surrogate": b'{"a":"\xed\xa0\x80"}',
+    "escaped surrogate": b'{"a":"\\ud800"}',
+    "NaN": b'{"a":NaN}',
+    "Infinity": b'{"a":-Infinity}',
+    "1e400": b'{"a":1e400}',
+    "5,000 digits": b'{"a":' + b"1" * 5000 + b"}",
+    "leading zero": b'{"a":01}',
+    "deep array": b'{"a":' + b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "closed and deep": b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
+    "200,000 keys": b"{" + b",".join(b'"%d":0' % number for number in range(200_000)) + b"}",
+    "same key": b'{"a":1,"a":1}',
+    "same key, escaped": b'{"id":1,"\\u0069d":1}',
+    "same key, deep": b'{"a":[{"b":{"c":1,"c":2}}]}',
+    "null": b"null",
+    "array": b"[]",
+    "text": b'"x"',
+    "number": b"1",
+    "control character": b'{"a":"\x00"}',
+}
+
+
+def read(provider: Provider[Any], body: bytes) -> Envelope:
+    """What the door and a worker make of a verified body; whatever else than Unreadable comes up fails the test."""
+    try:
+        envelope = seal_with(provider, body, NOW_S)
+    except Unreadable:
+        return _sealed_unreadable(provider, body)
+    _check(envelope, provider)
+    return envelope
+
+
+def _sealed_unreadable(provider: Provider[Any], body: bytes) -> Envelope:
+    identity = unreadable(body, NOW_S)
+    envelope = seal(identity, body, provider=provider.name, source="x", content_type="", received_at=moment(NOW_S))
+    with pytest.raises(Unreadable):
+        provider.normalise(envelope)
+    return envelope
+
+
+def _check(envelope: Envelope, provider: Provider[Any]) -> None:
+    """What was readable at the door is readable for a worker, and fits what carries it."""
+    events = provider.normalise(envelope)
+    assert len({event.id for event in events}) == len(events) > 0
+    assert all(len(word) <= 64 for word in envelope.routing_key.split("."))
+    assert envelope.routing_key.isascii()
+    assert "\0" not in "".join(to_headers(envelope).values())
+    assert len(envelope.subject) <= 512
+    msgspec.json.encode(events)
+
+
+def verify(provider: Provider[Any], request: Request) -> None:
+    source = example_source(provider)
+    for ask in (provider.verify, provider.challenge):
+        with suppress(Unverified, MalformedRequest):
+            ask(request, source, NOW_S)
+
+
+def headers_of(provider: Provider[Any], value: Callable[[], str]) -> CIMultiDict[str]:
+    names = provider.sign(b"{}", example_source(provider), NOW_S).headers
+    return CIMultiDict({name: value() for name in names})
+
+
+@each_provider
+@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in HOSTILE_BODIES.items()])
+def test_a_hostile_body_is_verified_or_refused(provider: Provider[Any], body: bytes) -> None:
+    verify(provider, Request(body, CIMultiDict()))
+    try:
+        outgoing = provider.sign(body, example_source(provider), NOW_S)
+    except (ValueError, RecursionError):
+        return
+    verify(provider, sent(outgoing))
+
+
+@each_provider
+@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in HOSTILE_BODIES.items()])
+def test_a_hostile_body_is_kept_as_unreadable_or_unknown(provider: Provider[Any], body: bytes) -> None:
+    assert read(provider, body).event_type.partition(".")[0] in {UNREADABLE, "unknown"}
+
+
+@pytest.mark.parametrize("vector", EVENTS, ids=str)
+@pytest.mark.parametrize("junk", [b'"\xff"', b'"\xed\xa0\x80"', b'{"a":1,"a":2}', b"{", b"NaN", b"01", b"[" * 100_000])
+def test_junk_in_a_field_that_we_skip_is_unreadable(vector: Vector, junk: bytes) -> None:
+    body = vector.request.body.rstrip()[:-1] + b',"skipped":' + junk + b"}"
+    with pytest.raises(Unreadable):
+        vector.provider.identify(body)
+
+
+@pytest.mark.parametrize("vector", EVENTS, ids=str)
+def test_a_field_that_is_not_what_it_should_be_never_escapes(vector: Vector) -> None:
+    content = msgspec.json.decode(vector.request.body)
+    others: list[Any] = [
+        None,
+        True,
+        1.0,
+        -0.0,
+        10**19,
+        10**30,
+        10**400,
+        -(2**63) - 1,
+        "",
+        "\0",
+        "x" * 1_000_000,
+        [],
+        {},
+        [[]],
+    ]
+    for path in _paths(content):
+        for other in [*others, [None], [{}], {"": ""}, "1e3", "%s{0.__class__}${jndi:x}", "a.b.*.#"]:
+            read(vector.provider, json.dumps(_changed(content, path, other)).encode())
+
+
+@pytest.mark.parametrize("vector", EVENTS, ids=str)
+def test_a_missing_field_never_escapes(vector: Vector) -> None:
+    content = msgspec.json.decode(vector.request.body)
+    for path in _paths(content):
+        read(vector.provider, json.dumps(_changed(content, path)).encode())
+
+
+@pytest.mark.parametrize("vector", EVENTS, ids=str)
+def test_a_body_cut_anywhere_is_unreadable(vector: Vector) -> None:
+    body = vector.request.body.rstrip()
+    for end in range(len(body)):
+        with pytest.raises(Unreadable):
+            vector.provider.identify(body[:end])
+
+
+KNOWN = [vector for vector in EVENTS if vector.case.expected.subject]
+
+
+@pytest.mark.parametrize("vector", KNOWN, ids=str)
+def test_an_identifier_with_a_nul_is_unreadable(vector: Vector) -> None:
+    content = msgspec.json.decode(vector.request.body)
+    (path, *_) = [path for path in _paths(content) if str(_at(content, path)) == vector.case.expected.subject]
+    with pytest.raises(Unreadable):
+        vector.provider.identify(msgspec.json.encode(_changed(content, path, "a\0b")))
+
+
+def _at(value: Any, path: tuple[str | int, ...]) -> Any:
+    return _at(value[path[0]], path[1:]) if path else value
+
+
+def _paths(value: Any) -> list[tuple[str | int, ...]]:
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for name, child in children for path in [(name,), *((name, *rest) for rest in _paths(child))]]
+
+
+def _changed(value: Any, path: tuple[str | int, ...], *other: Any) -> Any:
+    """The value with another one at a path, or with none there."""
+    copy = value.copy()
+    name, *rest = path
+    if rest:
+        copy[name] = _changed(value[name], tuple(rest), *other)
+    elif other:
+        copy[name] = other[0]
+    else:
+        del copy[name]
+    return copy
+
+
+@each_provider
+@often
+@given(body=st.binary(max_size=200))
+def test_arbitrary_bytes_never_escape(provider: Provider[Any], body: bytes) -> None:
+    verify(provider, Request(body, CIMultiDict()))
+    read(provider, body)
+
+
+@each_provider
+@often
+@given(value=VALUES)
+def test_arbitrary_json_never_escapes(provider: Provider[Any], value: Any) -> None:
+    body = json.dumps(value).encode()
+    verify(provider, Request(body, CIMultiDict()))
+    read(provider, body)
+
+
+@each_provider
+@often
+@given(data=st.data())
+def test_a_known_form_with_arbitrary_values_never_escapes(provider: Provider[Any], data: st.DataObject) -> None:
+    vector = data.draw(st.sampled_from([vector for vector in EVENTS if vector.provider is provider]))
+    content = msgspec.json.decode(vector.request.body)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content = _changed(content, data.draw(st.sampled_from(_paths(content))), data.draw(VALUES))
+    body = json.dumps(content).encode()
+    read(provider, body)
+    verify(provider, Request(body, vector.request.headers, vector.request.query))
+
+
+@each_provider
+@often
+@given(data=st.data())
+def test_changed_bytes_never_escape(provider: Provider[Any], data: st.DataObject) -> None:
+    vector = data.draw(st.sampled_from([vector for vector in EVENTS if vector.provider is provider]))
+    body = bytearray(vector.request.body)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(body) - 1))
+        body[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    read(provider, bytes(body))
+    verify(provider, Request(bytes(body), vector.request.headers, vector.request.query))
+
+
+@each_provider
+@often
+@given(data=st.data())
+def test_arbitrary_headers_never_escape(provider: Provider[Any], data: st.DataObject) -> None:
+    texts = st.text(st.characters(codec=None), max_size=50) | st.text("0123456789abcdefABCDEF=+/", max_size=64)
+    verify(provider, Request(b"{}", headers_of(provider, lambda: data.draw(texts))))
+
+
+@each_provider
+@often
+@given(
+    query=st.text(st.characters(codec=None), max_size=100) | st.text("&=%+;aSsdkappidignSIGN0123456789", max_size=60)
+)
+def test_an_arbitrary_query_never_escapes(provider: Provider[Any], query: str) -> None:
+    verify(provider, Request(b"{}", CIMultiDict(), query))
+
+
+@pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.source.keys], ids=str)
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_arbitrary_text_in_any_part_of_a_signature_is_refused(vector: Vector, data: st.DataObject) -> None:
+    carrier = data.draw(st.sampled_from(carriers(vector)))
+    text = data.draw(st.text(max_size=40))
+    if text.lower() != carrier.value(vector.request).lower():
+        with pytest.raises(Unverified):
+            vector.verify(carrier.replaced(vector.request, [text]))
