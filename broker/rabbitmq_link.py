@@ -37,6 +37,15 @@ class RabbitMQSettings:
     heartbeat_s: int = 10
     connect_timeout_s: float = 5.0
 
+    def __post_init__(self) -> None:
+        """Raises SettingsError for what is no address of a server; the text does not repeat it."""
+        try:
+            url = URL(self.url)
+        except ValueError:
+            url = URL()
+        if url.scheme not in {"amqp", "amqps"} or not url.host:
+            raise SettingsError("broker.url is not of the form amqp://user:password@host/vhost")
+
     @property
     def place(self) -> str:
         """The server as it may be shown: without user and password."""

@@ -1,0 +1,250 @@
+"""What only RabbitMQ can do to us, short of failing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+from yarl import URL
+
+from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq_link import RabbitMQSettings
+from broker.rabbitmq_topology import delay_step_ms
+from schemas import topics
+from schemas.broker import Again, Parked
+from schemas.errors import NotDurable, SettingsError, Unreachable
+from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
+from tests.services.rabbitmq import server_url
+
+ALL = ("#",)
+
+
+@pytest.fixture
+async def url(request: pytest.FixtureRequest) -> str:
+    url = server_url(request.config)
+    await RabbitMQInstallation(url).clear()
+    return url
+
+
+@pytest.fixture
+async def broker(url: str) -> AsyncIterator[RabbitMQBroker]:
+    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
+    yield broker
+    await broker.close()
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password(url: str) -> None:
+    wrong = str(URL(url).with_port(1).with_password("hunter2"))
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/") as caught:
+        await RabbitMQBroker.open(RabbitMQSettings(wrong))
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_wrong_password_is_said_and_not_shown(url: str) -> None:
+    with pytest.raises(Unreachable, match="refused the user or password") as caught:
+        await RabbitMQBroker.open(RabbitMQSettings(str(URL(url).with_password("hunter2"))))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"])
+def test_an_address_of_another_kind_is_refused_and_not_repeated(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"broker\.url") as caught:
+        RabbitMQSettings(wrong)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_nothing_is_left_running_after_closing(url: str) -> None:
+    before = asyncio.all_tasks()
+    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
+    await broker.subscribe(queue_name(), ALL, 10)
+    await broker.publisher.publish(envelope())
+    await broker.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_queue_that_exists_in_another_form_is_named(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    async with raw_channel(url) as channel:
+        await channel.queue_declare(topics.queue_name(name), durable=True)
+    with pytest.raises(SettingsError, match=topics.queue_name(name)):
+        await broker.subscribe(name, ALL, 10)
+
+
+async def test_an_event_that_nothing_keeps_is_not_durable(url: str, broker: RabbitMQBroker) -> None:
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.UNROUTED)
+    event = envelope()
+    twice = (broker.publisher.publish(event), broker.publisher.publish(event))
+    results = await asyncio.gather(*twice, return_exceptions=True)
+    assert [type(result) for result in results] == [NotDurable, NotDurable]
+
+
+async def test_one_event_published_twice_at_once_is_judged_by_where_each_went(url: str, broker: RabbitMQBroker) -> None:
+    await (await broker.subscribe(queue_name(), ("*.*.room.*",), 1)).close()
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.UNROUTED)
+    lost, kept = envelope("call.started", number=1), envelope("room.created", number=1)
+    publishing = (broker.publisher.publish(event) for event in (lost, kept, lost, kept))
+    results = await asyncio.gather(*publishing, return_exceptions=True)
+    assert [isinstance(result, NotDurable) for result in results] == [True, False, True, False]
+
+
+async def test_publishing_goes_on_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.EXCHANGE)
+    with pytest.raises(NotDurable):
+        await broker.publisher.publish(envelope())
+    await eventually(publishes(broker))
+
+
+async def test_a_message_larger_than_a_frame_harms_no_other(broker: RabbitMQBroker) -> None:
+    publishing = (broker.publisher.publish(envelope(subject=subject)) for subject in ("a", "b" * 200_000, "c"))
+    results = await asyncio.gather(*publishing, return_exceptions=True)
+    assert [isinstance(result, NotDurable) for result in results] == [False, True, False]
+
+
+async def test_a_consumer_whose_queue_was_deleted_consumes_again(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(topics.queue_name(name))
+    event = envelope("room.ended")
+
+    async def arrives() -> bool:
+        await broker.publisher.publish(event)
+        try:
+            await taken(queue, within_s=0.2)
+        except TimeoutError:
+            return False
+        return True
+
+    await eventually(arrives)
+
+
+async def test_headers_of_any_kind_become_text(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    strange: dict[str, Any] = {
+        "number": 1,
+        "nothing": None,
+        "bytes": bytearray(b"\xff"),
+        "table": {"a": [1, {"b": None}]},
+        "hookline-attempt": "-7",
+        "x-death": [{"count": 3, "queue": "elsewhere"}],
+    }
+    async with raw_channel(url) as channel:
+        await channel.basic_publish(
+            b"", routing_key=topics.queue_name(name), properties=Basic.Properties(headers=strange)
+        )
+    (received,) = await taken(queue)
+    assert received.headers.keys() == {"number", "nothing", "bytes", "table"}
+    assert all(isinstance(value, str) for value in received.headers.values())
+    assert (received.attempt, received.content_type) == (1, "")
+    await queue.settle(received, Again(0, 2, "strange"))
+    (received,) = await taken(queue)
+    assert received.attempt == 2
+
+
+async def test_a_retry_queue_that_was_deleted_is_declared_again(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    await queue.settle(received, Again(0.1, 2, "once"))
+    (received,) = await taken(queue)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(topics.retry_name(name, 100))
+    await queue.settle(received, Again(0.1, 3, "twice"))
+    (received,) = await taken(queue)
+    assert received.attempt == 3
+
+
+async def test_a_delivery_that_cannot_be_parked_stays_until_it_can(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    dead = topics.dead_name(name)
+    queue = await broker.subscribe(name, ALL, 10)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(dead)
+        parking = asyncio.create_task(queue.settle(received, Parked("poisoned", "", 1)))
+        await asyncio.wait([parking], timeout=0.2)
+        assert not parking.done()
+        await channel.queue_declare(dead, durable=True, arguments={"x-queue-type": "quorum"})
+        async with asyncio.timeout(10):
+            await parking
+    assert [letter.reason for letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
+
+
+async def test_a_long_traceback_keeps_its_end(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    await queue.settle(received, Parked("poisoned", "会" * 20_000 + "ValueError", 1))
+    (letter,) = await RabbitMQInstallation(url).dead(name)
+    assert letter.detail.endswith("会ValueError")
+    assert len(letter.detail.encode()) <= 16 * 1024
+
+
+async def test_a_dead_letter_says_when_and_from_which_queue(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    await queue.settle(received, Parked("poisoned", "", 1))
+    (letter,) = await RabbitMQInstallation(url).dead(name)
+    assert letter.headers["hookline-queue"] == name
+    assert letter.headers["hookline-parked-at"].endswith("+00:00")
+
+
+async def test_processes_that_subscribe_at_once_leave_no_binding_behind(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    other = await RabbitMQBroker.open(RabbitMQSettings(url))
+    event_types = ("room.created", "room.updated", "room.ended", "call.started")
+    subscribing = (
+        each.subscribe(name, (f"*.*.{event_type}",), 1)
+        for each, event_type in zip((broker, other) * 2, event_types, strict=True)
+    )
+    for queue in await asyncio.gather(*subscribing):
+        await queue.close()
+    await other.close()
+    queue = await broker.subscribe(name, ("*.*.recording.started",), 10)
+    for event_type in (*event_types, "recording.started"):
+        await broker.publisher.publish(envelope(event_type))
+    (received,) = await taken(queue)
+    assert received.headers["cloudEvents_type"] == "recording.started"
+    await queue.close()
+    assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "step_ms"),
+    [
+        (0.001, 100),
+        (0.1, 100),
+        (0.101, 120),
+        (1, 1000),
+        (5, 6000),
+        (30, 30_000),
+        (60, 60_000),
+        (61, 75_000),
+        (300, 300_000),
+        (3600, 3_600_000),
+        (10**9, 2**32 - 1),
+    ],
+)
+def test_delays_are_rounded_up_to_few_steps(delay_s: float, step_ms: int) -> None:
+    assert delay_step_ms(delay_s) == step_ms
+
+
+def publishes(broker: RabbitMQBroker) -> Any:
+    async def once() -> bool:
+        try:
+            await broker.publisher.publish(envelope())
+        except NotDurable:
+            return False
+        return True
+
+    return once

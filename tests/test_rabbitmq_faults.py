@@ -1,0 +1,229 @@
+"""What happens when RabbitMQ fails. These tests control the node, so they need one of their own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq_link import RabbitMQSettings
+from schemas import topics
+from schemas.broker import Again, Done, Queue
+from schemas.errors import NotDurable
+from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, taken
+from tests.services.rabbitmq import Node, own_node
+
+ALL = ("#",)
+PUBLISH_S = 1.0
+MARGIN_S = 1.0
+
+
+@pytest.fixture
+async def node(request: pytest.FixtureRequest) -> Node:
+    node = own_node(request.config)
+    await RabbitMQInstallation(node.url).clear()
+    return node
+
+
+@pytest.fixture
+async def broker(node: Node) -> AsyncIterator[RabbitMQBroker]:
+    settings = RabbitMQSettings(node.url, publish_timeout_s=PUBLISH_S, heartbeat_s=2)
+    broker = await RabbitMQBroker.open(settings)
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+def frozen(node: Node) -> Iterator[Callable[[], None]]:
+    yield node.freeze
+    node.thaw()
+
+
+@pytest.fixture
+def alarm(node: Node) -> Iterator[Callable[[], str]]:
+    """Raise a memory alarm; it is over at the end of the test."""
+    yield lambda: node.control("set_vm_memory_high_watermark", "0.000001")
+    node.control("set_vm_memory_high_watermark", "0.4")
+
+
+async def fails(broker: RabbitMQBroker) -> float:
+    """How long a publish took to fail."""
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(NotDurable):
+        await broker.publisher.publish(envelope())
+    return asyncio.get_running_loop().time() - began
+
+
+def publishes(broker: RabbitMQBroker) -> Callable[[], Awaitable[bool]]:
+    async def once() -> bool:
+        try:
+            await broker.publisher.publish(envelope())
+        except NotDurable:
+            return False
+        return True
+
+    return once
+
+
+async def drained(queue: Queue) -> int:
+    """Settle until nothing more comes for a second; how many came."""
+    count = 0
+    while True:
+        try:
+            (received,) = await taken(queue, within_s=1)
+        except TimeoutError:
+            return count
+        await queue.settle(received, Done())
+        count += 1
+
+
+async def test_a_frozen_server_fails_a_publish_in_time_and_leaves_no_task(
+    broker: RabbitMQBroker, frozen: Callable[[], None]
+) -> None:
+    assert await publishes(broker)()
+    before = asyncio.all_tasks()
+    frozen()
+    assert await fails(broker) < PUBLISH_S + MARGIN_S
+    assert not broker.publisher.ready
+    assert asyncio.all_tasks() <= before
+
+
+async def test_a_server_that_was_frozen_briefly_is_used_again(broker: RabbitMQBroker, node: Node) -> None:
+    node.freeze()
+    try:
+        await fails(broker)
+    finally:
+        node.thaw()
+    await eventually(publishes(broker))
+    assert broker.publisher.ready
+
+
+async def test_a_server_frozen_for_longer_than_heartbeats_allow_is_given_up_and_found_again(
+    broker: RabbitMQBroker, node: Node
+) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 10)
+    node.freeze()
+    try:
+        await fails(broker)
+
+        async def away() -> bool:
+            return broker._outward.connection is None and broker._inward.connection is None  # noqa: SLF001
+
+        await eventually(away)
+        assert await fails(broker) < MARGIN_S
+    finally:
+        node.thaw()
+    await eventually(publishes(broker))
+    assert await drained(queue) >= 1
+
+
+async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broker: RabbitMQBroker, node: Node) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 50)
+    confirmed: set[str] = set()
+    seen: set[str] = set()
+    stopping = asyncio.Event()
+
+    async def publish() -> None:
+        while not stopping.is_set():
+            event = envelope()
+            try:
+                await broker.publisher.publish(event)
+                confirmed.add(event.id)
+            except NotDurable:
+                await asyncio.sleep(0.01)  # as a provider that sends again
+
+    async def consume() -> None:
+        while True:
+            received = await queue.take()
+            seen.add(received.headers["cloudEvents_id"])
+            await queue.settle(received, Done())
+
+    async with asyncio.TaskGroup() as group:
+        publishers = [group.create_task(publish()) for _ in range(20)]
+        consumer = group.create_task(consume())
+        await asyncio.to_thread(node.control, "close_all_connections", "test")
+        before = len(confirmed)
+
+        async def goes_on() -> bool:
+            return len(confirmed) > before + 500 and len(seen) > before + 200
+
+        await eventually(goes_on)
+        stopping.set()
+        await asyncio.wait(publishers)
+
+        async def complete() -> bool:
+            return confirmed <= seen
+
+        await eventually(complete)
+        consumer.cancel()
+
+
+async def test_a_killed_server_loses_nothing_confirmed_and_is_found_again(broker: RabbitMQBroker, node: Node) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 10)
+    for number in range(20):
+        await broker.publisher.publish(envelope(number=number))
+    (held,) = await taken(queue)
+    try:
+        await asyncio.to_thread(node.kill)
+        assert await fails(broker) < PUBLISH_S + MARGIN_S
+        assert not broker.publisher.ready
+        await queue.settle(held, Done())
+    finally:
+        await asyncio.to_thread(node.start)
+    await eventually(publishes(broker))
+    seen: set[str] = set()
+    while len(seen) < 21:
+        (received,) = await taken(queue)
+        seen.add(received.headers["cloudEvents_id"])
+        await queue.settle(received, Done())
+    assert {f"{number:032x}" for number in range(20)} < seen
+
+
+async def test_a_memory_alarm_fails_publishes_and_not_consumers(
+    broker: RabbitMQBroker, alarm: Callable[[], str], node: Node
+) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 10)
+    for _ in range(3):
+        await broker.publisher.publish(envelope())
+    await asyncio.to_thread(alarm)
+    assert await fails(broker) < PUBLISH_S + MARGIN_S
+    assert not broker.publisher.ready
+    assert await fails(broker) < MARGIN_S
+    assert await drained(queue) == 3
+    await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
+    await eventually(publishes(broker))
+    assert broker.publisher.ready
+
+
+async def test_what_is_to_be_delivered_again_waits_out_an_alarm(
+    broker: RabbitMQBroker, alarm: Callable[[], str], node: Node
+) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 10)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    await asyncio.to_thread(alarm)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(queue.settle(received, Again(0, 2, "later")))
+        await fails(broker)
+        await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
+    again = received
+    while again.attempt == 1:  # the failed publish may have been kept after all
+        (again,) = await taken(queue)
+    assert (again.attempt, again.headers) == (2, received.headers)
+
+
+async def test_a_full_queue_refuses(broker: RabbitMQBroker, node: Node) -> None:
+    name = queue_name()
+    await (await broker.subscribe(name, ALL, 1)).close()
+    pattern = f"^{topics.queue_name(name)}$"
+    await asyncio.to_thread(node.control, "set_policy", "full", pattern, '{"max-length":1}')
+
+    async def is_full() -> bool:
+        return not await publishes(broker)()
+
+    try:
+        await eventually(is_full)
+        assert await drained(await broker.subscribe(name, ALL, 10)) >= 1
+        await eventually(publishes(broker))
+    finally:
+        await asyncio.to_thread(node.control, "clear_policy", "full")
