@@ -76,7 +76,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Worker(Generic[E_contra]):
-    """A function with a queue. Calling it calls the function."""
+    """A function with a queue. Calling it calls the function.
+
+    `sees_repeats`: the function is idempotent and wants repeats too, as the room view does, where a re-send may carry
+    another time than the first.
+    """
 
     function: Callable[..., Awaitable[None]]
     queue: str
@@ -86,6 +90,7 @@ class Worker(Generic[E_contra]):
     timeout_s: float
     retry: Backoff
     takes_delivery: bool
+    sees_repeats: bool = False
 
     def __call__(self, event: E_contra, *delivery: Delivery) -> Awaitable[None]:
         return self.function(event, *delivery)

@@ -70,10 +70,12 @@ class Pipeline:
         return Work(received, envelope, events, outcome)
 
     async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
-        """Call the function, unless this queue has finished the event before; whether it was called."""
+        """Call the function, unless this queue has finished the event before; whether it had not."""
         async with self._alone_with(event.id):
             match await self._store.claim(self.worker.queue, event.id, self.worker.timeout_s + _CLAIM_MARGIN_S):
                 case Claim.SEEN:
+                    if self.worker.sees_repeats:
+                        await self._call(event, envelope, received)
                     return False
                 case Claim.BUSY:
                     raise _Busy

@@ -43,7 +43,7 @@ class RoomLog(Protocol):
     """Remembers room events. Raises Unreachable."""
 
     async def add(self, event: RoomEvent) -> None:
-        """Keep the event; one that is kept already changes nothing."""
+        """Keep the event; of one that is told again with another time, the earliest."""
 
     async def events(self) -> Sequence[RoomEvent]:
         """All events, in no particular order."""
@@ -68,7 +68,7 @@ class SqliteRoomLog:
         purge = self._added % _PURGE_EVERY == 0
 
         def step(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO room_events VALUES (?, ?, ?)", row)
+            connection.execute(_ADD, row)
             if purge:
                 connection.execute("DELETE FROM room_events WHERE occurred_at < now() - ?", (self._keep_s,))
 
@@ -79,6 +79,10 @@ class SqliteRoomLog:
             return [body for (body,) in connection.execute("SELECT event FROM room_events")]
 
         return [_decoder.decode(body) for body in await self._database.run(step)]
+
+
+_ADD = """INSERT INTO room_events VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE
+    SET occurred_at = excluded.occurred_at, event = excluded.event WHERE excluded.occurred_at < occurred_at"""
 
 
 def _create(connection: sqlite3.Connection) -> None:

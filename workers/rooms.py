@@ -1,10 +1,12 @@
 """The built-in room view: who is where, since when and as what, past sessions, and recordings.
 
 The worker only keeps the events of each room; the view is computed from the set of them when somebody looks. A set
-knows neither order nor repetition, so any order and any repeats of the same events give the same view.
+knows neither order nor repetition, so any order and any repeats of the same events give the same view. A re-send may
+carry another time where the provider tells only when it sends (GME): then the earliest one counts.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -86,7 +88,7 @@ def rooms_worker(log: RoomLog) -> Worker[Any]:
         if not isinstance(event, CallStarted):  # calls have no room, and are wanted only so that somebody handles them
             await log.add(event)
 
-    return rooms
+    return replace(rooms, sees_repeats=True)
 
 
 _ROOM_EVENTS = RoomEvent.__args__
@@ -95,7 +97,8 @@ _ROOM_EVENTS = RoomEvent.__args__
 def view(events: Iterable[RoomEvent]) -> list[RoomView]:
     """The rooms that these events tell of, by provider, source and room id."""
     place = attrgetter("provider", "source", "room_id")
-    distinct = {event.id: event for event in events}.values()
+    latest_first = sorted(events, key=attrgetter("occurred_at"), reverse=True)
+    distinct = {event.id: event for event in latest_first}.values()  # of each event the earliest telling
     ordered = sorted(distinct, key=lambda event: (place(event), event.occurred_at, event.id))
     return [_room(list(story)) for _, story in groupby(ordered, key=place)]
 

@@ -1,0 +1,296 @@
+"""Workers, run through the real pipeline in memory."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.broker import Again, Done, Parked, Received
+from schemas.envelope import Identity, seal, to_headers
+from schemas.events import CallStarted, Event, ParticipantJoined, ParticipantLeft, RoomCreated, Unknown
+from tests.events import START, make
+from workers import Backoff, Delivery, Poisoned, Retry, worker
+from workers.pipeline import Pipeline
+from workers.store import MemoryStore
+from workers.testing import deliver
+
+JOINED = make(ParticipantJoined, user_id="u")
+
+
+async def test_a_function_that_returns_is_done() -> None:
+    seen: list[ParticipantJoined] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        seen.append(event)
+
+    assert await deliver(attendance, JOINED) == Done()
+    assert seen == [JOINED]
+
+
+async def test_a_second_parameter_receives_the_delivery() -> None:
+    seen: list[Delivery] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
+        seen.append(delivery)
+
+    await deliver(attendance, JOINED, attempt=3, body=b'{"raw": true}')
+    (delivery,) = seen
+    assert (delivery.event_id, delivery.attempt, delivery.body) == ("event", 3, b'{"raw": true}')
+    assert (delivery.provider, delivery.source, delivery.occurred_at) == ("krtc", "krtc-main", START)
+    assert delivery.topic == "krtc.krtc-main.participant.joined"
+
+
+async def test_an_event_that_comes_again_is_not_handled_again() -> None:
+    calls: list[str] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        calls.append(event.id)
+
+    store = MemoryStore()
+    assert await deliver(attendance, JOINED, store=store) == Done()
+    assert await deliver(attendance, JOINED, store=store) == Done("duplicate")
+    assert calls == ["event"]
+
+
+async def test_repeats_at_the_same_moment_are_handled_once() -> None:
+    calls: list[str] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        await asyncio.sleep(0)
+        calls.append(event.id)
+
+    pipeline = Pipeline(attendance, MemoryStore(), normalise=lambda _: (JOINED,))
+    works = await asyncio.gather(*(pipeline.work(received()) for _ in range(10)))
+    assert calls == ["event"]
+    assert sorted(work.outcome.reason for work in works) == ["duplicate"] * 9 + ["handled"]
+
+
+async def test_an_event_that_failed_is_handled_when_it_comes_again() -> None:
+    attempts: list[int] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise ConnectionError
+
+    store = MemoryStore()
+    assert isinstance(await deliver(attendance, JOINED, store=store), Again)
+    assert await deliver(attendance, JOINED, attempt=2, store=store) == Done()
+    assert attempts == [1, 2]
+
+
+async def test_a_failure_is_tried_again_later_and_uses_up_an_attempt() -> None:
+    outcome = await deliver(failing(Backoff(first_s=2, factor=3, max_s=10, attempts=4)), JOINED)
+    assert isinstance(outcome, Again)
+    assert (outcome.delay_s, outcome.attempt, outcome.reason) == (2, 2, "failed")
+    assert outcome.detail.startswith("ValueError in test_workers.py:")
+
+
+def test_delays_grow_up_to_a_limit_and_end() -> None:
+    backoff = Backoff(first_s=2, factor=3, max_s=10, attempts=5)
+    assert [backoff.delay_s(attempt) for attempt in range(1, 6)] == [2, 6, 10, 10, None]
+
+
+async def test_the_last_failure_is_parked_with_its_traceback() -> None:
+    outcome = await deliver(failing(Backoff(attempts=4)), JOINED, attempt=4)
+    assert isinstance(outcome, Parked)
+    assert (outcome.reason, outcome.attempts) == ("failed", 4)
+    assert "ValueError: no such room" in outcome.detail
+    assert "test_workers.py" in outcome.detail
+
+
+async def test_what_a_failing_function_says_is_not_in_the_line_for_logs() -> None:
+    outcome = await deliver(failing(Backoff()), JOINED)
+    assert isinstance(outcome, Again)
+    assert "no such room" not in outcome.detail
+
+
+async def test_a_function_that_asks_for_a_retry_keeps_its_attempts() -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise Retry(after_s=60)
+
+    assert await deliver(attendance, JOINED, attempt=3) == Again(60, 3, "retry")
+
+
+async def test_a_poisoned_event_is_parked_at_once() -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise Poisoned("the customer is gone")
+
+    assert await deliver(attendance, JOINED) == Parked("poisoned", "the customer is gone", 1)
+
+
+async def test_a_function_that_takes_too_long_is_stopped_and_tried_again() -> None:
+    stopped = asyncio.Event()
+
+    @worker(ParticipantJoined, timeout_s=0.01)
+    async def attendance(event: ParticipantJoined) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "timeout"
+    assert stopped.is_set()
+
+
+async def test_a_time_out_inside_the_function_is_a_failure_like_others() -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise TimeoutError
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+
+
+async def test_a_cancelled_function_has_not_finished_its_event() -> None:
+    started = asyncio.Event()
+    store = MemoryStore()
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
+        if delivery.attempt == 1:
+            started.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(deliver(attendance, JOINED, store=store))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await deliver(attendance, JOINED, attempt=2, store=store) == Done()
+
+
+async def test_of_several_members_those_already_handled_are_left_out_the_next_time() -> None:
+    calls: list[str] = []
+    members = tuple(make(ParticipantJoined, f"event:{user}", user_id=user) for user in "abc")
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
+        calls.append(event.user_id)
+        if event.user_id == "b" and delivery.attempt == 1:
+            raise ValueError
+
+    pipeline = Pipeline(attendance, MemoryStore(), normalise=lambda _: members)
+    assert isinstance((await pipeline.work(received())).outcome, Again)
+    assert (await pipeline.work(received(attempt=2))).outcome == Done()
+    assert calls == ["a", "b", "b", "c"]
+
+
+async def test_a_genuine_callback_that_nobody_can_read_is_parked() -> None:
+    @worker(topic="*.*.unreadable")
+    async def odd(event: Event) -> None: ...
+
+    identity = Identity("unreadable", ("x",), "", 0)
+    envelope = seal(
+        identity, b"not json", provider="krtc", source="s", content_type="application/json", received_at=START
+    )
+    message = Received(to_headers(envelope), envelope.content_type, envelope.body, 1, None)
+    outcome = (await Pipeline(odd, MemoryStore()).work(message)).outcome
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == "unreadable"
+
+
+async def test_a_message_that_is_no_envelope_is_parked() -> None:
+    work = await Pipeline(failing(Backoff()), MemoryStore()).work(Received({"who": "knows"}, "", b"", 1, None))
+    assert isinstance(work.outcome, Parked)
+    assert work.outcome.reason == "unreadable"
+
+
+def test_a_worker_is_still_the_function_that_it_was_made_from() -> None:
+    calls: list[str] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        calls.append(event.user_id)
+
+    asyncio.run(_await(attendance(JOINED)))
+    assert calls == ["u"]
+
+
+def test_a_worker_is_bound_to_the_topics_of_its_events() -> None:
+    @worker(RoomCreated, Unknown, queue="mixed")
+    async def mixed(event: RoomCreated | Unknown) -> None: ...
+
+    assert mixed.patterns == ("*.*.room.created", "*.*.unknown.*")
+    assert mixed.queue == "mixed"
+
+
+def test_the_queue_has_the_functions_name_unless_said_otherwise() -> None:
+    @worker(CallStarted)
+    async def calls(event: CallStarted) -> None: ...
+
+    assert calls.queue == "calls"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"queue": "Not A Name"}, "is not a name"),
+        ({"queue": "unrouted"}, "is not a name"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"timeout_s": 0}, "timeout_s is 0"),
+    ],
+)
+def test_a_worker_with_impossible_options_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+
+        @worker(RoomCreated, **options)
+        async def made(event: RoomCreated) -> None: ...
+
+
+def test_a_worker_names_events_or_a_topic_and_not_both() -> None:
+    with pytest.raises(TypeError, match="one of the two"):
+        worker()
+
+
+def test_a_worker_is_an_async_function() -> None:
+    with pytest.raises(TypeError, match="not an async function"):
+
+        @worker(RoomCreated)  # type: ignore[arg-type]  # the mistake
+        def made(event: RoomCreated) -> None: ...
+
+
+def test_a_topic_that_nothing_could_match_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not words"):
+
+        @worker(topic="KRTC..room")
+        async def made(event: Event) -> None: ...
+
+
+async def test_an_event_of_a_type_that_the_worker_did_not_name_is_left_alone() -> None:
+    calls: list[str] = []
+
+    @worker(ParticipantLeft)
+    async def leaving(event: ParticipantLeft) -> None:
+        calls.append(event.id)
+
+    assert await deliver(leaving, JOINED) == Done()
+    assert calls == []
+
+
+def failing(retry: Backoff) -> Any:
+    @worker(ParticipantJoined, retry=retry)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise ValueError("no such room")
+
+    return attendance
+
+
+def received(attempt: int = 1) -> Received:
+    identity = Identity("participant.joined", ("x",), "room", 0)
+    envelope = seal(identity, b"{}", provider="krtc", source="s", content_type="application/json", received_at=START)
+    return Received(to_headers(envelope), envelope.content_type, envelope.body, attempt, None)
+
+
+async def _await(awaitable: Any) -> None:
+    await awaitable
