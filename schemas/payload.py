@@ -5,6 +5,7 @@ than a surprise later. A decoder for a struct skips unknown fields.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -34,13 +35,14 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a whole body, the first time that it is read for its content.
 
     Raises Unreadable for whatever is wrong with it: not JSON, not UTF-8 (also in fields that we skip), nested too deep,
-    a key named twice, a field of another type, or an identifier out of bounds.
+    a key named twice, a NUL in a text, a field of another type, or an identifier out of bounds.
     """
     content = read_again(decoder, body)
     try:
         characters = body.decode()
     except UnicodeDecodeError:
         raise Unreadable("the body is not UTF-8") from None
+    _check_text(body)
     _check_keys(body, characters)
     return content
 
@@ -66,6 +68,16 @@ def recheck(envelope: Envelope, identify: Callable[[bytes], Identity]) -> None:
     """
     if envelope.event_type == UNREADABLE:
         identify(envelope.body)
+
+
+def _check_text(body: bytes) -> None:
+    """Raise Unreadable for a NUL, which JSON can only escape: nobody means one, and databases choke on it for ever."""
+    if b"\\u0000" in body and _nul.search(body):
+        raise Unreadable("a text holds a NUL character")
+
+
+# An even number of backslashes before it are so many halves of escaped backslashes.
+_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def _check_keys(body: bytes, characters: str) -> None:
@@ -146,13 +158,6 @@ def canonical(value: Any) -> str:
 def unknown_facts(provider_type: str | int, payload: Any) -> tuple[str, str]:
     """The facts of a callback of unknown type: all that it says, however it is spaced and ordered."""
     return (str(provider_type), canonical(payload))
-
-
-def check_identity(identity: Identity) -> Identity:
-    """The identity as given, or Unreadable where an identifier holds a NUL: databases and logs choke on it."""
-    if any("\0" in fact for fact in (*identity.facts, identity.subject) if isinstance(fact, str)):
-        raise Unreadable("an identifier holds a NUL character")
-    return identity
 
 
 def _place(error: msgspec.ValidationError) -> str:

@@ -186,8 +186,22 @@ KNOWN = [vector for vector in EVENTS if vector.case.expected.subject]
 def test_an_identifier_with_a_nul_is_unreadable(vector: Vector) -> None:
     content = msgspec.json.decode(vector.request.body)
     (path, *_) = [path for path in _paths(content) if str(_at(content, path)) == vector.case.expected.subject]
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match="NUL"):
         vector.provider.identify(msgspec.json.encode(_changed(content, path, "a\0b")))
+
+
+@pytest.mark.parametrize("escaped", [b"\\u0000", b"a\\u0000b", b"\\\\\\u0000", b"\\n\\u0000"])
+def test_a_nul_in_any_text_is_unreadable(escaped: bytes) -> None:
+    for vector in EVENTS:
+        body = vector.request.body.rstrip()[:-1] + b',"skipped":["' + escaped + b'"]}'
+        with pytest.raises(Unreadable, match="NUL"):
+            vector.provider.identify(body)
+
+
+@pytest.mark.parametrize("escaped", [b"\\\\u0000", b"\\\\\\\\u0000", b"u0000"])
+def test_text_that_only_looks_like_an_escaped_nul_is_readable(escaped: bytes) -> None:
+    for vector in EVENTS:
+        vector.provider.identify(vector.request.body.rstrip()[:-1] + b',"skipped":["' + escaped + b'"]}')
 
 
 def _at(value: Any, path: tuple[str | int, ...]) -> Any:

@@ -18,7 +18,6 @@ from schemas.payload import (
     Id,
     Int,
     anything,
-    check_identity,
     number_or_zero,
     optional_text,
     read,
@@ -113,7 +112,7 @@ def identify(body: bytes) -> Identity:
     task, segment = text(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
     facts = (text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
-    return check_identity(Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp))
+    return Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp)
 
 
 def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:

@@ -26,7 +26,6 @@ from schemas.payload import (
     Id,
     Int,
     anything,
-    check_identity,
     number_or_zero,
     read,
     read_again,
@@ -113,7 +112,7 @@ def identify(body: bytes) -> Identity:
     notice = read_again(_notice, body)
     room = text(notice.payload.channel_name)
     facts = (notice.product_id, notice.event_type, room, _user(notice), notice.payload.ts)
-    return check_identity(Identity(TYPES[str(notice.event_type)], facts, room, notice.payload.ts))
+    return Identity(TYPES[str(notice.event_type)], facts, room, notice.payload.ts)
 
 
 def _is_known(kind: Kind) -> bool:

@@ -19,7 +19,6 @@ from schemas.payload import (
     Int,
     Number,
     anything,
-    check_identity,
     number,
     number_or_zero,
     optional_text,
@@ -144,7 +143,7 @@ def identify(body: bytes) -> Identity:
     )
     if ms is None:
         facts = unknown_facts(str(kind.event_type), read_again(anything, body))
-    return check_identity(Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000))
+    return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000)
 
 
 def _is_known(kind: Kind) -> bool:

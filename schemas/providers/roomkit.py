@@ -33,7 +33,6 @@ from schemas.payload import (
     Int,
     anything,
     canonical,
-    check_identity,
     flag,
     number_or_zero,
     optional_text,
@@ -227,7 +226,7 @@ def identify(body: bytes) -> Identity:
         facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
     else:
         facts = (kind.callback_command, room, notice.event_time, *_which(notice, body))
-    return check_identity(Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice)))
+    return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
 
 
 def _room(notice: AnyNotice) -> str:
