@@ -116,6 +116,8 @@ class RabbitMQQueue:
                 await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
                 if ledger.is_open:
                     await _give_back(channel, ledger, tag)
+                else:
+                    log.warning("%s: the consumer was lost", self._name)
             finally:
                 self._attached.clear()
                 ledger.end()

@@ -1,6 +1,7 @@
 """What only RabbitMQ can do to us, short of failing."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,12 +13,13 @@ from broker.rabbitmq import RabbitMQBroker
 from broker.rabbitmq_link import RabbitMQSettings
 from broker.rabbitmq_topology import delay_step_ms
 from schemas import topics
-from schemas.broker import Again, Parked
+from schemas.broker import Again, Done, Parked
 from schemas.errors import NotDurable, SettingsError, Unreachable
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
 from tests.services.rabbitmq import server_url
 
 ALL = ("#",)
+PUBLISH_S = 5.0
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ async def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def broker(url: str) -> AsyncIterator[RabbitMQBroker]:
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
+    broker = await RabbitMQBroker.open(RabbitMQSettings(url, publish_timeout_s=PUBLISH_S))
     yield broker
     await broker.close()
 
@@ -93,8 +95,9 @@ async def test_one_event_published_twice_at_once_is_judged_by_where_each_went(ur
 async def test_publishing_goes_on_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
-    with pytest.raises(NotDurable):
-        await broker.publisher.publish(envelope())
+    async with asyncio.timeout(PUBLISH_S - 1):  # a lost channel is news at once
+        with pytest.raises(NotDurable):
+            await broker.publisher.publish(envelope())
     await eventually(publishes(broker))
 
 
@@ -177,6 +180,22 @@ async def test_a_delivery_that_cannot_be_parked_stays_until_it_can(url: str, bro
     assert [letter.reason for letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
 
 
+async def test_a_delivery_that_could_not_be_parked_is_given_back(url: str, broker: RabbitMQBroker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    event = envelope()
+    await broker.publisher.publish(event)
+    (received,) = await taken(queue)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(topics.dead_name(name))
+    parking = asyncio.create_task(queue.settle(received, Parked("poisoned", "", 1)))
+    await asyncio.wait([parking], timeout=0.2)
+    await queue.close()
+    await parking
+    (received,) = await taken(await broker.subscribe(name, ALL, 10))
+    assert received.headers["cloudEvents_id"] == event.id
+
+
 async def test_a_long_traceback_keeps_its_end(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
@@ -201,22 +220,43 @@ async def test_a_dead_letter_says_when_and_from_which_queue(url: str, broker: Ra
 
 async def test_processes_that_subscribe_at_once_leave_no_binding_behind(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
-    other = await RabbitMQBroker.open(RabbitMQSettings(url))
-    event_types = ("room.created", "room.updated", "room.ended", "call.started")
+    others = [await RabbitMQBroker.open(RabbitMQSettings(url)) for _ in range(3)]
+    event_types = [f"unknown.{number}" for number in range(12)]
     subscribing = (
         each.subscribe(name, (f"*.*.{event_type}",), 1)
-        for each, event_type in zip((broker, other) * 2, event_types, strict=True)
+        for each, event_type in zip((broker, *others) * 3, event_types, strict=True)
     )
     for queue in await asyncio.gather(*subscribing):
         await queue.close()
-    await other.close()
-    queue = await broker.subscribe(name, ("*.*.recording.started",), 10)
-    for event_type in (*event_types, "recording.started"):
+    for other in others:
+        await other.close()
+    await (await broker.subscribe(name, ("*.*.room.created",), 1)).close()
+    for event_type in (*event_types, "room.created"):
         await broker.publisher.publish(envelope(event_type))
-    (received,) = await taken(queue)
-    assert received.headers["cloudEvents_type"] == "recording.started"
-    await queue.close()
     assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 1
+
+
+@pytest.mark.parametrize("prefetch", [1, 7, 100])
+async def test_settling_in_any_order_acknowledges_each_delivery_once(
+    url: str, broker: RabbitMQBroker, prefetch: int
+) -> None:
+    name, total, order = queue_name(), 500, random.Random(prefetch)  # noqa: S311  # no secret
+    queue = await broker.subscribe(name, ALL, prefetch)
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(total)))
+    seen: list[str] = []
+    channels = set()
+    while len(seen) < total:
+        received = await taken(queue, min(prefetch, total - len(seen)))
+        order.shuffle(received)
+        for each in received:
+            seen.append(each.headers["cloudEvents_id"])
+            channels.add(each.token.ledger)
+            await queue.settle(each, Done())
+            await asyncio.sleep(0)  # so that acknowledgements go out in between
+    await queue.close()
+    assert len(set(seen)) == total
+    assert len(channels) == 1  # an acknowledgement that the server does not expect closes the channel
+    assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 0
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broke
         consumer.cancel()
 
 
+async def test_what_was_buffered_on_a_lost_connection_is_handed_out_once(broker: RabbitMQBroker, node: Node) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 50)
+    for _ in range(20):
+        await broker.publisher.publish(envelope())
+    await taken(queue)
+    await asyncio.to_thread(node.control, "close_all_connections", "test")
+    assert await drained(queue) == 20
+
+
 async def test_a_killed_server_loses_nothing_confirmed_and_is_found_again(broker: RabbitMQBroker, node: Node) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
     for number in range(20):
