@@ -1,0 +1,154 @@
+"""Hookline as its users run it: processes with a settings file, started, asked and killed."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hookline.settings import Settings, load
+from hookline.template import settings_file
+
+START_S = 20.0
+END_S = 40.0
+
+COUNTER = '''
+"""A worker as a team would write it, in a file of its own: one line for each event that it handles."""
+
+import os
+
+from schemas.events import Event
+from workers import Delivery, worker
+
+
+@worker(topic="#", queue="counter")
+async def counter(event: Event, delivery: Delivery) -> None:
+    line = f"{event.id} {type(event).__name__} {os.getpid()}\\n".encode()
+    file = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, line)
+    os.close(file)
+'''
+
+
+@dataclass
+class Process:
+    """A running command with its log, one JSON object a line."""
+
+    popen: subprocess.Popen[str]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
+    follower: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.follower = threading.Thread(target=self._follow, daemon=True)
+        self.follower.start()
+
+    def _follow(self) -> None:
+        assert self.popen.stderr is not None
+        with self.popen.stderr as log:
+            for line in log:
+                self.output.append(line)
+                if line.startswith("{"):
+                    self.lines.append(json.loads(line))
+
+    def wait_for(self, text: str) -> None:
+        """Until a line says it; fails if the process ends before."""
+        until(lambda: any(text in line for line in self.output) or self.popen.poll() is not None, START_S)
+        assert any(text in line for line in self.output), "".join(self.output)
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        self.popen.wait(END_S)
+
+    def stop(self) -> int:
+        """Ask it to end; its exit code."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(END_S)
+
+
+class House:
+    """A folder with settings, in which processes run."""
+
+    def __init__(self, folder: Path, broker_url: str = "sqlite:hookline.db") -> None:
+        self.folder = folder
+        self.counted = folder / "counted"
+        self.config = folder / "hookline.toml"
+        self._running: list[Process] = []
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            port = chosen.getsockname()[1]
+        text = settings_file().replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        self.config.write_text(text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1))
+        (folder / "counter.py").write_text(COUNTER)
+
+    @property
+    def settings(self) -> Settings:
+        return load(self.config, with_sources=True)
+
+    def url(self, source: str) -> str:
+        return f"http://127.0.0.1:{self.settings.ingress.port}/hooks/{source}"
+
+    def start(self, *arguments: str, ready: str = "queue: ") -> Process:
+        """A command that goes on running, once it says that it is ready."""
+        popen = subprocess.Popen(  # noqa: S603  our own command
+            [sys.executable, "-m", "hookline", *arguments, "--config", str(self.config), "--log", "json"],
+            env=self._environment(),
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        process = Process(popen)
+        self._running.append(process)
+        process.wait_for(ready)
+        return process
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that ends by itself."""
+        command = [sys.executable, "-m", "hookline", *arguments]
+        if "--config" not in arguments and arguments[0] not in ("topics", "--help", "--version"):
+            command += ["--config", str(self.config)]
+        return subprocess.run(  # noqa: S603  our own command
+            command, env=self._environment(), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def rooms(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.call("rooms", "--json").stdout)
+        return found
+
+    def handled(self) -> list[str]:
+        """The ids of the events that the counting worker handled, in order."""
+        lines = self.counted.read_text().splitlines() if self.counted.exists() else []
+        return [line.split()[0] for line in lines]
+
+    def close(self) -> None:
+        for process in self._running:
+            if process.popen.poll() is None:
+                process.kill()
+            process.follower.join(END_S)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "COUNTED": str(self.counted), "PYTHONUNBUFFERED": "1"}
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for something that another process does; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+async def eventually(condition: Callable[[], bool], seconds: float) -> None:
+    await asyncio.to_thread(until, condition, seconds)
+
+
+def names(answers: Sequence[dict[str, Any]]) -> list[str]:
+    return [answer["name"] for answer in answers]

@@ -1,0 +1,90 @@
+"""kill -9 and SIGTERM in the middle of traffic: what got a 2xx is handled, whatever dies."""
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from hookline import sending
+from schemas.envelope import moment, seal
+from schemas.source import AnySource
+from tests.end_to_end.processes import House, eventually
+
+CALLBACKS = 1000
+AT_ONCE = 16
+
+
+def event_id_of(source: AnySource, callback: sending.Callback) -> str:
+    identity = source.provider.identify(source.provider.sign(callback.body, source, callback.at_s).body)
+    sealed = seal(
+        identity, b"", provider=source.provider.name, source=source.name, content_type="", received_at=moment(0)
+    )
+    return sealed.id
+
+
+async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[str]:
+    """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
+    sources = list(house.settings.sources.values())
+    share = CALLBACKS // len(sources)
+    sequences = [list(sending.callbacks(source, source.provider.samples, share)) for source in sources]
+    mixed = [
+        (source, callback)
+        for step in zip(*sequences, strict=True)
+        for source, callback in zip(sources, step, strict=True)
+    ]
+    left = iter(enumerate(mixed))
+    accepted: set[str] = set()
+
+    async def sender(session: aiohttp.ClientSession) -> None:
+        for number, (source, callback) in left:
+            if number == CALLBACKS // 3:
+                await asyncio.to_thread(in_the_middle)
+            answer = await sending.send(session, house.url(source.name), source, callback)
+            if answer.status == 200:
+                accepted.add(event_id_of(source, callback))
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(sender(session) for _ in range(AT_ONCE)))
+    return accepted
+
+
+async def all_handled(house: House, accepted: set[str]) -> None:
+    assert len(accepted) > CALLBACKS // 4
+    await eventually(lambda: accepted <= set(house.handled()), 60)
+
+
+async def test_killing_everything_loses_nothing_that_was_accepted(house: House) -> None:
+    run = house.start("run", "counter.py")
+    accepted = await send_while(house, run.kill)
+    house.start("run", "counter.py")
+    await all_handled(house, accepted)
+
+
+async def test_killing_the_door_loses_nothing_that_was_accepted(house: House) -> None:
+    house.start("worker", "counter.py")
+    door = house.start("ingress")
+
+    def restart() -> None:
+        door.kill()
+        house.start("ingress")
+
+    await all_handled(house, await send_while(house, restart))
+
+
+async def test_killing_a_worker_leaves_its_events_to_the_other(house: House) -> None:
+    first, _ = house.start("worker", "counter.py"), house.start("worker", "counter.py")
+    house.start("ingress")
+    accepted = await send_while(house, first.kill)
+    assert len(accepted) == CALLBACKS
+    await all_handled(house, accepted)
+
+
+async def test_stopping_in_the_middle_refuses_some_but_loses_none_and_repeats_none(house: House) -> None:
+    run = house.start("run", "counter.py")
+    codes: list[int] = []
+    accepted = await send_while(house, lambda: codes.append(run.stop()))
+    assert codes == [0]
+    second = house.start("run", "counter.py")
+    await all_handled(house, accepted)
+    second.stop()
+    assert len(house.handled()) == len(set(house.handled()))

@@ -1,0 +1,145 @@
+"""From an HTTP request to a worker's effect and the room view, through real processes."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hookline import sending
+from schemas.providers import catalogue
+from schemas.source import AnySource
+from tests.end_to_end.processes import House, eventually, until
+
+EVERY = sum(len(provider.samples) for provider in catalogue().values())
+
+
+def send_all(house: House, *options: str) -> list[dict[str, Any]]:
+    answers = []
+    for source in house.settings.sources:
+        done = house.call("send", source, "--json", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        answers += [json.loads(line) for line in done.stdout.splitlines()]
+    return answers
+
+
+def test_every_event_of_every_provider_comes_through_once_however_often_it_is_sent(house: House) -> None:
+    run = house.start("run", "counter.py")
+    answers = send_all(house, "--duplicate", "--shuffle")
+    assert {answer["status"] for answer in answers} == {200}
+    assert len(answers) == 2 * EVERY
+    until(lambda: len(set(house.handled())) >= EVERY, 30)
+    assert run.stop() == 0
+    assert len(house.handled()) == EVERY
+
+
+def test_the_room_view_tells_every_providers_story(house: House) -> None:
+    run = house.start("run")
+    send_all(house)
+    until(lambda: handled_by_rooms(run.lines) >= EVERY, 30)
+    rooms = {room["provider"]: room for room in house.rooms()}
+    run.stop()
+    assert set(rooms) == set(catalogue())
+    assert [session["user_id"] for session in rooms["krtc"]["sessions"]] == ["teacher", "student"]
+    assert [session["role"] for session in rooms["krtc"]["sessions"]] == ["host", "audience"]
+    assert {room["provider"] for room in rooms.values() if room["ended_at"]} == {"cloudroom", "krtc", "roomkit"}
+    assert [recording["state"] for recording in rooms["gme"]["recordings"]] == ["uploaded"]
+    assert [recording["state"] for recording in rooms["cloudroom"]["recordings"]] == ["completed"]
+
+
+def handled_by_rooms(lines: list[dict[str, Any]]) -> int:
+    return sum(1 for line in lines if line.get("queue") == "rooms" and line.get("outcome") == "handled")
+
+
+@pytest.fixture
+async def session() -> Any:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+def signed(source: AnySource) -> sending.Callback:
+    return next(iter(sending.callbacks(source, source.provider.samples, 1)))
+
+
+@pytest.mark.parametrize("name", ["krtc-main", "calls", "voice"])
+async def test_a_tampered_callback_is_refused_and_reaches_no_queue(
+    embedded_house: House, session: aiohttp.ClientSession, name: str
+) -> None:
+    run = embedded_house.start("run", "counter.py")
+    source = embedded_house.settings.sources[name]
+    callback = signed(source)
+    outgoing = source.provider.sign(callback.body, source, callback.at_s)
+    body = outgoing.body.replace(b"demo", b"dema")
+    assert body != outgoing.body
+    async with session.post(embedded_house.url(name), data=body, headers=outgoing.headers) as answer:
+        assert answer.status == 401
+        assert (await answer.json())["error"]["code"] == "bad_signature"
+    good = await sending.send(session, embedded_house.url(name), source, callback)
+    assert good.status == 200
+    await eventually(lambda: len(embedded_house.handled()) >= 1, 10)
+    run.stop()
+    assert len(embedded_house.handled()) == 1
+
+
+async def test_a_genuine_callback_of_unknown_type_is_kept_not_refused(
+    house: House, session: aiohttp.ClientSession
+) -> None:
+    ingress = house.start("ingress")
+    source = house.settings.sources["krtc-main"]
+    body = b'{"noticeId":"1","productId":1,"eventType":999,"notifyMs":1,"payload":{"what":"is \xe8\xbf\x99"}}'
+    house.start("worker", "counter.py")  # its queue has to be there first
+    answer = await sending.send(session, house.url("krtc-main"), source, sending.Callback("odd", body, 0))
+    assert answer.status == 200
+    await eventually(lambda: len(house.handled()) == 1, 10)
+    assert "Unknown" in house.counted.read_text()
+    ingress.stop()
+
+
+async def test_an_event_that_no_worker_wants_waits_in_unrouted(
+    embedded_house: House, session: aiohttp.ClientSession
+) -> None:
+    ingress = embedded_house.start("ingress")
+    source = embedded_house.settings.sources["krtc-main"]
+    answer = await sending.send(session, embedded_house.url("krtc-main"), source, signed(source))
+    assert answer.status == 200
+    await eventually(lambda: any("hookline.unrouted" in line for line in ingress.output), 5)
+
+
+async def test_ids_beyond_double_precision_and_every_script_come_through_exactly(
+    embedded_house: House, session: aiohttp.ClientSession
+) -> None:
+    run = embedded_house.start("run")
+    source = embedded_house.settings.sources["classroom"]
+    at_s = signed(source).at_s
+    body = '{ "Details" : {"UID":"学生😀", "RoomId" :9007199254740993,"more":[1]}, "EventType":"ROOM_JOIN"}'.encode()
+    assert (
+        await sending.send(session, embedded_house.url("classroom"), source, sending.Callback("", body, at_s))
+    ).status == 200
+    await eventually(lambda: handled_by_rooms(run.lines) == 1, 10)
+    (room,) = embedded_house.rooms()
+    assert room["room_id"] == "9007199254740993"
+    assert [session["user_id"] for session in room["inside"]] == ["学生😀"]
+    run.stop()
+
+
+def test_two_worker_processes_share_a_queue_and_handle_each_event_once(house: House) -> None:
+    house.start("ingress")
+    workers = [house.start("worker", "counter.py") for _ in range(2)]
+    done = house.call("send", "krtc-main", "--count", "300", "--duplicate")
+    assert done.returncode == 0, done.stderr
+    until(lambda: len(set(house.handled())) >= 300, 30)
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert len(house.handled()) == len(set(house.handled())) == 300
+    assert len({line.split()[2] for line in house.counted.read_text().splitlines()}) == 2
+
+
+def test_no_secret_or_signature_is_in_any_output(embedded_house: House) -> None:
+    run = embedded_house.start("run", "counter.py")
+    answers = send_all(embedded_house)
+    refused = embedded_house.call("send", "krtc-main", "--url", embedded_house.url("voice"))
+    assert refused.returncode == 1
+    run.stop()
+    told = "".join(run.output) + json.dumps(answers) + refused.stdout + refused.stderr
+    secrets = [key.decode() for source in embedded_house.settings.sources.values() for key in source.keys]
+    assert [secret for secret in secrets if secret in told] == []
+    assert [name for name in ("Signature", "CheckSum", "Sign=") if name in told] == []

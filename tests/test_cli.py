@@ -1,0 +1,178 @@
+"""The command line: help with examples, clear errors, exit codes, and nothing secret on the screen."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hookline.cli import cli
+from schemas.events import EVENT_TYPES
+from schemas.providers import catalogue
+from tests.end_to_end.processes import House
+
+COMMANDS = sorted(cli.commands)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples(command: str) -> None:
+    shown = CliRunner().invoke(cli, [command, "--help"]).output
+    assert f"  hookline {command}" in shown.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics"}))
+def test_every_command_that_reads_settings_takes_their_file(command: str) -> None:
+    assert "--config FILE" in CliRunner().invoke(cli, [command, "--help"]).output
+
+
+def test_init_writes_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "new.toml"
+    done = CliRunner().invoke(cli, ["init", "--config", str(path)])
+    assert done.exit_code == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_init_does_not_write_over_a_file(house: House) -> None:
+    before = house.config.read_text()
+    done = house.call("init")
+    assert (done.returncode, house.config.read_text()) == (2, before)
+    assert "--force writes over it" in done.stderr
+
+
+def test_init_writes_over_a_file_when_told_to(house: House) -> None:
+    before = house.config.read_text()
+    assert house.call("init", "--force").returncode == 0
+    assert house.config.read_text() != before
+
+
+def test_without_settings_a_command_says_how_to_get_some(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.config.unlink()
+    done = house.call("run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`hookline init` writes one" in done.stderr
+
+
+def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(house: House) -> None:
+    house.config.write_text(house.config.read_text().replace("[broker]", "[brokr]"))
+    done = house.call("ingress")
+    assert done.returncode == 2
+    assert done.stderr == "hookline: brokr: there is no such setting; did you mean broker?\n"
+
+
+def test_a_broker_that_is_away_is_exit_code_3_and_shows_no_password(house: House) -> None:
+    text = house.config.read_text()
+    house.config.write_text(text.replace("sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/", 1))
+    done = house.call("ingress")
+    assert done.returncode == 3
+    assert "127.0.0.1:1" in done.stderr
+    assert "s3cret-password" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "mysql://x"])
+def test_a_url_of_no_kind_that_is_known_is_exit_code_2(house: House, url: str) -> None:
+    house.config.write_text(house.config.read_text().replace("sqlite:hookline.db", url))
+    done = house.call("run")
+    assert done.returncode == 2
+    assert "broker.url: expected" in done.stderr
+
+
+def test_a_port_that_is_taken_is_exit_code_3(house: House) -> None:
+    house.start("ingress")
+    done = house.call("ingress")
+    house.close()
+    assert done.returncode == 3
+    assert "cannot listen on" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("x = 1\n", "there is no worker in it"),
+        ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("this is not Python\n", "cannot be imported: SyntaxError"),
+    ],
+)
+def test_a_file_without_a_good_worker_is_exit_code_2(house: House, content: str, said: str) -> None:
+    (house.folder / "mine.py").write_text(content)
+    done = house.call("worker", "mine.py")
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_two_workers_on_one_queue_are_refused(house: House) -> None:
+    (house.folder / "other.py").write_text((house.folder / "counter.py").read_text())
+    done = house.call("worker", "counter.py", "other.py")
+    assert done.returncode == 2
+    assert "queue 'counter' has two workers" in done.stderr
+
+
+def test_a_worker_may_import_its_neighbours(house: House) -> None:
+    (house.folder / "neighbour.py").write_text("VALUE = 1\n")
+    (house.folder / "mine.py").write_text("import neighbour\n" + (house.folder / "counter.py").read_text())
+    assert house.start("worker", "mine.py").stop() == 0
+
+
+def test_send_to_a_source_that_is_not_there_names_those_that_are(house: House) -> None:
+    done = house.call("send", "krtc")
+    assert done.returncode == 2
+    assert "krtc-main" in done.stderr
+
+
+def test_send_of_an_event_that_the_provider_has_not_names_those_that_it_has(house: House) -> None:
+    done = house.call("send", "calls", "room.ended")
+    assert done.returncode == 2
+    assert "20 (call.started)" in done.stderr
+
+
+def test_send_without_a_door_is_exit_code_3(house: House) -> None:
+    done = house.call("send", "krtc-main", "101")
+    assert done.returncode == 3
+    assert "no answer" in done.stdout
+
+
+def test_send_signs_a_body_of_ones_own(house: House) -> None:
+    house.start("ingress")
+    (house.folder / "body.json").write_bytes(b'{"anything": "at all"}')
+    done = house.call("send", "voice", "--body", "body.json")
+    house.close()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_send_says_why_a_body_cannot_be_signed(house: House) -> None:
+    (house.folder / "body.json").write_bytes(b"[]")
+    done = house.call("send", "classroom", "--body", "body.json")
+    assert done.returncode == 2
+    assert "cannot be signed" in done.stderr
+
+
+def test_send_that_is_refused_is_exit_code_1(house: House) -> None:
+    house.start("ingress")
+    done = house.call("send", "krtc-main", "101", "--url", house.url("voice"))
+    house.close()
+    assert done.returncode == 1
+    assert "401" in done.stdout
+
+
+def test_topics_lists_every_event_with_its_fields_and_senders() -> None:
+    rows = json.loads(CliRunner().invoke(cli, ["topics", "--json"]).output)
+    assert [row["topic"] for row in rows] == list(EVENT_TYPES)
+    joined = next(row for row in rows if row["topic"] == "participant.joined")
+    assert joined["fields"] == ["room_id", "user_id", "role", "platform"]
+    assert joined["sent_by"]["krtc"] == ["103", "105"]
+
+
+def test_topics_for_a_person_names_every_provider() -> None:
+    shown = CliRunner().invoke(cli, ["topics"]).output
+    assert all(name in shown for name in catalogue())
+
+
+def test_rooms_before_any_event_says_how_to_send_some(house: House) -> None:
+    done = house.call("rooms")
+    assert (done.returncode, done.stdout.startswith("No rooms yet.")) == (0, True)

@@ -1,0 +1,144 @@
+"""Settings: what is wrong stops the start with a sentence that names the key; nothing shows a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from hookline.settings import Settings, load
+from hookline.template import settings_file
+from schemas.errors import SettingsError
+from schemas.providers import catalogue
+
+KRTC = '[sources.krtc-main]\nprovider = "krtc"\n'
+GOOD = KRTC + 'secrets = ["a-secret-of-some-length"]\n'
+
+
+def loaded(tmp_path: Path, text: str, *, with_sources: bool = True) -> Settings:
+    path = tmp_path / "hookline.toml"
+    path.write_text(text)
+    return load(path, with_sources=with_sources)
+
+
+def test_a_source_is_all_that_is_needed(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, GOOD)
+    assert list(settings.sources) == ["krtc-main"]
+    assert settings.broker.url == "sqlite:hookline.db"
+    assert settings.ingress.port == 8080
+
+
+def test_a_fresh_file_is_good_and_has_a_source_for_every_provider(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, settings_file())
+    assert {source.provider.name for source in settings.sources.values()} == set(catalogue())
+
+
+def test_two_fresh_files_share_no_secret(tmp_path: Path) -> None:
+    first, second = loaded(tmp_path, settings_file()), loaded(tmp_path, settings_file())
+    keys = [key for settings in (first, second) for source in settings.sources.values() for key in source.keys]
+    assert len(set(keys)) == len(keys) == 2 * len(catalogue())
+
+
+def test_all_of_the_documented_example_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KRTC_SECRET", "KRTC_SECRET_OLD", "ROOMKIT_TOKEN"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    settings = loaded(
+        tmp_path,
+        """
+        [broker]
+        url = "sqlite:hookline.db"
+        [ingress]
+        host = "0.0.0.0"
+        port = 8080
+        [admin]
+        host = "127.0.0.1"
+        port = 9464
+        [store]
+        url = "sqlite:hookline.db"
+        [sources.krtc-main]
+        provider = "krtc"
+        secrets = ["${KRTC_SECRET}", "${KRTC_SECRET_OLD}"]
+        [sources.meetings]
+        provider = "roomkit"
+        sdk_app_id = 1400000000
+        secrets = ["${ROOMKIT_TOKEN}"]
+        tolerance_s = 60
+        allow_from = ["203.0.113.0/24"]
+        max_body_bytes = 65536
+        """,
+    )
+    assert settings.sources["krtc-main"].keys == (b"value-of-KRTC_SECRET", b"value-of-KRTC_SECRET_OLD")
+    meetings = settings.sources["meetings"]
+    assert (meetings.tolerance_s, meetings.max_body_bytes, str(meetings.allow_from[0])) == (60, 65536, "203.0.113.0/24")
+    assert meetings.account.sdk_app_id == 1400000000
+
+
+def test_a_value_comes_from_the_environment_also_in_the_middle_of_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMQP_PASSWORD", "p4ss")
+    settings = loaded(tmp_path, GOOD + '[broker]\nurl = "amqp://user:${AMQP_PASSWORD}@host/"\n')
+    assert settings.broker.url == "amqp://user:p4ss@host/"
+
+
+def test_a_value_comes_from_a_file_beside_the_settings_without_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("from-a-file\n")
+    settings = loaded(tmp_path, KRTC + 'secrets = ["file:secret.txt"]\n')
+    assert settings.sources["krtc-main"].keys == (b"from-a-file",)
+
+
+def test_a_role_without_a_door_needs_no_secrets(tmp_path: Path) -> None:
+    assert loaded(tmp_path, KRTC + 'secrets = ["${NOT_THERE}"]\n', with_sources=False).sources == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "sources: there is none"),
+        ("sources = 3", "sources: expected a table, written [sources]"),
+        ("[sauces.x]", "sauces: there is no such setting; did you mean sources?"),
+        (GOOD + "[ingress]\nprot = 1", "ingress.prot: there is no such setting; did you mean port?"),
+        (GOOD + "[ingress]\nport = '80'", "ingress.port: expected int, got str"),
+        (GOOD + "[ingress]\nport = 70000", "ingress.port: expected int <= 65535"),
+        (GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected float > 0"),
+        (GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']", "ingress.trusted_proxies: 10.0.0.1/8 has host bits set"),
+        (GOOD + "secret = 'x'", "sources.krtc-main.secret: there is no such setting; did you mean secrets?"),
+        (KRTC, "sources.krtc-main.secrets: at least one is needed"),
+        (KRTC + "secrets = []", "sources.krtc-main.secrets: at least one is needed"),
+        (KRTC + "secrets = ['']", "sources.krtc-main.secrets: one is empty"),
+        (KRTC + "secrets = ['  ']", "sources.krtc-main.secrets: one is empty"),
+        (KRTC + "secrets = ['changeme']", "sources.krtc-main.secrets: one is still a placeholder"),
+        (KRTC + "secrets = 'text'", "sources.krtc-main.secrets: expected array, got str"),
+        (KRTC + "secrets = ['${NOT_THERE}']", "sources.krtc-main.secrets: the environment has no variable NOT_THERE"),
+        (KRTC + "secrets = ['file:not-there']", "sources.krtc-main.secrets: "),
+        (GOOD + "allow_from = ['everybody']", "sources.krtc-main.allow_from: 'everybody' does not appear to be"),
+        ("[sources.x]\nsecrets = ['s']", "sources.x.provider: is missing; there are cloudroom, gme"),
+        ("[sources.x]\nprovider = 'krct'", "sources.x.provider: 'krct' is not known; did you mean krtc?"),
+        ("[sources.Bad]\nprovider = 'krtc'", "sources.Bad: a source's name is"),
+        ("[sources.x]\nprovider = 'roomkit'\nsecrets = ['s']", "sources.x.sdk_app_id: is missing"),
+        ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1", "sources.x."),
+        ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\ninsecure_no_signature = true", "sources.x."),
+        ("not toml", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        loaded(tmp_path, text)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="`hookline init` writes one"):
+        load(tmp_path / "hookline.toml", with_sources=True)
+
+
+def test_roomkit_without_a_token_is_let_in_only_by_address_and_on_purpose(tmp_path: Path) -> None:
+    text = (
+        "[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\n"
+        "insecure_no_signature = true\nallow_from = ['203.0.113.0/24']\n"
+    )
+    assert loaded(tmp_path, text).sources["x"].keys == ()
+
+
+def test_settings_never_show_a_secret(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, GOOD)
+    assert "a-secret-of-some-length" not in f"{settings!r} {settings} {settings.sources['krtc-main'].keys}"

@@ -1,0 +1,119 @@
+"""The writer thread: groups, failures that harm nobody else, and names that die with their process."""
+
+import asyncio
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker.sqlite import LEASE_S, Database
+from schemas.errors import Unreachable
+
+Step = Callable[[sqlite3.Connection], None]
+
+
+def create(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+
+
+def add(number: int) -> Step:
+    def step(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+
+    return step
+
+
+def numbers(connection: sqlite3.Connection) -> list[int]:
+    return [number for (number,) in connection.execute("SELECT n FROM numbers ORDER BY n")]
+
+
+async def test_what_was_run_is_there_for_another_connection(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    await database.run(add(1))
+    with sqlite3.connect(tmp_path / "x.db") as other:
+        assert numbers(other) == [1]
+    other.close()
+    await database.close()
+
+
+async def test_steps_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    go = threading.Event()
+    held_up = asyncio.create_task(database.run(lambda _: go.wait()))
+    waiting = [asyncio.create_task(database.run(add(n))) for n in range(50)]
+    await asyncio.sleep(0)  # all are in the writer's queue now
+    go.set()
+    await asyncio.gather(held_up, *waiting)
+    commits = _wal_commits(tmp_path / "x.db-wal")
+    assert commits <= 5  # the tables, the name, and the two groups; fifty would be one for each
+    await database.close()
+
+
+def _wal_commits(path: Path) -> int:
+    """How many transactions the log holds: the last frame of each carries the database's size (SQLite, WAL format)."""
+    log = path.read_bytes()
+    page = int.from_bytes(log[8:12], "big")
+    frames = range(32, len(log), 24 + page)
+    return sum(1 for frame in frames if log[frame + 4 : frame + 8] != bytes(4))
+
+
+async def test_a_step_that_fails_harms_no_other_in_its_group(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    results = await asyncio.gather(*(database.run(add(n)) for n in (1, 2, 2, 3)), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), type(None), Unreachable, type(None)]
+    assert await database.run(numbers) == [1, 2, 3]
+    await database.close()
+
+
+async def test_a_step_that_failed_has_written_nothing(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+
+    def half(connection: sqlite3.Connection) -> None:
+        add(1)(connection)
+        raise ValueError("after the first half")
+
+    with pytest.raises(ValueError, match="first half"):
+        await database.run(half)
+    assert await database.run(numbers) == []
+    await database.close()
+
+
+async def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    assert stat.S_IMODE((tmp_path / "x.db").stat().st_mode) == 0o600
+    await database.close()
+
+
+async def test_a_file_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot be opened"):
+        await Database.open(tmp_path / "no such folder" / "x.db")
+
+
+async def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"something else entirely" * 100)
+    with pytest.raises(Unreachable, match="cannot be opened"):
+        await Database.open(tmp_path / "x.db")
+
+
+async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.close()
+    with pytest.raises(Unreachable, match="is closed"):
+        await database.run(numbers)
+
+
+@pytest.mark.parametrize(("later_s", "alive"), [(0, True), (LEASE_S - 1, True), (LEASE_S + 1, False), (-3600, False)])
+async def test_a_name_lives_as_long_as_its_process_says_so(tmp_path: Path, later_s: float, *, alive: bool) -> None:
+    early = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0)
+    late = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0 + later_s)
+    owners = await late.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())
+    assert ((early.owner,) in owners) == alive
+    await early.close()
+    await late.close()
