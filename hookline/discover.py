@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +52,7 @@ def _load_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise SettingsError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise _not_importable(str(path), error) from error
     return module
 
 
@@ -60,4 +61,10 @@ def _load_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise _not_importable(name, error) from error
+
+
+def _not_importable(name: str, error: Exception) -> SettingsError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if isinstance(error, SyntaxError) else f", in {frame.filename}:{frame.lineno}"
+    return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}")

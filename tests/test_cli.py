@@ -96,7 +96,7 @@ def test_a_port_that_is_taken_is_exit_code_3(house: House) -> None:
     [
         ("x = 1\n", "there is no worker in it"),
         ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
-        ("this is not Python\n", "cannot be imported: SyntaxError"),
+        ("def :\n", "cannot be imported: SyntaxError"),
     ],
 )
 def test_a_file_without_a_good_worker_is_exit_code_2(house: House, content: str, said: str) -> None:
