@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Debian keeps venv in a package of its own.
+INSTALL_VENV = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq python3-venv
 
 .PHONY: run test check docs compose-test clean
 
@@ -28,7 +30,7 @@ compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks thro
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
 	@touch $@
