@@ -19,6 +19,7 @@ from tests.vector_cases import Vector, all_vectors, carriers, example_source, se
 
 PROVIDERS = list(catalogue().values())
 EVENTS = [vector for vector in all_vectors() if not vector.case.expected.challenge]
+KNOWN = [vector for vector in EVENTS if vector.case.expected.subject]
 NOW_S = 1_700_000_000.0
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -140,6 +141,20 @@ def test_junk_in_a_field_that_we_skip_is_unreadable(vector: Vector, junk: bytes)
         vector.provider.identify(body)
 
 
+def test_a_key_named_twice_in_different_escapes_is_found() -> None:
+    for vector in EVENTS:
+        body = vector.request.body.rstrip()[:-1] + b',"skipped":{"id":1,"\\u0069d":2}}'
+        with pytest.raises(Unreadable, match="names a key twice"):
+            vector.provider.identify(body)
+
+
+@each_provider
+def test_looking_for_keys_named_twice_refuses_nothing_else(provider: Provider[Any]) -> None:
+    vector = next(vector for vector in KNOWN if vector.provider is provider)
+    skipped = b',"skipped":["same","same",{"a":1},{"a":' + b"1" * 5000 + b'},"\\u0069"]}'
+    provider.identify(vector.request.body.rstrip()[:-1] + skipped)
+
+
 @pytest.mark.parametrize("vector", EVENTS, ids=str)
 def test_a_field_that_is_not_what_it_should_be_never_escapes(vector: Vector) -> None:
     content = msgspec.json.decode(vector.request.body)
@@ -177,9 +192,6 @@ def test_a_body_cut_anywhere_is_unreadable(vector: Vector) -> None:
     for end in range(len(body)):
         with pytest.raises(Unreadable):
             vector.provider.identify(body[:end])
-
-
-KNOWN = [vector for vector in EVENTS if vector.case.expected.subject]
 
 
 @pytest.mark.parametrize("vector", KNOWN, ids=str)
