@@ -42,20 +42,24 @@ def query_of(request: web.BaseRequest) -> str:
 
 def check_head(request: web.BaseRequest, max_body_bytes: int) -> None:
     """Raise what the head alone shows to be wrong, before any of the body is read."""
-    headers = request.headers
     if request.method != "POST":
         if not request.method.isupper():
             raise MalformedRequest("HTTP methods are upper case")
         raise MethodNotAllowed("callbacks come by POST")
     _check_framing(request)
-    if headers.get("Expect", "100-continue").lower() != "100-continue":
+    if not _all(request, "Expect", "100-continue"):
         raise ExpectationFailed("that expectation cannot be met")
     if (request.content_length or 0) > max_body_bytes:
         raise BodyTooLarge(f"a body may have {max_body_bytes} bytes")
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
+    if not _all(request, "Content-Encoding", "identity"):
         raise UnsupportedEncoding("bodies are taken as they are signed: uncompressed")
-    if not _is_json_like(headers.get("Content-Type", "")):
+    if not _is_json_like(request.headers.get("Content-Type", "")):
         raise UnsupportedEncoding("callbacks are JSON in UTF-8")
+
+
+def _all(request: web.BaseRequest, header: str, value: str) -> bool:
+    """Whether the header has this value wherever it is there."""
+    return all(each.lower() == value for each in request.headers.getall(header, ()))
 
 
 def _check_framing(request: web.BaseRequest) -> None:

@@ -1,5 +1,6 @@
 """The way of one request: receive, verify, seal, publish, and the provider's reply."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,9 +54,13 @@ class Receiver:
             return await self.receive(request, source)
         except Refused as refusal:
             return answers.refused(self._refusals.note(name, refusal, self._clock()))
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            log.error("%s: a request failed because what it waited for was cancelled", name)
         except Exception:
             log.exception("%s: a request failed for a reason of ours", name)
-            return answers.refused(NotDurable("the event could not be taken now"))
+        return answers.refused(NotDurable("the event could not be taken now"))
 
     async def receive(self, request: web.BaseRequest, source: AnySource) -> web.Response:
         """A provider's callback, from its head to the reply. Raises Refused."""
@@ -89,6 +94,12 @@ class Receiver:
                 return answers.health(status="not ready", ok=False)
             case _:
                 raise UnknownSource("there is nothing here")
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this very task that is to end, and not something that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _seal(call: Request, source: AnySource, now_s: float) -> Envelope:

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from typing import Any
 
-from aiohttp import web
+from aiohttp import http_parser, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from ingress import answers
 from ingress.receive import Receiver
 from ingress.settings import IngressSettings
-from schemas.errors import MalformedRequest, NotDurable
+from schemas.errors import MalformedRequest, NotDurable, SettingsError
 
 log = logging.getLogger("hookline.ingress")
 
@@ -21,32 +22,53 @@ _LINGER_S = 1.0
 
 
 class Door(web.RequestHandler):
-    """One connection: closed if the head of a request does not arrive in time; never shows what the parser thought.
+    """One connection: closed if a head, or the taking of an answer, is slow; never shows what the parser thought.
 
-    Relies on aiohttp's `_messages` and `_request_in_progress`, which say whether a whole head has arrived.
+    Relies on aiohttp's `_messages`, where heads and the parser's complaints queue up, and on `_waiter`, which is
+    pending while the connection is idle.
     """
 
-    __slots__ = ("_head_timeout_s", "_head_timer")
+    __slots__ = ("_body", "_head_timer", "_settings", "_write_timer")
 
-    def __init__(self, manager: "Doors", *, head_timeout_s: float, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._head_timeout_s = head_timeout_s
+    def __init__(self, manager: "Doors", settings: IngressSettings, **options: Any) -> None:
+        super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
+        self._settings = settings
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(0)  # whatever is left of an answer pauses the writing, and is timed
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
+        self._stop_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._messages or self._request_in_progress:
+        if self._messages:
             self._stop_waiting()
-        elif data:
+            message, body = self._messages[-1]
+            if isinstance(message, http_parser.RawRequestMessage):
+                self._body = body
+            else:
+                self._break_off()
+        elif data and self._waiter is not None and not self._waiter.done():
             self._await_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            loop = asyncio.get_running_loop()
+            self._write_timer = loop.call_later(self._settings.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_writing()
+        super().resume_writing()
 
     def handle_error(
         self,
@@ -61,15 +83,26 @@ class Door(web.RequestHandler):
             return answers.refused(NotDurable("the event could not be taken now"))
         return answers.refused(MalformedRequest("this is not a request that we can read"), _parser_status(exc))
 
+    def _break_off(self) -> None:
+        """Tell whoever reads a body that the parser has given up: it would wait for the rest until its time is out."""
+        if not self._body.is_eof():
+            self._body.set_exception(web.RequestPayloadError("the parser has given up"))
+            self._lingering_time = 0.0  # nothing more of it will come
+
     def _await_head(self) -> None:
         if self._head_timer is None:
             loop = asyncio.get_running_loop()
-            self._head_timer = loop.call_later(self._head_timeout_s, self.force_close)
+            self._head_timer = loop.call_later(self._settings.head_timeout_s, self.force_close)
 
     def _stop_waiting(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
 
 def _parser_status(exc: BaseException | None) -> int:
@@ -82,16 +115,18 @@ class Doors(web.Server):
     """All connections; those above the limit are closed at once."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
-        super().__init__(receiver.answer)
+        super().__init__(self._answer)
+        self._receiver = receiver
         self._settings = settings
+        self._in_hand = 0
+        self._nothing_in_hand = asyncio.Event()
 
     def __call__(self) -> Door:
         return Door(
             self,
-            head_timeout_s=self._settings.head_timeout_s,
+            self._settings,
             loop=asyncio.get_running_loop(),
             access_log=None,
-            keepalive_timeout=self._settings.keepalive_timeout_s,
             lingering_time=_LINGER_S,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_FIELD,
@@ -104,6 +139,28 @@ class Doors(web.Server):
         if len(self._connections) > self._settings.max_connections:
             transport.abort()
 
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until every request whose head is here has its answer, but not longer than that."""
+        if self._in_hand:
+            self._nothing_in_hand.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._nothing_in_hand.wait()
+            except TimeoutError:
+                log.warning("%d requests are given up", self._in_hand)
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        self._in_hand += 1
+        try:
+            response = await self._receiver.answer(request)
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._nothing_in_hand.set()
+        if self._receiver.draining:
+            response.force_close()
+        return response
+
 
 class Ingress:
     """The running door."""
@@ -111,16 +168,36 @@ class Ingress:
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         self._receiver = receiver
         self._settings = settings
-        self._runner = web.ServerRunner(Doors(receiver, settings), shutdown_timeout=settings.shutdown_s)
+        self._doors = Doors(receiver, settings)
+        self._runner = web.ServerRunner(self._doors, shutdown_timeout=_LINGER_S)
 
     async def start(self) -> int:
-        """Listen; return the port. Raises OSError if that is not possible."""
+        """Listen; return the port. Raises OSError if that is not possible, SettingsError if it is not safe."""
+        check_parser()
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Readiness off, serve on for the drain time, then close the listener and finish what is in hand."""
+        """Readiness off, serve on for the drain time, then close the listener and finish what is in hand.
+
+        aiohttp alone would read nothing more from then on, and so cut off the bodies that are on their way.
+        """
         self._receiver.draining = True
         await asyncio.sleep(self._settings.drain_s)
+        for site in self._runner.sites:
+            await site.stop()
+        await self._doors.finish(self._settings.shutdown_s)
         await self._runner.cleanup()
+
+
+def check_parser() -> None:
+    """Raise SettingsError unless aiohttp's strict parser, the one in C, is there.
+
+    The other one takes `post` for POST, and HTTP/3.9, and waits for chunks of impossible sizes.
+    """
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise SettingsError(
+            "aiohttp lacks its C extension, and its other parser takes what is not HTTP; "
+            "unset AIOHTTP_NO_EXTENSIONS, or install aiohttp from a wheel"
+        )

@@ -1,0 +1,114 @@
+"""A client that sends exactly the bytes it is told to, and reads what comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+PATIENCE_S = 10
+TURNS = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as it came. `raw` is all of it."""
+
+    raw: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.raw.split(b" ", 2)[1])
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        lines = self.raw.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+    @property
+    def body(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[2]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with it; without saying so in other versions than HTTP/1.1."""
+        return self.headers.get("connection") == "close" or not self.raw.startswith(b"HTTP/1.1")
+
+    @property
+    def code(self) -> str:
+        """The code of a refusal, whose body must have exactly the form that is promised."""
+        content: Any = msgspec.json.decode(self.body)
+        assert content.keys() == {"error"}
+        assert content["error"].keys() == {"code", "message"}
+        assert content["error"]["message"]
+        return str(content["error"]["code"])
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        with suppress(ConnectionError):  # refused and closed before all of it was sent
+            async with asyncio.timeout(PATIENCE_S):
+                await self._writer.drain()
+
+    async def send_until_answered(self, parts: Sequence[bytes]) -> Answer | None:
+        """Send the parts one after another, so that the door sees each by itself; stop at the first answer."""
+        answer = asyncio.create_task(self.answer())
+        for part in parts:
+            if not answer.done():
+                await self.send(part)
+                await turns()
+        return await answer
+
+    def half_close(self) -> None:
+        self._writer.write_eof()
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+    async def answer(self, *, to_head: bool = False) -> Answer | None:
+        """The next answer; None if the connection was closed without one."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                size = 0 if to_head else int(Answer(head).headers.get("content-length", "0"))
+                return Answer(head + await self._reader.readexactly(size))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return None
+
+    async def is_closed(self) -> bool:
+        """Wait for the end; False if something else comes."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                return await self._reader.read(1) == b""
+            except ConnectionError:
+                return True
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+async def turns() -> None:
+    """Let the door, which shares the event loop, read what was sent and do what needs no waiting."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    client = Client(reader, writer)
+    try:
+        yield client
+    finally:
+        await client.close()
