@@ -121,7 +121,8 @@ class RabbitMQQueue:
             finally:
                 self._attached.clear()
                 ledger.end()
-        self._over.set()
+        if self._closing.done():
+            self._over.set()
 
     async def _attach(self, channel: AbstractChannel, ledger: Ledger) -> str:
         async def arrived(message: DeliveredMessage) -> None:

@@ -159,12 +159,30 @@ async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broke
 
 
 async def test_what_was_buffered_on_a_lost_connection_is_handed_out_once(broker: RabbitMQBroker, node: Node) -> None:
-    queue = await broker.subscribe(queue_name(), ALL, 50)
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 50)
     for _ in range(20):
         await broker.publisher.publish(envelope())
     await taken(queue)
     await asyncio.to_thread(node.control, "close_all_connections", "test")
-    assert await drained(queue) == 20
+    for received in await taken(queue, 20):
+        await queue.settle(received, Done())
+    assert await drained(queue) == 0
+    await queue.close()
+    assert await RabbitMQInstallation(node.url).depth(topics.queue_name(name)) == 0
+
+
+async def test_acknowledgements_are_written_before_closing_even_after_a_lost_connection(
+    broker: RabbitMQBroker, node: Node
+) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 50)
+    await asyncio.to_thread(node.control, "close_all_connections", "test")
+    await eventually(publishes(broker))
+    (received,) = await taken(queue)
+    await queue.settle(received, Done())
+    await queue.close()
+    assert await RabbitMQInstallation(node.url).depth(topics.queue_name(name)) == 0
 
 
 async def test_a_killed_server_loses_nothing_confirmed_and_is_found_again(broker: RabbitMQBroker, node: Node) -> None:
