@@ -1,0 +1,397 @@
+"""What must hold for the containers that run.sh has started. One line for each check; exit code 1 if one fails.
+
+The settings are compose.hookline.toml's, so that callbacks are signed with the very secrets that the doors have.
+"""
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hookline.settings import Settings, load
+from schemas.envelope import seal
+
+ROOT = Path(__file__).parents[2]
+BASE = f"http://{os.environ['HOOKLINE_LISTEN']}"
+SECRETS = Path(os.environ["HOOKLINE_SECRETS"])
+COMPOSE = sys.argv[1].split()
+WORKERS = 4
+DOORS = ("ingress-1", "ingress-2")
+OURS = (*DOORS, "rooms", "worker")
+ALL = (*OURS, "haproxy", "rabbitmq")
+
+_READY_S = 180
+_HANDLED_S = 120
+
+Answers = list[dict[str, Any]]
+
+
+def command(*arguments: str, ok: bool = True) -> str:
+    """What a command says. Raises AssertionError if it fails and may not."""
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  fixed programs
+    assert not ok or done.returncode == 0, f"{' '.join(arguments[:6])}: {(done.stderr or done.stdout)[-500:]}"
+    return done.stdout
+
+
+def compose(*arguments: str) -> str:
+    return command(*COMPOSE, *arguments)
+
+
+def in_container(service: str, *arguments: str, ok: bool = True) -> str:
+    return command(*COMPOSE, "exec", "-T", service, *arguments, ok=ok)
+
+
+def containers(*services: str) -> list[str]:
+    return compose("ps", "-q", *services).split()
+
+
+def inspect(container: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(command("docker", "inspect", container))[0]
+    return facts
+
+
+def wait(what: str, done: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.5)
+
+
+class Report:
+    """Runs checks, and goes on when one fails."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def check(self, title: str, run: Callable[[], str]) -> bool:
+        started = time.monotonic()
+        try:
+            verdict, said = "PASS", run()
+        except Exception as error:  # noqa: BLE001  whatever it is, the check failed
+            verdict, said = "FAIL", f"{type(error).__name__}: {error}"
+            self.failed += 1
+        sys.stdout.write(f"{verdict}  {title}: {said} ({time.monotonic() - started:.1f} s)\n")
+        sys.stdout.flush()
+        return verdict == "PASS"
+
+
+class Sender:
+    """`hookline send`, through HAProxy."""
+
+    def __init__(self, folder: Path) -> None:
+        text = (ROOT / "compose.hookline.toml").read_text()
+        genuine = text.replace("secrets/amqp_url", "secrets/amqp_ingress_url").replace("/run/secrets", str(SECRETS))
+        forged = re.sub(r'"file:/run/secrets/(?!amqp)\w+"', lambda _: f'"{secrets.token_urlsafe(24)}"', text)
+        self.genuine, self.forged = folder / "genuine.toml", folder / "forged.toml"
+        self.genuine.write_text(genuine)
+        self.forged.write_text(forged.replace("file:/run/secrets/amqp_url", "sqlite:unused.db"))
+        self.settings: Settings = load(self.genuine, with_sources=True)
+
+    def start(self, source: str, *options: str, config: Path | None = None) -> "subprocess.Popen[str]":
+        arguments = [sys.executable, "-m", "hookline", "send", source, "--json", "--url", f"{BASE}/hooks/{source}"]
+        arguments += ["--config", str(config or self.genuine), *options]
+        return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own program
+
+    def send(self, source: str, *options: str, config: Path | None = None) -> Answers:
+        with self.start(source, *options, config=config) as process:
+            assert process.stdout is not None
+            return [json.loads(line) for line in process.stdout]
+
+    def events_of_story(self, source: str) -> int:
+        """How many canonical events one callback of each type makes."""
+        account, now_s = self.settings.sources[source], time.time()
+        events = 0
+        for sample in account.provider.samples:
+            body = json.dumps(sample.body(1, now_s)).encode()
+            envelope = seal(
+                account.provider.identify(body),
+                body,
+                provider=account.provider.name,
+                source=source,
+                content_type="application/json",
+                received_at=datetime.now(UTC),
+            )
+            events += len(account.provider.normalise(envelope))
+        return events
+
+    def tampered(self, source: str) -> int:
+        """The answer to a genuine callback in whose body a letter was changed on the way."""
+        account, now_s = self.settings.sources[source], time.time()
+        signed = account.provider.sign(json.dumps(account.provider.samples[0].body(2, now_s)).encode(), account, now_s)
+        changed = signed.body.replace(b"demo", b"demi")
+        assert changed != signed.body
+        query = f"?{signed.query}" if signed.query else ""
+        return status(f"/hooks/{source}{query}", changed, {"Content-Type": "application/json", **signed.headers})
+
+
+def status(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+    request = urllib.request.Request(BASE + path, data=body, headers=headers or {})  # noqa: S310  http
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  likewise
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+class Handled:
+    """What the four counters wrote down."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+
+    def read(self) -> list[dict[str, str]]:
+        lines = in_container("rooms", "sh", "-c", "cat /var/lib/hookline/handled-*.jsonl 2>/dev/null", ok=False)
+        return [json.loads(line) for line in lines.splitlines()]
+
+    def settle(self, least: int, most: int) -> str:
+        """Wait for so many more, and say what came. Raises AssertionError if the number or an event is wrong."""
+        least, most = self.expected + least, self.expected + most
+        wait(f"{least} events handled", lambda: len(self.read()) >= least, _HANDLED_S)
+        wait("empty queues", lambda: not any(messages for messages, _ in queues().values()), _HANDLED_S)
+        lines = self.read()
+        twice = [event for event, times in Counter(line["id"] for line in lines).items() if times > 1]
+        assert not twice, f"{len(twice)} events were handled more than once"
+        assert least <= len(lines) <= most, f"{len(lines)} handled, expected {least} to {most}"
+        said = f"{len(lines) - self.expected} new, each once; by container {sorted(self.hosts(lines).values())}"
+        self.expected = len(lines)
+        return said
+
+    @staticmethod
+    def hosts(lines: Sequence[dict[str, str]]) -> Counter[str]:
+        return Counter(line["host"] for line in lines)
+
+
+def queues() -> dict[str, tuple[int, int]]:
+    """Messages and consumers of the workers' own queues."""
+    said = in_container(
+        "rabbitmq", "rabbitmqctl", "-q", "list_queues", "-p", "hookline", "name", "messages", "consumers"
+    )
+    rows = [line.split("\t") for line in said.splitlines() if line.startswith("hookline.")]
+    return {
+        name: (int(messages), int(consumers))
+        for name, messages, consumers in rows
+        if name in ("hookline.counter", "hookline.rooms")
+    }
+
+
+def accepted(answers: Answers, count: int | None = None) -> str:
+    refused = Counter(answer["status"] for answer in answers if not 200 <= answer["status"] < 300)
+    assert not refused, f"of {len(answers)}, refused {dict(refused)}"
+    assert answers, "nothing was sent"
+    assert count is None or len(answers) == count, f"{len(answers)} of {count} sent"
+    slowest_s = max(answer["seconds"] for answer in answers)
+    return f"{len(answers)} of {len(answers)} answered 2xx, the slowest in {slowest_s * 1000:.0f} ms"
+
+
+class Checks:
+    def __init__(self, folder: Path) -> None:
+        self.sender = Sender(folder)
+        self.sources = list(self.sender.settings.sources)
+        self.handled = Handled()
+        self.logs = ""
+
+    def ready(self) -> str:
+        def is_ready() -> bool:
+            seen = queues()
+            consumers = seen.get("hookline.counter", (0, 0))[1], seen.get("hookline.rooms", (0, 0))[1]
+            return status("/readyz") == 200 and consumers == (WORKERS, 1)
+
+        wait("HAProxy ready and all workers subscribed", is_ready, _READY_S)
+        return f"{len(containers())} containers"
+
+    def locked_down(self) -> str:
+        for container in containers():
+            facts = inspect(container)
+            host, name = facts["HostConfig"], facts["Name"]
+            assert host["ReadonlyRootfs"], f"{name}: its root can be written"
+            assert host["CapDrop"] == ["ALL"], f"{name}: has capabilities"
+            assert "no-new-privileges:true" in host["SecurityOpt"], f"{name}: may gain privileges"
+            assert min(host["Memory"], host["PidsLimit"]) > 0, f"{name}: has no limits"
+            assert "rabbitmq" in name or facts["Config"]["User"] not in ("", "0", "root"), f"{name}: is root"
+            environment = "\n".join(facts["Config"]["Env"])
+            assert not [secret for secret in known_secrets() if secret in environment], f"{name}: secret in environment"
+        return "read-only, no capabilities, no new privileges, limits, nobody is root, no secret in the environment"
+
+    def separated(self) -> str:
+        reach = "import socket; socket.create_connection(('{}', {}), 3)"
+        in_container("ingress-1", "python", "-c", reach.format("rabbitmq", 5672))
+        refused = in_container("haproxy", "bash", "-c", "exec 3<>/dev/tcp/rabbitmq/5672 && echo reached", ok=False)
+        assert "reached" not in refused, "HAProxy reaches RabbitMQ"
+        for service in ("ingress-1", "worker"):
+            out = in_container(service, "python", "-c", reach.format("192.0.2.1", 80) + "; print('reached')", ok=False)
+            assert "reached" not in out, f"{service} has a way out"
+        return "RabbitMQ is not reachable from HAProxy; doors and workers have no way out"
+
+    def rights(self) -> str:
+        read = "await channel.basic_get('hookline.counter')"
+        publish = "await channel.basic_publish(b'', exchange='hookline.events', routing_key='a.b.c.d.p00')"
+        for service, attempt in (("ingress-1", read), ("worker", publish)):
+            said = in_container(service, "python", "-c", _ATTEMPT.format(attempt=attempt))
+            assert said.strip() == "ChannelAccessRefused", f"{service}: {said}"
+        return "the door's user cannot read workers' queues; the workers' user cannot publish events"
+
+    def every_type(self) -> str:
+        answers: Answers = []
+        for source in self.sources:
+            answers += self.sender.send(source)
+        said = accepted(answers, sum(len(each.provider.samples) for each in self.sender.settings.sources.values()))
+        events = sum(self.sender.events_of_story(source) for source in self.sources)
+        return f"{said}; {self.handled.settle(events, events)}"
+
+    def forged(self) -> str:
+        answers: Answers = []
+        for source in self.sources:
+            answers += self.sender.send(source, config=self.sender.forged)
+        wrong = [answer for answer in answers if answer["status"] != 401]
+        assert not wrong, f"not refused: {wrong}"
+        tampered = {source: self.sender.tampered(source) for source in ("krtc-main", "calls", "voice")}
+        assert set(tampered.values()) == {401}, f"tampered: {tampered}"
+        return f"{len(answers)} with foreign secrets and {len(tampered)} with a changed body: all 401; " + (
+            self.handled.settle(0, 0)
+        )
+
+    def duplicates(self) -> str:
+        source = "meetings"
+        said = accepted(self.sender.send(source, "--duplicate", "--shuffle"))
+        events = self.sender.events_of_story(source)
+        return f"{said}; {self.handled.settle(events, events)}"
+
+    def elsewhere(self) -> str:
+        answers = {path: status(path, b"{}") for path in ("/hooks/nobody", "/metrics", "/", "/healthz")}
+        assert set(answers.values()) == {404}, str(answers)
+        return f"404 for {', '.join(answers)}"
+
+    def rooms(self) -> str:
+        rooms = json.loads(in_container("rooms", "hookline", "rooms", "--json"))
+        found = Counter(room["source"] for room in rooms)
+        assert set(found) == set(self.sources), f"rooms of {dict(found)}"
+        past = [room for room in rooms if room["source"] == "krtc-main" and not room["open"] and room["sessions"]]
+        assert past, "no KRTC room with its sessions"
+        return ", ".join(f"{source}: {count}" for source, count in sorted(found.items()))
+
+    def death_of_a_door(self) -> str:
+        """SIGKILL in the middle: HAProxy re-sends what the dead door had in hand."""
+        count, died_at = 200, 0
+        answers: Answers = []
+        killer = threading.Thread(target=command, args=("docker", "kill", *containers("ingress-1")))
+        with self.sender.start("krtc-main", "--count", str(count)) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                answers.append(json.loads(line))
+                if len(answers) == 20:
+                    killer.start()
+                if not died_at and len(answers) > 20 and not killer.is_alive():
+                    died_at = len(answers)
+        killer.join()
+        assert died_at, "the door was killed too late to matter"
+        events = len([answer for answer in answers if 200 <= answer["status"] < 300])
+        handled = self.handled.settle(events, len(answers))
+        said = accepted(answers, count)
+        compose("up", "-d", "--no-deps", "ingress-1")
+        wait("ingress-1 healthy again", lambda: self._healthy("ingress-1"), _READY_S)
+        return f"{said}; dead by the {died_at}th; {handled}"
+
+    def rolling_restart(self) -> str:
+        """New containers for both doors, one after the other, while callbacks arrive without a pause."""
+        answers: Answers = []
+        with self.sender.start("krtc-main", "--count", "50000") as process:
+
+            def listen() -> None:
+                assert process.stdout is not None
+                answers.extend(json.loads(line) for line in process.stdout if line.endswith("\n"))
+
+            listener = threading.Thread(target=listen)
+            listener.start()
+            for door in DOORS:
+                self.keep_logs(door)
+                compose("up", "-d", "--no-deps", "--force-recreate", door)
+                wait(f"{door} healthy", lambda door=door: self._healthy(door), _READY_S)  # type: ignore[misc]  # bound now
+            still_sending = process.poll() is None
+            process.terminate()
+            listener.join()
+        assert still_sending, f"the callbacks ended too early, after {len(answers)}"
+        events = len([answer for answer in answers if 200 <= answer["status"] < 300])
+        handled = self.handled.settle(events, len(answers) + 1)  # one may have been on its way when the sender ended
+        return f"{accepted(answers)}; {handled}"
+
+    def _healthy(self, service: str) -> bool:
+        found = containers(service)
+        return bool(found) and inspect(found[0])["State"]["Health"]["Status"] == "healthy"
+
+    def stop(self) -> str:
+        """SIGTERM ends every process of ours by itself, in time and with code 0."""
+        ids = containers(*OURS)
+        self.keep_logs(*ALL)
+        compose("stop", *OURS)
+        codes = {inspect(each)["Name"]: inspect(each)["State"]["ExitCode"] for each in ids}
+        assert set(codes.values()) == {0}, str(codes)
+        return f"{len(ids)} containers, exit code 0"
+
+    def keep_logs(self, *services: str) -> None:
+        self.logs += compose("logs", "--no-color", *services)
+
+    def silent(self) -> str:
+        self.keep_logs(*ALL)
+        told = [secret for secret in known_secrets() if secret in self.logs]
+        assert not told, f"{len(told)} of the secrets are in the logs"
+        assert "handled" in self.logs, "the logs are empty"
+        return f"none of {len(known_secrets())} secrets in {len(self.logs.splitlines())} lines"
+
+
+def known_secrets() -> list[str]:
+    texts = [path.read_text() for path in SECRETS.iterdir()]
+    passwords = [match[1] for text in texts for match in re.finditer(r"amqp://[^:]+:([^@]+)@", text)]
+    hashes = [match[1] for text in texts for match in re.finditer(r'"password_hash": "([^"]+)"', text)]
+    return [text for text in texts if not text.startswith(("amqp:", "{"))] + passwords + hashes
+
+
+_ATTEMPT = """
+import asyncio, aiormq
+async def main():
+    connection = await aiormq.connect(open("/run/secrets/amqp_url").read())
+    channel = await connection.channel()
+    try:
+        {attempt}
+        await channel.basic_qos(prefetch_count=1)
+        print("allowed")
+    except Exception as error:
+        print(type(error).__name__)
+    await connection.close()
+asyncio.run(main())
+"""
+
+
+def main() -> int:
+    report, checks = Report(), Checks(SECRETS.parent)
+    if not report.check("ready", checks.ready):
+        return 1
+    report.check("containers are locked down", checks.locked_down)
+    report.check("networks are apart", checks.separated)
+    report.check("RabbitMQ's users have few rights", checks.rights)
+    report.check("every type of all five providers", checks.every_type)
+    report.check("forged and tampered callbacks", checks.forged)
+    report.check("every callback twice, in any order", checks.duplicates)
+    report.check("what is no callback", checks.elsewhere)
+    report.check("room view", checks.rooms)
+    report.check("a door is killed while 200 callbacks arrive", checks.death_of_a_door)
+    report.check("both doors are replaced while callbacks arrive", checks.rolling_restart)
+    report.check("SIGTERM", checks.stop)
+    report.check("logs", checks.silent)
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The worker that checks.py counts with: writes down every event that it handles, and which container did."""
+
+import json
+import socket
+from pathlib import Path
+
+from schemas.events import Event
+from workers import worker
+
+HOST = socket.gethostname()
+HANDLED = Path(f"/var/lib/hookline/handled-{HOST}.jsonl")
+
+
+@worker(topic="#", queue="counter")
+async def counter(event: Event) -> None:
+    line = json.dumps({"id": event.id, "source": event.source, "host": HOST})
+    with HANDLED.open("a", encoding="utf-8") as file:  # noqa: ASYNC230  a line at a time
+        file.write(f"{line}\n")

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Starts all of compose.yaml under a name of its own, sends it signed callbacks through HAProxy, kills and replaces doors
+# meanwhile, and takes everything down again. Needs Docker, and `docker compose` or docker-compose 1.29.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=.venv/bin/python
+[ -x "$python" ] || { echo "compose-test: run it by \`make compose-test\`, which makes $python" >&2; exit 2; }
+
+# Where no image can be pulled, a script of this name may make images of the same names, and start an engine.
+STANDIN_IMAGES=${STANDIN_IMAGES:-../shared/tools/containers}
+build_options=()
+engine_is_ours=
+work=$(mktemp -d)
+
+cleanup() {
+    status=$?
+    trap - EXIT INT TERM
+    set +e
+    if [ -n "${compose:-}" ]; then
+        if [ $status -ne 0 ]; then
+            $compose ps
+            $compose logs --no-color --tail=30
+        fi
+        $compose down -v --remove-orphans -t 5 >/dev/null 2>&1
+        docker image rm -f "$HOOKLINE_IMAGE" >/dev/null 2>&1
+    fi
+    [ -z "$engine_is_ours" ] || "$STANDIN_IMAGES" down
+    rm -rf "$work"
+    [ $status -eq 0 ] && echo "compose-test: PASS" || echo "compose-test: FAIL"
+    exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if ! docker info >/dev/null 2>&1; then
+    [ -x "$STANDIN_IMAGES" ] || { echo "compose-test: Docker is not there, or not running" >&2; exit 2; }
+    "$STANDIN_IMAGES" up
+    engine_is_ours=yes
+fi
+if [ -x "$STANDIN_IMAGES" ]; then
+    "$STANDIN_IMAGES" image python:3.13-slim python
+    "$STANDIN_IMAGES" image rabbitmq:4 rabbitmq
+    "$STANDIN_IMAGES" image haproxy:3.2 haproxy haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg
+    build_options=(--network host)
+fi
+
+port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export COMPOSE_PROJECT_NAME=hookline-test-$$
+export HOOKLINE_IMAGE=hookline:test-$$
+export HOOKLINE_SECRETS=$work/secrets
+export HOOKLINE_WORKER=./tests/compose/counter.py
+export HOOKLINE_LISTEN=127.0.0.1:$port
+export HOOKLINE_DOOR_SUBNET=10.231.78.0/24
+if docker compose version >/dev/null 2>&1; then compose="docker compose"; else compose=docker-compose; fi
+
+"$python" compose_secrets.py "$HOOKLINE_SECRETS"
+docker build "${build_options[@]+"${build_options[@]}"}" -q -t "$HOOKLINE_IMAGE" .
+$compose up -d --scale worker=4
+"$python" tests/compose/checks.py "$compose"
