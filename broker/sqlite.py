@@ -25,8 +25,8 @@ Clock = Callable[[], float]
 Step = Callable[[sqlite3.Connection], T]
 """What one caller does in a transaction. It may run twice, the first time in vain: it touches only the database."""
 
-LEASE_S = 10
-_BEAT_S = 2.0
+LEASE_S = 6
+_BEAT_S = 1.0
 _MAX_GROUP = 512
 _BUSY_S = 5.0
 

@@ -17,6 +17,7 @@ from workers import Worker
 from workers.pipeline import Pipeline
 from workers.pool import Pool
 from workers.rooms import rooms_worker
+from workers.solitude import Solitude
 from workers.store import Store
 
 log = logging.getLogger("hookline")
@@ -47,10 +48,11 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
 
 async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool]:
     pools = []
+    solitude = Solitude()
     for worker in workers:
         # Some of the next ones are at hand while these are handled, and few are held back from other processes.
         queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
-        pools.append(Pool(Pipeline(worker, store), queue, report))
+        pools.append(Pool(Pipeline(worker, store, solitude), queue, report))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
     return pools
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from schemas.errors import Unreachable, Unreadable
 from schemas.events import CanonicalEvent
 from schemas.providers import catalogue
 from workers.api import Delivery, Poisoned, Retry, Worker
-from workers.store import Claim, Store
+from workers.solitude import Solitude
+from workers.store import Busy, Mine, Seen, Store
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 
@@ -34,7 +35,7 @@ class Work:
     outcome: Outcome
 
 
-class _Busy(Exception):
+class _HeldElsewhere(Exception):
     """Another process has the event in hand."""
 
 
@@ -49,9 +50,16 @@ def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
 class Pipeline:
     """A worker with its store. `work` is the main path of the consuming side."""
 
-    def __init__(self, worker: Worker[Any], store: Store, normalise: Normalise = normalise) -> None:
+    def __init__(
+        self,
+        worker: Worker[Any],
+        store: Store,
+        solitude: Solitude | None = None,
+        normalise: Normalise = normalise,
+    ) -> None:
         self.worker = worker
         self._store = store
+        self._solitude = solitude or Solitude()
         self._normalise = normalise
         self._in_hand: dict[str, asyncio.Future[None]] = {}
 
@@ -71,20 +79,20 @@ class Pipeline:
 
     async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
         """Call the function, unless this queue has finished the event before; whether it had not."""
-        async with self._alone_with(event.id):
+        async with self._one_delivery_of(event.id):
             match await self._store.claim(self.worker.queue, event.id, self.worker.timeout_s + _CLAIM_MARGIN_S):
-                case Claim.SEEN:
+                case Seen():
                     if self.worker.sees_repeats:
                         await self._call(event, envelope, received)
                     return False
-                case Claim.BUSY:
-                    raise _Busy
-                case Claim.MINE:
-                    await self._finish_or_release(event, envelope, received)
+                case Busy():
+                    raise _HeldElsewhere
+                case Mine() as claim:
+                    await self._finish_or_release(claim, event, envelope, received)
                     return True
 
     @asynccontextmanager
-    async def _alone_with(self, event_id: str) -> AsyncIterator[None]:
+    async def _one_delivery_of(self, event_id: str) -> AsyncIterator[None]:
         """Wait while this process has another delivery of the event in hand; its time limit bounds the wait."""
         while (other := self._in_hand.get(event_id)) is not None:
             await asyncio.wait([other])
@@ -95,14 +103,26 @@ class Pipeline:
             del self._in_hand[event_id]
             ended.set_result(None)
 
-    async def _finish_or_release(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
+    async def _finish_or_release(
+        self, claim: Mine, event: CanonicalEvent, envelope: Envelope, received: Received
+    ) -> None:
+        queue = self.worker.queue
         try:
-            await self._call(event, envelope, received)
+            self._check_crashes(claim, received)
+            async with self._solitude.alone() if claim.suspect else self._solitude.together():
+                if claim.suspect:
+                    await self._store.isolate(queue, event.id)
+                await self._call(event, envelope, received)
         except BaseException:  # a cancelled handler has not finished either
             with suppress(Unreachable):
-                await self._store.release(self.worker.queue, event.id)
+                await self._store.release(queue, event.id)
             raise
-        await self._store.finish(self.worker.queue, event.id)
+        await self._store.finish(queue, event.id)
+
+    def _check_crashes(self, claim: Mine, received: Received) -> None:
+        """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
+        if claim.crashes and received.attempt + claim.crashes > self.worker.retry.attempts:
+            raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
     async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
         arguments = [delivery_of(event, envelope, received)] if self.worker.takes_delivery else []
@@ -117,16 +137,14 @@ class Pipeline:
 
     def _outcome(self, error: Exception, attempt: int) -> Outcome:
         match error:
-            case _Busy():
+            case _HeldElsewhere():
                 return Again(BUSY_RETRY_S, attempt, "busy")
             case Unreachable():
                 return Again(STORE_RETRY_S, attempt, error.reason)
             case Retry():
                 return Again(error.after_s, attempt, "retry")
-            case Poisoned():
-                return Parked("poisoned", str(error), attempt)
-            case Unreadable():
-                return Parked(error.reason, str(error), attempt)
+            case ProcessDied() | Poisoned() | Unreadable():
+                return Parked(_PARKING[type(error)], str(error), attempt)
             case _:
                 return self._failed(error, attempt)
 
@@ -137,6 +155,17 @@ class Pipeline:
             return Again(delay_s, attempt + 1, reason, _place(error))
         detail = "".join(traceback.format_exception(error))
         return Parked(reason, detail[-_MAX_DETAIL:], attempt)
+
+
+class ProcessDied(Exception):
+    """An event has killed the process that handled it, too often."""
+
+
+_PARKING: Mapping[type[Exception], str] = {
+    ProcessDied: "crashed",
+    Poisoned: "poisoned",
+    Unreadable: Unreadable.reason,
+}
 
 
 class HandlerTimeout(Exception):

@@ -2,9 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
-from workers.store import Claim
+from workers.store import Busy, Claim, Mine, Seen
 
 T = TypeVar("T")
 
@@ -40,22 +41,21 @@ class SqliteStore:
         return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        def step(connection: sqlite3.Connection) -> Claim:
-            row = connection.execute(_LOOK_UP, (queue, event_id)).fetchone()
-            if row is None or row == (None, 0):
-                values = (queue, event_id, self._database.owner, for_s)
-                connection.execute("INSERT OR REPLACE INTO handled VALUES (?, ?, ?, now() + ?, NULL)", values)
-                return Claim.MINE
-            return Claim.BUSY if row[0] is None else Claim.SEEN
+        return await self._database.run(partial(_claim, queue, event_id, self._database.owner, for_s))
 
-        return await self._database.run(step)
+    async def isolate(self, queue: str, event_id: str) -> None:
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE claims SET alone = 1 WHERE queue = ? AND id = ?", (queue, event_id))
+
+        await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str) -> None:
         self._finished += 1
         purge = self._finished % _PURGE_EVERY == 0
 
         def step(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO handled VALUES (?, ?, NULL, NULL, now())", (queue, event_id))
+            connection.execute("DELETE FROM claims WHERE queue = ? AND id = ?", (queue, event_id))
+            connection.execute("INSERT OR REPLACE INTO handled VALUES (?, ?, now())", (queue, event_id))
             if purge:
                 connection.execute(_PURGE, (self._ttl_s, _PURGE_AT_MOST))
 
@@ -63,23 +63,46 @@ class SqliteStore:
 
     async def release(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
-            values = (queue, event_id, self._database.owner)
-            connection.execute("DELETE FROM handled WHERE queue = ? AND id = ? AND owner = ?", values)
+            connection.execute(
+                "UPDATE claims SET owner = NULL, alone = 0 WHERE queue = ? AND id = ? AND owner = ?",
+                (queue, event_id, self._database.owner),
+            )
+            connection.execute(
+                "DELETE FROM claims WHERE queue = ? AND id = ? AND owner IS NULL AND crashes = 0", (queue, event_id)
+            )
 
         await self._database.run(step)
 
 
+def _claim(queue: str, event_id: str, owner: str, for_s: float, connection: sqlite3.Connection) -> Claim:
+    if connection.execute("SELECT 1 FROM handled WHERE queue = ? AND id = ?", (queue, event_id)).fetchone():
+        return Seen()
+    row = connection.execute(_LOOK_UP, (queue, event_id)).fetchone()
+    held, died, alone, crashes = row or (0, 0, 0, 0)
+    if held:
+        return Busy()
+    crashes += died and alone
+    values = (queue, event_id, owner, for_s, crashes)
+    connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, now() + ?, 0, ?)", values)
+    return Mine(suspect=bool(died), crashes=crashes)
+
+
 def _create(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS handled (queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, claimed_until REAL,"
-        " finished_at REAL, PRIMARY KEY (queue, id)) WITHOUT ROWID"
-    )
-    connection.execute(
-        "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at) WHERE finished_at IS NOT NULL"
-    )
+    for statement in _CREATE:
+        connection.execute(statement)
 
 
-_LOOK_UP = """SELECT finished_at, coalesce(claimed_until > now() AND owner IN (SELECT owner FROM alive), 0)
-    FROM handled WHERE queue = ? AND id = ?"""
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS claims (
+        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
+        crashes INTEGER NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS handled (
+        queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
+)
+# Is it held: its owner lives, and its time is not over? Has its owner died?
+_LOOK_UP = """SELECT owner IN (SELECT owner FROM alive) AND until > now(),
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes
+    FROM claims WHERE queue = ? AND id = ?"""
 _PURGE = """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
     ORDER BY finished_at LIMIT ?)"""

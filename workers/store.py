@@ -1,45 +1,68 @@
-"""What each queue has finished, so that an event that comes again is not handled again."""
+"""What each queue has finished, so that a repeat is not handled again; and in whose hands what died."""
 
-from enum import Enum
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 
-class Claim(Enum):
-    """The answer to "may I handle this event?"."""
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """Handle it; nobody else will meanwhile.
 
-    MINE = "mine"
-    SEEN = "seen"
-    BUSY = "busy"
+    `suspect`: the process that had it before died with it in hand. `crashes` counts how often that happened while the
+    event was handled alone, when nothing else can have been the cause.
+    """
+
+    suspect: bool = False
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The queue has finished the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another process has it in hand."""
+
+
+Claim: TypeAlias = Mine | Seen | Busy
 
 
 class Store(Protocol):
     """One memory for all workers of an installation. Raises Unreachable."""
 
     async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        """MINE: handle it, and nobody else will for `for_s` seconds while this process lives. SEEN: it was finished."""
+        """Ask for an event. A claim lasts `for_s` seconds, and no longer than the process that made it."""
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        """Note that an event which was claimed is handled alone from now on."""
 
     async def finish(self, queue: str, event_id: str) -> None:
         """Remember the event as finished. Only after the function returned, never before."""
 
     async def release(self, queue: str, event_id: str) -> None:
-        """Give up a claim: the event was not finished."""
+        """Give up a claim: the event was not finished, and did no harm to the process."""
 
 
+@dataclass(slots=True)
 class MemoryStore:
-    """A store for tests and for one process that may forget."""
+    """A store for tests and for one process that may forget. Nobody dies in it."""
 
-    def __init__(self) -> None:
-        self._claimed: set[tuple[str, str]] = set()
-        self._finished: set[tuple[str, str]] = set()
+    _claimed: set[tuple[str, str]] = field(default_factory=set)
+    _finished: set[tuple[str, str]] = field(default_factory=set)
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:  # noqa: ARG002  it lives no longer than we do
+    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:  # noqa: ARG002  it lives no longer than we
         key = (queue, event_id)
         if key in self._finished:
-            return Claim.SEEN
+            return Seen()
         if key in self._claimed:
-            return Claim.BUSY
+            return Busy()
         self._claimed.add(key)
-        return Claim.MINE
+        return Mine()
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        """Nothing to note: what dies takes this store with it."""
 
     async def finish(self, queue: str, event_id: str) -> None:
         self._finished.add((queue, event_id))

@@ -1,0 +1,74 @@
+"""An event that kills its process ends parked with attempts of its own; its neighbours lose none."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from hookline import sending
+from tests.end_to_end.processes import END_S, House, Process, until
+
+NEIGHBOURS = 30
+
+KILLER = '''
+"""Dies of one room, and counts the attempts of all others."""
+
+import os
+import signal
+
+from schemas.events import RoomCreated
+from workers import Backoff, Delivery, worker
+
+
+@worker(RoomCreated, queue="killer", concurrency={concurrency}, retry=Backoff(attempts=2))
+async def killer(event: RoomCreated, delivery: Delivery) -> None:
+    if event.room_id == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    line = f"{{event.id}} {{delivery.attempt}}\\n".encode()
+    file = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, line)
+    os.close(file)
+'''
+
+
+@pytest.mark.parametrize("concurrency", [1, 50])
+def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(house: House, concurrency: int) -> None:
+    (house.folder / "killer.py").write_text(KILLER.format(concurrency=concurrency))
+    declaring = house.start("worker", "killer.py")
+    declaring.stop()
+    house.start("ingress")
+    assert house.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
+    (house.folder / "poison.json").write_text(json.dumps(poison(house)))
+    assert house.call("send", "krtc-main", "101", "--body", "poison.json").returncode == 0
+    assert house.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
+    deaths, parked = run_until_parked(house)
+    assert deaths == 3  # with its neighbours, and then twice alone: as often as it may fail
+    assert parked["reason"] == "crashed"
+    until(lambda: len(set(house.handled())) == 2 * NEIGHBOURS, 30)
+    attempts = Counter(line.split()[1] for line in house.counted.read_text().splitlines())
+    assert set(attempts) == {"1"}
+
+
+def poison(house: House) -> Any:
+    source = house.settings.sources["krtc-main"]
+    (callback,) = sending.callbacks(source, sending.choose_samples(source, "101"), 1)
+    body = json.loads(callback.body)
+    body["payload"]["channelName"] = "poison"
+    return body
+
+
+def run_until_parked(house: House) -> tuple[int, dict[str, Any]]:
+    """Start the worker again whenever it dies; how often it did, and what was parked."""
+    deaths = 0
+    while True:
+        process = house.start("worker", "killer.py")
+        until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None, END_S)  # type: ignore[misc]
+        if parked := parked_by(process):
+            return deaths, parked[0]
+        deaths += 1
+        assert deaths < 10
+
+
+def parked_by(process: Process) -> list[dict[str, Any]]:
+    return [line for line in list(process.lines) if line.get("outcome") == "parked"]
