@@ -1,0 +1,72 @@
+"""`hookline run`, `ingress` and `worker`: what goes on until it is told to stop."""
+
+from pathlib import Path
+
+import click
+
+from hookline import logs
+from hookline.commands.options import config_option, log_option, run_to_end
+from hookline.discover import find_workers
+from hookline.serving import serve
+from hookline.settings import load
+
+_BUILT_IN = "rooms"
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline run
+      hookline run attendance.py billing.py
+      hookline run --log json mycompany.workers
+    """
+)
+@click.argument("workers", nargs=-1, metavar="[WORKER]...")
+@config_option
+@log_option
+def run(workers: tuple[str, ...], config: Path, log_style: str) -> None:
+    """Run door, room view and workers in one process: the way to begin.
+
+    WORKER is a Python file or a module; every worker in it runs.
+    """
+    logs.set_up(log_style)
+    settings = load(config, with_sources=True)
+    found = find_workers(name for name in workers if name != _BUILT_IN)
+    run_to_end(serve(settings, ingress=True, workers=found, rooms=True))
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline ingress
+      hookline ingress --config /etc/hookline.toml --log json
+    """
+)
+@config_option
+@log_option
+def ingress(config: Path, log_style: str) -> None:
+    """Run only the door: take callbacks and put them on the queue."""
+    logs.set_up(log_style)
+    run_to_end(serve(load(config, with_sources=True), ingress=True, workers=[], rooms=False))
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline worker attendance.py
+      hookline worker rooms mycompany.workers
+    """
+)
+@click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
+@config_option
+@log_option
+def worker(workers: tuple[str, ...], config: Path, log_style: str) -> None:
+    """Run only workers. Start as many processes as you like: they share each queue's events.
+
+    WORKER is a Python file or a module, in which every worker runs, or `rooms` for the built-in room view.
+    The sources' secrets are not needed here, and not read.
+    """
+    logs.set_up(log_style)
+    settings = load(config, with_sources=False)
+    found = find_workers(name for name in workers if name != _BUILT_IN)
+    run_to_end(serve(settings, ingress=False, workers=found, rooms=_BUILT_IN in workers))
