@@ -83,7 +83,7 @@ def _is_json_like(content_type: str) -> bool:
 
 async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: float) -> bytes:
     """The exact bytes of the body. Raises BodyTooLarge, SlowRequest, or MalformedRequest if it breaks off."""
-    if "Expect" in request.headers and request.transport is not None:
+    if "Expect" in request.headers and request.version == HttpVersion11 and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(timeout_s):

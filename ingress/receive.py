@@ -14,7 +14,7 @@ from ingress.refusals import Refusals
 from ingress.settings import IngressSettings
 from schemas.broker import Publisher
 from schemas.envelope import Envelope, moment, seal, unreadable
-from schemas.errors import NotDurable, Refused, UnknownSource, Unreadable
+from schemas.errors import MalformedRequest, NotDurable, Refused, UnknownSource, Unreadable
 from schemas.provider import Request
 from schemas.source import AnySource
 
@@ -48,7 +48,7 @@ class Receiver:
         try:
             path = check_target(request)
             if not path.startswith(_PREFIX):
-                return self._health(path)
+                return self._health(path, request)
             source = self._source(path)
             name = source.name
             return await self.receive(request, source)
@@ -82,18 +82,19 @@ class Receiver:
             raise UnknownSource("there is no such source here")
         return source
 
-    def _health(self, path: str) -> web.Response:
+    def _health(self, path: str, request: web.BaseRequest) -> web.Response:
         match path:
             case "/healthz":
-                return answers.health(status="ok", ok=True)
+                status, ok = "ok", True
             case "/readyz" if self.draining:
-                return answers.health(status="draining", ok=False)
-            case "/readyz" if self._publisher.ready:
-                return answers.health(status="ready", ok=True)
+                status, ok = "draining", False
             case "/readyz":
-                return answers.health(status="not ready", ok=False)
+                status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
             case _:
                 raise UnknownSource("there is nothing here")
+        if request.body_exists:
+            raise MalformedRequest("there is nothing to send here")
+        return answers.health(status=status, ok=ok)
 
 
 def _is_cancelled() -> bool:

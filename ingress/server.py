@@ -157,7 +157,7 @@ class Doors(web.Server):
             self._in_hand -= 1
             if not self._in_hand:
                 self._nothing_in_hand.set()
-        if self._receiver.draining:
+        if self._receiver.draining or "Upgrade" in request.headers:  # after which the parser loses what follows
             response.force_close()
         return response
 

@@ -36,7 +36,8 @@ KRTC, VOICE, CALLS, CLASSROOM, MEETINGS = (
 class Recorder:
     """A publisher that remembers what it was given, and does what it is told.
 
-    It raises `fault` if there is one; else it waits while `held` is set. `called` is set with each envelope.
+    It raises `fault` if there is one; else it waits while `held` is set. `called` and `kept` are set by
+    the first envelope that comes, and that is kept.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Recorder:
         self.fault: BaseException | None = None
         self.ready = True
         self.called = asyncio.Event()
+        self.kept = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
 
@@ -59,6 +61,7 @@ class Recorder:
             raise self.fault
         await self._free.wait()
         self.envelopes.append(envelope)
+        self.kept.set()
 
 
 class Clock:
@@ -103,6 +106,10 @@ async def opened(
     finally:
         publisher.release()
         await ingress.stop()
+
+
+def with_settings(**changed: Any) -> IngressSettings:
+    return msgspec.structs.replace(SETTINGS, **changed)
 
 
 def sample(source: AnySource, number: int = 0) -> bytes:

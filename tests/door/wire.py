@@ -1,6 +1,7 @@
 """A client that sends exactly the bytes it is told to, and reads what comes back."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class Client:
         return await answer
 
     def half_close(self) -> None:
-        self._writer.write_eof()
+        with suppress(OSError):  # the other side was quicker
+            self._writer.write_eof()
 
     def abort(self) -> None:
         self._writer.transport.abort()
@@ -92,6 +94,19 @@ class Client:
             except ConnectionError:
                 return True
 
+    async def closed_within(self, seconds: float) -> bool:
+        """Whether the end comes within this time; nothing else may come."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.is_closed()
+        except TimeoutError:
+            return False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this side has noticed that there is nobody any more."""
+        return self._writer.is_closing()
+
     async def close(self) -> None:
         self._writer.close()
         with suppress(ConnectionError):
@@ -105,8 +120,17 @@ async def turns() -> None:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, receive_buffer_bytes: int | None = None) -> AsyncIterator[Client]:
+    ours = socket.socket()
+    ours.setblocking(False)  # noqa: FBT003  the library's name for it
+    if receive_buffer_bytes:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    try:
+        await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", port))
+    except OSError:
+        ours.close()
+        raise
+    reader, writer = await asyncio.open_connection(sock=ours, limit=receive_buffer_bytes or 2**16)
     client = Client(reader, writer)
     try:
         yield client
