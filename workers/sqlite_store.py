@@ -1,11 +1,15 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from workers.store import Busy, Claim, Mine, Seen
+from workers.shares import divide
+from workers.sqlite_transaction import Writes
+from workers.store import AlreadyFinished, Busy, Claim, Held, Mine, Seen
 
 T = TypeVar("T")
 
@@ -27,8 +31,30 @@ class Database(Protocol):
     async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What is written of an event that is finished."""
+
+    queue: str
+    event_id: str
+    subject: str | None
+    occurred_s: float
+
+    def write(self, connection: sqlite3.Connection) -> bool:
+        """Whether it was not there before."""
+        key = (self.queue, self.event_id)
+        connection.execute("DELETE FROM claims WHERE queue = ? AND id = ?", key)
+        written = connection.execute("INSERT OR IGNORE INTO handled VALUES (?, ?, now())", key).rowcount
+        if self.subject is not None:
+            connection.execute(_NEWEST, (self.queue, self.subject, self.occurred_s))
+        return written == 1
+
+
 class SqliteStore:
-    """Implements `Store`. What was finished is remembered for `ttl_s`, longer than any provider sends again."""
+    """Implements `TransactionalStore`.
+
+    What was finished is remembered for `ttl_s`, longer than any provider sends again.
+    """
 
     def __init__(self, database: Database, ttl_s: float) -> None:
         self._database = database
@@ -49,60 +75,141 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def finish(self, queue: str, event_id: str) -> None:
-        self._finished += 1
-        purge = self._finished % _PURGE_EVERY == 0
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        mark = _Mark(queue, event_id, subject, occurred_s)
+        purge = self._purge_is_due()
 
         def step(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM claims WHERE queue = ? AND id = ?", (queue, event_id))
-            connection.execute("INSERT OR REPLACE INTO handled VALUES (?, ?, now())", (queue, event_id))
+            mark.write(connection)
             if purge:
-                connection.execute(_PURGE, (self._ttl_s, _PURGE_AT_MOST))
+                _purge(connection, self._ttl_s)
 
         await self._database.run(step)
 
-    async def release(self, queue: str, event_id: str) -> None:
+    @asynccontextmanager
+    async def transaction(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> AsyncIterator[Writes]:
+        """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
+        writes = Writes()
+        yield writes
+        mark = _Mark(queue, event_id, subject, occurred_s)
+        purge = self._purge_is_due()
+
         def step(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE claims SET owner = NULL, alone = 0 WHERE queue = ? AND id = ? AND owner = ?",
-                (queue, event_id, self._database.owner),
-            )
-            connection.execute(
-                "DELETE FROM claims WHERE queue = ? AND id = ? AND owner IS NULL AND crashes = 0", (queue, event_id)
-            )
+            if not mark.write(connection):
+                raise AlreadyFinished
+            writes.run(connection)
+            if purge:
+                _purge(connection, self._ttl_s)
 
         await self._database.run(step)
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute(_RELEASE, (failed, queue, event_id, self._database.owner))
+            connection.execute(_TIDY, (queue, event_id, parked))
+
+        await self._database.run(step)
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        rows = [(queue, event_id) for event_id in event_ids]
+
+        def step(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM handled WHERE queue = ? AND id = ?", rows)
+
+        await self._database.run(step)
+
+    async def newest(self, queue: str, subject: str) -> float | None:
+        def step(connection: sqlite3.Connection) -> float | None:
+            found = "SELECT occurred_s FROM newest WHERE queue = ? AND subject = ?"
+            row = connection.execute(found, (queue, subject)).fetchone()
+            return row and float(row[0])
+
+        return await self._database.run(step)
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        return await self._database.run(partial(_hold, queue, shares, self._database.owner))
+
+    async def let_go(self, queue: str, share: str) -> None:
+        def step(connection: sqlite3.Connection) -> None:
+            key = (queue, share, self._database.owner)
+            connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
+
+        await self._database.run(step)
+
+    def _purge_is_due(self) -> bool:
+        self._finished += 1
+        return self._finished % _PURGE_EVERY == 0
 
 
 def _claim(queue: str, event_id: str, owner: str, for_s: float, connection: sqlite3.Connection) -> Claim:
     if connection.execute("SELECT 1 FROM handled WHERE queue = ? AND id = ?", (queue, event_id)).fetchone():
         return Seen()
     row = connection.execute(_LOOK_UP, (queue, event_id)).fetchone()
-    held, died, alone, crashes = row or (0, 0, 0, 0)
+    held, died, alone, crashes, failures = row or (0, 0, 0, 0, 0)
     if held:
         return Busy()
     crashes += died and alone
-    values = (queue, event_id, owner, for_s, crashes)
-    connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, now() + ?, 0, ?)", values)
-    return Mine(suspect=bool(died), crashes=crashes)
+    values = (queue, event_id, owner, for_s, crashes, failures)
+    connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, now() + ?, 0, ?, ?)", values)
+    return Mine(suspect=bool(died), crashes=crashes, failures=failures)
+
+
+def _hold(queue: str, shares: Sequence[str], owner: str, connection: sqlite3.Connection) -> Held:
+    connection.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (queue, owner))
+    connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
+    members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
+    holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
+    held = divide(shares, holders, members | {owner}, owner)
+    taken = [(queue, share, owner) for share in sorted(held.shares) if holders.get(share) != owner]
+    connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
+    return held
+
+
+def _purge(connection: sqlite3.Connection, ttl_s: float) -> None:
+    for statement in _PURGE:
+        connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
 def _create(connection: sqlite3.Connection) -> None:
     for statement in _CREATE:
         connection.execute(statement)
+    if "failures" not in {column[1] for column in connection.execute("PRAGMA table_info(claims)")}:
+        connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
 
 
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS claims (
         queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
-        crashes INTEGER NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+        crashes INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS handled (
         queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
+    """CREATE TABLE IF NOT EXISTS newest (
+        queue TEXT NOT NULL, subject TEXT NOT NULL, occurred_s REAL NOT NULL, noted_at REAL NOT NULL,
+        PRIMARY KEY (queue, subject)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS newest_by_age ON newest (noted_at)",
+    """CREATE TABLE IF NOT EXISTS members (
+        queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS shares (
+        queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
 )
 # Is it held: its owner lives, and its time is not over? Has its owner died?
 _LOOK_UP = """SELECT owner IN (SELECT owner FROM alive) AND until > now(),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures
     FROM claims WHERE queue = ? AND id = ?"""
-_PURGE = """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
-    ORDER BY finished_at LIMIT ?)"""
+_RELEASE = """UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?
+    WHERE queue = ? AND id = ? AND owner = ?"""
+_TIDY = """DELETE FROM claims WHERE queue = ? AND id = ? AND owner IS NULL
+    AND (? OR (crashes = 0 AND failures = 0))"""
+_NEWEST = """INSERT INTO newest VALUES (?, ?, ?, now()) ON CONFLICT (queue, subject) DO UPDATE
+    SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
+_PURGE = (
+    """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
+        ORDER BY finished_at LIMIT ?)""",
+    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
+        ORDER BY noted_at LIMIT ?)""",
+    # What failed or died and never came again. Few rows: those in hand, and these.
+    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
+)

@@ -1,7 +1,9 @@
 """What each queue has finished, so that a repeat is not handled again; and in whose hands what died."""
 
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,11 +11,12 @@ class Mine:
     """Handle it; nobody else will meanwhile.
 
     `suspect`: the process that had it before died with it in hand. `crashes` counts how often that happened while the
-    event was handled alone, when nothing else can have been the cause.
+    event was handled alone, when nothing else can have been the cause. `failures` counts the releases that said so.
     """
 
     suspect: bool = False
     crashes: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,22 @@ class Busy:
 Claim: TypeAlias = Mine | Seen | Busy
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The shares that this process holds now.
+
+    `surplus` are those among them that others wait for: take nothing new of them, and let each go once nothing of it
+    is in hand. A share that was surplus may cease to be, when another process ended.
+    """
+
+    shares: frozenset[str]
+    surplus: frozenset[str] = frozenset()
+
+
+class AlreadyFinished(Exception):
+    """Another process finished the event meanwhile, so nothing of this transaction was written."""
+
+
 class Store(Protocol):
     """One memory for all workers of an installation. Raises Unreachable."""
 
@@ -38,11 +57,48 @@ class Store(Protocol):
     async def isolate(self, queue: str, event_id: str) -> None:
         """Note that an event which was claimed is handled alone from now on."""
 
-    async def finish(self, queue: str, event_id: str) -> None:
-        """Remember the event as finished. Only after the function returned, never before."""
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        """Remember the event as finished. Only after the function returned, never before.
 
-    async def release(self, queue: str, event_id: str) -> None:
-        """Give up a claim: the event was not finished, and did no harm to the process."""
+        With a subject, `newest` tells from now on at least `occurred_s` for it.
+        """
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        """Give up a claim: the event was not finished, and did no harm to the process.
+
+        `failed`: the next `Mine` counts one more failure. `parked`: nobody will ask again, unless a person has it
+        replayed, and that begins with no failures and no crashes.
+        """
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        """Have these events handled again, should they come again, although they were finished."""
+
+    async def newest(self, queue: str, subject: str) -> float | None:
+        """The latest `occurred_s` that was finished for a subject, in Unix seconds."""
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        """Divide the named shares among the live processes that call this for the queue; call it every second or so.
+
+        Each process gets as many as any other, give or take one, and no share is held by two. This one takes what is
+        free up to its part. A share is free if nobody ever held it, if it was let go, or if its holder died.
+        """
+
+    async def let_go(self, queue: str, share: str) -> None:
+        """Make a share free that this process holds."""
+
+
+@runtime_checkable
+class TransactionalStore(Store, Protocol):
+    """A store that can commit a worker's own writes together with the mark that its event is finished."""
+
+    def transaction(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> AbstractAsyncContextManager[Any]:
+        """What a worker's function writes through; at the end, its writes and the mark of `finish` commit as one.
+
+        After an exception nothing is written. Raises AlreadyFinished at the end if another process was faster; then
+        nothing is written either.
+        """
 
 
 @dataclass(slots=True)
@@ -51,6 +107,8 @@ class MemoryStore:
 
     _claimed: set[tuple[str, str]] = field(default_factory=set)
     _finished: set[tuple[str, str]] = field(default_factory=set)
+    _failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    _newest: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:  # noqa: ARG002  it lives no longer than we
         key = (queue, event_id)
@@ -59,13 +117,35 @@ class MemoryStore:
         if key in self._claimed:
             return Busy()
         self._claimed.add(key)
-        return Mine()
+        return Mine(failures=self._failures.get(key, 0))
 
     async def isolate(self, queue: str, event_id: str) -> None:
         """Nothing to note: what dies takes this store with it."""
 
-    async def finish(self, queue: str, event_id: str) -> None:
-        self._finished.add((queue, event_id))
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        key = (queue, event_id)
+        self._claimed.discard(key)
+        self._failures.pop(key, None)
+        self._finished.add(key)
+        if subject is not None:
+            self._newest[queue, subject] = max(occurred_s, self._newest.get((queue, subject), occurred_s))
 
-    async def release(self, queue: str, event_id: str) -> None:
-        self._claimed.discard((queue, event_id))
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        key = (queue, event_id)
+        self._claimed.discard(key)
+        if parked:
+            self._failures.pop(key, None)
+        elif failed:
+            self._failures[key] = self._failures.get(key, 0) + 1
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        self._finished.difference_update((queue, event_id) for event_id in event_ids)
+
+    async def newest(self, queue: str, subject: str) -> float | None:
+        return self._newest.get((queue, subject))
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:  # noqa: ARG002  one process holds all
+        return Held(frozenset(shares))
+
+    async def let_go(self, queue: str, share: str) -> None:
+        """Nobody else would take it."""

@@ -1,0 +1,67 @@
+"""What a worker's function writes through when the store is SQLite."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+_OUR_FAULT = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+_NOT_THEIRS = frozenset(
+    {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
+)
+
+
+class StatementFailed(Exception):
+    """A statement of the function's did not run; nothing of its transaction was written."""
+
+
+class Writes:
+    """Collects statements, and runs them when the function has returned: writes only, nothing can be read here.
+
+    They go to the store's own file, in the transaction that marks the event as finished: all of it is on disk in the
+    end, or nothing. A statement that fails then counts as a failure of the function.
+    """
+
+    def __init__(self) -> None:
+        self._statements: list[tuple[str, list[Parameters]]] = []
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> None:
+        """Have one statement run, with `?` or `:name` for its parameters."""
+        self._statements.append((sql, [parameters]))
+
+    def executemany(self, sql: str, rows: Iterable[Parameters]) -> None:
+        """Have one statement run for each row of parameters."""
+        self._statements.append((sql, list(rows)))
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Carry the statements out, within a transaction that others share. Raises StatementFailed."""
+        connection.set_authorizer(_authorize)
+        try:
+            for sql, rows in self._statements:
+                for parameters in rows:
+                    connection.execute(sql, parameters)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _OUR_FAULT:
+                raise
+            raise StatementFailed(str(error)) from error
+        finally:
+            connection.set_authorizer(None)
+
+
+def _authorize(action: int, *_: str | None) -> int:
+    """Beginning and ending the transaction is not the function's."""
+    return sqlite3.SQLITE_DENY if action in _NOT_THEIRS else sqlite3.SQLITE_OK
