@@ -85,7 +85,7 @@ async def test_an_event_that_failed_is_handled_when_it_comes_again() -> None:
 
 
 async def test_a_failure_is_tried_again_later_and_uses_up_an_attempt() -> None:
-    outcome = await deliver(failing(Backoff(first_s=2, factor=3, max_s=10, attempts=4)), JOINED)
+    outcome = await deliver(failing(Backoff(first_s=2, factor=3, max_s=10, attempts=4, jitter=0)), JOINED)
     assert isinstance(outcome, Again)
     assert (outcome.delay_s, outcome.attempt, outcome.reason) == (2, 2, "failed")
     assert outcome.detail.startswith("ValueError in test_workers.py:")
@@ -180,7 +180,7 @@ async def test_of_several_members_those_already_handled_are_left_out_the_next_ti
         if event.user_id == "b" and delivery.attempt == 1:
             raise ValueError
 
-    pipeline = Pipeline(attendance, MemoryStore(), normalise=lambda _: members)
+    pipeline = Pipeline(attendance, MemoryStore(), normalise=lambda _: members, clock=START.timestamp)
     assert isinstance((await pipeline.work(received())).outcome, Again)
     assert (await pipeline.work(received(attempt=2))).outcome == Done()
     assert calls == ["a", "b", "b", "c"]

@@ -37,23 +37,37 @@ class Poisoned(Exception):
 class Backoff:
     """When a failed event is tried again: after `first_s` seconds, then `factor` times longer each time, up to `max_s`.
 
-    After `attempts` attempts it is parked: with the defaults, some 42 minutes after the first.
+    Each delay is up to a `jitter`-th part longer or shorter than that, so that what failed together does not return
+    together. After `attempts` attempts the event is parked: with the defaults, some 42 minutes after the first. So is
+    one that fails or raises `Retry` when it was received, or replayed, more than `max_age_s` ago.
     """
 
     first_s: float = 1.0
     factor: float = 2.5
     max_s: float = 3600.0
     attempts: int = 10
+    jitter: float = 0.1
+    max_age_s: float = 3 * 24 * 3600.0
 
     def __post_init__(self) -> None:
         if self.first_s < 0 or self.factor < 1 or self.max_s < self.first_s or self.attempts < 1:
             raise ValueError("Backoff needs first_s >= 0, factor >= 1, max_s >= first_s and attempts >= 1")
+        if not 0 <= self.jitter <= 1 or not self.max_age_s > 0:
+            raise ValueError("Backoff needs jitter from 0 to 1, and max_age_s > 0")
 
-    def delay_s(self, attempt: int) -> float | None:
-        """Seconds to wait after this attempt failed, counted from 1; None if it was the last."""
+    def delay_s(self, attempt: int, chance: float = 0.5) -> float | None:
+        """Seconds to wait after this attempt failed, counted from 1; None if it was the last.
+
+        `chance`, from 0 to 1, says where in the jitter: the same chance gives the same delay.
+        """
         if attempt >= self.attempts:
             return None
-        return min(self.first_s * self.factor ** (attempt - 1), self.max_s)
+        middle_s = self.first_s
+        for _ in range(attempt - 1):  # not a power, which overflows long before an attempt does
+            if middle_s >= self.max_s:
+                break
+            middle_s *= self.factor
+        return min(middle_s, self.max_s) * (1 + self.jitter * (2 * chance - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,28 @@
 """The way of one delivery through a worker: open, normalise, claim, handle, and the outcome to settle it with."""
 
 import asyncio
-import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from schemas.broker import Again, Done, Outcome, Parked, Received
+from schemas.broker import Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
 from schemas.errors import Unreachable, Unreadable
 from schemas.events import CanonicalEvent
+from schemas.letters import replayed_at
 from schemas.providers import catalogue
-from workers.api import Delivery, Poisoned, Retry, Worker
+from workers.api import Delivery, Worker
 from workers.solitude import Solitude
 from workers.store import Busy, Mine, Seen, Store
+from workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
+Clock = Callable[[], float]
 
-BUSY_RETRY_S = 1.0
-STORE_RETRY_S = 5.0
 _CLAIM_MARGIN_S = 30.0
-_MAX_DETAIL = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,6 @@ class Work:
     envelope: Envelope | None
     events: tuple[CanonicalEvent, ...]
     outcome: Outcome
-
-
-class _HeldElsewhere(Exception):
-    """Another process has the event in hand."""
 
 
 def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
@@ -56,11 +52,13 @@ class Pipeline:
         store: Store,
         solitude: Solitude | None = None,
         normalise: Normalise = normalise,
+        clock: Clock = time.time,
     ) -> None:
         self.worker = worker
         self._store = store
         self._solitude = solitude or Solitude()
         self._normalise = normalise
+        self._clock = clock
         self._in_hand: dict[str, asyncio.Future[None]] = {}
 
     async def work(self, received: Received) -> Work:
@@ -74,7 +72,7 @@ class Pipeline:
             handled = [await self._handle(event, envelope, received) for event in events]
             outcome = Done() if any(handled) or not handled else Done("duplicate")
         except Exception as error:  # noqa: BLE001  a handler may raise anything
-            outcome = self._outcome(error, received.attempt)
+            outcome = self._outcome(error, received, envelope)
         return Work(received, envelope, events, outcome)
 
     async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
@@ -86,7 +84,7 @@ class Pipeline:
                         await self._call(event, envelope, received)
                     return False
                 case Busy():
-                    raise _HeldElsewhere
+                    raise HeldElsewhere
                 case Mine() as claim:
                     await self._finish_or_release(claim, event, envelope, received)
                     return True
@@ -113,9 +111,10 @@ class Pipeline:
                 if claim.suspect:
                     await self._store.isolate(queue, event.id)
                 await self._call(event, envelope, received)
-        except BaseException:  # a cancelled handler has not finished either
+        except BaseException as error:  # a cancelled handler has not finished either
+            parked = isinstance(error, Exception) and isinstance(self._outcome(error, received, envelope), Parked)
             with suppress(Unreachable):
-                await self._store.release(queue, event.id)
+                await self._store.release(queue, event.id, parked=parked)
             raise
         await self._store.finish(queue, event.id)
 
@@ -135,48 +134,12 @@ class Pipeline:
                 raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
             raise
 
-    def _outcome(self, error: Exception, attempt: int) -> Outcome:
-        match error:
-            case _HeldElsewhere():
-                return Again(BUSY_RETRY_S, attempt, "busy")
-            case Unreachable():
-                return Again(STORE_RETRY_S, attempt, error.reason)
-            case Retry():
-                return Again(error.after_s, attempt, "retry")
-            case ProcessDied() | Poisoned() | Unreadable():
-                return Parked(_PARKING[type(error)], str(error), attempt)
-            case _:
-                return self._failed(error, attempt)
-
-    def _failed(self, error: Exception, attempt: int) -> Outcome:
-        reason = "timeout" if isinstance(error, HandlerTimeout) else "failed"
-        delay_s = self.worker.retry.delay_s(attempt)
-        if delay_s is not None:
-            return Again(delay_s, attempt + 1, reason, _place(error))
-        detail = "".join(traceback.format_exception(error))
-        return Parked(reason, detail[-_MAX_DETAIL:], attempt)
-
-
-class ProcessDied(Exception):
-    """An event has killed the process that handled it, too often."""
-
-
-_PARKING: Mapping[type[Exception], str] = {
-    ProcessDied: "crashed",
-    Poisoned: "poisoned",
-    Unreadable: Unreadable.reason,
-}
-
-
-class HandlerTimeout(Exception):
-    """A worker's function did not return within its time limit."""
-
-
-def _place(error: Exception) -> str:
-    """The kind of an error and where it was raised, for logs: its text may quote a payload."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{where}"
+    def _outcome(self, error: Exception, received: Received, envelope: Envelope | None) -> Outcome:
+        age_s = 0.0
+        if envelope is not None:
+            since = replayed_at(received.headers) or envelope.received_at
+            age_s = self._clock() - since.timestamp()
+        return verdict(error, self.worker.retry, received.attempt, age_s, random.random())  # noqa: S311  # no secret
 
 
 def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received) -> Delivery:

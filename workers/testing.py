@@ -35,6 +35,7 @@ async def deliver(
         body=body,
     )
     received = Received(to_headers(envelope), envelope.content_type, body, attempt, token=None)
-    pipeline = Pipeline(worker, store or MemoryStore(), normalise=lambda _: (event,))
+    now_s = event.received_at.timestamp()
+    pipeline = Pipeline(worker, store or MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s)
     work = await pipeline.work(received)
     return work.outcome
