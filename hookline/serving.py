@@ -18,6 +18,7 @@ from workers.pipeline import Pipeline
 from workers.pool import Pool
 from workers.rooms import rooms_worker
 from workers.solitude import Solitude
+from workers.state import States
 from workers.store import Store
 
 log = logging.getLogger("hookline")
@@ -26,11 +27,12 @@ log = logging.getLogger("hookline")
 async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool) -> None:
     """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short.
 
-    Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, then broker
-    and store closed. Raises Unreachable, SettingsError, or what a part died of.
+    Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
+    states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
     stop = _Stop()
-    async with Installation(settings) as installation:
+    async with Installation(settings) as installation, States(settings.workers.state_s) as states:
+        workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
         ours = [rooms_worker(await installation.room_log())] if rooms else []
         pools = await _start_pools([*ours, *workers], broker, await installation.store()) if ours or workers else []
@@ -49,10 +51,12 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
 async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool]:
     pools = []
     solitude = Solitude()
-    for worker in workers:
+    pipelines = [Pipeline(worker, store, solitude) for worker in workers]
+    for pipeline in pipelines:
+        worker = pipeline.worker
         # Some of the next ones are at hand while these are handled, and few are held back from other processes.
         queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
-        pools.append(Pool(Pipeline(worker, store, solitude), queue, report))
+        pools.append(Pool(pipeline, queue, report))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
     return pools
 

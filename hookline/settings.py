@@ -45,9 +45,13 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back."""
+    """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back.
+
+    `state_s` is how long a worker's state may take to open, and again to close.
+    """
 
     shutdown_s: Seconds = 20
+    state_s: Seconds = 60
 
 
 class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

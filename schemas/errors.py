@@ -18,6 +18,7 @@ HooklineError
 │   └── NotDurable              genuine, but not safe on disk: our fault
 ├── Unreadable              a genuine callback whose content cannot be read
 ├── SettingsError           the settings do not allow a start
+├── NotStarted              what a worker needs could not be opened
 └── Unreachable             the broker or the store did not answer in time
 
 `reason` is stable: it is the code in answers, and the label in logs and metrics. No message holds a payload, a header
@@ -105,6 +106,12 @@ class SettingsError(HooklineError):
     """One sentence that names the key, for the person who edits the file."""
 
     reason = "settings"
+
+
+class NotStarted(HooklineError):
+    """A worker's own code failed at its start: its state, or a middleware."""
+
+    reason = "not_started"
 
 
 class Unreachable(HooklineError):

@@ -7,6 +7,7 @@ from workers import worker
 async def attendance(event: ParticipantJoined) -> None: ...
 """
 
-from workers.api import Backoff, Delivery, Poisoned, Retry, Worker, worker
+from workers.api import Backoff, Call, Delivery, Middleware, Opener, Poisoned, Retry, Worker
+from workers.declare import worker
 
-__all__ = ["Backoff", "Delivery", "Poisoned", "Retry", "Worker", "worker"]
+__all__ = ["Backoff", "Call", "Delivery", "Middleware", "Opener", "Poisoned", "Retry", "Worker", "worker"]

@@ -1,21 +1,18 @@
-"""What a team writes workers with: `@worker`, `Delivery`, and the ways in which a function can end."""
+"""What a team writes workers with: `Delivery`, `Backoff`, and the ways in which a function can end."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Self, TypeAlias
 
-from schemas import topics
-from schemas.events import CanonicalEvent, Event, Unknown, event_topic
+from typing_extensions import TypeVar
 
-E1 = TypeVar("E1", bound=CanonicalEvent)
-E2 = TypeVar("E2", bound=CanonicalEvent)
-E3 = TypeVar("E3", bound=CanonicalEvent)
-E4 = TypeVar("E4", bound=CanonicalEvent)
+from schemas.events import CanonicalEvent
+
 E_contra = TypeVar("E_contra", bound=CanonicalEvent, contravariant=True)
-
-MAX_CONCURRENCY = 10_000
+StateT = TypeVar("StateT", default=Any)
+StateT_co = TypeVar("StateT_co", covariant=True, default=None)
 
 
 class Retry(Exception):
@@ -71,10 +68,11 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Generic[StateT_co]):
     """How an event came. `attempt` counts from 1; `body` is the exact bytes that the provider sent.
 
-    `event_id` is the same for every delivery of the event, and is fit for an idempotency key.
+    `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `state` is what the
+    worker's `state` function opened in this process, None if the worker names none.
     """
 
     event_id: str
@@ -86,11 +84,24 @@ class Delivery:
     headers: Mapping[str, Any]
     occurred_at: datetime
     received_at: datetime
+    state: StateT_co
+
+
+Call: TypeAlias = Callable[[CanonicalEvent, Delivery[Any]], Awaitable[None]]
+"""One step of handling: a worker's function, or a middleware around it."""
+
+Middleware: TypeAlias = Callable[[Call], Call]
+"""A function around a function: given the next step, it returns the step that goes before."""
+
+Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[StateT]]
+"""Opens what a worker's function needs, and closes it at the end: a function made with `@asynccontextmanager`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Worker(Generic[E_contra]):
+class Worker(Generic[E_contra, StateT]):
     """A function with a queue. Calling it calls the function.
+
+    `opener` opens the state, and `state` is what it gave in this process, None before.
 
     `sees_repeats`: the function is idempotent and wants repeats too, as the room view does, where a re-send may carry
     another time than the first.
@@ -104,101 +115,18 @@ class Worker(Generic[E_contra]):
     timeout_s: float
     retry: Backoff
     takes_delivery: bool
+    middleware: tuple[Middleware, ...] = ()
+    opener: Opener[StateT] | None = None
+    state: StateT | None = None
     sees_repeats: bool = False
 
-    def __call__(self, event: E_contra, *delivery: Delivery) -> Awaitable[None]:
+    def __call__(self, event: E_contra, *delivery: Delivery[Any]) -> Awaitable[None]:
         return self.function(event, *delivery)
+
+    def with_state(self, state: StateT | None) -> Self:
+        """The worker with what its opener gave."""
+        return replace(self, state=state)
 
     def wants(self, event: CanonicalEvent) -> bool:
         """Whether the event is of a type that the worker named; one that named a topic takes every type."""
         return not self.events or isinstance(event, self.events)
-
-
-_E = TypeVar("_E", bound=CanonicalEvent)
-Handler = Callable[[_E], Awaitable[None]] | Callable[[_E, Delivery], Awaitable[None]]
-
-
-class Options(TypedDict, total=False):
-    """What a worker may say about its queue. `queue` is the function's name unless said otherwise."""
-
-    queue: str
-    concurrency: int
-    timeout_s: float
-    retry: Backoff
-
-
-@overload
-def worker(first: type[E1], /, **options: Unpack[Options]) -> Callable[[Handler[E1]], Worker[E1]]: ...
-@overload
-def worker(
-    first: type[E1], second: type[E2], /, **options: Unpack[Options]
-) -> Callable[[Handler[E1 | E2]], Worker[E1 | E2]]: ...
-@overload
-def worker(
-    first: type[E1], second: type[E2], third: type[E3], /, **options: Unpack[Options]
-) -> Callable[[Handler[E1 | E2 | E3]], Worker[E1 | E2 | E3]]: ...
-@overload
-def worker(
-    first: type[E1], second: type[E2], third: type[E3], fourth: type[E4], /, **options: Unpack[Options]
-) -> Callable[[Handler[E1 | E2 | E3 | E4]], Worker[E1 | E2 | E3 | E4]]: ...
-@overload
-def worker(*events: type[CanonicalEvent], **options: Unpack[Options]) -> Callable[[Handler[Any]], Worker[Any]]: ...
-@overload
-def worker(*, topic: str, **options: Unpack[Options]) -> Callable[[Handler[Event]], Worker[Event]]: ...
-
-
-def worker(
-    *events: type[CanonicalEvent], topic: str | None = None, **options: Unpack[Options]
-) -> Callable[[Any], Worker[Any]]:
-    """Make a worker of an `async` function of an event, or of an event and its `Delivery`.
-
-    Name either the events that it wants, or a topic pattern (`krtc.*.room.*`; `*` is one word, `#` any number).
-    `concurrency` is how many events it handles at a time in one process, `timeout_s` how long each may take. Raises
-    TypeError or ValueError at once if these do not make a worker. Nothing is registered: the value is the worker.
-    """
-    if bool(events) == (topic is not None):
-        raise TypeError("@worker takes either event types or topic=..., one of the two")
-    patterns = (topic,) if topic is not None else tuple(_pattern(event) for event in events)
-
-    def make(function: Callable[..., Awaitable[None]]) -> Worker[Any]:
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{_name(function)} is not an async function")
-        concurrency = options.get("concurrency", 16)
-        timeout_s = options.get("timeout_s", 30.0)
-        if not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
-        return Worker(
-            function=function,
-            queue=topics.check_queue(options.get("queue", _name(function))),
-            events=events,
-            patterns=tuple(pattern for pattern in patterns if topics.binding(pattern)),
-            concurrency=concurrency,
-            timeout_s=timeout_s,
-            retry=options.get("retry", Backoff()),
-            takes_delivery=_takes_delivery(function),
-        )
-
-    return make
-
-
-def _pattern(event: type[CanonicalEvent]) -> str:
-    """Where events of this type are published, whatever their provider and source."""
-    topic = event_topic(event)
-    return f"*.*.{topic}.*" if event is Unknown else f"*.*.{topic}"
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", "the function"))
-
-
-def _takes_delivery(function: Callable[..., Any]) -> bool:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    count = len([parameter for parameter in parameters if parameter.kind in kinds])
-    if count not in (1, 2):
-        raise TypeError(
-            f"{_name(function)} takes {count} parameters; a worker takes an event, and a Delivery if it wants"
-        )
-    return count == 2

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.broker import Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
@@ -15,10 +15,12 @@ from schemas.events import CanonicalEvent
 from schemas.letters import replayed_at
 from schemas.providers import catalogue
 from workers.api import Delivery, Worker
+from workers.middleware import around
 from workers.solitude import Solitude
 from workers.store import Busy, Mine, Seen, Store
 from workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
 
+S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
@@ -55,6 +57,8 @@ class Pipeline:
         clock: Clock = time.time,
     ) -> None:
         self.worker = worker
+        self._function = around(worker)
+        self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._store = store
         self._solitude = solitude or Solitude()
         self._normalise = normalise
@@ -124,11 +128,11 @@ class Pipeline:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
     async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
-        arguments = [delivery_of(event, envelope, received)] if self.worker.takes_delivery else []
+        arguments = [delivery_of(event, envelope, received, self.worker.state)] if self._takes_delivery else []
         limit = asyncio.timeout(self.worker.timeout_s)
         try:
             async with limit:
-                await self.worker(event, *arguments)
+                await self._function(event, *arguments)
         except TimeoutError:
             if limit.expired():
                 raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
@@ -142,7 +146,7 @@ class Pipeline:
         return verdict(error, self.worker.retry, received.attempt, age_s, random.random())  # noqa: S311  # no secret
 
 
-def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received) -> Delivery:
+def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, state: S) -> Delivery[S]:
     return Delivery(
         event_id=event.id,
         attempt=received.attempt,
@@ -153,4 +157,5 @@ def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received) -
         headers=received.headers,
         occurred_at=envelope.occurred_at,
         received_at=envelope.received_at,
+        state=state,
     )

@@ -29,7 +29,8 @@ from schemas.events import (
     SeatsChanged,
     event_topic,
 )
-from workers.api import Worker, worker
+from workers.api import Worker
+from workers.declare import worker
 from workers.room_log import RoomEvent, RoomLog
 
 RecordingState = Literal["started", "completed", "uploaded"]

@@ -1,6 +1,6 @@
 """Run a worker through the real pipeline in memory: for your tests, and for ours."""
 
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from schemas.broker import Outcome, Received
 from schemas.envelope import Envelope, to_headers
@@ -9,19 +9,34 @@ from workers.api import Worker
 from workers.pipeline import Pipeline
 from workers.store import MemoryStore, Store
 
+E = TypeVar("E", bound=CanonicalEvent)
+S = TypeVar("S")
+
+
+@overload
+async def deliver(
+    worker: Worker[E, None], event: E, *, attempt: int = 1, body: bytes = b"{}", store: Store | None = None
+) -> Outcome: ...
+@overload
+async def deliver(
+    worker: Worker[E, S], event: E, *, state: S, attempt: int = 1, body: bytes = b"{}", store: Store | None = None
+) -> Outcome: ...
+
 
 async def deliver(
     worker: Worker[Any],
     event: CanonicalEvent,
     *,
+    state: Any = None,
     attempt: int = 1,
     body: bytes = b"{}",
     store: Store | None = None,
 ) -> Outcome:
     """Deliver an event to a worker as the queue would, and return what became of it: Done, Again or Parked.
 
-    `store` makes deliveries remember each other: give the same `MemoryStore()` to two and the second of one event is a
-    duplicate. What the worker's function raises becomes the outcome; nothing is raised.
+    `state` stands in for what the worker's own state function would open; that function is not called. `store` makes
+    deliveries remember each other: give the same `MemoryStore()` to two and the second of one event is a duplicate.
+    What the worker's function raises becomes the outcome; nothing is raised.
     """
     envelope = Envelope(
         id=event.id,
@@ -36,6 +51,8 @@ async def deliver(
     )
     received = Received(to_headers(envelope), envelope.content_type, body, attempt, token=None)
     now_s = event.received_at.timestamp()
-    pipeline = Pipeline(worker, store or MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s)
+    pipeline = Pipeline(
+        worker.with_state(state), store or MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s
+    )
     work = await pipeline.work(received)
     return work.outcome

@@ -1,0 +1,188 @@
+"""What workers open at their start and close at their end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from schemas.broker import Done
+from schemas.errors import NotStarted
+from schemas.events import ParticipantJoined, RoomCreated
+from tests.events import make
+from workers import Delivery, Worker, worker
+from workers.state import States
+from workers.testing import deliver
+
+LIMIT_S = 20.0
+
+
+class Pool:
+    """What a team would open: it counts who opened and closed it."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Pool"]:
+        self.opened += 1
+        yield self
+        self.closed += 1
+
+
+async def fail(error: Exception) -> None:
+    raise error
+
+
+def user_of(pool: Pool) -> Worker[Any]:
+    @worker(RoomCreated, state=pool.open)
+    async def rooms(event: RoomCreated, delivery: Delivery[Pool]) -> None:
+        assert delivery.state is pool
+
+    return rooms
+
+
+async def test_a_state_is_open_while_workers_run_and_closed_after_them() -> None:
+    pool = Pool()
+    async with States(LIMIT_S) as states:
+        ready = await states.ready(user_of(pool))
+        assert ready.state is pool
+        assert (pool.opened, pool.closed) == (1, 0)
+    assert (pool.opened, pool.closed) == (1, 1)
+
+
+async def test_workers_that_name_the_same_function_share_one_state() -> None:
+    pool = Pool()
+    async with States(LIMIT_S) as states:
+        first, second = await states.ready(user_of(pool)), await states.ready(user_of(pool))
+        assert first.state is second.state
+    assert (pool.opened, pool.closed) == (1, 1)
+
+
+async def test_a_worker_that_names_none_is_left_as_it_is() -> None:
+    @worker(RoomCreated)
+    async def rooms(event: RoomCreated, delivery: Delivery) -> None:
+        assert delivery.state is None
+
+    async with States(LIMIT_S) as states:
+        assert await states.ready(rooms) is rooms
+    assert await deliver(rooms, make(RoomCreated)) == Done()
+
+
+async def test_the_function_finds_the_state_in_its_delivery() -> None:
+    seen: list[int] = []
+
+    @asynccontextmanager
+    async def open_number() -> AsyncIterator[int]:
+        yield 7
+
+    @worker(ParticipantJoined, state=open_number)
+    async def attendance(event: ParticipantJoined, delivery: Delivery[int]) -> None:
+        seen.append(delivery.state + 1)
+
+    await deliver(attendance, make(ParticipantJoined, user_id="u"), state=41)
+    assert seen == [42]
+
+
+async def test_a_state_that_fails_to_open_says_whose_it_is_and_where() -> None:
+    @asynccontextmanager
+    async def open_pool() -> AsyncIterator[None]:
+        await fail(ConnectionRefusedError("nobody listens"))
+        yield
+
+    @worker(RoomCreated, state=open_pool)
+    async def rooms(event: RoomCreated) -> None: ...
+
+    expected = "open_pool of worker rooms failed: ConnectionRefusedError: nobody listens, in test_state.py:"
+    with pytest.raises(NotStarted, match=expected):
+        async with States(LIMIT_S) as states:
+            await states.ready(rooms)
+
+
+async def test_those_opened_before_one_that_failed_are_closed() -> None:
+    pool = Pool()
+
+    @asynccontextmanager
+    async def open_nothing() -> AsyncIterator[None]:
+        await fail(ValueError())
+        yield
+
+    @worker(RoomCreated, state=open_nothing)
+    async def rooms(event: RoomCreated) -> None: ...
+
+    async with States(LIMIT_S) as states:
+        await states.ready(user_of(pool))
+        with pytest.raises(NotStarted):
+            await states.ready(rooms)
+    assert pool.closed == 1
+
+
+async def test_a_state_that_never_opens_is_given_up_after_the_limit() -> None:
+    @asynccontextmanager
+    async def open_forever() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    @worker(RoomCreated, state=open_forever)
+    async def rooms(event: RoomCreated) -> None: ...
+
+    async with States(0.01) as states:
+        with pytest.raises(NotStarted, match=r"open_forever of worker rooms took more than 0\.01 s"):
+            await states.ready(rooms)
+
+
+async def test_a_function_that_is_no_context_manager_is_told_what_is_missing() -> None:
+    async def open_pool() -> AsyncIterator[None]:
+        yield
+
+    @worker(RoomCreated, state=open_pool)  # type: ignore[arg-type]  # the mistake
+    async def rooms(event: RoomCreated) -> None: ...
+
+    with pytest.raises(NotStarted, match="decorate it with @asynccontextmanager"):
+        async with States(LIMIT_S) as states:
+            await states.ready(rooms)
+
+
+async def test_one_that_fails_to_close_is_told_and_the_others_are_closed(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool()
+
+    @asynccontextmanager
+    async def open_stubborn() -> AsyncIterator[None]:
+        yield
+        raise OSError("the disk is full")
+
+    @worker(RoomCreated, state=open_stubborn)
+    async def rooms(event: RoomCreated) -> None: ...
+
+    with caplog.at_level(logging.ERROR):
+        async with States(LIMIT_S) as states:
+            await states.ready(user_of(pool))
+            await states.ready(rooms)
+    assert pool.closed == 1
+    assert "open_stubborn of worker rooms did not close" in caplog.text
+    assert "the disk is full" in caplog.text
+
+
+async def test_a_state_may_hold_a_task_group() -> None:
+    ran = asyncio.Event()
+
+    @asynccontextmanager
+    async def open_group() -> AsyncIterator[asyncio.TaskGroup]:
+        async with asyncio.TaskGroup() as group:
+            yield group
+
+    async def aside() -> None:
+        ran.set()
+
+    @worker(RoomCreated, state=open_group)
+    async def rooms(event: RoomCreated, delivery: Delivery[asyncio.TaskGroup]) -> None:
+        delivery.state.create_task(aside())
+
+    async with States(LIMIT_S) as states:
+        group = (await states.ready(rooms)).state
+        assert group is not None
+        await deliver(rooms, make(RoomCreated), state=group)
+    assert ran.is_set()

@@ -1,0 +1,189 @@
+"""`@worker`: makes a worker of a function, or says what keeps it from being one."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypedDict, Unpack, overload
+
+from typing_extensions import TypeVar
+
+from schemas import topics
+from schemas.events import CanonicalEvent, Event, Unknown, event_topic
+from workers.api import Backoff, Delivery, Middleware, Opener, Worker
+
+S = TypeVar("S")
+E1 = TypeVar("E1", bound=CanonicalEvent)
+E2 = TypeVar("E2", bound=CanonicalEvent)
+E3 = TypeVar("E3", bound=CanonicalEvent)
+E4 = TypeVar("E4", bound=CanonicalEvent)
+E5 = TypeVar("E5", bound=CanonicalEvent)
+E6 = TypeVar("E6", bound=CanonicalEvent)
+
+MAX_CONCURRENCY = 10_000
+
+_E = TypeVar("_E", bound=CanonicalEvent)
+Handler: TypeAlias = Callable[[_E], Awaitable[None]] | Callable[[_E, Delivery[S]], Awaitable[None]]
+Make: TypeAlias = Callable[[Handler[_E, S]], Worker[_E, S]]
+
+
+class Options(TypedDict, total=False):
+    """What a worker may say about its queue. `queue` is the function's name unless said otherwise.
+
+    `middleware` are functions around the function, the first outermost; the time limit holds for all together.
+    """
+
+    queue: str
+    concurrency: int
+    timeout_s: float
+    retry: Backoff
+    middleware: Sequence[Middleware]
+
+
+@overload
+def worker(first: type[E1], /, **options: Unpack[Options]) -> Make[E1, None]: ...
+@overload
+def worker(first: type[E1], /, *, state: Opener[S], **options: Unpack[Options]) -> Make[E1, S]: ...
+@overload
+def worker(first: type[E1], second: type[E2], /, **options: Unpack[Options]) -> Make[E1 | E2, None]: ...
+@overload
+def worker(
+    first: type[E1], second: type[E2], /, *, state: Opener[S], **options: Unpack[Options]
+) -> Make[E1 | E2, S]: ...
+@overload
+def worker(
+    first: type[E1], second: type[E2], third: type[E3], /, **options: Unpack[Options]
+) -> Make[E1 | E2 | E3, None]: ...
+@overload
+def worker(
+    first: type[E1], second: type[E2], third: type[E3], /, *, state: Opener[S], **options: Unpack[Options]
+) -> Make[E1 | E2 | E3, S]: ...
+@overload
+def worker(
+    first: type[E1], second: type[E2], third: type[E3], fourth: type[E4], /, **options: Unpack[Options]
+) -> Make[E1 | E2 | E3 | E4, None]: ...
+@overload
+def worker(
+    first: type[E1],
+    second: type[E2],
+    third: type[E3],
+    fourth: type[E4],
+    /,
+    *,
+    state: Opener[S],
+    **options: Unpack[Options],
+) -> Make[E1 | E2 | E3 | E4, S]: ...
+@overload
+def worker(
+    first: type[E1], second: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], /, **options: Unpack[Options]
+) -> Make[E1 | E2 | E3 | E4 | E5, None]: ...
+@overload
+def worker(
+    first: type[E1],
+    second: type[E2],
+    third: type[E3],
+    fourth: type[E4],
+    fifth: type[E5],
+    /,
+    *,
+    state: Opener[S],
+    **options: Unpack[Options],
+) -> Make[E1 | E2 | E3 | E4 | E5, S]: ...
+@overload
+def worker(
+    first: type[E1],
+    second: type[E2],
+    third: type[E3],
+    fourth: type[E4],
+    fifth: type[E5],
+    sixth: type[E6],
+    /,
+    **options: Unpack[Options],
+) -> Make[E1 | E2 | E3 | E4 | E5 | E6, None]: ...
+@overload
+def worker(
+    first: type[E1],
+    second: type[E2],
+    third: type[E3],
+    fourth: type[E4],
+    fifth: type[E5],
+    sixth: type[E6],
+    /,
+    *,
+    state: Opener[S],
+    **options: Unpack[Options],
+) -> Make[E1 | E2 | E3 | E4 | E5 | E6, S]: ...
+@overload
+def worker(*events: type[CanonicalEvent], **options: Unpack[Options]) -> Make[Any, None]: ...
+@overload
+def worker(*events: type[CanonicalEvent], state: Opener[S], **options: Unpack[Options]) -> Make[Any, S]: ...
+@overload
+def worker(*, topic: str, **options: Unpack[Options]) -> Make[Event, None]: ...
+@overload
+def worker(*, topic: str, state: Opener[S], **options: Unpack[Options]) -> Make[Event, S]: ...
+
+
+def worker(
+    *events: type[CanonicalEvent],
+    topic: str | None = None,
+    state: Opener[Any] | None = None,
+    **options: Unpack[Options],
+) -> Callable[[Any], Worker[Any]]:
+    """Make a worker of an `async` function of an event, or of an event and its `Delivery`.
+
+    Name either the events that it wants, or a topic pattern (`krtc.*.room.*`; `*` is one word, `#` any number).
+    `concurrency` is how many events it handles at a time in one process, `timeout_s` how long each may take. `state` is
+    entered once per process, before the first event is taken, and left after the last was settled; the function finds
+    it in `Delivery.state`. Workers that name the same one share it.
+
+    Raises TypeError or ValueError at once if these do not make a worker. Nothing is registered: the value is
+    the worker.
+    """
+    if bool(events) == (topic is not None):
+        raise TypeError("@worker takes either event types or topic=..., one of the two")
+    patterns = (topic,) if topic is not None else tuple(_pattern(event) for event in events)
+
+    def make(function: Callable[..., Awaitable[None]]) -> Worker[Any]:
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{_name(function)} is not an async function")
+        if not all(callable(each) for each in (*options.get("middleware", ()), state or worker)):
+            raise TypeError(f"{_name(function)}: middleware is a list of functions, and state is a function")
+        concurrency = options.get("concurrency", 16)
+        timeout_s = options.get("timeout_s", 30.0)
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
+        return Worker(
+            function=function,
+            queue=topics.check_queue(options.get("queue", _name(function))),
+            events=events,
+            patterns=tuple(pattern for pattern in patterns if topics.binding(pattern)),
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            retry=options.get("retry", Backoff()),
+            takes_delivery=_takes_delivery(function),
+            middleware=tuple(options.get("middleware", ())),
+            opener=state,
+        )
+
+    return make
+
+
+def _pattern(event: type[CanonicalEvent]) -> str:
+    """Where events of this type are published, whatever their provider and source."""
+    topic = event_topic(event)
+    return f"*.*.{topic}.*" if event is Unknown else f"*.*.{topic}"
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", "the function"))
+
+
+def _takes_delivery(function: Callable[..., Any]) -> bool:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    count = len([parameter for parameter in parameters if parameter.kind in kinds])
+    if count not in (1, 2):
+        raise TypeError(
+            f"{_name(function)} takes {count} parameters; a worker takes an event, and a Delivery if it wants"
+        )
+    return count == 2

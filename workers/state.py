@@ -1,0 +1,77 @@
+"""What workers open at their start and close at their end: database pools, HTTP sessions, models."""
+
+import asyncio
+import logging
+import traceback
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from schemas.errors import NotStarted
+from workers.api import Opener, Worker
+
+log = logging.getLogger("hookline.workers")
+
+
+class States:
+    """The states of one process: each opener is entered once, however many workers name it.
+
+    Use it as a context manager around the workers: what was opened is closed on leaving, the last first, by the task
+    that opened it. `limit_s` bounds each opening and each closing.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._open = AsyncExitStack()
+        self._states: dict[Opener[Any], Any] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._open.aclose()
+
+    async def ready(self, worker: Worker[Any]) -> Worker[Any]:
+        """The worker with its state, opened if no other worker named it before. Raises NotStarted."""
+        if worker.opener is None:
+            return worker
+        if worker.opener not in self._states:
+            self._states[worker.opener] = await self._enter(worker, worker.opener)
+        return worker.with_state(self._states[worker.opener])
+
+    async def _enter(self, worker: Worker[Any], opener: Opener[Any]) -> Any:
+        name = f"{getattr(opener, '__name__', 'the state')} of worker {worker.queue}"
+        limit = asyncio.timeout(self._limit_s)
+        try:
+            async with limit:
+                context = _context(opener)
+                state = await context.__aenter__()
+        except TimeoutError as error:
+            if limit.expired():
+                raise NotStarted(f"{name} took more than {self._limit_s:g} s") from None
+            raise _failed(name, error) from error
+        except Exception as error:
+            raise _failed(name, error) from error
+        self._open.push_async_callback(self._leave, name, context)
+        return state
+
+    async def _leave(self, name: str, context: Any) -> None:
+        """Close one state. What fails is told and goes no further: the others are to be closed too."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await context.__aexit__(None, None, None)
+        except Exception:
+            log.exception("%s did not close", name)
+
+
+def _context(opener: Opener[Any]) -> AbstractAsyncContextManager[Any]:
+    context = opener()
+    if not isinstance(context, AbstractAsyncContextManager):
+        raise TypeError("it gives no async context manager; decorate it with @asynccontextmanager")
+    return context
+
+
+def _failed(name: str, error: Exception) -> NotStarted:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return NotStarted(f"{name} failed: {type(error).__name__}: {error}, in {where}")
