@@ -25,6 +25,7 @@ _METHOD, _HEADER, _BODY = 1, 2, 3
 _BASIC, _PUBLISH, _ACK = 60, 40, 80
 _MANDATORY = 1
 _FLAGS = 0x8000 | 0x2000 | 0x1000 | 0x0080  # content_type, headers, delivery_mode, message_id
+_EXPIRES = 0x0100
 _PERSISTENT = b"\x02"
 _frame = Struct(">BHI").pack
 _method = Struct(">HH").pack
@@ -36,13 +37,17 @@ _long = Struct(">I").pack
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be published. All messages are persistent, and must reach a queue."""
+    """What is to be published. All messages are persistent, and must reach a queue.
+
+    `expiration_ms`: how long it stays there at most.
+    """
 
     exchange: str
     routing_key: str
     headers: Mapping[str, str]
     content_type: str
     body: bytes
+    expiration_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ class Lane:
             headers=dict(message.headers),
             delivery_mode=2,
             message_id=pending.message_id,
+            expiration=None if message.expiration_ms is None else str(message.expiration_ms),
         )
         try:
             await self._channel.basic_publish(
@@ -200,13 +206,15 @@ def _publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
 
 def _content_header(channel: int, message: Message, message_id: str, max_content_size: int) -> bytes:
     table = b"".join([_field(name, value) for name, value in message.headers.items()])
+    expires = message.expiration_ms is not None
     payload = b"".join(
         (
-            _content(_BASIC, 0, len(message.body), _FLAGS),
+            _content(_BASIC, 0, len(message.body), _FLAGS | _EXPIRES if expires else _FLAGS),
             _short(message.content_type),
             _long(len(table)),
             table,
             _PERSISTENT,
+            _short(str(message.expiration_ms)) if expires else b"",
             _short(message_id),
         )
     )

@@ -156,8 +156,10 @@ class RabbitMQQueue:
         delay_ms = topology.delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
         name = await self._retry_queue(delay_ms) if delay_ms else self._name
         headers = {**received.headers, ATTEMPT: str(again.attempt)}
+        # Exact, up to what stands before it in a queue that holds none for longer than its step.
+        expiration_ms = min(round(again.delay_s * 1000), delay_ms) if delay_ms else None
         try:
-            await self._publisher.send(Message("", name, headers, received.content_type, received.body))
+            await self._publisher.send(Message("", name, headers, received.content_type, received.body, expiration_ms))
         except NotDurable:
             self._retry_queues.discard(delay_ms)  # it may have been deleted
             raise

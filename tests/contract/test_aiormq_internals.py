@@ -86,6 +86,18 @@ def test_published_bytes_are_those_of_pamqp(size: int) -> None:
     assert ours == b"".join(expected)
 
 
+@pytest.mark.parametrize("expiration_ms", [0, 1, 4_294_967_295])
+def test_a_message_that_expires_has_the_bytes_of_pamqp(expiration_ms: int) -> None:
+    properties = Basic.Properties(
+        content_type="a/b", headers=dict(HEADERS), delivery_mode=2, message_id="m-1", expiration=str(expiration_ms)
+    )
+    expected = [
+        frame.marshal(Basic.Publish(routing_key="a.b", mandatory=True), 3),
+        frame.marshal(ContentHeader(body_size=0, properties=properties), 3),
+    ]
+    assert publish_frames(3, Message("", "a.b", HEADERS, "a/b", b"", expiration_ms), "m-1", 1000) == b"".join(expected)
+
+
 @pytest.mark.parametrize("multiple", [False, True])
 def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa: FBT001  # a parameter of the test
     assert ack_frame(3, 2**40, multiple=multiple) == frame.marshal(Basic.Ack(2**40, multiple), 3)
