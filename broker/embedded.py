@@ -8,25 +8,32 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from broker import embedded_history_tables as history_tables
 from broker import embedded_tables as tables
+from broker.embedded_history import EmbeddedHistory
 from broker.sqlite import Database
 from schemas import topics
-from schemas.broker import Outcome, Received
+from schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
 from schemas.envelope import Envelope
 from schemas.errors import NotDurable, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
 _POLL_S = 0.1  # how soon a message from another process, or one whose delay is over, is seen
+_DROP_BESIDES = 64  # so that the history also shrinks, while it drops more than is stored
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the embedded broker takes on before it refuses: envelopes being written, seconds to write, bytes on disk."""
+    """What the embedded broker takes on before it refuses: envelopes being written, seconds to write, bytes on disk.
+
+    What is kept for replay may take the bytes of its own limit besides.
+    """
 
     max_in_flight: int = 1000
     publish_timeout_s: float = 5.0
     max_bytes: int = 10 * 2**30
+    retention: Retention = NOTHING_KEPT
 
 
 class EmbeddedBroker:
@@ -36,6 +43,7 @@ class EmbeddedBroker:
         self._database = database
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
+        self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
 
     @classmethod
     async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":
@@ -99,16 +107,21 @@ class EmbeddedPublisher:
     async def _write(self) -> None:
         while self._pending:
             batch, self._pending = self._pending, deque()
-            envelopes = [envelope for envelope, _ in batch]
-            step = partial(self._router.store, envelopes=envelopes, max_bytes=self._limits.max_bytes)
             failure: Exception | None = None
             try:
-                await self._database.run(step)
+                await self._store([envelope for envelope, _ in batch])
             except (Unreachable, NotDurable) as error:
                 log.error("events could not be written: %s", error)
                 failure = NotDurable("the event could not be written")
             _resolve([written for _, written in batch], failure)
             self._wake()
+
+    async def _store(self, envelopes: list[Envelope]) -> None:
+        """Both steps share a transaction; but if there is no room, the history is dropped all the same."""
+        limits = self._limits
+        drop = partial(history_tables.drop, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
+        store = partial(self._router.store, envelopes=envelopes, max_bytes=limits.max_bytes, retention=limits.retention)
+        await asyncio.gather(self._database.run(drop), self._database.run(store))
 
 
 def _resolve(futures: list[asyncio.Future[None]], failure: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 An envelope is stored once; each queue that wants it has a row in `deliveries` (to be taken, or taken by an owner), in
 `delayed` (to be taken later) or in `dead`. `envelopes.waiting` counts those rows, and the envelope goes with the last.
+The history is one more that holds envelopes.
 """
 
 import json
@@ -9,8 +10,9 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 
+from broker import embedded_history_tables as history
 from schemas import topics
-from schemas.broker import Again, Done, Outcome, Parked, Received
+from schemas.broker import Again, Done, Outcome, Parked, Received, Retention
 from schemas.envelope import Envelope, to_headers
 from schemas.errors import NotDurable
 
@@ -39,6 +41,7 @@ _CREATE = (
 def create(connection: sqlite3.Connection) -> None:
     for statement in _CREATE:
         connection.execute(statement)
+    history.create(connection)
 
 
 def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> None:
@@ -50,6 +53,19 @@ def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> N
         connection.execute("UPDATE bindings_version SET version = version + 1")
 
 
+def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
+    """The binding keys of a queue; none if there is no such queue."""
+    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ?", (queue,))
+    return frozenset(pattern for (pattern,) in rows)
+
+
+def put(connection: sqlite3.Connection, queue: str, envelope: tuple[str, str, str, bytes]) -> None:
+    """Store an envelope for one queue: its routing key, headers, content type and body."""
+    statement = "INSERT INTO envelopes (routing_key, headers, content_type, body, waiting) VALUES (?, ?, ?, ?, 1)"
+    seq = connection.execute(statement, envelope).lastrowid
+    connection.execute("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", (queue, seq))
+
+
 class Router:
     """Stores envelopes for the queues that want them; remembers who wants what until a binding changes."""
 
@@ -59,23 +75,27 @@ class Router:
         self._wanted_by: dict[str, tuple[str, ...]] = {}
         self._told: set[str] = set()
 
-    def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], max_bytes: int) -> None:
+    def store(
+        self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], max_bytes: int, retention: Retention
+    ) -> None:
         """Raises NotDurable, and stores none, if the file has grown to its limit."""
-        if _used_bytes(connection) > max_bytes:
-            raise NotDurable("the embedded broker has reached its size limit")
+        check_room(connection, max_bytes)
         self._refresh(connection)
         (last,) = connection.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'"
         ).fetchone()
         rows: list[tuple[int, str, str, str, bytes, int]] = []
         deliveries: list[tuple[str, int]] = []
+        kept = int(retention.enabled)
         for seq, envelope in enumerate(envelopes, last + 1):
             queues = self._queues(envelope)
             headers = json.dumps(to_headers(envelope), ensure_ascii=False)
-            rows.append((seq, envelope.routing_key, headers, envelope.content_type, envelope.body, len(queues)))
+            rows.append((seq, envelope.routing_key, headers, envelope.content_type, envelope.body, len(queues) + kept))
             deliveries.extend((queue, seq) for queue in queues)
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", deliveries)
+        if kept:
+            history.keep(connection, [_kept(row, envelope) for row, envelope in zip(rows, envelopes, strict=True)])
 
     def _refresh(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("SELECT version FROM bindings_version").fetchone()
@@ -94,6 +114,17 @@ class Router:
                 self._told.add(envelope.topic)
                 log.info("no queue wants %s; its events are kept in %s", envelope.topic, topics.UNROUTED)
         return queues
+
+
+def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tuple[float, int, int]:
+    seq, key, headers, content_type, body, _ = row
+    return envelope.received_at.timestamp(), seq, len(key) + len(headers) + len(content_type) + len(body)
+
+
+def check_room(connection: sqlite3.Connection, max_bytes: int) -> None:
+    """Raises NotDurable if the file has grown to its limit; the history has a limit of its own."""
+    if _used_bytes(connection) > max_bytes + history.size_bytes(connection):
+        raise NotDurable("the embedded broker has reached its size limit")
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

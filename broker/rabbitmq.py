@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from aiormq.abc import AbstractConnection
 
 from broker import rabbitmq_topology as topology
+from broker.rabbitmq_history import RabbitMQHistory
 from broker.rabbitmq_link import Link, RabbitMQSettings
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from broker.rabbitmq_queue import RabbitMQQueue, Subscription
@@ -26,6 +27,7 @@ class RabbitMQBroker:
         self._queues: list[RabbitMQQueue] = []
         self._subscribing = asyncio.Lock()  # the server's lock on bindings is held by a connection, not by a task
         self.publisher = RabbitMQPublisher(self._outward, settings)
+        self.history = RabbitMQHistory(self._inward, self.publisher, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":
@@ -34,7 +36,7 @@ class RabbitMQBroker:
         try:
             await broker._outward.open()
             await broker._inward.open()
-            await topology.declare_exchanges(broker._connection(), settings.connect_timeout_s)
+            await topology.declare_exchanges(broker._connection(), settings.retention, settings.connect_timeout_s)
             await broker.publisher.open()
         except BaseException:
             await broker.close()

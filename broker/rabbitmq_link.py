@@ -13,6 +13,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from schemas.broker import NOTHING_KEPT, Retention
 from schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
@@ -36,6 +37,7 @@ class RabbitMQSettings:
     max_in_flight: int = 1000
     heartbeat_s: int = 10
     connect_timeout_s: float = 5.0
+    retention: Retention = NOTHING_KEPT
 
     def __post_init__(self) -> None:
         """Raises SettingsError for what is no address of a server; the text does not repeat it."""

@@ -25,6 +25,7 @@ class RabbitMQPublisher:
     def __init__(self, link: Link, settings: RabbitMQSettings) -> None:
         self._link = link
         self._settings = settings
+        self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._lane: Lane | None = None
         self._pending: deque[Pending] = deque()
         self._news = asyncio.Event()
@@ -45,7 +46,7 @@ class RabbitMQPublisher:
 
     async def publish(self, envelope: Envelope) -> None:
         await self.send(
-            Message(topics.EXCHANGE, envelope.routing_key, to_headers(envelope), envelope.content_type, envelope.body)
+            Message(self._exchange, envelope.routing_key, to_headers(envelope), envelope.content_type, envelope.body)
         )
 
     async def send(self, message: Message) -> None:
@@ -119,7 +120,7 @@ class RabbitMQPublisher:
     async def _session(self, connection: AbstractConnection) -> None:
         """Publish on one connection until its channel is closed."""
         timeout_s = self._settings.connect_timeout_s
-        await topology.declare_exchanges(connection, timeout_s)
+        await topology.declare_exchanges(connection, self._settings.retention, timeout_s)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
             lane = Lane(channel)
             closing = channel.closing

@@ -5,16 +5,18 @@ A queue that is declared with other arguments than it has closes the channel it 
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelLockedResource, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.commands import Basic
 
 from broker.rabbitmq_link import bounded, open_channel
 from schemas import topics
+from schemas.broker import Retention
 from schemas.errors import SettingsError, Unreachable
 
 _DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
@@ -23,19 +25,51 @@ _LOCK_WAIT_S = 0.1
 _MAX_TTL_MS = 2**32 - 1
 _STEPS = (10, 12, 15, 18, 20, 25, 30, 36, 45, 60, 75, 90, 100)
 _MIN_STEP_MS = 100
+_SEGMENTS = 20  # whole segments are dropped, so that what is kept varies by one of them
+_MAX_SEGMENT_BYTES = 500 * 10**6
 
 _QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 _LOSSLESS: dict[str, Any] = {**_QUORUM, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 
+_ANOTHER_FORM = "drain and delete it there, or give the worker's queue another name"
+_ANOTHER_RETENTION = (
+    "let history.max_age_s and history.max_bytes be what they were, or delete the stream, and what it keeps with it"
+)
 
-async def declare_exchanges(connection: AbstractConnection, timeout_s: float) -> None:
-    """The exchange of all events, and the queue that keeps those that no worker's queue wants."""
+
+async def declare_exchanges(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+    """The exchange of all events, the queue that keeps those that no worker's queue wants, and the history if wanted.
+
+    Raises SettingsError if one exists in another form.
+    """
     async with _declaring(connection, timeout_s, topics.EXCHANGE) as channel:
         await channel.exchange_declare(topics.UNROUTED, exchange_type="fanout", durable=True)
         await channel.queue_declare(topics.UNROUTED, durable=True, arguments={**_QUORUM})
         await channel.queue_bind(topics.UNROUTED, topics.UNROUTED)
         arguments: dict[str, Any] = {"alternate-exchange": topics.UNROUTED}
         await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True, arguments=arguments)
+    if retention.enabled:
+        await _declare_history(connection, retention, timeout_s)
+
+
+async def _declare_history(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+    """The stream of everything received, and the exchange before the other that feeds both.
+
+    A stream does not sync what it takes, so it must never be the only one that took an event. Bound to the exchange of
+    all events it would be: events that no worker wants would count as routed. Before that exchange it is not: the
+    other still finds its own queues, or the one of the unrouted, and the confirm waits for all.
+    """
+    async with _declaring(connection, timeout_s, topics.HISTORY, _ANOTHER_RETENTION) as channel:
+        await channel.exchange_declare(topics.RECEIVED, exchange_type="fanout", durable=True)
+        await channel.exchange_bind(topics.EXCHANGE, topics.RECEIVED)
+        arguments: dict[str, Any] = {
+            "x-queue-type": "stream",
+            "x-max-age": f"{math.ceil(retention.max_age_s)}s",
+            "x-max-length-bytes": retention.max_bytes,
+            "x-stream-max-segment-size-bytes": min(retention.max_bytes // _SEGMENTS, _MAX_SEGMENT_BYTES),
+        }
+        await channel.queue_declare(topics.HISTORY, durable=True, arguments=arguments)
+        await channel.queue_bind(topics.HISTORY, topics.RECEIVED)
 
 
 async def declare_queue(connection: AbstractConnection, queue: str, patterns: Sequence[str], timeout_s: float) -> None:
@@ -51,6 +85,28 @@ async def declare_queue(connection: AbstractConnection, queue: str, patterns: Se
         await channel.queue_declare(name, durable=True, arguments=arguments)
     async with _locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
         await _bind(channel, queue, wanted)
+
+
+async def bound_to(connection: AbstractConnection, queue: str, timeout_s: float) -> frozenset[str]:
+    """The binding keys of a worker's queue. Raises SettingsError if there is no such queue."""
+    if not await exists(connection, topics.queue_name(queue), timeout_s):
+        raise SettingsError(f"there is no queue {queue!r}: start its worker once, so that it is declared")
+    memory = topics.bindings_name(queue)
+    async with _locked(connection, queue, timeout_s), _declaring(connection, timeout_s, memory) as channel:
+        note = await channel.basic_get(memory)  # given back when the channel is closed
+        return frozenset(_read(note.body))
+
+
+async def exists(connection: AbstractConnection, name: str, timeout_s: float) -> bool:
+    """Whether there is a queue of this name."""
+    try:
+        async with bounded(timeout_s, f"looking for {name}"), open_channel(connection, timeout_s) as channel:
+            await channel.queue_declare(name, passive=True)
+    except Unreachable as error:
+        if isinstance(error.__cause__, ChannelNotFoundEntity):
+            return False
+        raise
+    return True
 
 
 async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
@@ -87,7 +143,7 @@ def _dead_letters_to(queue: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _declaring(
-    connection: AbstractConnection, timeout_s: float, name: str, *, confirms: bool = False
+    connection: AbstractConnection, timeout_s: float, name: str, remedy: str = _ANOTHER_FORM, *, confirms: bool = False
 ) -> AsyncIterator[AbstractChannel]:
     async with (
         bounded(timeout_s, f"declaring {name}"),
@@ -97,8 +153,7 @@ async def _declaring(
             yield channel
         except ChannelPreconditionFailed as error:
             raise SettingsError(
-                f"RabbitMQ has {name}, or what belongs to it, in another form ({error}): drain and delete it there, "
-                "or give the worker's queue another name"
+                f"RabbitMQ has {name}, or what belongs to it, in another form ({error}): {remedy}"
             ) from None
 
 

@@ -44,6 +44,14 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
 
 
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether what is received is kept for `hookline replay`, for how long at least, and how much of it at most."""
+
+    enabled: bool = False
+    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+    max_bytes: Annotated[int, msgspec.Meta(ge=20 * 2**20)] = 10 * 2**30
+
+
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back.
 
@@ -77,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     broker: BrokerSettings
     store: StoreSettings
+    history: HistorySettings
     ingress: IngressSettings
     trusted_proxies: tuple[Any, ...]
     workers: WorkersSettings
@@ -86,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "broker": BrokerSettings,
     "store": StoreSettings,
+    "history": HistorySettings,
     "ingress": IngressSettings,
     "workers": WorkersSettings,
     "admin": AdminSettings,
@@ -114,6 +124,7 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
         store=_as(StoreSettings, sections["store"]),
+        history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),

@@ -10,7 +10,7 @@ from broker.rabbitmq import RabbitMQBroker
 from broker.rabbitmq_link import RabbitMQSettings
 from broker.sqlite import Database
 from hookline.settings import Settings
-from schemas.broker import Broker
+from schemas.broker import Broker, Retention
 from schemas.errors import SettingsError
 from workers.room_log import RoomLog, SqliteRoomLog
 from workers.sqlite_store import SqliteStore
@@ -35,10 +35,11 @@ class Installation:
 
     async def broker(self) -> Broker:
         """Raises Unreachable, or SettingsError for a URL of no kind that we know."""
-        settings = self._settings.broker
+        settings, history = self._settings.broker, self._settings.history
+        retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
         broker: Broker
         if settings.url.startswith(_SQLITE):
-            limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes)
+            limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
             broker = await EmbeddedBroker.open(await self._database(settings.url), limits)
         elif settings.url.startswith(("amqp://", "amqps://")):
             broker = await RabbitMQBroker.open(
@@ -46,6 +47,7 @@ class Installation:
                     url=settings.url,
                     publish_timeout_s=settings.publish_timeout_s,
                     max_in_flight=settings.max_in_flight,
+                    retention=retention,
                 )
             )
         else:

@@ -3,8 +3,9 @@
 The broker knows how messages are kept and moved; what becomes of a delivery is decided by the worker, as an Outcome.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from schemas.envelope import Envelope
@@ -53,6 +54,18 @@ class Received:
     token: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Whether what is received is kept for replay, for how long, and how much of it; the oldest goes first."""
+
+    enabled: bool = False
+    max_age_s: float = 7 * 24 * 3600
+    max_bytes: int = 10 * 2**30
+
+
+NOTHING_KEPT = Retention()
+
+
 class Publisher(Protocol):
     """The ingress's side of a broker."""
 
@@ -87,11 +100,34 @@ class Queue(Protocol):
         """
 
 
+class History(Protocol):
+    """What was received in the past, where the settings say that it is kept."""
+
+    async def wanted_by(self, queue: str) -> frozenset[str]:
+        """The binding keys of a worker's queue. Raises SettingsError if there is no such queue."""
+
+    def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
+        """The envelopes received from `since` until `until` that are kept by now, a page at a time.
+
+        In the order in which they were made durable, or received. It ends by itself, whatever arrives meanwhile, and
+        reads no further ahead than a page or two. Raises SettingsError where nothing was ever kept, or Unreachable.
+        """
+
+    async def feed(self, queue: str, envelopes: Sequence[Envelope], headers: Mapping[str, str]) -> None:
+        """Return once a worker's queue has copies of the envelopes, with these headers besides. No other gets any.
+
+        Raises NotDurable; some of them may then be in the queue.
+        """
+
+
 class Broker(Protocol):
     """One installation of queues."""
 
     @property
     def publisher(self) -> Publisher: ...
+
+    @property
+    def history(self) -> History: ...
 
     async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.

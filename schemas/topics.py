@@ -10,10 +10,12 @@ from zlib import crc32
 
 EXCHANGE = "hookline.events"
 UNROUTED = "hookline.unrouted"
+RECEIVED = "hookline.received"
+HISTORY = "hookline.history"
 PARTITIONS = 16
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_RESERVED_QUEUES = frozenset({"events", "unrouted"})
+_RESERVED_QUEUES = frozenset({"events", "unrouted", "received", "history"})
 _MAX_WORD = 64
 _STRANGE = re.compile(r"[^a-z0-9_-]+")
 _PATTERN = re.compile(r"(\*|#|[a-z0-9_-]+)(\.(\*|#|[a-z0-9_-]+))*")
@@ -71,7 +73,7 @@ def check_queue(queue: str) -> str:
     if not NAME.fullmatch(queue) or queue in _RESERVED_QUEUES:
         raise ValueError(
             f"queue {queue!r} is not a name: 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, "
-            "and neither 'events' nor 'unrouted'"
+            "and none of 'events', 'unrouted', 'received' and 'history'"
         )
     return queue
 

@@ -20,7 +20,7 @@ from broker.rabbitmq import RabbitMQBroker
 from broker.rabbitmq_link import RabbitMQSettings
 from broker.sqlite import Database
 from schemas import topics
-from schemas.broker import Broker, Received
+from schemas.broker import NOTHING_KEPT, Broker, Received, Retention
 from schemas.envelope import Envelope
 
 _POLL_S = 0.02
@@ -50,7 +50,9 @@ class Installation(Inspect, Protocol):
 
     address: str
 
-    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
+    def opened(
+        self, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT
+    ) -> AbstractAsyncContextManager[Broker]:
         """A broker as another process would open it."""
 
 
@@ -59,8 +61,10 @@ class EmbeddedInstallation:
         self._path = path
         self.address = f"sqlite:{path}"
 
-    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
-        return opened(self.address, max_in_flight)
+    def opened(
+        self, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT
+    ) -> AbstractAsyncContextManager[Broker]:
+        return opened(self.address, max_in_flight, retention)
 
     async def depth(self, name: str) -> int:
         worker, _, dead = name.removesuffix(".dead"), name, name.endswith(".dead")
@@ -91,8 +95,10 @@ class RabbitMQInstallation:
     def __init__(self, url: str) -> None:
         self.address = url
 
-    def opened(self, max_in_flight: int = 1000) -> AbstractAsyncContextManager[Broker]:
-        return opened(self.address, max_in_flight)
+    def opened(
+        self, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT
+    ) -> AbstractAsyncContextManager[Broker]:
+        return opened(self.address, max_in_flight, retention)
 
     async def clear(self) -> None:
         """Unbind everything that earlier tests bound; their queues have other names."""
@@ -100,6 +106,8 @@ class RabbitMQInstallation:
             await channel.exchange_delete(topics.EXCHANGE)
             await channel.exchange_delete(topics.UNROUTED)
             await channel.queue_delete(topics.UNROUTED)
+            await channel.exchange_delete(topics.RECEIVED)
+            await channel.queue_delete(topics.HISTORY)
 
     async def depth(self, name: str) -> int:
         async with raw_channel(self.address) as channel:
@@ -119,17 +127,19 @@ class RabbitMQInstallation:
 
 
 @asynccontextmanager
-async def opened(address: str, max_in_flight: int = 1000) -> AsyncIterator[Broker]:
+async def opened(address: str, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT) -> AsyncIterator[Broker]:
     """The broker at an address."""
     if not address.startswith("sqlite:"):
-        rabbitmq = await RabbitMQBroker.open(RabbitMQSettings(address, max_in_flight=max_in_flight))
+        rabbitmq = await RabbitMQBroker.open(
+            RabbitMQSettings(address, max_in_flight=max_in_flight, retention=retention)
+        )
         try:
             yield rabbitmq
         finally:
             await rabbitmq.close()
         return
     database = await Database.open(Path(address.removeprefix("sqlite:")))
-    embedded = await EmbeddedBroker.open(database, Limits(max_in_flight=max_in_flight))
+    embedded = await EmbeddedBroker.open(database, Limits(max_in_flight=max_in_flight, retention=retention))
     try:
         yield embedded
     finally:
@@ -171,7 +181,12 @@ _numbers = count()
 
 
 def envelope(
-    event_type: str = "room.created", *, number: int | None = None, subject: str = "room-1", body: bytes = b"{}"
+    event_type: str = "room.created",
+    *,
+    number: int | None = None,
+    subject: str = "room-1",
+    body: bytes = b"{}",
+    received_at: datetime | None = None,
 ) -> Envelope:
     """Of the source `main` at `krtc`; each has another id unless told."""
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -182,7 +197,7 @@ def envelope(
         event_type=event_type,
         subject=subject,
         occurred_at=moment,
-        received_at=moment,
+        received_at=received_at or moment,
         content_type="application/json",
         body=body,
     )

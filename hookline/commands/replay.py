@@ -1,0 +1,130 @@
+"""`hookline replay`: what was received in the past, for a new or a repaired worker."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hookline.commands.options import config_option, json_option, run_to_end
+from hookline.replaying import Progress, Wanted, replay
+from hookline.settings import Settings, load
+from hookline.times import as_moment
+from hookline.wiring import Installation
+from schemas import topics
+from schemas.errors import NotDurable, Unreachable
+from schemas.letters import REPLAYED_AT
+
+
+@click.command(
+    name="replay",
+    epilog="""\b
+    Examples:
+      hookline replay --since 2h --to billing
+      hookline replay --since 2026-01-31T08:00Z --until 2026-01-31T09:30Z --to billing --dry-run
+      hookline replay --since 3d --to recordings --topic "*.*.recording.*" --source voice
+    """,
+)
+@click.option(
+    "--since",
+    callback=as_moment,
+    metavar="TIME",
+    required=True,
+    help="Received at this time or later: 2h (ago), or ISO 8601.",
+)
+@click.option("--until", callback=as_moment, metavar="TIME", help="Received at this time or earlier.  [default: now]")
+@click.option("--to", "queue", required=True, metavar="QUEUE", help="The worker's queue; no other gets anything.")
+@click.option("--topic", default="#", metavar="PATTERN", help="Only such topics; * is one word, # any number.")
+@click.option("--source", help="Only from this source.")
+@click.option("--subject", help="Only of this subject: a room, or a recording task.")
+@click.option("--dry-run", is_flag=True, help="Feed nothing; say how many events of which topics it would be.")
+@json_option
+@config_option
+def replay_command(  # noqa: PLR0913  one for each option
+    *,
+    since: datetime,
+    until: datetime | None,
+    queue: str,
+    topic: str,
+    source: str | None,
+    subject: str | None,
+    config: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Feed a worker what was received in the past.
+
+    For a worker that is new, or that lost what it had. The settings must have kept it: [history] enabled = true.
+    The queue must be there (start its worker once), and gets only what it is bound to. What it has handled before, and
+    the store still remembers, is a duplicate and is not handled again. So it does no harm to interrupt this, and to run
+    it again.
+    """
+    wanted = Wanted(since, until or datetime.now(UTC), _pattern(topic), source, subject)
+    if wanted.since >= wanted.until:
+        raise click.UsageError("--since is not before --until")
+    settings = load(config, with_sources=False)
+    progress = Progress()
+    try:
+        run_to_end(_replay(settings, queue, wanted, progress, feed=not dry_run, hidden=as_json))
+    except (KeyboardInterrupt, Unreachable, NotDurable):
+        click.echo(f"Stopped; {queue} was fed {_events(progress)}. Run it again: none is handled twice.", err=True)
+        raise
+    click.echo(_json(queue, wanted, progress, dry_run=dry_run) if as_json else _text(queue, progress, dry_run=dry_run))
+
+
+def _pattern(topic: str) -> str:
+    try:
+        topics.binding(topic)
+    except ValueError as error:
+        raise click.UsageError(f"--topic: {error}") from None
+    return topic
+
+
+async def _replay(
+    settings: Settings, queue: str, wanted: Wanted, progress: Progress, *, feed: bool, hidden: bool
+) -> None:
+    """With a bar on a terminal: how many were fed is not known before, but how much of the time is behind us is."""
+    headers = {REPLAYED_AT: datetime.now(UTC).isoformat()}
+    span_s = int((wanted.until - wanted.since).total_seconds()) + 1
+    async with Installation(settings) as installation:
+        broker = await installation.broker()
+        with click.progressbar(
+            length=span_s, label="Feeding" if feed else "Counting", file=sys.stderr, hidden=hidden or not _is_seen()
+        ) as bar:
+
+            def tell() -> None:
+                if progress.reached is not None:
+                    reached_s = int((progress.reached - wanted.since).total_seconds())
+                    bar.update(max(0, reached_s - bar.pos))
+
+            await replay(broker.history, queue, wanted, headers=headers, feed=feed, progress=progress, tell=tell)
+            bar.update(span_s - bar.pos)
+
+
+def _is_seen() -> bool:
+    return sys.stderr.isatty()
+
+
+def _events(progress: Progress) -> str:
+    count = progress.topics.total()
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
+def _text(queue: str, progress: Progress, *, dry_run: bool) -> str:
+    lines = [f"{count:>9}  {topic}" for topic, count in sorted(progress.topics.items())]
+    done = f"{queue} {'would be' if dry_run else 'was'} fed {_events(progress)}"
+    return "\n".join([*lines, done])
+
+
+def _json(queue: str, wanted: Wanted, progress: Progress, *, dry_run: bool) -> str:
+    told: dict[str, Any] = {
+        "queue": queue,
+        "since": wanted.since,
+        "until": wanted.until,
+        "dry_run": dry_run,
+        "events": progress.topics.total(),
+        "topics": dict(sorted(progress.topics.items())),
+    }
+    return msgspec.json.encode(told).decode()
