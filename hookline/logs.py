@@ -20,7 +20,13 @@ _SHOWN = (
     "callee_ids", "media", "task_id", "segment", "directory", "file_name",
 )  # fmt: skip
 _NO_FAULT = frozenset({"busy", "retry"})
-_COLOURS = {"handled": "green", "duplicate": "bright_black", "again": "yellow", "parked": "red"}
+_COLOURS = {
+    "handled": "green",
+    "duplicate": "bright_black",
+    "superseded": "bright_black",
+    "again": "yellow",
+    "parked": "red",
+}
 
 
 def set_up(style: str, stream: TextIO = sys.stderr) -> None:
@@ -46,6 +52,8 @@ def report(queue: str, work: Work, seconds: float) -> None:
         envelope = work.envelope
         facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
         facts["source"] = envelope.source
+    if work.late:
+        facts["late"] = True
     facts["events"] = [_shown(event) for event in work.events]
     quiet = isinstance(work.outcome, Done) or facts["reason"] in _NO_FAULT
     events_log.log(logging.INFO if quiet else logging.WARNING, "%s", facts["outcome"], extra={"facts": facts})
@@ -98,7 +106,8 @@ class _TextLines(logging.Formatter):
         when = f" in {facts['in_s']:g} s" if "in_s" in facts else ""
         attempt = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
         source = facts.get("source", "-")
-        return f"{source:<12} {told}  → {facts['queue']}: {outcome}{when}{why}{attempt}, {facts['ms']} ms"
+        late = ", late" if facts.get("late") else ""
+        return f"{source:<12} {told}  → {facts['queue']}: {outcome}{when}{why}{attempt}{late}, {facts['ms']} ms"
 
     def _paint(self, text: str, colour: str) -> str:
         return click.style(text, fg=colour) if self._colours else text

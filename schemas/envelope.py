@@ -56,6 +56,14 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     def routing_key(self) -> str:
         return topics.routing_key(self.topic, self.subject)
 
+    @property
+    def ordered_by(self) -> str | None:
+        """Whose events are in order: a subject of a source, since two sources may have rooms of one name.
+
+        None for an event without a subject, which nothing comes before or after.
+        """
+        return f"{self.source}/{self.subject}" if self.subject else None
+
     def head(self, provider_type: str | int, member: int | None = None) -> EventHead:
         """The shared fields of an event made from this envelope.
 

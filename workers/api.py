@@ -14,6 +14,8 @@ E_contra = TypeVar("E_contra", bound=CanonicalEvent, contravariant=True)
 StateT = TypeVar("StateT", default=Any)
 StateT_co = TypeVar("StateT_co", covariant=True, default=None)
 
+_MAX_WAIT_S = 600.0
+
 
 class Retry(Exception):
     """Raise it to have the event delivered again after `after_s` seconds, without using up an attempt."""
@@ -68,11 +70,29 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """How a worker keeps the events of each subject in order.
+
+    One that fails is tried again for up to `hold_s` seconds, while its subject waits. Each is held back for `reorder_s`
+    seconds, so that one that arrives later and occurred earlier can go before it.
+    """
+
+    hold_s: float = 60.0
+    reorder_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """RabbitMQ takes back after half an hour what has no acknowledgement, so neither may be long."""
+        if not 0 <= self.hold_s <= _MAX_WAIT_S or not 0 <= self.reorder_s <= _MAX_WAIT_S:
+            raise ValueError(f"hold_s and reorder_s must be 0 to {_MAX_WAIT_S:g}")
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery(Generic[StateT_co]):
     """How an event came. `attempt` counts from 1; `body` is the exact bytes that the provider sent.
 
-    `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `state` is what the
-    worker's `state` function opened in this process, None if the worker names none.
+    `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has
+    already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
+    opened in this process, None if the worker names none.
     """
 
     event_id: str
@@ -85,6 +105,7 @@ class Delivery(Generic[StateT_co]):
     occurred_at: datetime
     received_at: datetime
     state: StateT_co
+    late: bool = False
 
 
 Call: TypeAlias = Callable[[CanonicalEvent, Delivery[Any]], Awaitable[None]]
@@ -101,7 +122,8 @@ Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[StateT]]
 class Worker(Generic[E_contra, StateT]):
     """A function with a queue. Calling it calls the function.
 
-    `opener` opens the state, and `state` is what it gave in this process, None before.
+    `opener` opens the state, and `state` is what it gave in this process, None before. `order` is None if the worker
+    takes events in any order.
 
     `sees_repeats`: the function is idempotent and wants repeats too, as the room view does, where a re-send may carry
     another time than the first.
@@ -118,6 +140,8 @@ class Worker(Generic[E_contra, StateT]):
     middleware: tuple[Middleware, ...] = ()
     opener: Opener[StateT] | None = None
     state: StateT | None = None
+    order: Order | None = None
+    latest_only: bool = False
     sees_repeats: bool = False
 
     def __call__(self, event: E_contra, *delivery: Delivery[Any]) -> Awaitable[None]:

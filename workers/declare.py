@@ -8,7 +8,7 @@ from typing_extensions import TypeVar
 
 from schemas import topics
 from schemas.events import CanonicalEvent, Event, Unknown, event_topic
-from workers.api import Backoff, Delivery, Middleware, Opener, Worker
+from workers.api import Backoff, Delivery, Middleware, Opener, Order, Worker
 
 S = TypeVar("S")
 E1 = TypeVar("E1", bound=CanonicalEvent)
@@ -29,6 +29,11 @@ class Options(TypedDict, total=False):
     """What a worker may say about its queue. `queue` is the function's name unless said otherwise.
 
     `middleware` are functions around the function, the first outermost; the time limit holds for all together.
+
+    `ordered`: events of one subject are handled one at a time and in the order of arrival, whatever processes run; one
+    that fails is tried again at the head of its subject for up to `hold_s` seconds, and then parked. `reorder_s`: hold
+    them back for so long, and hand them out in the order of their time. `latest_only`: what is older than something
+    that was handled of its subject is settled without calling the function.
     """
 
     queue: str
@@ -36,6 +41,10 @@ class Options(TypedDict, total=False):
     timeout_s: float
     retry: Backoff
     middleware: Sequence[Middleware]
+    ordered: bool
+    hold_s: float
+    reorder_s: float
+    latest_only: bool
 
 
 @overload
@@ -163,9 +172,19 @@ def worker(
             takes_delivery=_takes_delivery(function),
             middleware=tuple(options.get("middleware", ())),
             opener=state,
+            order=_order(options),
+            latest_only=options.get("latest_only", False),
         )
 
     return make
+
+
+def _order(options: Options) -> Order | None:
+    if options.get("ordered", False):
+        return Order(options.get("hold_s", 60.0), options.get("reorder_s", 0.0))
+    if "hold_s" in options or "reorder_s" in options:
+        raise ValueError("hold_s and reorder_s say something only with ordered=True")
+    return None
 
 
 def _pattern(event: type[CanonicalEvent]) -> str:

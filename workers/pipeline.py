@@ -3,12 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
-from schemas.broker import Done, Outcome, Parked, Received
+from schemas.broker import Again, Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
 from schemas.errors import Unreachable, Unreadable
 from schemas.events import CanonicalEvent
@@ -35,6 +35,26 @@ class Work:
     envelope: Envelope | None
     events: tuple[CanonicalEvent, ...]
     outcome: Outcome
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One event of a delivery that came to a good end, in its own way."""
+
+    reason: Literal["handled", "duplicate", "superseded"]
+    attempt: int
+    late: bool = False
+
+
+class _Unfinished(Exception):
+    """One event of a delivery that came to no good end."""
+
+    def __init__(self, outcome: Outcome, attempt: int, *, late: bool) -> None:
+        super().__init__()
+        self.outcome = outcome
+        self.attempt = attempt
+        self.late = late
 
 
 def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
@@ -59,39 +79,48 @@ class Pipeline:
         self.worker = worker
         self._function = around(worker)
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
+        self._tells_late = worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         self._store = store
         self._solitude = solitude or Solitude()
         self._normalise = normalise
         self._clock = clock
         self._in_hand: dict[str, asyncio.Future[None]] = {}
 
-    async def work(self, received: Received) -> Work:
-        """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome."""
+    async def work(self, received: Received, *, last: bool = False) -> Work:
+        """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
+
+        `last`: it is parked if it fails, whatever attempts are left.
+        """
         envelope: Envelope | None = None
         events: tuple[CanonicalEvent, ...] = ()
         outcome: Outcome
+        attempt, late = received.attempt, False
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             events = tuple(event for event in self._normalise(envelope) if self.worker.wants(event))
-            handled = [await self._handle(event, envelope, received) for event in events]
-            outcome = Done() if any(handled) or not handled else Done("duplicate")
+            turns = [await self._handle(event, envelope, received, last=last) for event in events]
+            outcome, attempt, late = _together(turns, attempt)
+        except _Unfinished as ended:
+            outcome, attempt, late = ended.outcome, ended.attempt, ended.late
         except Exception as error:  # noqa: BLE001  a handler may raise anything
-            outcome = self._outcome(error, received, envelope)
-        return Work(received, envelope, events, outcome)
+            outcome = self._outcome(error, received, envelope, last=last)
+        counted = received if attempt == received.attempt else replace(received, attempt=attempt)
+        return Work(counted, envelope, events, outcome, late)
 
-    async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> bool:
-        """Call the function, unless this queue has finished the event before; whether it had not."""
+    async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Turn:
+        """Call the function, unless this queue has finished the event before."""
         async with self._one_delivery_of(event.id):
             match await self._store.claim(self.worker.queue, event.id, self.worker.timeout_s + _CLAIM_MARGIN_S):
                 case Seen():
                     if self.worker.sees_repeats:
                         await self._call(event, envelope, received)
-                    return False
+                    return _Turn("duplicate", received.attempt)
                 case Busy():
                     raise HeldElsewhere
                 case Mine() as claim:
-                    await self._finish_or_release(claim, event, envelope, received)
-                    return True
+                    if claim.failures:
+                        received = replace(received, attempt=received.attempt + claim.failures)
+                    return await self._finish_or_release(claim, event, envelope, received, last=last)
 
     @asynccontextmanager
     async def _one_delivery_of(self, event_id: str) -> AsyncIterator[None]:
@@ -106,29 +135,55 @@ class Pipeline:
             ended.set_result(None)
 
     async def _finish_or_release(
-        self, claim: Mine, event: CanonicalEvent, envelope: Envelope, received: Received
-    ) -> None:
-        queue = self.worker.queue
+        self, claim: Mine, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool
+    ) -> _Turn:
+        late = False
         try:
             self._check_crashes(claim, received)
-            async with self._solitude.alone() if claim.suspect else self._solitude.together():
-                if claim.suspect:
-                    await self._store.isolate(queue, event.id)
-                await self._call(event, envelope, received)
-        except BaseException as error:  # a cancelled handler has not finished either
-            parked = isinstance(error, Exception) and isinstance(self._outcome(error, received, envelope), Parked)
-            with suppress(Unreachable):
-                await self._store.release(queue, event.id, parked=parked)
+            late = await self._is_late(envelope)
+            if not (late and self.worker.latest_only):
+                async with self._solitude.alone() if claim.suspect else self._solitude.together():
+                    if claim.suspect:
+                        await self._store.isolate(self.worker.queue, event.id)
+                    await self._call(event, envelope, received, late=late)
+        except Exception as error:
+            outcome = self._outcome(error, received, envelope, last=last)
+            await self._release(event, outcome, received.attempt)
+            raise _Unfinished(outcome, received.attempt, late=late) from error
+        except BaseException:  # a cancelled handler has not finished either
+            await self._release(event)
             raise
-        await self._store.finish(queue, event.id)
+        await self._finish(event, envelope)
+        return _Turn("superseded" if late and self.worker.latest_only else "handled", received.attempt, late)
+
+    async def _release(self, event: CanonicalEvent, outcome: Outcome | None = None, attempt: int = 0) -> None:
+        """Give the claim up. What is tried again in place has no message of its own to carry its attempts."""
+        failed = self.worker.order is not None and isinstance(outcome, Again) and outcome.attempt > attempt
+        with suppress(Unreachable):
+            await self._store.release(self.worker.queue, event.id, failed=failed, parked=isinstance(outcome, Parked))
+
+    async def _finish(self, event: CanonicalEvent, envelope: Envelope) -> None:
+        subject = envelope.ordered_by if self._tells_late else None
+        occurred_s = envelope.occurred_at.timestamp()
+        await self._store.finish(self.worker.queue, event.id, subject=subject, occurred_s=occurred_s)
+
+    async def _is_late(self, envelope: Envelope) -> bool:
+        """Whether the queue has finished an event of the subject that occurred later."""
+        subject = envelope.ordered_by
+        if not self._tells_late or subject is None:
+            return False
+        newest_s = await self._store.newest(self.worker.queue, subject)
+        return newest_s is not None and newest_s > envelope.occurred_at.timestamp()
 
     def _check_crashes(self, claim: Mine, received: Received) -> None:
         """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
         if claim.crashes and received.attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
-    async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received) -> None:
-        arguments = [delivery_of(event, envelope, received, self.worker.state)] if self._takes_delivery else []
+    async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, late: bool = False) -> None:
+        arguments = []
+        if self._takes_delivery:
+            arguments = [delivery_of(event, envelope, received, self.worker.state, late=late)]
         limit = asyncio.timeout(self.worker.timeout_s)
         try:
             async with limit:
@@ -138,15 +193,23 @@ class Pipeline:
                 raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
             raise
 
-    def _outcome(self, error: Exception, received: Received, envelope: Envelope | None) -> Outcome:
+    def _outcome(self, error: Exception, received: Received, envelope: Envelope | None, *, last: bool) -> Outcome:
         age_s = 0.0
         if envelope is not None:
             since = replayed_at(received.headers) or envelope.received_at
             age_s = self._clock() - since.timestamp()
-        return verdict(error, self.worker.retry, received.attempt, age_s, random.random())  # noqa: S311  # no secret
+        chance = random.random()  # noqa: S311  # no secret
+        return verdict(error, self.worker.retry, received.attempt, age_s, chance, last=last)
 
 
-def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, state: S) -> Delivery[S]:
+def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:
+    """Of all events of a delivery: the outcome, the highest attempt, and whether any was late."""
+    reasons = {turn.reason for turn in turns}
+    reason = next((reason for reason in ("handled", "superseded", "duplicate") if reason in reasons), "handled")
+    return Done(reason), max((turn.attempt for turn in turns), default=attempt), any(turn.late for turn in turns)
+
+
+def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, state: S, *, late: bool) -> Delivery[S]:
     return Delivery(
         event_id=event.id,
         attempt=received.attempt,
@@ -158,4 +221,5 @@ def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, s
         occurred_at=envelope.occurred_at,
         received_at=envelope.received_at,
         state=state,
+        late=late,
     )

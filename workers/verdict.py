@@ -32,28 +32,30 @@ _PARKING: Mapping[type[Exception], str] = {
 }
 
 
-def verdict(error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float) -> Outcome:
+def verdict(
+    error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool = False
+) -> Outcome:
     """The outcome of an error.
 
     `age_s` is how long ago the event was received, or replayed; `chance`, from 0 to 1, where in the jitter the delay
-    lies. An event that is too old is not tried again, unless it never had its turn.
+    lies. An event that is too old is not tried again, unless it never had its turn; nor is one that had its `last`.
     """
     match error:
         case HeldElsewhere():
             return Again(BUSY_RETRY_S, attempt, "busy")
         case Unreachable():
             return Again(STORE_RETRY_S, attempt, error.reason)
-        case Retry() if age_s < retry.max_age_s:
+        case Retry() if age_s < retry.max_age_s and not last:
             return Again(error.after_s, attempt, "retry")
         case ProcessDied() | Poisoned() | Unreadable():
             return Parked(_PARKING[type(error)], str(error), attempt)
         case _:
-            return _failed(error, retry, attempt, age_s, chance)
+            return _failed(error, retry, attempt, age_s, chance, last=last)
 
 
-def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float) -> Outcome:
-    reason = "timeout" if isinstance(error, HandlerTimeout) else "failed"
-    delay_s = retry.delay_s(attempt, chance)
+def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool) -> Outcome:
+    reason = "timeout" if isinstance(error, HandlerTimeout) else "retry" if isinstance(error, Retry) else "failed"
+    delay_s = None if last else retry.delay_s(attempt, chance)
     if delay_s is not None and age_s < retry.max_age_s:
         return Again(delay_s, attempt + 1, reason, _place(error))
     detail = "".join(traceback.format_exception(error))
