@@ -1,0 +1,60 @@
+"""A process that uses a store until it is killed: `python -m tests.contract.store_process ADDRESS QUEUE WHAT`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from tests.contract.stores import note, opened, write
+from workers.store import Mine, Store, TransactionalStore
+
+COUNT = 400
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def claim_one(store: Store, queue: str) -> None:
+    await store.claim(queue, "e", 3600)
+    await store.isolate(queue, "e")
+    await store.hold(queue, ["a", "b"])
+    say("done")
+    await asyncio.Event().wait()
+
+
+async def claim_many(store: Store, queue: str) -> None:
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(COUNT)))
+    say(" ".join(str(number) for number, claim in enumerate(claims) if isinstance(claim, Mine)))
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def write_many(store: Store, queue: str) -> None:
+    for number in range(10**9):
+        await write(store, queue, str(number), str(number))
+        if number == COUNT // 10:
+            say("done")
+
+
+async def hang_in_a_transaction(store: Store, queue: str) -> None:
+    assert isinstance(store, TransactionalStore)
+    async with store.transaction(queue, "e") as transaction:
+        await note(transaction, queue, "effect")
+        say("done")
+        await asyncio.Event().wait()
+
+
+_WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
+    each.__name__: each for each in (claim_one, claim_many, write_many, hang_in_a_transaction)
+}
+
+
+async def main(address: str, queue: str, what: str) -> None:
+    async with opened(address) as store:
+        await _WHAT[what](store, queue)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

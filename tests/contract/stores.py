@@ -1,0 +1,70 @@
+"""Installations of each store, opened as one process or as several."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from broker.sqlite import Database
+from workers.postgresql_store import PostgresqlStore
+from workers.redis_store import RedisStore
+from workers.sqlite_store import SqliteStore
+from workers.store import MemoryStore, Store, TransactionalStore
+
+
+@asynccontextmanager
+async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -> AsyncIterator[Store]:
+    """The store at an address, as a process of its own has it; at the end the process is gone."""
+    if address == "memory:":
+        yield MemoryStore()
+    elif address.startswith("sqlite:"):
+        database = await Database.open(Path(address.removeprefix("sqlite:")))
+        yield await SqliteStore.open(database, ttl_s)
+        await database.close()
+    elif address.startswith("redis:"):
+        redis = await RedisStore.open(address, ttl_s, timeout_s)
+        yield redis
+        await redis.close()
+    else:
+        postgresql = await PostgresqlStore.open(address, ttl_s, timeout_s)
+        yield postgresql
+        await postgresql.close()
+
+
+async def write(store: Store, queue: str, event_id: str, text: str = "effect") -> None:
+    """Handle an event in the store's own transaction, with one row as its effect."""
+    assert isinstance(store, TransactionalStore)
+    async with store.transaction(queue, event_id) as transaction:
+        await note(transaction, queue, text)
+
+
+async def note(transaction: Any, queue: str, text: str) -> None:
+    """Write one row in a transaction of either kind."""
+    statement = "INSERT INTO effects VALUES ({0}, {0})"
+    if isinstance(transaction, psycopg.AsyncConnection):
+        await transaction.execute(statement.format("%s").encode(), (queue, text))
+    else:
+        transaction.execute(statement.format("?"), (queue, text))
+
+
+async def prepare_effects(address: str) -> None:
+    """The table that `write` writes to."""
+    await rows(address, "CREATE TABLE IF NOT EXISTS effects (queue text, text text)")
+
+
+async def effects(address: str, queue: str) -> list[str]:
+    """What was written for a queue."""
+    return [row[0] for row in await rows(address, "SELECT text FROM effects WHERE queue = ?", queue)]
+
+
+async def rows(address: str, statement: str, *parameters: str) -> list[tuple[str, ...]]:
+    if address.startswith("sqlite:"):
+        database = await Database.open(Path(address.removeprefix("sqlite:")))
+        found: list[tuple[str, ...]] = await database.run(lambda c: c.execute(statement, parameters).fetchall())
+        await database.close()
+        return found
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        cursor = await connection.execute(statement.replace("?", "%s").encode(), parameters)
+        return await cursor.fetchall() if cursor.description else []

@@ -1,0 +1,158 @@
+"""A private PostgreSQL for tests: own port, own directory; never the machine's default cluster.
+
+HOOKLINE_TEST_POSTGRESQL_URL names a server to use instead; tests that must stop or freeze it skip then. Without either,
+tests skip on a laptop and fail where CI is set.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+PASSWORD = "hookline-test"
+_PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/opt/homebrew/opt/postgresql*/bin",
+    "/usr/local/opt/postgresql*/bin",
+)
+_START_S = 60.0
+_SERVER: pytest.StashKey["Server"] = pytest.StashKey()
+
+
+class Server:
+    """A server on this machine that belongs to the test run. It refuses to run as root, and then is `postgres`."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._home = Path(tempfile.mkdtemp(prefix="hookline-postgresql-"))
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            self._port = int(chosen.getsockname()[1])
+        self._server: subprocess.Popen[bytes] | None = None
+        self._make_cluster()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://hookline:{PASSWORD}@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Return once the server takes connections."""
+        settings = {
+            "port": str(self._port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "shared_buffers": "32MB",
+            "restart_after_crash": "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (self._home / "output").open("ab") as output:
+            self._server = subprocess.Popen(  # noqa: S603  the server's own program
+                [self._programs / "postgres", "-D", self._home / "data", *options],
+                user=self._user,
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._answers():
+            if time.monotonic() > deadline or self._server.poll() is not None:
+                said = (self._home / "output").read_text(errors="replace")
+                self.close()
+                pytest.fail(f"PostgreSQL did not start: {said[-2000:]}")
+            time.sleep(0.05)
+
+    def freeze(self) -> None:
+        """Stop every process of the server: what connects is taken by the kernel, and nobody answers."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a shutdown; the next start recovers from its log."""
+        if self._server is not None and self._server.poll() is None:
+            for pid in self._pids():
+                os.kill(pid, signal.SIGKILL)
+            self._server.wait()
+        self._server = None
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _make_cluster(self) -> None:
+        (self._home / "password").write_text(PASSWORD)
+        if self._user is not None:
+            user = pwd.getpwnam(self._user)
+            for path in (self._home, self._home / "password"):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        command = ["initdb", "-D", "data", "-U", "hookline", "--pwfile", "password", "--auth", "scram-sha-256"]
+        done = subprocess.run(  # noqa: S603  likewise
+            [self._programs / command[0], *command[1:], "--encoding", "UTF8", "--no-locale", "--no-sync"],
+            user=self._user,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"initdb: {done.stdout}{done.stderr}"
+
+    def _pids(self) -> list[int]:
+        """The server's first process, and those that it started, each of which leads a session of its own."""
+        if self._server is None or self._server.poll() is not None:
+            return []
+        ps = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607
+        pairs = [tuple(map(int, line.split())) for line in ps.stdout.splitlines()]
+        return [self._server.pid, *(pid for pid, parent in pairs if parent == self._server.pid)]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def server_url(config: pytest.Config) -> str:
+    """A PostgreSQL: the one in the environment, or this run's own."""
+    return os.environ.get("HOOKLINE_TEST_POSTGRESQL_URL") or own_server(config).url
+
+
+def own_server(config: pytest.Config) -> Server:
+    """This run's own server, started when it is first asked for and ended with the run."""
+    if os.environ.get("HOOKLINE_TEST_POSTGRESQL_URL"):
+        pytest.skip("HOOKLINE_TEST_POSTGRESQL_URL is set, and this test has to control the server itself")
+    if _SERVER not in config.stash:
+        server = Server(_programs())
+        config.add_cleanup(server.close)
+        server.start()
+        config.stash[_SERVER] = server
+    return config.stash[_SERVER]
+
+
+def _programs() -> Path:
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else []
+    for pattern in _PLACES:
+        places += sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)
+    for place in places:
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            return place
+    reason = "PostgreSQL is not installed: run tests/services/install.sh, or set HOOKLINE_TEST_POSTGRESQL_URL"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,114 @@
+"""A private Redis for tests: own port, own directory; never the machine's default one.
+
+HOOKLINE_TEST_REDIS_URL names a server to use instead; tests that must stop or freeze it skip then. Without either,
+tests skip on a laptop and fail where CI is set.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+PASSWORD = "hookline-test"
+_START_S = 30.0
+_SERVER: pytest.StashKey["Server"] = pytest.StashKey()
+
+
+class Server:
+    """A server on this machine that belongs to the test run, and that keeps what it is told when it is killed."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._home = Path(tempfile.mkdtemp(prefix="hookline-redis-"))
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            self._port = int(chosen.getsockname()[1])
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Return once the server answers."""
+        settings = {
+            "port": str(self._port),
+            "bind": "127.0.0.1",
+            "dir": str(self._home),
+            "requirepass": PASSWORD,
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+        }
+        command = [self._program, *(word for name, value in settings.items() for word in (f"--{name}", value))]
+        with (self._home / "output").open("ab") as output:
+            self._server = subprocess.Popen(  # noqa: S603  the server's own program
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._answers():
+            if time.monotonic() > deadline or self._server.poll() is not None:
+                said = (self._home / "output").read_text(errors="replace")
+                self.close()
+                pytest.fail(f"Redis did not start: {said[-2000:]}")
+            time.sleep(0.05)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._server is not None:
+            self._server.wait()
+            self._server = None
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(number)
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=2) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def server_url(config: pytest.Config) -> str:
+    """A Redis: the one in the environment, or this run's own."""
+    return os.environ.get("HOOKLINE_TEST_REDIS_URL") or own_server(config).url
+
+
+def own_server(config: pytest.Config) -> Server:
+    """This run's own server, started when it is first asked for and ended with the run."""
+    if os.environ.get("HOOKLINE_TEST_REDIS_URL"):
+        pytest.skip("HOOKLINE_TEST_REDIS_URL is set, and this test has to control the server itself")
+    if _SERVER not in config.stash:
+        server = Server(_program())
+        config.add_cleanup(server.close)
+        server.start()
+        config.stash[_SERVER] = server
+    return config.stash[_SERVER]
+
+
+def _program() -> str:
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    reason = "Redis is not installed: run tests/services/install.sh, or set HOOKLINE_TEST_REDIS_URL"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

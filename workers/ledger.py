@@ -1,0 +1,106 @@
+"""Claims and marks of a store on a server: asked in groups, and remembered while the server is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, TypeVar
+
+from schemas.errors import Unreachable
+from workers.groups import Groups
+from workers.store import Claim, Seen
+
+V = TypeVar("V")
+
+_MAX_REMEMBERED = 100_000
+_MAX_OWED = 500
+
+
+class Ask(NamedTuple):
+    """A claim that is asked for. `ours`: whatever of it this process holds already, it does not know of."""
+
+    queue: str
+    event_id: str
+    for_s: float
+    ours: bool
+
+
+class Mark(NamedTuple):
+    """What is written of an event that is finished."""
+
+    queue: str
+    event_id: str
+    subject: str | None
+    occurred_s: float
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.queue, self.event_id
+
+
+class Ledger:
+    """`ask` and `mark` do so for a group, in which no key is twice. Both raise Unreachable.
+
+    An answer that did not arrive may have been a yes: asked again, such a claim is not held against ourselves. A mark
+    that could not be written is owed: the event counts as finished here, and the mark goes out with the next.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[list[Ask]], Awaitable[Sequence[Claim]]],
+        mark: Callable[[list[Mark]], Awaitable[None]],
+        timeout_s: float,
+    ) -> None:
+        self._mark = mark
+        self._asks = Groups(ask, timeout_s)
+        self._marks = Groups(self._write, timeout_s)
+        self._unsure: dict[tuple[str, str], None] = {}
+        self._owed: dict[tuple[str, str], Mark] = {}
+
+    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
+        key = (queue, event_id)
+        if key in self._owed:
+            await self._marks.ask(key, self._owed[key])
+            return Seen()
+        with self.unsure_unless_done(queue, event_id):
+            claim = await self._asks.ask(key, Ask(queue, event_id, for_s, key in self._unsure))
+        self._unsure.pop(key, None)
+        return claim
+
+    async def finish(self, mark: Mark) -> None:
+        self._unsure.pop(mark.key, None)
+        try:
+            await self._marks.ask(mark.key, mark)
+        except (Unreachable, asyncio.CancelledError):
+            _remember(self._owed, mark.key, mark)
+            raise
+
+    @contextmanager
+    def unsure_unless_done(self, queue: str, event_id: str) -> Iterator[None]:
+        """Note a claim that this process may hold without knowing, if what is within fails."""
+        try:
+            yield
+        except BaseException:  # a cancelled one was sent too
+            _remember(self._unsure, (queue, event_id), None)
+            raise
+
+    async def close(self) -> None:
+        """Write what is owed, and end."""
+        await self._asks.close()
+        await self._marks.close()
+        if self._owed:
+            with suppress(Unreachable):
+                await self._mark(list(self._owed.values()))
+
+    async def _write(self, marks: list[Mark]) -> list[None]:
+        news = {mark.key for mark in marks}
+        owed = [mark for key, mark in self._owed.items() if key not in news][:_MAX_OWED]
+        await self._mark([*marks, *owed])
+        for mark in (*marks, *owed):
+            self._owed.pop(mark.key, None)
+        return [None] * len(marks)
+
+
+def _remember(memory: dict[tuple[str, str], V], key: tuple[str, str], value: V) -> None:
+    memory[key] = value
+    if len(memory) > _MAX_REMEMBERED:
+        del memory[next(iter(memory))]

@@ -1,0 +1,111 @@
+"""The store in PostgreSQL: for workers on several machines, and for those that write to the same database."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import psycopg
+
+from schemas.errors import Unreachable
+from workers import postgresql_tables as tables
+from workers.heartbeat import Heartbeat
+from workers.ledger import Ask, Ledger, Mark
+from workers.postgresql_link import Connection, Link, connection_settings
+from workers.postgresql_owner import BEAT, Owner
+from workers.store import AlreadyFinished, Claim, Held
+
+TTL_S = 7 * 24 * 3600.0
+TIMEOUT_S = 5.0
+CONNECTIONS = 20
+_OWN_CONNECTIONS = 4
+_PURGE_EVERY = 1000
+
+
+class PostgresqlStore:
+    """Implements `TransactionalStore`. Uses up to `connections` connections for the transactions of functions.
+
+    Four more are its own. What was finished is remembered for `ttl_s`. Other functions wait for a connection, for
+    `timeout_s` at most, as long as anything here waits for the server.
+    """
+
+    def __init__(self, url: str, ttl_s: float, timeout_s: float, connections: int) -> None:
+        settings = connection_settings(url, timeout_s)
+        self._owner = Owner(settings)
+        self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
+        self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
+        self._for_functions = Link(settings, connections, timeout_s)
+        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._ttl_s = ttl_s
+        self._marks_since_purge = 0
+
+    @classmethod
+    async def open(
+        cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S, connections: int = CONNECTIONS
+    ) -> "PostgresqlStore":
+        """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
+        store = cls(url, ttl_s, timeout_s, connections)
+        await store._own.run(tables.create)
+        await store._heartbeat.start()
+        return store
+
+    async def close(self) -> None:
+        await self._ledger.close()
+        await self._heartbeat.stop()
+        await self._own.close()
+        await self._for_functions.close()
+
+    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s)
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        await self._own.run(partial(tables.isolate, queue=queue, event_id=event_id))
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+
+    @asynccontextmanager
+    async def transaction(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> AsyncIterator[Connection]:
+        """A psycopg connection in a transaction, which ends with the function. It cannot be committed before."""
+        async with self._for_functions.connection() as connection:
+            try:
+                async with self._for_functions.in_time() as limit, connection.transaction():
+                    limit.reschedule(None)  # the function has a limit of its own
+                    try:
+                        yield connection
+                    finally:
+                        limit.reschedule(self._for_functions.deadline_s())
+                    if not await tables.finish(connection, [Mark(queue, event_id, subject, occurred_s)]):
+                        raise AlreadyFinished
+            except psycopg.Error as error:
+                if connection.closed:  # whatever it is, it is not the function's fault
+                    raise Unreachable("PostgreSQL ended the connection") from error
+                raise
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        step = partial(tables.release, owner=self._owner.name, key=(queue, event_id), failed=failed, parked=parked)
+        with self._ledger.unsure_unless_done(queue, event_id):
+            await self._own.run(step)
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
+
+    async def newest(self, queue: str, subject: str) -> float | None:
+        return await self._own.run(partial(tables.newest, queue=queue, subject=subject))
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        return await self._own.run(partial(tables.hold, owner=self._owner.name, beat=BEAT, queue=queue, shares=shares))
+
+    async def let_go(self, queue: str, share: str) -> None:
+        await self._own.run(partial(tables.let_go, owner=self._owner.name, queue=queue, share=share))
+
+    async def _ask(self, asks: list[Ask]) -> list[Claim]:
+        return await self._own.run(partial(tables.claim, owner=self._owner.name, asks=asks))
+
+    async def _mark(self, marks: list[Mark]) -> None:
+        await self._own.run(partial(tables.finish, marks=marks))
+        self._marks_since_purge += len(marks)
+        if self._marks_since_purge >= _PURGE_EVERY:
+            self._marks_since_purge = 0
+            await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))

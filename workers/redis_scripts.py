@@ -1,0 +1,106 @@
+"""What the store does in Redis, each as one step. Every time there is the server's.
+
+A key holds its own time to live, so that what is kept is bounded. The keys of owners are named in the scripts, which
+one server allows and a Redis Cluster does not.
+"""
+
+_NOW = """
+local moment = redis.call('TIME')
+local now_ms = moment[1] * 1000 + math.floor(moment[2] / 1000)
+"""
+_LIVES = """
+local function lives(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
+"""
+
+# KEYS: for each event its mark and its claim. ARGV: owner, ttl_ms, and for each event for_ms and whether it is ours.
+# Answers: 's' for seen, 'b' for busy, or suspect, crashes and failures.
+CLAIM = (
+    _NOW
+    + _LIVES
+    + """
+local answers = {}
+for i = 1, #KEYS / 2 do
+    local mark, key, for_ms, ours = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i + 1], ARGV[2 * i + 2]
+    local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
+    local owner = old[1] or ''
+    local living = owner ~= '' and lives(owner)
+    if redis.call('EXISTS', mark) == 1 then
+        answers[i] = 's'
+    elseif living and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours == '1') then
+        answers[i] = 'b'
+    else
+        local died = owner ~= '' and not living
+        local crashes = tonumber(old[4] or 0)
+        if died and old[3] == '1' then crashes = crashes + 1 end
+        local failures = tonumber(old[5] or 0)
+        redis.call('HSET', key, 'owner', ARGV[1], 'until', now_ms + tonumber(for_ms), 'alone', 0,
+            'crashes', crashes, 'failures', failures)
+        redis.call('PEXPIRE', key, ARGV[2])
+        answers[i] = (died and 1 or 0) .. ' ' .. crashes .. ' ' .. failures
+    end
+end
+return answers
+"""
+)
+
+# KEYS: the claim. ARGV: whether it failed, whether it is parked, owner.
+RELEASE = """
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[3] then return end
+redis.call('HSET', KEYS[1], 'owner', '', 'alone', 0)
+local failures = redis.call('HINCRBY', KEYS[1], 'failures', ARGV[1])
+if ARGV[2] == '1' or (failures == 0 and redis.call('HGET', KEYS[1], 'crashes') == '0') then
+    redis.call('DEL', KEYS[1])
+end
+"""
+
+ISOLATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'alone', 1) end
+"""
+
+# KEYS: for each event its mark and its claim, then for each subject its newest. ARGV: ttl_ms, the number of events, and
+# for each subject its time.
+FINISH = """
+local events = tonumber(ARGV[2])
+for i = 1, events do
+    redis.call('SET', KEYS[2 * i - 1], '', 'PX', ARGV[1])
+    redis.call('DEL', KEYS[2 * i])
+end
+for i = 1, #KEYS - 2 * events do
+    local key, occurred_s = KEYS[2 * events + i], ARGV[2 + i]
+    local old = redis.call('GET', key)
+    if old and tonumber(old) > tonumber(occurred_s) then occurred_s = old end
+    redis.call('SET', key, occurred_s, 'PX', ARGV[1])
+end
+"""
+
+# KEYS: the shares. ARGV: share, owner.
+LET_GO = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
+
+# KEYS: the members, the shares. ARGV: owner, lease_ms. Shows up, and answers the members that live, then the shares
+# with their holders.
+MUSTER = (
+    _LIVES
+    + """
+redis.call('SET', 'hookline:owner:' .. ARGV[1], '', 'PX', ARGV[2])
+redis.call('SADD', KEYS[1], ARGV[1])
+local members = {}
+for _, owner in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    if lives(owner) then members[#members + 1] = owner else redis.call('SREM', KEYS[1], owner) end
+end
+return {members, redis.call('HGETALL', KEYS[2])}
+"""
+)
+
+# KEYS: the shares. ARGV: owner, and for each share its name and whom it was seen with. Answers those that are taken.
+TAKE = """
+local taken = {}
+for i = 2, #ARGV, 2 do
+    if (redis.call('HGET', KEYS[1], ARGV[i]) or '') == ARGV[i + 1] then
+        redis.call('HSET', KEYS[1], ARGV[i], ARGV[1])
+        taken[#taken + 1] = ARGV[i]
+    end
+end
+return taken
+"""

@@ -1,0 +1,125 @@
+"""The store in Redis: for workers on several machines."""
+
+from collections.abc import Sequence
+
+from workers import redis_scripts as scripts
+from workers.heartbeat import LEASE_S, Heartbeat
+from workers.ledger import Ask, Ledger, Mark
+from workers.redis_link import Link
+from workers.shares import divide
+from workers.store import Busy, Claim, Held, Mine, Seen
+from workers.subjects import subject_key
+
+TTL_S = 7 * 24 * 3600.0
+TIMEOUT_S = 5.0
+
+
+class RedisStore:
+    """Implements `Store`. What was finished is remembered for `ttl_s`, as far as the server keeps it.
+
+    A server that drops keys when it is full, or that loses its last seconds when it dies, has events handled again.
+    """
+
+    def __init__(self, link: Link, ttl_s: float, timeout_s: float) -> None:
+        self._link = link
+        self._heartbeat = Heartbeat(link.beat, link.end)
+        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._ttl_ms = round(1000 * ttl_s)
+
+    @classmethod
+    async def open(cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> "RedisStore":
+        """Raises Unreachable, or SettingsError for a URL that is none."""
+        store = cls(Link(url, timeout_s), ttl_s, timeout_s)
+        await store._heartbeat.start()
+        return store
+
+    async def close(self) -> None:
+        await self._ledger.close()
+        await self._heartbeat.stop()
+        await self._link.close()
+
+    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s)
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        await self._link.script(scripts.ISOLATE, [_claim_key(queue, event_id)], [])
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        arguments: list[str | float] = [int(failed), int(parked), self._link.owner]
+        with self._ledger.unsure_unless_done(queue, event_id):
+            await self._link.script(scripts.RELEASE, [_claim_key(queue, event_id)], arguments)
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        keys = [_mark_key(queue, event_id) for event_id in event_ids]
+        if keys:
+            await self._link.run(lambda client: client.delete(*keys))
+
+    async def newest(self, queue: str, subject: str) -> float | None:
+        found = await self._link.run(lambda client: client.get(_newest_key(queue, subject)))
+        return None if found is None else float(found)
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        members, pairs = await self._link.script(
+            scripts.MUSTER, [_members_key(queue), _shares_key(queue)], [self._link.owner, round(1000 * LEASE_S)]
+        )
+        holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        held = divide(shares, holders, members, self._link.owner)
+        mine = {share for share in held.shares if holders.get(share) == self._link.owner}
+        wanted = [word for share in sorted(held.shares - mine) for word in (share, holders.get(share, ""))]
+        taken = (
+            await self._link.script(scripts.TAKE, [_shares_key(queue)], [self._link.owner, *wanted]) if wanted else []
+        )
+        return Held(frozenset(mine.union(taken)), held.surplus)
+
+    async def let_go(self, queue: str, share: str) -> None:
+        await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
+
+    async def _ask(self, asks: list[Ask]) -> list[Claim]:
+        keys = [
+            key for ask in asks for key in (_mark_key(ask.queue, ask.event_id), _claim_key(ask.queue, ask.event_id))
+        ]
+        each = [word for ask in asks for word in (round(1000 * ask.for_s), int(ask.ours))]
+        answers = await self._link.script(scripts.CLAIM, keys, [self._link.owner, self._ttl_ms, *each])
+        return [_answer(answer) for answer in answers]
+
+    async def _mark(self, marks: list[Mark]) -> None:
+        keys = [key for mark in marks for key in (_mark_key(*mark.key), _claim_key(*mark.key))]
+        newest = {
+            _newest_key(mark.queue, mark.subject): mark.occurred_s
+            for mark in sorted(marks, key=lambda mark: mark.occurred_s)
+            if mark.subject is not None
+        }
+        arguments: list[str | float] = [self._ttl_ms, len(marks), *(repr(occurred_s) for occurred_s in newest.values())]
+        await self._link.script(scripts.FINISH, [*keys, *newest], arguments)
+
+
+def _answer(said: str) -> Claim:
+    if said == "s":
+        return Seen()
+    if said == "b":
+        return Busy()
+    suspect, crashes, failures = map(int, said.split())
+    return Mine(suspect=bool(suspect), crashes=crashes, failures=failures)
+
+
+def _mark_key(queue: str, event_id: str) -> str:
+    return f"hookline:handled:{queue}:{event_id}"
+
+
+def _claim_key(queue: str, event_id: str) -> str:
+    return f"hookline:claim:{queue}:{event_id}"
+
+
+def _newest_key(queue: str, subject: str) -> str:
+    return f"hookline:newest:{queue}:{subject_key(subject)}"
+
+
+def _members_key(queue: str) -> str:
+    return f"hookline:members:{queue}"
+
+
+def _shares_key(queue: str) -> str:
+    return f"hookline:shares:{queue}"
