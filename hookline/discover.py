@@ -12,12 +12,15 @@ from typing import Any
 from schemas.errors import SettingsError
 from workers import Worker
 
+BUILT_IN = "rooms"
+"""The room view: what a command calls it, and its queue."""
+
 
 def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
     """Every worker in these files and modules.
 
-    Raises SettingsError for one that cannot be imported or holds none, and for two workers with one queue: each would
-    get only a part of the events.
+    Raises SettingsError for one that cannot be imported or holds none, and for two workers with one queue, or one with
+    the room view's: each would get only a part of the events.
     """
     found: list[Worker[Any]] = []
     for name in names:
@@ -33,6 +36,8 @@ def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
 def check_queues(workers: Iterable[Worker[Any]]) -> None:
     queues: set[str] = set()
     for worker in workers:
+        if worker.queue == BUILT_IN:
+            raise SettingsError(f"queue {BUILT_IN!r} is the built-in room view's; name yours: @worker(…, queue=…)")
         if worker.queue in queues:
             raise SettingsError(f"queue {worker.queue!r} has two workers; each would get only a part of the events")
         queues.add(worker.queue)

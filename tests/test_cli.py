@@ -113,6 +113,13 @@ def test_two_workers_on_one_queue_are_refused(house: House) -> None:
     assert "queue 'counter' has two workers" in done.stderr
 
 
+def test_a_worker_on_the_queue_of_the_room_view_is_refused(house: House) -> None:
+    (house.folder / "mine.py").write_text((house.folder / "counter.py").read_text().replace('"counter"', '"rooms"'))
+    done = house.call("worker", "mine.py")
+    assert done.returncode == 2
+    assert "queue 'rooms' is the built-in room view's" in done.stderr
+
+
 def test_a_worker_may_import_its_neighbours(house: House) -> None:
     (house.folder / "neighbour.py").write_text("VALUE = 1\n")
     (house.folder / "mine.py").write_text("import neighbour\n" + (house.folder / "counter.py").read_text())

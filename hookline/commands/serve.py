@@ -1,16 +1,24 @@
 """`hookline run`, `ingress` and `worker`: what goes on until it is told to stop."""
 
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from hookline import logs
 from hookline.commands.options import config_option, log_option, run_to_end
-from hookline.discover import find_workers
+from hookline.discover import BUILT_IN, find_workers
+from hookline.reloading import folders_of, run_reloading
 from hookline.serving import serve
-from hookline.settings import load
+from hookline.settings import Settings, load
 
-_BUILT_IN = "rooms"
+reload_option = click.option(
+    "--reload",
+    "reloads",
+    is_flag=True,
+    help="For development: start again whenever a Python file beside the workers changes.",
+)
 
 
 @click.command(
@@ -18,20 +26,24 @@ _BUILT_IN = "rooms"
     Examples:
       hookline run
       hookline run attendance.py billing.py
+      hookline run --reload attendance.py
       hookline run --log json mycompany.workers
     """
 )
 @click.argument("workers", nargs=-1, metavar="[WORKER]...")
+@reload_option
 @config_option
 @log_option
-def run(workers: tuple[str, ...], config: Path, log_style: str) -> None:
+def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
     """Run door, room view and workers in one process: the way to begin.
 
     WORKER is a Python file or a module; every worker in it runs.
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=True)
-    found = find_workers(name for name in workers if name != _BUILT_IN)
+    if reloads:
+        _reload("run", workers, settings, log_style)
+    found = find_workers(name for name in workers if name != BUILT_IN)
     run_to_end(serve(settings, ingress=True, workers=found, rooms=True))
 
 
@@ -54,13 +66,15 @@ def ingress(config: Path, log_style: str) -> None:
     epilog="""\b
     Examples:
       hookline worker attendance.py
+      hookline worker --reload attendance.py
       hookline worker rooms mycompany.workers
     """
 )
 @click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
+@reload_option
 @config_option
 @log_option
-def worker(workers: tuple[str, ...], config: Path, log_style: str) -> None:
+def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
     """Run only workers. Start as many processes as you like: they share each queue's events.
 
     WORKER is a Python file or a module, in which every worker runs, or `rooms` for the built-in room view.
@@ -68,5 +82,15 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str) -> None:
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=False)
-    found = find_workers(name for name in workers if name != _BUILT_IN)
-    run_to_end(serve(settings, ingress=False, workers=found, rooms=_BUILT_IN in workers))
+    if reloads:
+        _reload("worker", workers, settings, log_style)
+    found = find_workers(name for name in workers if name != BUILT_IN)
+    run_to_end(serve(settings, ingress=False, workers=found, rooms=BUILT_IN in workers))
+
+
+def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:
+    folders = folders_of(name for name in workers if name != BUILT_IN)
+    if not folders:
+        raise click.UsageError("--reload needs the file or module of a worker, to see when it changes")
+    arguments = [command, "--config", str(settings.path), "--log", log_style, "--", *workers]
+    sys.exit(run_reloading(arguments, folders, settings.workers.shutdown_s))

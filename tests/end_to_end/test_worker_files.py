@@ -1,0 +1,109 @@
+"""Files as teams write them: several workers, state that opens and closes, functions around functions."""
+
+import pytest
+
+from tests.end_to_end.processes import END_S, House, until
+
+NOTING = '''
+"""Two workers and what they share; everything that happens is a line."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from schemas.events import CanonicalEvent, Event, ParticipantJoined, RoomCreated
+from workers import Call, Delivery, worker
+
+COUNTED = Path(os.environ["COUNTED"])
+
+
+def note(line: str) -> None:
+    with COUNTED.open("a") as file:
+        file.write(line + "\\n")
+
+
+@asynccontextmanager
+async def open_ledger() -> AsyncIterator[list[str]]:
+    note("open")
+    yield []
+    note("close")
+
+
+def noted(call: Call) -> Call:
+    async def step(event: CanonicalEvent, delivery: Delivery) -> None:
+        await call(event, delivery)
+        note(f"after {type(event).__name__}")
+
+    return step
+
+
+@worker(RoomCreated, state=open_ledger, middleware=[noted])
+async def lessons(event: RoomCreated, delivery: Delivery[list[str]]) -> None:
+    delivery.state.append("room")
+    note(f"lessons {len(delivery.state)}")
+
+
+@worker(ParticipantJoined, state=open_ledger)
+async def people(event: ParticipantJoined, delivery: Delivery[list[str]]) -> None:
+    delivery.state.append("person")
+    note(f"people {len(delivery.state)}")
+    while not COUNTED.with_name("go").exists():
+        await asyncio.sleep(0.02)
+    note("people end")
+'''
+
+
+@pytest.fixture
+def noting(house: House) -> House:
+    (house.folder / "noting.py").write_text(NOTING)
+    return house
+
+
+def lines(house: House) -> list[str]:
+    return house.counted.read_text().splitlines() if house.counted.exists() else []
+
+
+def send(house: House, event: str) -> None:
+    done = house.call("send", "krtc-main", event)
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: House) -> None:
+    run = noting.start("run", "noting.py")
+    send(noting, "101")
+    until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"], END_S)
+    send(noting, "103")
+    until(lambda: lines(noting)[3:] == ["people 2"], END_S)
+    (noting.folder / "go").touch()
+    assert run.stop() == 0
+
+
+def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: House) -> None:
+    run = noting.start("run", "noting.py")
+    send(noting, "103")
+    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    run.popen.terminate()
+    run.wait_for("stopping")
+    (noting.folder / "go").touch()
+    run.popen.wait(END_S)
+    assert lines(noting) == ["open", "people 1", "people end", "close"]
+
+
+def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_house: House) -> None:
+    (embedded_house.folder / "noting.py").write_text(NOTING.replace("yield []", "yield [][0]"))
+    done = embedded_house.call("run", "noting.py")
+    assert done.returncode == 1
+    assert "hookline: open_ledger of worker lessons failed: IndexError: list index out of range, in noting.py:" in (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_state_that_fails_at_its_end_is_logged_and_the_process_ends_well(embedded_house: House) -> None:
+    (embedded_house.folder / "noting.py").write_text(NOTING.replace('note("close")', "raise OSError(28, 'disk full')"))
+    run = embedded_house.start("run", "noting.py")
+    assert run.stop() == 0
+    (told,) = [line for line in run.lines if "open_ledger of worker lessons did not close" in line["message"]]
+    assert "disk full" in told["traceback"]
