@@ -92,7 +92,8 @@ class Delivery(Generic[StateT_co]):
 
     `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has
     already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
-    opened in this process, None if the worker names none.
+    opened in this process, None if the worker names none. `transaction` is what a transactional worker writes through:
+    a psycopg `AsyncConnection`, or `workers.sqlite_transaction.Writes`.
     """
 
     event_id: str
@@ -106,6 +107,7 @@ class Delivery(Generic[StateT_co]):
     received_at: datetime
     state: StateT_co
     late: bool = False
+    transaction: Any = None
 
 
 Call: TypeAlias = Callable[[CanonicalEvent, Delivery[Any]], Awaitable[None]]
@@ -143,6 +145,7 @@ class Worker(Generic[E_contra, StateT]):
     order: Order | None = None
     latest_only: bool = False
     sees_repeats: bool = False
+    transactional: bool = False
 
     def __call__(self, event: E_contra, *delivery: Delivery[Any]) -> Awaitable[None]:
         return self.function(event, *delivery)

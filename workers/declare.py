@@ -34,6 +34,9 @@ class Options(TypedDict, total=False):
     that fails is tried again at the head of its subject for up to `hold_s` seconds, and then parked. `reorder_s`: hold
     them back for so long, and hand them out in the order of their time. `latest_only`: what is older than something
     that was handled of its subject is settled without calling the function.
+
+    `transactional`: what the function writes through `delivery.transaction` is committed together with the mark that
+    the event is finished, both or neither. The store must be in SQLite or PostgreSQL.
     """
 
     queue: str
@@ -45,6 +48,7 @@ class Options(TypedDict, total=False):
     hold_s: float
     reorder_s: float
     latest_only: bool
+    transactional: bool
 
 
 @overload
@@ -161,6 +165,9 @@ def worker(
             raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
         if not timeout_s > 0:
             raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
+        transactional = options.get("transactional", False)
+        if transactional and not _takes_delivery(function):
+            raise TypeError(f"{_name(function)} is transactional, but takes no Delivery to have its transaction from")
         return Worker(
             function=function,
             queue=topics.check_queue(options.get("queue", _name(function))),
@@ -174,6 +181,7 @@ def worker(
             opener=state,
             order=_order(options),
             latest_only=options.get("latest_only", False),
+            transactional=transactional,
         )
 
     return make

@@ -10,14 +10,14 @@ from typing import Any, Literal, TypeVar
 
 from schemas.broker import Again, Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
-from schemas.errors import Unreachable, Unreadable
+from schemas.errors import SettingsError, Unreachable, Unreadable
 from schemas.events import CanonicalEvent
 from schemas.letters import replayed_at
 from schemas.providers import catalogue
 from workers.api import Delivery, Worker
 from workers.middleware import around
 from workers.solitude import Solitude
-from workers.store import Busy, Mine, Seen, Store
+from workers.store import AlreadyFinished, Busy, Mine, Seen, Store, TransactionalStore
 from workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
 
 S = TypeVar("S")
@@ -66,7 +66,10 @@ def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
 
 
 class Pipeline:
-    """A worker with its store. `work` is the main path of the consuming side."""
+    """A worker with its store. `work` is the main path of the consuming side.
+
+    Raises SettingsError if the worker is transactional and the store is not.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Pipeline:
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._tells_late = worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         self._store = store
+        self._transactional = _transactional(store, worker) if worker.transactional else None
         self._solitude = solitude or Solitude()
         self._normalise = normalise
         self._clock = clock
@@ -145,7 +149,12 @@ class Pipeline:
                 async with self._solitude.alone() if claim.suspect else self._solitude.together():
                     if claim.suspect:
                         await self._store.isolate(self.worker.queue, event.id)
+                    if self._transactional is not None:
+                        await self._call_in_transaction(self._transactional, event, envelope, received, late=late)
+                        return _Turn("handled", received.attempt, late)
                     await self._call(event, envelope, received, late=late)
+        except AlreadyFinished:
+            return _Turn("duplicate", received.attempt, late)
         except Exception as error:
             outcome = self._outcome(error, received, envelope, last=last)
             await self._release(event, outcome, received.attempt)
@@ -163,9 +172,12 @@ class Pipeline:
             await self._store.release(self.worker.queue, event.id, failed=failed, parked=isinstance(outcome, Parked))
 
     async def _finish(self, event: CanonicalEvent, envelope: Envelope) -> None:
-        subject = envelope.ordered_by if self._tells_late else None
-        occurred_s = envelope.occurred_at.timestamp()
+        subject, occurred_s = self._timed(envelope)
         await self._store.finish(self.worker.queue, event.id, subject=subject, occurred_s=occurred_s)
+
+    def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
+        """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
+        return envelope.ordered_by if self._tells_late else None, envelope.occurred_at.timestamp()
 
     async def _is_late(self, envelope: Envelope) -> bool:
         """Whether the queue has finished an event of the subject that occurred later."""
@@ -180,10 +192,28 @@ class Pipeline:
         if claim.crashes and received.attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
-    async def _call(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, late: bool = False) -> None:
+    async def _call_in_transaction(
+        self, store: TransactionalStore, event: CanonicalEvent, envelope: Envelope, received: Received, *, late: bool
+    ) -> None:
+        """Raises AlreadyFinished if another process was faster; nothing was written then."""
+        subject, occurred_s = self._timed(envelope)
+        begun = store.transaction(self.worker.queue, event.id, subject=subject, occurred_s=occurred_s)
+        async with begun as transaction:
+            await self._call(event, envelope, received, late=late, transaction=transaction)
+
+    async def _call(
+        self,
+        event: CanonicalEvent,
+        envelope: Envelope,
+        received: Received,
+        *,
+        late: bool = False,
+        transaction: Any = None,
+    ) -> None:
         arguments = []
         if self._takes_delivery:
-            arguments = [delivery_of(event, envelope, received, self.worker.state, late=late)]
+            delivery = delivery_of(event, envelope, received, self.worker.state, late=late)
+            arguments = [delivery if transaction is None else replace(delivery, transaction=transaction)]
         limit = asyncio.timeout(self.worker.timeout_s)
         try:
             async with limit:
@@ -207,6 +237,12 @@ def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:
     reasons = {turn.reason for turn in turns}
     reason = next((reason for reason in ("handled", "superseded", "duplicate") if reason in reasons), "handled")
     return Done(reason), max((turn.attempt for turn in turns), default=attempt), any(turn.late for turn in turns)
+
+
+def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
+    if not isinstance(store, TransactionalStore):
+        raise SettingsError(f"store.url: the worker {worker.queue} is transactional, which takes SQLite or PostgreSQL")
+    return store
 
 
 def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, state: S, *, late: bool) -> Delivery[S]:

@@ -36,7 +36,8 @@ async def deliver(
 
     `state` stands in for what the worker's own state function would open; that function is not called. `store` makes
     deliveries remember each other: give the same `MemoryStore()` to two and the second of one event is a duplicate.
-    What the worker's function raises becomes the outcome; nothing is raised.
+    What the worker's function raises becomes the outcome. Raises SettingsError only, for a transactional worker without
+    a store that has transactions.
     """
     envelope = Envelope(
         id=event.id,

@@ -1,0 +1,128 @@
+"""Workers whose own writes are committed with the mark that the event is finished."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.sqlite import Database
+from schemas.broker import Again, Done
+from schemas.errors import SettingsError
+from schemas.events import ParticipantJoined
+from tests.events import make
+from workers import Delivery, Worker, worker
+from workers.sqlite_store import SqliteStore
+from workers.store import MemoryStore, Seen
+from workers.testing import deliver
+
+JOINED = make(ParticipantJoined, user_id="u")
+INSERT = "INSERT INTO effects VALUES (?)"
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await Database.open(tmp_path / "store.db")
+    await database.run(lambda connection: connection.execute("CREATE TABLE effects (id TEXT)"))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def store(database: Database) -> SqliteStore:
+    return await SqliteStore.open(database)
+
+
+async def effects(database: Database) -> list[str]:
+    return [
+        row[0] for row in await database.run(lambda connection: connection.execute("SELECT * FROM effects").fetchall())
+    ]
+
+
+@worker(ParticipantJoined, transactional=True)
+async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
+    delivery.transaction.execute(INSERT, (event.id,))
+
+
+async def test_what_a_function_writes_is_committed_with_the_mark(store: SqliteStore, database: Database) -> None:
+    assert await deliver(attendance, JOINED, store=store) == Done()
+    assert await effects(database) == [JOINED.id]
+    assert await store.claim("attendance", JOINED.id, 60) == Seen()
+
+
+async def test_a_repeat_writes_nothing(store: SqliteStore, database: Database) -> None:
+    await deliver(attendance, JOINED, store=store)
+    assert await deliver(attendance, JOINED, store=store) == Done("duplicate")
+    assert await effects(database) == [JOINED.id]
+
+
+async def test_a_function_that_fails_has_written_nothing(store: SqliteStore, database: Database) -> None:
+    @worker(ParticipantJoined, transactional=True)
+    async def failing(event: ParticipantJoined, delivery: Delivery) -> None:
+        delivery.transaction.execute(INSERT, (event.id,))
+        raise ValueError
+
+    assert isinstance(await deliver(failing, JOINED, store=store), Again)
+    assert await effects(database) == []
+
+
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", "ROLLBACK", "SAVEPOINT s", "ATTACH ':memory:' AS other", "INSERT INTO nowhere VALUES (1)"]
+)
+async def test_a_statement_that_may_not_run_is_a_failure_and_nothing_is_written(
+    store: SqliteStore, database: Database, statement: str
+) -> None:
+    outcome = await deliver(writing(INSERT.replace("?", "'x'"), statement), JOINED, store=store)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+    assert await effects(database) == []
+
+
+def writing(*statements: str) -> Worker[ParticipantJoined, None]:
+    @worker(ParticipantJoined, transactional=True)
+    async def writing(event: ParticipantJoined, delivery: Delivery) -> None:
+        for statement in statements:
+            delivery.transaction.execute(statement)
+
+    return writing
+
+
+async def test_many_rows_are_written_at_once(store: SqliteStore, database: Database) -> None:
+    @worker(ParticipantJoined, transactional=True)
+    async def many(event: ParticipantJoined, delivery: Delivery) -> None:
+        delivery.transaction.executemany("INSERT INTO effects VALUES (:id)", ({"id": each} for each in "abc"))
+
+    await deliver(many, JOINED, store=store)
+    assert await effects(database) == ["a", "b", "c"]
+
+
+async def test_a_process_that_was_slower_writes_nothing(store: SqliteStore, database: Database) -> None:
+    @worker(ParticipantJoined, transactional=True)
+    async def slow(event: ParticipantJoined, delivery: Delivery) -> None:
+        delivery.transaction.execute(INSERT, (event.id,))
+        await store.finish("slow", event.id)  # as another process does, once the claim has ended
+
+    assert await deliver(slow, JOINED, store=store) == Done("duplicate")
+    assert await effects(database) == []
+
+
+async def test_other_workers_have_no_transaction(store: SqliteStore) -> None:
+    seen: list[Delivery] = []
+
+    @worker(ParticipantJoined)
+    async def plain(event: ParticipantJoined, delivery: Delivery) -> None:
+        seen.append(delivery)
+
+    await deliver(plain, JOINED, store=store)
+    assert seen[0].transaction is None
+
+
+async def test_a_store_without_transactions_stops_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"store\.url: the worker attendance is transactional"):
+        await deliver(attendance, JOINED, store=MemoryStore())
+
+
+def test_a_transactional_function_takes_its_delivery() -> None:
+    with pytest.raises(TypeError, match="takes no Delivery"):
+
+        @worker(ParticipantJoined, transactional=True)
+        async def attendance(event: ParticipantJoined) -> None: ...
