@@ -11,6 +11,7 @@ from functools import partial
 from broker import embedded_history_tables as history_tables
 from broker import embedded_tables as tables
 from broker.embedded_history import EmbeddedHistory
+from broker.embedded_letters import EmbeddedLetters
 from broker.sqlite import Database
 from schemas import topics
 from schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
@@ -44,6 +45,7 @@ class EmbeddedBroker:
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
+        self.letters = EmbeddedLetters(database, self._wake)
 
     @classmethod
     async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":

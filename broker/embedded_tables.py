@@ -3,18 +3,22 @@
 An envelope is stored once; each queue that wants it has a row in `deliveries` (to be taken, or taken by an owner), in
 `delayed` (to be taken later) or in `dead`. `envelopes.waiting` counts those rows, and the envelope goes with the last.
 The history is one more that holds envelopes.
+`replayed` has one besides for each that was put aside and then given back to its queue.
 """
 
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from broker import embedded_history_tables as history
 from schemas import topics
 from schemas.broker import Again, Done, Outcome, Parked, Received, Retention
 from schemas.envelope import Envelope, to_headers
 from schemas.errors import NotDurable
+from schemas.letters import REPLAYED_AT, REPLAYS
 
 log = logging.getLogger("hookline.broker")
 
@@ -35,6 +39,9 @@ _CREATE = (
     """CREATE TABLE IF NOT EXISTS dead (
         queue TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
         detail TEXT NOT NULL, parked_at REAL NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS replayed (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, replays INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
 )
 
 
@@ -142,14 +149,25 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     )
     connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= now()", (queue,))
     rows = connection.execute(
-        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body FROM deliveries d JOIN envelopes e USING (seq) "
+        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at "
+        "FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq "
         "WHERE d.queue = ? AND (d.owner IS NULL OR d.owner NOT IN (SELECT owner FROM alive)) ORDER BY d.seq LIMIT ?",
         (queue, limit),
     ).fetchall()
     connection.executemany(
         "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq = ?", [(owner, queue, row[0]) for row in rows]
     )
-    return [Received(json.loads(headers), kind, body, attempt, seq) for seq, attempt, headers, kind, body in rows]
+    return [
+        Received(with_replays(json.loads(headers), replays, at_s), kind, body, attempt, seq)
+        for seq, attempt, headers, kind, body, replays, at_s in rows
+    ]
+
+
+def with_replays(headers: Mapping[str, Any], replays: int | None, replayed_s: float | None) -> Mapping[str, Any]:
+    """The headers of a message as its queue hands it out: how often a person gave it back to the queue, and when."""
+    if replays is None or replayed_s is None:
+        return headers
+    return {**headers, REPLAYS: str(replays), REPLAYED_AT: datetime.fromtimestamp(replayed_s, UTC).isoformat()}
 
 
 def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Sequence[int]) -> None:
@@ -166,7 +184,7 @@ def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: S
         if _remove(connection, queue, owner, seq):
             match outcome:
                 case Done():
-                    _forget(connection, seq)
+                    forget(connection, queue, seq)
                 case Again():
                     _delay(connection, queue, seq, outcome)
                 case Parked():
@@ -178,7 +196,9 @@ def _remove(connection: sqlite3.Connection, queue: str, owner: str, seq: int) ->
     return connection.execute(statement, (queue, seq, owner)).rowcount == 1
 
 
-def _forget(connection: sqlite3.Connection, seq: int) -> None:
+def forget(connection: sqlite3.Connection, queue: str, seq: int) -> None:
+    """A queue has finished with an envelope, and has no row of it any more."""
+    connection.execute("DELETE FROM replayed WHERE queue = ? AND seq = ?", (queue, seq))
     connection.execute("UPDATE envelopes SET waiting = waiting - 1 WHERE seq = ?", (seq,))
     connection.execute("DELETE FROM envelopes WHERE seq = ? AND waiting <= 0", (seq,))
 

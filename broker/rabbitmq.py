@@ -10,6 +10,7 @@ from aiormq.abc import AbstractConnection
 
 from broker import rabbitmq_topology as topology
 from broker.rabbitmq_history import RabbitMQHistory
+from broker.rabbitmq_letters import RabbitMQLetters
 from broker.rabbitmq_link import Link, RabbitMQSettings
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from broker.rabbitmq_queue import RabbitMQQueue, Subscription
@@ -28,6 +29,7 @@ class RabbitMQBroker:
         self._subscribing = asyncio.Lock()  # the server's lock on bindings is held by a connection, not by a task
         self.publisher = RabbitMQPublisher(self._outward, settings)
         self.history = RabbitMQHistory(self._inward, self.publisher, settings)
+        self.letters = RabbitMQLetters(self._inward, self.publisher, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, assert_never
+from typing import assert_never
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -17,6 +16,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from broker import rabbitmq_topology as topology
 from broker.rabbitmq_acks import Ledger, Token
 from broker.rabbitmq_frames import Message
+from broker.rabbitmq_headers import ATTEMPT, death_notes, read
 from broker.rabbitmq_link import Link, bounded, finish, open_channel
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from schemas import topics
@@ -25,14 +25,8 @@ from schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-ATTEMPT = "hookline-attempt"
-_MAX_DETAIL_BYTES = 16 * 1024
-_MAX_REASON_BYTES = 255
 _WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _GIVE_BACK_S = 4.0
-_COUNT = re.compile(r"[1-9][0-9]{0,8}")
-# The server's own notes. Older servers read x-death from publishers, take a second round for a loop, and drop it.
-_BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +169,7 @@ class RabbitMQQueue:
         return topics.retry_name(self._subscription.queue, delay_ms)
 
     async def _park(self, received: Received, parked: Parked) -> None:
-        headers = {
-            **received.headers,
-            "hookline-queue": self._subscription.queue,
-            "hookline-reason": _end_of(parked.reason, _MAX_REASON_BYTES),
-            "hookline-detail": _end_of(parked.detail, _MAX_DETAIL_BYTES),
-            "hookline-attempts": str(parked.attempts),
-            "hookline-parked-at": datetime.now(UTC).isoformat(),
-        }
+        headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
         dead = topics.dead_name(self._subscription.queue)
         await self._publisher.send(Message("", dead, headers, received.content_type, received.body))
 
@@ -197,26 +184,12 @@ async def _give_back(channel: AbstractChannel, ledger: Ledger, consumer_tag: str
 
 
 def _received(message: DeliveredMessage, ledger: Ledger) -> Received:
-    """Anybody may have published it: whatever the headers hold becomes text."""
     properties = message.header.properties
-    raw: Mapping[str, Any] = properties.headers or {}
-    headers = {name: _text(value) for name, value in raw.items() if not name.startswith(_BROKERS_OWN)}
-    attempt = headers.pop(ATTEMPT, "")
+    headers, attempt = read(properties.headers)
     return Received(
         headers=headers,
         content_type=properties.content_type or "",
         body=message.body,
-        attempt=int(attempt) if _COUNT.fullmatch(attempt) else 1,
+        attempt=attempt,
         token=Token(ledger, message.delivery_tag or 0),
     )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes | bytearray):
-        return value.decode("utf-8", "replace")
-    return str(value)
-
-
-def _end_of(text: str, max_bytes: int) -> str:
-    """As much of the end as fits: that is where a traceback says what happened."""
-    return text.encode("utf-8", "replace")[-max_bytes:].decode("utf-8", "ignore")

@@ -20,6 +20,7 @@ from schemas.broker import Retention
 from schemas.errors import SettingsError, Unreachable
 
 _DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
+_UNLIMITED = 2**31 - 1  # looking at a letter counts as a delivery, and from 4.0 on twenty of them would be its end
 _LOCK_TRIES = 50
 _LOCK_WAIT_S = 0.1
 _MAX_TTL_MS = 2**32 - 1
@@ -44,7 +45,7 @@ async def declare_exchanges(connection: AbstractConnection, retention: Retention
     """
     async with _declaring(connection, timeout_s, topics.EXCHANGE) as channel:
         await channel.exchange_declare(topics.UNROUTED, exchange_type="fanout", durable=True)
-        await channel.queue_declare(topics.UNROUTED, durable=True, arguments={**_QUORUM})
+        await channel.queue_declare(topics.UNROUTED, durable=True, arguments=_letters())
         await channel.queue_bind(topics.UNROUTED, topics.UNROUTED)
         arguments: dict[str, Any] = {"alternate-exchange": topics.UNROUTED}
         await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True, arguments=arguments)
@@ -79,11 +80,12 @@ async def declare_queue(connection: AbstractConnection, queue: str, patterns: Se
     """
     wanted = {topics.binding(pattern) for pattern in patterns}
     name, dead = topics.queue_name(queue), topics.dead_name(queue)
+    await _register(connection, queue, timeout_s)
     async with _declaring(connection, timeout_s, name) as channel:
-        await channel.queue_declare(dead, durable=True, arguments={**_QUORUM})
+        await channel.queue_declare(dead, durable=True, arguments=_letters())
         arguments = {**_LOSSLESS, **_dead_letters_to(dead), "x-delivery-limit": _DELIVERY_LIMIT}
         await channel.queue_declare(name, durable=True, arguments=arguments)
-    async with _locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
+    async with locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
         await _bind(channel, queue, wanted)
 
 
@@ -92,21 +94,46 @@ async def bound_to(connection: AbstractConnection, queue: str, timeout_s: float)
     if not await exists(connection, topics.queue_name(queue), timeout_s):
         raise SettingsError(f"there is no queue {queue!r}: start its worker once, so that it is declared")
     memory = topics.bindings_name(queue)
-    async with _locked(connection, queue, timeout_s), _declaring(connection, timeout_s, memory) as channel:
+    async with locked(connection, queue, timeout_s), _declaring(connection, timeout_s, memory) as channel:
         note = await channel.basic_get(memory)  # given back when the channel is closed
         return frozenset(_read(note.body))
 
 
 async def exists(connection: AbstractConnection, name: str, timeout_s: float) -> bool:
     """Whether there is a queue of this name."""
+    return await depth(connection, name, timeout_s) is not None
+
+
+async def _register(connection: AbstractConnection, queue: str, timeout_s: float) -> None:
+    """Note the name of a new queue, since AMQP cannot list queues. Those who come first at once note it twice."""
+    if await depth(connection, topics.dead_name(queue), timeout_s) is None:
+        async with _declaring(connection, timeout_s, topics.REGISTER, confirms=True) as channel:
+            await channel.queue_declare(topics.REGISTER, durable=True, arguments=_letters())
+            properties = Basic.Properties(delivery_mode=2)
+            await channel.basic_publish(
+                queue.encode(), routing_key=topics.REGISTER, properties=properties, mandatory=True
+            )
+
+
+async def registered(connection: AbstractConnection, timeout_s: float) -> set[str]:
+    """The names of all workers' queues that ever were."""
+    waiting = await depth(connection, topics.REGISTER, timeout_s) or 0
+    names = set()
+    async with _declaring(connection, timeout_s, topics.REGISTER) as channel:
+        for _ in range(waiting):
+            names.add((await channel.basic_get(topics.REGISTER)).body.decode("utf-8", "replace"))
+    return names - {""}
+
+
+async def depth(connection: AbstractConnection, name: str, timeout_s: float) -> int | None:
+    """How many messages wait in a queue; None if there is no such queue."""
     try:
-        async with bounded(timeout_s, f"looking for {name}"), open_channel(connection, timeout_s) as channel:
-            await channel.queue_declare(name, passive=True)
+        async with bounded(timeout_s, f"looking at {name}"), open_channel(connection, timeout_s) as channel:
+            return int((await channel.queue_declare(name, passive=True)).message_count or 0)
     except Unreachable as error:
         if isinstance(error.__cause__, ChannelNotFoundEntity):
-            return False
+            return None
         raise
-    return True
 
 
 async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
@@ -135,6 +162,11 @@ async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> No
     """Await something of our own. Raises Unreachable."""
     async with bounded(timeout_s, what):
         await awaited
+
+
+def _letters() -> dict[str, Any]:
+    """Of a queue that keeps letters until a person takes them, and in their order however often he looks."""
+    return {**_QUORUM, "x-delivery-limit": _UNLIMITED}
 
 
 def _dead_letters_to(queue: str) -> dict[str, Any]:
@@ -194,8 +226,8 @@ def _read(body: bytes) -> set[str]:
 
 
 @asynccontextmanager
-async def _locked(connection: AbstractConnection, queue: str, timeout_s: float) -> AsyncIterator[None]:
-    """Nobody else changes the bindings of the queue meanwhile.
+async def locked(connection: AbstractConnection, queue: str, timeout_s: float) -> AsyncIterator[None]:
+    """Nobody else changes the bindings of the queue, or whatever else the name stands for, meanwhile.
 
     The lock is an exclusive queue of that name: it belongs to a connection, and goes with it.
     """

@@ -3,12 +3,13 @@
 The broker knows how messages are kept and moved; what becomes of a delivery is decided by the worker, as an Outcome.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from schemas.envelope import Envelope
+from schemas.letters import Choice, Letter, Sifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,26 @@ class History(Protocol):
         """
 
 
+class Letters(Protocol):
+    """What was put aside: the dead letters of the workers' queues, and (`letters.UNROUTED`) what no queue wanted."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """The queues that have dead letters, and how many. Raises Unreachable."""
+
+    async def count(self, queue: str) -> int:
+        """How many letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
+
+    def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
+        """Go through the letters that are there now, oldest first, and do with each what `decide` says.
+
+        A replayed letter goes back to that queue only, as a first attempt and with its history; one that no queue
+        wanted is published again, and stays if still none wants it. Each letter is given out once that is done. Cut
+        short at any point, nothing is lost: some letters may have been replayed and be here still, and replaying those
+        again is harmless to a worker, which handles an event once. Close it, or others wait for their turn. Raises
+        SettingsError if there is no such queue to replay to, or Unreachable.
+        """
+
+
 class Broker(Protocol):
     """One installation of queues."""
 
@@ -128,6 +149,9 @@ class Broker(Protocol):
 
     @property
     def history(self) -> History: ...
+
+    @property
+    def letters(self) -> Letters: ...
 
     async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.

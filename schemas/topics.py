@@ -12,6 +12,7 @@ EXCHANGE = "hookline.events"
 UNROUTED = "hookline.unrouted"
 RECEIVED = "hookline.received"
 HISTORY = "hookline.history"
+REGISTER = "hookline._queues"  # no worker's queue begins with _
 PARTITIONS = 16
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -81,6 +82,11 @@ def check_queue(queue: str) -> str:
 def queue_name(queue: str) -> str:
     """The broker's name for a worker's queue."""
     return f"hookline.{queue}"
+
+
+def short_name(name: str) -> str:
+    """The name of a worker's queue, from the broker's name for it."""
+    return name.removeprefix("hookline.")
 
 
 def dead_name(queue: str) -> str:
