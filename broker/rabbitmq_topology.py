@@ -94,9 +94,18 @@ async def bound_to(connection: AbstractConnection, queue: str, timeout_s: float)
     if not await exists(connection, topics.queue_name(queue), timeout_s):
         raise SettingsError(f"there is no queue {queue!r}: start its worker once, so that it is declared")
     memory = topics.bindings_name(queue)
-    async with locked(connection, queue, timeout_s), _declaring(connection, timeout_s, memory) as channel:
-        note = await channel.basic_get(memory)  # given back when the channel is closed
-        return frozenset(_read(note.body))
+    async with (
+        locked(connection, queue, timeout_s),
+        _declaring(connection, timeout_s, memory, confirms=True) as channel,
+    ):
+        note = await channel.basic_get(memory)
+        keys = _read(note.body)
+        if (
+            note.delivery_tag is not None
+        ):  # written anew: a note that was only looked at too often is dropped from 4.0 on
+            await _remember(channel, memory, keys)
+            await channel.basic_ack(note.delivery_tag)
+    return frozenset(keys)
 
 
 async def exists(connection: AbstractConnection, name: str, timeout_s: float) -> bool:

@@ -1,0 +1,87 @@
+"""A worker that was not there when the events came handles them all the same, each once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.end_to_end.processes import COUNTER, House, Process, until
+
+CALLBACKS = 200
+HALF = 100
+DYING = Path(__file__).with_name("replay_that_dies.py")
+WITHIN_S = 60
+
+
+def start_and_send(house: House) -> None:
+    """Let a house keep what it receives, and a worker of it handle 200 callbacks."""
+    house.config.write_text(house.config.read_text() + "\n[history]\nenabled = true\n")
+    house.start("run", "counter.py")
+    sent = house.call("send", "krtc-main", "--count", str(CALLBACKS))
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    until(lambda: len(house.handled()) == CALLBACKS, WITHIN_S)
+
+
+def start_newcomer(house: House, topic: str = "#") -> Process:
+    """A worker with a queue that was not there before, which writes what it handles elsewhere."""
+    newcomer = COUNTER.replace('topic="#", queue="counter"', f'topic="{topic}", queue="newcomer"')
+    (house.folder / "newcomer.py").write_text(newcomer.replace('os.environ["COUNTED"]', '"newcomer"'))
+    return house.start("worker", "newcomer.py")
+
+
+def handled_by_newcomer(house: House) -> list[str]:
+    file = house.folder / "newcomer"
+    return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def fed(house: House, *options: str) -> int:
+    done = house.call("replay", "--since", "1h", "--to", "newcomer", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["events"])
+
+
+def test_a_new_worker_handles_what_came_before_it(house: House) -> None:
+    start_and_send(house)
+    start_newcomer(house)
+    assert fed(house) == CALLBACKS
+    until(lambda: len(set(handled_by_newcomer(house))) == CALLBACKS, WITHIN_S)
+    assert sorted(handled_by_newcomer(house)) == sorted(house.handled())
+
+
+def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(house: House) -> None:
+    start_and_send(house)
+    newcomer = start_newcomer(house)
+    died = subprocess.run(  # noqa: S603  our own command
+        [sys.executable, DYING, str(HALF), "replay", "--since", "1h", "--to", "newcomer", "--config", house.config],
+        env={**os.environ, "PYTHONPATH": str(DYING.parents[2])},
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    until(lambda: settled(newcomer) == HALF, WITHIN_S)
+    assert fed(house) == CALLBACKS
+    until(lambda: settled(newcomer) == HALF + CALLBACKS, WITHIN_S)
+    assert sorted(handled_by_newcomer(house)) == sorted(set(house.handled()))
+
+
+def settled(process: Process) -> int:
+    return len([line for line in list(process.lines) if "outcome" in line])
+
+
+def test_a_dry_run_counts_and_feeds_nothing(embedded_house: House) -> None:
+    start_and_send(embedded_house)
+    start_newcomer(embedded_house)
+    shown = embedded_house.call("replay", "--since", "1h", "--to", "newcomer", "--dry-run")
+    assert shown.stdout.splitlines()[-1] == f"newcomer would be fed {CALLBACKS} events"
+    assert "25  krtc.krtc-main.room.created" in shown.stdout
+    assert fed(embedded_house, "--topic", "*.*.room.created", "--dry-run") == CALLBACKS // 8
+    assert fed(embedded_house, "--source", "voice") == 0
+    assert handled_by_newcomer(embedded_house) == []
+
+
+def test_a_worker_is_fed_only_what_it_is_bound_to(embedded_house: House) -> None:
+    start_and_send(embedded_house)
+    start_newcomer(embedded_house, "*.*.room.*")
+    assert fed(embedded_house) == CALLBACKS // 4

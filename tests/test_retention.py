@@ -1,0 +1,211 @@
+"""What is kept of the past, for how long, and what it costs; on each broker what only that one has."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from broker import embedded_history_tables as tables
+from broker.embedded import EmbeddedBroker, Limits
+from broker.rabbitmq import RabbitMQBroker
+from broker.rabbitmq_link import RabbitMQSettings
+from broker.sqlite import Database
+from schemas import topics
+from schemas.broker import NOTHING_KEPT, Broker, Retention
+from schemas.errors import NotDurable, SettingsError
+from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
+from tests.services.rabbitmq import server_url
+
+KEPT = Retention(enabled=True)
+HOUR_S = 3600
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    @property
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.now_s, UTC)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
+    database = await Database.open(tmp_path / "queues.db", clock)
+    yield database
+    await database.close()
+
+
+async def bodies(broker: Broker, clock: Clock) -> list[int]:
+    """What is kept, by the number that was published."""
+    found: list[int] = []
+    async with aclosing(broker.history.read(datetime.fromtimestamp(0, UTC), clock.now)) as pages:
+        async for page in pages:
+            found += [int(each.body) for each in page]
+    return found
+
+
+async def publish(broker: Broker, clock: Clock, numbers: range) -> None:
+    for number in numbers:
+        clock.now_s += 1
+        await broker.publisher.publish(envelope(received_at=clock.now, body=b"%0100d" % number))
+
+
+async def test_what_is_too_old_goes_when_something_new_comes(database: Database, clock: Clock) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=HOUR_S)))
+    await publish(broker, clock, range(3))
+    clock.now_s += HOUR_S - 2
+    await publish(broker, clock, range(3, 4))
+    assert await bodies(broker, clock) == [1, 2, 3]
+
+
+async def test_what_is_too_much_goes_the_oldest_first(database: Database, clock: Clock) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_bytes=10_000)))
+    await publish(broker, clock, range(100))
+    kept = await bodies(broker, clock)
+    assert kept == list(range(100 - len(kept), 100))
+    assert 5 <= len(kept) <= 30
+
+
+async def test_what_a_queue_still_wants_stays_when_the_history_lets_it_go(database: Database, clock: Clock) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=1)))
+    queue = await broker.subscribe(queue_name(), ("#",), 10)
+    await publish(broker, clock, range(3))
+    clock.now_s += 1  # no longer than a process may be silent
+    await publish(broker, clock, range(3, 4))
+    assert await bodies(broker, clock) == [3]
+    assert [int(each.body) for each in await taken(queue, 4)] == [0, 1, 2, 3]
+    await broker.close()
+
+
+async def test_what_nobody_wants_any_more_leaves_the_file(database: Database, clock: Clock) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=60)))
+    await broker.publisher.publish(envelope(received_at=clock.now))
+    await database.run(lambda connection: connection.execute("UPDATE envelopes SET waiting = 1"))  # only the history
+    clock.now_s += HOUR_S
+    await publish(broker, clock, range(1))
+    assert await database.run(lambda c: c.execute("SELECT count(*) FROM envelopes").fetchone()[0]) == 1
+
+
+async def test_what_was_kept_before_the_history_was_switched_off_goes_with_time(
+    database: Database, clock: Clock
+) -> None:
+    keeping = await EmbeddedBroker.open(database, Limits(retention=KEPT))
+    await publish(keeping, clock, range(3))
+    plain = await EmbeddedBroker.open(database)
+    await publish(plain, clock, range(3, 4))
+    assert await bodies(plain, clock) == [0, 1, 2]
+    clock.now_s += NOTHING_KEPT.max_age_s
+    await publish(plain, clock, range(4, 5))
+    with pytest.raises(SettingsError, match=r"history\.enabled"):
+        await bodies(plain, clock)
+
+
+async def test_what_is_kept_takes_nothing_from_the_room_for_what_waits(database: Database, clock: Clock) -> None:
+    limits = Limits(max_bytes=2**20, retention=Retention(enabled=True, max_bytes=20 * 2**20))
+    broker = await EmbeddedBroker.open(database, limits)
+    for _ in range(40):
+        await broker.publisher.publish(envelope(received_at=clock.now, body=bytes(100_000)))
+
+
+async def test_what_is_fed_must_find_room_as_well(database: Database, clock: Clock) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(max_bytes=2**20))
+    page = [envelope(received_at=clock.now, body=bytes(100_000)) for _ in range(5)]
+    for _ in range(2):
+        await broker.history.feed("q", page, {})
+    with pytest.raises(NotDurable, match="size limit"):
+        await broker.history.feed("q", page, {})
+
+
+async def test_reading_and_dropping_look_up_and_never_look_through(database: Database) -> None:
+    await EmbeddedBroker.open(database)
+    asked: list[str] = []
+
+    def step(connection: sqlite3.Connection) -> list[str]:
+        connection.set_trace_callback(asked.append)
+        tables.read(connection, after=(1.0, 0), until_s=2.0, last=9, limit=5)
+        tables.drop(connection, retention=KEPT, at_most=5)
+        connection.set_trace_callback(None)
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall() for statement in asked]
+        return [str(row[3]) for plan in plans for row in plan]
+
+    steps = await database.run(step)
+    assert any("history" in each for each in asked)
+    assert [each for each in steps if "TEMP B-TREE" in each] == []
+    # Its one row, and the head of what is ordered by the key.
+    assert {each for each in steps if each.startswith("SCAN")} <= {"SCAN history_size", "SCAN history"}
+
+
+@pytest.fixture
+async def url(request: pytest.FixtureRequest) -> str:
+    url = server_url(request.config)
+    await RabbitMQInstallation(url).clear()
+    return url
+
+
+@pytest.fixture
+async def rabbitmq(url: str) -> AsyncIterator[RabbitMQBroker]:
+    broker = await RabbitMQBroker.open(RabbitMQSettings(url, retention=KEPT))
+    yield broker
+    await broker.close()
+
+
+async def test_a_stream_alone_is_not_enough(url: str, rabbitmq: RabbitMQBroker) -> None:
+    full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    async with raw_channel(url) as channel:
+        declared = await channel.queue_declare(exclusive=True, arguments=full)
+        await channel.queue_bind(str(declared.queue), topics.EXCHANGE, "#")
+        with pytest.raises(NotDurable, match="refused"):
+            await rabbitmq.publisher.publish(envelope())
+
+
+async def test_another_retention_than_the_streams_is_said(url: str, rabbitmq: RabbitMQBroker) -> None:
+    other = Retention(enabled=True, max_age_s=HOUR_S)
+    with pytest.raises(SettingsError, match=r"hookline\.history.*let history\.max_age_s and history\.max_bytes be"):
+        await RabbitMQBroker.open(RabbitMQSettings(url, retention=other))
+    assert rabbitmq.publisher.ready
+
+
+async def test_what_others_wrote_into_the_stream_is_passed_over(url: str, rabbitmq: RabbitMQBroker) -> None:
+    event = envelope(received_at=datetime.now(UTC))
+    naive = {"cloudEvents_id": "x", "cloudEvents_source": "/hookline/krtc/main", "cloudEvents_type": "t"}
+    naive |= dict.fromkeys(("cloudEvents_time", "hookline-received-at"), "2026-01-01T00:00:00")
+    async with raw_channel(url) as channel:
+        for headers in ({}, {"hookline-end": "another"}, {**naive, "cloudEvents_subject": ""}):
+            properties = Basic.Properties(delivery_mode=2, headers={**headers})
+            await channel.basic_publish(b"\xff", exchange=topics.RECEIVED, properties=properties)
+    await rabbitmq.publisher.publish(event)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    async with aclosing(rabbitmq.history.read(since, datetime.now(UTC))) as pages:
+        assert [each async for page in pages for each in page] == [event]
+
+
+async def test_publishing_goes_on_after_the_exchange_before_all_was_deleted(url: str, rabbitmq: RabbitMQBroker) -> None:
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.RECEIVED)
+    with pytest.raises(NotDurable):
+        await rabbitmq.publisher.publish(envelope())
+    queue = await rabbitmq.subscribe(queue_name(), ("#",), 1)
+
+    async def publishes() -> bool:
+        try:
+            await rabbitmq.publisher.publish(envelope())
+        except NotDurable:
+            return False
+        return True
+
+    await eventually(publishes)
+    await taken(queue)
