@@ -37,9 +37,15 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the store remembers what was finished, and the room view what happened, in seconds."""
+    """How long the store remembers what was finished, and the room view what happened, in seconds.
+
+    `timeout_s` bounds each wait for Redis or PostgreSQL, `max_transactions` the connections to PostgreSQL that a
+    process uses for transactional workers.
+    """
 
     url: str = DEFAULT_URL
+    timeout_s: Seconds = 5
+    max_transactions: Count = 20
     ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 7 * 24 * 3600
     rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
 

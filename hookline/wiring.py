@@ -10,6 +10,7 @@ from broker.rabbitmq import RabbitMQBroker
 from broker.rabbitmq_link import RabbitMQSettings
 from broker.sqlite import Database
 from hookline.settings import Settings
+from hookline.stores import open_room_log, open_store
 from schemas.broker import Broker, Retention
 from schemas.errors import SettingsError
 from workers.room_log import RoomLog, SqliteRoomLog
@@ -56,16 +57,22 @@ class Installation:
         return broker
 
     async def store(self) -> Store:
-        return await SqliteStore.open(await self._store_database(), self._settings.store.ttl_s)
+        """Raises Unreachable, or SettingsError."""
+        settings = self._settings.store
+        if settings.url.startswith(_SQLITE):
+            return await SqliteStore.open(await self._database(settings.url), settings.ttl_s)
+        store = await open_store(settings)
+        self._open.push_async_callback(store.close)
+        return store
 
     async def room_log(self) -> RoomLog:
-        return await SqliteRoomLog.open(await self._store_database(), self._settings.store.rooms_ttl_s)
-
-    async def _store_database(self) -> Database:
-        url = self._settings.store.url
-        if not url.startswith(_SQLITE):
-            raise SettingsError('store.url: expected "sqlite:FILE"')
-        return await self._database(url)
+        """Raises Unreachable, or SettingsError."""
+        settings = self._settings.store
+        if settings.url.startswith(_SQLITE):
+            return await SqliteRoomLog.open(await self._database(settings.url), settings.rooms_ttl_s)
+        log = await open_room_log(settings)
+        self._open.push_async_callback(log.close)
+        return log
 
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()

@@ -34,9 +34,18 @@ RoomEvent: TypeAlias = (
 )
 
 KEEP_S = 30 * 24 * 3600.0
-_PURGE_EVERY = 1000
+PURGE_EVERY = 1000
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(RoomEvent)
+_decoder: msgspec.json.Decoder[RoomEvent] = msgspec.json.Decoder(RoomEvent)
+
+
+def encode(event: RoomEvent) -> bytes:
+    """JSON, in UTF-8."""
+    return _encoder.encode(event)
+
+
+def decode(body: bytes | str) -> RoomEvent:
+    return _decoder.decode(body)
 
 
 class RoomLog(Protocol):
@@ -63,9 +72,9 @@ class SqliteRoomLog:
         return cls(database, keep_s)
 
     async def add(self, event: RoomEvent) -> None:
-        row = (event.id, event.occurred_at.timestamp(), _encoder.encode(event))
+        row = (event.id, event.occurred_at.timestamp(), encode(event))
         self._added += 1
-        purge = self._added % _PURGE_EVERY == 0
+        purge = self._added % PURGE_EVERY == 0
 
         def step(connection: sqlite3.Connection) -> None:
             connection.execute(_ADD, row)
@@ -78,7 +87,7 @@ class SqliteRoomLog:
         def step(connection: sqlite3.Connection) -> list[bytes]:
             return [body for (body,) in connection.execute("SELECT event FROM room_events")]
 
-        return [_decoder.decode(body) for body in await self._database.run(step)]
+        return [decode(body) for body in await self._database.run(step)]
 
 
 _ADD = """INSERT INTO room_events VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE

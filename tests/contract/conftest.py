@@ -1,11 +1,14 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from schemas.broker import Broker
-from tests.contract.installations import EmbeddedInstallation, Installation, RabbitMQInstallation
+from tests.contract.installations import EmbeddedInstallation, Installation, RabbitMQInstallation, queue_name
+from tests.contract.stores import Another, opened
+from tests.services import postgresql, redis
 from tests.services.rabbitmq import server_url
+from workers.store import Store
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -21,3 +24,32 @@ async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Instal
 async def broker(installation: Installation) -> AsyncIterator[Broker]:
     async with installation.opened() as opened:
         yield opened
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of the store that a test is marked with: `@each_store` and so on."""
+    addresses: dict[str, Callable[[], str]] = {
+        "memory": lambda: "memory:",
+        "sqlite": lambda: f"sqlite:{tmp_path / 'store.db'}",
+        "redis": lambda: redis.server_url(request.config),
+        "postgresql": lambda: postgresql.server_url(request.config),
+    }
+    return addresses[request.param]()
+
+
+@pytest.fixture
+async def store(address: str) -> AsyncIterator[Store]:
+    async with opened(address) as store:
+        yield store
+
+
+@pytest.fixture
+async def another(address: str) -> Another:
+    return lambda: opened(address)
+
+
+@pytest.fixture
+async def queue() -> str:
+    """A name that no other test uses."""
+    return queue_name()

@@ -1,17 +1,25 @@
 """Installations of each store, opened as one process or as several."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from broker.sqlite import Database
 from workers.postgresql_store import PostgresqlStore
 from workers.redis_store import RedisStore
 from workers.sqlite_store import SqliteStore
 from workers.store import MemoryStore, Store, TransactionalStore
+
+Another = Callable[[], AbstractAsyncContextManager[Store]]
+"""Opens the store once more, as another process would, which is gone at the end."""
+
+each_store = pytest.mark.parametrize("address", ["memory", "sqlite", "redis", "postgresql"], indirect=True)
+shared_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql"], indirect=True)
+transactional_stores = pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
 
 
 @asynccontextmanager

@@ -1,54 +1,19 @@
 """What every store does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from broker.sqlite import Database
-from tests.contract.installations import queue_name
-from tests.contract.stores import opened
-from tests.services import postgresql, redis
+from tests.contract.installations import eventually, queue_name
+from tests.contract.stores import Another, each_store, rows, shared_stores
 from workers.sqlite_store import SqliteStore
 from workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
 
-Another = Callable[[], AbstractAsyncContextManager[Store]]
-
 SHARES = [f"p{number:02}" for number in range(16)]
-
-
-@pytest.fixture
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    addresses: dict[str, Callable[[], str]] = {
-        "memory": lambda: "memory:",
-        "sqlite": lambda: f"sqlite:{tmp_path / 'store.db'}",
-        "redis": lambda: redis.server_url(request.config),
-        "postgresql": lambda: postgresql.server_url(request.config),
-    }
-    return addresses[request.param]()
-
-
-each_store = pytest.mark.parametrize("address", ["memory", "sqlite", "redis", "postgresql"], indirect=True)
-shared_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql"], indirect=True)
-
-
-@pytest.fixture
-async def store(address: str) -> AsyncIterator[Store]:
-    async with opened(address) as store:
-        yield store
-
-
-@pytest.fixture
-async def another(address: str) -> Another:
-    """Opens the store once more, as another process would, which is gone at the end."""
-    return lambda: opened(address)
-
-
-@pytest.fixture
-async def queue() -> str:
-    return queue_name()
 
 
 @each_store
@@ -285,6 +250,37 @@ async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Data
     assert await store.claim("q", "999", 60) == Seen()
     assert await store.claim("q", "failed", 60) == Mine()
     assert await store.newest("q", "room") is None
+
+
+@pytest.mark.parametrize("address", ["redis"], indirect=True)
+async def test_what_is_kept_of_events_in_redis_has_an_end(address: str, store: Store, queue: str) -> None:
+    await store.claim(queue, "in hand", 60)
+    await store.claim(queue, "failed", 60)
+    await store.release(queue, "failed", failed=True)
+    await store.isolate(queue, "failed")
+    await store.finish(queue, "e", subject="room", occurred_s=1)
+    async with redis.asyncio.Redis.from_url(address) as client:
+        keys = [key async for key in client.scan_iter(f"*{queue}*")]
+        assert len(keys) == 4
+        assert all([await client.pttl(key) > 0 for key in keys])
+
+
+@pytest.mark.parametrize("address", ["postgresql"], indirect=True)
+async def test_what_was_finished_long_ago_is_forgotten_by_postgresql(address: str, store: Store, queue: str) -> None:
+    await store.finish(queue, "old", subject="room", occurred_s=1)
+    await store.claim(queue, "failed", 60)
+    await store.release(queue, "failed", failed=True)
+    for table, moment in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until")):
+        await rows(address, f"UPDATE hookline_{table} SET {moment} = now() - interval '2 h' WHERE queue = ?", queue)  # noqa: S608
+    await asyncio.gather(*(store.finish(queue, str(number)) for number in range(1000)))
+
+    async def is_forgotten() -> bool:
+        return await store.claim(queue, "old", 60) == Mine()
+
+    await eventually(is_forgotten)
+    assert await store.claim(queue, "999", 60) == Seen()
+    assert await store.claim(queue, "failed", 60) == Mine()
+    assert await store.newest(queue, "room") is None
 
 
 async def test_a_store_of_an_earlier_version_is_brought_up_to_date(database: Database) -> None:

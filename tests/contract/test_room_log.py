@@ -1,0 +1,82 @@
+"""What every log of room events does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from broker.sqlite import Database
+from schemas.events import ParticipantJoined, RecordingStarted
+from tests.contract.stores import shared_stores
+from tests.events import START, make
+from workers.postgresql_room_log import PostgresqlRoomLog
+from workers.redis_room_log import RedisRoomLog
+from workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
+
+pytestmark = shared_stores
+
+FOR_EVER_S = 100 * 365 * 24 * 3600.0
+AN_HOUR_S = 3600.0
+
+
+@asynccontextmanager
+async def opened(address: str, keep_s: float = FOR_EVER_S) -> AsyncIterator[RoomLog]:
+    if address.startswith("sqlite:"):
+        database = await Database.open(Path(address.removeprefix("sqlite:")))
+        yield await SqliteRoomLog.open(database, keep_s)
+        await database.close()
+    elif address.startswith("redis:"):
+        redis = await RedisRoomLog.open(address, keep_s)
+        yield redis
+        await redis.close()
+    else:
+        postgresql = await PostgresqlRoomLog.open(address, keep_s)
+        yield postgresql
+        await postgresql.close()
+
+
+@pytest.fixture
+async def log(address: str) -> AsyncIterator[RoomLog]:
+    async with opened(address) as log:
+        yield log
+
+
+@pytest.fixture
+async def room() -> str:
+    """A room that no other test has."""
+    return f"房间 {uuid4().hex}"
+
+
+async def events(log: RoomLog, room: str) -> list[RoomEvent]:
+    return [event for event in await log.events() if event.room_id == room]
+
+
+async def test_an_event_is_kept_as_it_was(log: RoomLog, room: str) -> None:
+    event = make(ParticipantJoined, uuid4().hex, room_id=room, user_id="用户😀")
+    for _ in range(2):
+        await log.add(event)
+    assert await events(log, room) == [event]
+
+
+async def test_of_an_event_that_is_told_with_several_times_the_earliest_is_kept(log: RoomLog, room: str) -> None:
+    event_id = uuid4().hex
+    for at_s in (60, 0, 30):
+        await log.add(make(RecordingStarted, event_id, at_s=at_s, room_id=room, task_id="t"))
+    assert [event.occurred_at for event in await events(log, room)] == [START]
+
+
+async def test_another_process_sees_all_events(address: str, log: RoomLog, room: str) -> None:
+    for number in range(1500):
+        await log.add(make(ParticipantJoined, f"{room} {number}", room_id=room, user_id=str(number)))
+    async with opened(address) as other:
+        assert len(await events(other, room)) == 1500
+
+
+async def test_what_is_old_is_dropped_in_passing(address: str, log: RoomLog, room: str) -> None:
+    await log.add(make(ParticipantJoined, f"{room} old", room_id=room, user_id="u"))
+    async with opened(address, AN_HOUR_S) as forgetful:
+        for number in range(2000):  # START is long ago
+            await forgetful.add(make(ParticipantJoined, f"{room} {number}", room_id=room, user_id=str(number)))
+    assert await events(log, room) == []

@@ -1,0 +1,145 @@
+"""Stores and processes that are killed, for real."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+import pytest
+
+from tests.contract.installations import eventually
+from tests.contract.store_process import COUNT
+from tests.contract.stores import (
+    Another,
+    effects,
+    opened,
+    prepare_effects,
+    shared_stores,
+    transactional_stores,
+    write,
+)
+from workers.heartbeat import LEASE_S
+from workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+_PATIENCE_S = 2 * LEASE_S
+
+
+@pytest.fixture
+async def start(address: str, queue: str) -> AsyncIterator[Start]:
+    """Starts `store_process.py`; whatever is left of it is killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(what: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(  # noqa: S603  our own module
+            [sys.executable, "-m", "tests.contract.store_process", address, queue, what],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+async def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        line = await asyncio.to_thread(process.stdout.readline)
+    assert line, "it ended without a word"
+    return line.strip()
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+@shared_stores
+async def test_what_a_killed_process_had_is_free_once_its_lease_has_ended(
+    store: Store, queue: str, start: Start
+) -> None:
+    process = start("claim_one")
+    await said(process)
+    assert await store.claim(queue, "e", 60) == Busy()
+    assert await store.hold(queue, ["a", "b"]) == Held(frozenset())
+    process.kill()
+
+    async def is_ours() -> bool:
+        return await store.claim(queue, "e", 60) == Mine(suspect=True, crashes=1)
+
+    await eventually(is_ours, _PATIENCE_S)
+    assert await store.hold(queue, ["a", "b"]) == Held(frozenset({"a", "b"}))
+
+
+@shared_stores
+async def test_processes_that_ask_for_the_same_events_share_them_out(start: Start) -> None:
+    processes = [start("claim_many") for _ in range(3)]
+    for process in processes:
+        assert await said(process) == "ready"
+    for process in processes:
+        go_on(process)
+    taken = [number for process in processes for number in (await said(process)).split()]
+    assert sorted(map(int, taken)) == list(range(COUNT))
+
+
+@transactional_stores
+async def test_a_process_that_is_killed_in_a_transaction_leaves_neither_effect_nor_mark(
+    address: str, store: Store, queue: str, start: Start
+) -> None:
+    await prepare_effects(address)
+    process = start("hang_in_a_transaction")
+    await said(process)
+    process.kill()
+    process.wait()
+    assert await effects(address, queue) == []
+    assert await store.claim(queue, "e", 60) == Mine()
+
+
+@transactional_stores
+async def test_a_process_that_is_killed_at_any_moment_leaves_effects_and_marks_alike(
+    address: str, store: Store, queue: str, start: Start
+) -> None:
+    await prepare_effects(address)
+    process = start("write_many")
+    await said(process)
+    process.kill()
+    process.wait()
+    written = set(map(int, await effects(address, queue)))
+    claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(max(written) + 10)))
+    assert {number for number, claim in enumerate(claims) if claim == Seen()} == written
+
+
+@transactional_stores
+async def test_of_two_processes_that_handle_an_event_at_once_one_has_an_effect(
+    address: str, store: Store, queue: str, another: Another
+) -> None:
+    await prepare_effects(address)
+
+    async def attempt(process: Store, event_id: str) -> bool:
+        with suppress(AlreadyFinished):
+            await write(process, queue, event_id, event_id)
+            return True
+        return False
+
+    async with another() as other:
+        for number in range(50):
+            done = await asyncio.gather(attempt(store, str(number)), attempt(other, str(number)))
+            assert sorted(done) == [False, True]
+    assert sorted(map(int, await effects(address, queue))) == list(range(50))
+
+
+@transactional_stores
+async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(address: str, queue: str) -> None:
+    await prepare_effects(address)
+    async with opened(address) as store:
+        await write(store, queue, "e")
+        assert await store.claim(queue, "e", 60) == Seen()
+    assert await effects(address, queue) == ["effect"]

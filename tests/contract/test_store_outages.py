@@ -1,0 +1,146 @@
+"""Redis and PostgreSQL that stop, freeze and come back."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeAlias
+
+import pytest
+
+from schemas.errors import SettingsError, Unreachable
+from tests.contract.installations import eventually
+from tests.contract.stores import opened
+from tests.services import postgresql, redis
+from workers.postgresql_store import PostgresqlStore
+from workers.redis_store import RedisStore
+from workers.store import Mine, Seen, Store
+
+Server: TypeAlias = postgresql.Server | redis.Server
+
+TIMEOUT_S = 2.0
+_PATIENCE_S = 30.0
+
+each_server = pytest.mark.parametrize("server", ["redis", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """This run's own server, which is as it was at the end."""
+    redis_or_postgresql = redis.own_server if request.param == "redis" else postgresql.own_server
+    own: Server = redis_or_postgresql(request.config)
+    yield own
+    own.thaw()
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[Store]:
+    async with opened(server.url, TIMEOUT_S) as store:
+        yield store
+
+
+async def back(store: Store, queue: str) -> None:
+    """Until the store can be used again."""
+
+    async def is_back() -> bool:
+        try:
+            await store.newest(queue, "room")
+        except Unreachable:
+            return False
+        return True
+
+    await eventually(is_back, _PATIENCE_S)
+
+
+@each_server
+async def test_a_server_that_is_away_is_said_at_once_and_found_again(server: Server, store: Store, queue: str) -> None:
+    await store.claim(queue, "e", 60)
+    server.kill()
+    began = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await store.claim(queue, "f", 60)
+    assert time.monotonic() - began < 3 * TIMEOUT_S
+    server.start()
+    await back(store, queue)
+    assert await store.claim(queue, "g", 60) == Mine()
+
+
+@each_server
+async def test_a_server_that_does_not_answer_is_given_up_in_time(server: Server, store: Store, queue: str) -> None:
+    server.freeze()
+    with pytest.raises(Unreachable):
+        async with asyncio.timeout(TIMEOUT_S + 5):
+            await store.claim(queue, "e", 60)
+    server.thaw()
+    await back(store, queue)
+    assert await store.claim(queue, "f", 60) == Mine()
+
+
+@each_server
+async def test_a_claim_whose_answer_was_lost_is_not_held_against_ourselves(
+    server: Server, store: Store, queue: str
+) -> None:
+    server.freeze()
+    with pytest.raises(Unreachable):
+        await store.claim(queue, "e", 3600)
+    server.thaw()
+    await back(store, queue)
+    assert await store.claim(queue, "e", 3600) == Mine()
+
+
+@each_server
+async def test_what_was_finished_while_the_server_was_away_counts_as_finished(
+    server: Server, store: Store, queue: str
+) -> None:
+    for event_id in ("a", "b"):
+        await store.claim(queue, event_id, 60)
+    server.kill()
+    with pytest.raises(Unreachable):
+        await store.finish(queue, "a")
+    server.start()
+    await back(store, queue)
+    await store.finish(queue, "b")
+    async with opened(server.url) as other:
+        assert await other.claim(queue, "a", 60) == Seen()
+    assert await store.claim(queue, "a", 60) == Seen()
+
+
+@each_server
+async def test_an_outage_kills_no_process(server: Server, store: Store, queue: str) -> None:
+    """Its signs of life could not arrive, but its claims are still good."""
+    await store.claim(queue, "e", 3600)
+    server.kill()
+    server.start()
+    async with opened(server.url) as other:
+        assert await other.claim(queue, "e", 3600) != Mine()
+    await back(store, queue)
+
+
+@each_server
+@pytest.mark.parametrize("what", ["start", "password"])
+async def test_what_is_said_of_a_server_shows_no_password(server: Server, what: str) -> None:
+    url = server.url.replace(redis.PASSWORD, "a-wrong-secret") if what == "password" else server.url
+    if what == "start":
+        server.kill()
+    try:
+        with pytest.raises(Unreachable) as said:
+            await open_at(url)
+    finally:
+        if what == "start":
+            server.start()
+    assert "secret" not in str(said.value)
+    assert redis.PASSWORD not in str(said.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host:port/0", "postgresql://user:secret@host:port/%zz"])
+async def test_a_url_that_is_none_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"store\.url") as said:
+        await open_at(url)
+    assert "secret" not in str(said.value)
+
+
+async def open_at(url: str) -> None:
+    if url.startswith("redis"):
+        await RedisStore.open(url, timeout_s=TIMEOUT_S)
+    else:
+        await PostgresqlStore.open(url, timeout_s=TIMEOUT_S)
