@@ -37,26 +37,24 @@ class Progress:
     reached: datetime | None = None
 
 
-async def replay(  # noqa: PLR0913  one for each thing that the caller decides
+async def replay(
     history: History,
     queue: str,
     wanted: Wanted,
-    *,
-    headers: Mapping[str, str],
-    feed: bool,
+    headers: Mapping[str, str] | None,
     progress: Progress,
     tell: Callable[[], None],
 ) -> None:
-    """Feed a queue what it wants of the past, or only count it; `tell` is called after each page.
+    """Feed a queue what it wants of the past, with these headers besides; without headers only count it.
 
-    What the queue's own worker would not have been given is not fed to it either. Raises SettingsError if there is no
-    such queue or no history, Unreachable or NotDurable; what was fed by then is in `progress`.
+    `progress` is kept up to date, and `tell` called after each page. What the queue is not bound to is not fed to it.
+    Raises SettingsError if there is no such queue or no history, Unreachable or NotDurable.
     """
     keys = await history.wanted_by(queue)
     async with aclosing(history.read(wanted.since, wanted.until)) as pages:
         async for page in pages:
             chosen = [envelope for envelope in page if wanted.includes(envelope) and _is_wanted(envelope, keys)]
-            if feed and chosen:
+            if headers is not None and chosen:
                 await history.feed(queue, chosen, headers)
             progress.topics.update(envelope.topic for envelope in chosen)
             if page:

@@ -11,6 +11,7 @@ from schemas.errors import Unreadable
 
 REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"
+AGAIN = "hookline-again"
 UNROUTED = "unrouted"
 """Where to find the events that no queue wanted: a name that no worker's queue can have."""
 

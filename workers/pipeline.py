@@ -12,7 +12,7 @@ from schemas.broker import Again, Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
 from schemas.errors import SettingsError, Unreachable, Unreadable
 from schemas.events import CanonicalEvent
-from schemas.letters import replayed_at
+from schemas.letters import AGAIN, replayed_at
 from schemas.providers import catalogue
 from workers.api import Delivery, Worker
 from workers.middleware import around
@@ -114,7 +114,9 @@ class Pipeline:
     async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Turn:
         """Call the function, unless this queue has finished the event before."""
         async with self._one_delivery_of(event.id):
-            match await self._store.claim(self.worker.queue, event.id, self.worker.timeout_s + _CLAIM_MARGIN_S):
+            match await self._store.claim(
+                self.worker.queue, _mark(event, received), self.worker.timeout_s + _CLAIM_MARGIN_S
+            ):
                 case Seen():
                     if self.worker.sees_repeats:
                         await self._call(event, envelope, received)
@@ -148,7 +150,7 @@ class Pipeline:
             if not (late and self.worker.latest_only):
                 async with self._solitude.alone() if claim.suspect else self._solitude.together():
                     if claim.suspect:
-                        await self._store.isolate(self.worker.queue, event.id)
+                        await self._store.isolate(self.worker.queue, _mark(event, received))
                     if self._transactional is not None:
                         await self._call_in_transaction(self._transactional, event, envelope, received, late=late)
                         return _Turn("handled", received.attempt, late)
@@ -157,23 +159,23 @@ class Pipeline:
             return _Turn("duplicate", received.attempt, late)
         except Exception as error:
             outcome = self._outcome(error, received, envelope, last=last)
-            await self._release(event, outcome, received.attempt)
+            await self._release(_mark(event, received), outcome, received.attempt)
             raise _Unfinished(outcome, received.attempt, late=late) from error
         except BaseException:  # a cancelled handler has not finished either
-            await self._release(event)
+            await self._release(_mark(event, received))
             raise
-        await self._finish(event, envelope)
+        await self._finish(_mark(event, received), envelope)
         return _Turn("superseded" if late and self.worker.latest_only else "handled", received.attempt, late)
 
-    async def _release(self, event: CanonicalEvent, outcome: Outcome | None = None, attempt: int = 0) -> None:
+    async def _release(self, mark: str, outcome: Outcome | None = None, attempt: int = 0) -> None:
         """Give the claim up. What is tried again in place has no message of its own to carry its attempts."""
         failed = self.worker.order is not None and isinstance(outcome, Again) and outcome.attempt > attempt
         with suppress(Unreachable):
-            await self._store.release(self.worker.queue, event.id, failed=failed, parked=isinstance(outcome, Parked))
+            await self._store.release(self.worker.queue, mark, failed=failed, parked=isinstance(outcome, Parked))
 
-    async def _finish(self, event: CanonicalEvent, envelope: Envelope) -> None:
+    async def _finish(self, mark: str, envelope: Envelope) -> None:
         subject, occurred_s = self._timed(envelope)
-        await self._store.finish(self.worker.queue, event.id, subject=subject, occurred_s=occurred_s)
+        await self._store.finish(self.worker.queue, mark, subject=subject, occurred_s=occurred_s)
 
     def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
         """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
@@ -197,7 +199,7 @@ class Pipeline:
     ) -> None:
         """Raises AlreadyFinished if another process was faster; nothing was written then."""
         subject, occurred_s = self._timed(envelope)
-        begun = store.transaction(self.worker.queue, event.id, subject=subject, occurred_s=occurred_s)
+        begun = store.transaction(self.worker.queue, _mark(event, received), subject=subject, occurred_s=occurred_s)
         async with begun as transaction:
             await self._call(event, envelope, received, late=late, transaction=transaction)
 
@@ -230,6 +232,12 @@ class Pipeline:
             age_s = self._clock() - since.timestamp()
         chance = random.random()  # noqa: S311  # no secret
         return verdict(error, self.worker.retry, received.attempt, age_s, chance, last=last)
+
+
+def _mark(event: CanonicalEvent, received: Received) -> str:
+    """What the store knows the event by: its id, and the name of the replay that wants it handled anew, if one does."""
+    again = received.headers.get(AGAIN)
+    return event.id if again is None else f"{event.id}@{again}"
 
 
 def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:

@@ -1,6 +1,7 @@
 """`hookline replay`: what was received in the past, for a new or a repaired worker."""
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hookline.times import as_moment
 from hookline.wiring import Installation
 from schemas import topics
 from schemas.errors import NotDurable, Unreachable
-from schemas.letters import REPLAYED_AT
+from schemas.letters import AGAIN, REPLAYED_AT
 
 
 @click.command(
@@ -25,6 +26,7 @@ from schemas.letters import REPLAYED_AT
       hookline replay --since 2h --to billing
       hookline replay --since 2026-01-31T08:00Z --until 2026-01-31T09:30Z --to billing --dry-run
       hookline replay --since 3d --to recordings --topic "*.*.recording.*" --source voice
+      hookline replay --since 3d --to billing --again wrong-prices
     """,
 )
 @click.option(
@@ -39,6 +41,9 @@ from schemas.letters import REPLAYED_AT
 @click.option("--topic", default="#", metavar="PATTERN", help="Only such topics; * is one word, # any number.")
 @click.option("--source", help="Only from this source.")
 @click.option("--subject", help="Only of this subject: a room, or a recording task.")
+@click.option(
+    "--again", metavar="NAME", help="Have also that handled anew which the queue has finished: once per NAME."
+)
 @click.option("--dry-run", is_flag=True, help="Feed nothing; say how many events of which topics it would be.")
 @json_option
 @config_option
@@ -50,6 +55,7 @@ def replay_command(  # noqa: PLR0913  one for each option
     topic: str,
     source: str | None,
     subject: str | None,
+    again: str | None,
     config: Path,
     dry_run: bool,
     as_json: bool,
@@ -60,14 +66,18 @@ def replay_command(  # noqa: PLR0913  one for each option
     The queue must be there (start its worker once), and gets only what it is bound to. What it has handled before, and
     the store still remembers, is a duplicate and is not handled again. So it does no harm to interrupt this, and to run
     it again.
+
+    A repaired worker that shall handle again what it finished wrongly needs --again with a name for the occasion. Every
+    name gives an event one more handling; the same name again gives none, so that such a replay can be repeated too.
     """
     wanted = Wanted(since, until or datetime.now(UTC), _pattern(topic), source, subject)
     if wanted.since >= wanted.until:
         raise click.UsageError("--since is not before --until")
+    headers = None if dry_run else {REPLAYED_AT: datetime.now(UTC).isoformat(), **_again(again)}
     settings = load(config, with_sources=False)
     progress = Progress()
     try:
-        run_to_end(_replay(settings, queue, wanted, progress, feed=not dry_run, hidden=as_json))
+        run_to_end(_replay(settings, queue, wanted, headers, progress, hidden=as_json))
     except (KeyboardInterrupt, Unreachable, NotDurable):
         click.echo(f"Stopped; {queue} was fed {_events(progress)}. Run it again: none is handled twice.", err=True)
         raise
@@ -82,16 +92,32 @@ def _pattern(topic: str) -> str:
     return topic
 
 
+def _again(name: str | None) -> dict[str, str]:
+    if name is None:
+        return {}
+    if not topics.NAME.fullmatch(name):
+        raise click.UsageError("--again: a name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
+    return {AGAIN: name}
+
+
 async def _replay(
-    settings: Settings, queue: str, wanted: Wanted, progress: Progress, *, feed: bool, hidden: bool
+    settings: Settings,
+    queue: str,
+    wanted: Wanted,
+    headers: Mapping[str, str] | None,
+    progress: Progress,
+    *,
+    hidden: bool,
 ) -> None:
     """With a bar on a terminal: how many were fed is not known before, but how much of the time is behind us is."""
-    headers = {REPLAYED_AT: datetime.now(UTC).isoformat()}
     span_s = int((wanted.until - wanted.since).total_seconds()) + 1
     async with Installation(settings) as installation:
         broker = await installation.broker()
         with click.progressbar(
-            length=span_s, label="Feeding" if feed else "Counting", file=sys.stderr, hidden=hidden or not _is_seen()
+            length=span_s,
+            label="Counting" if headers is None else "Feeding",
+            file=sys.stderr,
+            hidden=hidden or not _is_seen(),
         ) as bar:
 
             def tell() -> None:
@@ -99,7 +125,7 @@ async def _replay(
                     reached_s = int((progress.reached - wanted.since).total_seconds())
                     bar.update(max(0, reached_s - bar.pos))
 
-            await replay(broker.history, queue, wanted, headers=headers, feed=feed, progress=progress, tell=tell)
+            await replay(broker.history, queue, wanted, headers, progress, tell)
             bar.update(span_s - bar.pos)
 
 

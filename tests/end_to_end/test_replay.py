@@ -15,13 +15,14 @@ DYING = Path(__file__).with_name("replay_that_dies.py")
 WITHIN_S = 60
 
 
-def start_and_send(house: House) -> None:
-    """Let a house keep what it receives, and a worker of it handle 200 callbacks."""
+def start_and_send(house: House) -> Process:
+    """Let a house keep what it receives, and a worker of it handle 200 callbacks; the process of both."""
     house.config.write_text(house.config.read_text() + "\n[history]\nenabled = true\n")
-    house.start("run", "counter.py")
+    run = house.start("run", "counter.py")
     sent = house.call("send", "krtc-main", "--count", str(CALLBACKS))
     assert sent.returncode == 0, sent.stdout + sent.stderr
     until(lambda: len(house.handled()) == CALLBACKS, WITHIN_S)
+    return run
 
 
 def start_newcomer(house: House, topic: str = "#") -> Process:
@@ -66,8 +67,8 @@ def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once
     assert sorted(handled_by_newcomer(house)) == sorted(set(house.handled()))
 
 
-def settled(process: Process) -> int:
-    return len([line for line in list(process.lines) if "outcome" in line])
+def settled(process: Process, queue: str = "newcomer") -> int:
+    return len([line for line in list(process.lines) if "outcome" in line and line["queue"] == queue])
 
 
 def test_a_dry_run_counts_and_feeds_nothing(embedded_house: House) -> None:
@@ -85,3 +86,12 @@ def test_a_worker_is_fed_only_what_it_is_bound_to(embedded_house: House) -> None
     start_and_send(embedded_house)
     start_newcomer(embedded_house, "*.*.room.*")
     assert fed(embedded_house) == CALLBACKS // 4
+
+
+def test_a_repaired_worker_handles_again_what_it_has_finished_once_for_each_name(embedded_house: House) -> None:
+    run = start_and_send(embedded_house)
+    for again in ("repair-1", "repair-1", "repair-2"):
+        done = embedded_house.call("replay", "--since", "1h", "--to", "counter", "--again", again)
+        assert done.stdout.endswith(f"counter was fed {CALLBACKS} events\n")
+    until(lambda: settled(run, "counter") == 4 * CALLBACKS, WITHIN_S)
+    assert sorted(embedded_house.handled()) == sorted(3 * embedded_house.handled()[:CALLBACKS])
