@@ -1,0 +1,41 @@
+"""Two functions around a worker's function: one that measures it, one that may leave it out."""
+
+import logging
+import time
+
+from schemas.events import CanonicalEvent, ParticipantJoined
+from workers import Call, Delivery, Middleware, worker
+
+log = logging.getLogger("welcome")
+
+
+def timing(call: Call) -> Call:
+    """Log how long each event took, also those that failed."""
+
+    async def timed(event: CanonicalEvent, delivery: Delivery) -> None:
+        started = time.perf_counter()
+        try:
+            await call(event, delivery)
+        finally:
+            log.info("%s took %.1f ms", delivery.topic, 1000 * (time.perf_counter() - started))
+
+    return timed
+
+
+def not_in(*rooms: str) -> Middleware:
+    """Leave out the events of some rooms: they are done without calling the function."""
+
+    def build(call: Call) -> Call:
+        async def step(event: CanonicalEvent, delivery: Delivery) -> None:
+            if getattr(event, "room_id", None) not in rooms:
+                await call(event, delivery)
+
+        return step
+
+    return build
+
+
+@worker(ParticipantJoined, queue="welcome", middleware=[timing, not_in("test", "staging")])
+async def welcome(event: ParticipantJoined) -> None:
+    """Greet whoever comes."""
+    log.info("welcome, %r", event.user_id)

@@ -1,0 +1,231 @@
+"""The examples of the guide, run as their readers would: real processes, brokers and receivers."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from tests.contract.installations import RabbitMQInstallation
+from tests.end_to_end.processes import END_S, House, Process, eventually, until
+from tests.services import postgresql
+from tests.services.rabbitmq import server_url
+
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "writing-workers.md"
+EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NPM_S = 90.0
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
+    yield made
+    made.close()
+
+
+def send(house: House, source: str, event: str, *options: str) -> None:
+    done = house.call("send", source, event, *options)
+    assert done.returncode == 0, done.stderr
+
+
+def outcomes(process: Process, queue: str) -> list[str]:
+    return [line["outcome"] for line in process.lines if line.get("queue") == queue]
+
+
+def test_who_comes_and_goes_is_appended_to_a_file(house: House) -> None:
+    run = house.start("run", "attendance.py")
+    send(house, "krtc-main", "103", "--duplicate")
+    send(house, "krtc-main", "104")
+    until(lambda: len(outcomes(run, "attendance")) == 3, END_S)
+    assert run.stop() == 0
+    lines = [json.loads(line) for line in (house.folder / "attendance.jsonl").read_text().splitlines()]
+    assert [line.get("joined", False) for line in lines] == [True, False]
+    assert [line.get("left", False) for line in lines] == [False, True]
+
+
+def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(house: House) -> None:
+    run = house.start("run", "endings.py")
+    send(house, "voice", "3")
+    until(lambda: outcomes(run, "archive") == ["again"], END_S)
+    (house.folder / "archive").mkdir()
+    until(lambda: outcomes(run, "archive") == ["again", "handled"], END_S)
+    assert run.stop() == 0
+    (note,) = (house.folder / "archive").iterdir()
+    assert note.read_text().endswith("(attempt 2)\n")
+
+
+def test_what_middleware_measures_is_in_the_log(house: House) -> None:
+    run = house.start("run", "middleware.py")
+    send(house, "krtc-main", "103")
+    until(lambda: outcomes(run, "welcome") == ["handled"], END_S)
+    run.wait_for("krtc.krtc-main.participant.joined took")
+    run.wait_for("welcome, ")
+    assert run.stop() == 0
+
+
+def test_the_test_suite_of_the_guide_passes(house: House) -> None:
+    """As its reader runs it: in a folder of its own, with the one setting that the guide names."""
+    (house.folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_attendance.py"]
+    done = subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
+class Receiver:
+    """Somebody else's endpoint, which verifies what it gets."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.verified: list[dict[str, Any]] = []
+        self.ids: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            self.port = int(chosen.getsockname()[1])
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        application = web.Application()
+        application.router.add_post("/events", self._receive)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        event = Webhook(SECRET).verify(await request.read(), dict(request.headers))
+        self.ids.append(request.headers["webhook-id"])
+        status = self.answers.pop(0) if self.answers else 204
+        if status == 204:
+            self.verified.append(event)
+        return web.Response(status=status, headers={"Retry-After": "1"})
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    made = Receiver()
+    monkeypatch.setenv("FORWARD_URL", f"http://127.0.0.1:{made.port}/events")
+    monkeypatch.setenv("FORWARD_SECRET", SECRET)
+    return made
+
+
+async def test_an_event_is_forwarded_with_a_signature_that_verifies(house: House, receiver: Receiver) -> None:
+    run = house.start("run", "forward.py")
+    async with receiver.listening():
+        send(house, "krtc-main", "101")
+        await eventually(lambda: len(receiver.verified) == 1, END_S)
+    (event,) = receiver.verified
+    assert event["type"] == "room.created"
+    assert event["data"]["provider"] == "krtc"
+    assert receiver.ids == [event["data"]["id"]]
+    assert run.stop() == 0
+
+
+async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(house: House, receiver: Receiver) -> None:
+    run = house.start("run", "forward.py")
+    send(house, "krtc-main", "101")
+    await eventually(lambda: outcomes(run, "forward") == ["again"], END_S)
+    receiver.answers = [500, 429]
+    async with receiver.listening():
+        await eventually(lambda: outcomes(run, "forward")[-1] == "handled", END_S)
+    assert outcomes(run, "forward") == ["again", "again", "again", "handled"]
+    assert len(set(receiver.ids)) == 1
+    assert len(receiver.verified) == 1
+
+
+async def test_an_event_for_a_receiver_that_is_gone_is_parked(house: House, receiver: Receiver) -> None:
+    run = house.start("run", "forward.py")
+    receiver.answers = [410]
+    async with receiver.listening():
+        send(house, "krtc-main", "101")
+        await eventually(lambda: outcomes(run, "forward") == ["parked"], END_S)
+
+
+def test_without_its_secret_the_forwarding_worker_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARD_URL", "http://127.0.0.1:1/")
+    monkeypatch.delenv("FORWARD_SECRET", raising=False)
+    done = house.call("run", "forward.py")
+    assert done.returncode == 1
+    assert "open_receiver of worker forward failed: KeyError: 'FORWARD_SECRET'" in done.stderr
+
+
+def test_every_visit_is_counted_exactly_once_in_postgresql(house: House, request: pytest.FixtureRequest) -> None:
+    url = postgresql.server_url(request.config)
+    (table,) = re.findall(r"-c '(CREATE TABLE visits .*)'", GUIDE.read_text())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS visits")
+        connection.execute(table)
+        first, store, rest = house.config.read_text().partition("[store]\n")
+        house.config.write_text(first + store + rest.replace("sqlite:hookline.db", url, 1))
+        run = house.start("run", "visits.py")
+        send(house, "krtc-main", "103", "--count", "20", "--duplicate")
+        until(lambda: len(outcomes(run, "visits")) == 40, END_S)
+        assert run.stop() == 0
+        assert connection.execute("SELECT sum(visits) FROM visits").fetchone() == (20,)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """A folder in which Node finds the library that the example names."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("NOT TESTED: Node and npm are not installed, so docs/examples/consumer.mjs is not run")
+    (tmp_path / "package.json").write_text('{"private": true}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "amqplib@2"]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=NPM_S, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        pytest.skip("NOT TESTED: npm took too long to install amqplib, so docs/examples/consumer.mjs is not run")
+    if done.returncode:
+        pytest.skip(f"NOT TESTED: npm cannot install amqplib, so docs/examples/consumer.mjs is not run: {done.stderr}")
+    return tmp_path
+
+
+async def test_a_program_in_another_language_reads_the_events_from_rabbitmq(
+    tmp_path: Path, node: Path, request: pytest.FixtureRequest
+) -> None:
+    url = server_url(request.config)
+    await RabbitMQInstallation(url).clear()
+    house = House(tmp_path, url)
+    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
+    house.start("ingress")
+    consumer = start_consumer(node, url)
+    try:
+        consumer.wait_for("waiting for events")
+        send(house, "krtc-main", "101")
+        await eventually(lambda: (node / "printed").read_text().endswith("\n"), END_S)
+        assert consumer.stop() == 0
+    finally:
+        if consumer.popen.poll() is None:
+            consumer.kill()
+        house.close()
+    kind, subject, body = (node / "printed").read_text().split(" ", 2)
+    assert kind == "room.created"
+    assert json.loads(body)["payload"]["channelName"] == subject
+
+
+def start_consumer(node: Path, url: str) -> Process:
+    with (node / "printed").open("wb") as printed:
+        popen = subprocess.Popen(
+            ["node", "consumer.mjs"],  # noqa: S607  whichever the reader has
+            cwd=node,
+            env={**os.environ, "AMQP_URL": url},
+            stdout=printed,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    return Process(popen)
