@@ -5,6 +5,7 @@ import sys
 import click
 
 from hookline.commands.begin import init
+from hookline.commands.dead import dead, unrouted
 from hookline.commands.replay import replay_command
 from hookline.commands.send import send
 from hookline.commands.serve import ingress, run, worker
@@ -44,5 +45,5 @@ def cli() -> None:
     """Receives the callbacks of real-time audio/video clouds, keeps them safe, and hands them to your workers."""
 
 
-for command in (init, run, ingress, worker, send, topics, rooms, replay_command):
+for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):
     cli.add_command(command)

@@ -3,7 +3,9 @@
 import json
 import stat
 from pathlib import Path
+from typing import cast
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -12,7 +14,10 @@ from schemas.events import EVENT_TYPES
 from schemas.providers import catalogue
 from tests.end_to_end.processes import House
 
-COMMANDS = sorted(cli.commands)
+GROUPS = sorted(name for name, command in cli.commands.items() if isinstance(command, click.Group))
+COMMANDS = sorted(set(cli.commands) - set(GROUPS)) + [
+    f"{group} {name}" for group in GROUPS for name in cast("click.Group", cli.commands[group]).commands
+]
 
 
 @pytest.fixture
@@ -20,15 +25,15 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_help_ends_with_examples(command: str) -> None:
-    shown = CliRunner().invoke(cli, [command, "--help"]).output
+    shown = CliRunner().invoke(cli, [*command.split(), "--help"]).output
     assert f"  hookline {command}" in shown.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics"}))
 def test_every_command_that_reads_settings_takes_their_file(command: str) -> None:
-    assert "--config FILE" in CliRunner().invoke(cli, [command, "--help"]).output
+    assert "--config FILE" in CliRunner().invoke(cli, [*command.split(), "--help"]).output
 
 
 def test_init_writes_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:

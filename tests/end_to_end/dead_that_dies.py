@@ -1,0 +1,29 @@
+"""`hookline`, killed with -9 when it has replayed so many pages: on RabbitMQ published and not acknowledged yet."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from broker import embedded_letters, rabbitmq_letters
+from hookline.cli import main
+
+
+def die_at(module: Any, name: str, times: int) -> None:
+    function, left = getattr(module, name), times
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **named)
+
+    setattr(module, name, counting)
+
+
+if __name__ == "__main__":
+    pages = int(sys.argv.pop(1))
+    die_at(embedded_letters, "_carry_out", pages)
+    die_at(rabbitmq_letters, "write_acks", pages)
+    main()

@@ -1,0 +1,185 @@
+"""Dead letters and unrouted events as an operator meets them."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.broker import Broker, Parked
+from schemas.envelope import Envelope
+from tests.contract.installations import envelope, eventually, opened, queue_name, taken
+from tests.end_to_end.processes import COUNTER, House, until
+
+DYING = Path(__file__).with_name("dead_that_dies.py")
+WITHIN_S = 60.0
+MANY = int(os.environ.get("HOOKLINE_TEST_LETTERS", "2000"))
+PAGE = 200
+BODY = (
+    b'{"noticeId":"1","productId":1,"eventType":101,"notifyMs":1700000000000,'
+    b'"payload":{"channelName":"lesson","ts":1700000000}}'
+)
+
+FAILING = """
+from schemas.events import Event
+from workers import Backoff, worker
+
+
+@worker(topic="#", queue="{queue}", retry=Backoff(attempts=1))
+async def billing(event: Event) -> None:
+    raise ValueError("the price list is missing")
+"""
+
+
+def address(house: House) -> str:
+    url = house.settings.broker.url
+    return f"sqlite:{house.folder / url.removeprefix('sqlite:')}" if url.startswith("sqlite:") else url
+
+
+def start_counter(house: House, queue: str) -> None:
+    """A worker that writes down what it handles."""
+    (house.folder / "mine.py").write_text(COUNTER.replace('queue="counter"', f'queue="{queue}"'))
+    house.start("worker", "mine.py")
+
+
+def start_failing(house: House, queue: str) -> Any:
+    (house.folder / "billing.py").write_text(FAILING.format(queue=queue))
+    return house.start("run", "billing.py")
+
+
+def lines(house: House, *arguments: str) -> list[dict[str, Any]]:
+    done = house.call(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def send_and_bury(house: House, queue: str, count: int) -> None:
+    """Let a worker fail with so many callbacks."""
+    process = start_failing(house, queue)
+    assert house.call("send", "krtc-main", "--count", str(count)).returncode == 0
+    until(lambda: len(lines(house, "dead", "list", queue)) == count, WITHIN_S)
+    assert process.stop() == 0
+
+
+async def bury(house: House, queue: str, count: int) -> list[str]:
+    """Put so many letters among the dead of a queue; their events' ids."""
+    async with opened(address(house)) as broker:
+        consumer = await broker.subscribe(queue, ("#",), 500)
+        events = [envelope(number=number, body=BODY) for number in range(count)]
+        for start in range(0, count, 500):
+            await _publish(broker, events[start : start + 500])
+            for received in await taken(consumer, len(events[start : start + 500]), WITHIN_S):
+                await consumer.settle(received, Parked("failed", "ValueError", 10))
+
+        async def all_are_there() -> bool:
+            return await broker.letters.count(queue) == count
+
+        await eventually(all_are_there, WITHIN_S)
+    return [event.id for event in events]
+
+
+async def _publish(broker: Broker, events: Sequence[Envelope]) -> None:
+    await asyncio.gather(*(broker.publisher.publish(event) for event in events))
+
+
+def call_and_die(house: House, pages: int, *arguments: str) -> int:
+    return subprocess.run(  # noqa: S603  our own command
+        [sys.executable, DYING, str(pages), *arguments, "--config", house.config],
+        env={**os.environ, "PYTHONPATH": str(DYING.parents[2])},
+        timeout=WITHIN_S,
+        check=False,
+    ).returncode
+
+
+def test_what_failed_is_listed_shown_and_replayed_to_a_repaired_worker(house: House) -> None:
+    queue = queue_name()
+    send_and_bury(house, queue, 4)
+    assert {"queue": queue, "letters": 4} in lines(house, "dead", "list")
+    shown = house.call("dead", "show", queue).stdout
+    assert "ValueError: the price list is missing" in shown
+    assert '"eventType":101' in shown.replace(" ", "")
+    rehearsed = house.call("dead", "replay", queue, "--dry-run").stdout
+    assert rehearsed.count(f"→ {queue}") == 4
+    assert f"4 letters would be replayed to {queue}" in rehearsed
+    start_counter(house, queue)
+    assert lines(house, "dead", "replay", queue) == [{"to": queue, "replayed": 4, "left": 0}]
+    until(lambda: len(house.handled()) == 4, WITHIN_S)
+    assert not [row for row in lines(house, "dead", "list") if row["queue"] == queue]
+
+
+def test_filters_choose_letters_and_the_rest_stay(embedded_house: House) -> None:
+    queue = queue_name()
+    send_and_bury(embedded_house, queue, 4)
+    first, second, *_ = lines(embedded_house, "dead", "list", queue)
+    assert lines(embedded_house, "dead", "list", queue, "--limit", "1") == [first]
+    assert lines(embedded_house, "dead", "list", queue, "--id", second["id"]) == [second]
+    assert (
+        len(lines(embedded_house, "dead", "list", queue, "--topic", "krtc.#", "--source", "krtc-main", "--since", "1h"))
+        == 4
+    )
+    for nothing in (["--reason", "timeout"], ["--provider", "gme"], ["--until", "1h"], ["--subject", "elsewhere"]):
+        assert lines(embedded_house, "dead", "list", queue, *nothing) == []
+    assert lines(embedded_house, "dead", "drop", queue, "--id", first["id"]) == [{"dropped": 1, "left": 3}]
+    assert first["id"] not in [row["id"] for row in lines(embedded_house, "dead", "list", queue)]
+
+
+def test_many_are_not_dropped_without_being_told_twice(embedded_house: House) -> None:
+    queue = queue_name()
+    send_and_bury(embedded_house, queue, 2)
+    refused = embedded_house.call("dead", "drop", queue)
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+    assert len(lines(embedded_house, "dead", "list", queue)) == 2
+    assert lines(embedded_house, "dead", "drop", queue, "--yes") == [{"dropped": 2, "left": 0}]
+
+
+def test_a_letter_that_is_not_there_is_exit_code_1_and_a_queue_that_is_not_there_2(embedded_house: House) -> None:
+    queue = queue_name()
+    send_and_bury(embedded_house, queue, 1)
+    assert embedded_house.call("dead", "show", queue, "--id", "nothing").returncode == 1
+    unknown = embedded_house.call("dead", "list", "q-nowhere")
+    assert (unknown.returncode, "there is no queue 'q-nowhere'" in unknown.stderr) == (2, True)
+
+
+def test_the_body_can_be_had_byte_for_byte(embedded_house: House) -> None:
+    async def bury_one() -> None:
+        async with opened(address(embedded_house)) as broker:
+            queue = await broker.subscribe("billing", ("#",), 1)
+            await broker.publisher.publish(envelope(body=b"\x00\xff\n"))
+            (received,) = await taken(queue)
+            await queue.settle(received, Parked("failed", "", 1))
+
+    asyncio.run(bury_one())
+    command = [sys.executable, "-m", "hookline", "dead", "show", "billing", "--raw"]
+    command += ["--config", str(embedded_house.config)]
+    shown = subprocess.run(command, capture_output=True, cwd=embedded_house.folder, timeout=WITHIN_S, check=True)  # noqa: S603  our own command
+    assert shown.stdout == b"\x00\xff\n"
+    assert "\\u0000" in embedded_house.call("dead", "show", "billing").stdout
+    (told,) = lines(embedded_house, "dead", "show", "billing")
+    assert told["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
+
+
+def test_events_that_no_queue_wanted_reach_a_worker_that_was_started_later(house: House) -> None:
+    house.start("ingress")
+    assert house.call("send", "krtc-main", "--count", "3").returncode == 0
+    until(lambda: len(lines(house, "unrouted", "list")) == 3, WITHIN_S)
+    start_counter(house, queue_name())
+    assert lines(house, "unrouted", "replay")[0]["left"] == 0
+    until(lambda: len(house.handled()) == 3, WITHIN_S)
+
+
+def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(house: House) -> None:
+    queue = queue_name()
+    ids = asyncio.run(bury(house, queue, MANY))
+    start_counter(house, queue)
+    assert call_and_die(house, MANY // PAGE // 2, "dead", "replay", queue) == -signal.SIGKILL
+    until(lambda: len(house.handled()) >= MANY // 4, WITHIN_S)
+    assert len(lines(house, "dead", "list", queue, "--limit", "1")) == 1
+    assert lines(house, "dead", "replay", queue)[0]["left"] == 0
+    until(lambda: len(house.handled()) >= MANY, WITHIN_S)
+    assert sorted(house.handled()) == sorted(ids)
