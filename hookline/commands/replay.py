@@ -70,10 +70,11 @@ def replay_command(  # noqa: PLR0913  one for each option
     A repaired worker that shall handle again what it finished wrongly needs --again with a name for the occasion. Every
     name gives an event one more handling; the same name again gives none, so that such a replay can be repeated too.
     """
-    wanted = Wanted(since, until or datetime.now(UTC), _pattern(topic), source, subject)
+    _check_names(queue, topic, again)
+    wanted = Wanted(since, until or datetime.now(UTC), topic, source, subject)
     if wanted.since >= wanted.until:
         raise click.UsageError("--since is not before --until")
-    headers = None if dry_run else {REPLAYED_AT: datetime.now(UTC).isoformat(), **_again(again)}
+    headers = None if dry_run else {REPLAYED_AT: datetime.now(UTC).isoformat(), **({AGAIN: again} if again else {})}
     settings = load(config, with_sources=False)
     progress = Progress()
     try:
@@ -84,20 +85,14 @@ def replay_command(  # noqa: PLR0913  one for each option
     click.echo(_json(queue, wanted, progress, dry_run=dry_run) if as_json else _text(queue, progress, dry_run=dry_run))
 
 
-def _pattern(topic: str) -> str:
+def _check_names(queue: str, topic: str, again: str | None) -> None:
     try:
+        topics.check_queue(queue)
         topics.binding(topic)
     except ValueError as error:
-        raise click.UsageError(f"--topic: {error}") from None
-    return topic
-
-
-def _again(name: str | None) -> dict[str, str]:
-    if name is None:
-        return {}
-    if not topics.NAME.fullmatch(name):
+        raise click.UsageError(str(error)) from None
+    if again is not None and not topics.NAME.fullmatch(again):
         raise click.UsageError("--again: a name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
-    return {AGAIN: name}
 
 
 async def _replay(
