@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,8 @@ GUIDE = Path(__file__).parent.parent.parent / "docs" / "writing-workers.md"
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NPM_S = 90.0
+WITHOUT_A_FILE = """{"BizID":1400000000,"RoomID":"100","UserID":"999","TaskID":446946705284000000,"RecordMode":2,
+"Timestamp":1675930605,"EventType":3,"Detail":{"SeqNo":9}}"""
 
 
 @pytest.fixture
@@ -65,6 +68,19 @@ def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(house: House) -
     assert run.stop() == 0
     (note,) = (house.folder / "archive").iterdir()
     assert note.read_text().endswith("(attempt 2)\n")
+
+
+def test_a_poisoned_upload_is_parked_and_the_guides_commands_give_it_back(house: House) -> None:
+    run = house.start("run", "endings.py")
+    (house.folder / "odd.json").write_text(WITHOUT_A_FILE)
+    send(house, "voice", "3", "--body", "odd.json")
+    until(lambda: outcomes(run, "archive") == ["parked"], END_S)
+    (script,) = re.findall(r"<!-- dead -->\n```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    answers = [house.call(*shlex.split(line)[1:]) for line in script.splitlines()]
+    assert [answer.returncode for answer in answers] == [0, 0, 0, 0], answers
+    assert "the provider named no file" in answers[1].stdout
+    until(lambda: outcomes(run, "archive") == ["parked", "parked"], END_S)
+    assert run.stop() == 0
 
 
 def test_what_middleware_measures_is_in_the_log(house: House) -> None:
