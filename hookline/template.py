@@ -14,7 +14,7 @@ _HEAD = """\
 url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
 
 [store]
-url = "sqlite:hookline.db"        # what has been handled, and the room view
+url = "sqlite:hookline.db"        # what has been handled, and the room view; or "redis://…" or "postgresql://…"
 
 [ingress]
 host = "0.0.0.0"

@@ -77,7 +77,9 @@ class Process:
 class House:
     """A folder with settings, in which processes run."""
 
-    def __init__(self, folder: Path, broker_url: str = "sqlite:hookline.db") -> None:
+    def __init__(
+        self, folder: Path, broker_url: str = "sqlite:hookline.db", store_url: str = "sqlite:hookline.db"
+    ) -> None:
         self.folder = folder
         self.counted = folder / "counted"
         self.config = folder / "hookline.toml"
@@ -85,7 +87,9 @@ class House:
         with socket.create_server(("127.0.0.1", 0)) as chosen:
             port = chosen.getsockname()[1]
         text = settings_file().replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-        self.config.write_text(text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1))
+        head, _, rest = text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1).partition("[store]")
+        rest = rest.replace('url = "sqlite:hookline.db"', f'url = "{store_url}"', 1)
+        self.config.write_text(f"{head}[store]{rest}")
         (folder / "counter.py").write_text(COUNTER)
 
     @property
