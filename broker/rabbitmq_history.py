@@ -19,7 +19,8 @@ from schemas.errors import SettingsError, Unreachable, Unreadable
 _PAGE = 64
 _SILENCE_S = 30.0
 _CLOCKS_APART = timedelta(minutes=5)
-_LONG_AFTER = timedelta(hours=1)
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # AMQP has no time before 1970
+_LONG_AFTER = timedelta(days=1)
 _END = "hookline-end"
 
 
@@ -48,7 +49,7 @@ class RabbitMQHistory:
         await self._publisher.send(Message("", topics.HISTORY, {_END: mark}, "", b""))
         async with open_channel(connection, timeout_s) as channel:
             reader = _Reader(channel, timeout_s)
-            await reader.open(since - _CLOCKS_APART)
+            await reader.open(max(since, _EARLIEST) - _CLOCKS_APART)
             ended = False
             while not ended:
                 messages = await reader.page()

@@ -75,6 +75,11 @@ async def test_it_is_read_from_a_time_until_a_time(broker: Broker) -> None:
     assert await read(broker, sent[3].received_at, sent[6].received_at) == sent[3:7]
 
 
+async def test_it_is_read_from_the_beginning_of_time_if_that_is_asked_for(broker: Broker) -> None:
+    sent = await publish(broker, 3)
+    assert await read(broker, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)) == sent
+
+
 async def test_nothing_is_read_of_a_time_in_which_nothing_came(broker: Broker) -> None:
     await publish(broker, 3)
     assert await read(broker, now() - 3 * HOUR, now() - 2 * HOUR) == []
