@@ -83,6 +83,16 @@ async def by_topic(event: Event) -> None: ...
 async def with_all_options(event: RoomCreated) -> None: ...
 
 
+@worker(RoomCreated, RoomEnded, ordered=True, hold_s=30, reorder_s=2, latest_only=True)
+async def in_order(event: RoomCreated | RoomEnded, delivery: Delivery) -> None:
+    assert_type(delivery.late, bool)
+
+
+@worker(RoomCreated, transactional=True, state=open_pool)
+async def in_a_transaction(event: RoomCreated, delivery: Delivery[Pool]) -> None:
+    await delivery.transaction.execute("INSERT")
+
+
 @worker(RoomCreated, ParticipantRoleChanged, state=open_pool)
 async def with_state(event: RoomCreated | ParticipantRoleChanged, delivery: Delivery[Pool]) -> None:
     await delivery.state.execute("INSERT")
