@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from broker import embedded_history_tables as history_tables
+from broker import embedded_partitions as partitions
 from broker import embedded_tables as tables
 from broker.embedded_history import EmbeddedHistory
 from broker.embedded_letters import EmbeddedLetters
@@ -52,12 +53,24 @@ class EmbeddedBroker:
         await database.run(tables.create)
         return cls(database, limits or Limits())
 
-    async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> "EmbeddedQueue":
-        name = topics.queue_name(topics.check_queue(queue))
-        bindings = {topics.binding(pattern) for pattern in patterns}
-        await self._database.run(partial(tables.bind, queue=name, patterns=bindings))
-        subscription = EmbeddedQueue(self._database, name, prefetch)
-        self._queues.append(subscription)
+    async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
+        step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)
+        await self._database.run(step)
+
+    async def subscribe(
+        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+    ) -> "EmbeddedQueue":
+        if partition is None:
+            name = topics.queue_name(topics.check_queue(queue))
+            bindings = {topics.binding(pattern) for pattern in patterns}
+            bind = partial(tables.bind, queue=name, patterns=bindings)
+            undeclare = partial(partitions.undeclare, queue=queue)
+            await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
+            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take)
+        else:
+            name = topics.partition_name(queue, partition)
+            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take)
+        self._queues = [*(each for each in self._queues if not each.closed), subscription]
         return subscription
 
     async def close(self) -> None:
@@ -139,16 +152,21 @@ def _resolve(futures: list[asyncio.Future[None]], failure: Exception | None) -> 
 class EmbeddedQueue:
     """Takes messages ahead, up to `prefetch`, and hands them out one by one."""
 
-    def __init__(self, database: Database, name: str, prefetch: int) -> None:
+    def __init__(self, database: Database, name: str, prefetch: int, take: Callable[..., list[Received]]) -> None:
         self._database = database
         self._name = name
         self._prefetch = prefetch
+        self._take = take
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
         self._news = asyncio.Event()
         self._closing = False
         self._feeder = asyncio.create_task(self._feed())
+
+    @property
+    def closed(self) -> bool:
+        return self._closing
 
     def wake(self) -> None:
         """Look for messages now rather than at the next poll."""
@@ -160,6 +178,9 @@ class EmbeddedQueue:
     async def settle(self, received: Received, outcome: Outcome) -> None:
         self._settled.append((received.token, outcome))
         self.wake()
+
+    def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours, or none
+        return not self._closing
 
     async def close(self) -> None:
         if self._closing:
@@ -200,7 +221,7 @@ class EmbeddedQueue:
         room = self._prefetch - len(self._taken)
         if room <= 0:
             return 0
-        step = partial(tables.take, queue=self._name, owner=self._database.owner, limit=room)
+        step = partial(self._take, queue=self._name, owner=self._database.owner, limit=room)
         messages = await self._database.run(step)
         self._taken.update(message.token for message in messages)
         for message in messages:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from broker.embedded_tables import forget, with_replays
+from broker.embedded_tables import bound_to, forget, with_replays
 from broker.sqlite import Database
 from schemas import topics
 from schemas.errors import SettingsError
@@ -53,7 +53,7 @@ def _count(connection: sqlite3.Connection, *, queue: str) -> int:
         return int(connection.execute(statement, (topics.UNROUTED,)).fetchone()[0])
     name = topics.queue_name(queue)
     count = int(connection.execute("SELECT count(*) FROM dead WHERE queue = ?", (name,)).fetchone()[0])
-    if not count and not connection.execute("SELECT 1 FROM bindings WHERE queue = ?", (name,)).fetchone():
+    if not count and not bound_to(connection, queue=name):
         raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
     return count
 
@@ -146,7 +146,7 @@ def _route(connection: sqlite3.Connection, seq: int) -> bool:
     connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", [(queue, seq) for queue in queues])
     connection.execute("UPDATE envelopes SET waiting = waiting + ? WHERE seq = ?", (len(queues) - 1, seq))
     for queue in queues:
-        _note_replay(connection, queue, seq, 0)
+        _note_replay(connection, topics.whole_name(queue), seq, 0)
     return True
 
 

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from broker import embedded_history_tables as history
 from schemas import topics
@@ -21,6 +21,9 @@ from schemas.errors import NotDurable
 from schemas.letters import REPLAYED_AT, REPLAYS
 
 log = logging.getLogger("hookline.broker")
+
+Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None]
+"""A message: its number, its attempt, headers, content type, body, and how often and when it was last replayed."""
 
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS envelopes (
@@ -61,8 +64,9 @@ def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> N
 
 
 def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
-    """The binding keys of a queue; none if there is no such queue."""
-    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ?", (queue,))
+    """The binding keys of a worker's queue and of its partitions; none if there is no such queue."""
+    partitions = f"{queue}.p[0-9][0-9]"
+    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ? OR queue GLOB ?", (queue, partitions))
     return frozenset(pattern for (pattern,) in rows)
 
 
@@ -143,17 +147,27 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
     """Up to `limit` messages for this owner, oldest first: what nobody alive has, and what was delayed till now."""
-    connection.execute(
-        "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= now()",
-        (queue,),
-    )
-    connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= now()", (queue,))
+    make_ready(connection, queue)
     rows = connection.execute(
         "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at "
         "FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq "
         "WHERE d.queue = ? AND (d.owner IS NULL OR d.owner NOT IN (SELECT owner FROM alive)) ORDER BY d.seq LIMIT ?",
         (queue, limit),
     ).fetchall()
+    return own(connection, queue, owner, rows)
+
+
+def make_ready(connection: sqlite3.Connection, queue: str) -> None:
+    """Put back into the queue what was delayed till now."""
+    connection.execute(
+        "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= now()",
+        (queue,),
+    )
+    connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= now()", (queue,))
+
+
+def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
+    """The messages of these rows, which are the owner's now."""
     connection.executemany(
         "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq = ?", [(owner, queue, row[0]) for row in rows]
     )
@@ -198,7 +212,7 @@ def _remove(connection: sqlite3.Connection, queue: str, owner: str, seq: int) ->
 
 def forget(connection: sqlite3.Connection, queue: str, seq: int) -> None:
     """A queue has finished with an envelope, and has no row of it any more."""
-    connection.execute("DELETE FROM replayed WHERE queue = ? AND seq = ?", (queue, seq))
+    connection.execute("DELETE FROM replayed WHERE queue = ? AND seq = ?", (topics.whole_name(queue), seq))
     connection.execute("UPDATE envelopes SET waiting = waiting - 1 WHERE seq = ?", (seq,))
     connection.execute("DELETE FROM envelopes WHERE seq = ? AND waiting <= 0", (seq,))
 
@@ -209,5 +223,5 @@ def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
-    row = (queue, seq, parked.attempts, parked.reason, parked.detail)
+    row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, parked.detail)
     connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)

@@ -4,7 +4,10 @@ Publishing and consuming never share a connection: an alarm on the server stops 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 from aiormq.abc import AbstractConnection
 
@@ -12,10 +15,13 @@ from broker import rabbitmq_topology as topology
 from broker.rabbitmq_history import RabbitMQHistory
 from broker.rabbitmq_letters import RabbitMQLetters
 from broker.rabbitmq_link import Link, RabbitMQSettings
+from broker.rabbitmq_passage import AT_ONCE, Passage
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from broker.rabbitmq_queue import RabbitMQQueue, Subscription
 from schemas import topics
 from schemas.errors import Unreachable
+
+Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 
 
 class RabbitMQBroker:
@@ -45,19 +51,18 @@ class RabbitMQBroker:
             raise
         return broker
 
-    async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> RabbitMQQueue:
-        subscription = Subscription(
-            topics.check_queue(queue), tuple(patterns), prefetch, self._settings.connect_timeout_s
-        )
-        async with self._subscribing:
-            await topology.declare_queue(self._connection(), queue, patterns, self._settings.connect_timeout_s)
-        consumer = RabbitMQQueue(self._inward, self.publisher, subscription)
-        self._queues.append(consumer)
-        try:
-            await consumer.open()
-        except BaseException:
-            await consumer.close()
-            raise
+    async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
+        await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._connection())
+
+    async def subscribe(
+        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+    ) -> RabbitMQQueue:
+        subscription = self._subscription(queue, patterns, prefetch, partition)
+        if partition is not None:
+            return await self._partition(subscription)
+        await self._declare_queue(subscription, self._connection())
+        consumer = await self._consumer(subscription, self._declare_queue)
+        await self._empty_partitions(consumer, subscription)
         return consumer
 
     async def close(self) -> None:
@@ -66,6 +71,56 @@ class RabbitMQBroker:
         await self.publisher.close()
         await self._outward.close()
         await self._inward.close()
+
+    def _subscription(
+        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+    ) -> Subscription:
+        timeout_s = self._settings.connect_timeout_s
+        return Subscription(topics.check_queue(queue), tuple(patterns), prefetch, timeout_s, partition)
+
+    async def _partition(self, subscription: Subscription) -> RabbitMQQueue:
+        """Whoever has the first one also sorts what was put into the worker's own queue: one process, so in order."""
+        consumer = await self._consumer(subscription, self._declare_partitions)
+        if subscription.partition == topics.PARTITION_WORDS[0]:
+            whole = replace(subscription, partition=None, prefetch=AT_ONCE)
+            await self._pass_through(consumer, whole, self._declare_partitions)
+        return consumer
+
+    async def _empty_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
+        """What waits since the worker was ordered comes back to its queue."""
+        last = topics.partition_name(subscription.queue, topics.PARTITION_WORDS[-1])
+        if await topology.exists(self._connection(), last, subscription.timeout_s):
+            for partition in topics.PARTITION_WORDS:
+                old = replace(subscription, partition=partition, prefetch=AT_ONCE)
+                await self._pass_through(consumer, old, None)
+
+    async def _pass_through(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
+        """Let messages of another queue of the worker go on, for as long as this consumer does."""
+        try:
+            passage = Passage(await self._consumer(source, declare), source)
+        except BaseException:
+            await consumer.close()
+            raise
+        consumer.close_with(passage.close)
+
+    async def _consumer(self, subscription: Subscription, declare: Declare | None) -> RabbitMQQueue:
+        declaring = None if declare is None else partial(declare, subscription)
+        consumer = RabbitMQQueue(self._inward, self.publisher, subscription, declaring)
+        self._queues = [*(each for each in self._queues if not each.closed), consumer]
+        try:
+            await consumer.open()
+        except BaseException:
+            await consumer.close()
+            raise
+        return consumer
+
+    async def _declare_queue(self, asked: Subscription, connection: AbstractConnection) -> None:
+        async with self._subscribing:
+            await topology.declare_queue(connection, asked.queue, asked.patterns, asked.timeout_s)
+
+    async def _declare_partitions(self, asked: Subscription, connection: AbstractConnection) -> None:
+        async with self._subscribing:
+            await topology.declare_partitions(connection, asked.queue, asked.patterns, asked.timeout_s)
 
     def _connection(self) -> AbstractConnection:
         connection = self._inward.connection

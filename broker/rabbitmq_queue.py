@@ -17,7 +17,7 @@ from broker import rabbitmq_topology as topology
 from broker.rabbitmq_acks import Ledger, Token
 from broker.rabbitmq_frames import Message
 from broker.rabbitmq_headers import ATTEMPT, death_notes, read
-from broker.rabbitmq_link import Link, bounded, finish, open_channel
+from broker.rabbitmq_link import Link, Use, bounded, finish, open_channel
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from schemas import topics
 from schemas.broker import Again, Done, Outcome, Parked, Received
@@ -37,17 +37,29 @@ class Subscription:
     patterns: tuple[str, ...]
     prefetch: int
     timeout_s: float
+    partition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The server's name for the queue."""
+        if self.partition is None:
+            return topics.queue_name(self.queue)
+        return topics.partition_name(self.queue, self.partition)
 
 
 class RabbitMQQueue:
     """Implements `schemas.broker.Queue`; comes back by itself after a lost connection or a deleted queue."""
 
-    def __init__(self, link: Link, publisher: RabbitMQPublisher, subscription: Subscription) -> None:
+    def __init__(
+        self, link: Link, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
+    ) -> None:
         self._link = link
         self._publisher = publisher
         self._subscription = subscription
-        self._name = topics.queue_name(subscription.queue)
+        self._declare = declare
+        self._name = subscription.name
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
+        self._others: list[Callable[[], Awaitable[None]]] = []
         self._retry_queues: set[int] = set()
         self._attached = asyncio.Event()
         self._over = asyncio.Event()
@@ -77,7 +89,27 @@ class RabbitMQQueue:
             case _:
                 assert_never(outcome)
 
+    def holds(self, received: Received) -> bool:
+        token: Token = received.token
+        return token.ledger.is_open
+
+    async def move(self, received: Received, name: str) -> None:
+        """Put the message into another queue, as it is."""
+        headers = {**received.headers, ATTEMPT: str(received.attempt)}
+        message = Message("", name, headers, received.content_type, received.body)
+        await self._pass_on(received.token, partial(self._publisher.send, message))
+
+    @property
+    def closed(self) -> bool:
+        return self._closing.done()
+
+    def close_with(self, other: Callable[[], Awaitable[None]]) -> None:
+        """Close something else before this queue."""
+        self._others.append(other)
+
     async def close(self) -> None:
+        for other in self._others:
+            await other()
         if not self._closing.done():
             self._closing.set_result(None)
         if self._task is not None:
@@ -87,16 +119,16 @@ class RabbitMQQueue:
             await asyncio.wait([self._task])
 
     async def _session(self, connection: AbstractConnection) -> None:
-        """Consume on one connection; declare the queue again if it is gone."""
-        subscription = self._subscription
+        """Consume on one connection; declare the queue again if it is gone, or be content that it is."""
         try:
             await self._consume(connection)
         except Unreachable as error:
             if not isinstance(error.__cause__, ChannelNotFoundEntity):
                 raise
-            log.warning("%s is gone from RabbitMQ, and is declared again", self._name)
-            await topology.declare_queue(connection, subscription.queue, subscription.patterns, subscription.timeout_s)
-            await self._consume(connection)
+            if self._declare is not None:
+                log.warning("%s is gone from RabbitMQ, and is declared again", self._name)
+                await self._declare(connection)
+                await self._consume(connection)
 
     async def _consume(self, connection: AbstractConnection) -> None:
         """Consume on one channel until it ends or the queue is closed."""
@@ -109,7 +141,7 @@ class RabbitMQQueue:
                 self._attached.set()
                 await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
                 if ledger.is_open:
-                    await _give_back(channel, ledger, tag)
+                    await self._give_back(channel, ledger, tag)
                 else:
                     log.warning("%s: the consumer was lost", self._name)
             finally:
@@ -127,6 +159,22 @@ class RabbitMQQueue:
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
             ok = await channel.basic_consume(self._name, arrived)
         return str(ok.consumer_tag)
+
+    async def _give_back(self, channel: AbstractChannel, ledger: Ledger, consumer_tag: str) -> None:
+        """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue.
+
+        Messages of a partition are left to the server, which puts them back in order, and lets in the next consumer,
+        when the channel is closed. Those that are given back by hand lose their order if there are more than 32; and
+        so do those on their way here when a consumer is cancelled, which lets in the next one too soon besides.
+        """
+        with suppress(Unreachable):  # a lost connection gives everything back by itself
+            async with bounded(_GIVE_BACK_S, "giving back"):
+                if self._subscription.partition is None:
+                    await channel.basic_cancel(consumer_tag)
+                    await ledger.flush()
+                    await channel.basic_nack(0, multiple=True, requeue=True)
+                else:
+                    await ledger.flush()
 
     async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
         """Put the message where it belongs, and only then acknowledge it here.
@@ -172,15 +220,6 @@ class RabbitMQQueue:
         headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
         dead = topics.dead_name(self._subscription.queue)
         await self._publisher.send(Message("", dead, headers, received.content_type, received.body))
-
-
-async def _give_back(channel: AbstractChannel, ledger: Ledger, consumer_tag: str) -> None:
-    """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue."""
-    with suppress(Unreachable):  # a lost connection gives everything back by itself
-        async with bounded(_GIVE_BACK_S, "giving back"):
-            await channel.basic_cancel(consumer_tag)
-            await ledger.flush()
-            await channel.basic_nack(0, multiple=True, requeue=True)
 
 
 def _received(message: DeliveredMessage, ledger: Ledger) -> Received:

@@ -21,6 +21,7 @@ from schemas.errors import SettingsError, Unreachable
 
 _DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
 _UNLIMITED = 2**31 - 1  # looking at a letter counts as a delivery, and from 4.0 on twenty of them would be its end
+_PARTITIONS_TAKE = 4  # times as long as one queue
 _LOCK_TRIES = 50
 _LOCK_WAIT_S = 0.1
 _MAX_TTL_MS = 2**32 - 1
@@ -78,15 +79,40 @@ async def declare_queue(connection: AbstractConnection, queue: str, patterns: Se
 
     Raises SettingsError if it exists in another form.
     """
-    wanted = {topics.binding(pattern) for pattern in patterns}
-    name, dead = topics.queue_name(queue), topics.dead_name(queue)
     await _register(connection, queue, timeout_s)
-    async with _declaring(connection, timeout_s, name) as channel:
-        await channel.queue_declare(dead, durable=True, arguments=_letters())
-        arguments = {**_LOSSLESS, **_dead_letters_to(dead), "x-delivery-limit": _DELIVERY_LIMIT}
-        await channel.queue_declare(name, durable=True, arguments=arguments)
-    async with locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
-        await _bind(channel, queue, wanted)
+    async with _declaring(connection, timeout_s, topics.queue_name(queue)) as channel:
+        await _declare_whole(channel, queue)
+    await _bind(connection, queue, {topics.binding(pattern) for pattern in patterns}, timeout_s)
+
+
+async def declare_partitions(
+    connection: AbstractConnection, queue: str, patterns: Sequence[str], timeout_s: float
+) -> None:
+    """A queue for each partition of a worker, of which one consumer at a time gets messages; and the worker's own.
+
+    That one is bound to nothing: it takes what was there before, and what is put there by name. Raises SettingsError if
+    one exists in another form.
+    """
+    await _register(connection, queue, timeout_s)
+    timeout_s *= _PARTITIONS_TAKE
+    async with _declaring(connection, timeout_s, f"the partitions of {topics.queue_name(queue)}") as channel:
+        await _declare_whole(channel, queue)
+        arguments = {**_working(queue), "x-single-active-consumer": True}
+        for partition in topics.PARTITION_WORDS:
+            name = topics.partition_name(queue, partition)
+            await channel.queue_declare(name, durable=True, arguments=arguments)
+    keys = {topics.binding(pattern, partition) for pattern in patterns for partition in topics.PARTITION_WORDS}
+    await _bind(connection, queue, keys, timeout_s)
+
+
+async def _declare_whole(channel: AbstractChannel, queue: str) -> None:
+    await channel.queue_declare(topics.dead_name(queue), durable=True, arguments=_letters())
+    await channel.queue_declare(topics.queue_name(queue), durable=True, arguments=_working(queue))
+
+
+def _working(queue: str) -> dict[str, Any]:
+    """The arguments of a queue that a worker takes from."""
+    return {**_LOSSLESS, **_dead_letters_to(topics.dead_name(queue)), "x-delivery-limit": _DELIVERY_LIMIT}
 
 
 async def bound_to(connection: AbstractConnection, queue: str, timeout_s: float) -> frozenset[str]:
@@ -198,14 +224,20 @@ async def _declaring(
             ) from None
 
 
-async def _bind(channel: AbstractChannel, queue: str, wanted: set[str]) -> None:
-    """Bind to what is wanted and unbind what was wanted before.
+async def _bind(connection: AbstractConnection, queue: str, wanted: set[str], timeout_s: float) -> None:
+    name = topics.queue_name(queue)
+    async with locked(connection, queue, timeout_s), _declaring(connection, timeout_s, name, confirms=True) as channel:
+        await _bind_to(channel, queue, wanted)
+
+
+async def _bind_to(channel: AbstractChannel, queue: str, wanted: set[str]) -> None:
+    """Bind to what is wanted and unbind what was wanted before: a key's last word says which queue of the worker it is.
 
     AMQP cannot list bindings, so those that a queue has are remembered in a queue of one message beside it. It is
     written before the first binding and again after the last: a crash in between leaves too much in it, never too
     little.
     """
-    name, memory = topics.queue_name(queue), topics.bindings_name(queue)
+    memory = topics.bindings_name(queue)
     arguments = {**_QUORUM, "x-max-length": 1}
     await channel.queue_declare(memory, durable=True, arguments=arguments)
     note = await channel.basic_get(memory)
@@ -213,9 +245,9 @@ async def _bind(channel: AbstractChannel, queue: str, wanted: set[str]) -> None:
     if not wanted <= before:
         await _remember(channel, memory, before | wanted)
     for key in sorted(wanted):
-        await channel.queue_bind(name, topics.EXCHANGE, key)
+        await channel.queue_bind(topics.bound_name(queue, key), topics.EXCHANGE, key)
     for key in sorted(before - wanted):
-        await channel.queue_unbind(name, topics.EXCHANGE, key)
+        await channel.queue_unbind(topics.bound_name(queue, key), topics.EXCHANGE, key)
     await _remember(channel, memory, wanted)
     if note.delivery_tag is not None:
         await channel.basic_ack(note.delivery_tag)

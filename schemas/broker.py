@@ -94,6 +94,9 @@ class Queue(Protocol):
         Never raises for a broker that is away: the message is then delivered again.
         """
 
+    def holds(self, received: Received) -> bool:
+        """Whether a message that `take` gave is ours to settle. If not, it comes again, before what came after it."""
+
     async def close(self) -> None:
         """Give back what was taken and not settled, at once, and without counting an attempt.
 
@@ -153,12 +156,22 @@ class Broker(Protocol):
     @property
     def letters(self) -> Letters: ...
 
-    async def subscribe(self, queue: str, patterns: Sequence[str], prefetch: int) -> Queue:
+    async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
+        """Declare the queues of an ordered worker, one for each partition, with their bindings.
+
+        What waits in the queue of a worker that was not ordered before goes on to its partition, and so does whatever
+        is put there later by name. Raises as `subscribe` does.
+        """
+
+    async def subscribe(
+        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+    ) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.
 
         `queue` and `patterns` are as in `@worker`: short names and topic patterns. Patterns that a queue was bound to
-        before and that are no longer named are unbound. Raises Unreachable, or SettingsError if the queue exists in
-        another form.
+        before and that are no longer named are unbound. With a partition, only consume from its queue, which was
+        declared before: messages come in the order of arrival, and to one process at a time. Raises Unreachable, or
+        SettingsError if the queue exists in another form.
         """
 
     async def close(self) -> None:

@@ -34,10 +34,10 @@ def topic(provider: str, source: str, event_type: str) -> str:
 
 def partition(subject: str) -> str:
     """The partition word of a subject, `p00` to `p15`: crc32 of its UTF-8, the same in every process and language."""
-    return _PARTITION_WORDS[crc32(subject.encode()) % PARTITIONS]
+    return PARTITION_WORDS[crc32(subject.encode()) % PARTITIONS]
 
 
-_PARTITION_WORDS = tuple(f"p{number:02}" for number in range(PARTITIONS))
+PARTITION_WORDS = tuple(f"p{number:02}" for number in range(PARTITIONS))
 
 
 def routing_key(topic: str, subject: str) -> str:
@@ -45,15 +45,15 @@ def routing_key(topic: str, subject: str) -> str:
     return f"{topic}.{partition(subject)}"
 
 
-def binding(pattern: str) -> str:
-    """The binding key for a topic pattern, in any partition.
+def binding(pattern: str, partition: str = "*") -> str:
+    """The binding key for a topic pattern, in any partition or in one.
 
     Raises ValueError for a pattern that no topic could match: it is words of `[a-z0-9_-]`, `*` (one word) or `#` (any
     number), separated by dots.
     """
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(f"topic {pattern!r} is not words of a-z, 0-9, _ and -, or * or #, separated by dots")
-    return f"{pattern}.*"
+    return f"{pattern}.{partition}"
 
 
 @lru_cache(maxsize=1024)
@@ -87,6 +87,23 @@ def queue_name(queue: str) -> str:
 def short_name(name: str) -> str:
     """The name of a worker's queue, from the broker's name for it."""
     return name.removeprefix("hookline.")
+
+
+def partition_name(queue: str, partition: str) -> str:
+    """The broker's name for the queue of one partition of an ordered worker."""
+    return f"hookline.{queue}.{partition}"
+
+
+def whole_name(name: str) -> str:
+    """The broker's name for the queue of a worker, given that, or the name of one of its partitions."""
+    whole, _, last = name.rpartition(".")
+    return whole if last in PARTITION_WORDS else name
+
+
+def bound_name(queue: str, key: str) -> str:
+    """The broker's name for that queue of a worker which a binding key binds."""
+    last = key.rpartition(".")[2]
+    return partition_name(queue, last) if last in PARTITION_WORDS else queue_name(queue)
 
 
 def dead_name(queue: str) -> str:
