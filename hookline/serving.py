@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 from hookline.logs import report
 from hookline.settings import Settings
@@ -21,7 +22,11 @@ from workers.solitude import Solitude
 from workers.state import States
 from workers.store import Store
 
+Closing: TypeAlias = Coroutine[Any, Any, None]
+
 log = logging.getLogger("hookline")
+
+_AT_ONCE_S = 5.0
 
 
 async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool) -> None:
@@ -43,7 +48,7 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
             await stop.wait(died)
         finally:
             log.info("stopping")
-            await stop.unless_hurried(_close(door, pools, settings.workers.shutdown_s))
+            await stop.unless_hurried(_close(door, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0))
             for task in died:
                 task.cancel()
 
@@ -101,8 +106,8 @@ class _Stop:
         for task in done - {asked}:
             task.result()
 
-    async def unless_hurried(self, closing: Any) -> None:
-        """Await the closing, but give up on it at the second signal."""
+    async def unless_hurried(self, closing: Closing, at_once: Callable[[], Closing]) -> None:
+        """Await the closing, but give up on it at the second signal, and close at once then."""
         task = asyncio.create_task(closing)
         hurried = asyncio.create_task(self._hurried.wait())
         await asyncio.wait([task, hurried], return_when=asyncio.FIRST_COMPLETED)
@@ -112,3 +117,7 @@ class _Stop:
         else:
             log.warning("giving back what is in hand")
             task.cancel()
+            with suppress(TimeoutError):  # a function that does not let itself be cancelled
+                async with asyncio.timeout(_AT_ONCE_S):
+                    await asyncio.wait([task])
+                    await at_once()

@@ -49,8 +49,12 @@ async def lessons(event: RoomCreated, delivery: Delivery[list[str]]) -> None:
 async def people(event: ParticipantJoined, delivery: Delivery[list[str]]) -> None:
     delivery.state.append("person")
     note(f"people {len(delivery.state)}")
-    while not COUNTED.with_name("go").exists():
-        await asyncio.sleep(0.02)
+    try:
+        while not COUNTED.with_name("go").exists():
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        note("people cancelled")
+        raise
     note("people end")
 '''
 
@@ -89,6 +93,17 @@ def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Hous
     (noting.folder / "go").touch()
     run.popen.wait(END_S)
     assert lines(noting) == ["open", "people 1", "people end", "close"]
+
+
+def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_closed(noting: House) -> None:
+    run = noting.start("run", "noting.py")
+    send(noting, "103")
+    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    run.popen.terminate()
+    run.wait_for("stopping")
+    run.popen.terminate()
+    assert run.popen.wait(END_S) == 0
+    assert lines(noting) == ["open", "people 1", "people cancelled", "close"]
 
 
 def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_house: House) -> None:
