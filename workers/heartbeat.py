@@ -31,7 +31,9 @@ class Heartbeat:
 
     async def stop(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread.ident is None:  # it was never started
+            await asyncio.to_thread(self._end)
+        else:
             await asyncio.to_thread(self._thread.join, _END_S)
 
     def _run(self) -> None:

@@ -17,11 +17,12 @@ Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class Link:
-    """At most so many connections at a time; each wait for the server has an end."""
+    """At most so many connections at a time; each wait for the server, and for a connection to be free, has an end."""
 
-    def __init__(self, conninfo: str, connections: int, timeout_s: float) -> None:
+    def __init__(self, conninfo: str, connections: int, timeout_s: float, wait_s: float | None = None) -> None:
         self._conninfo = conninfo
         self._timeout_s = timeout_s
+        self._wait_s = wait_s or timeout_s
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
 
@@ -34,8 +35,11 @@ class Link:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit mode, for one at a time. Raises Unreachable."""
-        async with self.in_time():
-            await self._free.acquire()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unreachable("all connections to PostgreSQL were in use for too long") from None
         try:
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
@@ -81,10 +85,12 @@ class Link:
 
 @contextmanager
 def unreachable() -> Iterator[None]:
-    """Raises Unreachable for what is the server's fault, not the statement's."""
+    """Raises Unreachable for whatever our own statements fail of, but for values that PostgreSQL cannot keep."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except psycopg.DataError:
+        raise
+    except psycopg.Error as error:
         raise Unreachable(f"PostgreSQL: {_first_line(error)}") from error
 
 

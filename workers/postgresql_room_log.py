@@ -23,7 +23,11 @@ class PostgresqlRoomLog:
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "PostgresqlRoomLog":
         """Raises Unreachable, or SettingsError for a URL that is none."""
         link = Link(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
-        await link.run(_create)
+        try:
+            await link.run(_create)
+        except BaseException:
+            await link.close()
+            raise
         return cls(link, keep_s)
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """The store in PostgreSQL: for workers on several machines, and for those that write to the same database."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import psycopg
@@ -18,14 +18,15 @@ TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
 CONNECTIONS = 20
 _OWN_CONNECTIONS = 4
+_WAIT_S = 30.0  # for a connection that another function has; a claim lasts as long beyond the time of its function
 _PURGE_EVERY = 1000
 
 
 class PostgresqlStore:
     """Implements `TransactionalStore`. Uses up to `connections` connections for the transactions of functions.
 
-    Four more are its own. What was finished is remembered for `ttl_s`. Other functions wait for a connection, for
-    `timeout_s` at most, as long as anything here waits for the server.
+    Four more are its own. What was finished is remembered for `ttl_s`. Whatever waits for the server does so for
+    `timeout_s` at most.
     """
 
     def __init__(self, url: str, ttl_s: float, timeout_s: float, connections: int) -> None:
@@ -33,7 +34,7 @@ class PostgresqlStore:
         self._owner = Owner(settings)
         self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
         self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
-        self._for_functions = Link(settings, connections, timeout_s)
+        self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
         self._ledger = Ledger(self._ask, self._mark, timeout_s)
         self._ttl_s = ttl_s
         self._marks_since_purge = 0
@@ -44,8 +45,12 @@ class PostgresqlStore:
     ) -> "PostgresqlStore":
         """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
         store = cls(url, ttl_s, timeout_s, connections)
-        await store._own.run(tables.create)
-        await store._heartbeat.start()
+        try:
+            await store._own.run(tables.create)
+            await store._heartbeat.start()
+        except BaseException:
+            await store.close()
+            raise
         return store
 
     async def close(self) -> None:
@@ -82,6 +87,7 @@ class PostgresqlStore:
                 if connection.closed:  # whatever it is, it is not the function's fault
                     raise Unreachable("PostgreSQL ended the connection") from error
                 raise
+        await self._purge_after(1)
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         step = partial(tables.release, owner=self._owner.name, key=(queue, event_id), failed=failed, parked=parked)
@@ -105,7 +111,12 @@ class PostgresqlStore:
 
     async def _mark(self, marks: list[Mark]) -> None:
         await self._own.run(partial(tables.finish, marks=marks))
-        self._marks_since_purge += len(marks)
+        await self._purge_after(len(marks))
+
+    async def _purge_after(self, marks: int) -> None:
+        """Drop what is old after every thousand marks; if that fails, the next time will do."""
+        self._marks_since_purge += marks
         if self._marks_since_purge >= _PURGE_EVERY:
             self._marks_since_purge = 0
-            await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))
+            with suppress(Unreachable):
+                await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))

@@ -40,7 +40,11 @@ class RedisRoomLog:
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "RedisRoomLog":
         """Raises Unreachable, or SettingsError for a URL that is none."""
         link = Link(url, timeout_s)
-        await link.run(lambda client: client.ping())
+        try:
+            await link.run(lambda client: client.ping())
+        except BaseException:
+            await link.close()
+            raise
         return cls(link, keep_s)
 
     async def close(self) -> None:

@@ -30,7 +30,11 @@ class RedisStore:
     async def open(cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> "RedisStore":
         """Raises Unreachable, or SettingsError for a URL that is none."""
         store = cls(Link(url, timeout_s), ttl_s, timeout_s)
-        await store._heartbeat.start()
+        try:
+            await store._heartbeat.start()
+        except BaseException:
+            await store.close()
+            raise
         return store
 
     async def close(self) -> None:

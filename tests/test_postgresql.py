@@ -1,0 +1,116 @@
+"""What only the store in PostgreSQL does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from schemas.errors import Unreachable
+from tests.contract.installations import queue_name
+from tests.contract.stores import effects, prepare_effects, write
+from tests.services import postgresql
+from workers.postgresql_store import PostgresqlStore
+from workers.store import Mine, Seen
+
+
+@pytest.fixture
+async def url(pytestconfig: pytest.Config) -> str:
+    url = postgresql.server_url(pytestconfig)
+    await prepare_effects(url)
+    return url
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[PostgresqlStore]:
+    store = await PostgresqlStore.open(url, connections=2)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def queue() -> str:
+    return queue_name()
+
+
+async def test_more_transactions_than_connections_take_turns(url: str, store: PostgresqlStore, queue: str) -> None:
+    await asyncio.gather(*(write(store, queue, str(number), str(number)) for number in range(50)))
+    assert sorted(map(int, await effects(url, queue))) == list(range(50))
+
+
+async def test_marks_of_transactions_are_forgotten_too(url: str, store: PostgresqlStore, queue: str) -> None:
+    await store.finish(queue, "old")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("UPDATE hookline_handled SET finished_at = now() - interval '8 d' WHERE id = 'old'")
+    for number in range(1000):
+        await write(store, queue, str(number))
+    assert await store.claim(queue, "old", 60) == Mine()
+    assert await store.claim(queue, "0", 60) == Seen()
+
+
+async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        async with store.transaction(queue, "e") as connection:
+            await connection.execute("INSERT INTO nowhere VALUES (1)")
+    assert await store.claim(queue, "e", 60) == Mine()
+
+
+async def test_an_error_that_the_function_hides_keeps_everything_out(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    async def hide() -> None:
+        async with store.transaction(queue, "e") as connection:
+            await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT 1 / 0")
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await hide()
+    assert await effects(url, queue) == []
+
+
+async def test_the_function_cannot_commit_before_it_has_returned(url: str, store: PostgresqlStore, queue: str) -> None:
+    async def commit() -> None:
+        async with store.transaction(queue, "e") as connection:
+            await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
+            await connection.commit()
+
+    with pytest.raises(psycopg.ProgrammingError):
+        await commit()
+    assert await effects(url, queue) == []
+
+
+async def test_a_connection_that_ends_is_not_the_functions_failure(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    with pytest.raises(Unreachable):
+        async with store.transaction(queue, "e") as connection:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    await write(store, queue, "e")
+    assert await effects(url, queue) == ["effect"]
+
+
+async def test_a_function_that_is_cancelled_leaves_nothing_behind(url: str, store: PostgresqlStore, queue: str) -> None:
+    async def hang() -> None:
+        async with store.transaction(queue, "e") as connection:
+            await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
+            await connection.execute("SELECT pg_sleep(3600)")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await hang()
+    assert await effects(url, queue) == []
+    await asyncio.gather(*(write(store, queue, str(number)) for number in range(10)))
+
+
+async def test_a_database_that_only_reads_is_said(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for statement in (
+            b"DROP DATABASE IF EXISTS hookline_read_only",
+            b"CREATE DATABASE hookline_read_only",
+            b"ALTER DATABASE hookline_read_only SET default_transaction_read_only = on",
+        ):
+            await connection.execute(statement)
+    with pytest.raises(Unreachable, match="read-only"):
+        await PostgresqlStore.open(f"{url.rpartition('/')[0]}/hookline_read_only")
