@@ -167,3 +167,16 @@ async def test_two_who_read_at_the_same_time_do_not_disturb_each_other(broker: B
         assert await read(broker) == sent
         first = [page async for page in pages]
     assert [each for page in first for each in page] == sent
+
+
+async def test_what_is_fed_to_an_ordered_worker_reaches_its_partition_in_order(broker: Broker) -> None:
+    queue = queue_name()
+    sent = await publish(broker, 20)
+    await broker.declare_partitions(queue, ("*.*.room.*",))
+    consumer = await broker.subscribe(queue, (), 100, partition=topics.partition("room-1"))
+    first = await broker.subscribe(queue, (), 1, partition=topics.PARTITION_WORDS[0])  # it sorts what comes by name
+    keys = await broker.history.wanted_by(queue)
+    assert all(any(topics.matches(key, each.routing_key) for key in keys) for each in sent)
+    await broker.history.feed(queue, sent, {})
+    assert [each.headers["cloudEvents_id"] for each in await taken(consumer, 20)] == [each.id for each in sent]
+    await first.close()
