@@ -20,9 +20,10 @@ from schemas import topics
 from schemas.errors import NotDurable, SettingsError, Unreachable
 from schemas.letters import REPLAYED_AT, REPLAYS, UNROUTED, Choice, Letter, Sifted
 
-_PAGE = 200
+# A server has up to 32 acknowledgements of a channel in hand. What exceeds that it keeps in memory, forgets which came
+# first, and forgets it all if the channel is closed: then letters that were replayed would be here again.
+_PAGE = 16
 _PAGE_S = 30.0
-_GROUP = 16
 _LOOKS = 100
 _GIVE_BACK_S = 300.0
 
@@ -97,19 +98,15 @@ class RabbitMQLetters:
 
 @asynccontextmanager
 async def _giving_back(channel: AbstractChannel, place: str) -> AsyncIterator[list[int]]:
-    """The delivery tags of what is to stay, given back at the end; in their order, as far as the server allows.
-
-    All in one go they would return in any order. So they do while it has more than 32 things to do: it puts the rest
-    aside meanwhile, and forgets which of that was first.
-    """
+    """The delivery tags of what is to stay, given back at the end one by one: all in one go would lose their order."""
     kept: list[int] = []
     try:
         yield kept
     finally:
         with suppress(Unreachable):  # a lost connection gives everything back by itself
             async with bounded(_GIVE_BACK_S, "giving back"):
-                for start in range(0, len(kept), _GROUP):
-                    await _give_back(channel, place, kept[start : start + _GROUP])
+                for start in range(0, len(kept), _PAGE):
+                    await _give_back(channel, place, kept[start : start + _PAGE])
 
 
 async def _give_back(channel: AbstractChannel, place: str, tags: list[int]) -> None:

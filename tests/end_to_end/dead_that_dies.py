@@ -1,4 +1,4 @@
-"""`hookline`, killed with -9 when it has replayed so many pages: on RabbitMQ published and not acknowledged yet."""
+"""`hookline`, killed with -9 when it has replayed so many letters: on RabbitMQ published and not acknowledged yet."""
 
 import os
 import signal
@@ -7,6 +7,9 @@ from typing import Any
 
 from broker import embedded_letters, rabbitmq_letters
 from hookline.cli import main
+
+EMBEDDED_PAGE = 200
+RABBITMQ_PAGE = 16
 
 
 def die_at(module: Any, name: str, times: int) -> None:
@@ -23,7 +26,7 @@ def die_at(module: Any, name: str, times: int) -> None:
 
 
 if __name__ == "__main__":
-    pages = int(sys.argv.pop(1))
-    die_at(embedded_letters, "_carry_out", pages)
-    die_at(rabbitmq_letters, "write_acks", pages)
+    letters = int(sys.argv.pop(1))
+    die_at(embedded_letters, "_carry_out", letters // EMBEDDED_PAGE)
+    die_at(rabbitmq_letters, "write_acks", letters // RABBITMQ_PAGE)
     main()

@@ -20,7 +20,6 @@ from tests.end_to_end.processes import COUNTER, House, until
 DYING = Path(__file__).with_name("dead_that_dies.py")
 WITHIN_S = 60.0
 MANY = int(os.environ.get("HOOKLINE_TEST_LETTERS", "2000"))
-PAGE = 200
 BODY = (
     b'{"noticeId":"1","productId":1,"eventType":101,"notifyMs":1700000000000,'
     b'"payload":{"channelName":"lesson","ts":1700000000}}'
@@ -88,9 +87,9 @@ async def _publish(broker: Broker, events: Sequence[Envelope]) -> None:
     await asyncio.gather(*(broker.publisher.publish(event) for event in events))
 
 
-def call_and_die(house: House, pages: int, *arguments: str) -> int:
+def call_and_die(house: House, letters: int, *arguments: str) -> int:
     return subprocess.run(  # noqa: S603  our own command
-        [sys.executable, DYING, str(pages), *arguments, "--config", house.config],
+        [sys.executable, DYING, str(letters), *arguments, "--config", house.config],
         env={**os.environ, "PYTHONPATH": str(DYING.parents[2])},
         timeout=WITHIN_S,
         check=False,
@@ -177,7 +176,7 @@ def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once
     queue = queue_name()
     ids = asyncio.run(bury(house, queue, MANY))
     start_counter(house, queue)
-    assert call_and_die(house, MANY // PAGE // 2, "dead", "replay", queue) == -signal.SIGKILL
+    assert call_and_die(house, MANY // 2, "dead", "replay", queue) == -signal.SIGKILL
     until(lambda: len(house.handled()) >= MANY // 4, WITHIN_S)
     assert len(lines(house, "dead", "list", queue, "--limit", "1")) == 1
     assert lines(house, "dead", "replay", queue)[0]["left"] == 0
