@@ -9,8 +9,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # Dependencies first, and apart: they change less often than the code. Wheels only: nothing is compiled, and nobody's
 # setup.py runs.
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; x = p['optional-dependencies']; \
+print(*p['dependencies'], *x['redis'], *x['postgresql'], sep='\n')" > requirements.txt \
     && pip --python /opt/hookline/bin/python install --only-binary :all: --requirement requirements.txt
 
 COPY README.md LICENSE ./

@@ -34,7 +34,7 @@ def set_up(style: str, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines() if style == "json" else _TextLines(colours=stream.isatty()))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for library in ("aio_pika", "aiormq", "aiohttp", "watchfiles"):
+    for library in ("aio_pika", "aiormq", "aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
