@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -74,18 +75,15 @@ class Server:
 
     def freeze(self) -> None:
         """Stop every process of the server: what connects is taken by the kernel, and nobody answers."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it without a shutdown; the next start recovers from its log."""
         if self._server is not None and self._server.poll() is None:
-            for pid in self._pids():
-                os.kill(pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._server.wait()
         self._server = None
 
@@ -110,6 +108,11 @@ class Server:
             check=False,
         )
         assert done.returncode == 0, f"initdb: {done.stdout}{done.stderr}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._pids():
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(pid, number)
 
     def _pids(self) -> list[int]:
         """The server's first process, and those that it started, each of which leads a session of its own."""
