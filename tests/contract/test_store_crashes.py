@@ -13,14 +13,14 @@ from tests.contract.store_process import COUNT
 from tests.contract.stores import (
     Another,
     effects,
-    opened,
+    note,
     prepare_effects,
     shared_stores,
     transactional_stores,
     write,
 )
 from workers.heartbeat import LEASE_S
-from workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store
+from workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store, TransactionalStore
 
 Start = Callable[[str], subprocess.Popen[str]]
 
@@ -137,9 +137,13 @@ async def test_of_two_processes_that_handle_an_event_at_once_one_has_an_effect(
 
 
 @transactional_stores
-async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(address: str, queue: str) -> None:
+async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(
+    address: str, store: Store, queue: str
+) -> None:
     await prepare_effects(address)
-    async with opened(address) as store:
-        await write(store, queue, "e")
-        assert await store.claim(queue, "e", 60) == Seen()
+    assert isinstance(store, TransactionalStore)
+    async with store.transaction(queue, "e", subject="room", occurred_s=7) as transaction:
+        await note(transaction, queue, "effect")
+    assert await store.claim(queue, "e", 60) == Seen()
+    assert await store.newest(queue, "room") == 7
     assert await effects(address, queue) == ["effect"]
