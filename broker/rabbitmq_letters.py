@@ -76,7 +76,7 @@ class RabbitMQLetters:
             await write_acks(channel, [(message.delivery_tag or 0, False) for message in gone])
         for result in results:
             if isinstance(result, NotDurable):
-                raise Unreachable(f"a letter could not be replayed: {result}") from result
+                raise await self._failure(queue, result) from result
             if isinstance(result, BaseException):
                 raise result
 
@@ -86,6 +86,11 @@ class RabbitMQLetters:
         headers = {**each.headers, REPLAYS: str(replays), REPLAYED_AT: datetime.now(UTC).isoformat()}
         exchange, key = (topics.EXCHANGE, routing_key) if unrouted else ("", topics.queue_name(queue))
         await self._publisher.send(Message(exchange, key, headers, each.content_type, each.body))
+
+    async def _failure(self, queue: str, error: NotDurable) -> Exception:
+        if queue != UNROUTED and await self._depth(topics.queue_name(queue)) is None:
+            return SettingsError(f"the queue {queue!r} is gone: start its worker once, so that it is declared")
+        return Unreachable(f"a letter could not be replayed: {error}")
 
     async def _depth(self, name: str) -> int | None:
         return await topology.depth(self._connection(), name, self._timeout_s)

@@ -231,6 +231,40 @@ async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
     assert await broker.letters.count(UNROUTED) == 0
 
 
+@pytest.mark.parametrize("unrouted", [False, True])
+async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
+    name, event = queue_name(), envelope()
+    partition = topics.partition(event.subject)
+    if unrouted:
+        await broker.publisher.publish(event)
+    await broker.declare_partitions(name, ALL)
+    assert await broker.letters.count(name) == 0
+    queue = await broker.subscribe(name, ALL, 1, partition)
+    first = await broker.subscribe(name, ALL, 1, topics.PARTITION_WORDS[0])  # it also sorts what is put there by name
+    if unrouted:
+        await replay(broker, UNROUTED)
+    else:
+        await broker.publisher.publish(event)
+        (received,) = await taken(queue)
+        await queue.settle(received, Parked("failed", "", 1))
+        await parked(broker, name)
+        await replay(broker, name)
+    (received,) = await taken(queue if partition != topics.PARTITION_WORDS[0] else first)
+    assert (received.headers["cloudEvents_id"], received.headers[REPLAYS]) == (event.id, "0" if unrouted else "1")
+
+
+async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installation, broker: Broker) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("nobody deletes a queue of the embedded broker")
+    name, queue = await with_dead(broker)
+    await queue.close()
+    async with raw_channel(installation.address) as channel:
+        await channel.queue_delete(topics.queue_name(name))
+    with pytest.raises(SettingsError, match="is gone: start its worker"):
+        await replay(broker, name)
+    await parked(broker, name)
+
+
 async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("only a server puts letters aside by itself")

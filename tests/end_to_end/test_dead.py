@@ -19,7 +19,7 @@ from tests.end_to_end.processes import COUNTER, House, until
 
 DYING = Path(__file__).with_name("dead_that_dies.py")
 WITHIN_S = 60.0
-MANY = int(os.environ.get("HOOKLINE_TEST_LETTERS", "2000"))
+MANY = int(os.environ.get("HOOKLINE_TEST_LETTERS", "3000"))
 BODY = (
     b'{"noticeId":"1","productId":1,"eventType":101,"notifyMs":1700000000000,'
     b'"payload":{"channelName":"lesson","ts":1700000000}}'
