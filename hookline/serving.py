@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 from hookline.logs import report
@@ -15,6 +16,7 @@ from ingress.server import Ingress
 from schemas.broker import Broker, Publisher
 from schemas.errors import Unreachable
 from workers import Worker
+from workers.ordered_pool import OrderedPool, prefetch
 from workers.pipeline import Pipeline
 from workers.pool import Pool
 from workers.rooms import rooms_worker
@@ -53,17 +55,29 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
                 task.cancel()
 
 
-async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool]:
-    pools = []
+async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool | OrderedPool]:
+    pools: list[Pool | OrderedPool] = []
     solitude = Solitude()
     pipelines = [Pipeline(worker, store, solitude) for worker in workers]
     for pipeline in pipelines:
         worker = pipeline.worker
-        # Some of the next ones are at hand while these are handled, and few are held back from other processes.
-        queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
-        pools.append(Pool(pipeline, queue, report))
+        pools.append(await (_start_pool if worker.order is None else _start_ordered)(pipeline, broker, store))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
     return pools
+
+
+async def _start_pool(pipeline: Pipeline, broker: Broker, _: Store) -> Pool:
+    worker = pipeline.worker
+    # Some of the next ones are at hand while these are handled, and few are held back from other processes.
+    queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
+    return Pool(pipeline, queue, report)
+
+
+async def _start_ordered(pipeline: Pipeline, broker: Broker, store: Store) -> OrderedPool:
+    worker = pipeline.worker
+    await broker.declare_partitions(worker.queue, worker.patterns)
+    open_ = partial(broker.subscribe, worker.queue, worker.patterns, prefetch(worker))
+    return OrderedPool(pipeline, store, open_, report)
 
 
 async def _open_door(settings: Settings, publisher: Publisher) -> Ingress:
@@ -79,7 +93,7 @@ async def _open_door(settings: Settings, publisher: Publisher) -> Ingress:
     return door
 
 
-async def _close(door: Ingress | None, pools: Sequence[Pool], shutdown_s: float) -> None:
+async def _close(door: Ingress | None, pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
     if door is not None:
         await door.stop()
     await asyncio.gather(*(pool.stop(shutdown_s) for pool in pools))

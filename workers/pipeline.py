@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -235,9 +235,13 @@ class Pipeline:
 
 
 def _mark(event: CanonicalEvent, received: Received) -> str:
-    """What the store knows the event by: its id, and the name of the replay that wants it handled anew, if one does."""
-    again = received.headers.get(AGAIN)
-    return event.id if again is None else f"{event.id}@{again}"
+    return mark(event.id, received.headers)
+
+
+def mark(event_id: str, headers: Mapping[str, Any]) -> str:
+    """What the store knows an event by: its id, and the name of the replay that wants it handled anew, if one does."""
+    again = headers.get(AGAIN)
+    return event_id if again is None else f"{event_id}@{again}"
 
 
 def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:

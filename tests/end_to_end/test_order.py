@@ -1,0 +1,122 @@
+"""Four processes of an ordered worker, killed and joined by others: each room's events have their effects in order."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from itertools import count, pairwise
+from pathlib import Path
+
+from schemas.broker import Broker
+from schemas.envelope import Envelope, moment, seal
+from schemas.providers import catalogue
+from tests.contract.installations import opened
+from tests.end_to_end.processes import House, Process, eventually
+
+ROOMS = 100
+EVENTS = 3000
+BATCH = 100
+
+ORDERED = '''
+"""One file for each room, one line when an event begins and one when it ends."""
+
+import asyncio
+import json
+import os
+
+from schemas.events import ParticipantJoined
+from workers import Delivery, worker
+
+
+@worker(ParticipantJoined, queue="ordered", ordered=True)
+async def ordered(event: ParticipantJoined, delivery: Delivery) -> None:
+    number = json.loads(delivery.body)["payload"]["ts"]
+    write(event.room_id, f"begin {number} {os.getpid()}")
+    await asyncio.sleep(0.005)
+    write(event.room_id, f"end {number} {os.getpid()}")
+
+
+def write(room: str, line: str) -> None:
+    file = os.open(f"rooms/{room}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, f"{line}\\n".encode())
+    os.close(file)
+'''
+
+
+def joined(room: int, number: int) -> Envelope:
+    payload = {"channelName": f"room-{room}", "uid": "u", "ts": number}
+    body = json.dumps({"noticeId": f"{room}-{number}", "productId": 1, "eventType": 103, "payload": payload}).encode()
+    identity = catalogue()["krtc"].identify(body)
+    kind = "application/json"
+    return seal(
+        identity, body, provider="krtc", source="krtc-main", content_type=kind, received_at=moment(1_790_000_000)
+    )
+
+
+class Traffic:
+    """Publishes the events of all rooms in turn, numbered within each room, at the pace at which they are handled."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._numbers = count()
+        self.sent = 0
+
+    async def go_on(self, until: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not until():
+                numbers = [next(self._numbers) for _ in range(BATCH)]
+                events = (joined(number % ROOMS, number // ROOMS) for number in numbers)
+                await asyncio.gather(*(self._broker.publisher.publish(event) for event in events))
+                self.sent += BATCH
+                await eventually(lambda: self.sent - self.ended() < 5 * BATCH, 60)
+
+    def ended(self) -> int:
+        return sum(len({line for line in lines if line[0] == "end"}) for lines in self.rooms().values())
+
+    def rooms(self) -> dict[str, list[tuple[str, int]]]:
+        rooms = {}
+        for path in self._folder.iterdir():
+            words = [line.split() for line in path.read_text().splitlines()]
+            rooms[path.name] = [(what, int(number)) for what, number, _ in words]
+        return rooms
+
+    def has_handled(self, process: Process) -> bool:
+        return any(f" {process.popen.pid}\n" in path.read_text() for path in self._folder.iterdir())
+
+
+async def test_order_holds_although_processes_die_and_join(house: House) -> None:
+    folder = house.folder / "rooms"
+    folder.mkdir()
+    (house.folder / "ordered.py").write_text(ORDERED)
+    processes = [await start(house) for _ in range(3)]
+    url = house.settings.broker.url
+    address = f"sqlite:{house.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
+    async with opened(address) as broker:
+        traffic = Traffic(broker, folder)
+        await traffic.go_on(lambda: all(traffic.has_handled(process) for process in processes))
+        processes.append(await start(house))
+        await traffic.go_on(lambda: traffic.has_handled(processes[3]))
+        processes[0].kill()
+        await traffic.go_on(lambda: traffic.sent >= EVENTS // 2)
+        processes.append(await start(house))
+        await traffic.go_on(lambda: traffic.has_handled(processes[4]))
+        await asyncio.to_thread(processes[1].stop)
+        await traffic.go_on(lambda: traffic.sent >= EVENTS)
+        await eventually(lambda: traffic.ended() == traffic.sent, 60)
+    repeated = 0
+    for room, lines in traffic.rooms().items():
+        order = [number for what, number in lines if what == "begin"]
+        assert order == sorted(order), room
+        assert sorted(set(order)) == list(range(traffic.sent // ROOMS)), room
+        assert all(numbers_in_a_row(lines)), room
+        repeated += len(order) - len(set(order))
+    assert repeated <= 16  # what one process had in hand when it was killed
+
+
+def numbers_in_a_row(lines: list[tuple[str, int]]) -> list[bool]:
+    """Of each event that began, whether it ended, or began again, before anything else happened in its room."""
+    return [after[1] == before[1] for before, after in pairwise(lines) if before[0] == "begin"]
+
+
+async def start(house: House) -> Process:
+    return await asyncio.to_thread(house.start, "worker", "ordered.py")
