@@ -102,8 +102,8 @@ def line(letter: Letter) -> str:
     """A letter in one line."""
     envelope = letter.envelope
     what = f"{envelope.topic}  {printable(envelope.subject)}  {envelope.id}" if envelope else "no envelope of ours"
-    tried = f", {letter.attempts} attempts" if letter.attempts else ""
-    again = f", replayed {letter.replays} times" if letter.replays else ""
+    tried = f", attempt {letter.attempts}" if letter.attempts else ""
+    again = f", replay {letter.replays}" if letter.replays else ""
     why = letter.detail.strip().rpartition("\n")[2]
     said = f": {printable(why[:_WIDE])}" if why else ""
     return f"{_at(kept_since(letter))}  {what}  {printable(letter.reason)}{tried}{again}{said}"
