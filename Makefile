@@ -14,7 +14,7 @@ run: $(STAMP)  ## start the door and the room view on the embedded broker, with 
 
 test: $(STAMP) docs  ## install what the tests need, real servers included, and run them
 	@bash tests/services/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(STAMP)  ## lint, types, and that README's tables are what the code says
 	$(BIN)/ruff check .
