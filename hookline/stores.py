@@ -29,12 +29,12 @@ async def open_store(settings: StoreSettings) -> OpenStore:
     """Raises Unreachable, or SettingsError for a URL of no kind that we know, or without its library."""
     if settings.url.startswith(REDIS):
         with _extra("redis"):
-            from workers.redis_store import RedisStore  # noqa: PLC0415  an extra
+            from workers.stores.redis_store import RedisStore  # noqa: PLC0415  an extra
 
         return await RedisStore.open(settings.url, settings.ttl_s, settings.timeout_s)
     if settings.url.startswith(POSTGRESQL):
         with _extra("postgresql"):
-            from workers.postgresql_store import PostgresqlStore  # noqa: PLC0415  an extra
+            from workers.stores.postgresql_store import PostgresqlStore  # noqa: PLC0415  an extra
 
         return await PostgresqlStore.open(settings.url, settings.ttl_s, settings.timeout_s, settings.max_transactions)
     raise _unknown()
@@ -44,12 +44,12 @@ async def open_room_log(settings: StoreSettings) -> OpenRoomLog:
     """Raises as `open_store` does."""
     if settings.url.startswith(REDIS):
         with _extra("redis"):
-            from workers.redis_room_log import RedisRoomLog  # noqa: PLC0415  an extra
+            from workers.stores.redis_room_log import RedisRoomLog  # noqa: PLC0415  an extra
 
         return await RedisRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     if settings.url.startswith(POSTGRESQL):
         with _extra("postgresql"):
-            from workers.postgresql_room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
+            from workers.stores.postgresql_room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
 
         return await PostgresqlRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     raise _unknown()

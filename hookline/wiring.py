@@ -14,8 +14,8 @@ from hookline.stores import open_room_log, open_store
 from schemas.broker import Broker, Retention
 from schemas.errors import SettingsError
 from workers.room_log import RoomLog, SqliteRoomLog
-from workers.sqlite_store import SqliteStore
 from workers.store import Store
+from workers.stores.sqlite_store import SqliteStore
 
 _SQLITE = "sqlite:"
 

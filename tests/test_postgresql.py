@@ -11,8 +11,8 @@ from schemas.errors import Unreachable
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
 from tests.services import postgresql
-from workers.postgresql_store import PostgresqlStore
 from workers.store import Mine, Seen
+from workers.stores.postgresql_store import PostgresqlStore
 
 
 @pytest.fixture

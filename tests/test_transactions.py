@@ -11,8 +11,8 @@ from schemas.errors import SettingsError
 from schemas.events import ParticipantJoined
 from tests.events import make
 from workers import Delivery, Worker, worker
-from workers.sqlite_store import SqliteStore
 from workers.store import MemoryStore, Seen
+from workers.stores.sqlite_store import SqliteStore
 from workers.testing import deliver
 
 JOINED = make(ParticipantJoined, user_id="u")

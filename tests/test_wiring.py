@@ -10,9 +10,9 @@ from hookline.settings import Settings, load
 from hookline.wiring import Installation
 from schemas.errors import SettingsError, Unreachable
 from tests.services import postgresql, redis
-from workers.postgresql_store import PostgresqlStore
-from workers.redis_store import RedisStore
-from workers.sqlite_store import SqliteStore
+from workers.stores.postgresql_store import PostgresqlStore
+from workers.stores.redis_store import RedisStore
+from workers.stores.sqlite_store import SqliteStore
 
 
 def with_store(tmp_path: Path, url: str) -> Settings:

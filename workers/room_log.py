@@ -18,7 +18,7 @@ from schemas.events import (
     RoomUpdated,
     SeatsChanged,
 )
-from workers.sqlite_store import Database
+from workers.stores.sqlite_store import Database
 
 RoomEvent: TypeAlias = (
     RoomCreated

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from broker.sqlite import Database
-from workers.postgresql_store import PostgresqlStore
-from workers.redis_store import RedisStore
-from workers.sqlite_store import SqliteStore
 from workers.store import MemoryStore, Store, TransactionalStore
+from workers.stores.postgresql_store import PostgresqlStore
+from workers.stores.redis_store import RedisStore
+from workers.stores.sqlite_store import SqliteStore
 
 Another = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens the store once more, as another process would, which is gone at the end."""

@@ -11,9 +11,9 @@ from broker.sqlite import Database
 from schemas.events import ParticipantJoined, RecordingStarted
 from tests.contract.stores import shared_stores
 from tests.events import START, make
-from workers.postgresql_room_log import PostgresqlRoomLog
-from workers.redis_room_log import RedisRoomLog
 from workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
+from workers.stores.postgresql_room_log import PostgresqlRoomLog
+from workers.stores.redis_room_log import RedisRoomLog
 
 pytestmark = shared_stores
 

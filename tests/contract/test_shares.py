@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.strategies import integers, randoms
 
 from tests.contract.stores import Another, shared_stores
-from workers.shares import divide
 from workers.store import Held, Store
+from workers.stores.shares import divide
 
 SHARES = [f"p{number:02}" for number in range(16)]
 

@@ -10,8 +10,8 @@ import redis.asyncio
 from broker.sqlite import Database
 from tests.contract.installations import eventually, queue_name
 from tests.contract.stores import Another, each_store, rows, shared_stores
-from workers.sqlite_store import SqliteStore
 from workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
+from workers.stores.sqlite_store import SqliteStore
 
 SHARES = [f"p{number:02}" for number in range(16)]
 

@@ -19,8 +19,8 @@ from tests.contract.stores import (
     transactional_stores,
     write,
 )
-from workers.heartbeat import LEASE_S
 from workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store, TransactionalStore
+from workers.stores.heartbeat import LEASE_S
 
 Start = Callable[[str], subprocess.Popen[str]]
 

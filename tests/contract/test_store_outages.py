@@ -11,9 +11,9 @@ from schemas.errors import SettingsError, Unreachable
 from tests.contract.installations import eventually
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
-from workers.postgresql_store import PostgresqlStore
-from workers.redis_store import RedisStore
 from workers.store import Mine, Seen, Store
+from workers.stores.postgresql_store import PostgresqlStore
+from workers.stores.redis_store import RedisStore
 
 Server: TypeAlias = postgresql.Server | redis.Server
 

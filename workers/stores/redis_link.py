@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from schemas.errors import SettingsError, Unreachable
-from workers.heartbeat import LEASE_S
+from workers.stores.heartbeat import LEASE_S
 
 T = TypeVar("T")
 

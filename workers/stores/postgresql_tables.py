@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from workers.ledger import Ask, Mark
-from workers.postgresql_link import Connection
-from workers.postgresql_owner import ALIVE
-from workers.postgresql_owner import CREATE as CREATE_OWNERS
-from workers.shares import divide
 from workers.store import Busy, Claim, Held, Mine, Seen
-from workers.subjects import subject_key
+from workers.stores.ledger import Ask, Mark
+from workers.stores.postgresql_link import Connection
+from workers.stores.postgresql_owner import ALIVE
+from workers.stores.postgresql_owner import CREATE as CREATE_OWNERS
+from workers.stores.shares import divide
+from workers.stores.subjects import subject_key
 
 _PURGE_AT_MOST = 2000
 

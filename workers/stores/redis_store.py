@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from workers import redis_scripts as scripts
-from workers.heartbeat import LEASE_S, Heartbeat
-from workers.ledger import Ask, Ledger, Mark
-from workers.redis_link import Link
-from workers.shares import divide
 from workers.store import Busy, Claim, Held, Mine, Seen
-from workers.subjects import subject_key
+from workers.stores import redis_scripts as scripts
+from workers.stores.heartbeat import LEASE_S, Heartbeat
+from workers.stores.ledger import Ask, Ledger, Mark
+from workers.stores.redis_link import Link
+from workers.stores.shares import divide
+from workers.stores.subjects import subject_key
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0

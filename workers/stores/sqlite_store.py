@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from workers.shares import divide
-from workers.sqlite_transaction import Writes
 from workers.store import AlreadyFinished, Busy, Claim, Held, Mine, Seen
+from workers.stores.shares import divide
+from workers.stores.sqlite_transaction import Writes
 
 T = TypeVar("T")
 

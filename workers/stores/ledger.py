@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from schemas.errors import Unreachable
-from workers.groups import Groups
 from workers.store import Claim, Seen
+from workers.stores.groups import Groups
 
 V = TypeVar("V")
 
