@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import LineTooLong
@@ -38,8 +38,8 @@ class Door(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(0)  # whatever is left of an answer pauses the writing, and is timed
+        # Whatever is left of an answer pauses the writing, and is timed. uvloop's transports are of no asyncio class.
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(0)
         super().connection_made(transport)
         self._await_head()
 

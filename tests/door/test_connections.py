@@ -1,13 +1,15 @@
 """Connections that are slow, idle, crowded, shared or cut."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
+import uvloop
 
 from ingress.receive import Receiver
 from ingress.server import Doors
-from tests.door.house import KRTC, SOURCES, Recorder, opened, post, signed, with_settings
+from tests.door.house import KRTC, SETTINGS, Recorder, opened, post, signed, with_settings
 from tests.door.rows import BODY, END, GOOD, LENGTH, changed, chunk, in_chunks, with_header, with_line
 from tests.door.wire import connected, turns
 
@@ -45,42 +47,16 @@ async def test_a_body_that_trickles_in_is_cut_off_in_time() -> None:
         assert house.publisher.envelopes == []
 
 
-class Wire(asyncio.Transport):
-    """The door's side of a connection whose bytes the test hands over itself, one turn of the event loop apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.closed = asyncio.Event()
-        self.written = asyncio.Event()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.set()
-
-    def is_closing(self) -> bool:
-        return self.closed.is_set()
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-@pytest.mark.parametrize("pause", range(5))
+@pytest.mark.parametrize("pause", range(8))
 async def test_an_idle_connection_outlives_the_time_for_a_head(pause: int) -> None:
-    """However many turns lie between head and body."""
-    settings, publisher = with_settings(head_timeout_s=0.1), Recorder()
-    door, wire = Doors(Receiver(SOURCES, publisher, settings), settings)(), Wire()
-    door.connection_made(wire)
-    await turns()
-    door.data_received(HEAD)
-    for _ in range(pause):
-        await asyncio.sleep(0)
-    door.data_received(BODY)
-    await wire.written.wait()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(wire.closed.wait(), 0.2)
-    door.connection_lost(None)
-    assert len(publisher.envelopes) == 1
+    """However many turns of the event loop lie between head and body."""
+    async with opened(settings=with_settings(head_timeout_s=0.1)) as house, house.connect() as client:
+        await client.send(HEAD)
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        await client.send(BODY)
+        assert await client.answer() is not None
+        assert not await client.closed_within(0.2)
 
 
 async def test_an_idle_connection_serves_again() -> None:
@@ -215,6 +191,24 @@ async def test_a_client_that_never_reads_is_cut_off() -> None:
                 await client.send(HEALTH * 100)
         answer, _ = await house.ask(GOOD)
         assert answer is not None
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_every_unread_byte_is_timed(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A buffer without room pauses the writing at once, and pausing starts the time-out; on either event loop."""
+
+    async def limits() -> tuple[int, int]:
+        doors = Doors(Receiver({}, Recorder(), SETTINGS), SETTINGS)
+        server = await asyncio.get_running_loop().create_server(doors, "127.0.0.1", 0)
+        async with server, connected(server.sockets[0].getsockname()[1]) as client:
+            await client.send(HEALTH)
+            await client.answer()
+            (door,) = doors.connections
+            assert door.transport is not None
+            return door.transport.get_write_buffer_limits()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(limits()) == (0, 0)
 
 
 async def test_the_event_is_kept_though_the_sender_has_gone() -> None:
