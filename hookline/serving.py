@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
-from hookline.logs import report
 from hookline.settings import Settings
+from hookline.tally import Tally
 from hookline.wiring import Installation, shown
 from ingress.receive import Receiver
 from ingress.server import Ingress
@@ -18,7 +18,7 @@ from schemas.errors import Unreachable
 from workers import Worker
 from workers.ordered_pool import OrderedPool, prefetch
 from workers.pipeline import Pipeline
-from workers.pool import Pool
+from workers.pool import Pool, Report
 from workers.rooms import rooms_worker
 from workers.solitude import Solitude
 from workers.state import States
@@ -37,12 +37,13 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
-    stop = _Stop()
+    stop, tally = _Stop(), Tally()
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
         ours = [rooms_worker(await installation.room_log())] if rooms else []
-        pools = await _start_pools([*ours, *workers], broker, await installation.store()) if ours or workers else []
+        starting = _Starting(broker, await installation.store(), tally.report) if ours or workers else None
+        pools = [await starting.pool(worker) for worker in (*ours, *workers)] if starting else []
         door = await _open_door(settings, broker.publisher) if ingress else None
         log.info("queue: %s; Ctrl-C stops", shown(settings.broker.url))
         died = [asyncio.create_task(pool.run()) for pool in pools]
@@ -51,33 +52,37 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
         finally:
             log.info("stopping")
             await stop.unless_hurried(_close(door, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0))
+            tally.tell()
             for task in died:
                 task.cancel()
 
 
-async def _start_pools(workers: Sequence[Worker[Any]], broker: Broker, store: Store) -> list[Pool | OrderedPool]:
-    pools: list[Pool | OrderedPool] = []
-    solitude = Solitude()
-    pipelines = [Pipeline(worker, store, solitude) for worker in workers]
-    for pipeline in pipelines:
-        worker = pipeline.worker
-        pools.append(await (_start_pool if worker.order is None else _start_ordered)(pipeline, broker, store))
+class _Starting:
+    """Starts workers that share a broker, a store, and the process that one of them may kill."""
+
+    def __init__(self, broker: Broker, store: Store, report: Report) -> None:
+        self._broker = broker
+        self._store = store
+        self._report = report
+        self._solitude = Solitude()
+
+    async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
+        pipeline = Pipeline(worker, self._store, self._solitude)
+        pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
-    return pools
+        return pool
 
+    async def _unordered(self, pipeline: Pipeline) -> Pool:
+        worker = pipeline.worker
+        # Some of the next ones are at hand while these are handled, and few are held back from other processes.
+        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
+        return Pool(pipeline, queue, self._report)
 
-async def _start_pool(pipeline: Pipeline, broker: Broker, _: Store) -> Pool:
-    worker = pipeline.worker
-    # Some of the next ones are at hand while these are handled, and few are held back from other processes.
-    queue = await broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
-    return Pool(pipeline, queue, report)
-
-
-async def _start_ordered(pipeline: Pipeline, broker: Broker, store: Store) -> OrderedPool:
-    worker = pipeline.worker
-    await broker.declare_partitions(worker.queue, worker.patterns)
-    open_ = partial(broker.subscribe, worker.queue, worker.patterns, prefetch(worker))
-    return OrderedPool(pipeline, store, open_, report)
+    async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
+        worker = pipeline.worker
+        await self._broker.declare_partitions(worker.queue, worker.patterns)
+        open_ = partial(self._broker.subscribe, worker.queue, worker.patterns, prefetch(worker))
+        return OrderedPool(pipeline, self._store, open_, self._report)
 
 
 async def _open_door(settings: Settings, publisher: Publisher) -> Ingress:

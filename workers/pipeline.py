@@ -39,6 +39,20 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class _Case:
+    """One event of a delivery, on its way through a worker. `last`: it is parked if it fails, whatever is left."""
+
+    event: CanonicalEvent
+    envelope: Envelope
+    received: Received
+    last: bool
+
+    @property
+    def mark(self) -> str:
+        return mark(self.event.id, self.received.headers)
+
+
+@dataclass(frozen=True, slots=True)
 class _Turn:
     """One event of a delivery that came to a good end, in its own way."""
 
@@ -102,7 +116,7 @@ class Pipeline:
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             events = tuple(event for event in self._normalise(envelope) if self.worker.wants(event))
-            turns = [await self._handle(event, envelope, received, last=last) for event in events]
+            turns = [await self._handle(_Case(event, envelope, received, last)) for event in events]
             outcome, attempt, late = _together(turns, attempt)
         except _Unfinished as ended:
             outcome, attempt, late = ended.outcome, ended.attempt, ended.late
@@ -111,22 +125,18 @@ class Pipeline:
         counted = received if attempt == received.attempt else replace(received, attempt=attempt)
         return Work(counted, envelope, events, outcome, late)
 
-    async def _handle(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Turn:
+    async def _handle(self, case: _Case) -> _Turn:
         """Call the function, unless this queue has finished the event before."""
-        async with self._one_delivery_of(event.id):
-            match await self._store.claim(
-                self.worker.queue, _mark(event, received), self.worker.timeout_s + _CLAIM_MARGIN_S
-            ):
+        async with self._one_delivery_of(case.event.id):
+            match await self._store.claim(self.worker.queue, case.mark, self.worker.timeout_s + _CLAIM_MARGIN_S):
                 case Seen():
                     if self.worker.sees_repeats:
-                        await self._call(event, envelope, received)
-                    return _Turn("duplicate", received.attempt)
+                        await self._call(case)
+                    return _Turn("duplicate", case.received.attempt)
                 case Busy():
                     raise HeldElsewhere
                 case Mine() as claim:
-                    if claim.failures:
-                        received = replace(received, attempt=received.attempt + claim.failures)
-                    return await self._finish_or_release(claim, event, envelope, received, last=last)
+                    return await self._finish_or_release(claim, _counted(case, claim.failures))
 
     @asynccontextmanager
     async def _one_delivery_of(self, event_id: str) -> AsyncIterator[None]:
@@ -140,32 +150,30 @@ class Pipeline:
             del self._in_hand[event_id]
             ended.set_result(None)
 
-    async def _finish_or_release(
-        self, claim: Mine, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool
-    ) -> _Turn:
-        late = False
+    async def _finish_or_release(self, claim: Mine, case: _Case) -> _Turn:
+        late, attempt = False, case.received.attempt
         try:
-            self._check_crashes(claim, received)
-            late = await self._is_late(envelope)
+            self._check_crashes(claim, attempt)
+            late = await self._is_late(case.envelope)
             if not (late and self.worker.latest_only):
                 async with self._solitude.alone() if claim.suspect else self._solitude.together():
                     if claim.suspect:
-                        await self._store.isolate(self.worker.queue, _mark(event, received))
+                        await self._store.isolate(self.worker.queue, case.mark)
                     if self._transactional is not None:
-                        await self._call_in_transaction(self._transactional, event, envelope, received, late=late)
-                        return _Turn("handled", received.attempt, late)
-                    await self._call(event, envelope, received, late=late)
+                        await self._call_in_transaction(self._transactional, case, late=late)
+                        return _Turn("handled", attempt, late)
+                    await self._call(case, late=late)
         except AlreadyFinished:
-            return _Turn("duplicate", received.attempt, late)
+            return _Turn("duplicate", attempt, late)
         except Exception as error:
-            outcome = self._outcome(error, received, envelope, last=last)
-            await self._release(_mark(event, received), outcome, received.attempt)
-            raise _Unfinished(outcome, received.attempt, late=late) from error
+            outcome = self._outcome(error, case.received, case.envelope, last=case.last)
+            await self._release(case.mark, outcome, attempt)
+            raise _Unfinished(outcome, attempt, late=late) from error
         except BaseException:  # a cancelled handler has not finished either
-            await self._release(_mark(event, received))
+            await self._release(case.mark)
             raise
-        await self._finish(_mark(event, received), envelope)
-        return _Turn("superseded" if late and self.worker.latest_only else "handled", received.attempt, late)
+        await self._finish(case)
+        return _Turn("superseded" if late and self.worker.latest_only else "handled", attempt, late)
 
     async def _release(self, mark: str, outcome: Outcome | None = None, attempt: int = 0) -> None:
         """Give the claim up. What is tried again in place has no message of its own to carry its attempts."""
@@ -173,9 +181,9 @@ class Pipeline:
         with suppress(Unreachable):
             await self._store.release(self.worker.queue, mark, failed=failed, parked=isinstance(outcome, Parked))
 
-    async def _finish(self, mark: str, envelope: Envelope) -> None:
-        subject, occurred_s = self._timed(envelope)
-        await self._store.finish(self.worker.queue, mark, subject=subject, occurred_s=occurred_s)
+    async def _finish(self, case: _Case) -> None:
+        subject, occurred_s = self._timed(case.envelope)
+        await self._store.finish(self.worker.queue, case.mark, subject=subject, occurred_s=occurred_s)
 
     def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
         """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
@@ -189,37 +197,28 @@ class Pipeline:
         newest_s = await self._store.newest(self.worker.queue, subject)
         return newest_s is not None and newest_s > envelope.occurred_at.timestamp()
 
-    def _check_crashes(self, claim: Mine, received: Received) -> None:
+    def _check_crashes(self, claim: Mine, attempt: int) -> None:
         """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
-        if claim.crashes and received.attempt + claim.crashes > self.worker.retry.attempts:
+        if claim.crashes and attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
-    async def _call_in_transaction(
-        self, store: TransactionalStore, event: CanonicalEvent, envelope: Envelope, received: Received, *, late: bool
-    ) -> None:
+    async def _call_in_transaction(self, store: TransactionalStore, case: _Case, *, late: bool) -> None:
         """Raises AlreadyFinished if another process was faster; nothing was written then."""
-        subject, occurred_s = self._timed(envelope)
-        begun = store.transaction(self.worker.queue, _mark(event, received), subject=subject, occurred_s=occurred_s)
-        async with begun as transaction:
-            await self._call(event, envelope, received, late=late, transaction=transaction)
+        subject, occurred_s = self._timed(case.envelope)
+        async with store.transaction(
+            self.worker.queue, case.mark, subject=subject, occurred_s=occurred_s
+        ) as transaction:
+            await self._call(case, late=late, transaction=transaction)
 
-    async def _call(
-        self,
-        event: CanonicalEvent,
-        envelope: Envelope,
-        received: Received,
-        *,
-        late: bool = False,
-        transaction: Any = None,
-    ) -> None:
+    async def _call(self, case: _Case, *, late: bool = False, transaction: Any = None) -> None:
         arguments = []
         if self._takes_delivery:
-            delivery = delivery_of(event, envelope, received, self.worker.state, late=late)
+            delivery = delivery_of(case.event, case.envelope, case.received, self.worker.state, late=late)
             arguments = [delivery if transaction is None else replace(delivery, transaction=transaction)]
         limit = asyncio.timeout(self.worker.timeout_s)
         try:
             async with limit:
-                await self._function(event, *arguments)
+                await self._function(case.event, *arguments)
         except TimeoutError:
             if limit.expired():
                 raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
@@ -234,14 +233,17 @@ class Pipeline:
         return verdict(error, self.worker.retry, received.attempt, age_s, chance, last=last)
 
 
-def _mark(event: CanonicalEvent, received: Received) -> str:
-    return mark(event.id, received.headers)
-
-
 def mark(event_id: str, headers: Mapping[str, Any]) -> str:
     """What the store knows an event by: its id, and the name of the replay that wants it handled anew, if one does."""
     again = headers.get(AGAIN)
     return event_id if again is None else f"{event_id}@{again}"
+
+
+def _counted(case: _Case, failures: int) -> _Case:
+    """The case with the attempts that the store has counted, for one that was tried again in place."""
+    if not failures:
+        return case
+    return replace(case, received=replace(case.received, attempt=case.received.attempt + failures))
 
 
 def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:

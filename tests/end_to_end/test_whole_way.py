@@ -160,3 +160,12 @@ def signatures(outgoing: Outgoing) -> set[str]:
     """Whatever of a callback looks like a digest, in hexadecimal or base64, wherever it is."""
     places = " ".join([*outgoing.headers.values(), outgoing.query, outgoing.body.decode()])
     return set(re.findall(r"\b[0-9a-f]{32,}\b|[A-Za-z0-9+/]{27}=", places))
+
+
+def test_at_the_end_each_queue_says_how_its_deliveries_ended(embedded_house: House) -> None:
+    run = embedded_house.start("run")
+    samples = len(catalogue()["krtc"].samples)
+    assert embedded_house.call("send", "krtc-main", "--duplicate").returncode == 0
+    until(lambda: sum(1 for line in run.lines if line.get("queue") == "rooms") == 2 * samples, 20)
+    run.stop()
+    assert f"rooms: {samples} handled, {samples} duplicate" in [line["message"] for line in run.lines]
