@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, AnySource]
 
 
-_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "broker": BrokerSettings,
     "store": StoreSettings,
     "history": HistorySettings,
@@ -122,9 +122,9 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
-    _check_keys("", document, {*_SECTIONS, "sources"})
+    _check_keys("", document, {*SECTIONS, "sources"})
     resolve = _Resolver(path.parent)
-    sections = {name: _section(name, document.get(name, {}), resolve) for name in _SECTIONS}
+    sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
     return Settings(
         path=path,
@@ -145,7 +145,7 @@ def _as(kind: type[S], section: msgspec.Struct) -> S:
 
 
 def _section(name: str, table: Any, resolve: "_Resolver") -> msgspec.Struct:
-    kind = _SECTIONS[name]
+    kind = SECTIONS[name]
     table = _table(name, table)
     _check_keys(name, table, set(_keys(kind)))
     return _convert(name, resolve(name, table), kind)

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from hookline.readme import README, with_tables
+from hookline.settings import SECTIONS
 from schemas.providers import catalogue
 from tests.end_to_end.processes import House, until
 
@@ -70,3 +74,9 @@ def test_every_provider_is_in_the_table_and_no_other() -> None:
     table = TEXT.partition("<!-- providers -->")[2].partition("<!-- /providers -->")[0]
     rows = [row.split("|")[2].strip() for row in table.strip().splitlines()[2:]]
     assert rows == [f"`{name}`" for name in catalogue()]
+
+
+@pytest.mark.parametrize("section", sorted(set(SECTIONS) - {"admin"}))
+def test_the_settings_table_names_every_key(section: str) -> None:
+    (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| `[{section}]`")]
+    assert [key for key in msgspec.structs.fields(SECTIONS[section]) if f"`{key.encode_name}`" not in row] == []
