@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,12 +17,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.services import servers
+
 PASSWORD = "hookline-test"
 _PLACES = (
     "/usr/lib/postgresql/*/bin",
     "/opt/homebrew/opt/postgresql*/bin",
     "/usr/local/opt/postgresql*/bin",
 )
+VARIABLE = "HOOKLINE_TEST_POSTGRESQL_URL"
 _START_S = 60.0
 _SERVER: pytest.StashKey["Server"] = pytest.StashKey()
 
@@ -35,8 +37,7 @@ class Server:
         self._programs = programs
         self._user = "postgres" if os.geteuid() == 0 else None
         self._home = Path(tempfile.mkdtemp(prefix="hookline-postgresql-"))
-        with socket.create_server(("127.0.0.1", 0)) as chosen:
-            self._port = int(chosen.getsockname()[1])
+        (self._port,) = servers.free_ports(1)
         self._server: subprocess.Popen[bytes] | None = None
         self._make_cluster()
 
@@ -132,19 +133,12 @@ class Server:
 
 def server_url(config: pytest.Config) -> str:
     """A PostgreSQL: the one in the environment, or this run's own."""
-    return os.environ.get("HOOKLINE_TEST_POSTGRESQL_URL") or own_server(config).url
+    return os.environ.get(VARIABLE) or own_server(config).url
 
 
 def own_server(config: pytest.Config) -> Server:
     """This run's own server, started when it is first asked for and ended with the run."""
-    if os.environ.get("HOOKLINE_TEST_POSTGRESQL_URL"):
-        pytest.skip("HOOKLINE_TEST_POSTGRESQL_URL is set, and this test has to control the server itself")
-    if _SERVER not in config.stash:
-        server = Server(_programs())
-        config.add_cleanup(server.close)
-        server.start()
-        config.stash[_SERVER] = server
-    return config.stash[_SERVER]
+    return servers.own_server(config, _SERVER, VARIABLE, lambda: Server(_programs()))
 
 
 def _programs() -> Path:
@@ -155,7 +149,4 @@ def _programs() -> Path:
     for place in places:
         if (place / "initdb").exists() and (place / "postgres").exists():
             return place
-    reason = "PostgreSQL is not installed: run tests/services/install.sh, or set HOOKLINE_TEST_POSTGRESQL_URL"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return servers.missing("PostgreSQL", VARIABLE)

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.services import servers
+
 _PLACES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
+VARIABLE = "HOOKLINE_TEST_AMQP_URL"
 _START_S = 60.0
 _CONTROL_S = 60.0
 _NODE: pytest.StashKey["Node"] = pytest.StashKey()
@@ -27,7 +30,7 @@ class Node:
     def __init__(self, programs: Path) -> None:
         self._programs = programs
         self._home = Path(tempfile.mkdtemp(prefix="hookline-rabbitmq-"))
-        self._port, dist_port, epmd_port = _free_ports(3)
+        self._port, dist_port, epmd_port = servers.free_ports(3)
         self._environment = _environment(self._home, self._port, dist_port, epmd_port)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -104,19 +107,12 @@ class Node:
 
 def server_url(config: pytest.Config) -> str:
     """A server that speaks AMQP: the one in the environment, or this run's own node."""
-    return os.environ.get("HOOKLINE_TEST_AMQP_URL") or own_node(config).url
+    return os.environ.get(VARIABLE) or own_node(config).url
 
 
 def own_node(config: pytest.Config) -> Node:
     """This run's own node, started when it is first asked for and ended with the run."""
-    if os.environ.get("HOOKLINE_TEST_AMQP_URL"):
-        pytest.skip("HOOKLINE_TEST_AMQP_URL is set, and this test has to control the node itself")
-    if _NODE not in config.stash:
-        node = Node(_programs())
-        config.add_cleanup(node.close)
-        node.start()
-        config.stash[_NODE] = node
-    return config.stash[_NODE]
+    return servers.own_server(config, _NODE, VARIABLE, lambda: Node(_programs()))
 
 
 def _programs() -> Path:
@@ -124,10 +120,7 @@ def _programs() -> Path:
     for place in (*_PLACES, *([str(Path(found).parent)] if found else [])):
         if (Path(place) / "rabbitmq-server").exists():
             return Path(place)
-    reason = "RabbitMQ is not installed: run tests/services/install.sh, or set HOOKLINE_TEST_AMQP_URL"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return servers.missing("RabbitMQ", VARIABLE)
 
 
 def _epmd() -> str:
@@ -158,14 +151,6 @@ def _environment(home: Path, port: int, dist_port: int, epmd_port: int) -> dict[
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _greets(port: int) -> bool:

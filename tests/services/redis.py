@@ -7,7 +7,6 @@ tests skip on a laptop and fail where CI is set.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.services import servers
+
 PASSWORD = "hookline-test"
+VARIABLE = "HOOKLINE_TEST_REDIS_URL"
 _START_S = 30.0
 _SERVER: pytest.StashKey["Server"] = pytest.StashKey()
 
@@ -27,8 +29,7 @@ class Server:
     def __init__(self, program: str) -> None:
         self._program = program
         self._home = Path(tempfile.mkdtemp(prefix="hookline-redis-"))
-        with socket.create_server(("127.0.0.1", 0)) as chosen:
-            self._port = int(chosen.getsockname()[1])
+        (self._port,) = servers.free_ports(1)
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,26 +90,16 @@ class Server:
 
 def server_url(config: pytest.Config) -> str:
     """A Redis: the one in the environment, or this run's own."""
-    return os.environ.get("HOOKLINE_TEST_REDIS_URL") or own_server(config).url
+    return os.environ.get(VARIABLE) or own_server(config).url
 
 
 def own_server(config: pytest.Config) -> Server:
     """This run's own server, started when it is first asked for and ended with the run."""
-    if os.environ.get("HOOKLINE_TEST_REDIS_URL"):
-        pytest.skip("HOOKLINE_TEST_REDIS_URL is set, and this test has to control the server itself")
-    if _SERVER not in config.stash:
-        server = Server(_program())
-        config.add_cleanup(server.close)
-        server.start()
-        config.stash[_SERVER] = server
-    return config.stash[_SERVER]
+    return servers.own_server(config, _SERVER, VARIABLE, lambda: Server(_program()))
 
 
 def _program() -> str:
     found = shutil.which("redis-server")
     if found:
         return found
-    reason = "Redis is not installed: run tests/services/install.sh, or set HOOKLINE_TEST_REDIS_URL"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return servers.missing("Redis", VARIABLE)

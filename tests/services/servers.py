@@ -1,0 +1,45 @@
+"""What the private servers of a test run have in common: started when first asked for, ended with the run."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import NoReturn, Protocol, TypeVar
+
+import pytest
+
+
+class Startable(Protocol):
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+def own_server(config: pytest.Config, key: pytest.StashKey[S], variable: str, make: Callable[[], S]) -> S:
+    """This run's own server; skips the test where the environment names another, which a test must not control."""
+    if os.environ.get(variable):
+        pytest.skip(f"{variable} is set, and this test has to control the server itself")
+    if key not in config.stash:
+        server = make()
+        config.add_cleanup(server.close)
+        server.start()
+        config.stash[key] = server
+    return config.stash[key]
+
+
+def missing(name: str, variable: str) -> NoReturn:
+    """A server that is not installed: fails in CI, and skips on a laptop."""
+    reason = f"{name} is not installed: run tests/services/install.sh, or set {variable}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
