@@ -1,0 +1,191 @@
+"""What a function and its process may do to events, and a judge of what becomes of them then."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+
+from schemas.broker import Again, Done, Outcome, Parked
+from schemas.envelope import Envelope
+from schemas.events import CanonicalEvent, RoomCreated
+from tests.contract.installations import envelope
+from tests.events import make
+from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
+from workers.pipeline import Work
+from workers.stores.sqlite_store import Database
+
+T = TypeVar("T")
+Act: TypeAlias = Literal["ok", "fail", "retry", "poison", "die", "die after"]
+"""What the function does at a call. It has its effect at "ok", and at "die after", which is after the effect."""
+
+ATTEMPTS = 3
+
+
+class Move(NamedTuple):
+    """Which of the waiting calls goes on, and whether the process is killed so many turns of the loop later."""
+
+    call: int = 0
+    killed_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Of each event what its function does at each call, then "ok"; and of each message which event it tells of."""
+
+    scripts: tuple[tuple[Act, ...], ...]
+    messages: tuple[int, ...]
+    hands: int = 1
+    moves: tuple[Move, ...] = ()
+
+
+class Died(BaseException):
+    """The end of the process, as far as the function sees it."""
+
+
+class Trial:
+    """One run of a scenario: what happened, held against what was promised."""
+
+    def __init__(self, scenario: Scenario, die: Callable[[], None], *, gated: bool) -> None:
+        self.scenario = scenario
+        self.ends: dict[int, Outcome] = {}
+        self.gates: list[asyncio.Future[None]] = []
+        self._die = die
+        self._gated = gated
+        self._acts: dict[int, Act] = {}
+        self._calls: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()
+        self._effects: Counter[int] = Counter()
+        self._effects_of_the_dead: Counter[int] = Counter()
+        self._deaths: Counter[int] = Counter()
+        self._attempts: list[tuple[int, int]] = []
+        self._returned: set[int] = set()
+
+    @property
+    def over(self) -> bool:
+        return len(self.ends) == len(self.scenario.messages)
+
+    def worker(self, queue: str) -> Worker[RoomCreated]:
+        retry = Backoff(first_s=0, jitter=0, attempts=ATTEMPTS)
+
+        @worker(topic="#", queue=queue, retry=retry, concurrency=1)
+        async def act(event: CanonicalEvent, delivery: Delivery) -> None:
+            await self._act(int(delivery.body), delivery.attempt)
+
+        return act
+
+    async def _act(self, message: int, attempt: int) -> None:
+        self._attempts.append((attempt, 1 + self._failures[message]))
+        if self._gated:
+            gate = asyncio.get_running_loop().create_future()
+            self.gates.append(gate)
+            await gate
+        event = self.scenario.messages[message]
+        script = self.scenario.scripts[event]
+        act = self._acts[message] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
+        self._calls[event] += 1
+        if act in ("ok", "die after"):
+            self._effects[event] += 1
+        match act:
+            case "ok":
+                self._returned.add(event)
+            case "fail":
+                raise ValueError(message)
+            case "retry":
+                raise Retry(after_s=0)
+            case "poison":
+                raise Poisoned("bad")
+            case "die" | "die after":
+                self._die()
+                raise Died
+
+    def died(self, in_hand: Iterable[int]) -> None:
+        """What was in hand comes again. One that killed its process itself is to blame, or else any of them."""
+        guilty = {message for message, act in self._acts.items() if act in ("die", "die after")}
+        self._deaths.update(self.scenario.messages[message] for message in guilty or in_hand)
+        for message, act in self._acts.items():
+            if act in ("ok", "die after"):
+                self._effects_of_the_dead[self.scenario.messages[message]] += 1
+        self._acts.clear()
+        self.gates.clear()
+
+    def settled(self, work: Work) -> None:
+        """Check the outcome against what the function did in this delivery."""
+        message = int(work.received.body)
+        assert message not in self.ends, "it came again after its end"
+        outcome, attempt = work.outcome, 1 + self._failures[message]
+        match self._acts.pop(message, None):
+            case "ok":
+                assert outcome == Done("handled")
+            case "retry":
+                assert outcome == Again(0, attempt, "retry")
+            case "poison":
+                assert outcome == Parked("poisoned", "bad", attempt)
+            case "fail" if attempt < ATTEMPTS:
+                assert isinstance(outcome, Again)
+                assert (outcome.delay_s, outcome.attempt, outcome.reason) == (0, attempt + 1, "failed")
+                self._failures[message] += 1
+            case "fail":
+                assert isinstance(outcome, Parked)
+                assert (outcome.reason, outcome.attempts) == ("failed", ATTEMPTS)
+            case act:
+                assert act is None, "the dead settle nothing"
+                self._was_not_called(message, outcome)
+        if not isinstance(outcome, Again):
+            self.ends[message] = outcome
+
+    def _was_not_called(self, message: int, outcome: Outcome) -> None:
+        """It was finished before; or it killed its process too often, which its neighbours there never did."""
+        event = self.scenario.messages[message]
+        if isinstance(outcome, Parked):
+            assert outcome.reason == "crashed"
+            assert self._deaths[event] + self._failures[message] >= ATTEMPTS
+        else:
+            assert outcome == Done("duplicate")
+            assert event in self._returned
+
+    def check_end(self) -> None:
+        assert self.over
+        assert [given for given, _ in self._attempts] == [due for _, due in self._attempts]
+        for event in range(len(self.scenario.scripts)):
+            ends = [self.ends[message] for message, of in enumerate(self.scenario.messages) if of == event]
+            assert ends.count(Done("handled")) <= 1
+            assert self._effects[event] - self._effects_of_the_dead[event] <= 1
+            if event in self._returned:
+                assert self._effects[event] >= 1
+                assert self._effects_of_the_dead[event] or ends.count(Done("handled")) == 1
+
+
+class Mortal:
+    """The database as a process has it. Once that is dead, none of its tasks gets any further, nor writes anything."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.dead = False
+
+    @property
+    def owner(self) -> str:
+        return self._database.owner
+
+    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        self._check()
+        result = await self._database.run(step)
+        self._check()
+        return result
+
+    def _check(self) -> None:
+        if self.dead:
+            raise asyncio.CancelledError
+
+
+def message_of(message: int, event: int) -> Envelope:
+    return envelope(number=event, body=str(message).encode())
+
+
+def event_of(sent: Envelope) -> tuple[CanonicalEvent, ...]:
+    return (make(RoomCreated, sent.id),)
+
+
+def no_time_later() -> float:
+    return message_of(0, 0).received_at.timestamp()

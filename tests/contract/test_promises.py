@@ -1,0 +1,226 @@
+"""What becomes of events whatever their function does, and however often its process dies: one model, both brokers."""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain, count, repeat
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.sqlite import Database
+from schemas import topics
+from schemas.broker import Again, Parked, Received
+from schemas.envelope import to_headers
+from tests.contract.installations import Installation, eventually, queue_name
+from tests.contract.promises import Act, Mortal, Move, Scenario, Trial, event_of, message_of, no_time_later
+from workers.pipeline import Pipeline, Work
+from workers.pool import Pool
+from workers.stores.sqlite_store import SqliteStore
+
+T = TypeVar("T")
+
+WITHIN_S = 60.0
+_QUIET = 60  # turns of the loop after which nothing more happens by itself
+_PATIENCE = 1000  # moves, of which no scenario needs a tenth
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    acts: st.SearchStrategy[Act] = st.sampled_from(["ok", "fail", "retry", "poison", "die", "die after"])
+    scripts = draw(st.lists(st.lists(acts, max_size=6).map(tuple), min_size=1, max_size=4))
+    sent = [event for event in range(len(scripts)) for _ in range(draw(st.integers(1, 3)))]
+    moves = st.builds(Move, st.integers(0, 3), st.none() | st.none() | st.integers(0, 12))
+    return Scenario(
+        tuple(scripts),
+        tuple(draw(st.permutations(sent))),
+        draw(st.integers(1, 4)),
+        tuple(draw(st.lists(moves, max_size=12))),
+    )
+
+
+class InLoop:
+    """A database without a thread, so that the order of things is the scenario's alone."""
+
+    def __init__(self, connection: sqlite3.Connection, owner: str) -> None:
+        self._connection = connection
+        self.owner = owner
+        connection.execute("DELETE FROM owners")
+        connection.execute("INSERT INTO owners VALUES (?)", (owner,))
+
+    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        await asyncio.sleep(0)
+        with self._connection:
+            result = step(self._connection)
+        await asyncio.sleep(0)
+        return result
+
+
+class Model:
+    """A queue that is a list, and one process after another that works on it."""
+
+    def __init__(self, scenario: Scenario, connection: sqlite3.Connection) -> None:
+        self._trial = Trial(scenario, self._die, gated=True)
+        self._connection = connection
+        self._queue = deque(map(_received, range(len(scenario.messages)), scenario.messages))
+        self._moves: Iterator[Move] = chain(scenario.moves, repeat(Move()))
+        self._patience = iter(range(_PATIENCE))
+        self._tasks: dict[asyncio.Task[Work], Received] = {}
+        self._process: Mortal
+
+    async def run(self) -> Trial:
+        for number in count():
+            self._process = Mortal(InLoop(self._connection, f"process {number}"))
+            store = await SqliteStore.open(self._process)
+            await self._live(Pipeline(self._trial.worker("model"), store, normalise=event_of, clock=no_time_later))
+            if not self._queue:
+                break
+        return self._trial
+
+    def _die(self) -> None:
+        self._process.dead = True
+
+    async def _live(self, pipeline: Pipeline) -> None:
+        """Work until nothing is left, or the process dies."""
+        while self._queue or self._tasks:
+            while self._queue and len(self._tasks) < self._trial.scenario.hands:
+                received = self._queue.popleft()
+                self._tasks[asyncio.create_task(pipeline.work(received))] = received
+            await _turns(_QUIET)
+            if not self._settle():
+                await self._go_on(next(self._moves))
+            if self._process.dead:
+                await self._bury()
+                return
+
+    def _settle(self) -> bool:
+        """Carry out the outcomes so far; whether there were any."""
+        done = [task for task in self._tasks if task.done()]
+        for task in done:
+            received, work = self._tasks.pop(task), task.result()
+            self._trial.settled(work)
+            if isinstance(work.outcome, Again):
+                self._queue.append(replace(received, attempt=work.outcome.attempt))
+        return bool(done)
+
+    async def _go_on(self, move: Move) -> None:
+        """Let one of the calls go on."""
+        next(self._patience)
+        gates = self._trial.gates
+        assert gates, "everything waits for something else"
+        gates.pop(move.call % len(gates)).set_result(None)
+        if move.killed_after is not None:
+            await _turns(move.killed_after)
+            self._process.dead = True
+        else:
+            await _turns(1)
+
+    async def _bury(self) -> None:
+        """Give back what the process had in hand, in its order, without counting an attempt."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._queue.extendleft(reversed(self._tasks.values()))
+        self._trial.died(int(received.body) for received in self._tasks.values())
+        self._tasks.clear()
+
+
+@given(scenario=scenarios())
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.create_function("now", 0, no_time_later)
+        connection.execute("CREATE TABLE owners (owner TEXT PRIMARY KEY)")
+        connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
+        asyncio.run(Model(scenario, connection).run()).check_end()
+
+
+SEQUENCES = {
+    "failures": Scenario((("fail", "ok"), ("fail", "fail", "fail"), ("fail", "retry", "fail")), (0, 1, 2, 0, 2)),
+    "poison": Scenario((("poison",), ("retry", "poison"), ()), (0, 1, 2, 1)),
+    "a death before the effect": Scenario((("die",), (), ("fail",)), (1, 0, 2, 0)),
+    "a death after the effect": Scenario((("die after",), ()), (0, 1, 0, 1, 0)),
+    "deaths without end": Scenario((("die",) * 6, ("fail", "fail")), (0, 1)),
+    "everything": Scenario((("fail", "die", "poison"), ("die after", "retry"), ("ok",)), (2, 1, 0, 2, 1, 0)),
+}
+each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQUENCES.keys())
+
+
+@each_sequence
+async def test_on_a_real_broker_too_every_message_comes_to_its_one_end(
+    installation: Installation, tmp_path: Path, scenario: Scenario
+) -> None:
+    name = queue_name()
+    house = RealHouse(installation, tmp_path / "store.db", name, scenario)
+    async with asyncio.timeout(WITHIN_S), installation.opened() as broker:
+        await (await broker.subscribe(name, ("#",), 1)).close()
+        for message, event in enumerate(scenario.messages):
+            await broker.publisher.publish(message_of(message, event))
+        while not house.trial.over:
+            await house.live()
+        house.trial.check_end()
+        parked = [end for end in house.trial.ends.values() if isinstance(end, Parked)]
+
+        async def is_at_rest() -> bool:
+            left = await installation.depth(topics.queue_name(name))
+            return (left, await broker.letters.count(name)) == (0, len(parked))
+
+        await eventually(is_at_rest)
+
+
+class RealHouse:
+    """One process after another at a real broker, each with its own connections and its own name in the store."""
+
+    def __init__(self, installation: Installation, path: Path, name: str, scenario: Scenario) -> None:
+        self.trial = Trial(scenario, self._die, gated=False)
+        self._installation = installation
+        self._path = path
+        self._name = name
+        self._process: Mortal
+        self._ended: asyncio.Event
+
+    def _die(self) -> None:
+        self._process.dead = True
+        self._ended.set()
+
+    def _report(self, _: str, work: Work, __: float) -> None:
+        self.trial.settled(work)
+        if self.trial.over:
+            self._ended.set()
+
+    async def live(self) -> None:
+        """Work until nothing is left, or the process dies."""
+        database = await Database.open(self._path)
+        self._process, self._ended = Mortal(database), asyncio.Event()
+        store = await SqliteStore.open(self._process)
+        pipeline = Pipeline(self.trial.worker(self._name), store, normalise=event_of, clock=no_time_later)
+        async with self._installation.opened() as broker:
+            pool = Pool(pipeline, await broker.subscribe(self._name, ("#",), 4), self._report)
+            running = [asyncio.create_task(each) for each in (pool.run(), _wait(self._ended))]
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await pool.stop(0 if self._process.dead else 5)
+            await asyncio.gather(running[0])
+            running[1].cancel()
+        await database.close()
+        if self._process.dead:
+            self.trial.died(())
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def _received(message: int, event: int) -> Received:
+    sent = message_of(message, event)
+    return Received(to_headers(sent), sent.content_type, sent.body, 1, None)
