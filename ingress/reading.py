@@ -1,9 +1,10 @@
 """Reading one request: what HTTP allows and we do not, and a body within bounds of size and time."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import lru_cache
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from schemas.errors import (
     BodyTooLarge,
@@ -42,30 +43,31 @@ def query_of(request: web.BaseRequest) -> str:
 
 def check_head(request: web.BaseRequest, max_body_bytes: int) -> None:
     """Raise what the head alone shows to be wrong, before any of the body is read."""
+    headers = request.headers
     if request.method != "POST":
         if not request.method.isupper():
             raise MalformedRequest("HTTP methods are upper case")
         raise MethodNotAllowed("callbacks come by POST")
-    _check_framing(request)
-    if not _all(request, "Expect", "100-continue"):
+    length = request.content_length
+    _check_framing(request, length)
+    if hdrs.EXPECT in headers and not _all(headers.getall(hdrs.EXPECT), "100-continue"):
         raise ExpectationFailed("that expectation cannot be met")
-    if (request.content_length or 0) > max_body_bytes:
+    if (length or 0) > max_body_bytes:
         raise BodyTooLarge(f"a body may have {max_body_bytes} bytes")
-    if not _all(request, "Content-Encoding", "identity"):
+    if hdrs.CONTENT_ENCODING in headers and not _all(headers.getall(hdrs.CONTENT_ENCODING), "identity"):
         raise UnsupportedEncoding("bodies are taken as they are signed: uncompressed")
-    if not _is_json_like(request.headers.get("Content-Type", "")):
+    if not _is_json_like(headers.get(hdrs.CONTENT_TYPE, "")):
         raise UnsupportedEncoding("callbacks are JSON in UTF-8")
 
 
-def _all(request: web.BaseRequest, header: str, value: str) -> bool:
-    """Whether the header has this value wherever it is there."""
-    return all(each.lower() == value for each in request.headers.getall(header, ()))
+def _all(values: Sequence[str], expected: str) -> bool:
+    return all(value.lower() == expected for value in values)
 
 
-def _check_framing(request: web.BaseRequest) -> None:
-    codings = request.headers.getall("Transfer-Encoding", ())
+def _check_framing(request: web.BaseRequest, length: int | None) -> None:
+    codings = request.headers.getall(hdrs.TRANSFER_ENCODING, ())
     if not codings:
-        if request.content_length is None:
+        if length is None:
             raise LengthRequired("the body needs a Content-Length")
     elif [coding.lower() for coding in codings] != ["chunked"] or request.version != HttpVersion11:
         raise MalformedRequest("the framing of the body is not HTTP/1.1's")
@@ -83,7 +85,7 @@ def _is_json_like(content_type: str) -> bool:
 
 async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: float) -> bytes:
     """The exact bytes of the body. Raises BodyTooLarge, SlowRequest, or MalformedRequest if it breaks off."""
-    if "Expect" in request.headers and request.version == HttpVersion11 and request.transport is not None:
+    if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(timeout_s):

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ingress import answers
 from ingress.peers import Network, check_address
@@ -40,27 +40,52 @@ class Receiver:
         self._trusted_proxies = trusted_proxies
         self._clock = clock
         self._refusals = Refusals(settings.max_unverified_per_10_s)
+        self._in_hand = 0
+        self._nothing_in_hand = asyncio.Event()
         self.draining = False
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer any request. Whatever goes wrong on our side is 503, so that the provider sends it again."""
         name = "-"
+        self._in_hand += 1
         try:
             path = check_target(request)
-            if not path.startswith(_PREFIX):
-                return self._health(path, request)
-            source = self._source(path)
-            name = source.name
-            return await self.receive(request, source)
+            if path.startswith(_PREFIX):
+                source = self._source(path)
+                name = source.name
+                response = await self.receive(request, source)
+            else:
+                response = self._health(path, request)
         except Refused as refusal:
-            return answers.refused(self._refusals.note(name, refusal, self._clock()))
+            response = answers.refused(self._refusals.note(name, refusal, self._clock()))
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
             log.error("%s: a request failed because what it waited for was cancelled", name)
+            response = answers.refused(NotDurable("the event could not be taken now"))
         except Exception:
             log.exception("%s: a request failed for a reason of ours", name)
-        return answers.refused(NotDurable("the event could not be taken now"))
+            response = answers.refused(NotDurable("the event could not be taken now"))
+        finally:
+            self._leave()
+        if self.draining or hdrs.UPGRADE in request.headers:  # after which the parser loses what follows
+            response.force_close()
+        return response
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until every request whose head is here has its answer, but not longer than that."""
+        if self._in_hand:
+            self._nothing_in_hand.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._nothing_in_hand.wait()
+            except TimeoutError:
+                log.warning("requests given up: %d", self._in_hand)
+
+    def _leave(self) -> None:
+        self._in_hand -= 1
+        if not self._in_hand:
+            self._nothing_in_hand.set()
 
     async def receive(self, request: web.BaseRequest, source: AnySource) -> web.Response:
         """A provider's callback, from its head to the reply. Raises Refused."""
@@ -111,7 +136,7 @@ def _seal(call: Request, source: AnySource, now_s: float) -> Envelope:
     except Unreadable as fault:
         log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
         identity = unreadable(call.body, now_s)
-    content_type = call.headers.getall("Content-Type", ())
+    content_type = call.headers.getall(hdrs.CONTENT_TYPE, ())
     return seal(
         identity,
         call.body,

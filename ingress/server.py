@@ -115,11 +115,8 @@ class Doors(web.Server):
     """All connections; those above the limit are closed at once."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
-        super().__init__(self._answer)
-        self._receiver = receiver
+        super().__init__(receiver.answer)
         self._settings = settings
-        self._in_hand = 0
-        self._nothing_in_hand = asyncio.Event()
 
     def __call__(self) -> Door:
         return Door(
@@ -139,28 +136,6 @@ class Doors(web.Server):
         if len(self._connections) > self._settings.max_connections:
             transport.abort()
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait until every request whose head is here has its answer, but not longer than that."""
-        if self._in_hand:
-            self._nothing_in_hand.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._nothing_in_hand.wait()
-            except TimeoutError:
-                log.warning("%d requests are given up", self._in_hand)
-
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
-        self._in_hand += 1
-        try:
-            response = await self._receiver.answer(request)
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._nothing_in_hand.set()
-        if self._receiver.draining or "Upgrade" in request.headers:  # after which the parser loses what follows
-            response.force_close()
-        return response
-
 
 class Ingress:
     """The running door."""
@@ -168,8 +143,7 @@ class Ingress:
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         self._receiver = receiver
         self._settings = settings
-        self._doors = Doors(receiver, settings)
-        self._runner = web.ServerRunner(self._doors, shutdown_timeout=_LINGER_S)
+        self._runner = web.ServerRunner(Doors(receiver, settings), shutdown_timeout=_LINGER_S)
 
     async def start(self) -> int:
         """Listen; return the port. Raises OSError if that is not possible, SettingsError if it is not safe."""
@@ -187,7 +161,7 @@ class Ingress:
         await asyncio.sleep(self._settings.drain_s)
         for site in self._runner.sites:
             await site.stop()
-        await self._doors.finish(self._settings.shutdown_s)
+        await self._receiver.finish(self._settings.shutdown_s)
         await self._runner.cleanup()
 
 

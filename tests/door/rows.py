@@ -1,4 +1,7 @@
-"""The form of the tables: genuine callbacks with one flaw each, which the door must refuse."""
+"""The form of the tables: genuine callbacks with one flaw each, which the door must refuse.
+
+Rows with one number are variants of one flaw.
+"""
 
 from dataclasses import dataclass
 
