@@ -59,6 +59,7 @@ class Trial:
         self._effects: Counter[int] = Counter()
         self._effects_of_the_dead: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
+        self._deaths_in_a_row: Counter[int] = Counter()
         self._attempts: list[tuple[int, int]] = []
         self._returned: set[int] = set()
 
@@ -85,6 +86,8 @@ class Trial:
         script = self.scenario.scripts[event]
         act = self._acts[message] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
         self._calls[event] += 1
+        if act not in ("die", "die after"):
+            self._deaths_in_a_row[event] = 0
         if act in ("ok", "die after"):
             self._effects[event] += 1
         match act:
@@ -107,14 +110,18 @@ class Trial:
         for message, act in self._acts.items():
             if act in ("ok", "die after"):
                 self._effects_of_the_dead[self.scenario.messages[message]] += 1
+        self._deaths_in_a_row.update(self.scenario.messages[message] for message in guilty)
         self._acts.clear()
         self.gates.clear()
+        # The first may have been a neighbour's fault, and is not counted.
+        assert max(self._deaths_in_a_row.values(), default=0) <= 1 + ATTEMPTS, "it may kill for ever"
 
     def settled(self, work: Work) -> None:
         """Check the outcome against what the function did in this delivery."""
         message = int(work.received.body)
         assert message not in self.ends, "it came again after its end"
         outcome, attempt = work.outcome, 1 + self._failures[message]
+        self._deaths_in_a_row[self.scenario.messages[message]] = 0
         match self._acts.pop(message, None):
             case "ok":
                 assert outcome == Done("handled")

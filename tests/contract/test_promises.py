@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.sqlite import Database
@@ -131,16 +131,6 @@ class Model:
         self._tasks.clear()
 
 
-@given(scenario=scenarios())
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
-def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.create_function("now", 0, no_time_later)
-        connection.execute("CREATE TABLE owners (owner TEXT PRIMARY KEY)")
-        connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
-        asyncio.run(Model(scenario, connection).run()).check_end()
-
-
 SEQUENCES = {
     "failures": Scenario((("fail", "ok"), ("fail", "fail", "fail"), ("fail", "retry", "fail")), (0, 1, 2, 0, 2)),
     "poison": Scenario((("poison",), ("retry", "poison"), ()), (0, 1, 2, 1)),
@@ -150,6 +140,19 @@ SEQUENCES = {
     "everything": Scenario((("fail", "die", "poison"), ("die after", "retry"), ("ok",)), (2, 1, 0, 2, 1, 0)),
 }
 each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQUENCES.keys())
+
+
+@given(scenario=scenarios())
+@example(scenario=SEQUENCES["deaths without end"])
+@example(scenario=replace(SEQUENCES["deaths without end"], hands=2))
+@example(scenario=replace(SEQUENCES["everything"], hands=3))
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.create_function("now", 0, no_time_later)
+        connection.execute("CREATE TABLE owners (owner TEXT PRIMARY KEY)")
+        connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
+        asyncio.run(Model(scenario, connection).run()).check_end()
 
 
 @each_sequence
