@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 
 from hookline.settings import Settings, load
 from hookline.template import settings_file
+from tests.services.servers import free_ports
 
 START_S = 20.0
 END_S = 40.0
@@ -84,8 +84,7 @@ class House:
         self.counted = folder / "counted"
         self.config = folder / "hookline.toml"
         self._running: list[Process] = []
-        with socket.create_server(("127.0.0.1", 0)) as chosen:
-            port = chosen.getsockname()[1]
+        (port,) = free_ports(1)
         text = settings_file().replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         head, _, rest = text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1).partition("[store]")
         rest = rest.replace('url = "sqlite:hookline.db"', f'url = "{store_url}"', 1)

@@ -1,6 +1,7 @@
 """What the private servers of a test run have in common: started when first asked for, ended with the run."""
 
 import os
+import random
 import socket
 from collections.abc import Callable
 from typing import NoReturn, Protocol, TypeVar
@@ -15,6 +16,8 @@ class Startable(Protocol):
 
 
 S = TypeVar("S", bound=Startable)
+
+_PORTS = range(12_000, 32_000)
 
 
 def own_server(config: pytest.Config, key: pytest.StashKey[S], variable: str, make: Callable[[], S]) -> S:
@@ -38,8 +41,21 @@ def missing(name: str, variable: str) -> NoReturn:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on, outside the range from which the system takes those of connections.
+
+    Chosen at random, so that test runs side by side choose others.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice(_PORTS)  # noqa: S311  # no secret
+        if port not in ports and _is_free(port):
+            ports.append(port)
     return ports
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
