@@ -19,7 +19,6 @@ from broker.rabbitmq_passage import AT_ONCE, Passage
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from broker.rabbitmq_queue import RabbitMQQueue, Subscription
 from schemas import topics
-from schemas.errors import Unreachable
 
 Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 
@@ -44,7 +43,7 @@ class RabbitMQBroker:
         try:
             await broker._outward.open()
             await broker._inward.open()
-            await topology.declare_exchanges(broker._connection(), settings.retention, settings.connect_timeout_s)
+            await topology.declare_exchanges(broker._inward.require(), settings.retention, settings.connect_timeout_s)
             await broker.publisher.open()
         except BaseException:
             await broker.close()
@@ -52,7 +51,7 @@ class RabbitMQBroker:
         return broker
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
-        await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._connection())
+        await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._inward.require())
 
     async def subscribe(
         self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
@@ -60,7 +59,7 @@ class RabbitMQBroker:
         subscription = self._subscription(queue, patterns, prefetch, partition)
         if partition is not None:
             return await self._partition(subscription)
-        await self._declare_queue(subscription, self._connection())
+        await self._declare_queue(subscription, self._inward.require())
         consumer = await self._consumer(subscription, self._declare_queue)
         await self._empty_partitions(consumer, subscription)
         return consumer
@@ -89,7 +88,7 @@ class RabbitMQBroker:
     async def _empty_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
         """What waits since the worker was ordered comes back to its queue."""
         last = topics.partition_name(subscription.queue, topics.PARTITION_WORDS[-1])
-        if await topology.exists(self._connection(), last, subscription.timeout_s):
+        if await topology.exists(self._inward.require(), last, subscription.timeout_s):
             for partition in topics.PARTITION_WORDS:
                 old = replace(subscription, partition=partition, prefetch=AT_ONCE)
                 await self._pass_through(consumer, old, None)
@@ -121,9 +120,3 @@ class RabbitMQBroker:
     async def _declare_partitions(self, asked: Subscription, connection: AbstractConnection) -> None:
         async with self._subscribing:
             await topology.declare_partitions(connection, asked.queue, asked.patterns, asked.timeout_s)
-
-    def _connection(self) -> AbstractConnection:
-        connection = self._inward.connection
-        if connection is None:
-            raise Unreachable("RabbitMQ is away")
-        return connection

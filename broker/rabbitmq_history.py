@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker import rabbitmq_topology as topology
 from broker.rabbitmq_frames import Message
@@ -14,7 +14,7 @@ from broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
 from broker.rabbitmq_publisher import RabbitMQPublisher
 from schemas import topics
 from schemas.envelope import Envelope, from_headers, to_headers
-from schemas.errors import SettingsError, Unreachable, Unreadable
+from schemas.errors import SettingsError, Unreadable
 
 _PAGE = 64
 _SILENCE_S = 30.0
@@ -37,12 +37,14 @@ class RabbitMQHistory:
         self._settings = settings
 
     async def wanted_by(self, queue: str) -> frozenset[str]:
-        return await topology.bound_to(self._connection(), topics.check_queue(queue), self._settings.connect_timeout_s)
+        return await topology.bound_to(
+            self._link.require(), topics.check_queue(queue), self._settings.connect_timeout_s
+        )
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
         """The server seeks by when it took an event, which is soon after it was received, by another clock."""
         timeout_s = self._settings.connect_timeout_s
-        connection = self._connection()
+        connection = self._link.require()
         if not await topology.exists(connection, topics.HISTORY, timeout_s):
             raise SettingsError("history.enabled: it is off, and nothing was kept")
         begun, mark = datetime.now(UTC), uuid4().hex
@@ -69,12 +71,6 @@ class RabbitMQHistory:
         at_once = max(1, self._settings.max_in_flight // 2)
         for start in range(0, len(messages), at_once):
             await asyncio.gather(*(self._publisher.send(message) for message in messages[start : start + at_once]))
-
-    def _connection(self) -> AbstractConnection:
-        connection = self._link.connection
-        if connection is None:
-            raise Unreachable("RabbitMQ is away")
-        return connection
 
 
 class _Reader:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker import rabbitmq_topology as topology
 from broker.rabbitmq_frames import Message, write_acks
@@ -38,7 +38,7 @@ class RabbitMQLetters:
         self._page_size = min(_PAGE, settings.max_in_flight)
 
     async def counts(self) -> Mapping[str, int]:
-        connection = self._connection()
+        connection = self._link.require()
         async with topology.locked(connection, topics.short_name(topics.REGISTER), self._timeout_s):
             queues = await topology.registered(connection, self._timeout_s)
         depths = {queue: await self._depth(topics.dead_name(queue)) for queue in sorted(queues)}
@@ -51,7 +51,7 @@ class RabbitMQLetters:
         return depth
 
     async def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
-        connection, place = self._connection(), _place(queue)
+        connection, place = self._link.require(), _place(queue)
         async with topology.locked(connection, f"{queue}.letters", self._timeout_s):
             left = await self.count(queue)
             async with open_channel(connection, self._timeout_s) as channel, _giving_back(channel, place) as kept:
@@ -93,12 +93,7 @@ class RabbitMQLetters:
         return Unreachable(f"a letter could not be replayed: {error}")
 
     async def _depth(self, name: str) -> int | None:
-        return await topology.depth(self._connection(), name, self._timeout_s)
-
-    def _connection(self) -> AbstractConnection:
-        if self._link.connection is None:
-            raise Unreachable("RabbitMQ is away")
-        return self._link.connection
+        return await topology.depth(self._link.require(), name, self._timeout_s)
 
 
 @asynccontextmanager

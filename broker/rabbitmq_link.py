@@ -121,6 +121,13 @@ class Link:
         transport = self._current.transport if self._current is not None else None
         return transport.connection if transport is not None else None
 
+    def require(self) -> AbstractConnection:
+        """The connection as it is now. Raises Unreachable if there is none."""
+        connection = self.connection
+        if connection is None:
+            raise Unreachable("RabbitMQ is away")
+        return connection
+
     async def open(self) -> None:
         """Connect. Raises Unreachable."""
         await self._connect()

@@ -208,9 +208,7 @@ class RabbitMQQueue:
 
     async def _retry_queue(self, delay_ms: int) -> str:
         if delay_ms not in self._retry_queues:
-            connection = self._link.connection
-            if connection is None:
-                raise Unreachable("RabbitMQ is away")
+            connection = self._link.require()
             subscription = self._subscription
             await topology.declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
             self._retry_queues.add(delay_ms)
