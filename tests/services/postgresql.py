@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,13 +65,7 @@ class Server:
                 stderr=output,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_S
-        while not self._answers():
-            if time.monotonic() > deadline or self._server.poll() is not None:
-                said = (self._home / "output").read_text(errors="replace")
-                self.close()
-                pytest.fail(f"PostgreSQL did not start: {said[-2000:]}")
-            time.sleep(0.05)
+        servers.await_start("PostgreSQL", self._home, self._answers, self._is_running, _START_S)
 
     def freeze(self) -> None:
         """Stop every process of the server: what connects is taken by the kernel, and nobody answers."""
@@ -109,6 +102,9 @@ class Server:
             check=False,
         )
         assert done.returncode == 0, f"initdb: {done.stdout}{done.stderr}"
+
+    def _is_running(self) -> bool:
+        return self._server is not None and self._server.poll() is None
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids():

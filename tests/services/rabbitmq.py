@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ class Node:
         if self._epmd is None:
             self._epmd = self._spawn([_epmd(), "-port", self._environment["ERL_EPMD_PORT"]])
         self._server = self._spawn([str(self._programs / "rabbitmq-server")])
-        self._await_start()
+        servers.await_start("RabbitMQ", self._home, lambda: _greets(self._port), self._is_running, _START_S)
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says."""
@@ -95,14 +94,8 @@ class Node:
         if self._server is not None and self._server.poll() is None:
             os.killpg(self._server.pid, number)
 
-    def _await_start(self) -> None:
-        deadline = time.monotonic() + _START_S
-        while not _greets(self._port):
-            if time.monotonic() > deadline or self._server is None or self._server.poll() is not None:
-                output = (self._home / "output").read_text(errors="replace")
-                self.close()
-                pytest.fail(f"RabbitMQ did not start: {output[-2000:]}")
-            time.sleep(0.1)
+    def _is_running(self) -> bool:
+        return self._server is not None and self._server.poll() is None
 
 
 def server_url(config: pytest.Config) -> str:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -52,13 +51,7 @@ class Server:
             self._server = subprocess.Popen(  # noqa: S603  the server's own program
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        deadline = time.monotonic() + _START_S
-        while not self._answers():
-            if time.monotonic() > deadline or self._server.poll() is not None:
-                said = (self._home / "output").read_text(errors="replace")
-                self.close()
-                pytest.fail(f"Redis did not start: {said[-2000:]}")
-            time.sleep(0.05)
+        servers.await_start("Redis", self._home, self._answers, self._is_running, _START_S)
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -75,6 +68,9 @@ class Server:
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self._home, ignore_errors=True)
+
+    def _is_running(self) -> bool:
+        return self._server is not None and self._server.poll() is None
 
     def _signal(self, number: signal.Signals) -> None:
         if self._server is not None and self._server.poll() is None:

@@ -3,7 +3,9 @@
 import os
 import random
 import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import pytest
@@ -26,10 +28,21 @@ def own_server(config: pytest.Config, key: pytest.StashKey[S], variable: str, ma
         pytest.skip(f"{variable} is set, and this test has to control the server itself")
     if key not in config.stash:
         server = make()
-        config.add_cleanup(server.close)
+        config.add_cleanup(server.close)  # before it starts, so that one that does not is cleared away as well
         server.start()
         config.stash[key] = server
     return config.stash[key]
+
+
+def await_start(
+    name: str, home: Path, started: Callable[[], bool], running: Callable[[], bool], within_s: float
+) -> None:
+    """Return once the server has started; fails with the end of what it wrote to `output` if it ends or takes long."""
+    deadline = time.monotonic() + within_s
+    while not started():
+        if time.monotonic() > deadline or not running():
+            pytest.fail(f"{name} did not start: {(home / 'output').read_text(errors='replace')[-2000:]}")
+        time.sleep(0.05)
 
 
 def missing(name: str, variable: str) -> NoReturn:
