@@ -56,7 +56,7 @@ def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # the file may raise anything
         raise _not_importable(str(path), error) from error
     return module
 
@@ -65,7 +65,7 @@ def _load_module(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except Exception as error:  # the file may raise anything
         raise _not_importable(name, error) from error
 
 

@@ -18,6 +18,8 @@ E4 = TypeVar("E4", bound=CanonicalEvent)
 E5 = TypeVar("E5", bound=CanonicalEvent)
 E6 = TypeVar("E6", bound=CanonicalEvent)
 
+DEFAULT_CONCURRENCY = 16
+DEFAULT_TIMEOUT_S = 30.0
 MAX_CONCURRENCY = 10_000
 
 _E = TypeVar("_E", bound=CanonicalEvent)
@@ -155,36 +157,40 @@ def worker(
     patterns = (topic,) if topic is not None else tuple(_pattern(event) for event in events)
 
     def make(function: Callable[..., Awaitable[None]]) -> Worker[Any]:
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{_name(function)} is not an async function")
-        if not all(callable(each) for each in (*options.get("middleware", ()), state or worker)):
-            raise TypeError(f"{_name(function)}: middleware is a list of functions, and state is a function")
-        concurrency = options.get("concurrency", 16)
-        timeout_s = options.get("timeout_s", 30.0)
-        if not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
-        transactional = options.get("transactional", False)
-        if transactional and not _takes_delivery(function):
-            raise TypeError(f"{_name(function)} is transactional, but takes no Delivery to have its transaction from")
+        takes_delivery = _takes_delivery(function)
+        _check(options, state, _name(function), takes_delivery=takes_delivery)
         return Worker(
             function=function,
             queue=topics.check_queue(options.get("queue", _name(function))),
             events=events,
             patterns=tuple(pattern for pattern in patterns if topics.binding(pattern)),
-            concurrency=concurrency,
-            timeout_s=timeout_s,
+            concurrency=options.get("concurrency", DEFAULT_CONCURRENCY),
+            timeout_s=options.get("timeout_s", DEFAULT_TIMEOUT_S),
             retry=options.get("retry", Backoff()),
-            takes_delivery=_takes_delivery(function),
+            takes_delivery=takes_delivery,
             middleware=tuple(options.get("middleware", ())),
             opener=state,
             order=_order(options),
             latest_only=options.get("latest_only", False),
-            transactional=transactional,
+            transactional=options.get("transactional", False),
         )
 
     return make
+
+
+def _check(options: Options, state: Opener[Any] | None, name: str, *, takes_delivery: bool) -> None:
+    """Raise TypeError or ValueError for options that say nothing possible."""
+    functions = [*options.get("middleware", ()), *([] if state is None else [state])]
+    if not all(callable(each) for each in functions):
+        raise TypeError(f"{name}: middleware is a list of functions, and state is a function")
+    concurrency = options.get("concurrency", DEFAULT_CONCURRENCY)
+    timeout_s = options.get("timeout_s", DEFAULT_TIMEOUT_S)
+    if not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
+    if not timeout_s > 0:
+        raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
+    if options.get("transactional", False) and not takes_delivery:
+        raise TypeError(f"{name} is transactional, but takes no Delivery to have its transaction from")
 
 
 def _order(options: Options) -> Order | None:
@@ -206,6 +212,8 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _takes_delivery(function: Callable[..., Any]) -> bool:
+    if not inspect.iscoroutinefunction(function):
+        raise TypeError(f"{_name(function)} is not an async function")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     count = len([parameter for parameter in parameters if parameter.kind in kinds])
