@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from schemas.broker import Again, Done, Parked, Queue, Received
 from schemas.envelope import Envelope, from_headers
 from schemas.errors import Unreachable, Unreadable
@@ -123,7 +125,7 @@ class OrderedPool:
         if isinstance(outcome, Again):
             had_its_turn = outcome.reason not in _NO_TURN
             delay_s = self._lines.again(turn, outcome.delay_s, time.monotonic(), had_its_turn=had_its_turn)
-            work = replace(work, outcome=replace(outcome, delay_s=round(delay_s, 3)))
+            work = msgspec.structs.replace(work, outcome=replace(outcome, delay_s=round(delay_s, 3)))
         else:
             await message.queue.settle(message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)

@@ -1,12 +1,13 @@
 """The way of one delivery through a worker: open, normalise, claim, handle, and the outcome to settle it with."""
 
-import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from schemas.broker import Again, Done, Outcome, Parked, Received
 from schemas.envelope import Envelope, from_headers
@@ -15,10 +16,12 @@ from schemas.events import CanonicalEvent
 from schemas.letters import AGAIN, replayed_at
 from schemas.providers import catalogue
 from workers.api import Delivery, Worker
+from workers.in_hand import InHand
+from workers.limit import Limit
 from workers.middleware import around
 from workers.solitude import Solitude
 from workers.store import AlreadyFinished, Busy, Mine, Seen, Store, TransactionalStore
-from workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
+from workers.verdict import HeldElsewhere, ProcessDied, verdict
 
 S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
@@ -27,8 +30,7 @@ Clock = Callable[[], float]
 _CLAIM_MARGIN_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """One delivery that was worked on. `envelope` is None for a message that is none of ours."""
 
     received: Received
@@ -38,22 +40,17 @@ class Work:
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """One event of a delivery, on its way through a worker. `last`: it is parked if it fails, whatever is left."""
 
     event: CanonicalEvent
+    mark: str
     envelope: Envelope
     received: Received
     last: bool
 
-    @property
-    def mark(self) -> str:
-        return mark(self.event.id, self.received.headers)
 
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
+class _Turn(msgspec.Struct, frozen=True, gc=False):
     """One event of a delivery that came to a good end, in its own way."""
 
     reason: Literal["handled", "duplicate", "superseded"]
@@ -102,7 +99,8 @@ class Pipeline:
         self._solitude = solitude or Solitude()
         self._normalise = normalise
         self._clock = clock
-        self._in_hand: dict[str, asyncio.Future[None]] = {}
+        self._limit = Limit(worker.timeout_s)
+        self._in_hand = InHand()
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
@@ -115,8 +113,8 @@ class Pipeline:
         attempt, late = received.attempt, False
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
-            events = tuple(event for event in self._normalise(envelope) if self.worker.wants(event))
-            turns = [await self._handle(_Case(event, envelope, received, last)) for event in events]
+            events = tuple(filter(self.worker.wants, self._normalise(envelope)))
+            turns = [await self._handle(_case(event, envelope, received, last=last)) for event in events]
             outcome, attempt, late = _together(turns, attempt)
         except _Unfinished as ended:
             outcome, attempt, late = ended.outcome, ended.attempt, ended.late
@@ -127,34 +125,26 @@ class Pipeline:
 
     async def _handle(self, case: _Case) -> _Turn:
         """Call the function, unless this queue has finished the event before."""
-        async with self._one_delivery_of(case.event.id):
-            match await self._store.claim(self.worker.queue, case.mark, self.worker.timeout_s + _CLAIM_MARGIN_S):
+        await self._in_hand.pick_up(case.event.id)
+        try:
+            claim = await self._store.claim(self.worker.queue, case.mark, self.worker.timeout_s + _CLAIM_MARGIN_S)
+            match claim:
+                case Mine():
+                    return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Seen():
                     if self.worker.sees_repeats:
                         await self._call(case)
                     return _Turn("duplicate", case.received.attempt)
                 case Busy():
                     raise HeldElsewhere
-                case Mine() as claim:
-                    return await self._finish_or_release(claim, _counted(case, claim.failures))
-
-    @asynccontextmanager
-    async def _one_delivery_of(self, event_id: str) -> AsyncIterator[None]:
-        """Wait while this process has another delivery of the event in hand; its time limit bounds the wait."""
-        while (other := self._in_hand.get(event_id)) is not None:
-            await asyncio.wait([other])
-        ended = self._in_hand[event_id] = asyncio.get_running_loop().create_future()
-        try:
-            yield
         finally:
-            del self._in_hand[event_id]
-            ended.set_result(None)
+            self._in_hand.put_down(case.event.id)
 
     async def _finish_or_release(self, claim: Mine, case: _Case) -> _Turn:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            late = await self._is_late(case.envelope)
+            late = self._tells_late and await self._is_late(case.envelope)
             if not (late and self.worker.latest_only):
                 async with self._solitude.alone() if claim.suspect else self._solitude.together():
                     if claim.suspect:
@@ -187,12 +177,12 @@ class Pipeline:
 
     def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
         """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
-        return envelope.ordered_by if self._tells_late else None, envelope.occurred_at.timestamp()
+        return (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
 
     async def _is_late(self, envelope: Envelope) -> bool:
         """Whether the queue has finished an event of the subject that occurred later."""
         subject = envelope.ordered_by
-        if not self._tells_late or subject is None:
+        if subject is None:
             return False
         newest_s = await self._store.newest(self.worker.queue, subject)
         return newest_s is not None and newest_s > envelope.occurred_at.timestamp()
@@ -215,14 +205,8 @@ class Pipeline:
         if self._takes_delivery:
             delivery = delivery_of(case.event, case.envelope, case.received, self.worker.state, late=late)
             arguments = [delivery if transaction is None else replace(delivery, transaction=transaction)]
-        limit = asyncio.timeout(self.worker.timeout_s)
-        try:
-            async with limit:
-                await self._function(case.event, *arguments)
-        except TimeoutError:
-            if limit.expired():
-                raise HandlerTimeout(f"the function took more than {self.worker.timeout_s:g} s") from None
-            raise
+        with self._limit:
+            await self._function(case.event, *arguments)
 
     def _outcome(self, error: Exception, received: Received, envelope: Envelope | None, *, last: bool) -> Outcome:
         age_s = 0.0
@@ -239,15 +223,22 @@ def mark(event_id: str, headers: Mapping[str, Any]) -> str:
     return event_id if again is None else f"{event_id}@{again}"
 
 
+def _case(event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
+    return _Case(event, mark(event.id, received.headers), envelope, received, last)
+
+
 def _counted(case: _Case, failures: int) -> _Case:
     """The case with the attempts that the store has counted, for one that was tried again in place."""
     if not failures:
         return case
-    return replace(case, received=replace(case.received, attempt=case.received.attempt + failures))
+    received = replace(case.received, attempt=case.received.attempt + failures)
+    return msgspec.structs.replace(case, received=received)
 
 
 def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:
     """Of all events of a delivery: the outcome, the highest attempt, and whether any was late."""
+    if len(turns) == 1:  # as it is with most
+        return Done(turns[0].reason), turns[0].attempt, turns[0].late
     reasons = {turn.reason for turn in turns}
     reason = next((reason for reason in ("handled", "superseded", "duplicate") if reason in reasons), "handled")
     return Done(reason), max((turn.attempt for turn in turns), default=attempt), any(turn.late for turn in turns)

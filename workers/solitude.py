@@ -2,47 +2,56 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 
 class Solitude:
     """One for all workers of a process, since whatever kills the process takes everything in hand with it."""
 
     def __init__(self) -> None:
-        self._together = 0
-        self._alone = False
-        self._changed = asyncio.Condition()
+        self._company = _Company()
 
-    @asynccontextmanager
-    async def together(self) -> AsyncIterator[None]:
+    def together(self) -> AbstractAsyncContextManager[None]:
         """Not while something is handled alone."""
-        if self._alone:
-            async with self._changed:
-                await self._changed.wait_for(lambda: not self._alone)
-        self._together += 1
-        try:
-            yield
-        finally:
-            self._together -= 1
-            if self._alone:
-                async with self._changed:
-                    self._changed.notify_all()
+        return self._company
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Not before everything that is in hand has ended; nothing new begins meanwhile."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
-            self._alone = True
+        company = self._company
+        async with company.changed:
+            await company.changed.wait_for(lambda: not company.is_sent_out)
+            company.is_sent_out = True
             try:
-                await self._changed.wait_for(lambda: self._together == 0)
+                await company.changed.wait_for(lambda: company.count == 0)
             except BaseException:
-                self._alone = False
-                self._changed.notify_all()
+                company.is_sent_out = False
+                company.changed.notify_all()
                 raise
         try:
             yield
         finally:
-            async with self._changed:
-                self._alone = False
-                self._changed.notify_all()
+            async with company.changed:
+                company.is_sent_out = False
+                company.changed.notify_all()
+
+
+class _Company:
+    """Those who are together. A class, and not a generator, since every event enters and leaves."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_sent_out = False
+        self.changed = asyncio.Condition()
+
+    async def __aenter__(self) -> None:
+        if self.is_sent_out:
+            async with self.changed:
+                await self.changed.wait_for(lambda: not self.is_sent_out)
+        self.count += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self.count -= 1
+        if self.is_sent_out:
+            async with self.changed:
+                self.changed.notify_all()

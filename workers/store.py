@@ -5,9 +5,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Mine:
+
+class Mine(msgspec.Struct, frozen=True, gc=False):
     """Handle it; nobody else will meanwhile.
 
     `suspect`: the process that had it before died with it in hand. `crashes` counts how often that happened while the
@@ -19,13 +20,11 @@ class Mine:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """The queue has finished the event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True, gc=False):
     """Another process has it in hand."""
 
 

@@ -1,0 +1,60 @@
+"""One time limit for all calls of a worker's function: they have the same time, so one timer serves them all."""
+
+import asyncio
+from types import TracebackType
+from typing import NamedTuple, cast
+
+from workers.verdict import HandlerTimeout
+
+
+class _End(NamedTuple):
+    """When a task's time is over, by the event loop's clock, and how often it was cancelled before it began."""
+
+    at_s: float
+    cancelled: int
+
+
+class Limit:
+    """Cancels what takes longer than `limit_s` within it, and has HandlerTimeout come of that.
+
+    Many tasks may be within it at a time, each of them once. Unlike `asyncio.timeout` it sets no timer for each, which
+    costs more than most functions take.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._ends: dict[asyncio.Task[None], _End] = {}  # first in, first to end
+        self._cut_off: dict[asyncio.Task[None], _End] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        loop, task = asyncio.get_running_loop(), _this_task()
+        self._ends[task] = _End(loop.time() + self._limit_s, task.cancelling())
+        if self._timer is None:
+            self._timer = loop.call_later(self._limit_s, self._cut_off_late)
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        task = _this_task()
+        if self._ends.pop(task, None) is None:
+            self._tell(task, kind)
+
+    def _tell(self, task: "asyncio.Task[None]", kind: type[BaseException] | None) -> None:
+        """Raise if the function ended because it was cut off, and not because somebody else cancelled the task."""
+        by_others = task.uncancel() > self._cut_off.pop(task).cancelled
+        ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
+        if kind is not None and issubclass(kind, ends):
+            raise HandlerTimeout(f"the function took more than {self._limit_s:g} s") from None
+
+    def _cut_off_late(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for task, end in tuple(self._ends.items()):
+            if end.at_s > loop.time():
+                self._timer = loop.call_at(end.at_s, self._cut_off_late)
+                return
+            self._cut_off[task] = self._ends.pop(task)
+            task.cancel()
+
+
+def _this_task() -> "asyncio.Task[None]":
+    return cast("asyncio.Task[None]", asyncio.current_task())
