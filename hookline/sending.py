@@ -5,15 +5,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from schemas.errors import SettingsError
 from schemas.provider import Sample
 from schemas.source import AnySource
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,11 @@ def arrange(sequence: Sequence[Callback], *, duplicate: bool, shuffle: bool) -> 
     return arranged
 
 
-async def send(session: aiohttp.ClientSession, url: str, source: AnySource, callback: Callback) -> Answer:
+async def send(session: "ClientSession", url: str, source: AnySource, callback: Callback) -> Answer:
     """Sign one callback, send it, and say how it was answered."""
+    from aiohttp import ClientError  # noqa: PLC0415  slow to load, and no other command needs it
+    from yarl import URL  # noqa: PLC0415  likewise
+
     try:
         signed = source.provider.sign(callback.body, source, callback.at_s)
     except ValueError as error:
@@ -87,5 +91,5 @@ async def send(session: aiohttp.ClientSession, url: str, source: AnySource, call
         async with session.post(URL(target, encoded=True), data=signed.body, headers=headers) as response:
             text = await response.text()
             return Answer(callback.name, response.status, text, time.monotonic() - started)
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (ClientError, TimeoutError) as error:
         return Answer(callback.name, 0, f"no answer: {type(error).__name__}", time.monotonic() - started)

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from hookline.settings import Settings
+from hookline.stopping import Stop
 from hookline.tally import Tally
 from hookline.wiring import Installation, shown
-from ingress.receive import Receiver
-from ingress.server import Ingress
 from schemas.broker import Broker, Publisher
-from schemas.errors import Unreachable
 from workers import Worker
 from workers.ordered_pool import OrderedPool, prefetch
 from workers.pipeline import Pipeline
@@ -24,11 +20,10 @@ from workers.solitude import Solitude
 from workers.state import States
 from workers.store import Store
 
-Closing: TypeAlias = Coroutine[Any, Any, None]
+if TYPE_CHECKING:
+    from ingress.server import Ingress
 
 log = logging.getLogger("hookline")
-
-_AT_ONCE_S = 5.0
 
 
 async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool) -> None:
@@ -37,7 +32,7 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
-    stop, tally = _Stop(), Tally()
+    stop, tally = Stop(), Tally()
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
@@ -85,58 +80,16 @@ class _Starting:
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 
-async def _open_door(settings: Settings, publisher: Publisher) -> Ingress:
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
-    door = Ingress(receiver, settings.ingress)
-    try:
-        port = await door.start()
-    except OSError as error:
-        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
-    log.info("listening on http://%s:%d", settings.ingress.host, port)
+async def _open_door(settings: Settings, publisher: Publisher) -> "Ingress":
+    from hookline.door import open_door  # noqa: PLC0415  a process of workers loads no web server
+
+    door = await open_door(settings, publisher)
     for source in settings.sources.values():
         log.info("source %-12s of %-10s POST /hooks/%s", source.name, source.provider.name, source.name)
     return door
 
 
-async def _close(door: Ingress | None, pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
+async def _close(door: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
     if door is not None:
         await door.stop()
     await asyncio.gather(*(pool.stop(shutdown_s) for pool in pools))
-
-
-class _Stop:
-    """The two signals: the first asks to stop, the second to hurry."""
-
-    def __init__(self) -> None:
-        self._asked = asyncio.Event()
-        self._hurried = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
-
-    def _signal(self) -> None:
-        (self._hurried if self._asked.is_set() else self._asked).set()
-
-    async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
-        """Until somebody asks to stop, or a part ends by itself; raises what it died of."""
-        asked = asyncio.create_task(self._asked.wait())
-        done, _ = await asyncio.wait([asked, *running], return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        for task in done - {asked}:
-            task.result()
-
-    async def unless_hurried(self, closing: Closing, at_once: Callable[[], Closing]) -> None:
-        """Await the closing, but give up on it at the second signal, and close at once then."""
-        task = asyncio.create_task(closing)
-        hurried = asyncio.create_task(self._hurried.wait())
-        await asyncio.wait([task, hurried], return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        if task.done():
-            task.result()
-        else:
-            log.warning("giving back what is in hand")
-            task.cancel()
-            with suppress(TimeoutError):  # a function that does not let itself be cancelled
-                async with asyncio.timeout(_AT_ONCE_S):
-                    await asyncio.wait([task])
-                    await at_once()

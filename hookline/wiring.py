@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from broker.embedded import EmbeddedBroker, Limits
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
 from broker.sqlite import Database
-from hookline.settings import Settings
+from hookline.settings import BrokerSettings, Settings
 from hookline.stores import open_room_log, open_store
 from schemas.broker import Broker, Retention
 from schemas.errors import SettingsError
@@ -38,19 +35,10 @@ class Installation:
         """Raises Unreachable, or SettingsError for a URL of no kind that we know."""
         settings, history = self._settings.broker, self._settings.history
         retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
-        broker: Broker
         if settings.url.startswith(_SQLITE):
-            limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
-            broker = await EmbeddedBroker.open(await self._database(settings.url), limits)
+            broker = await _open_embedded(await self._database(settings.url), settings, retention)
         elif settings.url.startswith(("amqp://", "amqps://")):
-            broker = await RabbitMQBroker.open(
-                RabbitMQSettings(
-                    url=settings.url,
-                    publish_timeout_s=settings.publish_timeout_s,
-                    max_in_flight=settings.max_in_flight,
-                    retention=retention,
-                )
-            )
+            broker = await _open_rabbitmq(settings, retention)
         else:
             raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
         self._open.push_async_callback(broker.close)
@@ -80,6 +68,27 @@ class Installation:
             self._databases[path] = await Database.open(path)
             self._open.push_async_callback(self._databases[path].close)
         return self._databases[path]
+
+
+async def _open_embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
+    from broker.embedded import EmbeddedBroker, Limits  # noqa: PLC0415  only what is used is loaded
+
+    limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
+    return await EmbeddedBroker.open(database, limits)
+
+
+async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
+    from broker.rabbitmq import RabbitMQBroker  # noqa: PLC0415  only what is used is loaded
+    from broker.rabbitmq_link import RabbitMQSettings  # noqa: PLC0415  likewise
+
+    return await RabbitMQBroker.open(
+        RabbitMQSettings(
+            url=settings.url,
+            publish_timeout_s=settings.publish_timeout_s,
+            max_in_flight=settings.max_in_flight,
+            retention=retention,
+        )
+    )
 
 
 def shown(url: str) -> str:

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import aiohttp
 import click
 import msgspec
 
@@ -79,6 +78,8 @@ def _door(settings: Settings, source: str) -> str:
 async def _send(
     url: str, source: AnySource, callbacks: list[sending.Callback], *, as_json: bool
 ) -> list[sending.Answer]:
+    import aiohttp  # noqa: PLC0415  slow to load, and no other command needs it
+
     answers = []
     quiet = len(callbacks) > _TELL_EACH and not as_json
     timeout = aiohttp.ClientTimeout(total=30)

@@ -1,8 +1,9 @@
 """`hookline run`, `ingress` and `worker`: what goes on until it is told to stop."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -10,8 +11,8 @@ from hookline import logs
 from hookline.commands.options import config_option, log_option, run_to_end
 from hookline.discover import BUILT_IN, find_workers
 from hookline.reloading import folders_of, run_reloading
-from hookline.serving import serve
 from hookline.settings import Settings, load
+from workers import Worker
 
 reload_option = click.option(
     "--reload",
@@ -44,7 +45,7 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
     if reloads:
         _reload("run", workers, settings, log_style)
     found = find_workers(name for name in workers if name != BUILT_IN)
-    run_to_end(serve(settings, ingress=True, workers=found, rooms=True))
+    _serve(settings, ingress=True, workers=found, rooms=True)
 
 
 @click.command(
@@ -59,7 +60,7 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
 def ingress(config: Path, log_style: str) -> None:
     """Run only the door: take callbacks and put them on the queue."""
     logs.set_up(log_style)
-    run_to_end(serve(load(config, with_sources=True), ingress=True, workers=[], rooms=False))
+    _serve(load(config, with_sources=True), ingress=True)
 
 
 @click.command(
@@ -85,7 +86,15 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: b
     if reloads:
         _reload("worker", workers, settings, log_style)
     found = find_workers(name for name in workers if name != BUILT_IN)
-    run_to_end(serve(settings, ingress=False, workers=found, rooms=BUILT_IN in workers))
+    _serve(settings, workers=found, rooms=BUILT_IN in workers)
+
+
+def _serve(
+    settings: Settings, *, ingress: bool = False, workers: Sequence[Worker[Any]] = (), rooms: bool = False
+) -> None:
+    from hookline.serving import serve  # noqa: PLC0415  nobody else waits for a web server to be loaded
+
+    run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms))
 
 
 def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:

@@ -1,0 +1,23 @@
+"""The door as the settings want it: opened, and told of."""
+
+import logging
+
+from hookline.settings import Settings
+from ingress.receive import Receiver
+from ingress.server import Ingress
+from schemas.broker import Publisher
+from schemas.errors import Unreachable
+
+log = logging.getLogger("hookline")
+
+
+async def open_door(settings: Settings, publisher: Publisher) -> Ingress:
+    """A door that listens. Raises Unreachable if it cannot."""
+    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
+    door = Ingress(receiver, settings.ingress)
+    try:
+        port = await door.start()
+    except OSError as error:
+        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    return door
