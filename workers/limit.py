@@ -1,14 +1,17 @@
 """One time limit for all calls of a worker's function: they have the same time, so one timer serves them all."""
 
 import asyncio
+import time
 from types import TracebackType
-from typing import NamedTuple, cast
+from typing import cast
+
+import msgspec
 
 from workers.verdict import HandlerTimeout
 
 
-class _End(NamedTuple):
-    """When a task's time is over, by the event loop's clock, and how often it was cancelled before it began."""
+class _End(msgspec.Struct, frozen=True, gc=False):
+    """When a task's time is over, by the monotonic clock, and how often it was cancelled before it began."""
 
     at_s: float
     cancelled: int
@@ -28,10 +31,10 @@ class Limit:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        loop, task = asyncio.get_running_loop(), _this_task()
-        self._ends[task] = _End(loop.time() + self._limit_s, task.cancelling())
+        task = _this_task()
+        self._ends[task] = _End(time.monotonic() + self._limit_s, task.cancelling())
         if self._timer is None:
-            self._timer = loop.call_later(self._limit_s, self._cut_off_late)
+            self._timer = task.get_loop().call_later(self._limit_s, self._cut_off_late)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = _this_task()
@@ -46,11 +49,11 @@ class Limit:
             raise HandlerTimeout(f"the function took more than {self._limit_s:g} s") from None
 
     def _cut_off_late(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
         for task, end in tuple(self._ends.items()):
-            if end.at_s > loop.time():
-                self._timer = loop.call_at(end.at_s, self._cut_off_late)
+            left_s = end.at_s - time.monotonic()
+            if left_s > 0:
+                self._timer = task.get_loop().call_later(left_s, self._cut_off_late)
                 return
             self._cut_off[task] = self._ends.pop(task)
             task.cancel()
