@@ -4,11 +4,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, TextIO
 
 import click
 
-from schemas.broker import Again, Done, Parked
+from schemas.broker import Again, Done, Outcome, Parked
 from schemas.events import CanonicalEvent, event_topic
 from workers.pipeline import Work
 
@@ -29,17 +31,41 @@ _COLOURS = {
 }
 
 
-def set_up(style: str, stream: TextIO = sys.stderr) -> None:
-    """Send all logs to the stream, as `text` or as `json`."""
+def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
+    """Send all logs to the stream, as `text` or as `json`; with the number of the process, where there are several."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonLines() if style == "json" else _TextLines(colours=stream.isatty()))
+    handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=stream.isatty()))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("aio_pika", "aiormq", "aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
+def is_good(outcome: Outcome) -> bool:
+    """Whether nothing went wrong: it is done, or comes again through nobody's fault."""
+    return isinstance(outcome, Done) or (isinstance(outcome, Again) and outcome.reason in _NO_FAULT)
+
+
 def report(queue: str, work: Work, seconds: float) -> None:
     """Tell of a settled delivery."""
+    level = logging.INFO if is_good(work.outcome) else logging.WARNING
+    if events_log.isEnabledFor(level):
+        facts = _facts(queue, work, seconds)
+        _tell(level, facts["outcome"], facts)
+
+
+def told(text: str, facts: Mapping[str, Any]) -> None:
+    """Tell of several deliveries together."""
+    if events_log.isEnabledFor(logging.INFO):
+        _tell(logging.INFO, text, facts)
+
+
+def _tell(level: int, text: str, facts: Mapping[str, Any]) -> None:
+    """Without looking for the line of code that tells, which is always this one."""
+    record = events_log.makeRecord(events_log.name, level, "", 0, text, (), None, extra={"facts": facts})
+    events_log.handle(record)
+
+
+def _facts(queue: str, work: Work, seconds: float) -> dict[str, Any]:
     facts: dict[str, Any] = {"queue": queue, "attempt": work.received.attempt, "ms": round(seconds * 1000, 1)}
     match work.outcome:
         case Done(reason=reason):
@@ -55,21 +81,30 @@ def report(queue: str, work: Work, seconds: float) -> None:
     if work.late:
         facts["late"] = True
     facts["events"] = [_shown(event) for event in work.events]
-    quiet = isinstance(work.outcome, Done) or facts["reason"] in _NO_FAULT
-    events_log.log(logging.INFO if quiet else logging.WARNING, "%s", facts["outcome"], extra={"facts": facts})
+    return facts
 
 
 def _shown(event: CanonicalEvent) -> dict[str, Any]:
-    fields = {name: getattr(event, name, None) for name in _SHOWN}
+    fields = {name: getattr(event, name) for name in _shown_of(type(event))}
     return {"type": event_topic(event), **{name: value for name, value in fields.items() if value is not None}}
 
 
+@cache
+def _shown_of(kind: type[CanonicalEvent]) -> tuple[str, ...]:
+    return tuple(name for name in _SHOWN if name in kind.__struct_fields__)
+
+
 class _JsonLines(logging.Formatter):
+    def __init__(self, process: int | None) -> None:
+        super().__init__()
+        self._process = {} if process is None else {"process": process}
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._process,
             "message": record.getMessage(),
             **getattr(record, "facts", {}),
         }
@@ -79,14 +114,15 @@ class _JsonLines(logging.Formatter):
 
 
 class _TextLines(logging.Formatter):
-    def __init__(self, *, colours: bool) -> None:
+    def __init__(self, process: int | None, *, colours: bool) -> None:
         super().__init__()
+        self._process = "" if process is None else f"  [{process}]"
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        at = time.strftime("%H:%M:%S", time.localtime(record.created)) + self._process
         facts = getattr(record, "facts", None)
-        if facts is not None:
+        if facts is not None and "outcome" in facts:
             return f"{at}  {self._delivery(facts)}"
         text = (
             f"{at}  {record.getMessage()}"
@@ -122,4 +158,6 @@ def _sentence(event: dict[str, Any]) -> str:
 def printable(value: Any) -> str:
     """A value for a line of text: what could move the cursor, or pass for another line, is shown as its code."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -32,7 +32,7 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
-    stop, tally = Stop(), Tally()
+    stop, tally = Stop(), Tally(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()

@@ -61,11 +61,13 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back.
 
-    `state_s` is how long a worker's state may take to open, and again to close.
+    `state_s` is how long a worker's state may take to open, and again to close. Of the deliveries that end well so many
+    have a line of their own in the log each second as `log_events_per_s` says.
     """
 
     shutdown_s: Seconds = 20
     state_s: Seconds = 60
+    log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 
 
 class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
