@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Debian keeps venv in a package of its own.
 INSTALL_VENV = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq python3-venv
 
-.PHONY: run test check docs compose-test clean
+.PHONY: run test check docs bench compose-test clean
 
 run: $(STAMP)  ## start the door and the room view on the embedded broker, with a hookline.toml of its own
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -24,6 +24,12 @@ check: $(STAMP)  ## lint, types, and that README's tables are what the code says
 
 docs: $(STAMP)  ## write README's tables anew from the code
 	@$(BIN)/python -m hookline.readme
+
+bench: $(STAMP)  ## measure everything side by side with simpler programs (some twelve minutes), and print the ratios
+	@sh tests/services/install.sh
+	@sh benchmarks/install.sh
+	@$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	@$(BIN)/python -m benchmarks
 
 compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks through HAProxy
 	bash tests/compose/run.sh

@@ -38,6 +38,11 @@ class Node:
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self._port}/"
 
+    @property
+    def pid(self) -> int | None:
+        """The first of the server's processes, while it runs."""
+        return None if self._server is None else self._server.pid
+
     def start(self) -> None:
         """Return once the server accepts connections."""
         if self._epmd is None:
@@ -105,10 +110,11 @@ def server_url(config: pytest.Config) -> str:
 
 def own_node(config: pytest.Config) -> Node:
     """This run's own node, started when it is first asked for and ended with the run."""
-    return servers.own_server(config, _NODE, VARIABLE, lambda: Node(_programs()))
+    return servers.own_server(config, _NODE, VARIABLE, lambda: Node(programs()))
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of the server's programs; where there is none, the tests skip or fail."""
     found = shutil.which("rabbitmq-server")
     for place in (*_PLACES, *([str(Path(found).parent)] if found else [])):
         if (Path(place) / "rabbitmq-server").exists():

@@ -91,10 +91,11 @@ def server_url(config: pytest.Config) -> str:
 
 def own_server(config: pytest.Config) -> Server:
     """This run's own server, started when it is first asked for and ended with the run."""
-    return servers.own_server(config, _SERVER, VARIABLE, lambda: Server(_program()))
+    return servers.own_server(config, _SERVER, VARIABLE, lambda: Server(program()))
 
 
-def _program() -> str:
+def program() -> str:
+    """The server's program; where there is none, the tests skip or fail."""
     found = shutil.which("redis-server")
     if found:
         return found

@@ -1,0 +1,79 @@
+"""`python -m benchmarks`: measure, print the table, keep the figures."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+import msgspec
+
+from benchmarks import table
+from benchmarks.calibrating import calibrated
+from benchmarks.faults import Worthless
+from benchmarks.figures import Row
+from benchmarks.processes import ROOT
+from benchmarks.rows import ingress
+from benchmarks.run import Extent, Run
+from benchmarks.servers import Servers
+
+ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
+    "ingress": ingress.on_rabbitmq,
+}
+_RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
+_USUAL = Extent()
+_QUICK = Extent(rounds=1, seconds=2, events=10_000)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[ROW]...")
+@click.option("--rounds", type=click.IntRange(1), help=f"How often each is measured.  [default: {_USUAL.rounds}]")
+@click.option("--seconds", type=click.IntRange(1), help=f"How long each takes load.  [default: {_USUAL.seconds}]")
+@click.option("--events", type=click.IntRange(100), help=f"How many wait in a queue.  [default: {_USUAL.events}]")
+@click.option("--quick", is_flag=True, help="Only a look: one short round.")
+@click.option("--json", "results", type=click.Path(dir_okay=False, path_type=Path), default=_RESULTS, help="Figures.")
+@click.option("--list", "listed", is_flag=True, help="Name the rows, and end.")
+def main(  # noqa: PLR0913  one for each option
+    names: tuple[str, ...],
+    rounds: int | None,
+    seconds: int | None,
+    events: int | None,
+    results: Path,
+    *,
+    quick: bool,
+    listed: bool,
+) -> None:
+    """Measure each ROW, or all, in turn with simpler programs, and print how they compare.
+
+    Fails if an event was lost, doubled or refused on the way.
+    """
+    if listed:
+        for name, measure in ROWS.items():
+            click.echo(f"{name:<18} {measure.__doc__}")
+        return
+    if strange := set(names) - set(ROWS):
+        raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; there are {', '.join(ROWS)}")
+    usual = _QUICK if quick else _USUAL
+    extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events)
+    try:
+        rows = _measured(names or tuple(ROWS), extent)
+    except Worthless as fault:
+        click.echo(f"worthless: {fault}", err=True)
+        sys.exit(1)
+    click.echo(table.rendered(rows))
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows)), indent=1))
+
+
+def _measured(names: tuple[str, ...], extent: Extent) -> list[Row]:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="hookline-benchmarks-") as folder, Servers() as servers:
+        run = calibrated(Run(Path(folder), servers, extent))
+        for name in names:
+            run.say(name)
+            rows += ROWS[name](run)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

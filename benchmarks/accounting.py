@@ -1,0 +1,56 @@
+"""What processes cost, from the operating system's accounting."""
+
+import resource
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+import psutil
+
+Processes = Callable[[], Iterable[int]]
+
+LOAD = "load"
+"""The processes that made load and have ended: this one's children that it waited for."""
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """User and system time of these processes and all below them, since they started."""
+    total = 0.0
+    for process in _with_children(pids):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def rss_mib(pids: Iterable[int]) -> float:
+    """Resident memory of these processes and all below them, now."""
+    total = 0
+    for process in _with_children(pids):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total / 2**20
+
+
+class Meter:
+    """The CPU time that groups of processes use from now on."""
+
+    def __init__(self, groups: Mapping[str, Processes]) -> None:
+        self._groups = groups
+        self._before = self._now()
+
+    def spent_s(self) -> dict[str, float]:
+        return {name: spent - self._before[name] for name, spent in self._now().items()}
+
+    def _now(self) -> dict[str, float]:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        now = {name: cpu_s(pids()) for name, pids in self._groups.items()}
+        return {**now, LOAD: ended.ru_utime + ended.ru_stime}
+
+
+def _with_children(pids: Iterable[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            found += [process, *process.children(recursive=True)]
+    return found

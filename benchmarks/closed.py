@@ -1,0 +1,50 @@
+"""Measuring a door under as much load as its connections take, and looking at what came of each event."""
+
+from collections.abc import Callable, Sequence
+
+from benchmarks import queues
+from benchmarks.accounting import Meter
+from benchmarks.callbacks import Prepared
+from benchmarks.comparing import check_among, check_kept
+from benchmarks.figures import Measured
+from benchmarks.load import CONNECTIONS, Load, closed
+from benchmarks.processes import Door
+from benchmarks.run import Run
+from schemas import topics
+
+Check = Callable[[Run, Load, Prepared], None]
+
+
+def measure(run: Run, door: Door, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
+    """One round. Raises Worthless if an event is lost, doubled or refused."""
+    rss_start_mib = door.rss_mib()
+    meter = Meter({"program": door.pids, "rabbitmq": run.servers.rabbitmq_pids})
+    load = closed(door.port, prepared, connections, run.extent.seconds)
+    measured = Measured(
+        events=load.accepted,
+        seconds=load.seconds,
+        cpu_s=meter.spent_s(),
+        p50_ms=load.p50_ms,
+        p99_ms=load.p99_ms,
+        rss_start_mib=rss_start_mib,
+        rss_end_mib=door.rss_mib(),
+    )
+    run.say(f"  {door.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
+    check(run, load, prepared)
+    return measured
+
+
+def nothing_kept(run: Run, load: Load, prepared: Prepared) -> None:
+    """The bare application keeps nothing."""
+
+
+def kept_by_us(run: Run, load: Load, prepared: Prepared) -> None:
+    found = queues.emptied(run.servers.amqp_url, topics.queue_name(queues.QUEUE))
+    ids: Sequence[str] = [message.id for message in found]
+    check_kept("hookline ingress on RabbitMQ", ids, load.accepted, CONNECTIONS)
+    check_among("hookline ingress on RabbitMQ", ids, prepared.ids)
+
+
+def kept_by_reference(run: Run, load: Load, prepared: Prepared) -> None:
+    found = queues.emptied(run.servers.amqp_url, queues.REFERENCE_QUEUE)
+    check_kept("the reference on RabbitMQ", [message.body for message in found], load.accepted, CONNECTIONS)

@@ -1,0 +1,89 @@
+"""What was measured, and how two programs compare."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One program in one round. `cpu_s` is by group of processes: `program`, and `rabbitmq` and `load` where known."""
+
+    events: int
+    seconds: float
+    cpu_s: Mapping[str, float]
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    rss_start_mib: float | None = None
+    rss_end_mib: float | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def per_s(self) -> float:
+        return self.events / self.seconds
+
+    def cpu_us(self, group: str = "program") -> float:
+        """CPU time for each event."""
+        return self.cpu_s.get(group, math.nan) / self.events * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the ratio, or the figure where there is no reference, is to be."""
+
+    sign: Literal["<=", ">="]
+    value: float
+
+    def is_met(self, value: float) -> bool:
+        return value <= self.value if self.sign == "<=" else value >= self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table: a figure of ours, round by round, beside that of a reference measured in turn with it."""
+
+    name: str
+    unit: str
+    figure: Callable[[Measured], float]
+    ours: Sequence[Measured]
+    reference_name: str = ""
+    reference: Sequence[Measured] = ()
+    target: Target | None = None
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours to the reference's, in each round."""
+        pairs = zip(self.ours, self.reference, strict=False)
+        return [self.figure(ours) / self.figure(reference) for ours, reference in pairs]
+
+    @property
+    def judged(self) -> float:
+        """What the target is about."""
+        return median(self.ratios) if self.reference else median(map(self.figure, self.ours))
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return ""
+        return "met" if self.target.is_met(self.judged) else "MISSED"
+
+
+def cpu_us(measured: Measured) -> float:
+    return measured.cpu_us()
+
+
+def per_s(measured: Measured) -> float:
+    return measured.per_s
+
+
+def p99_ms(measured: Measured) -> float:
+    return math.nan if measured.p99_ms is None else measured.p99_ms
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The smallest value that so many per cent of the values do not exceed. The values are in order."""
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -1,0 +1,51 @@
+"""A folder with settings, as `hookline init` writes them, and the commands that run in it."""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.processes import Consumer, Door, free_port
+from hookline.settings import Settings, load
+from hookline.template import settings_file
+from schemas.source import AnySource
+
+_DEFAULT = 'url = "sqlite:hookline.db"'
+_SOURCE = re.compile(r"^\[sources\.(.+)\]$", re.MULTILINE)
+
+
+class Installation:
+    """Hookline with its default settings but for the addresses, and with one source per provider, or with so many."""
+
+    def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._config = folder / "hookline.toml"
+        head, sources = _parts(settings_file())
+        head = head.replace(_DEFAULT, f'url = "{broker_url}"', 1).replace(_DEFAULT, f'url = "{store_url}"', 1)
+        head = head.replace("port = 8080", f"port = {free_port()}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        copies = [_parts(settings_file())[1] for _ in range(1, sources_per_provider)]
+        renamed = [_SOURCE.sub(rf"[sources.\1-{number}]", copy) for number, copy in enumerate(copies)]
+        self._config.write_text(head + sources + "".join(renamed))
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load(self._config, with_sources=True)
+
+    @property
+    def sources(self) -> Mapping[str, AnySource]:
+        return self.settings.sources
+
+    def door(self) -> Door:
+        arguments = ["hookline", "ingress", "--config", str(self._config)]
+        return Door("hookline-ingress", arguments, self.folder, self.settings.ingress.port)
+
+    def worker(self, module: str, notes_folder: Path) -> Consumer:
+        arguments = ["hookline", "worker", module, "--config", str(self._config)]
+        return Consumer("hookline-worker", arguments, self.folder, notes_folder)
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """What stands before the first source, and the sources."""
+    at = text.index("[sources.")
+    return text[:at], text[at:]

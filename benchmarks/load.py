@@ -1,0 +1,57 @@
+"""What a load was answered with, and its closed form: as much as so many connections take, from `wrk`."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.callbacks import Prepared
+from benchmarks.faults import Worthless
+
+CONNECTIONS = 64
+"""Enough to keep a door busy while RabbitMQ confirms."""
+
+_SCRIPT = Path(__file__).with_name("load_closed.lua")
+_MARGIN_S = 30.0
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """`answered` counts every answer, `refused` those of them that are not 2xx; `failed` had no answer."""
+
+    answered: int
+    refused: int
+    failed: int
+    ran_out: bool
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @property
+    def accepted(self) -> int:
+        return self.answered - self.refused
+
+
+def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Load:
+    """Send each request once, the next on a connection as soon as it has its answer.
+
+    Raises Worthless unless every request was accepted, and there were enough of them.
+    """
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise Worthless("wrk is not installed: run benchmarks/install.sh")
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}/", "--", str(prepared.path)],
+        capture_output=True,
+        text=True,
+        timeout=seconds + _MARGIN_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Worthless(f"wrk failed: {done.stderr}{done.stdout}")
+    load = msgspec.json.decode(done.stdout.splitlines()[-1], type=Load)
+    if load.refused or load.failed or load.ran_out:
+        raise Worthless(f"the load was not taken as a whole: {load}")
+    return load

@@ -1,0 +1,80 @@
+"""What a consuming process notes of its events, so that the suite can follow it and compare at the end.
+
+Noting costs the process that is measured a little: Hookline's workers and the references pay for it alike.
+"""
+
+import asyncio
+import os
+import struct
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+FOLDER_VARIABLE = "HOOKLINE_BENCHMARK_NOTES"
+_EVERY_S = 0.02
+_COUNT = struct.Struct("<q")
+
+
+@dataclass(slots=True)
+class Notes:
+    """The events of one process: their ids where it knows them, and the Unix time at which each was handed over."""
+
+    ids: list[str]
+    times_s: list[float]
+
+    def note(self, event_id: str) -> None:
+        self.ids.append(event_id)
+        self.times_s.append(time.time())
+
+
+@asynccontextmanager
+async def kept() -> AsyncIterator[Notes]:
+    """Notes whose number stands in a file while the process runs, and all of them when it ends."""
+    notes = Notes([], [])
+    stem = Path(os.environ[FOLDER_VARIABLE]) / str(os.getpid())
+    progress = asyncio.create_task(_tell(notes, stem.with_suffix(".count")))
+    try:
+        yield notes
+    finally:
+        progress.cancel()
+        with suppress(asyncio.CancelledError):
+            await progress
+        stem.with_suffix(".json").write_bytes(msgspec.json.encode((notes.ids, notes.times_s)))
+
+
+async def _tell(notes: Notes, path: Path) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.pwrite(file, _COUNT.pack(len(notes.times_s)), 0)
+            await asyncio.sleep(_EVERY_S)
+    finally:
+        os.close(file)
+
+
+def counted(folder: Path) -> int:
+    """How many events the processes with this folder have noted by now."""
+    return sum(_COUNT.unpack(content)[0] for content in _contents(folder.glob("*.count")))
+
+
+def processes(folder: Path) -> int:
+    """How many processes have begun to note."""
+    return len(_contents(folder.glob("*.count")))
+
+
+def noted(folder: Path) -> Notes:
+    """Everything that the processes with this folder noted, once they have ended."""
+    together = Notes([], [])
+    for path in folder.glob("*.json"):
+        ids, times_s = msgspec.json.decode(path.read_bytes(), type=tuple[list[str], list[float]])
+        together.ids += ids
+        together.times_s += times_s
+    return together
+
+
+def _contents(paths: Iterable[Path]) -> list[bytes]:
+    return [content for content in (path.read_bytes() for path in paths) if content]

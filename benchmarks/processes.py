@@ -1,0 +1,116 @@
+"""The programs that are measured: started as their users start them, and ended in an orderly way."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks import notes
+from benchmarks.accounting import rss_mib
+from benchmarks.faults import Worthless
+
+ROOT = Path(__file__).parent.parent
+_START_S = 30.0
+_END_S = 60.0
+
+
+class Program:
+    """A running program. What it writes goes to a file, as a service's log would."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._output = folder / f"{name}.log"
+        self._command = [sys.executable, "-m", *arguments]
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        self._started = time.monotonic()
+        with self._output.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self._command, env=self._environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def pids(self) -> list[int]:
+        return [self._popen.pid]
+
+    def rss_mib(self) -> float:
+        return rss_mib(self.pids())
+
+    def wait_until(self, condition: Callable[[], bool], within_s: float, poll_s: float = 0.005) -> float:
+        """Return once the condition holds: the seconds since the program was started. Raises Worthless."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            if self._popen.poll() is not None or time.monotonic() > deadline:
+                raise Worthless(f"{self.name} ended, or took too long: {self._output.read_text()[-2000:]}")
+            time.sleep(poll_s)
+        return time.monotonic() - self._started
+
+    def stop(self) -> None:
+        """End it as an operator would. Raises Worthless if it does not end well."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGTERM)
+        try:
+            code = self._popen.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Worthless(f"{self.name} did not end when it was told to") from None
+        if code not in (0, -signal.SIGTERM):
+            raise Worthless(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+
+class Door(Program):
+    """A program that listens on a port."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, port: int) -> None:
+        super().__init__(name, arguments, folder, {})
+        self.port = port
+        self.start_s = self.wait_until(lambda: _answers(port), _START_S)
+
+
+class Consumer(Program):
+    """A program that takes from a queue, and notes what it took."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, notes_folder: Path) -> None:
+        super().__init__(name, arguments, folder, {notes.FOLDER_VARIABLE: str(notes_folder)})
+        self.notes_folder = notes_folder
+
+
+def _answers(port: int) -> bool:
+    """Whether the door is ready; a reference has no readiness, and answers 404 as soon as it listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status in (200, 404)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

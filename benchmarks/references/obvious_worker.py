@@ -1,0 +1,34 @@
+"""The obvious way to consume: a callback that acknowledges each message. Nothing is decoded or looked up.
+
+python -m benchmarks.references.obvious_worker AMQP_URL QUEUE PREFETCH
+"""
+
+import sys
+
+import aio_pika
+
+from benchmarks.notes import Notes, kept
+from benchmarks.references.serving import run, until_told_to_stop
+
+
+class Consumer:
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+
+    async def handle(self, message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        self._notes.note("")
+        await message.ack()
+
+
+async def main(url: str, queue_name: str, prefetch: int) -> None:
+    connection = await aio_pika.connect_robust(url)
+    async with connection, kept() as notes:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=prefetch)
+        queue = await channel.declare_queue(queue_name, durable=True, arguments={"x-queue-type": "quorum"})
+        await queue.consume(Consumer(notes).handle)
+        await until_told_to_stop()
+
+
+if __name__ == "__main__":
+    run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,1 @@
+"""The rows of the table: each function measures a few that share their programs."""

@@ -1,0 +1,46 @@
+"""One run of the suite: where it works, how long it measures, and what it says meanwhile."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from benchmarks.callbacks import Prepared, Storyteller
+from benchmarks.installation import Installation
+from benchmarks.servers import Servers
+from schemas.source import AnySource
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """`rounds` of `seconds` each, or of so many `events` where a queue is emptied."""
+
+    rounds: int = 3
+    seconds: int = 4
+    events: int = 30_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """`most_per_s` is more than any of the programs answers here."""
+
+    folder: Path
+    servers: Servers
+    extent: Extent
+    most_per_s: int = 0
+    storyteller: Storyteller = field(default_factory=Storyteller)
+    _started: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        click.echo(f"{time.monotonic() - self._started:5.0f} s  {text}", err=True)
+
+    def prepare(self, sources: Mapping[str, AnySource], count: int = 0, body_bytes: int = 0) -> Prepared:
+        """Requests for one round, signed now: more than can be sent in it, unless a number is named."""
+        count = count or self.most_per_s * self.extent.seconds
+        return self.storyteller.prepare(self.folder / "requests", sources, count, body_bytes)
+
+    def installation(self, name: str, broker_url: str = "", store_url: str = "sqlite:store.db") -> Installation:
+        """Hookline in a folder of its own; on RabbitMQ unless said otherwise."""
+        return Installation(self.folder / name, broker_url or self.servers.amqp_url, store_url)

@@ -1,0 +1,107 @@
+"""The table that is printed at the end, and the same in JSON."""
+
+import math
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+from benchmarks.figures import Measured, Row
+
+_COLUMNS = (
+    "row", "unit", "ours", "reference", "", "ratio", "spread", "target", "",
+    "CPU µs/event", "RabbitMQ µs", "load µs", "p50/p99 ms", "reference's",
+)  # fmt: skip
+_LIBRARIES = ("aiohttp", "aio-pika", "aiormq", "msgspec", "uvloop", "redis", "faststream")
+
+
+def rendered(rows: Sequence[Row]) -> str:
+    """Every row as a line, columns aligned."""
+    lines = [_COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ratios = row.ratios
+    target = row.target
+    return (
+        row.name,
+        row.unit,
+        _number(median(map(row.figure, row.ours))),
+        _number(median(map(row.figure, row.reference))) if row.reference else "",
+        row.reference_name,
+        f"{median(ratios):.2f}" if ratios else "",
+        f"{min(ratios):.2f}..{max(ratios):.2f}" if ratios else _spread(row),
+        f"{target.sign} {target.value:g}" if target else "",
+        row.verdict,
+        _pair(row, lambda measured: measured.cpu_us()),
+        _pair(row, lambda measured: measured.cpu_us("rabbitmq")),
+        _pair(row, lambda measured: measured.cpu_us("load")),
+        _latency(row.ours),
+        _latency(row.reference),
+    )
+
+
+def _spread(row: Row) -> str:
+    figures = [row.figure(each) for each in row.ours]
+    return f"{_number(min(figures))}..{_number(max(figures))}"
+
+
+def _pair(row: Row, figure: Callable[[Measured], float]) -> str:
+    """Ours, and the reference's where there is one."""
+    sides = [side for side in (row.ours, row.reference) if side]
+    return " / ".join(_number(median(map(figure, side))) for side in sides)
+
+
+def _latency(measured: Sequence[Measured]) -> str:
+    pairs = [(each.p50_ms, each.p99_ms) for each in measured if each.p50_ms is not None and each.p99_ms is not None]
+    if not pairs:
+        return ""
+    return f"{median(p50 for p50, _ in pairs):.1f}/{median(p99 for _, p99 in pairs):.1f}"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+
+
+def as_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything that was measured, and where."""
+    return {"machine": machine(), "rows": [_row(row) for row in rows]}
+
+
+def machine() -> dict[str, Any]:
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), **libraries}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "unit": row.unit,
+        "reference": row.reference_name,
+        "ratios": row.ratios,
+        "target": f"{row.target.sign} {row.target.value:g}" if row.target else "",
+        "verdict": row.verdict,
+        "ours": [_measured(each) for each in row.ours],
+        "references": [_measured(each) for each in row.reference],
+    }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    return {
+        "events": measured.events,
+        "seconds": measured.seconds,
+        "per_s": measured.per_s,
+        "cpu_us": {group: measured.cpu_us(group) for group in measured.cpu_s},
+        "p50_ms": measured.p50_ms,
+        "p99_ms": measured.p99_ms,
+        "rss_start_mib": measured.rss_start_mib,
+        "rss_end_mib": measured.rss_end_mib,
+        **measured.notes,
+    }
