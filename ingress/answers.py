@@ -1,9 +1,14 @@
-"""From error to HTTP answer, in one table."""
+"""What the door answers: the provider's reply, and from error to HTTP answer, in one table."""
 
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 from schemas import errors
 from schemas.errors import Refused
@@ -33,10 +38,37 @@ _HEADERS: Mapping[type[Refused], Mapping[str, str]] = {
 # After these the connection can go on: the request was read to its end.
 _KEEPS_OPEN = (errors.Unverified, errors.NotDurable)
 _SERVER = {"Server": "hookline"}  # aiohttp would name itself and its version
+_CONNECTION = {(HttpVersion11, False): "Connection: close\r\n", (HttpVersion10, True): "Connection: keep-alive\r\n"}
 
 
-def accepted(reply: Reply) -> web.Response:
-    return web.Response(body=reply.body, status=reply.status, content_type=reply.content_type, headers=_SERVER)
+class Accepted(web.StreamResponse):
+    """What the provider wants to hear after its POST: the bytes of a `web.Response`, but made once a second."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(status=reply.status)
+        self._reply = reply
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        if self._keep_alive is None:
+            self._keep_alive = request.keep_alive
+        await request.writer.write(_wire(self._reply, request.version, int(time.time()), keep_alive=self._keep_alive))
+        await request.writer.drain()
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+@lru_cache(maxsize=64)
+def _wire(reply: Reply, version: HttpVersion, unix_s: int, *, keep_alive: bool) -> bytes:
+    return (
+        f"HTTP/{version.major}.{version.minor} {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
+        f"Server: {_SERVER['Server']}\r\n"
+        f"Content-Type: {reply.content_type}\r\n"
+        f"Content-Length: {len(reply.body)}\r\n"
+        f"Date: {formatdate(unix_s, usegmt=True)}\r\n"
+        f"{_CONNECTION.get((version, keep_alive), '')}\r\n"
+    ).encode() + reply.body
 
 
 def refused(refusal: Refused, status: int | None = None) -> web.Response:
@@ -52,4 +84,5 @@ def refused(refusal: Refused, status: int | None = None) -> web.Response:
 
 def health(*, status: str, ok: bool) -> web.Response:
     """The answer to a load balancer."""
-    return accepted(Reply(msgspec.json.encode({"status": status}), 200 if ok else 503))
+    body = msgspec.json.encode({"status": status})
+    return web.Response(body=body, status=200 if ok else 503, content_type="application/json", headers=_SERVER)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiohttp import hdrs, web
 
 from ingress import answers
+from ingress.answers import Accepted
 from ingress.peers import Network, check_address
 from ingress.reading import check_head, check_target, query_of, read_body
 from ingress.refusals import Refusals
@@ -44,7 +45,7 @@ class Receiver:
         self._nothing_in_hand = asyncio.Event()
         self.draining = False
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request. Whatever goes wrong on our side is 503, so that the provider sends it again."""
         name = "-"
         self._in_hand += 1
@@ -87,7 +88,7 @@ class Receiver:
         if not self._in_hand:
             self._nothing_in_hand.set()
 
-    async def receive(self, request: web.BaseRequest, source: AnySource) -> web.Response:
+    async def receive(self, request: web.BaseRequest, source: AnySource) -> web.StreamResponse:
         """A provider's callback, from its head to the reply. Raises Refused."""
         check_head(request, source.max_body_bytes)
         check_address(request, source, self._trusted_proxies)
@@ -95,11 +96,11 @@ class Receiver:
         call, now_s = Request(body, request.headers, query_of(request)), self._clock()
         challenge = source.provider.challenge(call, source, now_s)
         if challenge is not None:
-            return answers.accepted(challenge)
+            return Accepted(challenge)
         source.provider.verify(call, source, now_s)
         envelope = _seal(call, source, now_s)
         await self._publisher.publish(envelope)
-        return answers.accepted(source.provider.reply)
+        return Accepted(source.provider.reply)
 
     def _source(self, path: str) -> AnySource:
         source = self._sources.get(path[len(_PREFIX) :])
