@@ -88,6 +88,8 @@ async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: fl
     if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
+        if request.content.is_eof():  # nearly always: a callback comes in one segment
+            return _bounded(request.content.read_nowait(), max_body_bytes)
         async with asyncio.timeout(timeout_s):
             return await _read(request, max_body_bytes)
     except TimeoutError:
@@ -97,16 +99,11 @@ async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: fl
 
 
 async def _read(request: web.BaseRequest, max_body_bytes: int) -> bytes:
-    body = await request.content.readany()
-    if request.content.is_eof():  # nearly always: a callback fits into one segment
-        return _bounded(body, max_body_bytes)
-    chunks, size = [body], len(body)
-    while not request.content.at_eof():
+    chunks, size = [], 0
+    while size <= max_body_bytes and not request.content.at_eof():
         chunk = await request.content.readany()
         chunks.append(chunk)
         size += len(chunk)
-        if size > max_body_bytes:
-            break
     return _bounded(b"".join(chunks), max_body_bytes)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -230,3 +231,31 @@ async def test_a_body_with_its_end_in_another_segment_is_whole() -> None:
         assert answer is not None
         assert answer.status == 200
         assert house.publisher.envelopes[0].body == BODY
+
+
+@pytest.mark.parametrize("chunks", [16_384, 16_385, 20_000])
+async def test_a_callback_after_a_body_that_paused_the_reading_is_taken(chunks: int) -> None:
+    """aiohttp reads 16,384 chunks ahead. With one more, the parser is still paused when the next callback comes."""
+    many = in_chunks(*(chunk(b" ") for _ in range(chunks)), END)
+    async with opened() as house, house.connect() as client:
+        house.publisher.hold()
+        await client.send(GOOD + many)
+        await house.publisher.called.wait()
+        for _ in range(20):
+            await turns()
+        await client.send(GOOD)
+        await turns()
+        house.publisher.release()
+        answers = [await client.answer() for _ in range(3)]
+        assert [answer.status for answer in answers if answer] == [200, 401, 200]
+
+
+async def test_a_body_larger_than_what_is_read_ahead_is_whole() -> None:
+    large = replace(KRTC, max_body_bytes=2**22)
+    body = b"z" * (2**22 - 1)
+    settings = with_settings(body_timeout_s=30)
+    async with opened({large.name: large}, settings) as house, house.connect() as client:
+        await client.send(post(large, signed(large, body)) + post(large))
+        answers = [await client.answer() for _ in range(2)]
+        assert [answer.status for answer in answers if answer] == [200, 200]
+        assert [envelope.body for envelope in house.publisher.envelopes] == [body, BODY]
