@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hookline.announcing import tell_queue, tell_sources
 from hookline.settings import Settings
 from hookline.stopping import Stop
 from hookline.tally import Tally
-from hookline.wiring import Installation, shown
+from hookline.wiring import Installation
 from schemas.broker import Broker, Publisher
 from workers import Worker
 from workers.ordered_pool import OrderedPool, prefetch
@@ -26,13 +30,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("hookline")
 
 
-async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool) -> None:
+async def serve(
+    settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool, supervised: bool = False
+) -> None:
     """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short.
 
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
-    stop, tally = Stop(), Tally(settings.workers.log_events_per_s)
+    stop, tally = Stop(supervised=supervised), Tally(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
@@ -40,7 +46,7 @@ async def serve(settings: Settings, *, ingress: bool, workers: Sequence[Worker[A
         starting = _Starting(broker, await installation.store(), tally.report) if ours or workers else None
         pools = [await starting.pool(worker) for worker in (*ours, *workers)] if starting else []
         door = await _open_door(settings, broker.publisher) if ingress else None
-        log.info("queue: %s; Ctrl-C stops", shown(settings.broker.url))
+        _tell(settings, ingress=ingress, supervised=supervised)
         died = [asyncio.create_task(pool.run()) for pool in pools]
         try:
             await stop.wait(died)
@@ -83,10 +89,18 @@ class _Starting:
 async def _open_door(settings: Settings, publisher: Publisher) -> "Ingress":
     from hookline.door import open_door  # noqa: PLC0415  a process of workers loads no web server
 
-    door = await open_door(settings, publisher)
-    for source in settings.sources.values():
-        log.info("source %-12s of %-10s POST /hooks/%s", source.name, source.provider.name, source.name)
-    return door
+    return await open_door(settings, publisher)
+
+
+def _tell(settings: Settings, *, ingress: bool, supervised: bool) -> None:
+    """Say that all is open: to a supervisor, which tells the rest once for all, or to whoever reads the log."""
+    if supervised:
+        with suppress(BrokenPipeError):  # it is gone already, which the end of our input tells as well
+            os.write(sys.stdout.fileno(), b"open\n")
+        return
+    if ingress:
+        tell_sources(settings)
+    tell_queue(settings)
 
 
 async def _close(door: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -11,21 +13,39 @@ Closing: TypeAlias = Coroutine[Any, Any, None]
 
 log = logging.getLogger("hookline")
 
+STOP = b"stop\n"
+HURRY = b"hurry\n"
+"""What a supervisor says to a process."""
+
 _AT_ONCE_S = 5.0
 
 
 class Stop:
-    """The two signals: the first asks to stop, the second to hurry."""
+    """The two signals: the first asks to stop, the second to hurry.
 
-    def __init__(self) -> None:
+    A process with a supervisor hears that from its input, whose end asks it, too: that comes even if the supervisor is
+    killed. Signals only ask it, however often, since a service manager may send one to all processes at once.
+    """
+
+    def __init__(self, *, supervised: bool = False) -> None:
         self._asked = asyncio.Event()
         self._hurried = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
+            self._loop.add_signal_handler(number, self._asked.set if supervised else self._signal)
+        if supervised:
+            self._loop.add_reader(sys.stdin.fileno(), self._hear)
 
     def _signal(self) -> None:
         (self._hurried if self._asked.is_set() else self._asked).set()
+
+    def _hear(self) -> None:
+        said = os.read(sys.stdin.fileno(), 1024)
+        self._asked.set()
+        if HURRY in said:
+            self._hurried.set()
+        if not said:
+            self._loop.remove_reader(sys.stdin.fileno())
 
     async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Until somebody asks to stop, or a part ends by itself; raises what it died of."""

@@ -149,7 +149,8 @@ class Ingress:
         """Listen; return the port. Raises OSError if that is not possible, SettingsError if it is not safe."""
         check_parser()
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024).start()
+        host, port, shared = self._settings.host, self._settings.port, self._settings.processes > 1
+        await web.TCPSite(self._runner, host, port, backlog=1024, reuse_port=shared).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

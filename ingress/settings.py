@@ -14,11 +14,13 @@ class IngressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Addresses of load balancers in front of us are `trusted_proxies` (CIDR): from them, and nobody else,
     `X-Forwarded-For` is believed. `drain_s` is how long we go on serving after SIGTERM with readiness off, so that the
     load balancer notices; `shutdown_s` how long requests in hand may then take. `write_timeout_s` is how long a client
-    may take to read what it was answered.
+    may take to read what it was answered. `processes` share the port; `max_connections` and `max_unverified_per_10_s`
+    are those of each.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  providers call from outside
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     head_timeout_s: Seconds = 10
     body_timeout_s: Seconds = 10
     write_timeout_s: Seconds = 10

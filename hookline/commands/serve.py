@@ -1,5 +1,6 @@
 """`hookline run`, `ingress` and `worker`: what goes on until it is told to stop."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any, NoReturn
 import click
 
 from hookline import logs
+from hookline.announcing import tell_queue, tell_sources
 from hookline.commands.options import config_option, log_option, run_to_end
 from hookline.discover import BUILT_IN, find_workers
 from hookline.reloading import folders_of, run_reloading
 from hookline.settings import Settings, load
+from schemas.errors import SettingsError
 from workers import Worker
 
 reload_option = click.option(
@@ -42,6 +45,11 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=True)
+    if settings.ingress.processes > 1:
+        raise SettingsError(
+            f"ingress.processes is {settings.ingress.processes}, and `hookline run` is one process: "
+            "run `hookline ingress` and `hookline worker` instead"
+        )
     if reloads:
         _reload("run", workers, settings, log_style)
     found = find_workers(name for name in workers if name != BUILT_IN)
@@ -57,10 +65,17 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
 )
 @config_option
 @log_option
-def ingress(config: Path, log_style: str) -> None:
-    """Run only the door: take callbacks and put them on the queue."""
-    logs.set_up(log_style)
-    _serve(load(config, with_sources=True), ingress=True)
+@click.option("--process", type=int, hidden=True, help="Which of several this is; a supervisor says so.")
+def ingress(config: Path, log_style: str, process: int | None) -> None:
+    """Run only the door: take callbacks and put them on the queue.
+
+    With `processes` under [ingress] in the settings, as many share the port, and each that falls is replaced.
+    """
+    logs.set_up(log_style, process=process)
+    settings = load(config, with_sources=True)
+    if settings.ingress.processes > 1 and process is None:
+        _supervise(settings, log_style)
+    _serve(settings, ingress=True, supervised=process is not None)
 
 
 @click.command(
@@ -90,11 +105,27 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: b
 
 
 def _serve(
-    settings: Settings, *, ingress: bool = False, workers: Sequence[Worker[Any]] = (), rooms: bool = False
+    settings: Settings,
+    *,
+    ingress: bool = False,
+    workers: Sequence[Worker[Any]] = (),
+    rooms: bool = False,
+    supervised: bool = False,
 ) -> None:
-    from hookline.serving import serve  # noqa: PLC0415  nobody else waits for a web server to be loaded
+    from hookline.serving import serve  # noqa: PLC0415  nobody else waits for what this loads
 
-    run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms))
+    run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
+
+
+def _supervise(settings: Settings, log_style: str) -> NoReturn:
+    from hookline.supervising import supervise  # noqa: PLC0415  likewise
+
+    def opened() -> None:
+        tell_sources(settings)
+        tell_queue(settings)
+
+    command = ["ingress", "--config", str(settings.path), "--log", log_style]
+    sys.exit(asyncio.run(supervise(settings, command, opened)))
 
 
 def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:

@@ -1,0 +1,205 @@
+"""Several doors behind one port: they share the load, the fallen are replaced, and all end together."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from hookline import sending
+from tests.end_to_end.processes import END_S, START_S, House, Process, until
+from tests.end_to_end.test_crashes import CALLBACKS, all_handled, send_while
+
+PROCESSES = 2
+PID = re.compile(r"process (\d+) has pid (\d+)")
+UNREADABLE = sending.Callback("unreadable", b"{", 0)
+
+
+def change(house: House, old: str, new: str) -> None:
+    text = house.config.read_text()
+    assert old in text
+    house.config.write_text(text.replace(old, new, 1))
+
+
+def wish(house: House, *settings: str) -> None:
+    change(house, "[ingress]\n", "\n".join(["[ingress]", f"processes = {PROCESSES}", *settings, ""]))
+
+
+def said(process: Process, text: str) -> int:
+    return sum(text in line for line in process.output)
+
+
+def open_doors(house: House) -> Process:
+    doors = house.start("ingress")
+    until(lambda: said(doors, "listening on") == PROCESSES, START_S)
+    return doors
+
+
+def pids(doors: Process) -> dict[int, int]:
+    """The newest process of each number."""
+    told = [PID.search(line["message"]) for line in doors.lines]
+    return {int(match[1]): int(match[2]) for match in told if match}
+
+
+def all_ended(doors: Process) -> bool:
+    """Whether nobody is left who could write to the log."""
+    doors.follower.join(END_S)
+    return not doors.follower.is_alive()
+
+
+def begin_callback(house: House) -> Callable[[], bytes]:
+    """A callback of which the last byte is still to come; what is returned sends it, and returns the answer."""
+    source = house.settings.sources["krtc-main"]
+    callback = next(iter(sending.callbacks(source, source.provider.samples, 1)))
+    signed = source.provider.sign(callback.body, source, callback.at_s)
+    headers = {"Host": "h", "Content-Length": str(len(signed.body)), **signed.headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    connection = socket.create_connection(("127.0.0.1", house.settings.ingress.port), timeout=END_S)
+    connection.sendall(f"POST /hooks/krtc-main HTTP/1.1\r\nExpect: 100-continue\r\n{head}\r\n".encode())
+    assert b"100 Continue" in connection.recv(100)  # so it is in hand
+    connection.sendall(signed.body[:-1])
+
+    def finish() -> bytes:
+        with connection:
+            connection.sendall(signed.body[-1:])
+            return connection.recv(1000)
+
+    return finish
+
+
+async def test_all_processes_take_callbacks(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    source = embedded_house.settings.sources["krtc-main"]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        for _ in range(64):
+            assert (await sending.send(session, embedded_house.url(source.name), source, UNREADABLE)).status == 200
+    until(lambda: said(doors, "cannot be read") == 64, 10)
+    assert {line["process"] for line in doors.lines if "cannot be read" in line["message"]} == {1, 2}
+
+
+async def test_a_killed_process_takes_nothing_with_it_that_was_accepted_and_is_replaced(house: House) -> None:
+    wish(house)
+    house.start("worker", "counter.py")
+    doors = open_doors(house)
+    before = pids(doors)
+    accepted = await send_while(house, lambda: os.kill(before[2], signal.SIGKILL))
+    until(lambda: said(doors, "listening on") == PROCESSES + 1, START_S)
+    await all_handled(house, accepted)
+    assert len(accepted) > CALLBACKS - 100  # the other process went on
+    assert pids(doors)[1] == before[1]
+    assert pids(doors)[2] != before[2]
+
+
+async def test_stopping_all_in_the_middle_loses_none_and_repeats_none(house: House) -> None:
+    wish(house)
+    worker, doors = house.start("worker", "counter.py"), open_doors(house)
+    codes: list[int] = []
+    accepted = await send_while(house, lambda: codes.append(doors.stop()))
+    assert codes == [0]
+    assert all_ended(doors)
+    await all_handled(house, accepted)
+    worker.stop()
+    assert len(house.handled()) == len(set(house.handled()))
+
+
+def test_processes_whose_supervisor_is_killed_end_in_order(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    finish = begin_callback(embedded_house)
+    doors.kill()
+    until(lambda: said(doors, '"stopping"') == PROCESSES, 10)
+    assert finish().startswith(b"HTTP/1.1 200")
+    assert all_ended(doors)
+
+
+def test_a_signal_that_a_service_manager_sends_to_all_lets_requests_in_hand_finish(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    finish = begin_callback(embedded_house)
+    for pid in (*pids(doors).values(), doors.popen.pid):
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: said(doors, '"stopping"') == PROCESSES + 1, 10)
+    assert finish().startswith(b"HTTP/1.1 200")
+    assert doors.popen.wait(END_S) == 0
+
+
+def test_a_second_signal_hurries_all(embedded_house: House) -> None:
+    wish(embedded_house, "shutdown_s = 3600", "body_timeout_s = 3600")
+    doors = open_doors(embedded_house)
+    finish = begin_callback(embedded_house)
+    doors.popen.send_signal(signal.SIGINT)
+    until(lambda: said(doors, '"stopping"') == PROCESSES + 1, 10)
+    doors.popen.send_signal(signal.SIGINT)
+    assert doors.popen.wait(END_S) == 0
+    assert all_ended(doors)
+    assert finish() == b""
+
+
+def test_a_process_that_cannot_be_replaced_is_tried_again_while_another_serves(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    change(embedded_house, "[broker]", "[brokr]")
+    os.kill(pids(doors)[1], signal.SIGKILL)
+    until(lambda: said(doors, "process 1 ended with exit code 2") == 5, END_S)
+    change(embedded_house, "[brokr]", "[broker]")
+    until(lambda: said(doors, "listening on") == PROCESSES + 1, END_S)
+    assert doors.stop() == 0
+
+
+def test_when_none_is_left_and_none_can_be_started_it_is_given_up(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    change(embedded_house, "[broker]", "[brokr]")
+    for pid in pids(doors).values():
+        os.kill(pid, signal.SIGKILL)
+    assert doors.popen.wait(END_S) == 2
+    assert all_ended(doors)
+    assert said(doors, "giving up") == 1
+
+
+def test_a_broker_that_is_away_is_said_once_and_exit_code_3(embedded_house: House) -> None:
+    wish(embedded_house)
+    change(embedded_house, "sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/")
+    done = embedded_house.call("ingress")
+    assert done.returncode == 3
+    assert done.stderr.count("127.0.0.1:1") == done.stderr.count("hookline: ") == 1
+    assert "s3cret-password" not in done.stderr
+
+
+@pytest.mark.parametrize("other", [1, PROCESSES])
+def test_a_port_that_is_taken_is_exit_code_3_though_it_could_be_shared(embedded_house: House, other: int) -> None:
+    wish(embedded_house)
+    change(embedded_house, f"processes = {PROCESSES}", f"processes = {other}")
+    embedded_house.start("ingress")
+    change(embedded_house, f"processes = {other}", f"processes = {PROCESSES}")
+    done = embedded_house.call("ingress")
+    assert done.returncode == 3
+    assert done.stderr.startswith("hookline: cannot listen on")
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_a_number_of_processes_that_makes_no_sense_is_exit_code_2(embedded_house: House, count: int) -> None:
+    wish(embedded_house)
+    change(embedded_house, f"processes = {PROCESSES}", f"processes = {count}")
+    done = embedded_house.call("ingress")
+    assert done.returncode == 2
+    assert done.stderr.startswith("hookline: ingress.processes: ")
+
+
+def test_a_port_that_the_system_is_to_choose_cannot_be_shared(embedded_house: House) -> None:
+    wish(embedded_house)
+    change(embedded_house, f"port = {embedded_house.settings.ingress.port}", "port = 0")
+    done = embedded_house.call("ingress")
+    assert done.returncode == 2
+    assert "ingress.port: 0 gives each process a port of its own" in done.stderr
+
+
+def test_door_and_workers_in_one_process_are_not_several(embedded_house: House) -> None:
+    wish(embedded_house)
+    done = embedded_house.call("run")
+    assert done.returncode == 2
+    assert "`hookline run` is one process" in done.stderr
