@@ -81,7 +81,14 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 def moment(unix_s: float) -> datetime:
     """Unix seconds as an aware datetime, kept within the years 1970 to 9999: senders write what they like."""
-    return datetime.fromtimestamp(min(max(unix_s, _EARLIEST_S), _LATEST_S), UTC)
+    if not _EARLIEST_S <= unix_s <= _LATEST_S:
+        unix_s = min(max(unix_s, _EARLIEST_S), _LATEST_S)
+    return datetime.fromtimestamp(unix_s, UTC)
+
+
+def _iso(time: datetime) -> str:
+    """What `isoformat` says. For UTC msgspec says it too, in a quarter of the time, but for the last letter."""
+    return f"{msgspec.to_builtins(time)[:-1]}+00:00" if time.tzinfo is UTC else time.isoformat()
 
 
 def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) -> str:
@@ -118,9 +125,9 @@ def to_headers(envelope: Envelope) -> dict[str, str]:
         "cloudEvents_source": f"{_SOURCE_PREFIX}{envelope.provider}/{envelope.source}",
         "cloudEvents_type": envelope.event_type,
         "cloudEvents_subject": envelope.subject,
-        "cloudEvents_time": envelope.occurred_at.isoformat(),
+        "cloudEvents_time": _iso(envelope.occurred_at),
         "cloudEvents_specversion": _SPEC_VERSION,
-        "hookline-received-at": envelope.received_at.isoformat(),
+        "hookline-received-at": _iso(envelope.received_at),
     }
 
 

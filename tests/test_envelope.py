@@ -1,0 +1,104 @@
+"""The envelope and its form on the wire, which other people's programs read."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.envelope import Identity, event_id, from_headers, moment, seal, to_headers
+from schemas.errors import Unreadable
+
+often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+
+BODY = b'{"a":1}'
+RECEIVED = datetime(2023, 11, 14, 22, 13, 21, 5, tzinfo=UTC)
+IDENTITY = Identity("participant.joined", (1, 103, "demo", "teacher", None), "demo", 1_700_000_000)
+SEALED = seal(
+    IDENTITY, BODY, provider="krtc", source="krtc-main", content_type="application/json", received_at=RECEIVED
+)
+TIMES = st.datetimes(
+    timezones=st.just(UTC)
+    | st.timezones()
+    | st.builds(timezone, st.timedeltas(min_value=timedelta(hours=-23), max_value=timedelta(hours=23)))
+)
+
+
+def test_the_headers_are_those_that_other_programs_read() -> None:
+    assert to_headers(SEALED) == {
+        "cloudEvents_id": "1c77259a20316637f31cfb2a424c75df",
+        "cloudEvents_source": "/hookline/krtc/krtc-main",
+        "cloudEvents_type": "participant.joined",
+        "cloudEvents_subject": "demo",
+        "cloudEvents_time": "2023-11-14T22:13:20+00:00",
+        "cloudEvents_specversion": "1.0",
+        "hookline-received-at": "2023-11-14T22:13:21.000005+00:00",
+    }
+
+
+def test_the_routing_key_is_the_topic_and_the_partition_of_the_subject() -> None:
+    sealed = msgspec.structs.replace(SEALED, subject="云")
+    assert sealed.routing_key == "krtc.krtc-main.participant.joined.p14"
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ((), "6cd536685ffebd113fdabf7aad9f9309"),
+        ((1, "1", None), "729e978125ba3f6f1aaab0b3022ca369"),
+        (("云", 'a"b\\', -(2**63), 2**63 - 1), "be7ce0f06f8b6448ef46abbf4a187664"),
+    ],
+    ids=str,
+)
+def test_an_event_id_never_changes_between_versions(facts: tuple[str | int | None, ...], expected: str) -> None:
+    assert event_id("krtc-main", "room.created", facts) == expected
+
+
+@often
+@given(occurred_at=TIMES, received_at=TIMES)
+def test_times_travel_in_the_form_of_isoformat(occurred_at: datetime, received_at: datetime) -> None:
+    headers = to_headers(msgspec.structs.replace(SEALED, occurred_at=occurred_at, received_at=received_at))
+    times = (headers["cloudEvents_time"], headers["hookline-received-at"])
+    assert times == (occurred_at.isoformat(), received_at.isoformat())
+
+
+@often
+@given(unix_s=st.integers() | st.floats(allow_nan=False))
+def test_a_moment_is_within_the_years_that_can_be_written(unix_s: float) -> None:
+    assert 1970 <= moment(unix_s).year <= 9999
+
+
+@often
+@given(unix_s=st.integers(0, 253_402_300_799) | st.floats(0, 253_402_300_799))
+def test_an_envelope_comes_out_of_its_headers_as_it_went_in(unix_s: float) -> None:
+    sealed = msgspec.structs.replace(SEALED, occurred_at=moment(unix_s), received_at=moment(unix_s / 2))
+    assert from_headers(to_headers(sealed), sealed.content_type, sealed.body) == sealed
+
+
+@pytest.mark.parametrize("name", sorted(to_headers(SEALED).keys() - {"cloudEvents_specversion"}))
+def test_a_message_without_one_of_the_headers_is_no_envelope(name: str) -> None:
+    headers = {other: value for other, value in to_headers(SEALED).items() if other != name}
+    with pytest.raises(Unreadable):
+        from_headers(headers, "application/json", BODY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cloudEvents_source", "/hookline/krtc"),
+        ("cloudEvents_source", "/hookline/krtc/a/b"),
+        ("cloudEvents_source", 5),
+        ("cloudEvents_time", "yesterday"),
+        ("cloudEvents_time", None),
+        ("hookline-received-at", ""),
+    ],
+)
+def test_a_message_with_a_strange_header_is_no_envelope(name: str, value: Any) -> None:
+    with pytest.raises(Unreadable):
+        from_headers({**to_headers(SEALED), name: value}, "application/json", BODY)
+
+
+def test_an_event_without_a_subject_is_in_no_order() -> None:
+    assert (SEALED.ordered_by, msgspec.structs.replace(SEALED, subject="").ordered_by) == ("krtc-main/demo", None)
