@@ -72,7 +72,7 @@ def recheck(envelope: Envelope, identify: Callable[[bytes], Identity]) -> None:
 
 def _check_text(body: bytes) -> None:
     """Raise Unreadable for a NUL, which JSON can only escape: nobody means one, and databases choke on it for ever."""
-    if b"\\u0000" in body and _nul.search(body):
+    if b"\\" in body and b"\\u0000" in body and _nul.search(body):  # looking for one byte is ten times as quick
         raise Unreadable("a text holds a NUL character")
 
 
@@ -83,19 +83,29 @@ _nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def _check_keys(body: bytes, characters: str) -> None:
     """Raise Unreadable if an object names a key twice: readers disagree on which one counts.
 
-    Where every string is another one, no key can be there twice. That is quick to see, and true of most bodies; only
-    the others, and those with escapes, are parsed once more.
+    Without escapes there are two quick ways to see that none does, and most bodies pass one of them. All others are
+    parsed once more, more slowly.
     """
-    if b"\\" not in body:
-        strings = body.split(b'"')[1::2]
-        if len(set(strings)) == len(strings):
-            return
+    if b"\\" not in body and (_are_all_different(body.split(b'"')[1::2]) or _keeps_every_string(body)):
+        return
     try:
         _key_decoder.decode(characters)
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
     except ValueError:
         raise Unreadable("the body is not JSON") from None
+
+
+def _are_all_different(strings: list[bytes]) -> bool:
+    return len(set(strings)) == len(strings)
+
+
+def _keeps_every_string(body: bytes) -> bool:
+    """Whether a body without escapes has as many quotes after a journey through dictionaries, which keep a key once."""
+    try:
+        return msgspec.json.encode(anything.decode(body)).count(b'"') == body.count(b'"')
+    except (ValueError, RecursionError):  # some of what we skip can be decoded, but not by this
+        return False
 
 
 def _check_pairs(pairs: list[tuple[str, Any]]) -> None:

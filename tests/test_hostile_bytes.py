@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -153,6 +153,33 @@ def test_looking_for_keys_named_twice_refuses_nothing_else(provider: Provider[An
     vector = next(vector for vector in KNOWN if vector.provider is provider)
     skipped = b',"skipped":["same","same",{"a":1},{"a":' + b"1" * 5000 + b'},"\\u0069"]}'
     provider.identify(vector.request.body.rstrip()[:-1] + skipped)
+
+
+JSON_TEXTS = st.recursive(
+    st.sampled_from(["1", "1e400", "null", '"a"', '"b"', '"c"', '"\\u0061"', '":"', '"云"']),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda values: f"[{' ,'.join(values)}]")
+        | st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '":"']), inner), max_size=3).map(
+            lambda pairs: "{" + ", ".join(f"{name} :{value}" for name, value in pairs) + "}"
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@often
+@given(skipped=JSON_TEXTS)
+def test_a_key_named_twice_is_found_where_a_whole_parser_finds_one(skipped: str) -> None:
+    body = f'{{"eventType":101,"payload":{{"channelName":"a","ts":1}},"skipped":{skipped}}}'
+    named_twice = False
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal named_twice
+        named_twice |= len(dict(pairs)) < len(pairs)
+
+    json.loads(body, object_pairs_hook=note)
+    with pytest.raises(Unreadable, match="names a key twice") if named_twice else nullcontext():
+        catalogue()["krtc"].identify(body.encode())
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=str)
