@@ -86,8 +86,9 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     if app_key != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
-    check_digest(md5, [_md5(request.body).digest()])
-    check_digest(check_sum, [_check_sum(key, request.body, cur_time).digest() for key in source.keys])
+    body_md5 = _md5(request.body)
+    check_digest(md5, [body_md5.digest()])
+    check_digest(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -96,17 +97,18 @@ def _md5(body: bytes) -> "hashlib._Hash":
     return hashlib.md5(body, usedforsecurity=False)
 
 
-def _check_sum(key: bytes, body: bytes, cur_time: str) -> "hashlib._Hash":
-    return hashlib.sha1(key + _md5(body).hexdigest().encode() + cur_time.encode(), usedforsecurity=False)
+def _check_sum(key: bytes, body_md5: "hashlib._Hash", cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + body_md5.hexdigest().encode() + cur_time.encode(), usedforsecurity=False)
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     cur_time = f"{int(now_s * 1000):0{TIME_DIGITS}}"
+    body_md5 = _md5(body)
     headers = {
         "AppKey": source.account.app_key,
         "CurTime": cur_time,
-        "MD5": _md5(body).hexdigest(),
-        "CheckSum": _check_sum(source.keys[0], body, cur_time).hexdigest(),
+        "MD5": body_md5.hexdigest(),
+        "CheckSum": _check_sum(source.keys[0], body_md5, cur_time).hexdigest(),
     }
     return Outgoing(body, headers)
 

@@ -8,7 +8,7 @@ unknown.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, assert_never
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
@@ -182,14 +182,28 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
 
 def _parameters(query: str) -> Mapping[str, Sequence[str]]:
     """The values by name in lower case: the pages write some names in more than one way."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
-    except ValueError:
-        raise BadSignature("the query cannot be read") from None
+    fields = query.split("&")
+    if len(fields) > MAX_PARAMETERS:
+        raise BadSignature("the query has too many parameters")
+    read_field = _encoded if "%" in query or "+" in query else _plain
     values: dict[str, list[str]] = {}
-    for name, value in pairs:
+    for field in fields:
+        name, value = read_field(field)
         values.setdefault(name.lower(), []).append(value)
     return values
+
+
+def _plain(field: str) -> tuple[str, str]:
+    name, _, value = field.partition("=")
+    return name, value
+
+
+def _encoded(field: str) -> tuple[str, str]:
+    name, value = _plain(field)
+    try:
+        return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+    except ValueError:
+        raise BadSignature("the query cannot be read") from None
 
 
 def _only(query: Mapping[str, Sequence[str]], name: str) -> str:
