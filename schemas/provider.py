@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from schemas.envelope import Envelope, Identity
 from schemas.errors import BadSignature, MissingSignature
 from schemas.events import Event
@@ -18,8 +20,7 @@ class Headers(Protocol):
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request as it came: the exact bytes of the body, and the query string undecoded, without its `?`."""
 
     body: bytes

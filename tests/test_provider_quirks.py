@@ -340,7 +340,7 @@ def test_a_netease_header_of_another_application_is_refused() -> None:
     request = sent(provider.sign(b"{}", source, STORY_START_S))
     headers = CIMultiDict({**provider.sign(b"{}", source, STORY_START_S).headers, "AppKey": "example-app-keY"})
     with pytest.raises(BadSignature):
-        provider.verify(replace(request, headers=headers), source, STORY_START_S)
+        provider.verify(msgspec.structs.replace(request, headers=headers), source, STORY_START_S)
 
 
 # GME

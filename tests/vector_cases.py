@@ -156,16 +156,18 @@ class Carrier:
                 headers = CIMultiDict(_headers(request))
                 headers.popall(self.name, None)
                 headers.extend((self.name, value) for value in values)
-                return replace(request, headers=headers)
+                return msgspec.structs.replace(request, headers=headers)
             case "query":
                 others = [pair for pair in _query(request) if pair[0].lower() != self.name.lower()]
-                return replace(request, query=urlencode([*others, *((self.name, value) for value in values)]))
+                return msgspec.structs.replace(
+                    request, query=urlencode([*others, *((self.name, value) for value in values)])
+                )
             case "body":
                 content = msgspec.json.decode(request.body)
                 del content[self.name]
                 if values:
                     content[self.name] = values[-1]
-                return replace(request, body=msgspec.json.encode(content))
+                return msgspec.structs.replace(request, body=msgspec.json.encode(content))
 
 
 def carriers(vector: Vector) -> list[Carrier]:
