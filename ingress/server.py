@@ -24,15 +24,16 @@ _LINGER_S = 1.0
 class Door(web.RequestHandler):
     """One connection: closed if a head, or the taking of an answer, is slow; never shows what the parser thought.
 
-    Relies on aiohttp's `_messages`, where heads and the parser's complaints queue up, and on `_waiter`, which is
-    pending while the connection is idle.
+    Relies on aiohttp's `_messages`, where heads and the parser's complaints queue up, on `_waiter`, which is pending
+    while the connection is idle, and on `pause_reading`, without which its parser never stops within a message.
     """
 
-    __slots__ = ("_body", "_head_timer", "_settings", "_write_timer")
+    __slots__ = ("_body", "_has_paused", "_head_timer", "_settings", "_write_timer")
 
     def __init__(self, manager: "Doors", settings: IngressSettings, **options: Any) -> None:
         super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
         self._settings = settings
+        self._has_paused = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -59,6 +60,15 @@ class Door(web.RequestHandler):
                 self._break_off()
         elif data and self._waiter is not None and not self._waiter.done():
             self._await_head()
+
+    def pause_reading(self) -> None:
+        self._has_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's signature
+        """Only once there was a pause: aiohttp has the parser go on twice for each body, and it has nothing to do."""
+        if self._has_paused:
+            super().resume_reading(resume_parser)
 
     def pause_writing(self) -> None:
         super().pause_writing()
