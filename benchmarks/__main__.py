@@ -13,12 +13,20 @@ from benchmarks.calibrating import calibrated
 from benchmarks.faults import Worthless
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
-from benchmarks.rows import ingress
+from benchmarks.rows import embedded, ingress, latency, whole_way, workers
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 
 ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
+    "ingress-latency": latency.at_half_capacity,
+    "ingress-embedded": embedded.door,
+    "worker": workers.sqlite_store,
+    "worker-redis": workers.redis_store,
+    "worker-ordered": workers.ordered,
+    "worker-embedded": workers.embedded,
+    "workers-four": workers.four_processes,
+    "whole-way": whole_way.against_faststream,
 }
 _RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 _USUAL = Extent()

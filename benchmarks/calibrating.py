@@ -11,7 +11,7 @@ _MARGIN = 1.4
 
 def calibrated(run: Run) -> Run:
     """The run, knowing that a door answers at most so many requests a second here: more than the bare one does."""
-    installation = run.installation("calibrating", broker_url="sqlite:broker.db")
+    installation = run.embedded()
     prepared = run.prepare(installation.sources, _FIRST_GUESS_PER_S)
     with peers.bare(run) as door:
         taken = load.closed(door.port, prepared, load.CONNECTIONS, 1)

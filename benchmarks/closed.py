@@ -1,12 +1,16 @@
 """Measuring a door under as much load as its connections take, and looking at what came of each event."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 from benchmarks import queues
 from benchmarks.accounting import Meter
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_kept
 from benchmarks.figures import Measured
+from benchmarks.filling import QUEUE
 from benchmarks.load import CONNECTIONS, Load, closed
 from benchmarks.processes import Door
 from benchmarks.run import Run
@@ -18,7 +22,7 @@ Check = Callable[[Run, Load, Prepared], None]
 def measure(run: Run, door: Door, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
     """One round. Raises Worthless if an event is lost, doubled or refused."""
     rss_start_mib = door.rss_mib()
-    meter = Meter({"program": door.pids, "rabbitmq": run.servers.rabbitmq_pids})
+    meter = Meter({"program": door.pids, **run.servers.groups()})
     load = closed(door.port, prepared, connections, run.extent.seconds)
     measured = Measured(
         events=load.accepted,
@@ -39,7 +43,7 @@ def nothing_kept(run: Run, load: Load, prepared: Prepared) -> None:
 
 
 def kept_by_us(run: Run, load: Load, prepared: Prepared) -> None:
-    found = queues.emptied(run.servers.amqp_url, topics.queue_name(queues.QUEUE))
+    found = queues.emptied(run.servers.amqp_url, topics.queue_name(QUEUE))
     ids: Sequence[str] = [message.id for message in found]
     check_kept("hookline ingress on RabbitMQ", ids, load.accepted, CONNECTIONS)
     check_among("hookline ingress on RabbitMQ", ids, prepared.ids)
@@ -48,3 +52,16 @@ def kept_by_us(run: Run, load: Load, prepared: Prepared) -> None:
 def kept_by_reference(run: Run, load: Load, prepared: Prepared) -> None:
     found = queues.emptied(run.servers.amqp_url, queues.REFERENCE_QUEUE)
     check_kept("the reference on RabbitMQ", [message.body for message in found], load.accepted, CONNECTIONS)
+
+
+def kept_in_file(path: Path) -> Check:
+    """The embedded broker's file holds what was accepted."""
+
+    def check(run: Run, load: Load, prepared: Prepared) -> None:
+        statement = "SELECT json_extract(headers, '$.cloudEvents_id') FROM deliveries JOIN envelopes USING (seq)"
+        with closing(sqlite3.connect(path)) as connection:
+            ids: Sequence[str] = [event_id for (event_id,) in connection.execute(statement)]
+        check_kept("hookline ingress, embedded", ids, load.accepted, CONNECTIONS)
+        check_among("hookline ingress, embedded", ids, prepared.ids)
+
+    return check

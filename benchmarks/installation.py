@@ -18,7 +18,6 @@ class Installation:
     """Hookline with its default settings but for the addresses, and with one source per provider, or with so many."""
 
     def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._config = folder / "hookline.toml"
         head, sources = _parts(settings_file())

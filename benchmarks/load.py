@@ -1,13 +1,17 @@
-"""What a load was answered with, and its closed form: as much as so many connections take, from `wrk`."""
+"""Load, as a program of its own: closed (as much as so many connections take, from `wrk`) or open (a constant rate)."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.callbacks import Prepared
 from benchmarks.faults import Worthless
+from benchmarks.load_open import Result
+from benchmarks.processes import ROOT
 
 CONNECTIONS = 64
 """Enough to keep a door busy while RabbitMQ confirms."""
@@ -55,3 +59,23 @@ def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Loa
     if load.refused or load.failed or load.ran_out:
         raise Worthless(f"the load was not taken as a whole: {load}")
     return load
+
+
+def opened(port: int, prepared: Prepared, connections: int, rate_per_s: float) -> Result:
+    """Send each request once, at a constant rate. Raises Worthless unless every one was accepted."""
+    arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load_open", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=len(prepared.ids) / rate_per_s + 2 * _MARGIN_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Worthless(f"the load generator failed: {done.stderr.decode()[-2000:]}")
+    result = msgspec.json.decode(done.stdout, type=Result)
+    refused = [status for status in result.statuses if not 200 <= status < 300]
+    if refused:
+        raise Worthless(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
+    return result

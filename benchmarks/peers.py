@@ -1,10 +1,14 @@
 """The references as running programs."""
 
-from benchmarks.processes import Door, free_port
+from pathlib import Path
+
+from benchmarks.processes import Consumer, Door, free_port
 from benchmarks.queues import REFERENCE_QUEUE
 from benchmarks.run import Run
 
 _MODULE = "benchmarks.references"
+_PREFETCH = 300
+"""More than ours, since each finds more than that the best for itself."""
 
 
 def bare(run: Run) -> Door:
@@ -24,3 +28,16 @@ def _ingress(run: Run, module: str) -> Door:
     port = free_port()
     arguments = [f"{_MODULE}.{module}", str(port), run.servers.amqp_url, REFERENCE_QUEUE]
     return Door(module, arguments, run.folder, port)
+
+
+def obvious_worker(run: Run, notes_folder: Path) -> Consumer:
+    return _worker(run, "obvious_worker", notes_folder)
+
+
+def faststream_worker(run: Run, notes_folder: Path) -> Consumer:
+    return _worker(run, "faststream_worker", notes_folder)
+
+
+def _worker(run: Run, module: str, notes_folder: Path) -> Consumer:
+    arguments = [f"{_MODULE}.{module}", run.servers.amqp_url, REFERENCE_QUEUE, str(_PREFETCH)]
+    return Consumer(module, arguments, run.folder, notes_folder)

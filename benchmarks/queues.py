@@ -1,29 +1,20 @@
-"""The queues of a run on RabbitMQ, seen from outside: made, filled, and read to the last message."""
+"""The queues on RabbitMQ, seen from outside: cleared, copied, and read to the last message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import aio_pika
-import uvloop
 from aio_pika.abc import AbstractChannel
 
 from benchmarks.faults import Worthless
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
+from benchmarks.filling import ORDERED_QUEUE, QUEUE, run
 from schemas import topics
-from schemas.envelope import Envelope
 
-T = TypeVar("T")
-
-QUEUE = "bench"
-ORDERED_QUEUE = "bench-ordered"
 REFERENCE_QUEUE = "reference"
 
-_FILL_AT_A_TIME = 500
 _PREFETCH = 2000
 _SILENCE_S = 20.0
 _SETTLE_S = 0.3
@@ -38,23 +29,23 @@ class Found:
     body: bytes
 
 
-def make_queue(url: str) -> None:
-    """Our worker's queue, wanting every event, and the queue of the references; both empty."""
-    _run(_make_queue(url))
+def clear(url: str) -> None:
+    """Remove all queues of a run, with all that is in them, and make that of the references anew."""
+    run(_clear(url))
 
 
-async def _make_queue(url: str) -> None:
+async def _clear(url: str) -> None:
+    partitions = [topics.partition_name(ORDERED_QUEUE, partition) for partition in topics.PARTITION_WORDS]
+    ours = [topics.queue_name(QUEUE), topics.queue_name(ORDERED_QUEUE), topics.UNROUTED]
     async with _channel(url) as channel:
-        for name in (topics.queue_name(QUEUE), REFERENCE_QUEUE):
+        for name in (*ours, *partitions, REFERENCE_QUEUE):
             await channel.queue_delete(name)
         await channel.declare_queue(REFERENCE_QUEUE, durable=True, arguments=_QUORUM)
-    async with _broker(url) as broker:
-        await broker.subscribe(QUEUE, ["#"], prefetch=1)
 
 
 def copy_to_reference(url: str) -> None:
     """Let the references' queue take every event from now on, as a worker's does."""
-    _run(_copy_to_reference(url))
+    run(_copy_to_reference(url))
 
 
 async def _copy_to_reference(url: str) -> None:
@@ -63,45 +54,9 @@ async def _copy_to_reference(url: str) -> None:
         await queue.bind(topics.EXCHANGE, "#")
 
 
-def make_partitions(url: str) -> None:
-    """The queues of our ordered worker, wanting every event; empty."""
-    _run(_make_partitions(url))
-
-
-async def _make_partitions(url: str) -> None:
-    names = [topics.partition_name(ORDERED_QUEUE, partition) for partition in topics.PARTITION_WORDS]
-    async with _channel(url) as channel:
-        for name in (topics.queue_name(ORDERED_QUEUE), *names):
-            await channel.queue_delete(name)
-    async with _broker(url) as broker:
-        await broker.declare_partitions(ORDERED_QUEUE, ["#"])
-
-
-def remove(url: str, queue: str) -> None:
-    """Delete a queue with all that is in it."""
-    _run(_remove(url, queue))
-
-
-async def _remove(url: str, queue: str) -> None:
-    async with _channel(url) as channel:
-        await channel.queue_delete(queue)
-
-
-def fill(url: str, envelopes: Iterable[Envelope]) -> None:
-    """Publish to every queue that wants them; return once all are confirmed."""
-    _run(_fill(url, envelopes))
-
-
-async def _fill(url: str, envelopes: Iterable[Envelope]) -> None:
-    remaining = iter(envelopes)
-    async with _broker(url) as broker:
-        while batch := list(islice(remaining, _FILL_AT_A_TIME)):
-            await asyncio.gather(*(broker.publisher.publish(envelope) for envelope in batch))
-
-
 def emptied(url: str, queue: str) -> Sequence[Found]:
-    """Take all that is in a queue."""
-    return _run(_emptied(url, queue))
+    """Take all that is in a queue, once no more comes."""
+    return run(_emptied(url, queue))
 
 
 async def _emptied(url: str, queue: str) -> Sequence[Found]:
@@ -151,17 +106,3 @@ async def _progress(found: Sequence[Found], complete: asyncio.Event) -> None:
 async def _channel(url: str) -> AsyncIterator[AbstractChannel]:
     async with await aio_pika.connect(url) as connection:
         yield await connection.channel()
-
-
-@asynccontextmanager
-async def _broker(url: str) -> AsyncIterator[RabbitMQBroker]:
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
-    try:
-        yield broker
-    finally:
-        await broker.close()
-
-
-def _run(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)

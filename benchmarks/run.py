@@ -1,5 +1,6 @@
 """One run of the suite: where it works, how long it measures, and what it says meanwhile."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from benchmarks.callbacks import Prepared, Storyteller
 from benchmarks.installation import Installation
 from benchmarks.servers import Servers
 from schemas.source import AnySource
+
+_STORE = "sqlite:store.db"
+_EMBEDDED = "sqlite:hookline.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,13 @@ class Run:
         count = count or self.most_per_s * self.extent.seconds
         return self.storyteller.prepare(self.folder / "requests", sources, count, body_bytes)
 
-    def installation(self, name: str, broker_url: str = "", store_url: str = "sqlite:store.db") -> Installation:
-        """Hookline in a folder of its own; on RabbitMQ unless said otherwise."""
-        return Installation(self.folder / name, broker_url or self.servers.amqp_url, store_url)
+    def new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def installation(self, store_url: str = _STORE, sources_per_provider: int = 1) -> Installation:
+        """Hookline in a folder of its own, on RabbitMQ."""
+        return Installation(self.new_folder(), self.servers.amqp_url, store_url, sources_per_provider)
+
+    def embedded(self, sources_per_provider: int = 1) -> Installation:
+        """Hookline in a folder of its own, as it is without any server."""
+        return Installation(self.new_folder(), _EMBEDDED, _EMBEDDED, sources_per_provider)

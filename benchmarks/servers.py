@@ -2,10 +2,11 @@
 
 import os
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Self
 
+from benchmarks.accounting import Processes
 from tests.services import rabbitmq, redis
 
 
@@ -15,6 +16,7 @@ class Servers:
     def __init__(self) -> None:
         self._open = ExitStack()
         self._node: rabbitmq.Node | None = None
+        self._redis: redis.Server | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -35,11 +37,12 @@ class Servers:
     def redis_url(self) -> str:
         if url := os.environ.get(redis.VARIABLE):
             return url
-        server = redis.Server(redis.program())
-        self._open.callback(server.close)
-        server.start()
-        return server.url
+        self._redis = redis.Server(redis.program(), fsync="everysec")  # as Redis itself recommends
+        self._open.callback(self._redis.close)
+        self._redis.start()
+        return self._redis.url
 
-    def rabbitmq_pids(self) -> list[int]:
-        """The processes of the private RabbitMQ; none of one that the environment names, whose costs nobody knows."""
-        return [self._node.pid] if self._node is not None and self._node.pid is not None else []
+    def groups(self) -> dict[str, Processes]:
+        """The processes of the private servers that run. What one that the environment names costs, nobody knows."""
+        pids = {"rabbitmq": self._node and self._node.pid, "redis": self._redis and self._redis.pid}
+        return {name: partial(list, [pid]) for name, pid in pids.items() if pid is not None}

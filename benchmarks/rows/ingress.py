@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from benchmarks import closed, peers, queues
+from benchmarks import closed, filling, peers, queues
 from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
 from benchmarks.run import Run
 
@@ -13,8 +13,9 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
     bare: list[Measured] = []
     obvious: list[Measured] = []
     faststream: list[Measured] = []
-    installation = run.installation("ingress")
-    queues.make_queue(run.servers.amqp_url)
+    installation = run.installation()
+    queues.clear(run.servers.amqp_url)
+    filling.make_queue(installation.settings)
     with (
         installation.door() as door,
         peers.bare(run) as bare_door,

@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,10 @@ class Node:
         return done.stdout
 
     def freeze(self) -> None:
+        """Return once the server stands still: it runs on until one of its threads is given the processor."""
         self._signal(signal.SIGSTOP)
+        while self._is_running() and self._server is not None and _moves(self._server.pid):
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
@@ -150,6 +155,16 @@ def _environment(home: Path, port: int, dist_port: int, epmd_port: int) -> dict[
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
     }
+
+
+def _moves(group: int) -> bool:
+    """Whether a thread of the process group is not stopped; of no use where there is no /proc."""
+    for stat in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            state, _, of = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "TtZX":
+                return True
+    return False
 
 
 def _greets(port: int) -> bool:

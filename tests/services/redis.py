@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import redis
@@ -25,8 +26,9 @@ _SERVER: pytest.StashKey["Server"] = pytest.StashKey()
 class Server:
     """A server on this machine that belongs to the test run, and that keeps what it is told when it is killed."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, fsync: Literal["always", "everysec"] = "always") -> None:
         self._program = program
+        self._fsync = fsync
         self._home = Path(tempfile.mkdtemp(prefix="hookline-redis-"))
         (self._port,) = servers.free_ports(1)
         self._server: subprocess.Popen[bytes] | None = None
@@ -34,6 +36,11 @@ class Server:
     @property
     def url(self) -> str:
         return f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, while it runs."""
+        return None if self._server is None else self._server.pid
 
     def start(self) -> None:
         """Return once the server answers."""
@@ -43,7 +50,7 @@ class Server:
             "dir": str(self._home),
             "requirepass": PASSWORD,
             "appendonly": "yes",
-            "appendfsync": "always",
+            "appendfsync": self._fsync,
             "save": "",
         }
         command = [self._program, *(word for name, value in settings.items() for word in (f"--{name}", value))]

@@ -1,0 +1,42 @@
+"""Measuring the processes of a worker while they empty a queue, and looking at what they handled."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import notes
+from benchmarks.accounting import Meter, rss_mib
+from benchmarks.figures import Measured
+from benchmarks.notes import Notes
+from benchmarks.processes import Consumer
+from benchmarks.run import Run
+
+Start = Callable[[Path], Consumer]
+
+_LONGEST_S = 120.0
+
+
+def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[Measured, Notes]:
+    """From the first events that were handled to the last, so that the start does not count."""
+    folder = run.new_folder()
+    with ExitStack() as running:
+        consumers = [running.enter_context(start(folder)) for _ in range(processes)]
+        pids = [consumer.pid for consumer in consumers]
+        _await_count(consumers, folder, 1)
+        meter = Meter({"program": lambda: pids, **run.servers.groups()})
+        first, started_s, rss_start_mib = notes.counted(folder), time.monotonic(), rss_mib(pids)
+        _await_count(consumers, folder, waiting)
+        measured = Measured(
+            events=waiting - first,
+            seconds=time.monotonic() - started_s,
+            cpu_s=meter.spent_s(),
+            rss_start_mib=rss_start_mib,
+            rss_end_mib=rss_mib(pids),
+        )
+    run.say(f"  {consumers[0].name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
+    return measured, notes.noted(folder)
+
+
+def _await_count(consumers: Sequence[Consumer], folder: Path, count: int) -> None:
+    consumers[0].wait_until(lambda: notes.counted(folder) >= count, _LONGEST_S)

@@ -1,0 +1,65 @@
+"""Our own queues on either broker, made and filled through the product's own parts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+import uvloop
+
+from hookline import wiring
+from hookline.settings import Settings
+from schemas.broker import Broker
+from schemas.envelope import Envelope
+
+T = TypeVar("T")
+
+QUEUE = "bench"
+ORDERED_QUEUE = "bench-ordered"
+_AT_A_TIME = 500
+
+
+def make_queue(settings: Settings) -> None:
+    """The queue of the unordered worker, wanting every event."""
+    run(_make_queue(settings))
+
+
+async def _make_queue(settings: Settings) -> None:
+    async with _broker(settings) as broker:
+        queue = await broker.subscribe(QUEUE, ["#"], prefetch=1)
+        await queue.close()
+
+
+def make_partitions(settings: Settings) -> None:
+    """The queues of the ordered worker, wanting every event."""
+    run(_make_partitions(settings))
+
+
+async def _make_partitions(settings: Settings) -> None:
+    async with _broker(settings) as broker:
+        await broker.declare_partitions(ORDERED_QUEUE, ["#"])
+
+
+def fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
+    """Publish to every queue that wants them; return once all are durable."""
+    run(_fill(settings, envelopes))
+
+
+async def _fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
+    remaining = iter(envelopes)
+    async with _broker(settings) as broker:
+        while batch := list(islice(remaining, _AT_A_TIME)):
+            await asyncio.gather(*(broker.publisher.publish(envelope) for envelope in batch))
+
+
+@asynccontextmanager
+async def _broker(settings: Settings) -> AsyncIterator[Broker]:
+    async with wiring.Installation(settings) as installation:
+        yield await installation.broker()
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """On the loop that everything here runs on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

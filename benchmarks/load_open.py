@@ -1,0 +1,164 @@
+"""Load at a constant rate, whatever the answers do: `python -m benchmarks.load_open` is the program that makes it.
+
+Each request has its time in a schedule, and its latency counts from then, not from when it could be sent: a door that
+stalls for a second has made all of that second's requests late, as it would its callers'.
+"""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import click
+import msgspec
+import uvloop
+
+from benchmarks.callbacks import read_requests
+from benchmarks.figures import percentile
+
+_SETTLE_S = 15.0
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = b"content-length:"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of each request, by its place in the file: status (0: no answer), latency, Unix time of the answer.
+
+    `late_p99_ms` is how much later than planned requests were sent although a connection was free.
+    """
+
+    statuses: list[int]
+    latencies_ms: list[float]
+    answered_at_s: list[float]
+    late_p99_ms: float
+
+    def latency_ms(self, percent: float) -> float:
+        return percentile(sorted(self.latencies_ms), percent)
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self, generator: "_Generator") -> None:
+        self._generator = generator
+        self._transport: asyncio.Transport | None = None
+        self._answer = b""
+        self._number = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's, which is no subclass
+        self._generator.free.append(self)
+
+    def send(self, number: int, request: bytes) -> None:
+        self._number = number
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, end, body = self._answer.partition(_HEAD_END)
+        if end and len(body) >= _content_length(head):
+            self._answer = b""
+            self._generator.answered(self, self._number, int(head[9:12]))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  as asyncio calls it
+        self._generator.lost(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _content_length(head: bytes) -> int:
+    lower = head.lower()
+    at = lower.index(_LENGTH) + len(_LENGTH)
+    return int(lower[at:].partition(b"\r\n")[0])
+
+
+class _Generator:
+    def __init__(self, requests: Sequence[bytes], rate_per_s: float) -> None:
+        self.free: deque[_Connection] = deque()
+        self._requests = requests
+        self._rate_per_s = rate_per_s
+        self._overdue: deque[int] = deque()
+        self._planned_s = [0.0] * len(requests)
+        self._latencies_ms = [0.0] * len(requests)
+        self._answered_at_s = [0.0] * len(requests)
+        self._statuses = [0] * len(requests)
+        self._late_ms: list[float] = []
+        self._missing = len(requests)
+        self._complete = asyncio.Event()
+
+    async def run(self, port: int, connections: int) -> Result:
+        loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
+        everyone = tuple(self.free)
+        await self._send_all()
+        with suppress(TimeoutError):  # the statuses tell
+            await asyncio.wait_for(self._complete.wait(), _SETTLE_S)
+        for connection in everyone:
+            connection.close()
+        return Result(
+            statuses=self._statuses,
+            latencies_ms=self._latencies_ms,
+            answered_at_s=self._answered_at_s,
+            late_p99_ms=percentile(sorted(self._late_ms), 99),
+        )
+
+    async def _send_all(self) -> None:
+        """Send each request at its time, or as soon after it as a connection is free."""
+        started_s = time.perf_counter()
+        number = 0
+        while number < len(self._requests):
+            now_s = time.perf_counter()
+            due = min(len(self._requests), int((now_s - started_s) * self._rate_per_s) + 1)
+            for each in range(number, due):
+                self._planned_s[each] = started_s + each / self._rate_per_s
+                self._send(each, now_s)
+            number = due
+            await asyncio.sleep(max(0.0, started_s + number / self._rate_per_s - time.perf_counter()))
+
+    def _send(self, number: int, now_s: float) -> None:
+        if not self.free:
+            self._overdue.append(number)
+            return
+        self._late_ms.append((now_s - self._planned_s[number]) * 1000)
+        self.free.popleft().send(number, self._requests[number])
+
+    def answered(self, connection: _Connection, number: int, status: int) -> None:
+        self._latencies_ms[number] = (time.perf_counter() - self._planned_s[number]) * 1000
+        self._answered_at_s[number] = time.time()
+        self._statuses[number] = status
+        if self._overdue:
+            overdue = self._overdue.popleft()
+            connection.send(overdue, self._requests[overdue])
+        else:
+            self.free.append(connection)
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+
+    def lost(self, connection: _Connection) -> None:
+        if connection in self.free:
+            self.free.remove(connection)
+
+
+@click.command()
+@click.argument("port", type=int)
+@click.argument("requests", type=click.Path(path_type=Path))
+@click.argument("connections", type=int)
+@click.argument("rate_per_s", type=float)
+def main(port: int, requests: Path, connections: int, rate_per_s: float) -> None:
+    """Send every request of a file at a constant rate; the result goes to stdout as JSON."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(_Generator(read_requests(requests), rate_per_s).run(port, connections))
+    sys.stdout.buffer.write(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main()

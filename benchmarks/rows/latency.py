@@ -1,0 +1,30 @@
+"""How long callers wait while the door is half as busy as it can be."""
+
+from collections.abc import Iterator
+
+from benchmarks import closed, filling, queues, steady
+from benchmarks.comparing import check_handled
+from benchmarks.figures import Row, Target, p99_ms
+from benchmarks.load import CONNECTIONS
+from benchmarks.run import Run
+from schemas import topics
+
+
+def at_half_capacity(run: Run) -> Iterator[Row]:
+    """The door's p99 on RabbitMQ under a constant rate of half its capacity, counted from the time of the schedule."""
+    ours = []
+    installation = run.installation()
+    queues.clear(run.servers.amqp_url)
+    filling.make_queue(installation.settings)
+    with installation.door() as door:
+        capacity = closed.measure(run, door, run.prepare(installation.sources), closed.kept_by_us)
+        rate_per_s = capacity.per_s / 2
+        for _ in range(run.extent.rounds):
+            prepared = run.prepare(installation.sources, round(rate_per_s * run.extent.seconds))
+            measured, _ = steady.measure(run, door, prepared, rate_per_s, CONNECTIONS)
+            found = queues.emptied(run.servers.amqp_url, topics.queue_name(filling.QUEUE))
+            check_handled("hookline ingress at half load", [message.id for message in found], prepared.ids)
+            ours.append(measured)
+    yield Row(
+        name=f"door, RabbitMQ, at {rate_per_s:,.0f}/s", unit="p99 ms", figure=p99_ms, ours=ours, target=Target("<=", 15)
+    )

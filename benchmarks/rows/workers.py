@@ -1,0 +1,110 @@
+"""From a queue to a function that does nothing, beside consumers that decode nothing and look nothing up."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from benchmarks import draining, filling, peers, queues
+from benchmarks.comparing import check_handled
+from benchmarks.draining import Start
+from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
+from benchmarks.installation import Installation
+from benchmarks.run import Run
+
+_UNORDERED = "benchmarks.handlers.unordered"
+_ORDERED = "benchmarks.handlers.ordered"
+
+
+def sqlite_store(run: Run) -> Iterator[Row]:
+    """One worker on RabbitMQ with its store in SQLite, against the obvious consumer."""
+    yield from _against_obvious(run, "worker, RabbitMQ + SQLite", "sqlite:store.db")
+
+
+def redis_store(run: Run) -> Iterator[Row]:
+    """One worker on RabbitMQ with its store in Redis, against the obvious consumer."""
+    yield from _against_obvious(run, "worker, RabbitMQ + Redis", run.servers.redis_url)
+
+
+def four_processes(run: Run) -> Iterator[Row]:
+    """Four processes of a worker on RabbitMQ and Redis, against four obvious consumers."""
+    yield from _against_obvious(run, "4 workers, RabbitMQ + Redis", run.servers.redis_url, processes=4)
+
+
+def ordered(run: Run) -> Iterator[Row]:
+    """One ordered worker on RabbitMQ with its store in SQLite, against the obvious consumer, which keeps no order."""
+    ours: list[Measured] = []
+    reference: list[Measured] = []
+    for _ in range(run.extent.rounds):
+        installation = run.installation()
+        queues.clear(run.servers.amqp_url)
+        filling.make_partitions(installation.settings)
+        ids = _fill_both(run, installation)
+        ours.append(_ours(run, partial(installation.worker, _ORDERED), ids))
+        reference.append(_reference(run, partial(peers.obvious_worker, run), ids))
+    name = "ordered worker, RabbitMQ + SQLite"
+    yield Row(name=name, unit="events/s", figure=per_s, ours=ours, reference_name="obvious", reference=reference)
+    yield Row(name=name, unit="CPU µs/event", figure=cpu_us, ours=ours, reference_name="obvious", reference=reference)
+
+
+def embedded(run: Run) -> Iterator[Row]:
+    """One worker on the embedded broker, store in the same file; unordered and ordered."""
+    for name, module, make in (
+        ("worker, embedded", _UNORDERED, filling.make_queue),
+        ("ordered worker, embedded", _ORDERED, filling.make_partitions),
+    ):
+        ours: list[Measured] = []
+        for _ in range(run.extent.rounds):
+            installation = run.embedded()
+            make(installation.settings)
+            envelopes = list(run.storyteller.envelopes(installation.sources, run.extent.events))
+            filling.fill(installation.settings, envelopes)
+            ours.append(_ours(run, partial(installation.worker, module), [each.id for each in envelopes]))
+        yield Row(name=name, unit="events/s", figure=per_s, ours=ours)
+
+
+def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) -> Iterator[Row]:
+    ours: list[Measured] = []
+    reference: list[Measured] = []
+    for _ in range(run.extent.rounds):
+        installation = run.installation(store_url)
+        queues.clear(run.servers.amqp_url)
+        filling.make_queue(installation.settings)
+        ids = _fill_both(run, installation)
+        ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
+        reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
+    yield Row(
+        name=name,
+        unit="events/s",
+        figure=per_s,
+        ours=ours,
+        reference_name="obvious",
+        reference=reference,
+        target=Target(">=", 2),
+    )
+    yield Row(
+        name=name,
+        unit="CPU µs/event",
+        figure=cpu_us,
+        ours=ours,
+        reference_name="obvious",
+        reference=reference,
+        target=Target("<=", 0.5),
+    )
+
+
+def _fill_both(run: Run, installation: Installation) -> list[str]:
+    """The same events in our queue and in the references'; their ids."""
+    queues.copy_to_reference(run.servers.amqp_url)
+    envelopes = list(run.storyteller.envelopes(installation.sources, run.extent.events))
+    filling.fill(installation.settings, envelopes)
+    return [envelope.id for envelope in envelopes]
+
+
+def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
+    measured, noted = draining.measure(run, start, len(ids), processes)
+    check_handled("hookline worker", noted.ids, ids)
+    return measured
+
+
+def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
+    measured, _ = draining.measure(run, start, len(ids), processes)
+    return measured
