@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import deque
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from functools import partial
 from broker import embedded_history_tables as history_tables
 from broker import embedded_partitions as partitions
 from broker import embedded_tables as tables
+from broker.deadlines import Deadlines
 from broker.embedded_history import EmbeddedHistory
 from broker.embedded_letters import EmbeddedLetters
 from broker.sqlite import Database
@@ -84,16 +85,16 @@ class EmbeddedBroker:
 
 
 class EmbeddedPublisher:
-    """Collects what is published while the last batch is being written, and writes it as the next."""
+    """Whatever is published while a transaction is being written goes into the next."""
 
     def __init__(self, database: Database, limits: Limits, wake: Callable[[], None]) -> None:
         self._database = database
         self._limits = limits
         self._wake = wake
         self._router = tables.Router()
-        self._pending: deque[tuple[Envelope, asyncio.Future[None]]] = deque()
+        self._deadlines = Deadlines(limits.publish_timeout_s)
         self._in_flight = 0
-        self._writer: asyncio.Task[None] | None = None
+        self._is_writable = True
 
     @property
     def ready(self) -> bool:
@@ -102,51 +103,38 @@ class EmbeddedPublisher:
     async def publish(self, envelope: Envelope) -> None:
         if not self.ready:
             raise NotDurable("too many events are being written")
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((envelope, written))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
         self._in_flight += 1
         try:
-            async with asyncio.timeout(self._limits.publish_timeout_s):
-                await written
+            await self._deadlines.watched(self._database.share(self._store, envelope))
+            self._is_writable = True
         except TimeoutError:
             raise NotDurable("the event was not written in time") from None
+        except Unreachable as error:
+            self._tell(error)
+            raise NotDurable("the event could not be written") from None
         finally:
             self._in_flight -= 1
+        self._wake()
 
     async def close(self) -> None:
-        if self._writer is not None:
-            await self._writer
+        await self._deadlines.close()
 
-    async def _write(self) -> None:
-        while self._pending:
-            batch, self._pending = self._pending, deque()
-            failure: Exception | None = None
-            try:
-                await self._store([envelope for envelope, _ in batch])
-            except (Unreachable, NotDurable) as error:
-                log.error("events could not be written: %s", error)
-                failure = NotDurable("the event could not be written")
-            _resolve([written for _, written in batch], failure)
-            self._wake()
-
-    async def _store(self, envelopes: list[Envelope]) -> None:
-        """Both steps share a transaction; but if there is no room, the history is dropped all the same."""
+    def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
+        """Where there is no room, what is too old of the history is dropped all the same."""
         limits = self._limits
-        drop = partial(history_tables.drop, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
-        store = partial(self._router.store, envelopes=envelopes, max_bytes=limits.max_bytes, retention=limits.retention)
-        await asyncio.gather(self._database.run(drop), self._database.run(store))
+        history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
+        try:
+            tables.check_room(connection, limits.max_bytes)
+        except NotDurable as error:
+            return [error] * len(envelopes)
+        self._router.store(connection, envelopes=envelopes, retention=limits.retention)
+        return [None] * len(envelopes)
 
-
-def _resolve(futures: list[asyncio.Future[None]], failure: Exception | None) -> None:
-    for future in futures:
-        if future.done():  # its publisher stopped waiting
-            continue
-        if failure is None:
-            future.set_result(None)
-        else:
-            future.set_exception(failure)
+    def _tell(self, error: Unreachable) -> None:
+        """Once, and not for each event."""
+        if self._is_writable:
+            log.error("events cannot be written: %s", error)
+            self._is_writable = False
 
 
 class EmbeddedQueue:
@@ -189,7 +177,7 @@ class EmbeddedQueue:
         self.wake()
         with suppress(Unreachable):
             await self._feeder
-            await self._write_down()
+            await self._exchange()
             step = partial(tables.release, queue=self._name, owner=self._database.owner, seqs=tuple(self._taken))
             await self._database.run(step)
 
@@ -198,8 +186,7 @@ class EmbeddedQueue:
         while not self._closing:
             self._news.clear()
             try:
-                await self._write_down()
-                found = await self._fill()
+                found = await self._exchange()
             except Unreachable as error:
                 log.error("%s: %s", self._name, error)
                 found = 0
@@ -208,21 +195,23 @@ class EmbeddedQueue:
                     async with asyncio.timeout(_POLL_S):
                         await self._news.wait()
 
-    async def _write_down(self) -> None:
-        """Carry out the outcomes so far; those that cannot be written now are tried again."""
-        settled = tuple(self._settled)
-        if settled:
-            step = partial(tables.settle, queue=self._name, owner=self._database.owner, settled=settled)
-            await self._database.run(step)
-            del self._settled[: len(settled)]
-            self._taken.difference_update(seq for seq, _ in settled)
+    async def _exchange(self) -> int:
+        """Carry out the outcomes so far, and take as many messages as there is room for then; tells how many came.
 
-    async def _fill(self) -> int:
-        room = self._prefetch - len(self._taken)
-        if room <= 0:
-            return 0
-        step = partial(self._take, queue=self._name, owner=self._database.owner, limit=room)
-        messages = await self._database.run(step)
+        What cannot be written now is tried again.
+        """
+        settled = tuple(self._settled)
+        room = 0 if self._closing else self._prefetch - len(self._taken) + len(settled)
+        step = partial(
+            tables.exchange,
+            queue=self._name,
+            owner=self._database.owner,
+            settled=settled,
+            take=partial(self._take, limit=room),
+        )
+        messages = await self._database.run(step, durable=bool(settled))
+        del self._settled[: len(settled)]
+        self._taken.difference_update(seq for seq, _ in settled)
         self._taken.update(message.token for message in messages)
         for message in messages:
             self._buffer.put_nowait(message)

@@ -51,6 +51,8 @@ def drop(connection: sqlite3.Connection, *, retention: Retention, at_most: int) 
     size, earliest_s = connection.execute(
         "SELECT bytes, now() - ? FROM history_size", (retention.max_age_s,)
     ).fetchone()
+    if not size:
+        return
     dropped: list[tuple[float, int]] = []
     before = size
     for received_s, seq, row_bytes in connection.execute(

@@ -112,7 +112,7 @@ def _carry_out(connection: sqlite3.Connection, *, queue: str, choices: Sequence[
         ):
             done.add(seq)
         if choice is Choice.DROP and _take_away(connection, queue, seq):
-            forget(connection, _home(queue), seq)
+            forget(connection, _home(queue), [seq])
             done.add(seq)
     return done
 

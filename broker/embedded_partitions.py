@@ -68,4 +68,4 @@ def _move(connection: sqlite3.Connection, table: str, seq: int, source: str, tar
     statement = f"UPDATE OR IGNORE {table} SET queue = ?{release} WHERE queue = ? AND seq = ?"  # noqa: S608
     if not connection.execute(statement, (target, source, seq)).rowcount:
         connection.execute(f"DELETE FROM {table} WHERE queue = ? AND seq = ?", (source, seq))  # noqa: S608
-        tables.forget(connection, source, seq)
+        tables.forget(connection, source, [seq])

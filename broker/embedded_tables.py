@@ -6,12 +6,14 @@ The history is one more that holds envelopes.
 `replayed` has one besides for each that was put aside and then given back to its queue.
 """
 
-import json
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeAlias
+
+import msgspec
 
 from broker import embedded_history_tables as history
 from schemas import topics
@@ -24,6 +26,10 @@ log = logging.getLogger("hookline.broker")
 
 Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None]
 """A message: its number, its attempt, headers, content type, body, and how often and when it was last replayed."""
+
+_MAX_ROWS = 64  # to an INSERT
+_encode = msgspec.json.Encoder().encode
+_decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS envelopes (
@@ -46,6 +52,15 @@ _CREATE = (
         queue TEXT NOT NULL, seq INTEGER NOT NULL, replays INTEGER NOT NULL, at REAL NOT NULL,
         PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
 )
+
+
+_INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
+_OWN = "UPDATE deliveries SET owner = ?3 WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2))"
+_OURS = """SELECT json_group_array(d.seq) FROM json_each(?2) AS asked CROSS JOIN deliveries d
+    ON d.queue = ?1 AND d.seq = asked.value WHERE d.owner = ?3"""
+_FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
+_FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
+_FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -86,25 +101,25 @@ class Router:
         self._wanted_by: dict[str, tuple[str, ...]] = {}
         self._told: set[str] = set()
 
-    def store(
-        self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], max_bytes: int, retention: Retention
-    ) -> None:
-        """Raises NotDurable, and stores none, if the file has grown to its limit."""
-        check_room(connection, max_bytes)
+    def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
         self._refresh(connection)
         (last,) = connection.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'"
         ).fetchone()
         rows: list[tuple[int, str, str, str, bytes, int]] = []
-        deliveries: list[tuple[str, int]] = []
+        deliveries: dict[str, list[int]] = {}
         kept = int(retention.enabled)
         for seq, envelope in enumerate(envelopes, last + 1):
-            queues = self._queues(envelope)
-            headers = json.dumps(to_headers(envelope), ensure_ascii=False)
-            rows.append((seq, envelope.routing_key, headers, envelope.content_type, envelope.body, len(queues) + kept))
-            deliveries.extend((queue, seq) for queue in queues)
-        connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?, ?, ?)", rows)
-        connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", deliveries)
+            key = envelope.routing_key
+            queues = self._queues(key)
+            headers = _encode(to_headers(envelope)).decode()
+            rows.append((seq, key, headers, envelope.content_type, envelope.body, len(queues) + kept))
+            for queue in queues:
+                deliveries.setdefault(queue, []).append(seq)
+        for part in _parts(rows):
+            connection.execute(_insert_envelopes(len(part)), [value for row in part for value in row])
+        for queue, seqs in deliveries.items():
+            connection.execute(_INSERT_DELIVERIES, (queue, _listed(seqs)))
         if kept:
             history.keep(connection, [_kept(row, envelope) for row, envelope in zip(rows, envelopes, strict=True)])
 
@@ -115,16 +130,34 @@ class Router:
             self._bindings = connection.execute("SELECT queue, pattern FROM bindings").fetchall()
             self._wanted_by.clear()
 
-    def _queues(self, envelope: Envelope) -> tuple[str, ...]:
-        key = envelope.routing_key
+    def _queues(self, key: str) -> tuple[str, ...]:
         queues = self._wanted_by.get(key)
         if queues is None:
             wanting = {queue for queue, pattern in self._bindings if topics.matches(pattern, key)}
             queues = self._wanted_by[key] = tuple(sorted(wanting)) or (topics.UNROUTED,)
-            if queues == (topics.UNROUTED,) and envelope.topic not in self._told:
-                self._told.add(envelope.topic)
-                log.info("no queue wants %s; its events are kept in %s", envelope.topic, topics.UNROUTED)
+            topic = key.rpartition(".")[0]
+            if queues == (topics.UNROUTED,) and topic not in self._told:
+                self._told.add(topic)
+                log.info("no queue wants %s; its events are kept in %s", topic, topics.UNROUTED)
         return queues
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The rows in few parts, of sizes that come again, so that few statements are prepared."""
+    while rows:
+        size = min(_MAX_ROWS, 1 << (len(rows).bit_length() - 1))
+        yield rows[:size]
+        rows = rows[size:]
+
+
+@cache
+def _insert_envelopes(count: int) -> str:
+    return f"INSERT INTO envelopes VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * count)}"  # noqa: S608  # no text of others
+
+
+def _listed(seqs: Sequence[int]) -> str:
+    """Numbers for one statement about all of them."""
+    return _encode(seqs).decode()
 
 
 def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tuple[float, int, int]:
@@ -145,6 +178,19 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
+def exchange(
+    connection: sqlite3.Connection,
+    *,
+    queue: str,
+    owner: str,
+    settled: Sequence[tuple[int, Outcome]],
+    take: Callable[..., list[Received]],
+) -> list[Received]:
+    """Carry out outcomes, then take messages."""
+    settle(connection, queue=queue, owner=owner, settled=settled)
+    return take(connection, queue=queue, owner=owner)
+
+
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
     """Up to `limit` messages for this owner, oldest first: what nobody alive has, and what was delayed till now."""
     make_ready(connection, queue)
@@ -158,21 +204,19 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
 
 
 def make_ready(connection: sqlite3.Connection, queue: str) -> None:
-    """Put back into the queue what was delayed till now."""
-    connection.execute(
-        "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= now()",
-        (queue,),
-    )
-    connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= now()", (queue,))
+    """Put back into the queue what was delayed till now: one and the same now, or what is due in between is lost."""
+    (now_s,) = connection.execute("SELECT now()").fetchone()
+    put_back = "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= ?"
+    if connection.execute(put_back, (queue, now_s)).rowcount:
+        connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= ?", (queue, now_s))
 
 
 def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
     """The messages of these rows, which are the owner's now."""
-    connection.executemany(
-        "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq = ?", [(owner, queue, row[0]) for row in rows]
-    )
+    if rows:
+        connection.execute(_OWN, (queue, _listed([row[0] for row in rows]), owner))
     return [
-        Received(with_replays(json.loads(headers), replays, at_s), kind, body, attempt, seq)
+        Received(with_replays(_decode_headers(headers), replays, at_s), kind, body, attempt, seq)
         for seq, attempt, headers, kind, body, replays, at_s in rows
     ]
 
@@ -194,27 +238,37 @@ def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Seq
 
 def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]) -> None:
     """Carry out outcomes. A message that another owner has taken meanwhile is that owner's affair."""
+    done: list[int] = []
     for seq, outcome in settled:
-        if _remove(connection, queue, owner, seq):
-            match outcome:
-                case Done():
-                    forget(connection, queue, seq)
-                case Again():
+        match outcome:
+            case Done():
+                done.append(seq)
+            case Again():
+                if _remove(connection, queue, owner, [seq]):
                     _delay(connection, queue, seq, outcome)
-                case Parked():
+            case Parked():
+                if _remove(connection, queue, owner, [seq]):
                     _park(connection, queue, seq, outcome)
+    if done:
+        forget(connection, queue, _remove(connection, queue, owner, done))
 
 
-def _remove(connection: sqlite3.Connection, queue: str, owner: str, seq: int) -> bool:
-    statement = "DELETE FROM deliveries WHERE queue = ? AND seq = ? AND owner = ?"
-    return connection.execute(statement, (queue, seq, owner)).rowcount == 1
+def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequence[int]) -> list[int]:
+    """Take messages out of the queue; those that were the owner's."""
+    (ours,) = connection.execute(_OURS, (queue, _listed(seqs), owner)).fetchone()
+    connection.execute(
+        "DELETE FROM deliveries WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))", (queue, ours)
+    )
+    removed: list[int] = msgspec.json.decode(ours)
+    return removed
 
 
-def forget(connection: sqlite3.Connection, queue: str, seq: int) -> None:
-    """A queue has finished with an envelope, and has no row of it any more."""
-    connection.execute("DELETE FROM replayed WHERE queue = ? AND seq = ?", (topics.whole_name(queue), seq))
-    connection.execute("UPDATE envelopes SET waiting = waiting - 1 WHERE seq = ?", (seq,))
-    connection.execute("DELETE FROM envelopes WHERE seq = ? AND waiting <= 0", (seq,))
+def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> None:
+    """A queue has finished with envelopes, and has no row of them any more."""
+    listed = _listed(seqs)
+    connection.execute(_FORGET_REPLAYS, (topics.whole_name(queue), listed))
+    if connection.execute(_FORGET_LAST, (listed,)).rowcount < len(seqs):
+        connection.execute(_FORGET_ONE_OF_SEVERAL, (listed,))
 
 
 def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:

@@ -1,9 +1,12 @@
 """One SQLite file, written by one thread in groups: as many steps as are waiting share one transaction and one fsync.
 
-Durable means `synchronous=FULL` in WAL mode: when `run` returns, what the step wrote survives a power cut. Several
-processes on one machine may use the file at the same time. Each has an `owner` name, kept alive by a heartbeat of the
-writer thread (not of the event loop, which a busy handler may hold up); the view `alive` lists the names that are,
-so that what a dead process had taken is free again after `LEASE_S`.
+Durable means `synchronous=FULL` in WAL mode: when `run` returns, what the step wrote survives a power cut. Steps of
+one kind that wait together are done as one (`share`): each statement costs the thread two turns at Python's lock, which
+a busy event loop does not give up at once, so that few large statements are much cheaper than many small ones.
+
+Several processes on one machine may use the file at the same time. Each has an `owner` name, kept alive by a heartbeat
+of the writer thread (not of the event loop, which a busy handler may hold up); the view `alive` lists the names that
+are, so that what a dead process had taken is free again after `LEASE_S`.
 """
 
 import asyncio
@@ -13,7 +16,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,22 +24,30 @@ from typing import Any, TypeVar
 from schemas.errors import Unreachable
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 Clock = Callable[[], float]
 Step = Callable[[sqlite3.Connection], T]
-"""What one caller does in a transaction. It may run twice, the first time in vain: it touches only the database."""
+"""What one caller does in a transaction. It may run again after it ran in vain: it touches only the database."""
+
+SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
+"""What is done for several callers at once, whose items these are: the answer to each, or what it shall raise."""
 
 LEASE_S = 6
 _BEAT_S = 1.0
 _MAX_GROUP = 512
 _BUSY_S = 5.0
+_CACHED_STATEMENTS = 512
+_FSYNCED = "PRAGMA synchronous = FULL"
+_UNSYNCED = "PRAGMA synchronous = NORMAL"  # in WAL mode: not synced by itself, but with the next that is
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
-    step: Step[Any]
+    step: SharedStep[Any, Any]
+    item: Any
+    durable: bool
     future: "asyncio.Future[Any]"
-    result: Any = None
-    error: Exception | None = None
+    answer: Any = None
 
 
 class Database:
@@ -47,7 +58,8 @@ class Database:
         self.owner = uuid.uuid4().hex
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._asked: list[_Pending] = []
+        self._waiting: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
@@ -61,24 +73,40 @@ class Database:
         await database._opened
         return database
 
-    async def run(self, step: Step[T]) -> T:
-        """Do the step in the next transaction; return its result once that is on disk. Raises Unreachable."""
+    async def run(self, step: Step[T], *, durable: bool = True) -> T:
+        """Do the step in the next transaction; return its result once that is on disk. Raises Unreachable.
+
+        What is not durable may be undone by a power cut, and by nothing else: right for what means nothing after one,
+        such as who has what in hand.
+        """
+        return await self.share(_do_each, step, durable=durable)
+
+    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True) -> "asyncio.Future[T]":
+        """Have a step done once for this item and all others that wait for an equal step; the future is its answer.
+
+        Otherwise as `run`, which a step of one's own is for.
+        """
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
-        pending = _Pending(step, self._loop.create_future())
-        self._waiting.put(pending)
-        try:
-            result: T = await pending.future
-        except sqlite3.Error as error:
-            raise Unreachable(f"{self.path.name} cannot be used: {error}") from error
-        return result
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._asked.append(_Pending(step, item, durable, future))
+        return future
 
     async def close(self) -> None:
         """Do what is waiting, give up the owner's name, and close the file."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
+
+    def _hand_over(self) -> None:
+        """All that was asked for in one turn of the loop goes to the writer at once."""
+        asked, self._asked = self._asked, []
+        if asked:
+            self._waiting.put(asked)
 
     def _write(self) -> None:
         """The writer thread."""
@@ -95,7 +123,7 @@ class Database:
             group, ending = self._next_group()
             _run_group(connection, group)
             if group and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(_resolve, group)
+                self._loop.call_soon_threadsafe(self._resolve, group)
             self._beat_if_due(connection)
         self._forget_owner(connection)
 
@@ -103,15 +131,26 @@ class Database:
         """What is waiting (nothing, after a while without work), and whether it is the last."""
         group: list[_Pending] = []
         try:
-            pending = self._waiting.get(timeout=_BEAT_S)
-            while pending is not None:
-                group.append(pending)
-                if len(group) == _MAX_GROUP:
+            asked = self._waiting.get(timeout=_BEAT_S)
+            while asked is not None:
+                group += asked
+                if len(group) >= _MAX_GROUP:
                     return group, False
-                pending = self._waiting.get_nowait()
+                asked = self._waiting.get_nowait()
         except queue.Empty:
             return group, False
         return group, True
+
+    def _resolve(self, group: list[_Pending]) -> None:
+        for pending in group:
+            if pending.future.done():  # the caller stopped waiting
+                continue
+            if isinstance(pending.answer, sqlite3.Error):
+                pending.future.set_exception(Unreachable(f"{self.path.name} cannot be used: {pending.answer}"))
+            elif isinstance(pending.answer, Exception):
+                pending.future.set_exception(pending.answer)
+            else:
+                pending.future.set_result(pending.answer)
 
     def _beat(self, connection: sqlite3.Connection) -> None:
         connection.execute("INSERT OR REPLACE INTO owners VALUES (?, now())", (self.owner,))
@@ -136,10 +175,12 @@ class Database:
 
 def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
+    )
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(_FSYNCED)
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     connection.execute("CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID")
     # A time stamp from the future is a clock that was set back, not a long life.
@@ -148,22 +189,39 @@ def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
     return connection
 
 
-def _run_group(connection: sqlite3.Connection, group: list[_Pending]) -> None:
-    """All steps in one transaction; if one fails, each in its own, so that it harms no other."""
-    if group and not _in_transaction(connection, group):
-        for pending in group:
-            _in_transaction(connection, [pending])
+def _do_each(connection: sqlite3.Connection, steps: Sequence[Step[Any]]) -> list[Any]:
+    return [step(connection) for step in steps]
 
 
-def _in_transaction(connection: sqlite3.Connection, group: list[_Pending]) -> bool:
+def _run_group(connection: sqlite3.Connection, group: Sequence[_Pending]) -> None:
+    """All in one transaction; if a step fails, each step in its own; if that fails, each item, so it harms no other."""
+    if not group or _in_transaction(connection, group):
+        return
+    for kind in _by_step(group):
+        if not _in_transaction(connection, kind):
+            for pending in kind:
+                _in_transaction(connection, [pending])
+
+
+def _by_step(group: Iterable[_Pending]) -> Iterable[list[_Pending]]:
+    kinds: dict[SharedStep[Any, Any], list[_Pending]] = {}
+    for pending in group:
+        kinds.setdefault(pending.step, []).append(pending)
+    return kinds.values()
+
+
+def _in_transaction(connection: sqlite3.Connection, group: Sequence[_Pending]) -> bool:
     """Whether the caller is done with the group; if not, a step failed and nothing was written."""
     try:
+        connection.execute(_FSYNCED if any(pending.durable for pending in group) else _UNSYNCED)
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
         return _fail(group, error)
     try:
-        for pending in group:
-            pending.result = pending.step(connection)
+        for kind in _by_step(group):
+            answers = kind[0].step(connection, [pending.item for pending in kind])
+            for pending, answer in zip(kind, answers, strict=True):
+                pending.answer = answer
     except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
         connection.execute("ROLLBACK")
         return len(group) == 1 and _fail(group, error)
@@ -176,17 +234,7 @@ def _in_transaction(connection: sqlite3.Connection, group: list[_Pending]) -> bo
     return True
 
 
-def _fail(group: list[_Pending], error: Exception) -> bool:
+def _fail(group: Sequence[_Pending], error: Exception) -> bool:
     for pending in group:
-        pending.error = error
+        pending.answer = error
     return True
-
-
-def _resolve(group: list[_Pending]) -> None:
-    for pending in group:
-        if pending.future.done():  # the caller stopped waiting
-            continue
-        if pending.error is not None:
-            pending.future.set_exception(pending.error)
-        else:
-            pending.future.set_result(pending.result)
