@@ -179,11 +179,11 @@ def identify(body: bytes) -> Identity:
 
 
 def _which(details: Room | Member | File) -> tuple[str, ...]:
-    match details:
-        case Room():
-            return ()
+    match details:  # the most frequent first: each that does not fit costs some time
         case Member():
             return (text(details.uid),)
+        case Room():
+            return ()
         case File():
             return (details.dir_path, details.file_name)
         case _:
@@ -205,14 +205,14 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     notice = read_again(_notice, envelope.body)
     room = text(notice.details.room_id)
     match notice:
-        case RoomCreate():
-            return (RoomCreated(**head, room_id=room),)
-        case RoomDelete():
-            return (RoomEnded(**head, room_id=room),)
         case RoomJoin():
             return (ParticipantJoined(**head, room_id=room, user_id=text(notice.details.uid)),)
         case RoomLeave():
             return (ParticipantLeft(**head, room_id=room, user_id=text(notice.details.uid)),)
+        case RoomCreate():
+            return (RoomCreated(**head, room_id=room),)
+        case RoomDelete():
+            return (RoomEnded(**head, room_id=room),)
         case RecordFinish():
             file = notice.details
             return (RecordingCompleted(**head, room_id=room, directory=file.dir_path, file_name=file.file_name),)

@@ -106,12 +106,20 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="CallbackCo
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
 
 
-class CreateRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterCreateRoom"):
+class AboutRoom(Notice, frozen=True, kw_only=True, rename="pascal"):
     room_info: RoomInfo
 
+    @property
+    def room_id(self) -> Id:
+        return self.room_info.room_id
 
-class UpdateRoomInfo(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterUpdateRoomInfo"):
-    room_info: RoomInfo
+
+class CreateRoom(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterCreateRoom"):
+    pass
+
+
+class UpdateRoomInfo(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterUpdateRoomInfo"):
+    pass
 
 
 class DestroyRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterDestroyRoom"):
@@ -235,16 +243,12 @@ def identify(body: bytes) -> Identity:
     if kind.callback_command not in TYPES:
         return _identify_unknown(kind, read_again(anything, body))
     notice = read_again(_notice, body)
-    room = _room(notice)
+    room = text(notice.room_id)
     if notice.event_time is None:
         facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
     else:
         facts = (kind.callback_command, room, notice.event_time, *_which(notice, body))
     return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
-
-
-def _room(notice: AnyNotice) -> str:
-    return text(notice.room_info.room_id if isinstance(notice, CreateRoom | UpdateRoomInfo) else notice.room_id)
 
 
 def _occurred_s(notice: AnyNotice) -> float:
@@ -254,15 +258,15 @@ def _occurred_s(notice: AnyNotice) -> float:
 
 
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
-    match notice:
-        case CreateRoom() | DestroyRoom():
-            return ()
-        case UpdateRoomInfo():
-            return (canonical(_sent(body)),)
+    match notice:  # the most frequent first: each that does not fit costs some time
         case MemberEnter():
             return _members(notice)
         case MemberLeave():
             return (notice.type, *_members(notice))
+        case CreateRoom() | DestroyRoom():
+            return ()
+        case UpdateRoomInfo():
+            return (canonical(_sent(body)),)
         case SeatInfoChanged():
             return (canonical(_seats(notice)),)
         case _:
@@ -315,8 +319,14 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
 
 
 def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Event, ...]:
-    room, operator = _room(notice), optional_text(notice.operator)
+    room, operator = text(notice.room_id), optional_text(notice.operator)
     match notice:
+        case MemberEnter():
+            heads = _heads(envelope, head, _members(notice))
+            return tuple([ParticipantJoined(**head, room_id=room, user_id=user) for user, head in heads])
+        case MemberLeave():
+            heads, reason = _heads(envelope, head, _members(notice)), REASONS.get(notice.type, "unknown")
+            return tuple([ParticipantLeft(**head, room_id=room, user_id=user, reason=reason) for user, head in heads])
         case CreateRoom():
             return (RoomCreated(**head, room_id=room, operator_id=operator, **_about(notice.room_info)),)
         case UpdateRoomInfo():
@@ -324,12 +334,6 @@ def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Eve
             return (RoomUpdated(**head, room_id=room, operator_id=operator, changes=changes, **about),)
         case DestroyRoom():
             return (RoomEnded(**head, room_id=room, operator_id=operator),)
-        case MemberEnter():
-            heads = _heads(envelope, notice)
-            return tuple(ParticipantJoined(**head, room_id=room, user_id=user) for user, head in heads)
-        case MemberLeave():
-            heads, reason = _heads(envelope, notice), REASONS.get(notice.type, "unknown")
-            return tuple(ParticipantLeft(**head, room_id=room, user_id=user, reason=reason) for user, head in heads)
         case SeatInfoChanged():
             return (SeatsChanged(**head, room_id=room, seats=_seats(notice)),)
         case _:
@@ -340,11 +344,11 @@ def _about(info: RoomInfo) -> About:
     return {"name": info.room_name, "owner_id": optional_text(info.owner), "custom": info.custom_info}
 
 
-def _heads(envelope: Envelope, notice: MemberEnter | MemberLeave) -> list[tuple[str, EventHead]]:
+def _heads(envelope: Envelope, head: EventHead, members: Sequence[str]) -> Sequence[tuple[str, EventHead]]:
     """Each member with the head of an event about it; one that is alone needs no number."""
-    command, members = str(notice.__struct_config__.tag), _members(notice)
-    alone = len(members) == 1
-    return [(user, envelope.head(command, None if alone else place)) for place, user in enumerate(members)]
+    if len(members) == 1:
+        return [(members[0], head)]
+    return [(user, envelope.head(head["provider_type"], place)) for place, user in enumerate(members)]
 
 
 def _body(command: str, operator: str, **fields: Any) -> Callable[[int, float], Any]:
