@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
 from schemas.envelope import Envelope
 from schemas.letters import Choice, Letter, Sifted
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """Nothing is left to do: handled now, or handled before (`reason` says which)."""
 
     reason: str = "handled"
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Deliver it again after `delay_s`. `attempt` is the number that the next delivery shall carry.
 
     `reason` is one of a few words, `detail` one line for a person.
@@ -32,8 +32,7 @@ class Again:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(msgspec.Struct, frozen=True):
     """Keep it among the dead letters of the queue, with the reason, the detail (a traceback) and the attempts made."""
 
     reason: str
@@ -44,8 +43,7 @@ class Parked:
 Outcome: TypeAlias = Done | Again | Parked
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """One message that a queue handed out. `attempt` counts from 1; `token` is the broker's own."""
 
     headers: Mapping[str, Any]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -125,7 +125,7 @@ class OrderedPool:
         if isinstance(outcome, Again):
             had_its_turn = outcome.reason not in _NO_TURN
             delay_s = self._lines.again(turn, outcome.delay_s, time.monotonic(), had_its_turn=had_its_turn)
-            work = msgspec.structs.replace(work, outcome=replace(outcome, delay_s=round(delay_s, 3)))
+            work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
             await message.queue.settle(message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)

@@ -120,7 +120,7 @@ class Pipeline:
             outcome, attempt, late = ended.outcome, ended.attempt, ended.late
         except Exception as error:  # noqa: BLE001  a handler may raise anything
             outcome = self._outcome(error, received, envelope, last=last)
-        counted = received if attempt == received.attempt else replace(received, attempt=attempt)
+        counted = received if attempt == received.attempt else msgspec.structs.replace(received, attempt=attempt)
         return Work(counted, envelope, events, outcome, late)
 
     async def _handle(self, case: _Case) -> _Turn:
@@ -231,7 +231,7 @@ def _counted(case: _Case, failures: int) -> _Case:
     """The case with the attempts that the store has counted, for one that was tried again in place."""
     if not failures:
         return case
-    received = replace(case.received, attempt=case.received.attempt + failures)
+    received = msgspec.structs.replace(case.received, attempt=case.received.attempt + failures)
     return msgspec.structs.replace(case, received=received)
 
 

@@ -10,6 +10,7 @@ from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -106,7 +107,7 @@ class Model:
             received, work = self._tasks.pop(task), task.result()
             self._trial.settled(work)
             if isinstance(work.outcome, Again):
-                self._queue.append(replace(received, attempt=work.outcome.attempt))
+                self._queue.append(msgspec.structs.replace(received, attempt=work.outcome.attempt))
         return bool(done)
 
     async def _go_on(self, move: Move) -> None:
