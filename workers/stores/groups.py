@@ -1,9 +1,11 @@
 """Asking a server in groups: what is asked while one group is under way goes out together as the next."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from schemas.errors import Unreachable
 
@@ -12,11 +14,11 @@ R = TypeVar("R")
 _MAX_GROUP = 512
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked(Generic[T, R]):
+class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
     key: Hashable
     item: T
     answer: "asyncio.Future[R]"
+    until_s: float
 
 
 class Groups(Generic[T, R]):
@@ -26,19 +28,20 @@ class Groups(Generic[T, R]):
         self._send = send
         self._timeout_s = timeout_s
         self._waiting: list[_Asked[T, R]] = []
+        self._under_way: list[_Asked[T, R]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def ask(self, key: Hashable, item: T) -> R:
         """The answer to one item. Raises Unreachable, after the time-out at the latest."""
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Asked(key, item, answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
+        self._waiting.append(_Asked(key, item, answer, time.monotonic() + self._timeout_s))
+        if self._timer is None:  # one for all, since a timer for each costs more than the rest of asking
+            self._timer = loop.call_later(self._timeout_s, self._give_up)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unreachable("the store did not answer in time") from None
+        return await answer
 
     async def close(self) -> None:
         """End what is still being asked; whoever waits for it has the time-out."""
@@ -46,8 +49,20 @@ class Groups(Generic[T, R]):
             self._sender.cancel()
             await asyncio.wait([self._sender])
 
+    def _give_up(self) -> None:
+        """End the waits whose time is over, and come back when that of the next is."""
+        now_s = time.monotonic()
+        waits = [asked for asked in (*self._under_way, *self._waiting) if not asked.answer.done()]
+        for asked in waits:
+            if asked.until_s <= now_s:
+                asked.answer.set_exception(Unreachable("the store did not answer in time"))
+        later_s = min((asked.until_s for asked in waits if asked.until_s > now_s), default=None)
+        loop = asyncio.get_running_loop()
+        self._timer = None if later_s is None else loop.call_later(later_s - now_s, self._give_up)
+
     async def _send_all(self) -> None:
         while group := self._next_group():
+            self._under_way = group
             if not await self._answered(group):
                 for asked in group:  # so that one that cannot be asked harms no other
                     await self._answered([asked])

@@ -1,9 +1,11 @@
 """Claims and marks of a store on a server: asked in groups, and remembered while the server is away."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
 
 from schemas.errors import Unreachable
 from workers.store import Claim, Seen
@@ -15,7 +17,7 @@ _MAX_REMEMBERED = 100_000
 _MAX_OWED = 500
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A claim that is asked for. `ours`: whatever of it this process holds already, it does not know of."""
 
     queue: str
@@ -24,7 +26,7 @@ class Ask(NamedTuple):
     ours: bool
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """What is written of an event that is finished."""
 
     queue: str
@@ -61,8 +63,11 @@ class Ledger:
         if key in self._owed:
             await self._marks.ask(key, self._owed[key])
             return Seen()
-        with self.unsure_unless_done(queue, event_id):
+        try:
             claim = await self._asks.ask(key, Ask(queue, event_id, for_s, key in self._unsure))
+        except BaseException:  # a cancelled one was sent too
+            self.be_unsure(queue, event_id)
+            raise
         self._unsure.pop(key, None)
         return claim
 
@@ -74,14 +79,9 @@ class Ledger:
             _remember(self._owed, mark.key, mark)
             raise
 
-    @contextmanager
-    def unsure_unless_done(self, queue: str, event_id: str) -> Iterator[None]:
-        """Note a claim that this process may hold without knowing, if what is within fails."""
-        try:
-            yield
-        except BaseException:  # a cancelled one was sent too
-            _remember(self._unsure, (queue, event_id), None)
-            raise
+    def be_unsure(self, queue: str, event_id: str) -> None:
+        """Note a claim that this process may hold without knowing: asking for it, or releasing it, failed."""
+        _remember(self._unsure, (queue, event_id), None)
 
     async def close(self) -> None:
         """Write what is owed, and end."""

@@ -91,8 +91,11 @@ class PostgresqlStore:
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         step = partial(tables.release, owner=self._owner.name, key=(queue, event_id), failed=failed, parked=parked)
-        with self._ledger.unsure_unless_done(queue, event_id):
+        try:
             await self._own.run(step)
+        except BaseException:  # a cancelled one was sent too
+            self._ledger.be_unsure(queue, event_id)
+            raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))

@@ -1,7 +1,7 @@
 """What the store does in Redis, each as one step. Every time there is the server's.
 
-A key holds its own time to live, so that what is kept is bounded. The keys of owners are named in the scripts, which
-one server allows and a Redis Cluster does not.
+A key holds its own time to live, so that what is kept is bounded. Keys are named in the scripts, which one server
+allows and a Redis Cluster does not.
 """
 
 _NOW = """
@@ -12,34 +12,37 @@ _LIVES = """
 local function lives(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
 """
 
-# KEYS: for each event its mark and its claim. ARGV: owner, ttl_ms, and for each event for_ms and whether it is ours.
-# Answers: 's' for seen, 'b' for busy, or suspect, crashes and failures.
+# ARGV: owner, ttl_ms, and a JSON list with three things for each event: its name, for_ms, and whether it is ours.
+# One text costs a client less than many. Answers, with commas between: 's' for seen, 'b' for busy, or suspect, crashes
+# and failures.
 CLAIM = (
     _NOW
     + _LIVES
     + """
 local answers = {}
-for i = 1, #KEYS / 2 do
-    local mark, key, for_ms, ours = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i + 1], ARGV[2 * i + 2]
+local asks = cjson.decode(ARGV[3])
+for i = 1, #asks / 3 do
+    local name, for_ms, ours = asks[3 * i - 2], asks[3 * i - 1], asks[3 * i]
+    local mark, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
     local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
     local owner = old[1] or ''
     local living = owner ~= '' and lives(owner)
     if redis.call('EXISTS', mark) == 1 then
         answers[i] = 's'
-    elseif living and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours == '1') then
+    elseif living and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours) then
         answers[i] = 'b'
     else
         local died = owner ~= '' and not living
         local crashes = tonumber(old[4] or 0)
         if died and old[3] == '1' then crashes = crashes + 1 end
         local failures = tonumber(old[5] or 0)
-        redis.call('HSET', key, 'owner', ARGV[1], 'until', now_ms + tonumber(for_ms), 'alone', 0,
+        redis.call('HSET', key, 'owner', ARGV[1], 'until', now_ms + for_ms, 'alone', 0,
             'crashes', crashes, 'failures', failures)
         redis.call('PEXPIRE', key, ARGV[2])
         answers[i] = (died and 1 or 0) .. ' ' .. crashes .. ' ' .. failures
     end
 end
-return answers
+return table.concat(answers, ',')
 """
 )
 
@@ -57,16 +60,15 @@ ISOLATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'alone', 1) end
 """
 
-# KEYS: for each event its mark and its claim, then for each subject its newest. ARGV: ttl_ms, the number of events, and
-# for each subject its time.
+# ARGV: ttl_ms, a JSON list of the events' names, and one with the key of each subject's newest and its time, as texts.
 FINISH = """
-local events = tonumber(ARGV[2])
-for i = 1, events do
-    redis.call('SET', KEYS[2 * i - 1], '', 'PX', ARGV[1])
-    redis.call('DEL', KEYS[2 * i])
+for _, name in ipairs(cjson.decode(ARGV[2])) do
+    redis.call('SET', 'hookline:handled:' .. name, '', 'PX', ARGV[1])
+    redis.call('DEL', 'hookline:claim:' .. name)
 end
-for i = 1, #KEYS - 2 * events do
-    local key, occurred_s = KEYS[2 * events + i], ARGV[2 + i]
+local newest = cjson.decode(ARGV[3])
+for i = 1, #newest, 2 do
+    local key, occurred_s = newest[i], newest[i + 1]
     local old = redis.call('GET', key)
     if old and tonumber(old) > tonumber(occurred_s) then occurred_s = old end
     redis.call('SET', key, occurred_s, 'PX', ARGV[1])

@@ -1,6 +1,9 @@
 """The store in Redis: for workers on several machines."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
 
 from workers.store import Busy, Claim, Held, Mine, Seen
 from workers.stores import redis_scripts as scripts
@@ -53,8 +56,11 @@ class RedisStore:
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         arguments: list[str | float] = [int(failed), int(parked), self._link.owner]
-        with self._ledger.unsure_unless_done(queue, event_id):
+        try:
             await self._link.script(scripts.RELEASE, [_claim_key(queue, event_id)], arguments)
+        except BaseException:  # a cancelled one was sent too
+            self._ledger.be_unsure(queue, event_id)
+            raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [_mark_key(queue, event_id) for event_id in event_ids]
@@ -82,24 +88,29 @@ class RedisStore:
         await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
 
     async def _ask(self, asks: list[Ask]) -> list[Claim]:
-        keys = [
-            key for ask in asks for key in (_mark_key(ask.queue, ask.event_id), _claim_key(ask.queue, ask.event_id))
-        ]
-        each = [word for ask in asks for word in (round(1000 * ask.for_s), int(ask.ours))]
-        answers = await self._link.script(scripts.CLAIM, keys, [self._link.owner, self._ttl_ms, *each])
-        return [_answer(answer) for answer in answers]
+        words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours)]
+        said: str = await self._link.script(scripts.CLAIM, [], [self._link.owner, self._ttl_ms, _json(words)])
+        return [_answer(answer) for answer in said.split(",")]
 
     async def _mark(self, marks: list[Mark]) -> None:
-        keys = [key for mark in marks for key in (_mark_key(*mark.key), _claim_key(*mark.key))]
         newest = {
-            _newest_key(mark.queue, mark.subject): mark.occurred_s
+            _newest_key(mark.queue, mark.subject): repr(mark.occurred_s)
             for mark in sorted(marks, key=lambda mark: mark.occurred_s)
             if mark.subject is not None
         }
-        arguments: list[str | float] = [self._ttl_ms, len(marks), *(repr(occurred_s) for occurred_s in newest.values())]
-        await self._link.script(scripts.FINISH, [*keys, *newest], arguments)
+        names, times = [_name(mark) for mark in marks], [word for pair in newest.items() for word in pair]
+        await self._link.script(scripts.FINISH, [], [self._ttl_ms, _json(names), _json(times)])
 
 
+def _name(row: Ask | Mark) -> str:
+    return f"{row.queue}:{row.event_id}"
+
+
+def _json(words: Sequence[str | float]) -> str:
+    return msgspec.json.encode(words).decode()
+
+
+@lru_cache(maxsize=256)  # few differ: most are the first claim of an event
 def _answer(said: str) -> Claim:
     if said == "s":
         return Seen()
