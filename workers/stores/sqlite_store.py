@@ -1,17 +1,18 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from workers.store import AlreadyFinished, Busy, Claim, Held, Mine, Seen
+from workers.store import AlreadyFinished, Claim, Held
 from workers.stores.shares import divide
+from workers.stores.sqlite_page import Mark, Page
 from workers.stores.sqlite_transaction import Writes
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 
 TTL_S = 7 * 24 * 3600.0
 _PURGE_EVERY = 1000
@@ -22,7 +23,8 @@ class Database(Protocol):
     """What the store needs of an open SQLite file.
 
     Steps run in transactions that are on disk when `run` returns; SQL there has `now()` (Unix seconds) and the view
-    `alive` of the owners whose processes live.
+    `alive` of the owners whose processes live. With `share`, a step is done once for all items that wait for an equal
+    one; if it is not `durable`, a power cut may undo it.
     """
 
     @property
@@ -30,24 +32,9 @@ class Database(Protocol):
 
     async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
 
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """What is written of an event that is finished."""
-
-    queue: str
-    event_id: str
-    subject: str | None
-    occurred_s: float
-
-    def write(self, connection: sqlite3.Connection) -> bool:
-        """Whether it was not there before."""
-        key = (self.queue, self.event_id)
-        connection.execute("DELETE FROM claims WHERE queue = ? AND id = ?", key)
-        written = connection.execute("INSERT OR IGNORE INTO handled VALUES (?, ?, now())", key).rowcount
-        if self.subject is not None:
-            connection.execute(_NEWEST, (self.queue, self.subject, self.occurred_s))
-        return written == 1
+    def share(
+        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
+    ) -> Awaitable[T]: ...
 
 
 class SqliteStore:
@@ -60,6 +47,7 @@ class SqliteStore:
         self._database = database
         self._ttl_s = ttl_s
         self._finished = 0
+        self._pages: dict[str, Page] = {}
 
     @classmethod
     async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
@@ -67,7 +55,7 @@ class SqliteStore:
         return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        return await self._database.run(partial(_claim, queue, event_id, self._database.owner, for_s))
+        return await self._database.share(self._page(queue).claim, (event_id, for_s), durable=False)
 
     async def isolate(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -76,15 +64,9 @@ class SqliteStore:
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        mark = _Mark(queue, event_id, subject, occurred_s)
-        purge = self._purge_is_due()
-
-        def step(connection: sqlite3.Connection) -> None:
-            mark.write(connection)
-            if purge:
-                _purge(connection, self._ttl_s)
-
-        await self._database.run(step)
+        await self._database.share(self._page(queue).finish, Mark(event_id, subject, occurred_s), durable=True)
+        if self._purge_is_due():
+            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     @asynccontextmanager
     async def transaction(
@@ -93,17 +75,16 @@ class SqliteStore:
         """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
         writes = Writes()
         yield writes
-        mark = _Mark(queue, event_id, subject, occurred_s)
-        purge = self._purge_is_due()
+        page, mark = self._page(queue), Mark(event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
-            if not mark.write(connection):
+            if not page.mark(connection, [mark]):
                 raise AlreadyFinished
             writes.run(connection)
-            if purge:
-                _purge(connection, self._ttl_s)
 
         await self._database.run(step)
+        if self._purge_is_due():
+            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -138,22 +119,15 @@ class SqliteStore:
 
         await self._database.run(step)
 
+    def _page(self, queue: str) -> Page:
+        page = self._pages.get(queue)
+        if page is None:
+            page = self._pages[queue] = Page(queue, self._database.owner)
+        return page
+
     def _purge_is_due(self) -> bool:
         self._finished += 1
         return self._finished % _PURGE_EVERY == 0
-
-
-def _claim(queue: str, event_id: str, owner: str, for_s: float, connection: sqlite3.Connection) -> Claim:
-    if connection.execute("SELECT 1 FROM handled WHERE queue = ? AND id = ?", (queue, event_id)).fetchone():
-        return Seen()
-    row = connection.execute(_LOOK_UP, (queue, event_id)).fetchone()
-    held, died, alone, crashes, failures = row or (0, 0, 0, 0, 0)
-    if held:
-        return Busy()
-    crashes += died and alone
-    values = (queue, event_id, owner, for_s, crashes, failures)
-    connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, now() + ?, 0, ?, ?)", values)
-    return Mine(suspect=bool(died), crashes=crashes, failures=failures)
 
 
 def _hold(queue: str, shares: Sequence[str], owner: str, connection: sqlite3.Connection) -> Held:
@@ -167,7 +141,7 @@ def _hold(queue: str, shares: Sequence[str], owner: str, connection: sqlite3.Con
     return held
 
 
-def _purge(connection: sqlite3.Connection, ttl_s: float) -> None:
+def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
     for statement in _PURGE:
         connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
@@ -195,16 +169,10 @@ _CREATE = (
     """CREATE TABLE IF NOT EXISTS shares (
         queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
 )
-# Is it held: its owner lives, and its time is not over? Has its owner died?
-_LOOK_UP = """SELECT owner IN (SELECT owner FROM alive) AND until > now(),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures
-    FROM claims WHERE queue = ? AND id = ?"""
 _RELEASE = """UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?
     WHERE queue = ? AND id = ? AND owner = ?"""
 _TIDY = """DELETE FROM claims WHERE queue = ? AND id = ? AND owner IS NULL
     AND (? OR (crashes = 0 AND failures = 0))"""
-_NEWEST = """INSERT INTO newest VALUES (?, ?, ?, now()) ON CONFLICT (queue, subject) DO UPDATE
-    SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",

@@ -1,0 +1,110 @@
+"""What the SQLite store has on one queue: its claims and marks, asked and written for many events by one statement.
+
+Statements name events by parameters rather than in one JSON text: an id is any text, and JSON in SQLite ends at a NUL.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from workers.store import Busy, Claim, Mine, Seen
+
+_MAX_ROWS = 64  # to a statement
+
+
+class Mark(NamedTuple):
+    """What is written of an event that is finished."""
+
+    event_id: str
+    subject: str | None
+    occurred_s: float
+
+
+class Page:
+    """The steps of one queue, for the process `owner`."""
+
+    def __init__(self, queue: str, owner: str) -> None:
+        self._queue = queue
+        self._owner = owner
+
+    def claim(self, connection: sqlite3.Connection, asked: Sequence[tuple[str, float]]) -> list[Claim]:
+        """The claims on events, each asked for so many seconds; of two that ask for the same, the first has it."""
+        (now_s,) = connection.execute("SELECT now()").fetchone()
+        known = self._known(connection, [event_id for event_id, _ in asked])
+        claims: list[Claim] = []
+        rows = []
+        for event_id, for_s in asked:
+            claim = known.get(event_id, _NEW)
+            claims.append(claim)
+            if isinstance(claim, Mine):
+                known[event_id] = Busy()
+                rows.append((self._queue, event_id, self._owner, now_s + for_s, claim.crashes, claim.failures))
+        for part in _parts(rows):
+            connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))
+        return claims
+
+    def finish(self, connection: sqlite3.Connection, marks: Sequence[Mark]) -> list[None]:
+        """Remember events as finished."""
+        self.mark(connection, marks)
+        return [None] * len(marks)
+
+    def mark(self, connection: sqlite3.Connection, marks: Sequence[Mark]) -> int:
+        """Remember events as finished; how many of them were not before."""
+        (now_s,) = connection.execute("SELECT now()").fetchone()
+        new = 0
+        for part in _parts(marks):
+            ids = [mark.event_id for mark in part]
+            connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
+            rows = [(self._queue, event_id, now_s) for event_id in ids]
+            new += connection.execute(_insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), _flat(rows)).rowcount
+        timed = [(self._queue, mark.subject, mark.occurred_s, now_s) for mark in marks if mark.subject is not None]
+        for newest in _parts(timed):
+            connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
+        return new
+
+    def _known(self, connection: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, Claim]:
+        """What becomes of claims on those events of which there is anything."""
+        known: dict[str, Claim] = {}
+        for ids in _parts(event_ids):
+            rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
+            known |= {row[0]: _claim(*row[1:]) for row in rows}
+            seen = connection.execute(_of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)).fetchall()
+            known |= {event_id: Seen() for (event_id,) in seen}
+        return known
+
+
+def _claim(held: int, died: int, alone: int, crashes: int, failures: int) -> Claim:
+    if held:
+        return Busy()
+    return Mine(suspect=bool(died), crashes=crashes + (died and alone), failures=failures)
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The rows in few parts, of sizes that come again, so that few statements are prepared."""
+    while rows:
+        size = min(_MAX_ROWS, 1 << (len(rows).bit_length() - 1))
+        yield rows[:size]
+        rows = rows[size:]
+
+
+def _flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    return [value for row in rows for value in row]
+
+
+@cache
+def _insert(into: str, row: str, count: int) -> str:
+    return f"INSERT {into} VALUES {', '.join([row] * count)}"  # noqa: S608  # no text of others
+
+
+@cache
+def _of_events(statement: str, count: int) -> str:
+    return f"{statement} WHERE queue = ? AND id IN ({', '.join('?' * count)})"
+
+
+_NEW = Mine()
+# Is it held: its owner lives, and its time is not over? Has its owner died?
+_LOOK_UP = """SELECT id, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""
+_IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
+    SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
