@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 import aiohttp
@@ -127,6 +129,19 @@ def test_a_signal_that_a_service_manager_sends_to_all_lets_requests_in_hand_fini
     assert doors.popen.wait(END_S) == 0
 
 
+def test_a_process_that_is_asked_to_end_finishes_what_it_has_in_hand_and_is_replaced(embedded_house: House) -> None:
+    wish(embedded_house)
+    doors = open_doors(embedded_house)
+    before = pids(doors)
+    finish = begin_callback(embedded_house)
+    for pid in before.values():  # one of them has it
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: said(doors, '"stopping"') == PROCESSES, 10)
+    assert finish().startswith(b"HTTP/1.1 200")
+    until(lambda: said(doors, "listening on") == 2 * PROCESSES, START_S)
+    assert set(before.values()) & set(pids(doors).values()) == set()
+
+
 def test_a_second_signal_hurries_all(embedded_house: House) -> None:
     wish(embedded_house, "shutdown_s = 3600", "body_timeout_s = 3600")
     doors = open_doors(embedded_house)
@@ -137,6 +152,14 @@ def test_a_second_signal_hurries_all(embedded_house: House) -> None:
     assert doors.popen.wait(END_S) == 0
     assert all_ended(doors)
     assert finish() == b""
+
+
+def test_in_a_log_for_people_each_line_has_the_number_of_its_process(embedded_house: House) -> None:
+    wish(embedded_house)
+    command = [sys.executable, "-m", "hookline", "ingress", "--config", str(embedded_house.config), "--process", "7"]
+    # Its input has ended, as if its supervisor had.
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=END_S, check=True)  # noqa: S603  our own
+    assert {line.split()[1] for line in done.stderr.splitlines()} == {"[7]"}
 
 
 def test_a_process_that_cannot_be_replaced_is_tried_again_while_another_serves(embedded_house: House) -> None:
