@@ -33,7 +33,7 @@ log = logging.getLogger("hookline")
 async def serve(
     settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool, supervised: bool = False
 ) -> None:
-    """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short.
+    """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short. A supervisor may say so, too.
 
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.

@@ -19,6 +19,7 @@ url = "sqlite:hookline.db"        # what has been handled, and the room view; or
 [ingress]
 host = "0.0.0.0"
 port = 8080
+# processes = 4                     # so many share the port, since one uses one core
 # trusted_proxies = ["10.0.0.0/8"]  # load balancers whose X-Forwarded-For is believed
 
 # One table for each account at a provider; the name is in its URL, POST /hooks/<name>.
