@@ -13,7 +13,7 @@ from benchmarks.calibrating import calibrated
 from benchmarks.faults import Worthless
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
-from benchmarks.rows import embedded, ingress, latency, whole_way, workers
+from benchmarks.rows import beginning, embedded, growth, ingress, latency, waiting, whole_way, workers
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 
@@ -27,6 +27,12 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "worker-embedded": workers.embedded,
     "workers-four": workers.four_processes,
     "whole-way": whole_way.against_faststream,
+    "start-up": beginning.start_up,
+    "connections": growth.connections,
+    "sources": growth.sources,
+    "bodies": growth.bodies,
+    "waiting": waiting.on_rabbitmq,
+    "waiting-embedded": waiting.embedded,
 }
 _RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 _USUAL = Extent()

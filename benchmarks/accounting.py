@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -28,6 +29,18 @@ def rss_mib(pids: Iterable[int]) -> float:
     for process in _with_children(pids):
         with suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
+    return total / 2**20
+
+
+def peak_mib(pids: Iterable[int]) -> float:
+    """The most that was ever resident of these processes and all below them; where that is not told, what is now."""
+    total = 0
+    for process in _with_children(pids):
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        except (OSError, IndexError):
+            return rss_mib(pids)
     return total / 2**20
 
 

@@ -32,6 +32,7 @@ def measure(run: Run, door: Door, prepared: Prepared, check: Check, connections:
         p99_ms=load.p99_ms,
         rss_start_mib=rss_start_mib,
         rss_end_mib=door.rss_mib(),
+        rss_peak_mib=door.peak_mib(),
     )
     run.say(f"  {door.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     check(run, load, prepared)

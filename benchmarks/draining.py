@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import notes
-from benchmarks.accounting import Meter, rss_mib
+from benchmarks.accounting import Meter, peak_mib, rss_mib
 from benchmarks.figures import Measured
 from benchmarks.notes import Notes
 from benchmarks.processes import Consumer
@@ -33,6 +33,7 @@ def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[M
             cpu_s=meter.spent_s(),
             rss_start_mib=rss_start_mib,
             rss_end_mib=rss_mib(pids),
+            rss_peak_mib=peak_mib(pids),
         )
     run.say(f"  {consumers[0].name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     return measured, notes.noted(folder)

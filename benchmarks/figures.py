@@ -18,6 +18,7 @@ class Measured:
     p99_ms: float | None = None
     rss_start_mib: float | None = None
     rss_end_mib: float | None = None
+    rss_peak_mib: float | None = None
     notes: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -63,7 +63,8 @@ def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Loa
 
 def opened(port: int, prepared: Prepared, connections: int, rate_per_s: float) -> Result:
     """Send each request once, at a constant rate. Raises Worthless unless every one was accepted."""
-    arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s)]
+    path = prepared.path.with_suffix(".result")
+    arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s), str(path)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load_open", *arguments],
         cwd=ROOT,
@@ -74,7 +75,7 @@ def opened(port: int, prepared: Prepared, connections: int, rate_per_s: float) -
     )
     if done.returncode != 0:
         raise Worthless(f"the load generator failed: {done.stderr.decode()[-2000:]}")
-    result = msgspec.json.decode(done.stdout, type=Result)
+    result = msgspec.json.decode(path.read_bytes(), type=Result)
     refused = [status for status in result.statuses if not 200 <= status < 300]
     if refused:
         raise Worthless(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")

@@ -5,7 +5,6 @@ stalls for a second has made all of that second's requests late, as it would its
 """
 
 import asyncio
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from benchmarks.figures import percentile
 _SETTLE_S = 15.0
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
+_GREETING = b"GET /healthz HTTP/1.1\r\nHost: hooks.example.com\r\n\r\n"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,12 +45,18 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, generator: "_Generator") -> None:
         self._generator = generator
+        self._begun = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._answer = b""
         self._number = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's, which is no subclass
+
+    async def begin(self) -> None:
+        """Ask for something harmless, and be free once it is answered, whatever the answer."""
+        self.send(-1, _GREETING)
+        await asyncio.wait_for(self._begun.wait(), _SETTLE_S)
         self._generator.free.append(self)
 
     def send(self, number: int, request: bytes) -> None:
@@ -63,7 +69,9 @@ class _Connection(asyncio.Protocol):
         head, end, body = self._answer.partition(_HEAD_END)
         if end and len(body) >= _content_length(head):
             self._answer = b""
-            self._generator.answered(self, self._number, int(head[9:12]))
+            if self._begun.is_set():
+                self._generator.answered(self, self._number, int(head[9:12]))
+            self._begun.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  as asyncio calls it
         self._generator.lost(self)
@@ -94,10 +102,7 @@ class _Generator:
         self._complete = asyncio.Event()
 
     async def run(self, port: int, connections: int) -> Result:
-        loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
-        everyone = tuple(self.free)
+        everyone = [await self._connect(port) for _ in range(connections)]
         await self._send_all()
         with suppress(TimeoutError):  # the statuses tell
             await asyncio.wait_for(self._complete.wait(), _SETTLE_S)
@@ -109,6 +114,12 @@ class _Generator:
             answered_at_s=self._answered_at_s,
             late_p99_ms=percentile(sorted(self._late_ms), 99),
         )
+
+    async def _connect(self, port: int) -> _Connection:
+        """A connection that has had an answer, and so may be idle for as long as the door keeps one alive."""
+        _, connection = await asyncio.get_running_loop().create_connection(lambda: _Connection(self), "127.0.0.1", port)
+        await connection.begin()
+        return connection
 
     async def _send_all(self) -> None:
         """Send each request at its time, or as soon after it as a connection is free."""
@@ -153,11 +164,12 @@ class _Generator:
 @click.argument("requests", type=click.Path(path_type=Path))
 @click.argument("connections", type=int)
 @click.argument("rate_per_s", type=float)
-def main(port: int, requests: Path, connections: int, rate_per_s: float) -> None:
-    """Send every request of a file at a constant rate; the result goes to stdout as JSON."""
+@click.argument("result", type=click.Path(path_type=Path))
+def main(port: int, requests: Path, connections: int, rate_per_s: float, result: Path) -> None:
+    """Send every request of a file at a constant rate, and keep in another file, as JSON, what came of them."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(_Generator(read_requests(requests), rate_per_s).run(port, connections))
-    sys.stdout.buffer.write(msgspec.json.encode(result))
+        told = runner.run(_Generator(read_requests(requests), rate_per_s).run(port, connections))
+    result.write_bytes(msgspec.json.encode(told))
 
 
 if __name__ == "__main__":

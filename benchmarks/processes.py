@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import notes
-from benchmarks.accounting import rss_mib
+from benchmarks.accounting import peak_mib, rss_mib
 from benchmarks.faults import Worthless
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +44,9 @@ class Program:
 
     def rss_mib(self) -> float:
         return rss_mib(self.pids())
+
+    def peak_mib(self) -> float:
+        return peak_mib(self.pids())
 
     def wait_until(self, condition: Callable[[], bool], within_s: float, poll_s: float = 0.005) -> float:
         """Return once the condition holds: the seconds since the program was started. Raises Worthless."""

@@ -59,36 +59,46 @@ def emptied(url: str, queue: str) -> Sequence[Found]:
     return run(_emptied(url, queue))
 
 
+def waiting(url: str, queue: str) -> int:
+    """How many messages are in a queue, once no more come."""
+    return run(_waiting_there(url, queue))
+
+
+async def _waiting_there(url: str, queue: str) -> int:
+    async with _channel(url) as channel:
+        return await _settled(channel, queue)
+
+
 async def _emptied(url: str, queue: str) -> Sequence[Found]:
     found: list[Found] = []
     async with _channel(url) as channel:
-        waiting = await _settled(channel, queue)
+        count = await _settled(channel, queue)
         await channel.set_qos(prefetch_count=_PREFETCH)
         complete = asyncio.Event()
 
         async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             found.append(Found(str(message.headers.get("cloudEvents_id", "")), message.body))
-            if len(found) % (_PREFETCH // 4) == 0 or len(found) >= waiting:
+            if len(found) % (_PREFETCH // 4) == 0 or len(found) >= count:
                 await message.channel.basic_ack(message.delivery_tag or 0, multiple=True)
-            if len(found) >= waiting:
+            if len(found) >= count:
                 complete.set()
 
         await (await channel.get_queue(queue)).consume(take)
-        while waiting and not complete.is_set():
+        while count and not complete.is_set():
             await _progress(found, complete)
     return found
 
 
 async def _settled(channel: AbstractChannel, queue: str) -> int:
     """How many messages wait, once no more come: requests that were on their way are still being published."""
-    before, waiting = -1, await _waiting(channel, queue)
-    while waiting != before:
+    before, count = -1, await _ready(channel, queue)
+    while count != before:
         await asyncio.sleep(_SETTLE_S)
-        before, waiting = waiting, await _waiting(channel, queue)
-    return waiting
+        before, count = count, await _ready(channel, queue)
+    return count
 
 
-async def _waiting(channel: AbstractChannel, queue: str) -> int:
+async def _ready(channel: AbstractChannel, queue: str) -> int:
     declared = await channel.declare_queue(queue, passive=True)
     return declared.declaration_result.message_count or 0
 

@@ -22,8 +22,13 @@ class Extent:
     """`rounds` of `seconds` each, or of so many `events` where a queue is emptied."""
 
     rounds: int = 3
-    seconds: int = 4
-    events: int = 30_000
+    seconds: int = 3
+    events: int = 20_000
+
+    @property
+    def growth_rounds(self) -> int:
+        """Of the many rows that differ in one number."""
+        return (self.rounds + 1) // 2
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def measure(run: Run, door: Door, prepared: Prepared, rate_per_s: float, connect
         p99_ms=result.latency_ms(99),
         rss_start_mib=rss_start_mib,
         rss_end_mib=door.rss_mib(),
+        rss_peak_mib=door.peak_mib(),
         notes={"max_ms": max(result.latencies_ms), "late_p99_ms": result.late_p99_ms},
     )
     told = f"{measured.cpu_us():.0f} µs CPU each, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"

@@ -12,7 +12,7 @@ from benchmarks.figures import Measured, Row
 
 _COLUMNS = (
     "row", "unit", "ours", "reference", "", "ratio", "spread", "target", "",
-    "CPU µs/event", "RabbitMQ µs", "load µs", "p50/p99 ms", "reference's",
+    "CPU µs/event", "RabbitMQ µs", "load µs", "p50/p99 ms", "reference's", "MiB",
 )  # fmt: skip
 _LIBRARIES = ("aiohttp", "aio-pika", "aiormq", "msgspec", "uvloop", "redis", "faststream")
 
@@ -43,6 +43,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _pair(row, lambda measured: measured.cpu_us("load")),
         _latency(row.ours),
         _latency(row.reference),
+        _memory(row.ours),
     )
 
 
@@ -62,6 +63,12 @@ def _latency(measured: Sequence[Measured]) -> str:
     if not pairs:
         return ""
     return f"{median(p50 for p50, _ in pairs):.1f}/{median(p99 for _, p99 in pairs):.1f}"
+
+
+def _memory(measured: Sequence[Measured]) -> str:
+    """The most that was resident in any round."""
+    peaks = [each.rss_peak_mib for each in measured if each.rss_peak_mib is not None]
+    return _number(max(peaks)) if peaks else ""
 
 
 def _number(value: float) -> str:
@@ -103,5 +110,6 @@ def _measured(measured: Measured) -> dict[str, Any]:
         "p99_ms": measured.p99_ms,
         "rss_start_mib": measured.rss_start_mib,
         "rss_end_mib": measured.rss_end_mib,
+        "rss_peak_mib": measured.rss_peak_mib,
         **measured.notes,
     }

@@ -1,0 +1,30 @@
+"""How soon a process is ready, and what it holds in memory then."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.figures import Measured, Row, Target
+from benchmarks.installation import Installation
+from benchmarks.run import Run
+
+_SECOND = Target("<=", 1)
+
+
+def start_up(run: Run) -> Iterator[Row]:
+    """From the start of the process to the first 200 of /readyz, and resident memory then."""
+    for name, make in (("RabbitMQ", run.installation), ("embedded", run.embedded)):
+        started = [_started(make) for _ in range(run.extent.rounds + 1)][1:]  # the first makes queues and files
+        yield Row(name=f"door, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_SECOND)
+        yield Row(name=f"door, {name}, resident at start", unit="MiB", figure=_resident, ours=started)
+
+
+def _started(make: Callable[[], Installation]) -> Measured:
+    with make().door() as door:
+        return Measured(events=1, seconds=door.start_s, cpu_s={}, rss_start_mib=door.rss_mib())
+
+
+def _seconds(measured: Measured) -> float:
+    return measured.seconds
+
+
+def _resident(measured: Measured) -> float:
+    return measured.rss_start_mib or 0.0

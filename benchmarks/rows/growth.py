@@ -1,0 +1,111 @@
+"""What an event costs when there is more of everything: connections, sources, bytes, and events that wait."""
+
+import resource
+from collections.abc import Iterator, Sequence
+
+from benchmarks import closed, filling, peers, queues, steady
+from benchmarks.callbacks import Prepared
+from benchmarks.comparing import check_handled
+from benchmarks.figures import Measured, Row, Target, cpu_us
+from benchmarks.load import CONNECTIONS
+from benchmarks.processes import Door
+from benchmarks.run import Run
+from schemas import topics
+
+_UNIT = "CPU µs/event"
+_FLAT = Target("<=", 1.25)
+_CONNECTIONS = (10, 100, 1_000, 10_000)
+_CONNECTIONS_PER_S = 1_000
+_BODY_BYTES = (256, 4_096, 65_536, 262_144)
+_BODIES_PER_S = 300
+_SOURCES_PER_PROVIDER = 200
+
+
+def connections(run: Run) -> Iterator[Row]:
+    """10 to 10,000 open connections, all in use at a constant rate."""
+    _allow_files(max(_CONNECTIONS) + 1_000)
+    ours, bare = _steady(run, [(_CONNECTIONS_PER_S, each, 0) for each in _CONNECTIONS])
+    yield from _grown([f"{each:,} connections" for each in _CONNECTIONS], ours, bare)
+
+
+def bodies(run: Run) -> Iterator[Row]:
+    """Bodies of 256 B to 256 KiB, which is as much as a source takes unless told otherwise, at a constant rate."""
+    ours, bare = _steady(run, [(_BODIES_PER_S, CONNECTIONS, each) for each in _BODY_BYTES])
+    yield from _against_bare([f"bodies of {each:,} B" for each in _BODY_BYTES], ours, bare)
+
+
+def sources(run: Run) -> Iterator[Row]:
+    """One source for each provider, against 200 for each, under as much load as the door takes."""
+    few, many = run.installation(), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
+    queues.clear(run.servers.amqp_url)
+    filling.make_queue(few.settings)
+    ours: list[Measured] = []
+    reference: list[Measured] = []
+    with few.door() as few_door, many.door() as many_door:
+        for _ in range(run.extent.growth_rounds):
+            reference.append(closed.measure(run, few_door, run.prepare(few.sources), closed.kept_by_us))
+            ours.append(closed.measure(run, many_door, run.prepare(many.sources), closed.kept_by_us))
+    name, few_name = f"{len(many.sources):,} sources", f"{len(few.sources)} sources"
+    yield Row(
+        name=name, unit=_UNIT, figure=cpu_us, ours=ours, reference_name=few_name, reference=reference, target=_FLAT
+    )
+
+
+def _steady(run: Run, cases: Sequence[tuple[int, int, int]]) -> tuple[list[list[Measured]], list[list[Measured]]]:
+    """Ours and the bare application's rounds of each case: events per second, connections, and bytes of a body."""
+    installation = run.installation()
+    queues.clear(run.servers.amqp_url)
+    filling.make_queue(installation.settings)
+    ours: list[list[Measured]] = [[] for _ in cases]
+    bare: list[list[Measured]] = [[] for _ in cases]
+    with installation.door() as door, peers.bare(run) as bare_door:
+        for number, (rate_per_s, count, body_bytes) in enumerate(cases):
+            for _ in range(run.extent.growth_rounds):
+                events = max(count, rate_per_s * run.extent.seconds)
+                prepared = run.prepare(installation.sources, events, body_bytes)
+                ours[number].append(_steadily(run, door, prepared, rate_per_s, count))
+                _check(run, prepared)
+                bare[number].append(_steadily(run, bare_door, prepared, rate_per_s, count))
+    return ours, bare
+
+
+def _steadily(run: Run, door: Door, prepared: Prepared, rate_per_s: float, count: int) -> Measured:
+    measured, _ = steady.measure(run, door, prepared, rate_per_s, count)
+    return measured
+
+
+def _check(run: Run, prepared: Prepared) -> None:
+    found = queues.emptied(run.servers.amqp_url, topics.queue_name(filling.QUEUE))
+    check_handled("hookline ingress at a constant rate", [message.id for message in found], prepared.ids)
+
+
+def _against_bare(
+    names: Sequence[str], ours: Sequence[Sequence[Measured]], bare: Sequence[Sequence[Measured]]
+) -> Iterator[Row]:
+    for name, each, reference in zip(names, ours, bare, strict=True):
+        yield Row(name=name, unit=_UNIT, figure=cpu_us, ours=each, reference_name="bare aiohttp", reference=reference)
+
+
+def _grown(
+    names: Sequence[str], ours: Sequence[Sequence[Measured]], bare: Sequence[Sequence[Measured]]
+) -> Iterator[Row]:
+    """Each case against the first, for us and for the bare application."""
+    yield from _against_bare(names[:1], ours[:1], bare[:1])
+    for label, target, rounds in (("", _FLAT, ours), (", bare aiohttp", None, bare)):
+        for name, each in zip(names[1:], rounds[1:], strict=True):
+            yield Row(
+                name=f"{name}{label}",
+                unit=_UNIT,
+                figure=cpu_us,
+                ours=each,
+                reference_name=names[0],
+                reference=rounds[0],
+                target=target,
+            )
+
+
+def _allow_files(count: int) -> None:
+    """Let this process and those that it starts have so many open, if the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,0 +1,106 @@
+"""What an event costs while a million others wait: at the door, and in a worker that begins to take them."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+
+import msgspec
+
+from benchmarks import closed, draining, filling, queues
+from benchmarks.accounting import rss_mib
+from benchmarks.callbacks import Prepared
+from benchmarks.comparing import check_among, check_none_doubled
+from benchmarks.faults import Worthless
+from benchmarks.figures import Measured, Row, Target, cpu_us
+from benchmarks.installation import Installation
+from benchmarks.load import CONNECTIONS, Load
+from benchmarks.run import Run
+from schemas import topics
+from schemas.envelope import Envelope
+
+WAITING = 1_000_000
+_DISTINCT = 10_000
+_WORKER = "benchmarks.handlers.unordered"
+_FLAT = Target("<=", 1.25)
+
+Count = Callable[[], int]
+
+
+def on_rabbitmq(run: Run) -> Iterator[Row]:
+    """A million events waiting on RabbitMQ, against none."""
+    queues.clear(run.servers.amqp_url)
+    count = partial(queues.waiting, run.servers.amqp_url, topics.queue_name(filling.QUEUE))
+    yield from _rows(run, run.installation(), count, "RabbitMQ")
+
+
+def embedded(run: Run) -> Iterator[Row]:
+    """A million events waiting in the embedded broker's file, against none."""
+    installation = run.embedded()
+    yield from _rows(run, installation, partial(_in_file, installation), "embedded")
+
+
+def _rows(run: Run, installation: Installation, count: Count, broker: str) -> Iterator[Row]:
+    filling.make_queue(installation.settings)
+    doors, workers = _measured(run, installation, count, [])
+    ids = _fill(run, installation)
+    full_doors, full_workers = _measured(run, installation, count, ids)
+    for role, full, empty in (("door", full_doors, doors), ("worker", full_workers, workers)):
+        name = f"{role}, {broker}, {WAITING:,} waiting"
+        yield Row(
+            name=name,
+            unit="CPU µs/event",
+            figure=cpu_us,
+            ours=full,
+            reference_name="none waiting",
+            reference=empty,
+            target=_FLAT,
+        )
+
+
+def _measured(
+    run: Run, installation: Installation, count: Count, ids: Sequence[str]
+) -> tuple[list[Measured], list[Measured]]:
+    """Rounds of door and worker in turn: what the door took, or as much of what waits, the worker handles."""
+    doors, workers, known = [], [], set(ids)
+    for _ in range(run.extent.growth_rounds):
+        prepared = run.prepare(installation.sources)
+        known.update(prepared.ids)
+        with installation.door() as door:
+            before = count()
+            doors.append(closed.measure(run, door, prepared, partial(_check_kept, count, before)))
+        waiting = min(count(), run.extent.events)
+        measured, noted = draining.measure(run, partial(installation.worker, _WORKER), waiting)
+        check_none_doubled("hookline worker", noted.ids)
+        check_among("hookline worker", noted.ids, known)
+        workers.append(measured)
+    return doors, workers
+
+
+def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepared) -> None:
+    more = count() - before
+    if not load.accepted <= more <= load.accepted + CONNECTIONS:
+        raise Worthless(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
+
+
+def _fill(run: Run, installation: Installation) -> list[str]:
+    """A million more events in the queue, with bodies of real ones; their ids."""
+    ids = [f"{number:032x}" for number in range(WAITING)]
+    started_s = time.monotonic()
+    filling.fill(installation.settings, _envelopes(run, installation, ids))
+    resident = {name: f"{rss_mib(pids()):,.0f} MiB" for name, pids in run.servers.groups().items()}
+    run.say(f"  {WAITING:,} events are waiting, after {time.monotonic() - started_s:.0f} s; resident: {resident}")
+    return ids
+
+
+def _envelopes(run: Run, installation: Installation, ids: Sequence[str]) -> Iterator[Envelope]:
+    real = list(run.storyteller.envelopes(installation.sources, _DISTINCT))
+    for number, event_id in enumerate(ids):
+        yield msgspec.structs.replace(real[number % _DISTINCT], id=event_id)
+
+
+def _in_file(installation: Installation) -> int:
+    with closing(sqlite3.connect(installation.folder / "hookline.db")) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM deliveries").fetchone()
+    return int(count)

@@ -1,0 +1,142 @@
+"""What in the benchmarks could lie without anybody noticing: their requests, comparisons and percentiles."""
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from multidict import CIMultiDict
+
+from benchmarks.callbacks import Prepared, Storyteller, read_requests
+from benchmarks.comparing import check_handled, check_kept
+from benchmarks.faults import Worthless
+from benchmarks.figures import Measured, Row, Target, per_s, percentile
+from benchmarks.installation import Installation
+from benchmarks.processes import ROOT
+from benchmarks.table import rendered
+from schemas.provider import Request
+from schemas.source import AnySource
+
+COUNT = 500
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path, "sqlite:hookline.db", "sqlite:hookline.db")
+
+
+def parsed(request: bytes) -> tuple[str, Request]:
+    """The source that a request is for, and what its door sees."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    target = urlsplit(first.split(" ")[1])
+    headers = CIMultiDict((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+    return target.path.rpartition("/")[2], Request(body, headers, target.query)
+
+
+def prepared(installation: Installation, folder: Path, body_bytes: int = 0) -> tuple[Prepared, list[bytes]]:
+    told = Storyteller().prepare(folder / "requests", installation.sources, COUNT, body_bytes)
+    return told, read_requests(told.path)
+
+
+def verify(sources: Mapping[str, AnySource], request: bytes) -> None:
+    name, parts = parsed(request)
+    sources[name].provider.verify(parts, sources[name], time.time())
+
+
+def test_every_request_is_another_event(installation: Installation, tmp_path: Path) -> None:
+    told, requests = prepared(installation, tmp_path)
+    assert len(set(told.ids)) == len(requests) == COUNT
+
+
+def test_two_preparations_of_a_run_share_no_event(installation: Installation) -> None:
+    storyteller = Storyteller()
+    first, second = ({envelope.id for envelope in storyteller.envelopes(installation.sources, COUNT)} for _ in range(2))
+    assert not first & second
+
+
+def test_requests_carry_genuine_signatures_of_all_providers_in_turn(installation: Installation, tmp_path: Path) -> None:
+    _, requests = prepared(installation, tmp_path)
+    for request in requests:
+        verify(installation.sources, request)
+    names = [parsed(request)[0] for request in requests]
+    assert names == list(itertools.islice(itertools.cycle(installation.sources), COUNT))
+
+
+def test_padded_requests_are_genuine_and_have_the_size_that_was_asked_for(
+    installation: Installation, tmp_path: Path
+) -> None:
+    _, requests = prepared(installation, tmp_path, body_bytes=4096)
+    for request in requests:
+        verify(installation.sources, request)
+    sizes = {len(parsed(request)[1].body) for request in requests}
+    assert min(sizes) >= 4096
+    assert max(sizes) < 4300
+
+
+def test_a_thousand_sources_each_have_a_name_and_a_secret_of_their_own(tmp_path: Path) -> None:
+    sources = Installation(tmp_path, "sqlite:hookline.db", "sqlite:hookline.db", sources_per_provider=200).sources
+    assert len(sources) == len({source.keys for source in sources.values()}) == 1000
+
+
+def test_a_lost_event_makes_a_run_worthless() -> None:
+    with pytest.raises(Worthless, match="1 of 3 events were not handled"):
+        check_handled("worker", ["a", "b"], ["a", "b", "c"])
+
+
+def test_a_doubled_event_makes_a_run_worthless() -> None:
+    with pytest.raises(Worthless, match="1 events are there more than once"):
+        check_handled("worker", ["a", "b", "a"], ["a", "b"])
+
+
+def test_an_event_that_nobody_sent_makes_a_run_worthless() -> None:
+    with pytest.raises(Worthless, match="1 events are there that were not sent"):
+        check_handled("worker", ["a", "b"], ["a"])
+
+
+def test_members_of_a_callback_count_as_its_event() -> None:
+    check_handled("worker", ["a:0", "a:1", "b"], ["a", "b"])
+
+
+@pytest.mark.parametrize("found", [["a"], ["a", "b", "c", "d"]])
+def test_a_queue_with_too_few_or_too_many_events_makes_a_run_worthless(found: list[str]) -> None:
+    with pytest.raises(Worthless, match="2 events were accepted"):
+        check_kept("door", found, accepted=2, unanswered=1)
+
+
+def test_events_that_were_on_their_way_at_the_end_may_be_there() -> None:
+    check_kept("door", ["a", "b", "c"], accepted=2, unanswered=1)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (99.9, 100), (100, 100), (1, 1)])
+def test_a_percentile_is_a_value_that_was_measured(percent: float, expected: float) -> None:
+    assert percentile(list(range(1, 101)), percent) == expected
+
+
+def test_the_percentile_of_one_value_is_that_value() -> None:
+    assert percentile([7.0], 99) == 7.0
+
+
+def measured(events: int) -> Measured:
+    return Measured(events=events, seconds=1, cpu_s={"program": 0.5})
+
+
+def test_a_ratio_is_of_one_round_and_the_verdict_of_the_middle_one() -> None:
+    row = Row(
+        name="door", unit="events/s", figure=per_s, target=Target(">=", 2), reference_name="bare",
+        ours=[measured(100), measured(300), measured(400)], reference=[measured(100), measured(100), measured(200)],
+    )  # fmt: skip
+    assert row.ratios == [1.0, 3.0, 2.0]
+    assert row.verdict == "met"
+    assert "1.00..3.00" in rendered([row])
+
+
+def test_the_rows_can_be_listed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "whole-way" in done.stdout
