@@ -4,9 +4,8 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -25,8 +24,7 @@ _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+class _Message(msgspec.Struct, frozen=True):
     """A message with the queue to settle it in."""
 
     received: Received
@@ -53,6 +51,8 @@ class OrderedPool:
         self._hands = asyncio.Semaphore(worker.concurrency)
         self._news = asyncio.Event()
         self._in_hand: dict[asyncio.Task[None], str] = {}
+        self._stopping = False
+        self._leaving: set[str] = set()
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [self._start(self._partitions.keep()), self._start(self._hand_out())]
 
@@ -62,6 +62,7 @@ class OrderedPool:
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -96,22 +97,37 @@ class OrderedPool:
         while True:
             await self._hands.acquire()
             turn = await self._next()
-            task = self._start(self._work(turn))
+            task = self._start(self._work_on(turn))
             self._in_hand[task] = turn.partition
             task.add_done_callback(self._set_down)
 
     async def _next(self) -> Turn[_Message]:
-        """The next event whose turn it is. What was lost meanwhile comes again, before all that came after it."""
-        while True:
-            while (turn := self._lines.next(time.monotonic())) is not None:
-                if turn.item.queue.holds(turn.item.received):
-                    return turn
-                self._lines.done(turn, time.monotonic())
+        """The next event whose turn it is."""
+        while (turn := self._ready()) is None:
             self._news.clear()
             due_s = self._lines.due_s()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
                     await self._news.wait()
+        return turn
+
+    def _ready(self) -> Turn[_Message] | None:
+        """An event whose turn it is now. What was lost meanwhile comes again, before all that came after it."""
+        while (turn := self._lines.next(time.monotonic())) is not None:
+            if turn.item.queue.holds(turn.item.received):
+                return turn
+            self._lines.done(turn, time.monotonic())
+        return None
+
+    async def _work_on(self, turn: Turn[_Message] | None) -> None:
+        """Handle an event, and then what is ready by then: a task for each would cost as much as all the rest."""
+        this = cast("asyncio.Task[None]", asyncio.current_task())
+        while turn is not None:
+            self._in_hand[this] = turn.partition
+            await self._work(turn)
+            if self._lines.due_s() is not None:  # somebody waits for that, or for what was due before
+                self._news.set()
+            turn = None if self._stopping or turn.partition in self._leaving else self._ready()
 
     def _set_down(self, task: asyncio.Task[None]) -> None:
         del self._in_hand[task]
@@ -131,14 +147,20 @@ class OrderedPool:
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._lines.done(turn, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+        if isinstance(outcome, Again):
+            await asyncio.sleep(0)  # one that is tried again at once does not keep everything else from its turn
 
     async def _try(self, turn: Turn[_Message]) -> Work:
         return await self._pipeline.work(turn.item.received, last=turn.last)
 
     async def _leave(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         self._lines.leave(partition)
-        ours = {task for task, theirs in self._in_hand.items() if theirs == partition}
-        await self._end(ours, 0 if lost else None)
+        self._leaving.add(partition)
+        try:
+            ours = {task for task, theirs in self._in_hand.items() if theirs == partition}
+            await self._end(ours, 0 if lost else None)
+        finally:
+            self._leaving.discard(partition)
 
     async def _end(self, tasks: set[asyncio.Task[None]], grace_s: float | None) -> None:
         """Wait for tasks, and cut short those that take longer."""

@@ -123,6 +123,24 @@ async def test_a_failing_event_is_parked_when_its_time_is_over_and_the_next_goes
     assert attempts == [1, 2, 3, 4]
 
 
+async def test_an_event_that_is_tried_again_at_once_keeps_no_other_from_arriving(broker: Broker) -> None:
+    diary, tries, came = Diary(), asyncio.Event(), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        if number == 1:
+            came.set()
+        elif not came.is_set():
+            tries.set()
+            raise Retry(after_s=0)
+
+    async with running(broker, numbered(queue_name(), handle, hold_s=10), diary):
+        await publish(broker, 0, room="impatient")
+        await tries.wait()
+        await publish(broker, 1, room="other")
+        await diary.ends(2)
+    assert sorted(each for each in diary.settled if not each[1].startswith("again")) == [(0, "handled"), (1, "handled")]
+
+
 async def test_attempts_that_are_used_up_park_an_event_before_its_time(broker: Broker) -> None:
     diary = Diary()
 
