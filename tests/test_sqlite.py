@@ -4,12 +4,13 @@ import asyncio
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from broker.sqlite import LEASE_S, Database
+from broker.sqlite import Database
+from broker.sqlite_writer import LEASE_S
 from schemas.errors import Unreachable
 
 Step = Callable[[sqlite3.Connection], None]
@@ -82,6 +83,54 @@ async def test_a_step_that_failed_has_written_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="first half"):
         await database.run(half)
     assert await database.run(numbers) == []
+    await database.close()
+
+
+def add_all(connection: sqlite3.Connection, added: Sequence[int]) -> list[int | Exception]:
+    """Refuses negative ones; each answer is how many there were to add."""
+    connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in added if number >= 0])
+    return [len(added) if number >= 0 else ValueError(f"{number} is negative") for number in added]
+
+
+async def test_items_that_wait_for_the_same_step_are_its_items_in_one_go(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    assert await asyncio.gather(*(database.share(add_all, n) for n in range(50))) == [50] * 50
+    assert await database.run(numbers) == list(range(50))
+    await database.close()
+
+
+async def test_an_item_at_which_a_shared_step_fails_harms_no_other(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    await database.run(add(2))
+    results = await asyncio.gather(
+        *(database.share(add_all, n) for n in (1, 2, 3)), database.run(add(4)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [int, Unreachable, int, type(None)]
+    assert await database.run(numbers) == [1, 2, 3, 4]
+    await database.close()
+
+
+async def test_an_item_that_a_shared_step_refuses_is_refused_alone(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    results = await asyncio.gather(*(database.share(add_all, n) for n in (1, -2, 3)), return_exceptions=True)
+    assert [type(result) for result in results] == [int, ValueError, int]
+    assert await database.run(numbers) == [1, 3]
+    await database.close()
+
+
+def synced(connection: sqlite3.Connection) -> bool:
+    (level,) = connection.execute("PRAGMA synchronous").fetchone()
+    return bool(level >= 2)  # FULL: the commit waits for the disk
+
+
+async def test_a_commit_waits_for_the_disk_if_anything_in_it_is_durable(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    for durable in (True, False, False, True, False, True):
+        assert await database.run(synced, durable=durable) == durable
+    assert all(await asyncio.gather(database.run(synced, durable=False), database.run(synced)))
     await database.close()
 
 

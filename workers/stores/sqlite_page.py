@@ -81,11 +81,8 @@ def _claim(held: int, died: int, alone: int, crashes: int, failures: int) -> Cla
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The rows in few parts, of sizes that come again, so that few statements are prepared."""
-    while rows:
-        size = min(_MAX_ROWS, 1 << (len(rows).bit_length() - 1))
-        yield rows[:size]
-        rows = rows[size:]
+    for first in range(0, len(rows), _MAX_ROWS):
+        yield rows[first : first + _MAX_ROWS]
 
 
 def _flat(rows: Sequence[Sequence[Any]]) -> list[Any]:

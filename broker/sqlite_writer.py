@@ -1,0 +1,137 @@
+"""The connection of the thread that writes to a SQLite file: groups of steps, each group one transaction."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
+Clock: TypeAlias = Callable[[], float]
+SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
+"""What is done for several callers at once, whose items these are: the answer to each, or what it shall raise."""
+
+LEASE_S = 6
+BEAT_S = 1.0
+_BUSY_S = 5.0
+_CACHED_STATEMENTS = 512
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One item that waits for a step to be done. The answer is what the step said of it, or what was raised."""
+
+    step: SharedStep[Any, Any]
+    item: Any
+    durable: bool
+    future: "asyncio.Future[Any]"
+    answer: Any = None
+
+
+class Writer:
+    """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used."""
+
+    def __init__(self, path: Path, owner: str, clock: Clock) -> None:
+        self._connection = _connect(path, clock)
+        self._owner = owner
+        self._beat_due_s = 0.0
+        self._is_synced = True
+        self._beat()
+
+    def run(self, group: Sequence[Pending]) -> None:
+        """Answer all. If one fails, each step has a transaction of its own; if that fails too, each item has."""
+        if not group or self._in_transaction(group):
+            return
+        for kind in _by_step(group):
+            if not self._in_transaction(kind):
+                for pending in kind:
+                    self._in_transaction([pending])
+
+    def beat_if_due(self) -> None:
+        """Say that the owner lives, every second, and forget those that died."""
+        if time.monotonic() < self._beat_due_s:
+            return
+        with suppress(sqlite3.OperationalError):  # locked or full: tried again at once, long before the lease ends
+            self._beat()
+            self._connection.execute("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+
+    def close(self) -> None:
+        """Give up the owner's name."""
+        try:
+            self._connection.execute("DELETE FROM owners WHERE owner = ?", (self._owner,))
+        except sqlite3.OperationalError:  # then the name dies of age
+            pass
+        finally:
+            self._connection.close()
+
+    def _beat(self) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO owners VALUES (?, now())", (self._owner,))
+        self._beat_due_s = time.monotonic() + BEAT_S
+
+    def _in_transaction(self, group: Sequence[Pending]) -> bool:
+        """Whether the caller is done with the group; if not, a step failed and nothing was written."""
+        connection = self._connection
+        try:
+            self._sync(any(pending.durable for pending in group))
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return _fail(group, error)
+        try:
+            for kind in _by_step(group):
+                _answer(connection, kind)
+        except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
+            connection.execute("ROLLBACK")
+            return len(group) == 1 and _fail(group, error)
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:  # a failed fsync is never tried again and trusted
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return _fail(group, error)
+        return True
+
+    def _sync(self, synced: bool) -> None:  # noqa: FBT001  private
+        """Whether transactions are on disk when they return. If not, they are with the next that is."""
+        if synced is not self._is_synced:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._is_synced = synced
+
+
+def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
+    )
+    connection.create_function("now", 0, clock)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
+    connection.execute("CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID")
+    # A time stamp from the future is a clock that was set back, not a long life.
+    span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
+    connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
+    return connection
+
+
+def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:
+    kinds: dict[SharedStep[Any, Any], list[Pending]] = {}
+    for pending in group:
+        kinds.setdefault(pending.step, []).append(pending)
+    return kinds.values()
+
+
+def _answer(connection: sqlite3.Connection, kind: Sequence[Pending]) -> None:
+    answers = kind[0].step(connection, [pending.item for pending in kind])
+    for pending, answer in zip(kind, answers, strict=True):
+        pending.answer = answer
+
+
+def _fail(group: Sequence[Pending], error: Exception) -> bool:
+    for pending in group:
+        pending.answer = error
+    return True

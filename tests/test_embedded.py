@@ -1,0 +1,105 @@
+"""What only the embedded broker has: one file, whose cost does not grow with what is in it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.embedded import EmbeddedBroker, Limits
+from broker.sqlite import Database
+from schemas.broker import Again, Done
+from schemas.errors import NotDurable
+from tests.contract.installations import envelope, taken
+from workers.store import Mine
+from workers.stores.sqlite_store import SqliteStore
+
+ALL = ("#",)
+TICK_S = 0.001
+
+
+class Clock:
+    """Goes on by a tick whenever somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now_s += TICK_S
+        return self.now_s
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await Database.open(tmp_path / "queues.db", Clock())
+    yield database
+    await database.close()
+
+
+async def test_what_comes_due_at_any_moment_comes_again(database: Database) -> None:
+    broker = await EmbeddedBroker.open(database)
+    queue = await broker.subscribe("q", ALL, 200)
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(200)))
+    for number, received in enumerate(await taken(queue, 200)):
+        await queue.settle(received, Again((number + 0.5) * TICK_S, 2, "not yet"))
+    assert len({received.token for received in await taken(queue, 200)}) == 200
+    await broker.close()
+
+
+async def test_a_publish_that_takes_too_long_is_refused(database: Database) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(publish_timeout_s=0))
+    with pytest.raises(NotDurable, match="not written in time"):
+        await broker.publisher.publish(envelope())
+    await broker.close()
+
+
+async def test_publishing_goes_on_after_one_took_too_long(database: Database) -> None:
+    broker = await EmbeddedBroker.open(database, Limits(publish_timeout_s=0.2))
+    held_up = asyncio.Event()
+    blocking = asyncio.create_task(
+        database.run(lambda _: asyncio.run_coroutine_threadsafe(held_up.wait(), loop).result())
+    )
+    loop = asyncio.get_running_loop()
+    with pytest.raises(NotDurable, match="not written in time"):
+        await broker.publisher.publish(envelope())
+    held_up.set()
+    await blocking
+    await broker.publisher.publish(envelope())
+    await broker.close()
+
+
+async def test_closing_waits_for_what_is_being_published(database: Database) -> None:
+    broker = await EmbeddedBroker.open(database)
+    publishing = asyncio.create_task(broker.publisher.publish(envelope()))
+    await asyncio.sleep(0)
+    await broker.close()
+    assert publishing.done()
+
+
+async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(database: Database) -> None:
+    broker = await EmbeddedBroker.open(database)
+    store = await SqliteStore.open(database)
+    queue = await broker.subscribe("q", ALL, 10)
+    asked: list[str] = []
+    await database.run(lambda connection: connection.set_trace_callback(asked.append))
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(3)))
+    for received in await taken(queue, 3):
+        event_id = received.headers["cloudEvents_id"]
+        assert await store.claim("q", event_id, 60) == Mine()
+        await store.finish("q", event_id, subject="room", occurred_s=1)
+        await queue.settle(received, Done())
+    await queue.close()
+    await database.run(lambda connection: connection.set_trace_callback(None))
+    plans = await database.run(lambda connection: [step for each in asked for step in plan(connection, each)])
+    assert {"SEARCH", "SCAN"} <= {step.split()[0] for step in plans}
+    assert [step for step in plans if "TEMP B-TREE" in step] == []
+    small = {"owners", "bindings", "bindings_version", "history_size", "sqlite_sequence", "json_each", "asked"}
+    scanned = {step.split()[1] for step in plans if step.startswith("SCAN") and "CONSTANT ROW" not in step}
+    assert scanned <= small
+
+
+def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
+    if not statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+        return []
+    return [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
