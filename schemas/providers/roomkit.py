@@ -193,21 +193,17 @@ def _parameters(query: str) -> Mapping[str, Sequence[str]]:
     fields = query.split("&")
     if len(fields) > MAX_PARAMETERS:
         raise BadSignature("the query has too many parameters")
-    read_field = _encoded if "%" in query or "+" in query else _plain
     values: dict[str, list[str]] = {}
     for field in fields:
-        name, value = read_field(field)
+        name, value = _pair(field)
         values.setdefault(name.lower(), []).append(value)
     return values
 
 
-def _plain(field: str) -> tuple[str, str]:
+def _pair(field: str) -> tuple[str, str]:
     name, _, value = field.partition("=")
-    return name, value
-
-
-def _encoded(field: str) -> tuple[str, str]:
-    name, value = _plain(field)
+    if "%" not in field and "+" not in field:
+        return name, value
     try:
         return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
     except ValueError:
