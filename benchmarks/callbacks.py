@@ -18,6 +18,7 @@ LENGTH = struct.Struct("<I")
 """What stands before each request in a file of requests: its length in bytes."""
 
 _PADDING = "padding"  # no provider has a field of that name
+_ROOM_BYTES = 128  # for that name, and for a signature in the body
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Storyteller:
         self._stories = itertools.count(int(time.time()) * 1000)
 
     def outgoing(self, sources: Iterable[AnySource], body_bytes: int = 0) -> Iterator[tuple[AnySource, Outgoing]]:
-        """Signed callbacks without end, of each source in turn, signed now; padded to a body of at least that size."""
+        """Signed callbacks without end, of each source in turn, signed now; padded to nearly that size."""
         told = [(source, self._bodies(source, body_bytes)) for source in sources]
         for source, bodies in itertools.cycle(told):
             yield source, source.provider.sign(next(bodies), source, time.time())
@@ -64,7 +65,7 @@ class Storyteller:
 
 def _padded(content: dict[str, Any], body_bytes: int) -> bytes:
     body = msgspec.json.encode(content)
-    missing = body_bytes - len(body)
+    missing = body_bytes - _ROOM_BYTES - len(body)
     return body if missing <= 0 else msgspec.json.encode({**content, _PADDING: "x" * missing})
 
 

@@ -67,15 +67,15 @@ def test_requests_carry_genuine_signatures_of_all_providers_in_turn(installation
     assert names == list(itertools.islice(itertools.cycle(installation.sources), COUNT))
 
 
-def test_padded_requests_are_genuine_and_have_the_size_that_was_asked_for(
+def test_padded_requests_are_genuine_and_no_larger_than_was_asked_for(
     installation: Installation, tmp_path: Path
 ) -> None:
     _, requests = prepared(installation, tmp_path, body_bytes=4096)
     for request in requests:
         verify(installation.sources, request)
     sizes = {len(parsed(request)[1].body) for request in requests}
-    assert min(sizes) >= 4096
-    assert max(sizes) < 4300
+    assert min(sizes) > 3900
+    assert max(sizes) <= 4096
 
 
 def test_a_thousand_sources_each_have_a_name_and_a_secret_of_their_own(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def embedded(run: Run) -> Iterator[Row]:
 
 def _rows(run: Run, installation: Installation, count: Count, broker: str) -> Iterator[Row]:
     filling.make_queue(installation.settings)
-    doors, workers = _measured(run, installation, count, [])
-    ids = _fill(run, installation)
-    full_doors, full_workers = _measured(run, installation, count, ids)
+    doors, workers = _measured(run, installation, count, set())
+    waiting = _fill(run, installation)
+    full_doors, full_workers = _measured(run, installation, count, waiting)
     for role, full, empty in (("door", full_doors, doors), ("worker", full_workers, workers)):
         name = f"{role}, {broker}, {WAITING:,} waiting"
         yield Row(
@@ -60,18 +60,18 @@ def _rows(run: Run, installation: Installation, count: Count, broker: str) -> It
 
 
 def _measured(
-    run: Run, installation: Installation, count: Count, ids: Sequence[str]
+    run: Run, installation: Installation, count: Count, known: set[str]
 ) -> tuple[list[Measured], list[Measured]]:
-    """Rounds of door and worker in turn: what the door took, or as much of what waits, the worker handles."""
-    doors, workers, known = [], [], set(ids)
+    """Rounds of door and worker in turn: the worker handles as many events as the door took. `known` are all sent."""
+    doors, workers = [], []
     for _ in range(run.extent.growth_rounds):
         prepared = run.prepare(installation.sources)
         known.update(prepared.ids)
         with installation.door() as door:
             before = count()
             doors.append(closed.measure(run, door, prepared, partial(_check_kept, count, before)))
-        waiting = min(count(), run.extent.events)
-        measured, noted = draining.measure(run, partial(installation.worker, _WORKER), waiting)
+        taken = count() - before
+        measured, noted = draining.measure(run, partial(installation.worker, _WORKER), taken)
         check_none_doubled("hookline worker", noted.ids)
         check_among("hookline worker", noted.ids, known)
         workers.append(measured)
@@ -84,14 +84,14 @@ def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepa
         raise Worthless(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
 
 
-def _fill(run: Run, installation: Installation) -> list[str]:
+def _fill(run: Run, installation: Installation) -> set[str]:
     """A million more events in the queue, with bodies of real ones; their ids."""
     ids = [f"{number:032x}" for number in range(WAITING)]
     started_s = time.monotonic()
     filling.fill(installation.settings, _envelopes(run, installation, ids))
     resident = {name: f"{rss_mib(pids()):,.0f} MiB" for name, pids in run.servers.groups().items()}
     run.say(f"  {WAITING:,} events are waiting, after {time.monotonic() - started_s:.0f} s; resident: {resident}")
-    return ids
+    return set(ids)
 
 
 def _envelopes(run: Run, installation: Installation, ids: Sequence[str]) -> Iterator[Envelope]:
