@@ -67,14 +67,13 @@ async def claim(connection: Connection, owner: str, asks: Sequence[Ask]) -> list
 
 async def finish(connection: Connection, marks: Sequence[Mark]) -> int:
     """Write marks in the transaction that is under way, or in one of their own; how many were not there before."""
-    keys = _keys(marks)
     newest = [mark for mark in marks if mark.subject is not None]
+    if not newest:  # one statement is a transaction of its own, and asks the server once, not four times
+        return (await connection.execute(_MARK, _keys(marks))).rowcount
     async with connection.transaction():
-        await connection.execute(_DELETE, keys)
-        written = await connection.execute(_MARK, keys)
-        if newest:
-            subjects = [subject_key(mark.subject or "") for mark in newest]
-            await connection.execute(_NEWEST, (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest]))
+        written = await connection.execute(_MARK, _keys(marks))
+        subjects = [subject_key(mark.subject or "") for mark in newest]
+        await connection.execute(_NEWEST, (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest]))
     return written.rowcount
 
 
@@ -148,8 +147,10 @@ _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id
     JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
 _GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
     WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
-_MARK = f"""INSERT INTO hookline_handled SELECT queue, id, now() FROM ({_ASKED}) asked ORDER BY queue, id
-    ON CONFLICT DO NOTHING"""  # noqa: S608
+_MARK = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
+        SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
+        FOR UPDATE OF hookline_claims))
+    INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id ON CONFLICT DO NOTHING"""  # noqa: S608
 _NEWEST = """INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
     FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
     GROUP BY queue, subject ORDER BY queue, subject
