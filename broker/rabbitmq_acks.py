@@ -4,22 +4,19 @@ Delivery tags mean nothing on any other channel, so a ledger lives and ends with
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from aiormq.abc import AbstractChannel
-
-from broker.rabbitmq_frames import write_acks
-from broker.rabbitmq_link import bounded
-from schemas.errors import Unreachable
+import msgspec
 
 _MAX_GROUP = 50
 _MAX_WAIT_S = 0.02
-_WRITE_S = 5.0
+
+Acks: TypeAlias = Sequence[tuple[int, bool]]
+"""Delivery tags, each alone or (True) with all below it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """Which delivery, on which channel."""
 
     ledger: "Ledger"
@@ -29,21 +26,15 @@ class Token:
 class Ledger:
     """The settled deliveries of one channel that are not acknowledged yet."""
 
-    def __init__(self, channel: AbstractChannel, prefetch: int) -> None:
-        self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._channel = channel
+    def __init__(self, acknowledge: Callable[[Acks], None], prefetch: int) -> None:
+        self.is_open = True
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._acknowledge = acknowledge
         self._group = max(1, min(_MAX_GROUP, prefetch // 2))  # a server that waits for acks delivers nothing
         self._settled: set[int] = set()
         self._acked: set[int] = set()
         self._next = 1  # the lowest tag that is not settled
-        self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = asyncio.create_task(self._write())
-        channel.closing.add_done_callback(lambda _: self.end())
-
-    @property
-    def is_open(self) -> bool:
-        return not self.ended.done()
 
     def done(self, tag: int) -> None:
         """Acknowledge a delivery soon. Nothing happens if the channel is gone: it is delivered again."""
@@ -51,38 +42,28 @@ class Ledger:
             return
         self._settled.add(tag)
         if len(self._settled) >= self._group:
-            self._due.set()
+            self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_MAX_WAIT_S, self._due.set)
+            self._timer = asyncio.get_running_loop().call_later(_MAX_WAIT_S, self._flush_late)
 
-    async def flush(self) -> None:
-        """Write every acknowledgement that is due. Raises Unreachable."""
-        acks = self._take_acks()
-        if acks:
-            async with bounded(_WRITE_S, "acknowledging"):
-                await write_acks(self._channel, acks)
+    def flush(self) -> None:
+        """Acknowledge all that is settled."""
+        if self._settled and self.is_open:
+            self._acknowledge(self._take_acks())
 
     def end(self) -> None:
         """Forget everything: the channel is gone, and the server delivers what it has no acknowledgement for."""
-        if self.is_open:
+        self.is_open = False
+        if not self.ended.done():
             self.ended.set_result(None)
-        self._writer.cancel()
         if self._timer is not None:
             self._timer.cancel()
 
-    async def _write(self) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            try:
-                await self.flush()
-            except Unreachable:
-                self.end()
+    def _flush_late(self) -> None:
+        self._timer = None
+        self.flush()
 
-    def _take_acks(self) -> list[tuple[int, bool]]:
+    def _take_acks(self) -> Acks:
         """One acknowledgement for all tags up to the first unsettled one, and one for each settled tag above it.
 
         A multiple one must name a tag that is still unacknowledged, or the server closes the channel.

@@ -24,8 +24,14 @@ def read(raw: Mapping[str, Any] | None) -> tuple[dict[str, str], int]:
 
     Anybody may have published it: whatever they hold becomes text.
     """
-    headers = {name: _text(value) for name, value in (raw or {}).items() if not name.startswith(_BROKERS_OWN)}
-    return headers, _count(headers.pop(ATTEMPT, "")) or 1
+    return read_texts({name: _text(value) for name, value in (raw or {}).items() if not name.startswith(_BROKERS_OWN)})
+
+
+def read_texts(headers: dict[str, str]) -> tuple[dict[str, str], int]:
+    """Likewise, of headers that are all text and none of the server's."""
+    if ATTEMPT not in headers:
+        return headers, 1
+    return headers, _count(headers.pop(ATTEMPT)) or 1
 
 
 def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:

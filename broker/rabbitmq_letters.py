@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker import rabbitmq_topology as topology
-from broker.rabbitmq_frames import Message, write_acks
+from broker.rabbitmq_frames import Message
 from broker.rabbitmq_headers import letter
 from broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
 from broker.rabbitmq_publisher import RabbitMQPublisher
@@ -73,7 +73,8 @@ class RabbitMQLetters:
         gone = [message for (message, _), result in zip(replaying, results, strict=True) if result is None]
         gone += [message for message, each in chosen if each.choice is Choice.DROP]
         async with bounded(_PAGE_S, "acknowledging"):
-            await write_acks(channel, [(message.delivery_tag or 0, False) for message in gone])
+            for message in gone:
+                await channel.basic_ack(message.delivery_tag or 0, wait=False)
         for result in results:
             if isinstance(result, NotDurable):
                 raise await self._failure(queue, result) from result

@@ -13,6 +13,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from broker.rabbitmq_wire import Wire, connect
 from schemas.broker import NOTHING_KEPT, Retention
 from schemas.errors import SettingsError, Unreachable
 
@@ -112,6 +113,7 @@ class Link:
         self._settings = settings
         self._name = name
         self._current: aio_pika.Connection | None = None
+        self._wire: Wire | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -127,6 +129,10 @@ class Link:
         if connection is None:
             raise Unreachable("RabbitMQ is away")
         return connection
+
+    def wire_of(self, connection: AbstractConnection) -> Wire | None:
+        """The connection's wire, if it has one and is still the current one."""
+        return self._wire if connection is self.connection else None
 
     async def open(self) -> None:
         """Connect. Raises Unreachable."""
@@ -158,9 +164,8 @@ class Link:
         settings = self._settings
         try:
             async with bounded(settings.connect_timeout_s, "connecting"):
-                self._current = await aio_pika.connect(
-                    URL(settings.url).update_query(heartbeat=settings.heartbeat_s),
-                    client_properties={"connection_name": self._name},
+                self._current, self._wire = await connect(
+                    URL(settings.url).update_query(heartbeat=settings.heartbeat_s), {"connection_name": self._name}
                 )
         except Unreachable as error:
             raise _told(error, settings) from error.__cause__
@@ -185,7 +190,7 @@ class Link:
 
     async def _disconnect(self) -> None:
         self._connected.clear()
-        current, self._current = self._current, None
+        current, self._current, self._wire = self._current, None, None
         if current is not None:
             await finish(current.close())
 

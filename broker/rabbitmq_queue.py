@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from functools import partial
 from itertools import chain, repeat
 from typing import assert_never
 
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from broker import rabbitmq_topology as topology
-from broker.rabbitmq_acks import Ledger, Token
+from broker.rabbitmq_acks import Token
 from broker.rabbitmq_frames import Message
-from broker.rabbitmq_headers import ATTEMPT, death_notes, read
+from broker.rabbitmq_headers import ATTEMPT, death_notes
+from broker.rabbitmq_intake import Intake
 from broker.rabbitmq_link import Link, Use, bounded, finish, open_channel
 from broker.rabbitmq_publisher import RabbitMQPublisher
+from broker.rabbitmq_wire import Wire
 from schemas import topics
 from schemas.broker import Again, Done, Outcome, Parked, Received
 from schemas.errors import NotDurable, SettingsError, Unreachable
@@ -58,10 +61,12 @@ class RabbitMQQueue:
         self._subscription = subscription
         self._declare = declare
         self._name = subscription.name
-        self._buffer: asyncio.Queue[Received] = asyncio.Queue()
+        self._buffer: deque[Received] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._others: list[Callable[[], Awaitable[None]]] = []
         self._retry_queues: set[int] = set()
         self._attached = asyncio.Event()
+        self._consuming = False
         self._over = asyncio.Event()
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
@@ -73,9 +78,11 @@ class RabbitMQQueue:
 
     async def take(self) -> Received:
         while True:
-            received = await self._buffer.get()
-            if received.token.ledger.is_open:  # otherwise it is delivered again, on the next channel
-                return received
+            while self._buffer:
+                received = self._buffer.popleft()
+                if received.token.ledger.is_open:  # otherwise it is delivered again, on the next channel
+                    return received
+            await self._news()
 
     async def settle(self, received: Received, outcome: Outcome) -> None:
         token: Token = received.token
@@ -113,7 +120,7 @@ class RabbitMQQueue:
         if not self._closing.done():
             self._closing.set_result(None)
         if self._task is not None:
-            if self._attached.is_set():
+            if self._consuming:
                 await finish(self._over.wait())
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -134,33 +141,62 @@ class RabbitMQQueue:
         """Consume on one channel until it ends or the queue is closed."""
         if self._closing.done():
             return
-        async with open_channel(connection, self._subscription.timeout_s) as channel:
-            ledger = Ledger(channel, self._subscription.prefetch)
-            try:
-                tag = await self._attach(channel, ledger)
-                self._attached.set()
-                await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
-                if ledger.is_open:
-                    await self._give_back(channel, ledger, tag)
-                else:
-                    log.warning("%s: the consumer was lost", self._name)
-            finally:
-                self._attached.clear()
-                ledger.end()
-        if self._closing.done():
-            self._over.set()
+        self._consuming = True
+        try:
+            async with open_channel(connection, self._subscription.timeout_s) as channel:
+                await self._consume_on(channel, self._link.wire_of(connection))
+        finally:
+            self._consuming = False
+            if self._closing.done():
+                self._over.set()
 
-    async def _attach(self, channel: AbstractChannel, ledger: Ledger) -> str:
-        async def arrived(message: DeliveredMessage) -> None:
-            self._buffer.put_nowait(_received(message, ledger))
+    async def _consume_on(self, channel: AbstractChannel, wire: Wire | None) -> None:
+        intake = Intake(channel, wire, self._subscription.prefetch, self._arrived)
+        ledger = intake.ledger
+        try:
+            tag = await self._attach(channel, intake)
+            self._attached.set()
+            await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            if ledger.is_open:
+                await self._give_back(channel, intake, tag)
+            else:
+                log.warning("%s: the consumer was lost", self._name)
+        finally:
+            self._attached.clear()
+            ledger.end()
 
-        channel.on_consumer_cancel_callbacks.add(lambda _: ledger.end())  # the queue was deleted
+    async def _attach(self, channel: AbstractChannel, intake: Intake) -> str:
+        channel.on_consumer_cancel_callbacks.add(lambda _: intake.ledger.end())  # the queue was deleted
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
-            ok = await channel.basic_consume(self._name, arrived)
+            ok = await channel.basic_consume(self._name, intake.delivered)
         return str(ok.consumer_tag)
 
-    async def _give_back(self, channel: AbstractChannel, ledger: Ledger, consumer_tag: str) -> None:
+    def _arrived(self, received: Received) -> None:
+        self._buffer.append(received)
+        self._wake()
+
+    async def _news(self) -> None:
+        """Return when something has arrived for whoever waits longest."""
+        woken = asyncio.get_running_loop().create_future()
+        self._waiting.append(woken)
+        try:
+            await woken
+        except asyncio.CancelledError:
+            if not woken.cancelled():  # what came is for the next
+                self._wake()
+            elif woken in self._waiting:
+                self._waiting.remove(woken)
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            woken = self._waiting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
+
+    async def _give_back(self, channel: AbstractChannel, intake: Intake, consumer_tag: str) -> None:
         """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue.
 
         Messages of a partition are left to the server, which puts them back in order, and lets in the next consumer,
@@ -171,10 +207,10 @@ class RabbitMQQueue:
             async with bounded(_GIVE_BACK_S, "giving back"):
                 if self._subscription.partition is None:
                     await channel.basic_cancel(consumer_tag)
-                    await ledger.flush()
+                    await intake.acknowledged()
                     await channel.basic_nack(0, multiple=True, requeue=True)
                 else:
-                    await ledger.flush()
+                    await intake.acknowledged()
 
     async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
         """Put the message where it belongs, and only then acknowledge it here.
@@ -218,15 +254,3 @@ class RabbitMQQueue:
         headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
         dead = topics.dead_name(self._subscription.queue)
         await self._publisher.send(Message("", dead, headers, received.content_type, received.body))
-
-
-def _received(message: DeliveredMessage, ledger: Ledger) -> Received:
-    properties = message.header.properties
-    headers, attempt = read(properties.headers)
-    return Received(
-        headers=headers,
-        content_type=properties.content_type or "",
-        body=message.body,
-        attempt=attempt,
-        token=Token(ledger, message.delivery_tag or 0),
-    )

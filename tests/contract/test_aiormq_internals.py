@@ -1,40 +1,78 @@
-"""The insides of aiormq and the bytes of AMQP that the fast path relies on. To be run at each change of version."""
+"""What the fast path relies on in aiormq, aio-pika and AMQP, and that all is the same without it.
+
+To be run at each change of version.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, cast
-from uuid import uuid4
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import aiormq
 import pytest
-from aiormq.abc import AbstractChannel, ChannelFrame
-from aiormq.exceptions import DeliveryError, PublishError
+from aiormq.abc import AbstractChannel
 from pamqp import frame
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
+from yarl import URL
 
-from broker import rabbitmq_frames
-from broker.rabbitmq_frames import Lane, Message, Pending, ack_frame, is_supported, publish_frames, write_acks
+from broker import rabbitmq_wire
+from broker.rabbitmq_frames import Message, ack_frame, publish_frames
+from broker.rabbitmq_intake import Intake
+from broker.rabbitmq_lane import Lane, open_lane
+from broker.rabbitmq_wire import Wire
+from schemas.broker import Received
 from schemas.errors import NotDurable
-from tests.contract.installations import eventually, raw_channel
+from tests.contract.installations import eventually
 from tests.services.rabbitmq import server_url
 
 HEADERS = {"cloudEvents_id": "0" * 32, "cloudEvents_subject": "会议室 🎥", "empty": ""}
+TIMEOUT_S = 5.0
+FRAME_BYTES = 131_072 - 8  # of a body, in a frame of the size that servers ask for
 
 
 def message(routing_key: str, body: bytes = b"{}") -> Message:
     return Message("", routing_key, HEADERS, "application/json", body)
 
 
-def pending(lane: Lane, of: Message) -> Pending:
-    message_id = uuid4().hex
-    return Pending(of, message_id, lane.format(of, message_id), asyncio.get_running_loop().create_future())
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A connection as ours are."""
+
+    connection: Any
+    wire: Wire | None
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        opened = await self.connection.transport.connection.channel()
+        yield opened
+        await opened.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Station]:
+    connection, wire = await rabbitmq_wire.connect(URL(url), {})
+    try:
+        yield Station(connection, wire)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(params=["by wire", "by public calls"])
+async def station(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Station]:
+    if request.param == "by public calls":
+        monkeypatch.setattr(rabbitmq_wire, "is_supported", lambda _: False)
+    async with connected(server_url(request.config)) as station:
+        assert (station.wire is None) == (request.param == "by public calls")
+        yield station
 
 
 @pytest.fixture
-async def channel(request: pytest.FixtureRequest) -> AsyncIterator[AbstractChannel]:
-    async with raw_channel(server_url(request.config)) as opened:
-        yield opened
+async def channel(station: Station) -> AsyncIterator[AbstractChannel]:
+    async with station.channel() as channel:
+        yield channel
 
 
 @pytest.fixture
@@ -42,33 +80,32 @@ async def queue(channel: AbstractChannel) -> str:
     return str((await channel.queue_declare(exclusive=True)).queue)
 
 
-@pytest.fixture(params=["in one go", "singly"])
-def lane(request: pytest.FixtureRequest, channel: AbstractChannel, monkeypatch: pytest.MonkeyPatch) -> Lane:
-    if request.param == "singly":
-        monkeypatch.setattr(rabbitmq_frames, "is_supported", lambda _: False)
-    return Lane(channel)
+@pytest.fixture
+async def lane(station: Station) -> AsyncIterator[Lane]:
+    async with station.channel() as channel:
+        lane = open_lane(channel, station.wire, TIMEOUT_S)
+        yield lane
+        lane.end()
 
 
-async def test_the_installed_aiormq_has_the_insides_that_writing_in_one_go_needs(channel: AbstractChannel) -> None:
-    assert is_supported(channel)
+async def answers(lane: Lane, *messages: Message) -> list[str | None]:
+    """None for each that was confirmed, and why not for the others."""
+    async with asyncio.timeout(TIMEOUT_S - 1):
+        results = await asyncio.gather(*(lane.send(each) for each in messages), return_exceptions=True)
+    return [None if result is None else str(result) for result in results]
 
 
-@pytest.mark.parametrize(
-    "missing", ["confirmations", "delivery_tag", "write_queue", "message_id_delivery_tag", "max_content_size", "number"]
-)
-def test_an_aiormq_of_another_shape_is_noticed(missing: str) -> None:
-    class Other:
-        number = delivery_tag = max_content_size = 1
+def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connection:
+        kwargs: dict[str, Any] = {}  # noqa: RUF012  as aio-pika's, but for the type
 
-        def __init__(self) -> None:
-            self.confirmations: dict[int, Any] = {}
-            self.message_id_delivery_tag: dict[str, int] = {}
-            self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue()
+    assert rabbitmq_wire.is_supported(Connection())
+    monkeypatch.setattr(aiormq.Connection, "__init__", lambda _self, _url: None)
+    assert not rabbitmq_wire.is_supported(Connection())
 
-    other = Other()
-    assert is_supported(cast("AbstractChannel", other))
-    setattr(other, missing, None)
-    assert not is_supported(cast("AbstractChannel", other))
+
+def test_an_aio_pika_of_another_shape_is_noticed() -> None:
+    assert not rabbitmq_wire.is_supported(object())
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
@@ -117,42 +154,146 @@ def test_a_message_that_no_frame_can_hold_is_refused_alone(unsendable: Message) 
         publish_frames(1, unsendable, "m-1", 1000)
 
 
-async def test_a_batch_is_confirmed_one_by_one(channel: AbstractChannel, queue: str, lane: Lane) -> None:
-    batch = [pending(lane, message(queue, bytes([number]))) for number in range(64)]
-    await lane.write(batch)
-    async with asyncio.timeout(5):
-        await asyncio.gather(*(each.confirmed for each in batch))
+async def test_many_messages_are_confirmed_one_by_one(channel: AbstractChannel, queue: str, lane: Lane) -> None:
+    batch = [message(queue, bytes([number])) for number in range(64)]
+    assert await answers(lane, *batch) == [None] * 64
     got = [(await channel.basic_get(queue, no_ack=True)).body for _ in batch]
-    assert got == [each.message.body for each in batch]
-    assert lane.unconfirmed == 0
+    assert got == [each.body for each in batch]
+    assert lane.confirms.in_flight == 0
 
 
 async def test_a_message_that_came_back_fails_and_its_neighbours_do_not(queue: str, lane: Lane) -> None:
-    batch = [pending(lane, message(key)) for key in (queue, "nowhere", queue, "nowhere")]
-    await lane.write(batch)
-    async with asyncio.timeout(5):
-        results = await asyncio.gather(*(each.confirmed for each in batch), return_exceptions=True)
-    assert [isinstance(result, PublishError) for result in results] == [False, True, False, True]
+    told = await answers(lane, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
+    assert told == [None, "no queue of RabbitMQ takes the event"] * 2
+    assert lane.confirms.in_flight == 0
 
 
 async def test_a_refused_message_fails(channel: AbstractChannel, lane: Lane) -> None:
     arguments: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     full = str((await channel.queue_declare(exclusive=True, arguments=arguments)).queue)
-    refused = pending(lane, message(full))
-    await lane.write([refused])
-    async with asyncio.timeout(5):
-        with pytest.raises(DeliveryError):
-            await refused.confirmed
+    assert await answers(lane, message(full)) == ["a queue of RabbitMQ refused the event"]
 
 
-async def test_acknowledgements_reach_the_server(channel: AbstractChannel, queue: str) -> None:
-    for _ in range(4):
-        await channel.basic_publish(b"", routing_key=queue)
-    tags = [(await channel.basic_get(queue)).delivery_tag or 0 for _ in range(4)]
-    await write_acks(channel, [(tags[1], True), (tags[3], False)])
-    await channel.basic_nack(0, multiple=True, requeue=True)
+async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(queue: str, lane: Lane) -> None:
+    missing = Message("no.such.exchange", "", {}, "", b"")
+    assert await answers(lane, missing, message(queue), missing) == ["the connection to RabbitMQ was lost"] * 3
+    await asyncio.wait_for(lane.ended, TIMEOUT_S)
+    with pytest.raises(NotDurable):
+        await lane.send(message(queue))
 
-    async def all_but_one_are_gone() -> bool:
-        return (await channel.queue_declare(queue, passive=True)).message_count == 1
 
-    await eventually(all_but_one_are_gone)
+async def test_a_channel_that_the_server_closes_does_not_cost_the_connection(request: pytest.FixtureRequest) -> None:
+    """As it does where aiormq goes on to publish on it."""
+    async with connected(server_url(request.config)) as station, station.channel() as first:
+        lane = open_lane(first, station.wire, TIMEOUT_S)
+        missing = Message("no.such.exchange", "", {}, "", b"")
+        assert None not in await answers(lane, *[missing] * 100)
+        async with station.channel() as second:
+            queue = str((await second.queue_declare(exclusive=True)).queue)
+            assert await answers(open_lane(second, station.wire, TIMEOUT_S), message(queue)) == [None]
+
+
+async def test_a_lost_connection_fails_what_is_in_flight(station: Station, queue: str, lane: Lane) -> None:
+    waiting = asyncio.gather(*(lane.send(message(queue, bytes(1_000_000))) for _ in range(4)), return_exceptions=True)
+    await station.connection.close()
+    assert any(isinstance(result, NotDurable) for result in await waiting)
+    await asyncio.wait_for(lane.ended, TIMEOUT_S)
+
+
+class Consumed:
+    """What a queue of `Intake`s would hand out."""
+
+    def __init__(self, station: Station, channel: AbstractChannel) -> None:
+        self.arrived: list[Received] = []
+        self.intake = Intake(channel, station.wire, 10, self.arrived.append)
+
+    async def until(self, count: int) -> list[Received]:
+        async def all_here() -> bool:
+            return len(self.arrived) >= count
+
+        await eventually(all_here)
+        return self.arrived
+
+
+@pytest.fixture
+async def consumed(station: Station, queue: str) -> AsyncIterator[Consumed]:
+    async with station.channel() as channel:
+        consumed = Consumed(station, channel)
+        await channel.basic_consume(queue, consumed.intake.delivered)
+        yield consumed
+
+
+@pytest.mark.parametrize("size", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
+async def test_bodies_of_any_size_arrive_as_they_were_sent(
+    queue: str, lane: Lane, consumed: Consumed, size: int
+) -> None:
+    body = bytes(number % 251 for number in range(size))
+    assert await answers(lane, message(queue, body), message(queue)) == [None, None]
+    first, second = await consumed.until(2)
+    assert (first.body, second.body) == (body, b"{}")
+    assert (first.headers, first.content_type, first.attempt) == (HEADERS, "application/json", 1)
+
+
+async def test_headers_from_any_publisher_arrive_as_text(
+    channel: AbstractChannel, queue: str, consumed: Consumed
+) -> None:
+    foreign: dict[str, Any] = {
+        "number": 2**40,
+        "table": {"a": [1, {"b": None}]},
+        "bytes": bytearray(b"\xff"),
+        "hookline-attempt": "3",
+        "x-death": [{"count": 3, "queue": "elsewhere"}],
+        "x-first-death-queue": "elsewhere",
+    }
+    properties = Basic.Properties(headers=foreign, content_type="a/b", priority=1, correlation_id="c")
+    await channel.basic_publish(b"body", routing_key=queue, properties=properties)
+    (received,) = await consumed.until(1)
+    assert received.headers == {"number": str(2**40), "table": "{'a': [1, {'b': None}]}", "bytes": "\ufffd"}
+    assert (received.content_type, received.body, received.attempt) == ("a/b", b"body", 3)
+
+
+async def test_acknowledgements_reach_the_server(
+    channel: AbstractChannel, queue: str, lane: Lane, consumed: Consumed
+) -> None:
+    await answers(lane, *(message(queue, bytes([number])) for number in range(6)))
+    for received in [(await consumed.until(6))[index] for index in (4, 0, 1, 3)]:
+        received.token.ledger.done(received.token.tag)
+    await consumed.intake.acknowledged()
+    await consumed.intake.channel.basic_nack(0, multiple=True, requeue=True)
+    again = (await consumed.until(8))[6:]
+    assert sorted(received.body for received in again) == [bytes([2]), bytes([5])]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"content_type": "a/?"}, id="a type that is no UTF-8"),
+        pytest.param({"headers": {"when": "????????"}}, id="a time after the end of time"),
+    ],
+)
+async def test_a_message_that_pamqp_cannot_read_is_handed_out(
+    request: pytest.FixtureRequest, header: dict[str, Any]
+) -> None:
+    """aiormq would lose the connection, and get the message again with the next one, for ever."""
+    async with connected(server_url(request.config)) as station, station.channel() as channel:
+        assert station.wire is not None
+        queue = str((await channel.queue_declare(exclusive=True)).queue)
+        consumed = Consumed(station, channel)
+        await channel.basic_consume(queue, consumed.intake.delivered)
+        content = frame.marshal(ContentHeader(body_size=2, properties=Basic.Properties(**header)), channel.number)
+        broken = content.replace(b"S\0\0\0\x08????????", b"T" + 8 * b"\x7f").replace(b"?", b"\xff")
+        station.wire.write(frame.marshal(Basic.Publish(routing_key=queue), channel.number))
+        station.wire.write(shortened(broken))
+        station.wire.write(frame.marshal(ContentBody(b"{}"), channel.number))
+        (received,) = await consumed.until(1)
+        assert (received.body, received.headers, received.attempt) == (b"{}", {}, 1)
+
+
+def shortened(content: bytes) -> bytes:
+    """The frame with the lengths that its bytes have now: those of a table are four less for a time than for a text."""
+    lost = 7 + int.from_bytes(content[3:7], "big") + 1 - len(content)
+    if not lost:
+        return content
+    size = (int.from_bytes(content[3:7], "big") - lost).to_bytes(4, "big")
+    table = (int.from_bytes(content[21:25], "big") - lost).to_bytes(4, "big")
+    return content[:3] + size + content[7:21] + table + content[25:]
