@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeAlias
 
+import msgspec
 from typing_extensions import TypeVar
 
 from schemas.events import CanonicalEvent
@@ -86,8 +87,7 @@ class Order:
             raise ValueError(f"hold_s and reorder_s must be 0 to {_MAX_WAIT_S:g}")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery(Generic[StateT_co]):
+class Delivery(msgspec.Struct, Generic[StateT_co], frozen=True):
     """How an event came. `attempt` counts from 1; `body` is the exact bytes that the provider sent.
 
     `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has

@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -203,8 +202,7 @@ class Pipeline:
     async def _call(self, case: _Case, *, late: bool = False, transaction: Any = None) -> None:
         arguments = []
         if self._takes_delivery:
-            delivery = delivery_of(case.event, case.envelope, case.received, self.worker.state, late=late)
-            arguments = [delivery if transaction is None else replace(delivery, transaction=transaction)]
+            arguments = [_delivery(case, self.worker.state, late=late, transaction=transaction)]
         with self._limit:
             await self._function(case.event, *arguments)
 
@@ -250,9 +248,10 @@ def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
     return store
 
 
-def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, state: S, *, late: bool) -> Delivery[S]:
+def _delivery(case: _Case, state: S, *, late: bool, transaction: Any) -> Delivery[S]:
+    envelope, received = case.envelope, case.received
     return Delivery(
-        event_id=event.id,
+        event_id=case.event.id,
         attempt=received.attempt,
         provider=envelope.provider,
         source=envelope.source,
@@ -263,4 +262,5 @@ def delivery_of(event: CanonicalEvent, envelope: Envelope, received: Received, s
         received_at=envelope.received_at,
         state=state,
         late=late,
+        transaction=transaction,
     )
