@@ -66,7 +66,15 @@ def _content_header(channel: int, message: Message, message_id: str, max_content
     table = _table(message.headers)
     expiration = b"" if message.expiration_ms is None else _short(str(message.expiration_ms))
     properties = b"".join(
-        (_short(message.content_type), _long(len(table)), table, _PERSISTENT, expiration, _short(message_id), _END)
+        (
+            _content_type(message.content_type),
+            _long(len(table)),
+            table,
+            _PERSISTENT,
+            expiration,
+            _short(message_id),
+            _END,
+        )
     )
     payload_bytes = _BEFORE_PROPERTIES_BYTES + len(properties) - 1
     if payload_bytes > max_content_bytes:  # a frame too large would close the connection, and fail everybody on it
@@ -81,6 +89,11 @@ def _table(headers: Mapping[str, str]) -> bytes:
         text = value.encode("utf-8", "replace")
         fields += (_field_name(name), _long(len(text)), text)
     return b"".join(fields)
+
+
+@lru_cache(maxsize=256)
+def _content_type(name: str) -> bytes:
+    return _short(name)
 
 
 @lru_cache(maxsize=256)
