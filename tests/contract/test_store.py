@@ -91,6 +91,15 @@ async def test_the_newest_of_a_subject_is_remembered_whatever_came_last(store: S
 
 
 @each_store
+async def test_whoever_asks_for_the_newest_has_the_answer_to_his_own_subject(store: Store, queue: str) -> None:
+    await store.finish(queue, "a", subject="main/a", occurred_s=1.5)
+    await store.finish(queue, "b", subject="main/b", occurred_s=2.5)
+    asked = ("main/a", "main/none", "main/b", "main/a")
+    newest = await asyncio.gather(*(store.newest(queue, subject) for subject in asked))
+    assert newest == [1.5, None, 2.5, 1.5]
+
+
+@each_store
 async def test_subjects_that_finish_together_are_kept_apart(store: Store, queue: str) -> None:
     await asyncio.gather(
         *(store.finish(queue, str(number), subject=f"room {number % 3}", occurred_s=number) for number in range(30))

@@ -68,13 +68,11 @@ async def claim(connection: Connection, owner: str, asks: Sequence[Ask]) -> list
 async def finish(connection: Connection, marks: Sequence[Mark]) -> int:
     """Write marks in the transaction that is under way, or in one of their own; how many were not there before."""
     newest = [mark for mark in marks if mark.subject is not None]
-    if not newest:  # one statement is a transaction of its own, and asks the server once, not four times
+    if not newest:
         return (await connection.execute(_MARK, _keys(marks))).rowcount
-    async with connection.transaction():
-        written = await connection.execute(_MARK, _keys(marks))
-        subjects = [subject_key(mark.subject or "") for mark in newest]
-        await connection.execute(_NEWEST, (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest]))
-    return written.rowcount
+    subjects = [subject_key(mark.subject or "") for mark in newest]
+    noted = (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest])
+    return (await connection.execute(_MARK_AND_NOTE, (*_keys(marks), *noted))).rowcount
 
 
 async def release(connection: Connection, owner: str, key: tuple[str, str], *, failed: bool, parked: bool) -> None:
@@ -91,10 +89,12 @@ async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -
     await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
 
 
-async def newest(connection: Connection, queue: str, subject: str) -> float | None:
-    found = "SELECT occurred_s FROM hookline_newest WHERE queue = %s AND subject = %s"
-    row = await (await connection.execute(found, (queue, subject_key(subject)))).fetchone()
-    return None if row is None else float(row[0])
+async def newest(connection: Connection, subjects: Sequence[tuple[str, str]]) -> list[float | None]:
+    """The latest time of each subject, given with its queue."""
+    keys = [(queue, subject_key(subject)) for queue, subject in subjects]
+    found = await connection.execute(_FIND_NEWEST, ([queue for queue, _ in keys], [subject for _, subject in keys]))
+    times = {(row[0], row[1]): float(row[2]) for row in await found.fetchall()}
+    return [times.get(key) for key in keys]
 
 
 async def hold(connection: Connection, owner: str, beat: str, queue: str, shares: Sequence[str]) -> Held:
@@ -147,15 +147,21 @@ _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id
     JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
 _GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
     WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
-_MARK = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
+# One statement is a transaction of its own, and asks the server once, not four times.
+_ASKED_AND_GONE = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
         SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
-        FOR UPDATE OF hookline_claims))
-    INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id ON CONFLICT DO NOTHING"""  # noqa: S608
-_NEWEST = """INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
-    FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
-    GROUP BY queue, subject ORDER BY queue, subject
-    ON CONFLICT (queue, subject) DO UPDATE
-    SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now()"""
+        FOR UPDATE OF hookline_claims))"""  # noqa: S608
+_NOTED = """noted AS (INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
+        FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
+        GROUP BY queue, subject ORDER BY queue, subject
+        ON CONFLICT (queue, subject) DO UPDATE
+        SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now())"""
+_HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id
+    ON CONFLICT DO NOTHING"""
+_MARK = f"{_ASKED_AND_GONE} {_HANDLED}"
+_MARK_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
+_FIND_NEWEST = """SELECT n.queue, n.subject, occurred_s FROM hookline_newest n
+    JOIN (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])) AS asked (queue, subject) USING (queue, subject)"""
 _RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
     WHERE queue = %s AND id = %s AND owner = %s"""
 _TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL

@@ -7,6 +7,7 @@ import msgspec
 
 from workers.store import Busy, Claim, Held, Mine, Seen
 from workers.stores import redis_scripts as scripts
+from workers.stores.groups import Groups
 from workers.stores.heartbeat import LEASE_S, Heartbeat
 from workers.stores.ledger import Ask, Ledger, Mark
 from workers.stores.redis_link import Link
@@ -27,6 +28,7 @@ class RedisStore:
         self._link = link
         self._heartbeat = Heartbeat(link.beat, link.end)
         self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._newest = Groups(self._times, timeout_s)
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -42,6 +44,7 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._ledger.close()
+        await self._newest.close()
         await self._heartbeat.stop()
         await self._link.close()
 
@@ -68,8 +71,7 @@ class RedisStore:
             await self._link.run(lambda client: client.delete(*keys))
 
     async def newest(self, queue: str, subject: str) -> float | None:
-        found = await self._link.run(lambda client: client.get(_newest_key(queue, subject)))
-        return None if found is None else float(found)
+        return await self._newest.ask(object(), _newest_key(queue, subject))
 
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:
         members, pairs = await self._link.script(
@@ -86,6 +88,10 @@ class RedisStore:
 
     async def let_go(self, queue: str, share: str) -> None:
         await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
+
+    async def _times(self, keys: list[str]) -> list[float | None]:
+        found = await self._link.run(lambda client: client.mget(keys))
+        return [None if time is None else float(time) for time in found]
 
     async def _ask(self, asks: list[Ask]) -> list[Claim]:
         words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours)]
