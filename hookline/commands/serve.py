@@ -10,6 +10,7 @@ import click
 
 from hookline import logs
 from hookline.announcing import tell_queue, tell_sources
+from hookline.collecting import collect_rarely
 from hookline.commands.options import config_option, log_option, run_to_end
 from hookline.discover import BUILT_IN, find_workers
 from hookline.reloading import folders_of, run_reloading
@@ -114,6 +115,7 @@ def _serve(
 ) -> None:
     from hookline.serving import serve  # noqa: PLC0415  nobody else waits for what this loads
 
+    collect_rarely()
     run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
 
 
