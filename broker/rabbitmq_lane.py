@@ -57,7 +57,7 @@ class WireLane:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wire = wire
         self._number = channel.number
-        self._max_content_bytes = channel.connection.connection_tune.frame_max - _FRAME_OVERHEAD_BYTES
+        self._max_content_bytes = _max_content_bytes(channel)
         self._returns = Assembly(_RETURN, self._returned)
         self._message_ids = _message_ids()
         self._is_due = False
@@ -138,7 +138,9 @@ class PlainLane:
             raise NotDurable(LOST)
         if self.is_blocked:
             raise NotDurable(_ALARM)
-        confirmed = self.confirms.add(message, next(self._message_ids), b"")
+        each = next(self._message_ids)
+        publish_frames(self._channel.number, message, each, _max_content_bytes(self._channel))  # to see that it can be
+        confirmed = self.confirms.add(message, each, b"")
         for pending in self.confirms.next_batch():
             task = asyncio.create_task(self._publish(pending))
             self._tasks.add(task)
@@ -180,6 +182,10 @@ class PlainLane:
             properties=properties,
             mandatory=True,
         )
+
+
+def _max_content_bytes(channel: AbstractChannel) -> int:
+    return channel.connection.connection_tune.frame_max - _FRAME_OVERHEAD_BYTES
 
 
 def _message_ids() -> Iterator[str]:
