@@ -19,6 +19,7 @@ SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]
 LEASE_S = 6
 BEAT_S = 1.0
 _BUSY_S = 5.0
+_LOOK_S = 0.0005
 _CACHED_STATEMENTS = 512
 
 
@@ -58,27 +59,49 @@ class Writer:
             return
         with suppress(sqlite3.OperationalError):  # locked or full: tried again at once, long before the lease ends
             self._beat()
-            self._connection.execute("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
 
     def close(self) -> None:
         """Give up the owner's name."""
-        try:
-            self._connection.execute("DELETE FROM owners WHERE owner = ?", (self._owner,))
-        except sqlite3.OperationalError:  # then the name dies of age
-            pass
-        finally:
-            self._connection.close()
+        with suppress(sqlite3.OperationalError):  # then the name dies of age
+            self._do("DELETE FROM owners WHERE owner = ?", self._owner)
+        self._connection.close()
 
     def _beat(self) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO owners VALUES (?, now())", (self._owner,))
+        self._do("INSERT OR REPLACE INTO owners VALUES (?, now())", self._owner)
         self._beat_due_s = time.monotonic() + BEAT_S
+        self._do("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+
+    def _do(self, statement: str, *values: str) -> None:
+        """One that needs not be on disk: after a power cut nobody lives."""
+        self._sync(synced=False)
+        self._begin()
+        try:
+            self._connection.execute(statement, values)
+        finally:
+            self._connection.execute("COMMIT")
+
+    def _begin(self) -> None:
+        """Wait for our turn among the processes that write to the file, and look often whether it has come.
+
+        SQLite itself would sleep for up to a tenth of a second between two looks: whoever writes much would pass by.
+        """
+        until_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                    raise
+                time.sleep(_LOOK_S)
+            else:
+                return
 
     def _in_transaction(self, group: Sequence[Pending]) -> bool:
         """Whether the caller is done with the group; if not, a step failed and nothing was written."""
         connection = self._connection
         try:
-            self._sync(any(pending.durable for pending in group))
-            connection.execute("BEGIN IMMEDIATE")
+            self._sync(synced=any(pending.durable for pending in group))
+            self._begin()
         except sqlite3.Error as error:
             return _fail(group, error)
         try:
@@ -95,7 +118,7 @@ class Writer:
             return _fail(group, error)
         return True
 
-    def _sync(self, synced: bool) -> None:  # noqa: FBT001  private
+    def _sync(self, *, synced: bool) -> None:
         """Whether transactions are on disk when they return. If not, they are with the next that is."""
         if synced is not self._is_synced:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
@@ -115,6 +138,7 @@ def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
     # A time stamp from the future is a clock that was set back, not a long life.
     span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
     connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
+    connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
     return connection
 
 

@@ -4,11 +4,13 @@ import asyncio
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from broker import sqlite_writer
 from broker.sqlite import Database
 from broker.sqlite_writer import LEASE_S
 from schemas.errors import Unreachable
@@ -131,6 +133,41 @@ async def test_a_commit_waits_for_the_disk_if_anything_in_it_is_durable(tmp_path
     for durable in (True, False, False, True, False, True):
         assert await database.run(synced, durable=durable) == durable
     assert all(await asyncio.gather(database.run(synced, durable=False), database.run(synced)))
+    await database.close()
+
+
+@pytest.fixture
+async def other(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
+    """Another process that is in the middle of a transaction."""
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as connection:
+        yield connection
+
+
+async def test_whoever_finds_another_writing_waits_for_its_turn(tmp_path: Path, other: sqlite3.Connection) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(database.run(add(1)))
+    assert await asyncio.wait([waiting], timeout=0.05) == (set(), {waiting})
+    other.execute("COMMIT")
+    await waiting
+    assert numbers(other) == [1]
+    await database.close()
+
+
+async def test_the_wait_for_a_turn_has_an_end(
+    tmp_path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.05)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unreachable, match="locked"):
+        await database.run(add(1))
+    other.execute("COMMIT")
+    await database.run(add(2))
+    assert numbers(other) == [2]
     await database.close()
 
 
