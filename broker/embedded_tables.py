@@ -274,5 +274,6 @@ def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
-    row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, parked.detail)
+    detail = parked.detail.encode(errors="backslashreplace").decode()  # an error's text may hold half a character
+    row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, detail)
     connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)

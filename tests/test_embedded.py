@@ -9,9 +9,9 @@ import pytest
 
 from broker.embedded import EmbeddedBroker, Limits
 from broker.sqlite import Database
-from schemas.broker import Again, Done
+from schemas.broker import Again, Done, Parked
 from schemas.errors import NotDurable
-from tests.contract.installations import envelope, taken
+from tests.contract.installations import EmbeddedInstallation, envelope, taken
 from workers.store import Mine
 from workers.stores.sqlite_store import SqliteStore
 
@@ -45,6 +45,18 @@ async def test_what_comes_due_at_any_moment_comes_again(database: Database) -> N
         await queue.settle(received, Again((number + 0.5) * TICK_S, 2, "not yet"))
     assert len({received.token for received in await taken(queue, 200)}) == 200
     await broker.close()
+
+
+async def test_what_failed_with_a_text_that_is_no_unicode_is_parked_like_the_rest(tmp_path: Path) -> None:
+    installation = EmbeddedInstallation(tmp_path / "queues.db")
+    async with installation.opened() as broker:
+        queue = await broker.subscribe("q", ALL, 10)
+        await broker.publisher.publish(envelope())
+        (received,) = await taken(queue)
+        await queue.settle(received, Parked("failed", "ValueError: \ud800", 1))
+        await queue.close()
+    (letter,) = await installation.dead("q")
+    assert letter.detail == "ValueError: \\ud800"
 
 
 async def test_a_publish_that_takes_too_long_is_refused(database: Database) -> None:
