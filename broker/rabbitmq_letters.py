@@ -25,6 +25,7 @@ from schemas.letters import REPLAYED_AT, REPLAYS, UNROUTED, Choice, Letter, Sift
 _PAGE = 16
 _PAGE_S = 30.0
 _LOOKS = 100
+_LOOK_S = 0.001  # 5 s in all
 _GIVE_BACK_S = 300.0
 
 
@@ -115,9 +116,10 @@ async def _give_back(channel: AbstractChannel, place: str, tags: list[int]) -> N
     target = await _ready(channel, place) + len(tags)
     for tag in tags:
         await channel.basic_nack(tag, requeue=True, wait=False)
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
         if await _ready(channel, place) >= target:
             return
+        await asyncio.sleep(look * _LOOK_S)  # a server with much to write needs longer
 
 
 async def _ready(channel: AbstractChannel, place: str) -> int:
