@@ -1,9 +1,12 @@
 """`python -m benchmarks`: measure, print the table, keep the figures."""
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 import msgspec
@@ -36,7 +39,7 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
 }
 _RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 _USUAL = Extent()
-_QUICK = Extent(rounds=1, seconds=2, events=10_000)
+_QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
 
 
 @click.command()
@@ -68,7 +71,8 @@ def main(  # noqa: PLR0913  one for each option
     if strange := set(names) - set(ROWS):
         raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; there are {', '.join(ROWS)}")
     usual = _QUICK if quick else _USUAL
-    extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events)
+    extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting)
+    signal.signal(signal.SIGTERM, _end)  # so that what was started is ended too
     try:
         rows = _measured(names or tuple(ROWS), extent)
     except Worthless as fault:
@@ -77,6 +81,10 @@ def main(  # noqa: PLR0913  one for each option
     click.echo(table.rendered(rows))
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows)), indent=1))
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _measured(names: tuple[str, ...], extent: Extent) -> list[Row]:

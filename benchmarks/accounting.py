@@ -10,7 +10,7 @@ import psutil
 Processes = Callable[[], Iterable[int]]
 
 LOAD = "load"
-"""The processes that made load and have ended: this one's children that it waited for."""
+"""The group of the processes that make load; unless it is named, those that have ended meanwhile."""
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -57,7 +57,7 @@ class Meter:
     def _now(self) -> dict[str, float]:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         now = {name: cpu_s(pids()) for name, pids in self._groups.items()}
-        return {**now, LOAD: ended.ru_utime + ended.ru_stime}
+        return {LOAD: ended.ru_utime + ended.ru_stime, **now}
 
 
 def _with_children(pids: Iterable[int]) -> list[psutil.Process]:

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One program in one round. `cpu_s` is by group of processes: `program`, and `rabbitmq` and `load` where known."""
+    """One program in one round. `cpu_s` is by group of processes: `program`, and `rabbitmq` and `load` where known.
+
+    `load_late_p99_ms` is how late the generator was with its own schedule.
+    """
 
     events: int
     seconds: float
@@ -19,7 +22,8 @@ class Measured:
     rss_start_mib: float | None = None
     rss_end_mib: float | None = None
     rss_peak_mib: float | None = None
-    notes: Mapping[str, float] = field(default_factory=dict)
+    max_ms: float | None = None
+    load_late_p99_ms: float = 0.0
 
     @property
     def per_s(self) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.processes import Consumer, Door, free_port
+from benchmarks.processes import Consumer, Door
 from hookline.settings import Settings, load
 from hookline.template import settings_file
 from schemas.source import AnySource
+from tests.services.servers import free_ports
 
 _DEFAULT = 'url = "sqlite:hookline.db"'
 _SOURCE = re.compile(r"^\[sources\.(.+)\]$", re.MULTILINE)
@@ -20,9 +21,10 @@ class Installation:
     def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
         self.folder = folder
         self._config = folder / "hookline.toml"
+        (port,) = free_ports(1)
         head, sources = _parts(settings_file())
         head = head.replace(_DEFAULT, f'url = "{broker_url}"', 1).replace(_DEFAULT, f'url = "{store_url}"', 1)
-        head = head.replace("port = 8080", f"port = {free_port()}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        head = head.replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         copies = [_parts(settings_file())[1] for _ in range(1, sources_per_provider)]
         renamed = [_SOURCE.sub(rf"[sources.\1-{number}]", copy) for number, copy in enumerate(copies)]
         self._config.write_text(head + sources + "".join(renamed))

@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Timer
 
 import msgspec
 
+from benchmarks.accounting import LOAD, Meter, Processes
 from benchmarks.callbacks import Prepared
 from benchmarks.faults import Worthless
-from benchmarks.load_open import Result
+from benchmarks.load_open import ANSWERED, CONNECTED, Result
 from benchmarks.processes import ROOT
 
 CONNECTIONS = 64
@@ -61,22 +64,49 @@ def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Loa
     return load
 
 
-def opened(port: int, prepared: Prepared, connections: int, rate_per_s: float) -> Result:
-    """Send each request once, at a constant rate. Raises Worthless unless every one was accepted."""
+def opened(
+    port: int, prepared: Prepared, connections: int, rate_per_s: float, groups: Mapping[str, Processes]
+) -> tuple[Result, dict[str, float]]:
+    """Send each request once, at a constant rate; what came of them, and the CPU time that the groups spent meanwhile.
+
+    Raises Worthless unless every one was accepted.
+    """
     path = prepared.path.with_suffix(".result")
     arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s), str(path)]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load_open", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=len(prepared.ids) / rate_per_s + 2 * _MARGIN_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise Worthless(f"the load generator failed: {done.stderr.decode()[-2000:]}")
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as generator:
+        watchdog = Timer(len(prepared.ids) / rate_per_s + 2 * _MARGIN_S, generator.kill)
+        watchdog.start()
+        try:
+            _await_stage(generator, CONNECTED)
+            meter = Meter({**groups, LOAD: lambda: [generator.pid]})
+            _go_on(generator)
+            _await_stage(generator, ANSWERED)
+            cpu_s = meter.spent_s()
+            _go_on(generator)
+            generator.wait()
+        finally:
+            watchdog.cancel()
+            generator.kill()
     result = msgspec.json.decode(path.read_bytes(), type=Result)
     refused = [status for status in result.statuses if not 200 <= status < 300]
     if refused:
         raise Worthless(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
-    return result
+    return result, cpu_s
+
+
+def _await_stage(generator: "subprocess.Popen[str]", stage: str) -> None:
+    if generator.stdout is None or generator.stdout.readline() != stage:
+        raise Worthless(f"the load generator never got as far as {stage.strip()!r}")
+
+
+def _go_on(generator: "subprocess.Popen[str]") -> None:
+    if generator.stdin is not None:
+        generator.stdin.write("\n")
+        generator.stdin.flush()

@@ -5,6 +5,7 @@ stalls for a second has made all of that second's requests late, as it would its
 """
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ import uvloop
 from benchmarks.callbacks import read_requests
 from benchmarks.figures import percentile
 
+CONNECTED = "connected\n"
+ANSWERED = "answered\n"
 _SETTLE_S = 15.0
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -87,6 +90,13 @@ def _content_length(head: bytes) -> int:
     return int(lower[at:].partition(b"\r\n")[0])
 
 
+def _tell_and_wait(stage: str) -> None:
+    """Nothing is to happen meanwhile, so the loop may stand still."""
+    sys.stdout.write(stage)
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
 class _Generator:
     def __init__(self, requests: Sequence[bytes], rate_per_s: float) -> None:
         self.free: deque[_Connection] = deque()
@@ -102,10 +112,13 @@ class _Generator:
         self._complete = asyncio.Event()
 
     async def run(self, port: int, connections: int) -> Result:
+        """Told on stdin when to begin, so that connecting does not count, and at its end when to disconnect."""
         everyone = [await self._connect(port) for _ in range(connections)]
+        _tell_and_wait(CONNECTED)
         await self._send_all()
         with suppress(TimeoutError):  # the statuses tell
             await asyncio.wait_for(self._complete.wait(), _SETTLE_S)
+        _tell_and_wait(ANSWERED)
         for connection in everyone:
             connection.close()
         return Result(

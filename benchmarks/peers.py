@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from benchmarks.processes import Consumer, Door, free_port
+from benchmarks.processes import Consumer, Door
 from benchmarks.queues import REFERENCE_QUEUE
 from benchmarks.run import Run
+from tests.services.servers import free_ports
 
 _MODULE = "benchmarks.references"
 _PREFETCH = 300
@@ -12,7 +13,7 @@ _PREFETCH = 300
 
 
 def bare(run: Run) -> Door:
-    port = free_port()
+    (port,) = free_ports(1)
     return Door("bare", [f"{_MODULE}.bare", str(port)], run.folder, port)
 
 
@@ -25,7 +26,7 @@ def faststream_ingress(run: Run) -> Door:
 
 
 def _ingress(run: Run, module: str) -> Door:
-    port = free_port()
+    (port,) = free_ports(1)
     arguments = [f"{_MODULE}.{module}", str(port), run.servers.amqp_url, REFERENCE_QUEUE]
     return Door(module, arguments, run.folder, port)
 

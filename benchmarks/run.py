@@ -19,11 +19,12 @@ _EMBEDDED = "sqlite:hookline.db"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`rounds` of `seconds` each, or of so many `events` where a queue is emptied."""
+    """`rounds` of `seconds` each, or of so many `events` where a queue is emptied; `waiting` is how many are a lot."""
 
     rounds: int = 3
     seconds: int = 3
     events: int = 20_000
+    waiting: int = 1_000_000
 
     @property
     def growth_rounds(self) -> int:

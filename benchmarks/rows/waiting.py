@@ -20,7 +20,6 @@ from benchmarks.run import Run
 from schemas import topics
 from schemas.envelope import Envelope
 
-WAITING = 1_000_000
 _DISTINCT = 10_000
 _WORKER = "benchmarks.handlers.unordered"
 _FLAT = Target("<=", 1.25)
@@ -47,7 +46,7 @@ def _rows(run: Run, installation: Installation, count: Count, broker: str) -> It
     waiting = _fill(run, installation)
     full_doors, full_workers = _measured(run, installation, count, waiting)
     for role, full, empty in (("door", full_doors, doors), ("worker", full_workers, workers)):
-        name = f"{role}, {broker}, {WAITING:,} waiting"
+        name = f"{role}, {broker}, {run.extent.waiting:,} waiting"
         yield Row(
             name=name,
             unit="CPU µs/event",
@@ -86,11 +85,13 @@ def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepa
 
 def _fill(run: Run, installation: Installation) -> set[str]:
     """A million more events in the queue, with bodies of real ones; their ids."""
-    ids = [f"{number:032x}" for number in range(WAITING)]
+    ids = [f"{number:032x}" for number in range(run.extent.waiting)]
     started_s = time.monotonic()
     filling.fill(installation.settings, _envelopes(run, installation, ids))
     resident = {name: f"{rss_mib(pids()):,.0f} MiB" for name, pids in run.servers.groups().items()}
-    run.say(f"  {WAITING:,} events are waiting, after {time.monotonic() - started_s:.0f} s; resident: {resident}")
+    run.say(
+        f"  {run.extent.waiting:,} events are waiting, after {time.monotonic() - started_s:.0f} s; resident: {resident}"
+    )
     return set(ids)
 
 

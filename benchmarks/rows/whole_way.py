@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import filling, load, notes, peers, queues, steady
-from benchmarks.accounting import Meter
+from benchmarks.accounting import Meter, peak_mib
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_handled, check_none_doubled
 from benchmarks.faults import Worthless
 from benchmarks.figures import Measured, Row, Target, p99_ms, per_s, percentile
 from benchmarks.installation import Installation
-from benchmarks.load import CONNECTIONS, Load
+from benchmarks.load import CONNECTIONS
 from benchmarks.notes import Notes
 from benchmarks.processes import Consumer, Door
 from benchmarks.run import Run
@@ -32,11 +32,12 @@ def against_faststream(run: Run) -> Iterator[Row]:
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources)
             worker = partial(installation.worker, _WORKER)
-            measured, noted, taken = _sustained(run, door, worker, prepared)
-            _check("hookline, whole way", noted, taken, prepared)
+            measured, noted = _sustained(run, door, worker, prepared)
+            check_none_doubled("hookline, whole way", noted.ids)
+            check_among("hookline, whole way", noted.ids, prepared.ids)
             ours.append(measured)
             faststream_worker = partial(peers.faststream_worker, run)
-            measured, noted, taken = _sustained(run, faststream_door, faststream_worker, prepared)
+            measured, _ = _sustained(run, faststream_door, faststream_worker, prepared)
             faststream.append(measured)
         latencies = list(_latencies(run, installation, door, min(each.per_s for each in ours) / 2))
     name = "HTTP to handler"
@@ -52,9 +53,7 @@ def against_faststream(run: Run) -> Iterator[Row]:
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
 
 
-def _sustained(
-    run: Run, door: Door, worker: Callable[[Path], Consumer], prepared: Prepared
-) -> tuple[Measured, Notes, Load]:
+def _sustained(run: Run, door: Door, worker: Callable[[Path], Consumer], prepared: Prepared) -> tuple[Measured, Notes]:
     """Events per second from the first request to the last event handled."""
     folder = run.new_folder()
     with worker(folder) as consumer:
@@ -65,16 +64,20 @@ def _sustained(
         taken = load.closed(door.port, prepared, CONNECTIONS, run.extent.seconds)
         _await_handled(consumer, folder, taken.accepted)
         cpu_s = meter.spent_s()
+        rss_peak_mib = peak_mib(pids)
     noted = notes.noted(folder)
+    if not taken.accepted <= len(noted.times_s) <= taken.accepted + CONNECTIONS:
+        raise Worthless(f"{door.name}: {taken.accepted} events were accepted, {len(noted.times_s)} handled")
     measured = Measured(
         events=len(noted.times_s),
         seconds=max(noted.times_s) - started_s,
         cpu_s=cpu_s,
         p50_ms=taken.p50_ms,
         p99_ms=taken.p99_ms,
+        rss_peak_mib=rss_peak_mib,
     )
     run.say(f"  {door.name} and {consumer.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
-    return measured, noted, taken
+    return measured, noted
 
 
 def _latencies(run: Run, installation: Installation, door: Door, rate_per_s: float) -> Iterator[Measured]:
@@ -107,10 +110,3 @@ def _await_handled(consumer: Consumer, folder: Path, count: int) -> None:
     while before != notes.counted(folder):
         before = notes.counted(folder)
         time.sleep(_SETTLE_S)
-
-
-def _check(what: str, noted: Notes, taken: Load, prepared: Prepared) -> None:
-    check_none_doubled(what, noted.ids)
-    check_among(what, noted.ids, prepared.ids)
-    if not taken.accepted <= len(noted.ids) <= taken.accepted + CONNECTIONS:
-        raise Worthless(f"{what}: {taken.accepted} events were accepted, and {len(noted.ids)} were handled")
