@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from workers.pipeline import Work
 from workers.stores.sqlite_store import Database
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 Act: TypeAlias = Literal["ok", "fail", "retry", "poison", "die", "die after"]
 """What the function does at a call. It has its effect at "ok", and at "die after", which is after the effect."""
 
@@ -178,6 +179,14 @@ class Mortal:
     async def run(self, step: Callable[[sqlite3.Connection], T]) -> T:
         self._check()
         result = await self._database.run(step)
+        self._check()
+        return result
+
+    async def share(
+        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
+    ) -> T:
+        self._check()
+        result = await self._database.share(step, item, durable=durable)
         self._check()
         return result
 

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, count, repeat
@@ -26,6 +26,7 @@ from workers.pool import Pool
 from workers.stores.sqlite_store import SqliteStore
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 
 WITHIN_S = 60.0
 _QUIET = 60  # turns of the loop after which nothing more happens by itself
@@ -61,6 +62,19 @@ class InLoop:
             result = step(self._connection)
         await asyncio.sleep(0)
         return result
+
+    async def share(
+        self,
+        step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
+        item: I,
+        *,
+        durable: bool,  # noqa: ARG002  whoever dies here loses no power
+    ) -> T:
+        """In memory, where nothing is durable, and for one item at a time."""
+        (answer,) = await self.run(lambda connection: step(connection, [item]))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class Model:
