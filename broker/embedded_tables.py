@@ -75,7 +75,8 @@ def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> N
     if {pattern for (pattern,) in rows} != patterns:
         connection.execute("DELETE FROM bindings WHERE queue = ?", (queue,))
         connection.executemany("INSERT INTO bindings VALUES (?, ?)", [(queue, pattern) for pattern in patterns])
-        connection.execute("UPDATE bindings_version SET version = version + 1")
+        # No number that a router may have seen in a transaction that was undone.
+        connection.execute("UPDATE bindings_version SET version = random()")
 
 
 def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
@@ -164,15 +165,16 @@ def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tup
 
 def check_room(connection: sqlite3.Connection, max_bytes: int) -> None:
     """Raises NotDurable if the file has grown to its limit; the history has a limit of its own."""
-    if _used_bytes(connection) > max_bytes + history.size_bytes(connection):
+    pages, page_bytes = _pragma(connection, "page_count"), _pragma(connection, "page_size")
+    if pages * page_bytes <= max_bytes:
+        return
+    used_bytes = (pages - _pragma(connection, "freelist_count")) * page_bytes
+    if used_bytes > max_bytes + history.size_bytes(connection):
         raise NotDurable("the embedded broker has reached its size limit")
 
 
-def _used_bytes(connection: sqlite3.Connection) -> int:
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def exchange(

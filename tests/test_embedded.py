@@ -3,13 +3,15 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from broker import embedded_tables as tables
 from broker.embedded import EmbeddedBroker, Limits
 from broker.sqlite import Database
-from schemas.broker import Again, Done, Parked
+from schemas.broker import NOTHING_KEPT, Again, Done, Parked
 from schemas.errors import NotDurable
 from tests.contract.installations import EmbeddedInstallation, envelope, taken
 from workers.store import Mine
@@ -57,6 +59,22 @@ async def test_what_failed_with_a_text_that_is_no_unicode_is_parked_like_the_res
         await queue.close()
     (letter,) = await installation.dead("q")
     assert letter.detail == "ValueError: \\ud800"
+
+
+async def test_what_was_bound_in_vain_routes_nothing(database: Database) -> None:
+    await EmbeddedBroker.open(database)
+    router = tables.Router()
+
+    def store(connection: sqlite3.Connection, *, bound: str) -> None:
+        tables.bind(connection, queue=bound, patterns=set(ALL))
+        router.store(connection, envelopes=[envelope()], retention=NOTHING_KEPT)
+        if bound == "in vain":
+            raise ValueError(bound)
+
+    with pytest.raises(ValueError, match="in vain"):
+        await database.run(partial(store, bound="in vain"))
+    await database.run(partial(store, bound="q"))
+    assert await database.run(lambda c: c.execute("SELECT queue FROM deliveries").fetchall()) == [("q",)]
 
 
 async def test_a_publish_that_takes_too_long_is_refused(database: Database) -> None:
