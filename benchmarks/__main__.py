@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 import msgspec
+import pytest
 
 from benchmarks import table
 from benchmarks.calibrating import calibrated
@@ -77,6 +78,9 @@ def main(  # noqa: PLR0913  one for each option
         rows = _measured(names or tuple(ROWS), extent)
     except Worthless as fault:
         click.echo(f"worthless: {fault}", err=True)
+        sys.exit(1)
+    except (pytest.skip.Exception, pytest.fail.Exception) as fault:  # what the tests' servers say of a missing one
+        click.echo(fault.msg, err=True)
         sys.exit(1)
     click.echo(table.rendered(rows))
     results.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,21 @@
 -- Sends prepared requests from a file, each once and in order, and prints what wrk counted as one line of JSON.
--- Before each request in the file stand its length in bytes, as four bytes, the least first.
+-- Before each request in the file stands its length in bytes, as four bytes, the least first. When there are no more it
+-- stops, and what it says of the time is until then.
+local ffi = require("ffi")
+ffi.cdef [[
+   typedef struct { long seconds; long nanoseconds; } moment;
+   int clock_gettime(int clock, moment *now);
+]]
 local threads = {}
 local file
-ran_out = false
+local began
+lasted = -1
+
+local function now()
+   local moment = ffi.new("moment")
+   ffi.C.clock_gettime(0, moment)
+   return tonumber(moment.seconds) + tonumber(moment.nanoseconds) / 1e9
+end
 
 function setup(thread)
    table.insert(threads, thread)
@@ -15,19 +28,23 @@ end
 function request()
    local length = file:read(4)
    if not length then
-      ran_out = true
-      wrk.thread:stop()
+      if lasted < 0 then
+         lasted = now() - began
+         wrk.thread:stop()
+      end
       return "GET /nothing-left HTTP/1.1\r\nHost: localhost\r\n\r\n"
    end
+   began = began or now()
    local a, b, c, d = length:byte(1, 4)
    return file:read(a + 256 * (b + 256 * (c + 256 * d)))
 end
 
 function done(summary, latency, requests)
    local errors = summary.errors
+   local until_none_left = threads[1]:get("lasted")
+   local seconds = until_none_left < 0 and summary.duration / 1e6 or until_none_left
    print(string.format(
-      '{"answered":%d,"refused":%d,"failed":%d,"ran_out":%s,"seconds":%f,"p50_ms":%f,"p99_ms":%f,"max_ms":%f}',
-      summary.requests, errors.status, errors.connect + errors.read + errors.write + errors.timeout,
-      tostring(threads[1]:get("ran_out")), summary.duration / 1e6,
+      '{"answered":%d,"refused":%d,"failed":%d,"seconds":%f,"p50_ms":%f,"p99_ms":%f,"max_ms":%f}',
+      summary.requests, errors.status, errors.connect + errors.read + errors.write + errors.timeout, seconds,
       latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end

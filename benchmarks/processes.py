@@ -89,7 +89,11 @@ class Door(Program):
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, port: int) -> None:
         super().__init__(name, arguments, folder, {})
         self.port = port
-        self.start_s = self.wait_until(lambda: _answers(port), _START_S)
+        try:
+            self.start_s = self.wait_until(lambda: _answers(port), _START_S)
+        except BaseException:
+            self.kill()
+            raise
 
 
 class Consumer(Program):

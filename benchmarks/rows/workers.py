@@ -6,6 +6,7 @@ from functools import partial
 from benchmarks import draining, filling, peers, queues
 from benchmarks.comparing import check_handled
 from benchmarks.draining import Start
+from benchmarks.faults import Worthless
 from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
 from benchmarks.installation import Installation
 from benchmarks.run import Run
@@ -106,5 +107,7 @@ def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Mea
 
 
 def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
-    measured, _ = draining.measure(run, start, len(ids), processes)
+    measured, noted = draining.measure(run, start, len(ids), processes)
+    if len(noted.times_s) != len(ids):
+        raise Worthless(f"the reference was handed {len(noted.times_s)} of {len(ids)} messages")
     return measured
