@@ -1,7 +1,7 @@
 """Measuring the processes of a worker while they empty a queue, and looking at what they handled."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,15 +18,15 @@ _LONGEST_S = 120.0
 
 
 def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[Measured, Notes]:
-    """From the first events that were handled to the last, so that the start does not count."""
+    """From when every process is at work to the last event, so that the start does not count."""
     folder = run.new_folder()
     with ExitStack() as running:
         consumers = [running.enter_context(start(folder)) for _ in range(processes)]
         pids = [consumer.pid for consumer in consumers]
-        _await_count(consumers, folder, 1)
+        consumers[0].wait_until(lambda: _all_at_work(folder, processes), _LONGEST_S)
         meter = Meter({"program": lambda: pids, **run.servers.groups()})
-        first, started_s, rss_start_mib = notes.counted(folder), time.monotonic(), rss_mib(pids)
-        _await_count(consumers, folder, waiting)
+        first, started_s, rss_start_mib = sum(notes.counts(folder)), time.monotonic(), rss_mib(pids)
+        consumers[0].wait_until(lambda: sum(notes.counts(folder)) >= waiting, _LONGEST_S)
         measured = Measured(
             events=waiting - first,
             seconds=time.monotonic() - started_s,
@@ -39,5 +39,6 @@ def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[M
     return measured, notes.noted(folder)
 
 
-def _await_count(consumers: Sequence[Consumer], folder: Path, count: int) -> None:
-    consumers[0].wait_until(lambda: notes.counted(folder) >= count, _LONGEST_S)
+def _all_at_work(folder: Path, processes: int) -> bool:
+    counts = notes.counts(folder)
+    return len(counts) == processes and min(counts) > 0

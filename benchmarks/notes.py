@@ -7,7 +7,7 @@ import asyncio
 import os
 import struct
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +56,10 @@ async def _tell(notes: Notes, path: Path) -> None:
         os.close(file)
 
 
-def counted(folder: Path) -> int:
-    """How many events the processes with this folder have noted by now."""
-    return sum(_COUNT.unpack(content)[0] for content in _contents(folder.glob("*.count")))
-
-
-def processes(folder: Path) -> int:
-    """How many processes have begun to note."""
-    return len(_contents(folder.glob("*.count")))
+def counts(folder: Path) -> list[int]:
+    """How many events each process with this folder has noted by now."""
+    contents = [path.read_bytes() for path in folder.glob("*.count")]
+    return [_COUNT.unpack(content)[0] for content in contents if content]
 
 
 def noted(folder: Path) -> Notes:
@@ -74,7 +70,3 @@ def noted(folder: Path) -> Notes:
         together.ids += ids
         together.times_s += times_s
     return together
-
-
-def _contents(paths: Iterable[Path]) -> list[bytes]:
-    return [content for content in (path.read_bytes() for path in paths) if content]

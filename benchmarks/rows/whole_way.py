@@ -100,13 +100,13 @@ def _latencies(run: Run, installation: Installation, door: Door, rate_per_s: flo
 
 
 def _await_start(consumer: Consumer, folder: Path) -> None:
-    consumer.wait_until(lambda: notes.processes(folder) > 0, _HANDLED_WITHIN_S)
+    consumer.wait_until(lambda: notes.counts(folder) != [], _HANDLED_WITHIN_S)
 
 
 def _await_handled(consumer: Consumer, folder: Path, count: int) -> None:
     """Until so many are handled, and no more come: requests that were on their way may have become events too."""
-    consumer.wait_until(lambda: notes.counted(folder) >= count, _HANDLED_WITHIN_S)
+    consumer.wait_until(lambda: sum(notes.counts(folder)) >= count, _HANDLED_WITHIN_S)
     before = -1
-    while before != notes.counted(folder):
-        before = notes.counted(folder)
+    while before != sum(notes.counts(folder)):
+        before = sum(notes.counts(folder))
         time.sleep(_SETTLE_S)

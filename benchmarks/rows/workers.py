@@ -38,7 +38,7 @@ def ordered(run: Run) -> Iterator[Row]:
         installation = run.installation()
         queues.clear(run.servers.amqp_url)
         filling.make_partitions(installation.settings)
-        ids = _fill_both(run, installation)
+        ids = _fill_both(run, installation, run.extent.events)
         ours.append(_ours(run, partial(installation.worker, _ORDERED), ids))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids))
     name = "ordered worker, RabbitMQ + SQLite"
@@ -69,7 +69,8 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
         installation = run.installation(store_url)
         queues.clear(run.servers.amqp_url)
         filling.make_queue(installation.settings)
-        ids = _fill_both(run, installation)
+        count = run.extent.events * (1 if processes == 1 else 2)  # some are gone before all processes are at work
+        ids = _fill_both(run, installation, count)
         ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
     yield Row(
@@ -92,10 +93,10 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
     )
 
 
-def _fill_both(run: Run, installation: Installation) -> list[str]:
+def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
     """The same events in our queue and in the references'; their ids."""
     queues.copy_to_reference(run.servers.amqp_url)
-    envelopes = list(run.storyteller.envelopes(installation.sources, run.extent.events))
+    envelopes = list(run.storyteller.envelopes(installation.sources, count))
     filling.fill(installation.settings, envelopes)
     return [envelope.id for envelope in envelopes]
 
