@@ -74,8 +74,7 @@ class RabbitMQLetters:
         gone = [message for (message, _), result in zip(replaying, results, strict=True) if result is None]
         gone += [message for message, each in chosen if each.choice is Choice.DROP]
         async with bounded(_PAGE_S, "acknowledging"):
-            for message in gone:
-                await channel.basic_ack(message.delivery_tag or 0, wait=False)
+            await _acknowledge(channel, gone)
         for result in results:
             if isinstance(result, NotDurable):
                 raise await self._failure(queue, result) from result
@@ -96,6 +95,11 @@ class RabbitMQLetters:
 
     async def _depth(self, name: str) -> int | None:
         return await topology.depth(self._link.require(), name, self._timeout_s)
+
+
+async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage]) -> None:
+    for message in messages:
+        await channel.basic_ack(message.delivery_tag or 0, wait=False)
 
 
 @asynccontextmanager

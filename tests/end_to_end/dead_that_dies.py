@@ -28,5 +28,5 @@ def die_at(module: Any, name: str, times: int) -> None:
 if __name__ == "__main__":
     letters = int(sys.argv.pop(1))
     die_at(embedded_letters, "_carry_out", letters // EMBEDDED_PAGE)
-    die_at(rabbitmq_letters, "write_acks", letters // RABBITMQ_PAGE)
+    die_at(rabbitmq_letters, "_acknowledge", letters // RABBITMQ_PAGE)
     main()
