@@ -103,6 +103,8 @@ class WireLane:
             self.confirms.refuse_unwritten(_ALARM)
         while not self._wire.is_paused and (batch := self.confirms.next_batch()):
             self._wire.write(b"".join([pending.frames for pending in batch]))
+            for pending in batch:
+                pending.frames = b""  # bodies may be large, and the socket has them now
 
     def _returned(self, _method: bytes, header: bytes, _body: bytes) -> None:
         try:
