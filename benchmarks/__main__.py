@@ -3,7 +3,7 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -38,7 +38,11 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "waiting": waiting.on_rabbitmq,
     "waiting-embedded": waiting.embedded,
 }
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "growth": ("connections", "sources", "bodies", "waiting", "waiting-embedded"),
+}
 _RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _USUAL = Extent()
 _QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
 
@@ -49,7 +53,13 @@ _QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
 @click.option("--seconds", type=click.IntRange(1), help=f"How long each takes load.  [default: {_USUAL.seconds}]")
 @click.option("--events", type=click.IntRange(100), help=f"How many wait in a queue.  [default: {_USUAL.events}]")
 @click.option("--quick", is_flag=True, help="Only a look: one short round.")
-@click.option("--json", "results", type=click.Path(dir_okay=False, path_type=Path), default=_RESULTS, help="Figures.")
+@click.option(
+    "--json",
+    "results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=_RESULTS,
+    help="Where to keep every figure.",
+)
 @click.option("--list", "listed", is_flag=True, help="Name the rows, and end.")
 def main(  # noqa: PLR0913  one for each option
     names: tuple[str, ...],
@@ -68,14 +78,17 @@ def main(  # noqa: PLR0913  one for each option
     if listed:
         for name, measure in ROWS.items():
             click.echo(f"{name:<18} {measure.__doc__}")
+        for name, members in GROUPS.items():
+            click.echo(f"{name:<18} All of {', '.join(members)}.")
         return
-    if strange := set(names) - set(ROWS):
-        raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; there are {', '.join(ROWS)}")
+    chosen = [row for name in names or ROWS for row in GROUPS.get(name, (name,))]
+    if strange := set(chosen) - set(ROWS):
+        raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; --list names them")
     usual = _QUICK if quick else _USUAL
     extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting)
     signal.signal(signal.SIGTERM, _end)  # so that what was started is ended too
     try:
-        rows = _measured(names or tuple(ROWS), extent)
+        rows, machine = _measured(chosen, extent)
     except Worthless as fault:
         click.echo(f"worthless: {fault}", err=True)
         sys.exit(1)
@@ -83,22 +96,24 @@ def main(  # noqa: PLR0913  one for each option
         click.echo(fault.msg, err=True)
         sys.exit(1)
     click.echo(table.rendered(rows))
+    click.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows)), indent=1))
+    results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows, machine)), indent=1))
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _measured(names: tuple[str, ...], extent: Extent) -> list[Row]:
+def _measured(names: Sequence[str], extent: Extent) -> tuple[list[Row], dict[str, str]]:
+    """The rows, and what they were measured on."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="hookline-benchmarks-") as folder, Servers() as servers:
         run = calibrated(Run(Path(folder), servers, extent))
         for name in names:
             run.say(name)
             rows += ROWS[name](run)
-    return rows
+        return rows, {**table.machine(), **servers.versions()}
 
 
 if __name__ == "__main__":

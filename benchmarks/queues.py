@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aio_pika
+import aiormq
 from aio_pika.abc import AbstractChannel
 
 from benchmarks.faults import Worthless
@@ -27,6 +28,16 @@ class Found:
 
     id: str
     body: bytes
+
+
+def server_version(url: str) -> str:
+    """Which RabbitMQ it is."""
+    return run(_server_version(url))
+
+
+async def _server_version(url: str) -> str:
+    async with await aiormq.connect(url) as connection:
+        return str(connection.server_properties.get("version", "unknown"))
 
 
 def clear(url: str) -> None:

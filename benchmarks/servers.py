@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.accounting import Processes
+from benchmarks.queues import server_version
 from tests.services import rabbitmq, redis
 
 
@@ -41,6 +42,10 @@ class Servers:
         self._open.callback(self._redis.close)
         self._redis.start()
         return self._redis.url
+
+    def versions(self) -> dict[str, str]:
+        """What the rows ran on. Only RabbitMQ says it."""
+        return {"RabbitMQ": server_version(self.amqp_url)} if "amqp_url" in vars(self) else {}
 
     def groups(self) -> dict[str, Processes]:
         """The processes of the private servers that run. What one that the environment names costs, nobody knows."""

@@ -3,8 +3,9 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -84,14 +85,23 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def as_json(rows: Sequence[Row]) -> dict[str, Any]:
+def as_json(rows: Sequence[Row], machine: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was measured, and where."""
-    return {"machine": machine(), "rows": [_row(row) for row in rows]}
+    return {"machine": machine, "rows": [_row(row) for row in rows]}
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
     libraries = {name: version(name) for name in _LIBRARIES}
-    return {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), **libraries}
+    cpus = f"{os.cpu_count()} x {_cpu_model()}"
+    return {"cpus": cpus, "system": platform.system(), "Python": platform.python_version(), **libraries}
+
+
+def _cpu_model() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0].strip("\t: ")
+    except OSError:
+        return platform.machine()
 
 
 def _row(row: Row) -> dict[str, Any]:
