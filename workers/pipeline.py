@@ -126,7 +126,8 @@ class Pipeline:
         """Call the function, unless this queue has finished the event before."""
         await self._in_hand.pick_up(case.event.id)
         try:
-            claim = await self._store.claim(self.worker.queue, case.mark, self.worker.timeout_s + _CLAIM_MARGIN_S)
+            for_s, (subject, _) = self.worker.timeout_s + _CLAIM_MARGIN_S, self._timed(case.envelope)
+            claim = await self._store.claim(self.worker.queue, case.mark, for_s, subject)
             match claim:
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
@@ -143,7 +144,7 @@ class Pipeline:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            late = self._tells_late and await self._is_late(case.envelope)
+            late = _is_late(claim, case.envelope)
             if not (late and self.worker.latest_only):
                 async with self._solitude.alone() if claim.suspect else self._solitude.together():
                     if claim.suspect:
@@ -177,14 +178,6 @@ class Pipeline:
     def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
         """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
         return (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
-
-    async def _is_late(self, envelope: Envelope) -> bool:
-        """Whether the queue has finished an event of the subject that occurred later."""
-        subject = envelope.ordered_by
-        if subject is None:
-            return False
-        newest_s = await self._store.newest(self.worker.queue, subject)
-        return newest_s is not None and newest_s > envelope.occurred_at.timestamp()
 
     def _check_crashes(self, claim: Mine, attempt: int) -> None:
         """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
@@ -223,6 +216,11 @@ def mark(event_id: str, headers: Mapping[str, Any]) -> str:
 
 def _case(event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
     return _Case(event, mark(event.id, received.headers), envelope, received, last)
+
+
+def _is_late(claim: Mine, envelope: Envelope) -> bool:
+    """Whether the queue had finished an event of the subject that occurred later when this one was claimed."""
+    return claim.newest_s is not None and claim.newest_s > envelope.occurred_at.timestamp()
 
 
 def _counted(case: _Case, failures: int) -> _Case:

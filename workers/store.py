@@ -13,11 +13,13 @@ class Mine(msgspec.Struct, frozen=True, gc=False):
 
     `suspect`: the process that had it before died with it in hand. `crashes` counts how often that happened while the
     event was handled alone, when nothing else can have been the cause. `failures` counts the releases that said so.
+    `newest_s`: the latest `occurred_s` that was finished for the subject until then, if one was asked for and known.
     """
 
     suspect: bool = False
     crashes: int = 0
     failures: int = 0
+    newest_s: float | None = None
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -50,8 +52,11 @@ class AlreadyFinished(Exception):
 class Store(Protocol):
     """One memory for all workers of an installation. Raises Unreachable."""
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        """Ask for an event. A claim lasts `for_s` seconds, and no longer than the process that made it."""
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        """Ask for an event. A claim lasts `for_s` seconds, and no longer than the process that made it.
+
+        With a subject, `Mine` tells the newest of it.
+        """
 
     async def isolate(self, queue: str, event_id: str) -> None:
         """Note that an event which was claimed is handled alone from now on."""
@@ -59,7 +64,7 @@ class Store(Protocol):
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         """Remember the event as finished. Only after the function returned, never before.
 
-        With a subject, `newest` tells from now on at least `occurred_s` for it.
+        With a subject, the newest of it is from now on at least `occurred_s`.
         """
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
@@ -71,9 +76,6 @@ class Store(Protocol):
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         """Have these events handled again, should they come again, although they were finished."""
-
-    async def newest(self, queue: str, subject: str) -> float | None:
-        """The latest `occurred_s` that was finished for a subject, in Unix seconds."""
 
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:
         """Divide the named shares among the live processes that call this for the queue; call it every second or so.
@@ -109,14 +111,21 @@ class MemoryStore:
     _failures: dict[tuple[str, str], int] = field(default_factory=dict)
     _newest: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:  # noqa: ARG002  it lives no longer than we
+    async def claim(
+        self,
+        queue: str,
+        event_id: str,
+        for_s: float,  # noqa: ARG002  it lives no longer than we
+        subject: str | None = None,
+    ) -> Claim:
         key = (queue, event_id)
         if key in self._finished:
             return Seen()
         if key in self._claimed:
             return Busy()
         self._claimed.add(key)
-        return Mine(failures=self._failures.get(key, 0))
+        newest_s = None if subject is None else self._newest.get((queue, subject))
+        return Mine(failures=self._failures.get(key, 0), newest_s=newest_s)
 
     async def isolate(self, queue: str, event_id: str) -> None:
         """Nothing to note: what dies takes this store with it."""
@@ -139,9 +148,6 @@ class MemoryStore:
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)
-
-    async def newest(self, queue: str, subject: str) -> float | None:
-        return self._newest.get((queue, subject))
 
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:  # noqa: ARG002  one process holds all
         return Held(frozenset(shares))

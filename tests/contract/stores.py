@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from broker.sqlite import Database
-from workers.store import MemoryStore, Store, TransactionalStore
+from workers.store import MemoryStore, Mine, Store, TransactionalStore
 from workers.stores.postgresql_store import PostgresqlStore
 from workers.stores.redis_store import RedisStore
 from workers.stores.sqlite_store import SqliteStore
@@ -39,6 +40,13 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
         postgresql = await PostgresqlStore.open(address, ttl_s, timeout_s)
         yield postgresql
         await postgresql.close()
+
+
+async def newest(store: Store, queue: str, subject: str) -> float | None:
+    """What a store tells of a subject: with the claim on an event that nobody else asks for."""
+    claim = await store.claim(queue, uuid4().hex, 60, subject)
+    assert isinstance(claim, Mine)
+    return claim.newest_s
 
 
 async def write(store: Store, queue: str, event_id: str, text: str = "effect") -> None:

@@ -9,7 +9,7 @@ import redis.asyncio
 
 from broker.sqlite import Database
 from tests.contract.installations import eventually, queue_name
-from tests.contract.stores import Another, each_store, rows, shared_stores
+from tests.contract.stores import Another, each_store, newest, rows, shared_stores
 from workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
 from workers.stores.sqlite_store import SqliteStore
 
@@ -87,7 +87,7 @@ async def test_forgetting_nothing_is_no_fault(store: Store, queue: str) -> None:
 async def test_the_newest_of_a_subject_is_remembered_whatever_came_last(store: Store, queue: str) -> None:
     for event_id, occurred_s in (("a", 5.25), ("b", 1_700_000_000.125), ("c", 7.0)):
         await store.finish(queue, event_id, subject="room", occurred_s=occurred_s)
-    assert await store.newest(queue, "room") == 1_700_000_000.125
+    assert await newest(store, queue, "room") == 1_700_000_000.125
 
 
 @each_store
@@ -95,8 +95,7 @@ async def test_whoever_asks_for_the_newest_has_the_answer_to_his_own_subject(sto
     await store.finish(queue, "a", subject="main/a", occurred_s=1.5)
     await store.finish(queue, "b", subject="main/b", occurred_s=2.5)
     asked = ("main/a", "main/none", "main/b", "main/a")
-    newest = await asyncio.gather(*(store.newest(queue, subject) for subject in asked))
-    assert newest == [1.5, None, 2.5, 1.5]
+    assert await asyncio.gather(*(newest(store, queue, subject) for subject in asked)) == [1.5, None, 2.5, 1.5]
 
 
 @each_store
@@ -104,13 +103,34 @@ async def test_subjects_that_finish_together_are_kept_apart(store: Store, queue:
     await asyncio.gather(
         *(store.finish(queue, str(number), subject=f"room {number % 3}", occurred_s=number) for number in range(30))
     )
-    assert [await store.newest(queue, f"room {number}") for number in range(3)] == [27, 28, 29]
+    assert [await newest(store, queue, f"room {number}") for number in range(3)] == [27, 28, 29]
 
 
 @each_store
 async def test_nothing_is_newest_of_a_subject_that_never_came(store: Store, queue: str) -> None:
     await store.finish(queue, "e")
-    assert await store.newest(queue, "room") is None
+    assert await newest(store, queue, "room") is None
+
+
+@each_store
+async def test_whoever_asks_for_no_newest_is_told_none(store: Store, queue: str) -> None:
+    await store.finish(queue, "a", subject="room", occurred_s=1.5)
+    claims = await asyncio.gather(*(store.claim(queue, str(each), 60, each) for each in (None, "room")))
+    assert claims == [Mine(), Mine(newest_s=1.5)]
+
+
+@each_store
+async def test_the_newest_is_told_with_what_failed_before(store: Store, queue: str) -> None:
+    await store.claim(queue, "e", 60, "room")
+    await store.release(queue, "e", failed=True)
+    await store.finish(queue, "later", subject="room", occurred_s=1.5)
+    assert await store.claim(queue, "e", 60, "room") == Mine(failures=1, newest_s=1.5)
+
+
+@each_store
+async def test_the_newest_is_of_one_queue(store: Store, queue: str) -> None:
+    await store.finish(queue_name(), "a", subject="room", occurred_s=1.5)
+    assert await newest(store, queue, "room") is None
 
 
 @each_store
@@ -119,7 +139,7 @@ async def test_a_subject_is_any_text(store: Store, queue: str, subject: str) -> 
     if isinstance(store, SqliteStore) and subject == "\ud800":
         pytest.skip("SQLite keeps no such text, and JSON that holds it is unreadable before it comes here")
     await store.finish(queue, "e", subject=subject, occurred_s=1)
-    assert await store.newest(queue, subject) == 1
+    assert await newest(store, queue, subject) == 1
 
 
 @each_store
@@ -258,7 +278,7 @@ async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Data
     assert await store.claim("q", "old", 60) == Mine()
     assert await store.claim("q", "999", 60) == Seen()
     assert await store.claim("q", "failed", 60) == Mine()
-    assert await store.newest("q", "room") is None
+    assert await newest(store, "q", "room") is None
 
 
 @pytest.mark.parametrize("address", ["redis"], indirect=True)
@@ -289,7 +309,7 @@ async def test_what_was_finished_long_ago_is_forgotten_by_postgresql(address: st
     await eventually(is_forgotten)
     assert await store.claim(queue, "999", 60) == Seen()
     assert await store.claim(queue, "failed", 60) == Mine()
-    assert await store.newest(queue, "room") is None
+    assert await newest(store, queue, "room") is None
 
 
 async def test_a_store_of_an_earlier_version_is_brought_up_to_date(database: Database) -> None:

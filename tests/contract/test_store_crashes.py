@@ -13,6 +13,7 @@ from tests.contract.store_process import COUNT
 from tests.contract.stores import (
     Another,
     effects,
+    newest,
     note,
     prepare_effects,
     shared_stores,
@@ -145,5 +146,5 @@ async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(
     async with store.transaction(queue, "e", subject="room", occurred_s=7) as transaction:
         await note(transaction, queue, "effect")
     assert await store.claim(queue, "e", 60) == Seen()
-    assert await store.newest(queue, "room") == 7
+    assert await newest(store, queue, "room") == 7
     assert await effects(address, queue) == ["effect"]

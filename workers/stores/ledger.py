@@ -23,6 +23,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     queue: str
     event_id: str
     for_s: float
+    subject: str | None
     ours: bool
 
 
@@ -58,13 +59,13 @@ class Ledger:
         self._unsure: dict[tuple[str, str], None] = {}
         self._owed: dict[tuple[str, str], Mark] = {}
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None) -> Claim:
         key = (queue, event_id)
         if key in self._owed:
             await self._marks.ask(key, self._owed[key])
             return Seen()
         try:
-            claim = await self._asks.ask(key, Ask(queue, event_id, for_s, key in self._unsure))
+            claim = await self._asks.ask(key, Ask(queue, event_id, for_s, subject, key in self._unsure))
         except BaseException:  # a cancelled one was sent too
             self.be_unsure(queue, event_id)
             raise

@@ -9,7 +9,6 @@ import psycopg
 from schemas.errors import Unreachable
 from workers.store import AlreadyFinished, Claim, Held
 from workers.stores import postgresql_tables as tables
-from workers.stores.groups import Groups
 from workers.stores.heartbeat import Heartbeat
 from workers.stores.ledger import Ask, Ledger, Mark
 from workers.stores.postgresql_link import Connection, Link, connection_settings
@@ -37,7 +36,6 @@ class PostgresqlStore:
         self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
         self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
         self._ledger = Ledger(self._ask, self._mark, timeout_s)
-        self._newest = Groups(self._times, timeout_s)
         self._ttl_s = ttl_s
         self._marks_since_purge = 0
 
@@ -57,13 +55,12 @@ class PostgresqlStore:
 
     async def close(self) -> None:
         await self._ledger.close()
-        await self._newest.close()
         await self._heartbeat.stop()
         await self._own.close()
         await self._for_functions.close()
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        return await self._ledger.claim(queue, event_id, for_s)
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s, subject)
 
     async def isolate(self, queue: str, event_id: str) -> None:
         await self._own.run(partial(tables.isolate, queue=queue, event_id=event_id))
@@ -103,17 +100,11 @@ class PostgresqlStore:
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
 
-    async def newest(self, queue: str, subject: str) -> float | None:
-        return await self._newest.ask(object(), (queue, subject))
-
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:
         return await self._own.run(partial(tables.hold, owner=self._owner.name, beat=BEAT, queue=queue, shares=shares))
 
     async def let_go(self, queue: str, share: str) -> None:
         await self._own.run(partial(tables.let_go, owner=self._owner.name, queue=queue, share=share))
-
-    async def _times(self, subjects: list[tuple[str, str]]) -> list[float | None]:
-        return await self._own.run(partial(tables.newest, subjects=subjects))
 
     async def _ask(self, asks: list[Ask]) -> list[Claim]:
         return await self._own.run(partial(tables.claim, owner=self._owner.name, asks=asks))

@@ -57,7 +57,11 @@ async def claim(connection: Connection, owner: str, asks: Sequence[Ask]) -> list
         claimed = await connection.execute(_CLAIM, arguments)
         # A statement of its own, which sees what was finished until the claim was made: only then is it gone.
         finished = await connection.execute(_FINISHED, _keys(asks))
-        mine = {(row[0], row[1]): Mine(*row[2:]) for row in await claimed.fetchall()}
+        newest = await _newest(connection, asks)
+        mine = {
+            (queue, event_id): Mine(suspect, crashes, failures, newest.get((queue, event_id)))
+            for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
+        }
         seen = set(await finished.fetchall())
     if needless := [ask for ask in asks if (ask.queue, ask.event_id) in seen & mine.keys()]:
         await connection.execute(_DELETE, _keys(needless))
@@ -89,14 +93,6 @@ async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -
     await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
 
 
-async def newest(connection: Connection, subjects: Sequence[tuple[str, str]]) -> list[float | None]:
-    """The latest time of each subject, given with its queue."""
-    keys = [(queue, subject_key(subject)) for queue, subject in subjects]
-    found = await connection.execute(_FIND_NEWEST, ([queue for queue, _ in keys], [subject for _, subject in keys]))
-    times = {(row[0], row[1]): float(row[2]) for row in await found.fetchall()}
-    return [times.get(key) for key in keys]
-
-
 async def hold(connection: Connection, owner: str, beat: str, queue: str, shares: Sequence[str]) -> Held:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline shares'), hashtext(%s))", (queue,))
@@ -123,6 +119,16 @@ async def purge(connection: Connection, ttl_s: float) -> None:
     """Drop a bounded number of what is older than that."""
     for statement in _PURGE:
         await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
+
+
+async def _newest(connection: Connection, asks: Sequence[Ask]) -> dict[tuple[str, str], float]:
+    """The latest time of the subject of each event whose claim asks for it, by queue and id of the event."""
+    timed = [ask for ask in asks if ask.subject is not None]
+    if not timed:
+        return {}
+    subjects = [subject_key(ask.subject or "") for ask in timed]
+    found = await connection.execute(_NEWEST, (*_keys(timed), subjects))
+    return {(row[0], row[1]): row[2] for row in await found.fetchall()}
 
 
 def _keys(rows: Sequence[Ask] | Sequence[Mark]) -> tuple[list[str], list[str]]:
@@ -160,8 +166,8 @@ _HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM asked OR
     ON CONFLICT DO NOTHING"""
 _MARK = f"{_ASKED_AND_GONE} {_HANDLED}"
 _MARK_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
-_FIND_NEWEST = """SELECT n.queue, n.subject, occurred_s FROM hookline_newest n
-    JOIN (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])) AS asked (queue, subject) USING (queue, subject)"""
+_NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
+    JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (queue, id, subject) USING (queue, subject)"""
 _RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
     WHERE queue = %s AND id = %s AND owner = %s"""
 _TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL

@@ -12,17 +12,17 @@ _LIVES = """
 local function lives(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
 """
 
-# ARGV: owner, ttl_ms, and a JSON list with three things for each event: its name, for_ms, and whether it is ours.
-# One text costs a client less than many. Answers, with commas between: 's' for seen, 'b' for busy, or suspect, crashes
-# and failures.
+# ARGV: owner, ttl_ms, and a JSON list with four things for each event: its name, for_ms, whether it is ours, and the
+# key of its subject's newest, or ''. One text costs a client less than many. Answers, with commas between: 's' for
+# seen, 'b' for busy, or suspect, crashes and failures, and the newest after an '@', if there is one.
 CLAIM = (
     _NOW
     + _LIVES
     + """
 local answers = {}
 local asks = cjson.decode(ARGV[3])
-for i = 1, #asks / 3 do
-    local name, for_ms, ours = asks[3 * i - 2], asks[3 * i - 1], asks[3 * i]
+for i = 1, #asks / 4 do
+    local name, for_ms, ours, newest = asks[4 * i - 3], asks[4 * i - 2], asks[4 * i - 1], asks[4 * i]
     local mark, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
     local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
     local owner = old[1] or ''
@@ -39,7 +39,8 @@ for i = 1, #asks / 3 do
         redis.call('HSET', key, 'owner', ARGV[1], 'until', now_ms + for_ms, 'alone', 0,
             'crashes', crashes, 'failures', failures)
         redis.call('PEXPIRE', key, ARGV[2])
-        answers[i] = (died and 1 or 0) .. ' ' .. crashes .. ' ' .. failures
+        local occurred_s = newest ~= '' and redis.call('GET', newest)
+        answers[i] = (died and 1 or 0) .. ' ' .. crashes .. ' ' .. failures .. (occurred_s and '@' .. occurred_s or '')
     end
 end
 return table.concat(answers, ',')

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from workers.store import Busy, Claim, Held, Mine, Seen
 from workers.stores import redis_scripts as scripts
-from workers.stores.groups import Groups
 from workers.stores.heartbeat import LEASE_S, Heartbeat
 from workers.stores.ledger import Ask, Ledger, Mark
 from workers.stores.redis_link import Link
@@ -28,7 +28,6 @@ class RedisStore:
         self._link = link
         self._heartbeat = Heartbeat(link.beat, link.end)
         self._ledger = Ledger(self._ask, self._mark, timeout_s)
-        self._newest = Groups(self._times, timeout_s)
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -44,12 +43,11 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._ledger.close()
-        await self._newest.close()
         await self._heartbeat.stop()
         await self._link.close()
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        return await self._ledger.claim(queue, event_id, for_s)
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s, subject)
 
     async def isolate(self, queue: str, event_id: str) -> None:
         await self._link.script(scripts.ISOLATE, [_claim_key(queue, event_id)], [])
@@ -70,9 +68,6 @@ class RedisStore:
         if keys:
             await self._link.run(lambda client: client.delete(*keys))
 
-    async def newest(self, queue: str, subject: str) -> float | None:
-        return await self._newest.ask(object(), _newest_key(queue, subject))
-
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:
         members, pairs = await self._link.script(
             scripts.MUSTER, [_members_key(queue), _shares_key(queue)], [self._link.owner, round(1000 * LEASE_S)]
@@ -89,12 +84,8 @@ class RedisStore:
     async def let_go(self, queue: str, share: str) -> None:
         await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
 
-    async def _times(self, keys: list[str]) -> list[float | None]:
-        found = await self._link.run(lambda client: client.mget(keys))
-        return [None if time is None else float(time) for time in found]
-
     async def _ask(self, asks: list[Ask]) -> list[Claim]:
-        words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours)]
+        words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours, _asked_newest(ask))]
         said: str = await self._link.script(scripts.CLAIM, [], [self._link.owner, self._ttl_ms, _json(words)])
         return [_answer(answer) for answer in said.split(",")]
 
@@ -112,12 +103,22 @@ def _name(row: Ask | Mark) -> str:
     return f"{row.queue}:{row.event_id}"
 
 
+def _asked_newest(ask: Ask) -> str:
+    return "" if ask.subject is None else _newest_key(ask.queue, ask.subject)
+
+
 def _json(words: Sequence[str | float]) -> str:
     return msgspec.json.encode(words).decode()
 
 
-@lru_cache(maxsize=256)  # few differ: most are the first claim of an event
 def _answer(said: str) -> Claim:
+    how, _, newest_s = said.partition("@")
+    claim = _claim(how)
+    return replace(claim, newest_s=float(newest_s)) if newest_s else claim
+
+
+@lru_cache(maxsize=256)  # few differ: most are the first claim of an event
+def _claim(said: str) -> Claim:
     if said == "s":
         return Seen()
     if said == "b":

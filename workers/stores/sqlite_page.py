@@ -4,13 +4,23 @@ Statements name events by parameters rather than in one JSON text: an id is any 
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from workers.store import Busy, Claim, Mine, Seen
 
 _MAX_ROWS = 64  # to a statement
+
+
+class Ask(NamedTuple):
+    """A claim that is asked for, for so many seconds; and whether the newest of a subject is, too."""
+
+    event_id: str
+    for_s: float
+    subject: str | None
 
 
 class Mark(NamedTuple):
@@ -28,18 +38,21 @@ class Page:
         self._queue = queue
         self._owner = owner
 
-    def claim(self, connection: sqlite3.Connection, asked: Sequence[tuple[str, float]]) -> list[Claim]:
-        """The claims on events, each asked for so many seconds; of two that ask for the same, the first has it."""
+    def claim(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> list[Claim]:
+        """The claims on events; of two that ask for the same, the first has it."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
-        known = self._known(connection, [event_id for event_id, _ in asked])
+        known = self._known(connection, [ask.event_id for ask in asks])
+        newest = self._newest(connection, {ask.subject for ask in asks if ask.subject is not None})
         claims: list[Claim] = []
         rows = []
-        for event_id, for_s in asked:
+        for event_id, for_s, subject in asks:
             claim = known.get(event_id, _NEW)
-            claims.append(claim)
             if isinstance(claim, Mine):
                 known[event_id] = Busy()
                 rows.append((self._queue, event_id, self._owner, now_s + for_s, claim.crashes, claim.failures))
+                if subject in newest:
+                    claim = replace(claim, newest_s=newest[subject])
+            claims.append(claim)
         for part in _parts(rows):
             connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))
         return claims
@@ -73,6 +86,13 @@ class Page:
             known |= {event_id: Seen() for (event_id,) in seen}
         return known
 
+    def _newest(self, connection: sqlite3.Connection, subjects: Collection[str]) -> dict[str | None, float]:
+        """The latest time that was finished for each subject, as far as there is one."""
+        newest: dict[str | None, float] = {}
+        for part in _parts([*subjects]):
+            newest |= connection.execute(_of_subjects(len(part)), (self._queue, *part)).fetchall()
+        return newest
+
 
 def _claim(held: int, died: int, alone: int, crashes: int, failures: int) -> Claim:
     if held:
@@ -97,6 +117,11 @@ def _insert(into: str, row: str, count: int) -> str:
 @cache
 def _of_events(statement: str, count: int) -> str:
     return f"{statement} WHERE queue = ? AND id IN ({', '.join('?' * count)})"
+
+
+@cache
+def _of_subjects(count: int) -> str:
+    return f"SELECT subject, occurred_s FROM newest WHERE queue = ? AND subject IN ({', '.join('?' * count)})"  # noqa: S608
 
 
 _NEW = Mine()

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from workers.store import AlreadyFinished, Claim, Held
 from workers.stores.shares import divide
-from workers.stores.sqlite_page import Mark, Page
+from workers.stores.sqlite_page import Ask, Mark, Page
 from workers.stores.sqlite_transaction import Writes
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class SqliteStore:
         await database.run(_create)
         return cls(database, ttl_s)
 
-    async def claim(self, queue: str, event_id: str, for_s: float) -> Claim:
-        return await self._database.share(self._page(queue).claim, (event_id, for_s), durable=False)
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        return await self._database.share(self._page(queue).claim, Ask(event_id, for_s, subject), durable=False)
 
     async def isolate(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -100,14 +100,6 @@ class SqliteStore:
             connection.executemany("DELETE FROM handled WHERE queue = ? AND id = ?", rows)
 
         await self._database.run(step)
-
-    async def newest(self, queue: str, subject: str) -> float | None:
-        def step(connection: sqlite3.Connection) -> float | None:
-            found = "SELECT occurred_s FROM newest WHERE queue = ? AND subject = ?"
-            row = connection.execute(found, (queue, subject)).fetchone()
-            return row and float(row[0])
-
-        return await self._database.run(step)
 
     async def hold(self, queue: str, shares: Sequence[str]) -> Held:
         return await self._database.run(partial(_hold, queue, shares, self._database.owner))
