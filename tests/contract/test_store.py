@@ -60,6 +60,16 @@ async def test_failures_are_counted_until_the_event_is_finished(store: Store, qu
 
 
 @each_store
+async def test_what_is_released_together_is_told_apart(store: Store, queue: str) -> None:
+    ways = [(str(number), number % 2 == 0, number % 3 == 0) for number in range(200)]
+    ids = [event_id for event_id, _, _ in ways]
+    await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
+    await asyncio.gather(*(store.release(queue, each, failed=failed, parked=parked) for each, failed, parked in ways))
+    again = await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
+    assert again == [Mine(failures=int(failed and not parked)) for _, failed, parked in ways]
+
+
+@each_store
 async def test_what_is_parked_begins_anew_when_it_is_replayed(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.release(queue, "e", failed=True)

@@ -31,6 +31,14 @@ class Mark(NamedTuple):
     occurred_s: float
 
 
+class Release(NamedTuple):
+    """A claim that is given up: whether the event failed, and whether it is parked."""
+
+    event_id: str
+    failed: bool
+    parked: bool
+
+
 class Page:
     """The steps of one queue, for the process `owner`."""
 
@@ -75,6 +83,16 @@ class Page:
         for newest in _parts(timed):
             connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
         return new
+
+    def release(self, connection: sqlite3.Connection, releases: Sequence[Release]) -> list[None]:
+        """Give up the claims of this process on events."""
+        for failed, parked in {(release.failed, release.parked) for release in releases}:
+            alike = [each.event_id for each in releases if (each.failed, each.parked) == (failed, parked)]
+            for ids in _parts(alike):
+                where = (self._queue, *ids)
+                connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failed, *where, self._owner))
+                connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
+        return [None] * len(releases)
 
     def _known(self, connection: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, Claim]:
         """What becomes of claims on those events of which there is anything."""
@@ -128,5 +146,7 @@ _NEW = Mine()
 # Is it held: its owner lives, and its time is not over? Has its owner died?
 _LOOK_UP = """SELECT id, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""
+_GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
+_IF_NOTHING = " AND owner IS NULL AND (? OR (crashes = 0 AND failures = 0))"
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""

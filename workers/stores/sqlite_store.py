@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from workers.store import AlreadyFinished, Claim, Held
 from workers.stores.shares import divide
-from workers.stores.sqlite_page import Ask, Mark, Page
+from workers.stores.sqlite_page import Ask, Mark, Page, Release
 from workers.stores.sqlite_transaction import Writes
 
 T = TypeVar("T")
@@ -87,11 +87,8 @@ class SqliteStore:
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        def step(connection: sqlite3.Connection) -> None:
-            connection.execute(_RELEASE, (failed, queue, event_id, self._database.owner))
-            connection.execute(_TIDY, (queue, event_id, parked))
-
-        await self._database.run(step)
+        release = Release(event_id, failed=failed, parked=parked)
+        await self._database.share(self._page(queue).release, release, durable=True)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -161,10 +158,6 @@ _CREATE = (
     """CREATE TABLE IF NOT EXISTS shares (
         queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
 )
-_RELEASE = """UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?
-    WHERE queue = ? AND id = ? AND owner = ?"""
-_TIDY = """DELETE FROM claims WHERE queue = ? AND id = ? AND owner IS NULL
-    AND (? OR (crashes = 0 AND failures = 0))"""
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
