@@ -1,17 +1,29 @@
 """Events that come after a later one of their subject: told to the worker, or left out."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.sqlite import Database
 from schemas.broker import Again, Done, Parked, Received
 from schemas.envelope import Envelope, to_headers
 from schemas.events import ParticipantJoined
 from tests.events import make
 from workers import Backoff, Delivery, Retry, worker
 from workers.pipeline import Pipeline, Work
-from workers.store import MemoryStore
+from workers.store import MemoryStore, Store
+from workers.stores.sqlite_store import SqliteStore
 from workers.testing import deliver
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    database = await Database.open(tmp_path / "store.db")
+    yield await SqliteStore.open(database)
+    await database.close()
 
 
 def joined(event_id: str, *, second: int, room_id: str = "room", source: str = "krtc-main") -> ParticipantJoined:
@@ -40,6 +52,21 @@ async def test_an_event_of_the_same_moment_is_not_late() -> None:
     for event_id in ("a", "b"):
         await deliver(attendance, joined(event_id, second=1), store=store)
     assert late == [("a", False), ("b", False)]
+
+
+async def test_what_was_handled_while_an_event_waited_makes_it_late(store: SqliteStore) -> None:
+    late: list[tuple[str, bool]] = []
+    attendance = keeping(late, concurrency=1)
+    await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
+    assert late == [("b", False), ("a", True)]
+
+
+async def test_what_was_handled_while_an_event_waited_takes_its_place(store: SqliteStore) -> None:
+    late: list[tuple[str, bool]] = []
+    attendance = keeping(late, concurrency=1, latest_only=True)
+    works = await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
+    assert [work.outcome for work in works] == [Done(), Done("superseded")]
+    assert late == [("b", False)]
 
 
 @pytest.mark.parametrize("other", [{"room_id": "elsewhere"}, {"source": "krtc-other"}])
@@ -131,6 +158,17 @@ def test_a_worker_with_impossible_options_of_order_is_refused(options: dict[str,
 
 
 async def work(attendance: Any, event: ParticipantJoined, store: MemoryStore, *, last: bool = False) -> Work:
+    return await Pipeline(attendance, store, normalise=lambda _: (event,)).work(received(event), last=last)
+
+
+async def work_together(attendance: Any, store: Store, *events: ParticipantJoined) -> list[Work]:
+    """All events are claimed before the first is handled."""
+    by_id = {event.id: event for event in events}
+    pipeline = Pipeline(attendance, store, normalise=lambda envelope: (by_id[envelope.id],))
+    return await asyncio.gather(*(pipeline.work(received(event)) for event in events))
+
+
+def received(event: ParticipantJoined) -> Received:
     envelope = Envelope(
         id=event.id,
         provider=event.provider,
@@ -142,5 +180,4 @@ async def work(attendance: Any, event: ParticipantJoined, store: MemoryStore, *,
         content_type="application/json",
         body=b"{}",
     )
-    received = Received(to_headers(envelope), envelope.content_type, b"{}", 1, None)
-    return await Pipeline(attendance, store, normalise=lambda _: (event,)).work(received, last=last)
+    return Received(to_headers(envelope), envelope.content_type, b"{}", 1, None)

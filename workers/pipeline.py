@@ -16,6 +16,7 @@ from schemas.letters import AGAIN, replayed_at
 from schemas.providers import catalogue
 from workers.api import Delivery, Worker
 from workers.in_hand import InHand
+from workers.lateness import Lateness
 from workers.limit import Limit
 from workers.middleware import around
 from workers.solitude import Solitude
@@ -40,10 +41,15 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class _Case(msgspec.Struct, frozen=True):
-    """One event of a delivery, on its way through a worker. `last`: it is parked if it fails, whatever is left."""
+    """One event of a delivery, on its way through a worker. `last`: it is parked if it fails, whatever is left.
+
+    `subject` and `occurred_s` are for a worker that tells what is late, and nothing to others.
+    """
 
     event: CanonicalEvent
     mark: str
+    subject: str | None
+    occurred_s: float
     envelope: Envelope
     received: Received
     last: bool
@@ -99,6 +105,7 @@ class Pipeline:
         self._normalise = normalise
         self._clock = clock
         self._limit = Limit(worker.timeout_s)
+        self._lateness = Lateness(worker.concurrency)
         self._in_hand = InHand()
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
@@ -113,7 +120,7 @@ class Pipeline:
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             events = tuple(filter(self.worker.wants, self._normalise(envelope)))
-            turns = [await self._handle(_case(event, envelope, received, last=last)) for event in events]
+            turns = [await self._handle(self._case(event, envelope, received, last=last)) for event in events]
             outcome, attempt, late = _together(turns, attempt)
         except _Unfinished as ended:
             outcome, attempt, late = ended.outcome, ended.attempt, ended.late
@@ -122,12 +129,16 @@ class Pipeline:
         counted = received if attempt == received.attempt else msgspec.structs.replace(received, attempt=attempt)
         return Work(counted, envelope, events, outcome, late)
 
+    def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
+        timed = (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
+        return _Case(event, mark(event.id, received.headers), *timed, envelope, received, last)
+
     async def _handle(self, case: _Case) -> _Turn:
         """Call the function, unless this queue has finished the event before."""
         await self._in_hand.pick_up(case.event.id)
         try:
-            for_s, (subject, _) = self.worker.timeout_s + _CLAIM_MARGIN_S, self._timed(case.envelope)
-            claim = await self._store.claim(self.worker.queue, case.mark, for_s, subject)
+            for_s = self.worker.timeout_s + _CLAIM_MARGIN_S
+            claim = await self._store.claim(self.worker.queue, case.mark, for_s, case.subject)
             match claim:
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
@@ -144,9 +155,9 @@ class Pipeline:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            late = _is_late(claim, case.envelope)
-            if not (late and self.worker.latest_only):
-                async with self._solitude.alone() if claim.suspect else self._solitude.together():
+            async with self._solitude.alone() if claim.suspect else self._solitude.together():
+                late = self._lateness.of(claim, case.subject, case.occurred_s)
+                if not (late and self.worker.latest_only):
                     if claim.suspect:
                         await self._store.isolate(self.worker.queue, case.mark)
                     if self._transactional is not None:
@@ -172,12 +183,8 @@ class Pipeline:
             await self._store.release(self.worker.queue, mark, failed=failed, parked=isinstance(outcome, Parked))
 
     async def _finish(self, case: _Case) -> None:
-        subject, occurred_s = self._timed(case.envelope)
-        await self._store.finish(self.worker.queue, case.mark, subject=subject, occurred_s=occurred_s)
-
-    def _timed(self, envelope: Envelope) -> tuple[str | None, float]:
-        """What the store notes of the event's time: its subject, if this worker asks for it, and the seconds."""
-        return (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
+        self._lateness.note(case.subject, case.occurred_s)
+        await self._store.finish(self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s)
 
     def _check_crashes(self, claim: Mine, attempt: int) -> None:
         """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
@@ -186,11 +193,11 @@ class Pipeline:
 
     async def _call_in_transaction(self, store: TransactionalStore, case: _Case, *, late: bool) -> None:
         """Raises AlreadyFinished if another process was faster; nothing was written then."""
-        subject, occurred_s = self._timed(case.envelope)
         async with store.transaction(
-            self.worker.queue, case.mark, subject=subject, occurred_s=occurred_s
+            self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s
         ) as transaction:
             await self._call(case, late=late, transaction=transaction)
+        self._lateness.note(case.subject, case.occurred_s)
 
     async def _call(self, case: _Case, *, late: bool = False, transaction: Any = None) -> None:
         arguments = []
@@ -212,15 +219,6 @@ def mark(event_id: str, headers: Mapping[str, Any]) -> str:
     """What the store knows an event by: its id, and the name of the replay that wants it handled anew, if one does."""
     again = headers.get(AGAIN)
     return event_id if again is None else f"{event_id}@{again}"
-
-
-def _case(event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
-    return _Case(event, mark(event.id, received.headers), envelope, received, last)
-
-
-def _is_late(claim: Mine, envelope: Envelope) -> bool:
-    """Whether the queue had finished an event of the subject that occurred later when this one was claimed."""
-    return claim.newest_s is not None and claim.newest_s > envelope.occurred_at.timestamp()
 
 
 def _counted(case: _Case, failures: int) -> _Case:
