@@ -13,8 +13,9 @@ from schemas.envelope import Envelope, to_headers
 from schemas.events import ParticipantJoined
 from tests.events import make
 from workers import Backoff, Delivery, Retry, worker
+from workers.lateness import Lateness
 from workers.pipeline import Pipeline, Work
-from workers.store import MemoryStore, Store
+from workers.store import MemoryStore, Mine, Store
 from workers.stores.sqlite_store import SqliteStore
 from workers.testing import deliver
 
@@ -67,6 +68,21 @@ async def test_what_was_handled_while_an_event_waited_takes_its_place(store: Sql
     works = await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
     assert [work.outcome for work in works] == [Done(), Done("superseded")]
     assert late == [("b", False)]
+
+
+def test_a_process_remembers_no_more_subjects_than_it_is_told_to() -> None:
+    lateness = Lateness(2)
+    for subject in ("a", "b", "c"):
+        lateness.note(subject, 2.0)
+    assert [lateness.of(Mine(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
+
+
+def test_of_what_the_store_tells_and_what_the_process_handled_the_newer_counts() -> None:
+    lateness = Lateness(1)
+    lateness.note("room", 2.0)
+    lateness.note("room", 1.0)
+    assert [lateness.of(Mine(newest_s=newest_s), "room", 1.5) for newest_s in (None, 1.0, 3.0)] == [True, True, True]
+    assert [lateness.of(Mine(newest_s=newest_s), "room", 2.5) for newest_s in (None, 1.0, 3.0)] == [False, False, True]
 
 
 @pytest.mark.parametrize("other", [{"room_id": "elsewhere"}, {"source": "krtc-other"}])

@@ -7,7 +7,8 @@ class Lateness:
     """Knows what the store told with a claim, and what this process has handled since.
 
     Between a claim and the call of the function others of the subject may be handled. Those of this process are noted
-    here, the last `remembered` subjects of them: as many as it has events in hand.
+    here, the last `remembered` subjects of them: as many as it has events in hand. Those of other processes are known
+    with the next claim only.
     """
 
     def __init__(self, remembered: int) -> None:
