@@ -16,9 +16,9 @@ from hookline.tally import Tally
 from hookline.wiring import Installation
 from schemas.broker import Broker, Publisher
 from workers import Worker
-from workers.ordered_pool import OrderedPool, prefetch
+from workers.ordered_pool import OrderedPool, partition_prefetch
 from workers.pipeline import Pipeline
-from workers.pool import Pool, Report
+from workers.pool import Pool, Report, prefetch
 from workers.rooms import rooms_worker
 from workers.solitude import Solitude
 from workers.state import States
@@ -75,14 +75,13 @@ class _Starting:
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
-        # Some of the next ones are at hand while these are handled, and few are held back from other processes.
-        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch=2 * worker.concurrency)
+        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
         return Pool(pipeline, queue, self._report)
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
         worker = pipeline.worker
         await self._broker.declare_partitions(worker.queue, worker.patterns)
-        open_ = partial(self._broker.subscribe, worker.queue, worker.patterns, prefetch(worker))
+        open_ = partial(self._broker.subscribe, worker.queue, worker.patterns, partition_prefetch(worker))
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 

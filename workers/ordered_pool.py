@@ -31,7 +31,7 @@ class _Message(msgspec.Struct, frozen=True):
     queue: Queue
 
 
-def prefetch(worker: Worker[Any]) -> int:
+def partition_prefetch(worker: Worker[Any]) -> int:
     """How much of a partition a process takes ahead: enough that others find their way past a subject that waits."""
     reorders = worker.order is not None and worker.order.reorder_s
     return max(_MIN_PREFETCH_TO_REORDER if reorders else _MIN_PREFETCH, 4 * worker.concurrency)
@@ -43,7 +43,7 @@ class OrderedPool:
     def __init__(self, pipeline: Pipeline, store: Store, open_: Open, report: Report) -> None:
         worker = pipeline.worker
         order = worker.order or Order()
-        crowd = prefetch(worker) // 4
+        crowd = partition_prefetch(worker) // 4
         self._pipeline = pipeline
         self._report = report
         self._lines: Lines[_Message] = Lines(hold_s=order.hold_s, reorder_s=order.reorder_s, crowd=crowd)

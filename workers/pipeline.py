@@ -19,6 +19,7 @@ from workers.in_hand import InHand
 from workers.lateness import Lateness
 from workers.limit import Limit
 from workers.middleware import around
+from workers.places import Places
 from workers.solitude import Solitude
 from workers.store import AlreadyFinished, Busy, Mine, Seen, Store, TransactionalStore
 from workers.verdict import HeldElsewhere, ProcessDied, verdict
@@ -27,6 +28,8 @@ S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
+AHEAD = 8
+"""How many deliveries may be in hand for each that is handled."""
 _CLAIM_MARGIN_S = 30.0
 
 
@@ -105,7 +108,9 @@ class Pipeline:
         self._normalise = normalise
         self._clock = clock
         self._limit = Limit(worker.timeout_s)
-        self._lateness = Lateness(worker.concurrency)
+        self._places = Places(worker.concurrency)
+        self._claim_s = AHEAD * worker.timeout_s + _CLAIM_MARGIN_S  # for those before it, and itself
+        self._lateness = Lateness(AHEAD * worker.concurrency)
         self._in_hand = InHand()
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
@@ -129,6 +134,10 @@ class Pipeline:
         counted = received if attempt == received.attempt else msgspec.structs.replace(received, attempt=attempt)
         return Work(counted, envelope, events, outcome, late)
 
+    def begin_nothing(self) -> None:
+        """Let nothing wait for a call to end: it is cancelled, and so are those that would have to from now on."""
+        self._places.close()
+
     def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
         timed = (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
         return _Case(event, mark(event.id, received.headers), *timed, envelope, received, last)
@@ -137,14 +146,14 @@ class Pipeline:
         """Call the function, unless this queue has finished the event before."""
         await self._in_hand.pick_up(case.event.id)
         try:
-            for_s = self.worker.timeout_s + _CLAIM_MARGIN_S
-            claim = await self._store.claim(self.worker.queue, case.mark, for_s, case.subject)
+            claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
             match claim:
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Seen():
                     if self.worker.sees_repeats:
-                        await self._call(case)
+                        async with self._places:
+                            await self._call(case)
                     return _Turn("duplicate", case.received.attempt)
                 case Busy():
                     raise HeldElsewhere
@@ -155,7 +164,7 @@ class Pipeline:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            async with self._solitude.alone() if claim.suspect else self._solitude.together():
+            async with self._places, self._solitude.alone() if claim.suspect else self._solitude.together():
                 late = self._lateness.of(claim, case.subject, case.occurred_s)
                 if not (late and self.worker.latest_only):
                     if claim.suspect:

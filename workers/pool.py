@@ -3,13 +3,25 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from schemas.broker import Queue
-from workers.pipeline import Pipeline, Work
+from workers.api import Worker
+from workers.pipeline import AHEAD, Pipeline, Work
 
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
+
+_ENOUGH = 512  # for the largest groups that a store is asked in
+
+
+def prefetch(worker: Worker[Any]) -> int:
+    """How many deliveries a process has in hand: some more than it handles at a time.
+
+    Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once; there are few of
+    them, since whatever is in hand here is held back from other processes.
+    """
+    return max(worker.concurrency, min(AHEAD * worker.concurrency, _ENOUGH))
 
 
 class Pool:
@@ -21,7 +33,7 @@ class Pool:
         self._report = report
         self._idle: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._loops = [asyncio.create_task(self._loop()) for _ in range(pipeline.worker.concurrency)]
+        self._loops = [asyncio.create_task(self._loop()) for _ in range(prefetch(pipeline.worker))]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises whatever a loop dies of: a pool that works with fewer hands is a bug."""
@@ -33,6 +45,7 @@ class Pool:
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
         self._stopping = True
+        self._pipeline.begin_nothing()
         for loop in self._idle:
             loop.cancel()
         _, late = await asyncio.wait(self._loops, timeout=grace_s)

@@ -63,6 +63,7 @@ class Trial:
         self._deaths_in_a_row: Counter[int] = Counter()
         self._attempts: list[tuple[int, int]] = []
         self._returned: set[int] = set()
+        self._dead = False
 
     @property
     def over(self) -> bool:
@@ -78,6 +79,8 @@ class Trial:
         return act
 
     async def _act(self, message: int, attempt: int) -> None:
+        if self._dead:  # what else was in hand does not begin any more
+            await asyncio.get_running_loop().create_future()
         self._attempts.append((attempt, 1 + self._failures[message]))
         if self._gated:
             gate = asyncio.get_running_loop().create_future()
@@ -101,6 +104,7 @@ class Trial:
             case "poison":
                 raise Poisoned("bad")
             case "die" | "die after":
+                self._dead = True
                 self._die()
                 raise Died
 
@@ -112,6 +116,7 @@ class Trial:
             if act in ("ok", "die after"):
                 self._effects_of_the_dead[self.scenario.messages[message]] += 1
         self._deaths_in_a_row.update(self.scenario.messages[message] for message in guilty)
+        self._dead = False
         self._acts.clear()
         self.gates.clear()
         # The first may have been a neighbour's fault, and is not counted.

@@ -15,7 +15,7 @@ from schemas.events import CanonicalEvent, RoomCreated
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
 from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
-from workers.ordered_pool import OrderedPool, prefetch
+from workers.ordered_pool import OrderedPool, partition_prefetch
 from workers.pipeline import Pipeline, Work
 from workers.store import MemoryStore
 
@@ -68,7 +68,7 @@ async def running(
     await broker.declare_partitions(made.queue, made.patterns)
     pipeline = Pipeline(made, store, normalise=event_of, clock=lambda: START_S)
     pool = OrderedPool(
-        pipeline, store, partial(broker.subscribe, made.queue, made.patterns, prefetch(made)), diary.report
+        pipeline, store, partial(broker.subscribe, made.queue, made.patterns, partition_prefetch(made)), diary.report
     )
     run = asyncio.create_task(pool.run())
     yield

@@ -1,0 +1,88 @@
+"""What a pool promises on both brokers: how many functions run at a time, and what becomes of the rest at its end."""
+
+import asyncio
+
+from schemas.broker import Broker
+from schemas.envelope import Envelope
+from schemas.events import Event, RoomCreated
+from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
+from tests.events import make
+from workers import Worker, worker
+from workers.pipeline import Pipeline, Work
+from workers.pool import Pool
+from workers.store import Claim, MemoryStore, Mine
+
+ALL = ("#",)
+AT_A_TIME = 2
+EVENTS = 12
+PREFETCH = 16
+
+
+class Calls:
+    """A worker whose functions wait to be let go."""
+
+    def __init__(self, queue: str) -> None:
+        self.running = self.most = self.begun = 0
+        self.let_go = asyncio.Event()
+        self.worker = self._worker(queue)
+
+    def _worker(self, queue: str) -> Worker[Event]:
+        @worker(topic="#", queue=queue, concurrency=AT_A_TIME)
+        async def waits(event: Event) -> None:
+            self.running, self.begun = self.running + 1, self.begun + 1
+            self.most = max(self.most, self.running)
+            await self.let_go.wait()
+            self.running -= 1
+
+        return waits
+
+
+class Counting(MemoryStore):
+    claims = 0
+
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        self.claims += 1
+        return await super().claim(queue, event_id, for_s, subject)
+
+
+async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Work]) -> Pool:
+    queue = await broker.subscribe(calls.worker.queue, ALL, PREFETCH)
+    pipeline = Pipeline(calls.worker, store, normalise=_one)
+    return Pool(pipeline, queue, lambda _, work, __: works.append(work))
+
+
+async def test_more_events_are_claimed_than_functions_run_at_a_time(broker: Broker) -> None:
+    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    pool = await _pool(broker, calls, store, works)
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
+    await eventually(lambda: _is(store.claims == EVENTS))
+    assert calls.running == AT_A_TIME
+    calls.let_go.set()
+    await eventually(lambda: _is(len(works) == EVENTS))
+    await pool.stop(10)
+    assert calls.most == AT_A_TIME
+
+
+async def test_what_waits_for_a_function_to_end_is_given_back_when_the_pool_stops(installation: Installation) -> None:
+    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    async with installation.opened() as broker:
+        pool = await _pool(broker, calls, store, works)
+        await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
+        await eventually(lambda: _is(store.claims == EVENTS))
+        stopping = asyncio.create_task(pool.stop(10))
+        await asyncio.sleep(0)
+        calls.let_go.set()
+        await stopping
+        assert (calls.begun, len(works)) == (AT_A_TIME, AT_A_TIME)
+    async with installation.opened() as broker:
+        left = await taken(await broker.subscribe(calls.worker.queue, ALL, PREFETCH), EVENTS - AT_A_TIME)
+        claims = [await store.claim(calls.worker.queue, each.headers["cloudEvents_id"], 1) for each in left]
+        assert claims == [Mine()] * len(left)
+
+
+async def _is(condition: bool) -> bool:  # noqa: FBT001  a condition's value
+    return condition
+
+
+def _one(sent: Envelope) -> tuple[Event, ...]:
+    return (make(RoomCreated, id=sent.id),)
