@@ -55,9 +55,10 @@ async def test_an_event_of_the_same_moment_is_not_late() -> None:
     assert late == [("a", False), ("b", False)]
 
 
-async def test_what_was_handled_while_an_event_waited_makes_it_late(store: SqliteStore) -> None:
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_what_was_handled_while_an_event_waited_makes_it_late(store: SqliteStore, *, transactional: bool) -> None:
     late: list[tuple[str, bool]] = []
-    attendance = keeping(late, concurrency=1)
+    attendance = keeping(late, concurrency=1, transactional=transactional)
     await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
     assert late == [("b", False), ("a", True)]
 
