@@ -7,7 +7,6 @@ from itertools import chain
 
 import msgspec
 
-from broker.rabbitmq_frames import Message
 from schemas.errors import NotDurable
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
@@ -21,7 +20,6 @@ class Pending(msgspec.Struct):
     confirm the wrong one. `tag` is 0 until the message is written.
     """
 
-    message: Message
     message_id: str
     frames: bytes
     due_s: float
@@ -51,11 +49,11 @@ class Confirms:
         """Whether the server owes confirms, and one of them has not come in time."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message: Message, message_id: str, frames: bytes) -> "asyncio.Future[None]":
+    def add(self, message_id: str, frames: bytes) -> "asyncio.Future[None]":
         """Its answer: None, or NotDurable, in time."""
         confirmed = self._loop.create_future()
         due_s = self._loop.time() + self._timeout_s
-        self._unwritten.append(Pending(message, message_id, frames, due_s, confirmed))
+        self._unwritten.append(Pending(message_id, frames, due_s, confirmed))
         if self._timer is None:
             self._timer = self._loop.call_at(due_s, self._expire)
         return confirmed
@@ -70,7 +68,7 @@ class Confirms:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
-                size += len(pending.message.body)
+                size += len(pending.frames)
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:

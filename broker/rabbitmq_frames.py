@@ -6,6 +6,7 @@ from struct import Struct
 
 import msgspec
 
+from schemas.envelope import SPEC_VERSION, Envelope, iso, origin
 from schemas.errors import NotDurable
 
 MAX_SHORT = 255
@@ -41,13 +42,26 @@ class Message(msgspec.Struct, frozen=True):
 
 def publish_frames(channel: int, message: Message, message_id: str, max_content_bytes: int) -> bytes:
     """Basic.Publish, the content header and the body. Raises NotDurable for a message that no frame can hold."""
-    body, size = message.body, len(message.body)
-    parts = [
-        _publish_method(channel, message.exchange, message.routing_key),
-        _content_header(channel, message, message_id, max_content_bytes),
-    ]
+    method = _publish_method(channel, message.exchange, message.routing_key)
+    table, expiration = _table(message.headers), message.expiration_ms
+    header = _content_header(channel, message, table, message_id, max_content_bytes, expiration)
+    return _frames(channel, method, header, message.body, max_content_bytes)
+
+
+def envelope_frames(channel: int, exchange: str, envelope: Envelope, message_id: str, max_content_bytes: int) -> bytes:
+    """What `publish_frames` makes of an envelope's message, in half of the time: each event comes by here."""
+    method = _publish_method(channel, exchange, envelope.routing_key)
+    header = _content_header(channel, envelope, _envelope_table(envelope), message_id, max_content_bytes)
+    return _frames(channel, method, header, envelope.body, max_content_bytes)
+
+
+def _frames(channel: int, method: bytes, header: bytes, body: bytes, max_content_bytes: int) -> bytes:
+    size = len(body)
+    if size <= max_content_bytes:
+        return b"".join((method, header, _frame(_BODY, channel, size), body, _END)) if size else method + header
+    parts = [method, header]
     for start in range(0, size, max_content_bytes):
-        chunk = body if size <= max_content_bytes else body[start : start + max_content_bytes]
+        chunk = body[start : start + max_content_bytes]
         parts += (_frame(_BODY, channel, len(chunk)), chunk, _END)
     return b"".join(parts)
 
@@ -62,25 +76,21 @@ def _publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
     return _frame(_METHOD, channel, len(payload)) + payload + _END
 
 
-def _content_header(channel: int, message: Message, message_id: str, max_content_bytes: int) -> bytes:
-    table = _table(message.headers)
-    expiration = b"" if message.expiration_ms is None else _short(str(message.expiration_ms))
-    properties = b"".join(
-        (
-            _content_type(message.content_type),
-            _long(len(table)),
-            table,
-            _PERSISTENT,
-            expiration,
-            _short(message_id),
-            _END,
-        )
-    )
+def _content_header(
+    channel: int,
+    content: Message | Envelope,
+    table: bytes,
+    message_id: str,
+    max_content_bytes: int,
+    expiration_ms: int | None = None,
+) -> bytes:
+    flags, expiration = (_FLAGS, b"") if expiration_ms is None else (_FLAGS | _EXPIRES, _short(str(expiration_ms)))
+    content_type = _content_type(content.content_type)
+    properties = b"".join((content_type, _long(len(table)), table, _PERSISTENT, expiration, _short(message_id), _END))
     payload_bytes = _BEFORE_PROPERTIES_BYTES + len(properties) - 1
     if payload_bytes > max_content_bytes:  # a frame too large would close the connection, and fail everybody on it
         raise NotDurable("the headers are larger than a frame of RabbitMQ")
-    flags = _FLAGS | _EXPIRES if expiration else _FLAGS
-    return _content(_HEADER, channel, payload_bytes, _BASIC, 0, len(message.body), flags) + properties
+    return _content(_HEADER, channel, payload_bytes, _BASIC, 0, len(content.body), flags) + properties
 
 
 def _table(headers: Mapping[str, str]) -> bytes:
@@ -89,6 +99,28 @@ def _table(headers: Mapping[str, str]) -> bytes:
         text = value.encode("utf-8", "replace")
         fields += (_field_name(name), _long(len(text)), text)
     return b"".join(fields)
+
+
+def _envelope_table(envelope: Envelope) -> bytes:
+    """What `_table` makes of `to_headers`. The two times are the only texts known to be shorter than 256 bytes."""
+    event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
+    occurred_at, received_at = iso(envelope.occurred_at).encode(), iso(envelope.received_at).encode()
+    return _ENVELOPE_TABLE % (
+        _long(len(event_id)),
+        event_id,
+        _origin_fields(envelope.provider, envelope.source, envelope.event_type),
+        _long(len(subject)),
+        subject,
+        len(occurred_at),
+        occurred_at,
+        len(received_at),
+        received_at,
+    )
+
+
+@lru_cache(maxsize=4096)  # one for each topic that is in use
+def _origin_fields(provider: str, source: str, event_type: str) -> bytes:
+    return _table({"cloudEvents_source": origin(provider, source), "cloudEvents_type": event_type})
 
 
 @lru_cache(maxsize=256)
@@ -107,3 +139,15 @@ def _short(text: str) -> bytes:
     if len(raw) > MAX_SHORT:
         raise NotDurable("a name is longer than RabbitMQ allows")
     return bytes((len(raw),)) + raw
+
+
+_ENVELOPE_TABLE = b"".join(
+    (
+        *(_field_name("cloudEvents_id"), b"%b%b"),
+        b"%b",  # source and type
+        *(_field_name("cloudEvents_subject"), b"%b%b"),
+        *(_field_name("cloudEvents_time"), b"\0\0\0%c%b"),
+        _table({"cloudEvents_specversion": SPEC_VERSION}),
+        *(_field_name("hookline-received-at"), b"\0\0\0%c%b"),
+    )
+)

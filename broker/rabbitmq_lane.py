@@ -13,8 +13,9 @@ from pamqp.commands import Basic
 
 from broker.rabbitmq_confirms import UNROUTABLE, Confirms, Pending
 from broker.rabbitmq_contents import Assembly, message_id
-from broker.rabbitmq_frames import Message, publish_frames
+from broker.rabbitmq_frames import Message, envelope_frames, publish_frames
 from broker.rabbitmq_wire import METHOD, Wire
+from schemas.envelope import Envelope, to_headers
 from schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
@@ -38,6 +39,9 @@ class Lane(Protocol):
     def send(self, message: Message) -> "asyncio.Future[None]":
         """The answer to come. Raises NotDurable for a message that cannot be sent."""
 
+    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+        """The same, of the message that carries an envelope."""
+
     def end(self) -> None:
         """Answer everybody: the channel is gone."""
 
@@ -54,7 +58,8 @@ class WireLane:
 
     def __init__(self, channel: AbstractChannel, wire: Wire, timeout_s: float) -> None:
         self.confirms = Confirms(timeout_s)
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._wire = wire
         self._number = channel.number
         self._max_content_bytes = _max_content_bytes(channel)
@@ -68,14 +73,12 @@ class WireLane:
         return self._wire.is_blocked
 
     def send(self, message: Message) -> "asyncio.Future[None]":
-        if self.ended.done():
-            raise NotDurable(LOST)
         each = next(self._message_ids)
-        frames = publish_frames(self._number, message, each, self._max_content_bytes)
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._write)
-        return self.confirms.add(message, each, frames)
+        return self._send(each, publish_frames(self._number, message, each, self._max_content_bytes))
+
+    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+        each = next(self._message_ids)
+        return self._send(each, envelope_frames(self._number, exchange, envelope, each, self._max_content_bytes))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -95,6 +98,14 @@ class WireLane:
 
     def closed(self) -> None:
         self.end()
+
+    def _send(self, message_id: str, frames: bytes) -> "asyncio.Future[None]":
+        if self.ended.done():
+            raise NotDurable(LOST)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
+        return self.confirms.add(message_id, frames)
 
     def _write(self) -> None:
         """Write all that waits, for as long as the socket takes it."""
@@ -142,12 +153,16 @@ class PlainLane:
             raise NotDurable(_ALARM)
         each = next(self._message_ids)
         publish_frames(self._channel.number, message, each, _max_content_bytes(self._channel))  # to see that it can be
-        confirmed = self.confirms.add(message, each, b"")
+        confirmed = self.confirms.add(each, b"")
         for pending in self.confirms.next_batch():
-            task = asyncio.create_task(self._publish(pending))
+            task = asyncio.create_task(self._publish(message, pending))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return confirmed
+
+    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+        headers = to_headers(envelope)
+        return self.send(Message(exchange, envelope.routing_key, headers, envelope.content_type, envelope.body))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -156,10 +171,10 @@ class PlainLane:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    async def _publish(self, pending: Pending) -> None:
+    async def _publish(self, message: Message, pending: Pending) -> None:
         refusal: str | None = None
         try:
-            await self._basic_publish(pending)
+            await self._basic_publish(message, pending.message_id)
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
@@ -168,13 +183,12 @@ class PlainLane:
             refusal = LOST
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
 
-    async def _basic_publish(self, pending: Pending) -> None:
-        message = pending.message
+    async def _basic_publish(self, message: Message, message_id: str) -> None:
         properties = Basic.Properties(
             content_type=message.content_type,
             headers=dict(message.headers),
             delivery_mode=2,
-            message_id=pending.message_id,
+            message_id=message_id,
             expiration=None if message.expiration_ms is None else str(message.expiration_ms),
         )
         await self._channel.basic_publish(

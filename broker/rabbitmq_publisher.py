@@ -9,7 +9,7 @@ from broker.rabbitmq_frames import Message
 from broker.rabbitmq_lane import Lane, open_lane
 from broker.rabbitmq_link import Link, RabbitMQSettings, open_channel
 from schemas import topics
-from schemas.envelope import Envelope, to_headers
+from schemas.envelope import Envelope
 from schemas.errors import NotDurable
 
 
@@ -32,17 +32,19 @@ class RabbitMQPublisher:
         return lane.confirms.in_flight < self._settings.max_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        headers = to_headers(envelope)
-        await self.send(Message(self._exchange, envelope.routing_key, headers, envelope.content_type, envelope.body))
+        await self._open_lane().send_envelope(self._exchange, envelope)
 
     async def send(self, message: Message) -> None:
         """Return once every queue that the message was routed to has it on disk. Raises NotDurable."""
+        await self._open_lane().send(message)
+
+    def _open_lane(self) -> Lane:
         lane = self._lane
         if lane is None:
             raise NotDurable("RabbitMQ is away")
         if lane.confirms.in_flight >= self._settings.max_in_flight:
             raise NotDurable("too many events are being published")
-        await lane.send(message)
+        return lane
 
     async def open(self) -> None:
         """Start to publish; return once that is possible. Raises Unreachable."""
