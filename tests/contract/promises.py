@@ -80,7 +80,7 @@ class Trial:
 
     async def _act(self, message: int, attempt: int) -> None:
         if self._dead:  # what else was in hand does not begin any more
-            await asyncio.get_running_loop().create_future()
+            raise asyncio.CancelledError
         self._attempts.append((attempt, 1 + self._failures[message]))
         if self._gated:
             gate = asyncio.get_running_loop().create_future()
