@@ -40,7 +40,7 @@ def test_a_delay_is_never_further_from_the_schedule_than_the_jitter_allows(
         assert middle_s == delay_s
     else:
         assert middle_s <= backoff.max_s
-        assert abs(delay_s - middle_s) <= middle_s * backoff.jitter * (1 + 1e-9)
+        assert abs(delay_s - middle_s) <= middle_s * (backoff.jitter + 1e-9)
 
 
 @given(backoffs, st.integers(1, 999))
