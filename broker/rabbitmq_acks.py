@@ -28,7 +28,8 @@ class Ledger:
 
     def __init__(self, acknowledge: Callable[[Acks], None], prefetch: int) -> None:
         self.is_open = True
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._acknowledge = acknowledge
         self._group = max(1, min(_MAX_GROUP, prefetch // 2))  # a server that waits for acks delivers nothing
         self._settled: set[int] = set()
@@ -44,7 +45,7 @@ class Ledger:
         if len(self._settled) >= self._group:
             self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_MAX_WAIT_S, self._flush_late)
+            self._timer = self._loop.call_later(_MAX_WAIT_S, self._flush_late)
 
     def flush(self) -> None:
         """Acknowledge all that is settled."""

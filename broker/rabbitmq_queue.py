@@ -68,7 +68,8 @@ class RabbitMQQueue:
         self._attached = asyncio.Event()
         self._consuming = False
         self._over = asyncio.Event()
-        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -178,7 +179,7 @@ class RabbitMQQueue:
 
     async def _news(self) -> None:
         """Return when something has arrived for whoever waits longest."""
-        woken = asyncio.get_running_loop().create_future()
+        woken = self._loop.create_future()
         self._waiting.append(woken)
         try:
             await woken

@@ -29,15 +29,16 @@ class Limit:
         self._ends: dict[asyncio.Task[None], _End] = {}  # first in, first to end
         self._cut_off: dict[asyncio.Task[None], _End] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
-        task = _this_task()
+        task = self._this_task()
         self._ends[task] = _End(time.monotonic() + self._limit_s, task.cancelling())
         if self._timer is None:
             self._timer = task.get_loop().call_later(self._limit_s, self._cut_off_late)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        task = _this_task()
+        task = self._this_task()
         if self._ends.pop(task, None) is None:
             self._tell(task, kind)
 
@@ -58,6 +59,8 @@ class Limit:
             self._cut_off[task] = self._ends.pop(task)
             task.cancel()
 
-
-def _this_task() -> "asyncio.Task[None]":
-    return cast("asyncio.Task[None]", asyncio.current_task())
+    def _this_task(self) -> "asyncio.Task[None]":
+        """Not without the loop: looking for that takes a system call on Python 3.11."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return cast("asyncio.Task[None]", asyncio.current_task(self._loop))

@@ -27,6 +27,7 @@ class Groups(Generic[T, R]):
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
         self._send = send
         self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[_Asked[T, R]] = []
         self._under_way: list[_Asked[T, R]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -34,11 +35,10 @@ class Groups(Generic[T, R]):
 
     async def ask(self, key: Hashable, item: T) -> R:
         """The answer to one item. Raises Unreachable, after the time-out at the latest."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[R] = loop.create_future()
+        answer: asyncio.Future[R] = self._loop.create_future()
         self._waiting.append(_Asked(key, item, answer, time.monotonic() + self._timeout_s))
         if self._timer is None:  # one for all, since a timer for each costs more than the rest of asking
-            self._timer = loop.call_later(self._timeout_s, self._give_up)
+            self._timer = self._loop.call_later(self._timeout_s, self._give_up)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
         return await answer
@@ -57,8 +57,7 @@ class Groups(Generic[T, R]):
             if asked.until_s <= now_s:
                 asked.answer.set_exception(Unreachable("the store did not answer in time"))
         later_s = min((asked.until_s for asked in waits if asked.until_s > now_s), default=None)
-        loop = asyncio.get_running_loop()
-        self._timer = None if later_s is None else loop.call_later(later_s - now_s, self._give_up)
+        self._timer = None if later_s is None else self._loop.call_later(later_s - now_s, self._give_up)
 
     async def _send_all(self) -> None:
         while group := self._next_group():
