@@ -177,6 +177,15 @@ def test_a_failing_event_has_its_last_turn_when_it_was_held_for_long_enough() ->
     assert (waited_s, turns) == (60, 9)
 
 
+def test_the_time_in_which_an_event_is_tried_again_begins_when_it_first_fails() -> None:
+    target = lines(hold_s=60)
+    add(target, 0)
+    assert target.again(take(target, now_s=0), 7, now_s=100) == 7
+    turn = take(target, now_s=107)
+    assert not turn.last
+    assert target.again(turn, 100, now_s=110) == 50
+
+
 def test_an_event_that_had_no_turn_is_held_for_as_long_as_it_takes() -> None:
     target = lines(hold_s=60)
     add(target, 0)

@@ -30,7 +30,7 @@ class Turn(Generic[T]):
     number: int
     line: "_Line[T]"
     taken_s: float = 0.0
-    tried_s: float | None = None
+    failed_s: float | None = None  # for the first time
     last: bool = False
     is_repeat: bool = False
     is_held: bool = False
@@ -56,9 +56,9 @@ class _Line(Generic[T]):
 class Lines(Generic[T]):
     """All lines of one worker in one process.
 
-    A failed event is tried again for `hold_s` seconds. So long its subject waits, unless more than `crowd` events wait
-    behind it, or it has waited itself for too long: then each has one turn. Events are held back for `reorder_s`
-    seconds, and go on by the time at which they occurred.
+    An event is tried again for `hold_s` seconds after it first failed. So long its subject waits, unless more than
+    `crowd` events wait behind it, or it has waited itself for too long: then each has one turn. Events are held back
+    for `reorder_s` seconds, and go on by the time at which they occurred.
     """
 
     def __init__(self, *, hold_s: float, reorder_s: float = 0.0, crowd: int = 64) -> None:
@@ -122,7 +122,7 @@ class Lines(Generic[T]):
         """
         line = turn.line
         if had_its_turn:
-            turn.tried_s = turn.taken_s if turn.tried_s is None else turn.tried_s
+            turn.failed_s = now_s if turn.failed_s is None else turn.failed_s
             left_s = 0.0 if self._is_crowded(turn, now_s) else max(0.0, self._limit_s(turn) - now_s)
             turn.last = delay_s >= left_s
             delay_s = min(delay_s, left_s)
@@ -160,7 +160,7 @@ class Lines(Generic[T]):
         return turn
 
     def _limit_s(self, turn: Turn[T]) -> float:
-        return (turn.taken_s if turn.tried_s is None else turn.tried_s) + self._hold_s
+        return (turn.taken_s if turn.failed_s is None else turn.failed_s) + self._hold_s
 
     def _is_crowded(self, turn: Turn[T], now_s: float) -> bool:
         return len(turn.line.waiting) > self._crowd or now_s >= turn.arrived_s + MAX_WAIT_S + self._reorder_s

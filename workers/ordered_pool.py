@@ -16,7 +16,7 @@ from workers.api import Order, Worker
 from workers.lines import Lines, Turn
 from workers.partitions import Open, Partitions
 from workers.pipeline import Pipeline, Work, mark
-from workers.pool import Report
+from workers.pool import Report, prefetch
 from workers.store import Store
 
 _NO_TURN = frozenset({"busy", Unreachable.reason})
@@ -48,7 +48,7 @@ class OrderedPool:
         self._report = report
         self._lines: Lines[_Message] = Lines(hold_s=order.hold_s, reorder_s=order.reorder_s, crowd=crowd)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave)
-        self._hands = asyncio.Semaphore(worker.concurrency)
+        self._hands = asyncio.Semaphore(prefetch(worker))
         self._news = asyncio.Event()
         self._in_hand: dict[asyncio.Task[None], str] = {}
         self._stopping = False
@@ -63,6 +63,7 @@ class OrderedPool:
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
         self._stopping = True
+        self._pipeline.begin_nothing()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -158,6 +159,7 @@ class OrderedPool:
         self._leaving.add(partition)
         try:
             ours = {task for task, theirs in self._in_hand.items() if theirs == partition}
+            self._pipeline.turn_away(ours)
             await self._end(ours, 0 if lost else None)
         finally:
             self._leaving.discard(partition)

@@ -1,8 +1,9 @@
 """The way of one delivery through a worker: open, normalise, claim, handle, and the outcome to settle it with."""
 
+import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
@@ -137,6 +138,10 @@ class Pipeline:
     def begin_nothing(self) -> None:
         """Let nothing wait for a call to end: it is cancelled, and so are those that would have to from now on."""
         self._places.close()
+
+    def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
+        """Let these tasks wait for no call to end, likewise."""
+        self._places.turn_away(tasks)
 
     def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
         timed = (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)

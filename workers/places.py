@@ -1,7 +1,10 @@
 """How many calls of a worker's function run at a time, while more events are in hand."""
 
 import asyncio
+from collections.abc import Collection
 from types import TracebackType
+from typing import cast
+from weakref import WeakSet
 
 
 class Places:
@@ -13,7 +16,8 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
-        self._waiting: set[asyncio.Task[None] | None] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._turned_away: WeakSet[asyncio.Task[None]] = WeakSet()
         self._is_closed = False
 
     async def __aenter__(self) -> None:
@@ -31,13 +35,18 @@ class Places:
         """Nobody waits any longer."""
         self._is_closed = True
         for task in self._waiting:
-            if task is not None:
-                task.cancel()
+            task.cancel()
+
+    def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
+        """Nor do these, now or later."""
+        self._turned_away.update(tasks)
+        for task in self._waiting.intersection(tasks):
+            task.cancel()
 
     async def _wait(self) -> None:
-        if self._is_closed:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        if self._is_closed or task in self._turned_away:
             raise asyncio.CancelledError
-        task = asyncio.current_task()
         self._waiting.add(task)
         try:
             await self._free.acquire()

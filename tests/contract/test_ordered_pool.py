@@ -1,7 +1,7 @@
 """An ordered worker on both brokers: what fails, waits, repeats itself or comes late within one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from schemas import topics
 from schemas.broker import Again, Broker, Done, Parked
 from schemas.envelope import Envelope
 from schemas.events import CanonicalEvent, RoomCreated
@@ -17,7 +18,7 @@ from tests.events import make
 from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from workers.ordered_pool import OrderedPool, partition_prefetch
 from workers.pipeline import Pipeline, Work
-from workers.store import MemoryStore
+from workers.store import Claim, Held, MemoryStore
 
 START_S = envelope().received_at.timestamp()
 
@@ -49,6 +50,43 @@ class Diary:
             return len(self.ended()) >= count
 
         await eventually(so_many, 30)
+
+
+class Claims(MemoryStore):
+    """Knows what is claimed, and lets a test take partitions away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+        self.surplus: frozenset[str] = frozenset()
+        self.let: set[str] = set()
+
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        claim = await super().claim(queue, event_id, for_s, subject)
+        self.held.add(event_id)
+        return claim
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        await super().finish(queue, event_id, subject=subject, occurred_s=occurred_s)
+        self.held.discard(event_id)
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        await super().release(queue, event_id, failed=failed, parked=parked)
+        self.held.discard(event_id)
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        held = await super().hold(queue, shares)
+        return Held(held.shares - self.let, self.surplus - self.let)
+
+    async def let_go(self, queue: str, share: str) -> None:  # noqa: ARG002  there is one
+        self.let.add(share)
+
+    async def has(self, count: int) -> bool:
+        return len(self.held) == count
+
+    async def has_let_go_of_others(self) -> bool:
+        """Of all partitions but those of the two that are handled."""
+        return len(self.let) >= len(topics.PARTITION_WORDS) - 2
 
 
 def numbered(name: str, handle: Callable[[int, Delivery], Awaitable[None]], **options: Any) -> Worker[Any]:
@@ -84,6 +122,11 @@ async def publish(broker: Broker, *numbers: int, room: str = "room-1", occurred_
     for number in numbers:
         each = envelope(number=number, subject=room)
         await broker.publisher.publish(replace(each, occurred_at=each.occurred_at + timedelta(seconds=occurred_s)))
+
+
+async def publish_two_for_each_of_ten_rooms(broker: Broker) -> None:
+    for number in range(20):
+        await publish(broker, number, room=f"room-{number % 10}")
 
 
 async def test_a_failing_event_holds_back_its_room_and_no_other(broker: Broker) -> None:
@@ -276,6 +319,55 @@ async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_
     async with running(broker, numbered(name, handle), second, store):
         await second.ends(9)
     assert second.settled == [(number, "handled") for number in range(1, 10)]
+
+
+async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broker: Broker) -> None:
+    diary, store, go_on = Diary(), Claims(), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        diary.begun.append(number)
+        await go_on.wait()
+
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
+        await publish_two_for_each_of_ten_rooms(broker)
+        await eventually(partial(store.has, 10))
+        assert len(diary.begun) == 2
+        go_on.set()
+        await diary.ends(20)
+    assert {reason for _, reason in diary.settled} == {"handled"}
+
+
+async def test_what_waits_for_a_place_at_the_stop_is_given_back_unclaimed(broker: Broker) -> None:
+    diary, store, go_on = Diary(), Claims(), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        diary.begun.append(number)
+        await go_on.wait()
+
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
+        await publish_two_for_each_of_ten_rooms(broker)
+        await eventually(partial(store.has, 10))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+    assert sorted(diary.ended()) == sorted(diary.begun)
+    assert len(diary.begun) == 2
+    assert not store.held
+
+
+async def test_a_partition_that_others_wait_for_is_left_without_what_waits_for_a_place(broker: Broker) -> None:
+    diary, store, go_on = Diary(), Claims(), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        diary.begun.append(number)
+        await go_on.wait()
+
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
+        await publish_two_for_each_of_ten_rooms(broker)
+        await eventually(partial(store.has, 10))
+        store.surplus = frozenset(topics.PARTITION_WORDS)
+        await eventually(store.has_let_go_of_others)
+        assert len(store.held) == 2
+        go_on.set()
+    assert len(diary.ended()) == 2
 
 
 async def test_events_are_held_back_and_handled_by_their_time(broker: Broker) -> None:
