@@ -31,14 +31,18 @@ class Notes:
         self.times_s.append(time.time())
 
 
+NOTES = Notes([], [])
+"""Those of this process. A function that takes nothing but the event finds them here."""
+
+
 @asynccontextmanager
-async def kept() -> AsyncIterator[Notes]:
-    """Notes whose number stands in a file while the process runs, and all of them when it ends."""
-    notes = Notes([], [])
+async def kept() -> AsyncIterator[None]:
+    """The number of notes stands in a file while the process runs, and all of them when it ends."""
+    notes = NOTES
     stem = Path(os.environ[FOLDER_VARIABLE]) / str(os.getpid())
     progress = asyncio.create_task(_tell(notes, stem.with_suffix(".count")))
     try:
-        yield notes
+        yield
     finally:
         progress.cancel()
         with suppress(asyncio.CancelledError):

@@ -1,10 +1,10 @@
 """The worker that is measured: it takes every event, and notes it."""
 
-from benchmarks.notes import Notes, kept
+from benchmarks.notes import NOTES, kept
 from schemas.events import Event
-from workers import Delivery, worker
+from workers import worker
 
 
 @worker(topic="#", queue="bench", state=kept)
-async def bench(event: Event, delivery: Delivery[Notes]) -> None:
-    delivery.state.note(event.id)
+async def bench(event: Event) -> None:
+    NOTES.note(event.id)

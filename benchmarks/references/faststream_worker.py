@@ -9,16 +9,12 @@ import sys
 from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitMessage, RabbitQueue
 
-from benchmarks.notes import Notes, kept
+from benchmarks.notes import NOTES, kept
 from benchmarks.references.serving import run, until_told_to_stop
 
 
-class Consumer:
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
-
-    async def handle(self, _body: bytes) -> None:
-        self._notes.note("")
+async def handle(_body: bytes) -> None:
+    NOTES.note("")
 
 
 async def undecoded(message: RabbitMessage) -> bytes:
@@ -34,11 +30,11 @@ async def main(url: str, queue: str, prefetch: int) -> None:
         logger=None,
         log_level=logging.ERROR,
     )
-    async with kept() as notes:
+    async with kept():
         subscriber = broker.subscriber(
             RabbitQueue(queue, queue_type=QueueType.QUORUM, durable=True), ack_policy=AckPolicy.ACK, no_reply=True
         )
-        subscriber(Consumer(notes).handle)
+        subscriber(handle)
         async with broker:
             await broker.start()
             await until_told_to_stop()

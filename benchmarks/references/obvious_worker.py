@@ -7,26 +7,22 @@ import sys
 
 import aio_pika
 
-from benchmarks.notes import Notes, kept
+from benchmarks.notes import NOTES, kept
 from benchmarks.references.serving import run, until_told_to_stop
 
 
-class Consumer:
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
-
-    async def handle(self, message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        self._notes.note("")
-        await message.ack()
+async def handle(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+    NOTES.note("")
+    await message.ack()
 
 
 async def main(url: str, queue_name: str, prefetch: int) -> None:
     connection = await aio_pika.connect_robust(url)
-    async with connection, kept() as notes:
+    async with connection, kept():
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=prefetch)
         queue = await channel.declare_queue(queue_name, durable=True, arguments={"x-queue-type": "quorum"})
-        await queue.consume(Consumer(notes).handle)
+        await queue.consume(handle)
         await until_told_to_stop()
 
 
