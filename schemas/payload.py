@@ -29,6 +29,7 @@ Flag = bool | Literal["true", "false"]
 T = TypeVar("T")
 anything = msgspec.json.Decoder()
 """Reads a body whose form we do not know."""
+_BACKSLASH = ord("\\")  # a number is found in bytes ten times as quickly as bytes of one
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -38,12 +39,12 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     a key named twice, a NUL in a text, a field of another type, or an identifier out of bounds.
     """
     content = read_again(decoder, body)
-    try:
-        characters = body.decode()
-    except UnicodeDecodeError:
-        raise Unreadable("the body is not UTF-8") from None
-    _check_text(body)
-    _check_keys(body, characters)
+    _check_encoding(body)
+    if _BACKSLASH in body:
+        _check_text(body)
+        _check_keys(body)
+    elif not (_are_all_different(body.split(b'"')[1::2]) or _keeps_every_string(body)):
+        _check_keys(body)
     return content
 
 
@@ -70,9 +71,17 @@ def recheck(envelope: Envelope, identify: Callable[[bytes], Identity]) -> None:
         identify(envelope.body)
 
 
+def _check_encoding(body: bytes) -> None:
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise Unreadable("the body is not UTF-8") from None
+
+
 def _check_text(body: bytes) -> None:
     """Raise Unreadable for a NUL, which JSON can only escape: nobody means one, and databases choke on it for ever."""
-    if b"\\" in body and b"\\u0000" in body and _nul.search(body):  # looking for one byte is ten times as quick
+    if b"\\u0000" in body and _nul.search(body):
         raise Unreadable("a text holds a NUL character")
 
 
@@ -80,16 +89,14 @@ def _check_text(body: bytes) -> None:
 _nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _check_keys(body: bytes, characters: str) -> None:
+def _check_keys(body: bytes) -> None:
     """Raise Unreadable if an object names a key twice: readers disagree on which one counts.
 
     Without escapes there are two quick ways to see that none does, and most bodies pass one of them. All others are
-    parsed once more, more slowly.
+    parsed once more here, more slowly.
     """
-    if b"\\" not in body and (_are_all_different(body.split(b'"')[1::2]) or _keeps_every_string(body)):
-        return
     try:
-        _key_decoder.decode(characters)
+        _key_decoder.decode(body.decode())
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
     except ValueError:
