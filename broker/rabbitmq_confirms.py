@@ -7,6 +7,7 @@ from itertools import chain
 
 import msgspec
 
+from broker.rabbitmq_frames import Frames
 from schemas.errors import NotDurable
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
@@ -21,7 +22,7 @@ class Pending(msgspec.Struct):
     """
 
     message_id: str
-    frames: bytes
+    frames: Frames
     due_s: float
     confirmed: "asyncio.Future[None]"
     tag: int = 0
@@ -49,7 +50,7 @@ class Confirms:
         """Whether the server owes confirms, and one of them has not come in time."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message_id: str, frames: bytes) -> "asyncio.Future[None]":
+    def add(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
         """Its answer: None, or NotDurable, in time."""
         confirmed = self._loop.create_future()
         due_s = self._loop.time() + self._timeout_s
@@ -68,7 +69,7 @@ class Confirms:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
-                size += len(pending.frames)
+                size += sum(map(len, pending.frames))
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:

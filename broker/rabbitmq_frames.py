@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
+from typing import TypeAlias
 
 import msgspec
 
@@ -19,11 +20,15 @@ _EXPIRES = 0x0100
 _PERSISTENT = b"\x02"
 _BEFORE_PROPERTIES_BYTES = 14
 _ACK_BYTES = 13
+_MAX_COPIED_BYTES = 16 * 1024
 _frame = Struct(">BHI").pack
 _publish = Struct(">HHH").pack
 _ack = Struct(">BHIHHQBB").pack
 _content = Struct(">BHIHHQH").pack
 _long = Struct(">I").pack
+
+
+Frames: TypeAlias = list[bytes | memoryview]
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -40,30 +45,33 @@ class Message(msgspec.Struct, frozen=True):
     expiration_ms: int | None = None
 
 
-def publish_frames(channel: int, message: Message, message_id: str, max_content_bytes: int) -> bytes:
-    """Basic.Publish, the content header and the body. Raises NotDurable for a message that no frame can hold."""
+def publish_frames(channel: int, message: Message, message_id: str, max_content_bytes: int) -> Frames:
+    """Basic.Publish, the content header and the body. Raises NotDurable for a message that no frame can hold.
+
+    They are to be written one after the other. A large body stays where it is, and is not copied into them.
+    """
     method = _publish_method(channel, message.exchange, message.routing_key)
     table, expiration = _table(message.headers), message.expiration_ms
     header = _content_header(channel, message, table, message_id, max_content_bytes, expiration)
     return _frames(channel, method, header, message.body, max_content_bytes)
 
 
-def envelope_frames(channel: int, exchange: str, envelope: Envelope, message_id: str, max_content_bytes: int) -> bytes:
+def envelope_frames(channel: int, exchange: str, envelope: Envelope, message_id: str, max_content_bytes: int) -> Frames:
     """What `publish_frames` makes of an envelope's message, in half of the time: each event comes by here."""
     method = _publish_method(channel, exchange, envelope.routing_key)
     header = _content_header(channel, envelope, _envelope_table(envelope), message_id, max_content_bytes)
     return _frames(channel, method, header, envelope.body, max_content_bytes)
 
 
-def _frames(channel: int, method: bytes, header: bytes, body: bytes, max_content_bytes: int) -> bytes:
+def _frames(channel: int, method: bytes, header: bytes, body: bytes, max_content_bytes: int) -> Frames:
     size = len(body)
-    if size <= max_content_bytes:
-        return b"".join((method, header, _frame(_BODY, channel, size), body, _END)) if size else method + header
-    parts = [method, header]
+    if 0 < size <= min(max_content_bytes, _MAX_COPIED_BYTES):
+        return [b"".join((method, header, _frame(_BODY, channel, size), body, _END))]
+    parts: Frames = [method, header]
     for start in range(0, size, max_content_bytes):
-        chunk = body[start : start + max_content_bytes]
+        chunk = memoryview(body)[start : start + max_content_bytes]
         parts += (_frame(_BODY, channel, len(chunk)), chunk, _END)
-    return b"".join(parts)
+    return parts
 
 
 def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:

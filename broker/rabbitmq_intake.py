@@ -66,7 +66,7 @@ class Intake:
     def _acknowledge(self, acks: Acks) -> None:
         if self._wire is not None:
             number = self.channel.number
-            self._wire.write(b"".join([ack_frame(number, tag, multiple=multiple) for tag, multiple in acks]))
+            self._wire.write([ack_frame(number, tag, multiple=multiple) for tag, multiple in acks])
             return
         task = asyncio.create_task(self._basic_ack(acks))
         self._acknowledging.add(task)

@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 
 from broker.rabbitmq_confirms import UNROUTABLE, Confirms, Pending
 from broker.rabbitmq_contents import Assembly, message_id
-from broker.rabbitmq_frames import Message, envelope_frames, publish_frames
+from broker.rabbitmq_frames import Frames, Message, envelope_frames, publish_frames
 from broker.rabbitmq_wire import METHOD, Wire
 from schemas.envelope import Envelope, to_headers
 from schemas.errors import NotDurable, Unreadable
@@ -99,7 +99,7 @@ class WireLane:
     def closed(self) -> None:
         self.end()
 
-    def _send(self, message_id: str, frames: bytes) -> "asyncio.Future[None]":
+    def _send(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
         if self.ended.done():
             raise NotDurable(LOST)
         if not self._is_due:
@@ -113,9 +113,9 @@ class WireLane:
         if self._wire.is_blocked:  # it would be kept when the alarm is over, long after we said that it was not
             self.confirms.refuse_unwritten(_ALARM)
         while not self._wire.is_paused and (batch := self.confirms.next_batch()):
-            self._wire.write(b"".join([pending.frames for pending in batch]))
+            self._wire.write([part for pending in batch for part in pending.frames])
             for pending in batch:
-                pending.frames = b""  # bodies may be large, and the socket has them now
+                pending.frames = []  # bodies may be large, and the socket has them now
 
     def _returned(self, _method: bytes, header: bytes, _body: bytes) -> None:
         try:
@@ -153,7 +153,7 @@ class PlainLane:
             raise NotDurable(_ALARM)
         each = next(self._message_ids)
         publish_frames(self._channel.number, message, each, _max_content_bytes(self._channel))  # to see that it can be
-        confirmed = self.confirms.add(each, b"")
+        confirmed = self.confirms.add(each, [])
         for pending in self.confirms.next_batch():
             task = asyncio.create_task(self._publish(message, pending))
             self._tasks.add(task)

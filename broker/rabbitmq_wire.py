@@ -9,7 +9,7 @@ both ways.
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any, Protocol
 
@@ -60,10 +60,10 @@ class Wire(asyncio.Protocol):
         """Give the listener each frame of the channel, until that is closed."""
         self._listeners[channel] = listener
 
-    def write(self, frames: bytes) -> None:
+    def write(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send whole frames, before or after those of others. Nothing happens if the connection is gone."""
         if not self._transport.is_closing():
-            self._transport.write(frames)
+            self._transport.writelines(frames)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport

@@ -28,12 +28,12 @@ ENVELOPES = st.builds(
 def of_the_message(envelope: Envelope, max_content_bytes: int) -> bytes:
     headers = to_headers(envelope)
     message = Message("e", envelope.routing_key, headers, envelope.content_type, envelope.body)
-    return publish_frames(3, message, "m-1", max_content_bytes)
+    return b"".join(publish_frames(3, message, "m-1", max_content_bytes))
 
 
 @given(envelope=ENVELOPES)
 def test_an_envelope_has_the_frames_of_its_message(envelope: Envelope) -> None:
-    assert envelope_frames(3, "e", envelope, "m-1", 10_000) == of_the_message(envelope, 10_000)
+    assert b"".join(envelope_frames(3, "e", envelope, "m-1", 10_000)) == of_the_message(envelope, 10_000)
 
 
 def sealed(subject: str, body: bytes) -> Envelope:
@@ -54,7 +54,15 @@ def sealed(subject: str, body: bytes) -> Envelope:
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
 def test_a_body_is_in_as_many_frames_as_it_needs(size: int) -> None:
     envelope = sealed("room", bytes(number % 251 for number in range(size)))
-    assert envelope_frames(3, "e", envelope, "m-1", 1000) == of_the_message(envelope, 1000)
+    assert b"".join(envelope_frames(3, "e", envelope, "m-1", 1000)) == of_the_message(envelope, 1000)
+
+
+def test_a_large_body_is_not_copied() -> None:
+    body = bytes(300_000)
+    views = [
+        part for part in envelope_frames(3, "e", sealed("room", body), "m-1", 131_064) if isinstance(part, memoryview)
+    ]
+    assert [len(view) for view in views if view.obj is body] == [131_064, 131_064, 37_872]
 
 
 def test_an_envelope_whose_headers_no_frame_can_hold_is_refused() -> None:
