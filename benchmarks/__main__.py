@@ -60,6 +60,7 @@ _QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
     default=_RESULTS,
     help="Where to keep every figure.",
 )
+@click.option("--markdown", is_flag=True, help="Print the table for a page.")
 @click.option("--list", "listed", is_flag=True, help="Name the rows, and end.")
 def main(  # noqa: PLR0913  one for each option
     names: tuple[str, ...],
@@ -69,6 +70,7 @@ def main(  # noqa: PLR0913  one for each option
     results: Path,
     *,
     quick: bool,
+    markdown: bool,
     listed: bool,
 ) -> None:
     """Measure each ROW, or all, in turn with simpler programs, and print how they compare.
@@ -76,10 +78,7 @@ def main(  # noqa: PLR0913  one for each option
     Fails if an event was lost, doubled or refused on the way.
     """
     if listed:
-        for name, measure in ROWS.items():
-            click.echo(f"{name:<18} {measure.__doc__}")
-        for name, members in GROUPS.items():
-            click.echo(f"{name:<18} All of {', '.join(members)}.")
+        _name_rows()
         return
     chosen = [row for name in names or ROWS for row in GROUPS.get(name, (name,))]
     if strange := set(chosen) - set(ROWS):
@@ -95,10 +94,17 @@ def main(  # noqa: PLR0913  one for each option
     except (pytest.skip.Exception, pytest.fail.Exception) as fault:  # what the tests' servers say of a missing one
         click.echo(fault.msg, err=True)
         sys.exit(1)
-    click.echo(table.rendered(rows))
+    click.echo(f"{table.markdown(rows)}\n" if markdown else table.rendered(rows))
     click.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows, machine)), indent=1))
+
+
+def _name_rows() -> None:
+    for name, measure in ROWS.items():
+        click.echo(f"{name:<18} {measure.__doc__}")
+    for name, members in GROUPS.items():
+        click.echo(f"{name:<18} All of {', '.join(members)}.")
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -15,6 +15,7 @@ _COLUMNS = (
     "row", "unit", "ours", "reference", "", "ratio", "spread", "target", "",
     "CPU µs/event", "RabbitMQ µs", "load µs", "p50/p99 ms", "reference's", "MiB",
 )  # fmt: skip
+_NARROW = ("row", "unit", "ours", "reference", "ratio", "spread", "target", "CPU µs/event", "p50/p99 ms")
 _LATE_MS = 3.0
 _LIBRARIES = ("aiohttp", "aio-pika", "aiormq", "msgspec", "uvloop", "redis", "faststream")
 
@@ -25,6 +26,19 @@ def rendered(rows: Sequence[Row]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:], *_remarks(rows)])
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same for a page: fewer columns, and who the reference is beside its figure."""
+    lines = [_NARROW, ("---",) * len(_NARROW), *(_narrow(row) for row in rows)]
+    remarks = "\n".join(_remarks(rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (f"\n\n{remarks}" if remarks else "")
+
+
+def _narrow(row: Row) -> tuple[str, ...]:
+    (name, unit, ours, reference, reference_name, ratio, spread, target, verdict, cpu, _, _, latency, *_) = _cells(row)
+    beside = f"{reference} ({reference_name})" if reference else ""
+    return name, unit, ours, beside, ratio, spread, f"{target} {verdict}".strip(), cpu, latency
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:

@@ -17,7 +17,7 @@ from benchmarks.faults import Worthless
 from benchmarks.figures import Measured, Row, Target, per_s, percentile
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT
-from benchmarks.table import rendered
+from benchmarks.table import markdown, rendered
 from schemas.provider import Request
 from schemas.source import AnySource
 
@@ -125,14 +125,26 @@ def measured(events: int) -> Measured:
     return Measured(events=events, seconds=1, cpu_s={"program": 0.5})
 
 
-def test_a_ratio_is_of_one_round_and_the_verdict_of_the_middle_one() -> None:
-    row = Row(
+@pytest.fixture
+def row() -> Row:
+    return Row(
         name="door", unit="events/s", figure=per_s, target=Target(">=", 2), reference_name="bare",
         ours=[measured(100), measured(300), measured(400)], reference=[measured(100), measured(100), measured(200)],
     )  # fmt: skip
+
+
+def test_a_ratio_is_of_one_round_and_the_verdict_of_the_middle_one(row: Row) -> None:
     assert row.ratios == [1.0, 3.0, 2.0]
     assert row.verdict == "met"
     assert "1.00..3.00" in rendered([row])
+
+
+def test_the_table_for_a_page_has_the_reference_beside_its_figure(row: Row) -> None:
+    head, _, line = markdown([row]).splitlines()
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["ours"] == "300"
+    assert cells["reference"] == "100 (bare)"
+    assert cells["target"] == ">= 2 met"
 
 
 def test_the_rows_can_be_listed() -> None:
