@@ -23,6 +23,11 @@ def cpu_s(pids: Iterable[int]) -> float:
     return total
 
 
+def threads_cpu_s(pid: int) -> dict[int, float]:
+    """User and system time of each thread of a process."""
+    return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process(pid).threads()}
+
+
 def rss_mib(pids: Iterable[int]) -> float:
     """Resident memory of these processes and all below them, now."""
     total = 0

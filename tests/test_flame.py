@@ -1,0 +1,81 @@
+"""What in the flame graphs and their steps could lie without anybody noticing, and what a picture must not tell."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks.flame import DOOR_STEPS, WORKER_STEPS
+from benchmarks.flame_picture import drawn
+from benchmarks.processes import ROOT
+from benchmarks.stacks import EVENT_LOOP, REST, by_step, read, weighed
+
+RAW = """\
+thread (7): MainThread;main (hookline/cli.py);Runner.run (asyncio/runners.py);answer (ingress/receive.py) 1
+thread (7): MainThread;main (hookline/cli.py);Runner.run (asyncio/runners.py);answer (ingress/receive.py);\
+verify (schemas/providers/krtc.py);_read (schemas/signing.py) 3
+thread (9): sqlite store.db;Thread.run (threading.py);Database._write (broker/sqlite.py) 4
+"""
+VERIFYING = (
+    EVENT_LOOP,
+    "answer (ingress/receive.py)",
+    "verify (schemas/providers/krtc.py)",
+    "_read (schemas/signing.py)",
+)
+ANSWERING = VERIFYING[:2]
+WRITING = ("sqlite store.db", "Database._write (broker/sqlite.py)")
+PICTURES = sorted((ROOT / "docs" / "images").glob("*.svg"))
+
+
+def test_stacks_begin_where_a_thread_comes_to_its_work() -> None:
+    assert read(RAW) == {7: {ANSWERING: 1, VERIFYING: 3}, 9: {WRITING: 4}}
+
+
+def test_a_stack_weighs_as_much_as_its_share_of_the_cpu_time_of_its_thread() -> None:
+    assert weighed(read(RAW), {7: 80.0, 9: 10.0}) == {ANSWERING: 20.0, VERIFYING: 60.0, WRITING: 10.0}
+
+
+def test_time_belongs_to_the_step_of_the_innermost_frame() -> None:
+    steps = by_step({ANSWERING: 20.0, VERIFYING: 60.0}, DOOR_STEPS)
+    assert {name.partition(":")[0]: cpu_us for name, cpu_us in steps.items() if cpu_us} == {
+        "verify": 60.0,
+        "receive and answer": 20.0,
+    }
+
+
+def test_what_another_thread_does_belongs_to_the_step_of_the_thread() -> None:
+    steps = by_step({WRITING: 10.0}, WORKER_STEPS)
+    assert [name for name, cpu_us in steps.items() if cpu_us] == ["claim and finish, in the store's own thread: SQLite"]
+
+
+def test_what_belongs_to_no_step_is_not_left_out() -> None:
+    assert by_step({("odd", "strange (elsewhere.py)"): 1.0}, DOOR_STEPS)[REST] == 1.0
+
+
+def test_a_frame_is_as_wide_as_its_share() -> None:
+    picture = drawn({ANSWERING: 20.0, VERIFYING: 60.0}, "door")
+    widths = {
+        title.partition(" ")[0]: float(width)
+        for title, width in re.findall(r"<title>(.*?):.*\n.*?width=\"([\d.]+)\"", picture)
+    }
+    assert widths["answer"] == pytest.approx(widths["all"])
+    assert widths["verify"] == pytest.approx(widths["all"] * 60 / 80)
+
+
+def test_folders_above_a_package_stay_out_of_a_picture() -> None:
+    raw = "thread (7): MainThread;step (/home/somebody/secret/benchmarks/notes.py) 1\n"
+    assert "step (benchmarks/notes.py)" in (picture := drawn(weighed(read(raw), {7: 1.0}), "worker"))
+    assert "secret" not in picture
+
+
+def test_the_pages_pictures_are_there() -> None:
+    assert [path.name for path in PICTURES] == ["door-flame.svg", "worker-flame.svg"]
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: str(path.name))
+def test_a_picture_of_the_page_needs_no_script_and_names_no_folder_of_ours(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ET.fromstring(text).find(".//{*}script") is None  # noqa: S314  our own file
+    assert not re.search(r"\(/|/home/|/Users/", text)
+    assert len(text) < 300_000
