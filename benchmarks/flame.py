@@ -72,6 +72,7 @@ class Profile:
 )
 def main(events: int, folder: Path) -> None:
     """Profile the door under load and the worker that drains its queue; write the pictures, and print the steps."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended too
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hookline-flame-") as scratch, Servers() as servers:
         run = Run(Path(scratch), servers, Extent())
