@@ -43,8 +43,10 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     if _BACKSLASH in body:
         _check_text(body)
         _check_keys(body)
-    elif not (_are_all_different(body.split(b'"')[1::2]) or _keeps_every_string(body)):
-        _check_keys(body)
+    else:
+        pieces = body.split(b'"')
+        if not (_are_all_different(pieces[1::2]) or _keeps_every_quote(body, len(pieces) - 1)):
+            _check_keys(body)
     return content
 
 
@@ -107,10 +109,10 @@ def _are_all_different(strings: list[bytes]) -> bool:
     return len(set(strings)) == len(strings)
 
 
-def _keeps_every_string(body: bytes) -> bool:
-    """Whether a body without escapes has as many quotes after a journey through dictionaries, which keep a key once."""
+def _keeps_every_quote(body: bytes, quotes: int) -> bool:
+    """Whether a body without escapes has all its quotes after a journey through dictionaries, which keep a key once."""
     try:
-        return msgspec.json.encode(anything.decode(body)).count(b'"') == body.count(b'"')
+        return msgspec.json.encode(anything.decode(body)).count(b'"') == quotes
     except (ValueError, RecursionError):  # some of what we skip can be decoded, but not by this
         return False
 
