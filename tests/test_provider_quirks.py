@@ -225,9 +225,10 @@ def test_a_member_that_roomkit_names_twice_enters_once() -> None:
     assert ":" not in event.id
 
 
-def test_a_roomkit_member_list_without_members_is_unreadable() -> None:
+@pytest.mark.parametrize("time", [1700000000123, None])
+def test_a_roomkit_member_list_without_members_is_unreadable(time: int | None) -> None:
     with pytest.raises(Unreadable):
-        catalogue()["roomkit"].identify(_bytes(roomkit_body(MemberList_Account=[])))
+        catalogue()["roomkit"].identify(_bytes(roomkit_body(MemberList_Account=[], EventTime=time)))
 
 
 @pytest.mark.parametrize(

@@ -239,11 +239,11 @@ def identify(body: bytes) -> Identity:
     if kind.callback_command not in TYPES:
         return _identify_unknown(kind, read_again(anything, body))
     notice = read_again(_notice, body)
-    room = text(notice.room_id)
+    room, which = text(notice.room_id), _which(notice, body)  # raises also where the time is missing, as for a worker
     if notice.event_time is None:
         facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
     else:
-        facts = (kind.callback_command, room, notice.event_time, *_which(notice, body))
+        facts = (kind.callback_command, room, notice.event_time, *which)
     return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
 
 
