@@ -16,7 +16,7 @@ from workers.api import Order, Worker
 from workers.lines import Lines, Turn
 from workers.partitions import Open, Partitions
 from workers.pipeline import Pipeline, Work, mark
-from workers.pool import Report, prefetch
+from workers.pool import Report, in_hand
 from workers.store import Store
 
 _NO_TURN = frozenset({"busy", Unreachable.reason})
@@ -48,7 +48,7 @@ class OrderedPool:
         self._report = report
         self._lines: Lines[_Message] = Lines(hold_s=order.hold_s, reorder_s=order.reorder_s, crowd=crowd)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave)
-        self._hands = asyncio.Semaphore(prefetch(worker))
+        self._hands = asyncio.Semaphore(in_hand(worker))
         self._news = asyncio.Event()
         self._in_hand: dict[asyncio.Task[None], str] = {}
         self._stopping = False

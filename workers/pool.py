@@ -15,13 +15,18 @@ Report = Callable[[str, Work, float], None]
 _ENOUGH = 512  # for the largest groups that a store is asked in
 
 
-def prefetch(worker: Worker[Any]) -> int:
-    """How many deliveries a process has in hand: some more than it handles at a time.
+def in_hand(worker: Worker[Any]) -> int:
+    """How many deliveries a process works on: some more than it handles at a time.
 
     Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once; there are few of
     them, since whatever is in hand here is held back from other processes.
     """
     return max(worker.concurrency, min(AHEAD * worker.concurrency, _ENOUGH))
+
+
+def prefetch(worker: Worker[Any]) -> int:
+    """How many deliveries a process is given: as many again as are in hand, so that no hand waits for the network."""
+    return 2 * in_hand(worker)
 
 
 class Pool:
@@ -33,7 +38,7 @@ class Pool:
         self._report = report
         self._idle: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._loops = [asyncio.create_task(self._loop()) for _ in range(prefetch(pipeline.worker))]
+        self._loops = [asyncio.create_task(self._loop()) for _ in range(in_hand(pipeline.worker))]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises whatever a loop dies of: a pool that works with fewer hands is a bug."""
