@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -32,6 +32,7 @@ Clock = Callable[[], float]
 AHEAD = 8
 """How many deliveries may be in hand for each that is handled."""
 _CLAIM_MARGIN_S = 30.0
+_ALONE = nullcontext()  # nothing else has a place then
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -153,6 +154,10 @@ class Pipeline:
         try:
             claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
             match claim:
+                case Mine(suspect=True):
+                    # As long as it is claimed: the store blames it for whatever kills the process until then.
+                    async with self._solitude.alone():
+                        return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Seen():
@@ -169,7 +174,8 @@ class Pipeline:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            async with self._places, self._solitude.alone() if claim.suspect else self._solitude.together():
+            places, company = (_ALONE, _ALONE) if claim.suspect else (self._places, self._solitude.together())
+            async with places, company:
                 late = self._lateness.of(claim, case.subject, case.occurred_s)
                 if not (late and self.worker.latest_only):
                     if claim.suspect:
