@@ -45,7 +45,7 @@ def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(house: 
     deaths, parked = run_until_parked(house)
     assert deaths == 3  # with its neighbours, and then twice alone: as often as it may fail
     assert parked["reason"] == "crashed"
-    until(lambda: len(set(house.handled())) == 2 * NEIGHBOURS, 80)
+    until(lambda: len(set(house.handled())) == 2 * NEIGHBOURS, 30)
     attempts = Counter(line.split()[1] for line in house.counted.read_text().splitlines())
     assert set(attempts) == {"1"}
 
