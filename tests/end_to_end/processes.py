@@ -19,6 +19,7 @@ from tests.services.servers import free_ports
 
 START_S = 20.0
 END_S = 40.0
+_SHOWN_LINES = 400
 
 COUNTER = '''
 """A worker as a team would write it, in a file of its own: one line for each event that it handles."""
@@ -132,10 +133,12 @@ class House:
         return [line.split()[0] for line in lines]
 
     def close(self) -> None:
+        """End everything, and print what it said: pytest shows that of a test that failed."""
         for process in self._running:
             if process.popen.poll() is None:
                 process.kill()
             process.follower.join(END_S)
+            print("---", process.popen.args, "\n", *process.output[-_SHOWN_LINES:], sep="")  # noqa: T201
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "COUNTED": str(self.counted), "PYTHONUNBUFFERED": "1"}
