@@ -1,17 +1,20 @@
-"""Redis and PostgreSQL that stop, freeze and come back."""
+"""Redis and PostgreSQL that stop, freeze and come back, and a SQLite file that somebody else keeps."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import TypeAlias
 
 import pytest
 
+from broker import sqlite_writer
 from schemas.errors import SettingsError, Unreachable
 from tests.contract.installations import eventually
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
-from workers.store import Mine, Seen, Store
+from workers.store import Busy, Mine, Seen, Store
 from workers.stores.postgresql_store import PostgresqlStore
 from workers.stores.redis_store import RedisStore
 
@@ -103,6 +106,48 @@ async def test_what_was_finished_while_the_server_was_away_counts_as_finished(
     async with opened(server.url) as other:
         assert await other.claim(queue, "a", 60) == Seen()
     assert await store.claim(queue, "a", 60) == Seen()
+
+
+@asynccontextmanager
+async def locked(address: str) -> AsyncIterator[None]:
+    """Somebody else writes to the SQLite file all the while."""
+    with closing(sqlite3.connect(address.removeprefix("sqlite:"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("COMMIT")
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
+    address: str, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.1)
+    async with opened(address) as store:
+        for event_id in ("a", "b", "c"):
+            await store.claim(queue, event_id, 60)
+        async with locked(address):
+            for event_id in ("a", "b"):
+                with pytest.raises(Unreachable):
+                    await store.finish(queue, event_id)
+        assert await store.claim(queue, "a", 60) == Seen()
+        await store.finish(queue, "c")
+    async with opened(address) as other:
+        assert await other.claim(queue, "a", 60) == Seen()
+        assert await other.claim(queue, "b", 60) == Seen()
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_a_claim_that_could_not_be_given_up_is_not_held_against_ourselves(
+    address: str, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.1)
+    async with opened(address) as store, opened(address) as other:
+        await store.claim(queue, "e", 3600)
+        async with locked(address):
+            with pytest.raises(Unreachable):
+                await store.release(queue, "e")
+        assert await other.claim(queue, "e", 3600) == Busy()
+        assert await store.claim(queue, "e", 3600) == Mine()
 
 
 @each_server

@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
 
 import msgspec
 
 from schemas.errors import Unreachable
 from workers.store import Claim, Seen
 from workers.stores.groups import Groups
+from workers.stores.remembered import Remembered
 
-V = TypeVar("V")
-
-_MAX_REMEMBERED = 100_000
 _MAX_OWED = 500
 
 
@@ -56,8 +53,8 @@ class Ledger:
         self._mark = mark
         self._asks = Groups(ask, timeout_s)
         self._marks = Groups(self._write, timeout_s)
-        self._unsure: dict[tuple[str, str], None] = {}
-        self._owed: dict[tuple[str, str], Mark] = {}
+        self._unsure: Remembered[tuple[str, str], None] = Remembered()
+        self._owed: Remembered[tuple[str, str], Mark] = Remembered()
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None) -> Claim:
         key = (queue, event_id)
@@ -77,12 +74,12 @@ class Ledger:
         try:
             await self._marks.ask(mark.key, mark)
         except (Unreachable, asyncio.CancelledError):
-            _remember(self._owed, mark.key, mark)
+            self._owed.note(mark.key, mark)
             raise
 
     def be_unsure(self, queue: str, event_id: str) -> None:
         """Note a claim that this process may hold without knowing: asking for it, or releasing it, failed."""
-        _remember(self._unsure, (queue, event_id), None)
+        self._unsure.note((queue, event_id), None)
 
     async def close(self) -> None:
         """Write what is owed, and end."""
@@ -99,9 +96,3 @@ class Ledger:
         for mark in (*marks, *owed):
             self._owed.pop(mark.key, None)
         return [None] * len(marks)
-
-
-def _remember(memory: dict[tuple[str, str], V], key: tuple[str, str], value: V) -> None:
-    memory[key] = value
-    if len(memory) > _MAX_REMEMBERED:
-        del memory[next(iter(memory))]

@@ -16,11 +16,15 @@ _MAX_ROWS = 64  # to a statement
 
 
 class Ask(NamedTuple):
-    """A claim that is asked for, for so many seconds; and whether the newest of a subject is, too."""
+    """A claim that is asked for, for so many seconds; and the newest of a subject, if one is named.
+
+    `ours`: whatever of it this process holds already, it does not know of.
+    """
 
     event_id: str
     for_s: float
     subject: str | None
+    ours: bool
 
 
 class Mark(NamedTuple):
@@ -49,11 +53,11 @@ class Page:
     def claim(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> list[Claim]:
         """The claims on events; of two that ask for the same, the first has it."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
-        known = self._known(connection, [ask.event_id for ask in asks])
+        known = self._known(connection, [ask.event_id for ask in asks], {ask.event_id for ask in asks if ask.ours})
         newest = self._newest(connection, {ask.subject for ask in asks if ask.subject is not None})
         claims: list[Claim] = []
         rows = []
-        for event_id, for_s, subject in asks:
+        for event_id, for_s, subject, _ in asks:
             claim = known.get(event_id, _NEW)
             if isinstance(claim, Mine):
                 known[event_id] = Busy()
@@ -94,12 +98,16 @@ class Page:
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
         return [None] * len(releases)
 
-    def _known(self, connection: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, Claim]:
-        """What becomes of claims on those events of which there is anything."""
+    def _known(
+        self, connection: sqlite3.Connection, event_ids: Sequence[str], ours: Collection[str]
+    ) -> dict[str, Claim]:
+        """What becomes of claims on those events of which there is anything; `ours` are not held against ourselves."""
         known: dict[str, Claim] = {}
         for ids in _parts(event_ids):
             rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
-            known |= {row[0]: _claim(*row[1:]) for row in rows}
+            for event_id, owner, held, *rest in rows:
+                is_ours = owner == self._owner and event_id in ours
+                known[event_id] = Busy() if held and not is_ours else _claim(*rest)
             seen = connection.execute(_of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)).fetchall()
             known |= {event_id: Seen() for (event_id,) in seen}
         return known
@@ -112,9 +120,7 @@ class Page:
         return newest
 
 
-def _claim(held: int, died: int, alone: int, crashes: int, failures: int) -> Claim:
-    if held:
-        return Busy()
+def _claim(died: int, alone: int, crashes: int, failures: int) -> Claim:
     return Mine(suspect=bool(died), crashes=crashes + (died and alone), failures=failures)
 
 
@@ -144,7 +150,7 @@ def _of_subjects(count: int) -> str:
 
 _NEW = Mine()
 # Is it held: its owner lives, and its time is not over? Has its owner died?
-_LOOK_UP = """SELECT id, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
+_LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""
 _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
 _IF_NOTHING = " AND owner IS NULL AND (? OR (crashes = 0 AND failures = 0))"

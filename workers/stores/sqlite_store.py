@@ -1,12 +1,16 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import Protocol, TypeVar
 
-from workers.store import AlreadyFinished, Claim, Held
+from schemas.errors import Unreachable
+from workers.store import AlreadyFinished, Claim, Held, Seen
+from workers.stores.remembered import Remembered
 from workers.stores.shares import divide
 from workers.stores.sqlite_page import Ask, Mark, Page, Release
 from workers.stores.sqlite_transaction import Writes
@@ -15,6 +19,7 @@ T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 
 TTL_S = 7 * 24 * 3600.0
+_MAX_OWED = 500
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
 
@@ -40,7 +45,9 @@ class Database(Protocol):
 class SqliteStore:
     """Implements `TransactionalStore`.
 
-    What was finished is remembered for `ttl_s`, longer than any provider sends again.
+    What was finished is remembered for `ttl_s`, longer than any provider sends again. While the file cannot be written
+    (it is locked for long, or the disk is full), a mark is owed: the event counts as finished here, and the mark is
+    written with the next. A claim that could not be given up is not held against ourselves.
     """
 
     def __init__(self, database: Database, ttl_s: float) -> None:
@@ -48,6 +55,8 @@ class SqliteStore:
         self._ttl_s = ttl_s
         self._finished = 0
         self._pages: dict[str, Page] = {}
+        self._unsure: Remembered[tuple[str, str], None] = Remembered()
+        self._owed: Remembered[tuple[str, str], Mark] = Remembered()
 
     @classmethod
     async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
@@ -55,7 +64,18 @@ class SqliteStore:
         return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._database.share(self._page(queue).claim, Ask(event_id, for_s, subject), durable=False)
+        key = (queue, event_id)
+        if key in self._owed:
+            await self._pay()
+            return Seen()
+        ask = Ask(event_id, for_s, subject, key in self._unsure)
+        try:
+            claim: Claim = await self._database.share(self._page(queue).claim, ask, durable=False)
+        except BaseException:  # a cancelled one is carried out too
+            self._unsure.note(key, None)
+            raise
+        self._unsure.pop(key, None)
+        return claim
 
     async def isolate(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -64,7 +84,16 @@ class SqliteStore:
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._database.share(self._page(queue).finish, Mark(event_id, subject, occurred_s), durable=True)
+        self._unsure.pop((queue, event_id), None)
+        mark = Mark(event_id, subject, occurred_s)
+        try:
+            await self._database.share(self._page(queue).finish, mark, durable=True)
+        except Unreachable:
+            self._owed.note((queue, event_id), mark)
+            raise
+        if self._owed:
+            with suppress(Unreachable):
+                await self._pay()
         if self._purge_is_due():
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
@@ -88,7 +117,11 @@ class SqliteStore:
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         release = Release(event_id, failed=failed, parked=parked)
-        await self._database.share(self._page(queue).release, release, durable=True)
+        try:
+            await self._database.share(self._page(queue).release, release, durable=True)
+        except Unreachable:
+            self._unsure.note((queue, event_id), None)
+            raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -107,6 +140,21 @@ class SqliteStore:
             connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
 
         await self._database.run(step)
+
+    async def _pay(self) -> None:
+        """Write marks that are owed. Raises Unreachable."""
+        paid = list(islice(self._owed.items(), _MAX_OWED))
+        marks: defaultdict[Page, list[Mark]] = defaultdict(list)
+        for (queue, _), mark in paid:
+            marks[self._page(queue)].append(mark)
+
+        def step(connection: sqlite3.Connection) -> None:
+            for page, of_page in marks.items():
+                page.mark(connection, of_page)
+
+        await self._database.run(step)
+        for key, _ in paid:
+            self._owed.pop(key, None)
 
     def _page(self, queue: str) -> Page:
         page = self._pages.get(queue)
