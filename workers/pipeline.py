@@ -22,7 +22,7 @@ from workers.limit import Limit
 from workers.middleware import around
 from workers.places import Places
 from workers.solitude import Solitude
-from workers.store import AlreadyFinished, Busy, Mine, Seen, Store, TransactionalStore
+from workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
 from workers.verdict import HeldElsewhere, ProcessDied, verdict
 
 S = TypeVar("S")
@@ -152,12 +152,14 @@ class Pipeline:
         """Call the function, unless this queue has finished the event before."""
         await self._in_hand.pick_up(case.event.id)
         try:
-            claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
+            claim = await self._claim(case)
             match claim:
                 case Mine(suspect=True):
                     # As long as it is claimed: the store blames it for whatever kills the process until then.
-                    async with self._solitude.alone():
+                    try:
                         return await self._finish_or_release(claim, _counted(case, claim.failures))
+                    finally:
+                        self._solitude.leave()
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Seen():
@@ -169,6 +171,17 @@ class Pipeline:
                     raise HeldElsewhere
         finally:
             self._in_hand.put_down(case.event.id)
+
+    async def _claim(self, case: _Case) -> Claim:
+        """Ask the store for the event; once it is ours, and a suspect, nothing else is in hand."""
+        try:
+            claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
+            if isinstance(claim, Mine) and claim.suspect:
+                await self._solitude.enter(alone=True)
+        except asyncio.CancelledError:  # it may be ours all the same
+            await self._release(case.mark)
+            raise
+        return claim
 
     async def _finish_or_release(self, claim: Mine, case: _Case) -> _Turn:
         late, attempt = False, case.received.attempt
