@@ -12,7 +12,7 @@ from workers.pipeline import AHEAD, Pipeline, Work
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
 
-_ENOUGH = 512  # for the largest groups that a store is asked in
+_ENOUGH = 128  # more cost a store hardly less, and each would be a suspect if the process died
 
 
 def in_hand(worker: Worker[Any]) -> int:
