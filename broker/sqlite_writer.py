@@ -57,12 +57,12 @@ class Writer:
         """Say that the owner lives, every second, and forget those that died."""
         if time.monotonic() < self._beat_due_s:
             return
-        with suppress(sqlite3.OperationalError):  # locked or full: tried again at once, long before the lease ends
+        with suppress(sqlite3.Error):  # locked or full: tried again at once, long before the lease ends
             self._beat()
 
     def close(self) -> None:
         """Give up the owner's name."""
-        with suppress(sqlite3.OperationalError):  # then the name dies of age
+        with suppress(sqlite3.Error):  # then the name dies of age
             self._do("DELETE FROM owners WHERE owner = ?", self._owner)
         self._connection.close()
 
@@ -77,8 +77,10 @@ class Writer:
         self._begin()
         try:
             self._connection.execute(statement, values)
-        finally:
             self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise
 
     def _begin(self) -> None:
         """Wait for our turn among the processes that write to the file, and look often whether it has come.
@@ -108,15 +110,19 @@ class Writer:
             for kind in _by_step(group):
                 _answer(connection, kind)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-            connection.execute("ROLLBACK")
+            self._roll_back()
             return len(group) == 1 and _fail(group, error)
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:  # a failed fsync is never tried again and trusted
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back()
             return _fail(group, error)
         return True
+
+    def _roll_back(self) -> None:
+        """After some errors, as of a full disk, SQLite has done so by itself."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _sync(self, *, synced: bool) -> None:
         """Whether transactions are on disk when they return. If not, they are with the next that is."""

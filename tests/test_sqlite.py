@@ -171,6 +171,23 @@ async def test_the_wait_for_a_turn_has_an_end(
     await database.close()
 
 
+async def test_a_transaction_that_sqlite_ended_by_itself_harms_no_other(tmp_path: Path) -> None:
+    """As it does when the disk is full or cannot be read."""
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    failing, adding = asyncio.create_task(database.run(fail)), asyncio.create_task(database.run(add(1)))
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(failing, 10)
+    await asyncio.wait_for(adding, 10)
+    assert await asyncio.wait_for(database.run(numbers), 10) == [1]
+    await database.close()
+
+
 async def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "x.db")
     assert stat.S_IMODE((tmp_path / "x.db").stat().st_mode) == 0o600
