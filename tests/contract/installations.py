@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,12 +18,15 @@ from aiormq.abc import AbstractChannel
 from broker.embedded import EmbeddedBroker, Limits
 from broker.rabbitmq import RabbitMQBroker
 from broker.rabbitmq_link import RabbitMQSettings
+from broker.rabbitmq_topology import delay_step_ms, registered
 from broker.sqlite import Database
 from schemas import topics
 from schemas.broker import NOTHING_KEPT, Broker, Received, Retention
 from schemas.envelope import Envelope
 
 _POLL_S = 0.02
+_TIMEOUT_S = 10.0
+_LONGEST_MS = 3600 * 1000  # that a test has an event wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,12 @@ class RabbitMQInstallation:
         return opened(self.address, max_in_flight, retention)
 
     async def clear(self) -> None:
-        """Unbind everything that earlier tests bound; their queues have other names."""
+        """Delete all that earlier tests declared: some give their workers the names that others gave theirs."""
         async with raw_channel(self.address) as channel:
+            for queue in await registered(channel.connection, _TIMEOUT_S):
+                for name in _names_of(queue):
+                    await channel.queue_delete(name)
+            await channel.queue_delete(topics.REGISTER)
             await channel.exchange_delete(topics.EXCHANGE)
             await channel.exchange_delete(topics.UNROUTED)
             await channel.queue_delete(topics.UNROUTED)
@@ -124,6 +131,16 @@ class RabbitMQInstallation:
                 )
                 letters.append(DeadLetter(headers, message.body, reason, detail, int(attempts)))
         return letters
+
+
+def _names_of(queue: str) -> Iterator[str]:
+    """The queues that belong to a worker's, as far as there are any."""
+    yield from (topics.queue_name(queue), topics.dead_name(queue), topics.bindings_name(queue))
+    yield from (topics.partition_name(queue, partition) for partition in topics.PARTITION_WORDS)
+    delay_ms = delay_step_ms(0)
+    while delay_ms < _LONGEST_MS:
+        yield topics.retry_name(queue, delay_ms)
+        delay_ms = delay_step_ms((delay_ms + 1) / 1000)
 
 
 @asynccontextmanager
