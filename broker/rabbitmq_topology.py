@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, ChannelPreconditionFailed, DeliveryError
 from pamqp.commands import Basic
 
 from broker.rabbitmq_link import bounded, open_channel
@@ -24,6 +24,7 @@ _UNLIMITED = 2**31 - 1  # looking at a letter counts as a delivery, and from 4.0
 _PARTITIONS_TAKE = 4  # times as long as one queue
 _LOCK_TRIES = 50
 _LOCK_WAIT_S = 0.1
+_REFUSED_WAIT_S = 0.1
 _MAX_TTL_MS = 2**32 - 1
 _STEPS = (10, 12, 15, 18, 20, 25, 30, 36, 45, 60, 75, 90, 100)
 _MIN_STEP_MS = 100
@@ -144,10 +145,7 @@ async def _register(connection: AbstractConnection, queue: str, timeout_s: float
     if await depth(connection, topics.dead_name(queue), timeout_s) is None:
         async with _declaring(connection, timeout_s, topics.REGISTER, confirms=True) as channel:
             await channel.queue_declare(topics.REGISTER, durable=True, arguments=_letters())
-            properties = Basic.Properties(delivery_mode=2)
-            await channel.basic_publish(
-                queue.encode(), routing_key=topics.REGISTER, properties=properties, mandatory=True
-            )
+            await _keep(channel, topics.REGISTER, queue.encode(), Basic.Properties(delivery_mode=2))
 
 
 async def registered(connection: AbstractConnection, timeout_s: float) -> set[str]:
@@ -256,7 +254,18 @@ async def _bind_to(channel: AbstractChannel, queue: str, wanted: set[str]) -> No
 async def _remember(channel: AbstractChannel, memory: str, keys: set[str]) -> None:
     properties = Basic.Properties(delivery_mode=2, content_type="application/json")
     body = json.dumps(sorted(keys)).encode()
-    await channel.basic_publish(body, routing_key=memory, properties=properties, mandatory=True)
+    await _keep(channel, memory, body, properties)
+
+
+async def _keep(channel: AbstractChannel, queue: str, body: bytes, properties: Basic.Properties) -> None:
+    """Have a queue keep a note. One that another process is just declaring may refuse it for a moment."""
+    while True:
+        try:
+            await channel.basic_publish(body, routing_key=queue, properties=properties, mandatory=True)
+        except DeliveryError:
+            await asyncio.sleep(_REFUSED_WAIT_S)
+        else:
+            return
 
 
 def _read(body: bytes) -> set[str]:

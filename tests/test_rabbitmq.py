@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,7 +16,15 @@ from broker.rabbitmq_topology import delay_step_ms
 from schemas import topics
 from schemas.broker import Again, Done, Parked
 from schemas.errors import NotDurable, SettingsError, Unreachable
-from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
+from tests.contract.installations import (
+    RabbitMQInstallation,
+    envelope,
+    eventually,
+    opened,
+    queue_name,
+    raw_channel,
+    taken,
+)
 from tests.services.rabbitmq import server_url
 
 ALL = ("#",)
@@ -54,6 +63,15 @@ def test_an_address_of_another_kind_is_refused_and_not_repeated(wrong: str) -> N
     with pytest.raises(SettingsError, match=r"broker\.url") as caught:
         RabbitMQSettings(wrong)
     assert "hunter2" not in str(caught.value)
+
+
+async def test_many_that_start_on_a_fresh_server_at_once_do_not_disturb_each_other(url: str) -> None:
+    for _ in range(5):
+        await RabbitMQInstallation(url).clear()
+        async with AsyncExitStack() as stack:
+            brokers = [await stack.enter_async_context(opened(url)) for _ in range(4)]
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(broker.subscribe(queue_name(), ALL, 1) for broker in brokers for _ in range(2)))
 
 
 async def test_nothing_is_left_running_after_closing(url: str) -> None:
