@@ -137,7 +137,7 @@ async def test_a_queue_tells_what_it_wants_as_often_as_it_is_asked(broker: Broke
     queue = queue_name()
     await broker.subscribe(queue, ("*.*.room.created", "krtc.#"), 1)
     for _ in range(30):
-        assert await broker.history.wanted_by(queue) == {"*.*.room.created.*", "krtc.#.*"}
+        assert await broker.history.wanted_by(queue) == {"*.*.room.created.*", "krtc.#"}
 
 
 async def test_a_queue_that_is_not_there_is_said(broker: Broker) -> None:
