@@ -6,7 +6,7 @@ than a surprise later. A decoder for a struct skips unknown fields.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -29,6 +29,8 @@ Flag = bool | Literal["true", "false"]
 T = TypeVar("T")
 anything = msgspec.json.Decoder()
 """Reads a body whose form we do not know."""
+_LARGE_BYTES = 8192
+_LONG_BYTES = 64
 _BACKSLASH = ord("\\")  # a number is found in bytes ten times as quickly as bytes of one
 
 
@@ -44,8 +46,8 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         _check_text(body)
         _check_keys(body)
     else:
-        pieces = body.split(b'"')
-        if not (_are_all_different(pieces[1::2]) or _keeps_every_quote(body, len(pieces) - 1)):
+        strings = _strings(body)
+        if not (_are_all_different(strings) or _keeps_every_string(body, len(strings))):
             _check_keys(body)
     return content
 
@@ -105,16 +107,42 @@ def _check_keys(body: bytes) -> None:
         raise Unreadable("the body is not JSON") from None
 
 
-def _are_all_different(strings: list[bytes]) -> bool:
+def _strings(body: bytes) -> Sequence[bytes | tuple[int, bytes]]:
+    """What stands between the quotes of a body without escapes; what is long, by its length and its beginning.
+
+    Those that differ in this differ, and of those that do not, there is another way to see.
+    """
+    if len(body) < _LARGE_BYTES:  # copied whole in a third of the time
+        return body.split(b'"')[1::2]
+    strings: list[bytes | tuple[int, bytes]] = []
+    end = -1
+    while (start := body.find(b'"', end + 1) + 1) and (end := body.find(b'"', start)) >= 0:
+        short = body[start : min(end, start + _LONG_BYTES)]
+        strings.append(short if len(short) < _LONG_BYTES else (end - start, short))
+    return strings
+
+
+def _are_all_different(strings: Sequence[bytes | tuple[int, bytes]]) -> bool:
     return len(set(strings)) == len(strings)
 
 
-def _keeps_every_quote(body: bytes, quotes: int) -> bool:
-    """Whether a body without escapes has all its quotes after a journey through dictionaries, which keep a key once."""
+def _keeps_every_string(body: bytes, strings: int) -> bool:
+    """Whether a body without escapes keeps its strings on a journey through dictionaries, which have a key once."""
     try:
-        return msgspec.json.encode(anything.decode(body)).count(b'"') == quotes
+        content = anything.decode(body)
+        if len(body) < _LARGE_BYTES:  # written in less time than it takes to look at each
+            return msgspec.json.encode(content).count(b'"') == 2 * strings
+        return _count_strings(content) == strings
     except (ValueError, RecursionError):  # some of what we skip can be decoded, but not by this
         return False
+
+
+def _count_strings(value: Any) -> int:
+    if isinstance(value, str):
+        return 1
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_strings, value.values()))
+    return sum(map(_count_strings, value)) if isinstance(value, list) else 0
 
 
 def _check_pairs(pairs: list[tuple[str, Any]]) -> None:

@@ -167,12 +167,17 @@ JSON_TEXTS = st.recursive(
 )
 
 
+PADDINGS = ("", f',"long":"{"x" * 10_000}"', f',"long":"{"x" * 10_000}","{"x" * 9_999}y":"{"x" * 10_000}"')
+
+
 @each_provider
 @often
-@given(skipped=JSON_TEXTS)
-def test_a_key_named_twice_is_found_where_a_whole_parser_finds_one(provider: Provider[Any], skipped: str) -> None:
+@given(skipped=JSON_TEXTS, padding=st.sampled_from(PADDINGS))
+def test_a_key_named_twice_is_found_where_a_whole_parser_finds_one(
+    provider: Provider[Any], skipped: str, padding: str
+) -> None:
     vector = next(vector for vector in KNOWN if vector.provider is provider)
-    body = vector.request.body.rstrip()[:-1] + f',"skipped":{skipped}}}'.encode()
+    body = vector.request.body.rstrip()[:-1] + f',"skipped":{skipped}{padding}}}'.encode()
     named_twice = False
 
     def note(pairs: list[tuple[str, Any]]) -> None:
