@@ -41,9 +41,7 @@ def ordered(run: Run) -> Iterator[Row]:
         ids = _fill_both(run, installation, run.extent.events)
         ours.append(_ours(run, partial(installation.worker, _ORDERED), ids))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids))
-    name = "ordered worker, RabbitMQ + SQLite"
-    yield Row(name=name, unit="events/s", figure=per_s, ours=ours, reference_name="obvious", reference=reference)
-    yield Row(name=name, unit="CPU µs/event", figure=cpu_us, ours=ours, reference_name="obvious", reference=reference)
+    yield from _rows("ordered worker, RabbitMQ + SQLite", ours, reference)
 
 
 def embedded(run: Run) -> Iterator[Row]:
@@ -73,24 +71,26 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
         ids = _fill_both(run, installation, count)
         ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
-    yield Row(
-        name=name,
-        unit="events/s",
-        figure=per_s,
-        ours=ours,
-        reference_name="obvious",
-        reference=reference,
-        target=Target(">=", 2),
-    )
-    yield Row(
-        name=name,
-        unit="CPU µs/event",
-        figure=cpu_us,
-        ours=ours,
-        reference_name="obvious",
-        reference=reference,
-        target=Target("<=", 0.5),
-    )
+    yield from _rows(name, ours, reference, Target(">=", 2), Target("<=", 0.5))
+
+
+def _rows(
+    name: str,
+    ours: Sequence[Measured],
+    reference: Sequence[Measured],
+    events: Target | None = None,
+    cpu: Target | None = None,
+) -> Iterator[Row]:
+    for unit, figure, target in (("events/s", per_s, events), ("CPU µs/event", cpu_us, cpu)):
+        yield Row(
+            name=name,
+            unit=unit,
+            figure=figure,
+            ours=ours,
+            reference_name="obvious",
+            reference=reference,
+            target=target,
+        )
 
 
 def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
