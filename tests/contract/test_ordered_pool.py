@@ -124,11 +124,6 @@ async def publish(broker: Broker, *numbers: int, room: str = "room-1", occurred_
         await broker.publisher.publish(replace(each, occurred_at=each.occurred_at + timedelta(seconds=occurred_s)))
 
 
-async def publish_two_for_each_of_ten_rooms(broker: Broker) -> None:
-    for number in range(20):
-        await publish(broker, number, room=f"room-{number % 10}")
-
-
 async def test_a_failing_event_holds_back_its_room_and_no_other(broker: Broker) -> None:
     diary, mended = Diary(), asyncio.Event()
 
@@ -321,7 +316,9 @@ async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_
     assert second.settled == [(number, "handled") for number in range(1, 10)]
 
 
-async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broker: Broker) -> None:
+@asynccontextmanager
+async def two_of_ten_begun(broker: Broker) -> AsyncIterator[tuple[Diary, Claims, asyncio.Event]]:
+    """Events of ten rooms are claimed, and of two of them in hand, until told to go on. Then ten more are to come."""
     diary, store, go_on = Diary(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
@@ -329,8 +326,14 @@ async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broke
         await go_on.wait()
 
     async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
-        await publish_two_for_each_of_ten_rooms(broker)
+        for number in range(20):
+            await publish(broker, number, room=f"room-{number % 10}")
         await eventually(partial(store.has, 10))
+        yield diary, store, go_on
+
+
+async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broker: Broker) -> None:
+    async with two_of_ten_begun(broker) as (diary, _, go_on):
         assert len(diary.begun) == 2
         go_on.set()
         await diary.ends(20)
@@ -338,15 +341,7 @@ async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broke
 
 
 async def test_what_waits_for_a_place_at_the_stop_is_given_back_unclaimed(broker: Broker) -> None:
-    diary, store, go_on = Diary(), Claims(), asyncio.Event()
-
-    async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
-        await go_on.wait()
-
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
-        await publish_two_for_each_of_ten_rooms(broker)
-        await eventually(partial(store.has, 10))
+    async with two_of_ten_begun(broker) as (diary, store, go_on):
         asyncio.get_running_loop().call_later(0.1, go_on.set)
     assert sorted(diary.ended()) == sorted(diary.begun)
     assert len(diary.begun) == 2
@@ -354,15 +349,7 @@ async def test_what_waits_for_a_place_at_the_stop_is_given_back_unclaimed(broker
 
 
 async def test_a_partition_that_others_wait_for_is_left_without_what_waits_for_a_place(broker: Broker) -> None:
-    diary, store, go_on = Diary(), Claims(), asyncio.Event()
-
-    async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
-        await go_on.wait()
-
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
-        await publish_two_for_each_of_ten_rooms(broker)
-        await eventually(partial(store.has, 10))
+    async with two_of_ten_begun(broker) as (diary, store, go_on):
         store.surplus = frozenset(topics.PARTITION_WORDS)
         await eventually(store.has_let_go_of_others)
         assert len(store.held) == 2
