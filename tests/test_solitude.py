@@ -26,12 +26,19 @@ class Visit:
         self.task = asyncio.create_task(self._stay(alone=alone))
 
     async def _stay(self, *, alone: bool) -> None:
-        await self._solitude.enter(alone=alone)
+        if not alone:
+            async with self._solitude:
+                await self._be()
+            return
+        await self._solitude.begin()
         try:
-            self.entered.set()
-            await self._leave.wait()
+            await self._be()
         finally:
-            self._solitude.leave()
+            self._solitude.end()
+
+    async def _be(self) -> None:
+        self.entered.set()
+        await self._leave.wait()
 
     async def leave(self) -> None:
         self._leave.set()
@@ -139,7 +146,7 @@ async def test_the_claim_of_one_who_gives_up_waiting_is_given_up(turns: int) -> 
         called.append(event.id)
 
     pipeline = Pipeline(welcome, store, solitude, normalise=lambda _: (event,))
-    await solitude.enter()
+    await solitude.begin()
     received = Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None)
     task = asyncio.create_task(pipeline.work(received))
     for _ in range(turns):

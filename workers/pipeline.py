@@ -159,7 +159,7 @@ class Pipeline:
                     try:
                         return await self._finish_or_release(claim, _counted(case, claim.failures))
                     finally:
-                        self._solitude.leave()
+                        self._solitude.end()
                 case Mine():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
                 case Seen():
@@ -177,7 +177,7 @@ class Pipeline:
         try:
             claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
             if isinstance(claim, Mine) and claim.suspect:
-                await self._solitude.enter(alone=True)
+                await self._solitude.begin()
         except asyncio.CancelledError:  # it may be ours all the same
             await self._release(case.mark)
             raise
@@ -187,7 +187,7 @@ class Pipeline:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            places, company = (_ALONE, _ALONE) if claim.suspect else (self._places, self._solitude.together())
+            places, company = (_ALONE, _ALONE) if claim.suspect else (self._places, self._solitude)
             async with places, company:
                 late = self._lateness.of(claim, case.subject, case.occurred_s)
                 if not (late and self.worker.latest_only):

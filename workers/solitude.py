@@ -2,39 +2,42 @@
 
 import asyncio
 from collections import deque
-from contextlib import AbstractAsyncContextManager
 
 
 class Solitude:
     """One for all workers of a process, since whatever kills the process takes everything in hand with it.
 
-    Nobody overtakes: who comes after one that waits to be alone waits, too.
+    `async with` it around what is done together: not while something is done alone. Nobody overtakes: who comes after
+    one that waits to be alone waits, too.
     """
 
     def __init__(self) -> None:
-        self._together = _Together(self)
-        self._inside = 0
+        self._together = 0
         self._is_alone = False
         self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
 
-    def together(self) -> AbstractAsyncContextManager[None]:
-        """Not while something is handled alone."""
-        return self._together
-
-    async def enter(self, *, alone: bool = False) -> None:
-        """Return once nobody is alone; `alone`, once everybody has left, and nobody comes in before it leaves."""
-        if self._waiting or not self._is_free(alone=alone):
-            await self._wait(alone=alone)
+    async def __aenter__(self) -> None:
+        if self._is_alone or self._waiting:
+            await self._wait(alone=False)
         else:
-            self._let_in(alone=alone)
+            self._together += 1
 
-    def leave(self) -> None:
-        """Whoever entered, alone or together."""
-        if self._is_alone:
-            self._is_alone = False
+    async def __aexit__(self, *_: object) -> None:
+        self._together -= 1
+        if self._waiting:
+            self._let_in()
+
+    async def begin(self) -> None:
+        """Be alone, once everything that is in hand has ended; nothing new begins until `end`."""
+        if self._is_alone or self._together or self._waiting:
+            await self._wait(alone=True)
         else:
-            self._inside -= 1
-        self._let_in_who_waits()
+            self._is_alone = True
+
+    def end(self) -> None:
+        """Be alone no longer."""
+        self._is_alone = False
+        self._let_in()
 
     async def _wait(self, *, alone: bool) -> None:
         entered = asyncio.get_running_loop().create_future()
@@ -43,39 +46,20 @@ class Solitude:
             await entered
         except asyncio.CancelledError:
             if entered.cancelled():
-                self._let_in_who_waits()
+                self._let_in()
+            elif alone:  # it was let in already
+                self.end()
             else:
-                self.leave()
+                await self.__aexit__()
             raise
 
-    def _let_in_who_waits(self) -> None:
-        while self._waiting:
+    def _let_in(self) -> None:
+        """Whoever waits, as far as they may come in now."""
+        while self._waiting and not self._is_alone:
             entered, alone = self._waiting[0]
-            if not entered.done():
-                if not self._is_free(alone=alone):
+            if not entered.cancelled():
+                if alone and self._together:
                     return
-                self._let_in(alone=alone)
+                self._is_alone, self._together = alone, self._together + (not alone)
                 entered.set_result(None)
             self._waiting.popleft()
-
-    def _is_free(self, *, alone: bool) -> bool:
-        return not self._is_alone and not (alone and self._inside)
-
-    def _let_in(self, *, alone: bool) -> None:
-        if alone:
-            self._is_alone = True
-        else:
-            self._inside += 1
-
-
-class _Together:
-    """A class, and not a generator, since every event enters and leaves."""
-
-    def __init__(self, solitude: Solitude) -> None:
-        self._solitude = solitude
-
-    async def __aenter__(self) -> None:
-        await self._solitude.enter()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._solitude.leave()
