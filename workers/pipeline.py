@@ -127,7 +127,9 @@ class Pipeline:
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             events = tuple(filter(self.worker.wants, self._normalise(envelope)))
-            turns = [await self._handle(self._case(event, envelope, received, last=last)) for event in events]
+            turns = []
+            for event in events:  # a comprehension that awaits would be one more coroutine
+                turns.append(await self._handle(self._case(event, envelope, received, last=last)))  # noqa: PERF401
             outcome, attempt, late = _together(turns, attempt)
         except _Unfinished as ended:
             outcome, attempt, late = ended.outcome, ended.attempt, ended.late

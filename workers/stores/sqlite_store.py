@@ -64,17 +64,20 @@ class SqliteStore:
         return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        key = (queue, event_id)
-        if key in self._owed:
-            await self._pay()
-            return Seen()
-        ask = Ask(event_id, for_s, subject, key in self._unsure)
+        ours = False
+        if self._owed or self._unsure:  # hardly ever
+            if (queue, event_id) in self._owed:
+                await self._pay()
+                return Seen()
+            ours = (queue, event_id) in self._unsure
         try:
+            ask = Ask(event_id, for_s, subject, ours)
             claim: Claim = await self._database.share(self._page(queue).claim, ask, durable=False)
         except BaseException:  # a cancelled one is carried out too
-            self._unsure.note(key, None)
+            self._unsure.note((queue, event_id), None)
             raise
-        self._unsure.pop(key, None)
+        if ours:
+            self._unsure.pop((queue, event_id), None)
         return claim
 
     async def isolate(self, queue: str, event_id: str) -> None:
@@ -84,13 +87,14 @@ class SqliteStore:
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        self._unsure.pop((queue, event_id), None)
         mark = Mark(event_id, subject, occurred_s)
         try:
             await self._database.share(self._page(queue).finish, mark, durable=True)
         except Unreachable:
             self._owed.note((queue, event_id), mark)
             raise
+        if self._unsure:
+            self._unsure.pop((queue, event_id), None)
         if self._owed:
             with suppress(Unreachable):
                 await self._pay()
