@@ -18,7 +18,7 @@ from schemas.broker import Broker, Publisher
 from workers import Worker
 from workers.ordered_pool import OrderedPool, partition_prefetch
 from workers.pipeline import Pipeline
-from workers.pool import Pool, Report, prefetch
+from workers.pool import Pool, Report, in_hand
 from workers.rooms import rooms_worker
 from workers.solitude import Solitude
 from workers.state import States
@@ -75,7 +75,7 @@ class _Starting:
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
-        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
+        queue = await self._broker.subscribe(worker.queue, worker.patterns, in_hand(worker))
         return Pool(pipeline, queue, self._report)
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:

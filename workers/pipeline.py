@@ -20,6 +20,7 @@ from workers.in_hand import InHand
 from workers.lateness import Lateness
 from workers.limit import Limit
 from workers.middleware import around
+from workers.pace import Pace
 from workers.places import Places
 from workers.solitude import Solitude
 from workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
@@ -29,7 +30,7 @@ S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
-AHEAD = 8
+AHEAD = 16
 """How many deliveries may be in hand for each that is handled."""
 _CLAIM_MARGIN_S = 30.0
 _ALONE = nullcontext()  # nothing else has a place then
@@ -109,6 +110,7 @@ class Pipeline:
         self._solitude = solitude or Solitude()
         self._normalise = normalise
         self._clock = clock
+        self.pace = Pace()
         self._limit = Limit(worker.timeout_s)
         self._places = Places(worker.concurrency)
         self._claim_s = AHEAD * worker.timeout_s + _CLAIM_MARGIN_S  # for those before it, and itself
@@ -238,8 +240,12 @@ class Pipeline:
         arguments = []
         if self._takes_delivery:
             arguments = [_delivery(case, self.worker.state, late=late, transaction=transaction)]
-        with self._limit:
-            await self._function(case.event, *arguments)
+        begun_s = time.monotonic()
+        try:
+            with self._limit:
+                await self._function(case.event, *arguments)
+        finally:
+            self.pace.note(time.monotonic() - begun_s)
 
     def _outcome(self, error: Exception, received: Received, envelope: Envelope | None, *, last: bool) -> Outcome:
         age_s = 0.0

@@ -12,21 +12,16 @@ from workers.pipeline import AHEAD, Pipeline, Work
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
 
-_ENOUGH = 128  # more cost a store hardly less, and each would be a suspect if the process died
+_ENOUGH = 256  # more cost a store hardly less, and each would be a suspect if the process died
 
 
 def in_hand(worker: Worker[Any]) -> int:
-    """How many deliveries a process works on: some more than it handles at a time.
+    """How many deliveries a process works on, and is given, at most: more than it handles at a time.
 
-    Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once; there are few of
-    them, since whatever is in hand here is held back from other processes.
+    Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once. While calls are
+    long there are twice as many at most: whatever is in hand here is held back from other processes.
     """
     return max(worker.concurrency, min(AHEAD * worker.concurrency, _ENOUGH))
-
-
-def prefetch(worker: Worker[Any]) -> int:
-    """How many deliveries a process is given: as many again as are in hand, so that no hand waits for the network."""
-    return 2 * in_hand(worker)
 
 
 class Pool:
@@ -38,7 +33,10 @@ class Pool:
         self._report = report
         self._idle: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._loops = [asyncio.create_task(self._loop()) for _ in range(in_hand(pipeline.worker))]
+        always = 2 * pipeline.worker.concurrency  # so that whoever may be handled next is there
+        self._loops = [
+            asyncio.create_task(self._loop(ahead=number >= always)) for number in range(in_hand(pipeline.worker))
+        ]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises whatever a loop dies of: a pool that works with fewer hands is a bug."""
@@ -60,10 +58,12 @@ class Pool:
             await asyncio.wait(late)
         await self._queue.close()
 
-    async def _loop(self) -> None:
+    async def _loop(self, *, ahead: bool) -> None:
         this = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping:
             self._idle.add(this)
+            if ahead:
+                await self._pipeline.pace.quick()
             received = await self._queue.take()
             self._idle.discard(this)
             started = time.monotonic()

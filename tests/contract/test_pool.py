@@ -51,12 +51,36 @@ async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Wo
     return Pool(pipeline, queue, lambda _, work, __: works.append(work))
 
 
+async def _begin(broker: Broker, calls: Calls, store: Counting, works: list[Work], *, quick: int = 1) -> None:
+    """Have some calls return at once, and then all wait while more events come; none of those counts yet."""
+    calls.let_go.set()
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(quick)))
+    await eventually(lambda: _is(len(works) == quick))
+    calls.let_go.clear()
+    works.clear()
+    calls.begun = store.claims = 0
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
+
+
 async def test_more_events_are_claimed_than_functions_run_at_a_time(broker: Broker) -> None:
     calls, store, works = Calls(queue_name()), Counting(), list[Work]()
     pool = await _pool(broker, calls, store, works)
-    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
+    await _begin(broker, calls, store, works)
     await eventually(lambda: _is(store.claims == EVENTS))
     assert calls.running == AT_A_TIME
+    calls.let_go.set()
+    await eventually(lambda: _is(len(works) == EVENTS))
+    await pool.stop(10)
+    assert calls.most == AT_A_TIME
+
+
+async def test_while_calls_are_long_few_more_events_are_claimed_than_handled(broker: Broker) -> None:
+    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    pool = await _pool(broker, calls, store, works)
+    await _begin(broker, calls, store, works, quick=0)
+    await eventually(lambda: _is(store.claims == 2 * AT_A_TIME))
+    await asyncio.sleep(0.1)
+    assert (calls.running, store.claims) == (AT_A_TIME, 2 * AT_A_TIME)
     calls.let_go.set()
     await eventually(lambda: _is(len(works) == EVENTS))
     await pool.stop(10)
@@ -67,7 +91,7 @@ async def test_what_waits_for_a_function_to_end_is_given_back_when_the_pool_stop
     calls, store, works = Calls(queue_name()), Counting(), list[Work]()
     async with installation.opened() as broker:
         pool = await _pool(broker, calls, store, works)
-        await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
+        await _begin(broker, calls, store, works)
         await eventually(lambda: _is(store.claims == EVENTS))
         stopping = asyncio.create_task(pool.stop(10))
         await asyncio.sleep(0)
