@@ -20,8 +20,10 @@ class Pace:
     def note(self, call_s: float) -> None:
         """Count a call that took so many seconds."""
         self._mean_s += (call_s - self._mean_s) * _WEIGHT
-        if (self._mean_s < _QUICK_S) is not self._is_quick.is_set():
-            (self._is_quick.clear if self._is_quick.is_set() else self._is_quick.set)()
+        if self._mean_s < _QUICK_S:
+            self._is_quick.set()
+        else:
+            self._is_quick.clear()
 
     async def quick(self) -> None:
         """Return once calls are short; the first ones have to show it."""

@@ -19,7 +19,8 @@ def in_hand(worker: Worker[Any]) -> int:
     """How many deliveries a process works on, and is given, at most: more than it handles at a time.
 
     Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once. While calls are
-    long there are twice as many at most: whatever is in hand here is held back from other processes.
+    long a Pool has twice as many at most: whatever is in hand here is held back from other processes. An ordered one
+    does not look at that: its partitions are nobody else's.
     """
     return max(worker.concurrency, min(AHEAD * worker.concurrency, _ENOUGH))
 
