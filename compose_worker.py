@@ -5,8 +5,8 @@ HOOKLINE_WORKER=./attendance.py docker compose up -d
 
 import logging
 
-from schemas.events import ParticipantJoined, ParticipantLeft
-from workers import worker
+from hookline import worker
+from hookline.events import ParticipantJoined, ParticipantLeft
 
 log = logging.getLogger("attendance")
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.envelope import Envelope, moment, seal
-from schemas.provider import Outgoing
-from schemas.source import AnySource
+from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.provider import AnySource, Outgoing
 
 LENGTH = struct.Struct("<I")
 """What stands before each request in a file of requests: its length in bytes."""

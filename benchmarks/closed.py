@@ -14,7 +14,7 @@ from benchmarks.filling import QUEUE
 from benchmarks.load import CONNECTIONS, Load, closed
 from benchmarks.processes import Door
 from benchmarks.run import Run
-from schemas import topics
+from hookline.schemas import topics
 
 Check = Callable[[Run, Load, Prepared], None]
 

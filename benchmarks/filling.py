@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import uvloop
 
 from hookline import wiring
+from hookline.schemas.broker import Broker
+from hookline.schemas.envelope import Envelope
 from hookline.settings import Settings
-from schemas.broker import Broker
-from schemas.envelope import Envelope
 
 T = TypeVar("T")
 

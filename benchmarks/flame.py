@@ -26,7 +26,7 @@ from benchmarks.processes import ROOT, Program
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 from benchmarks.stacks import EVENT_LOOP, Stack, Steps, by_step, read, weighed
-from schemas import topics
+from hookline.schemas import topics
 
 _PER_S = 250
 _END_S = 60.0

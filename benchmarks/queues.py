@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel
 
 from benchmarks.faults import Worthless
 from benchmarks.filling import ORDERED_QUEUE, QUEUE, run
-from schemas import topics
+from hookline.schemas import topics
 
 REFERENCE_QUEUE = "reference"
 

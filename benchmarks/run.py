@@ -11,7 +11,7 @@ import click
 from benchmarks.callbacks import Prepared, Storyteller
 from benchmarks.installation import Installation
 from benchmarks.servers import Servers
-from schemas.source import AnySource
+from hookline.schemas.provider import AnySource
 
 _STORE = "sqlite:store.db"
 _EMBEDDED = "sqlite:hookline.db"

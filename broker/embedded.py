@@ -8,17 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from broker import embedded_history_tables as history_tables
-from broker import embedded_partitions as partitions
-from broker import embedded_tables as tables
-from broker.deadlines import Deadlines
-from broker.embedded_history import EmbeddedHistory
-from broker.embedded_letters import EmbeddedLetters
-from broker.sqlite import Database
-from schemas import topics
-from schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
-from schemas.envelope import Envelope
-from schemas.errors import NotDurable, Unreachable
+from hookline.broker import embedded_history_tables as history_tables
+from hookline.broker import embedded_partitions as partitions
+from hookline.broker import embedded_tables as tables
+from hookline.broker.deadlines import Deadlines
+from hookline.broker.embedded_history import EmbeddedHistory
+from hookline.broker.embedded_letters import EmbeddedLetters
+from hookline.broker.sqlite import Database
+from hookline.schemas import topics
+from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable, Unreachable
 
 log = logging.getLogger("hookline.broker")
 

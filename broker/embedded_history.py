@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from broker import embedded_history_tables as history
-from broker import embedded_tables as tables
-from broker.sqlite import Database
-from schemas import topics
-from schemas.broker import Retention
-from schemas.envelope import Envelope, from_headers, to_headers
-from schemas.errors import SettingsError
+from hookline.broker import embedded_history_tables as history
+from hookline.broker import embedded_tables as tables
+from hookline.broker.sqlite import Database
+from hookline.schemas import topics
+from hookline.schemas.broker import Retention
+from hookline.schemas.envelope import Envelope, from_headers, to_headers
+from hookline.schemas.errors import SettingsError
 
 _PAGE = 64
 

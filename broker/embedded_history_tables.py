@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.broker import Retention
+from hookline.schemas.broker import Retention
 
 _ROW_BYTES = 128  # what the rows of an envelope take besides its texts
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from broker.embedded_tables import bound_to, forget, with_replays
-from broker.sqlite import Database
-from schemas import topics
-from schemas.errors import SettingsError
-from schemas.letters import UNROUTED, Choice, Letter, Sifted
+from hookline.broker.embedded_tables import bound_to, forget, with_replays
+from hookline.broker.sqlite import Database
+from hookline.schemas import topics
+from hookline.schemas.errors import SettingsError
+from hookline.schemas.letters import UNROUTED, Choice, Letter, Sifted
 
 _PAGE = 200
 

@@ -8,9 +8,9 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import takewhile
 
-from broker import embedded_tables as tables
-from schemas import topics
-from schemas.broker import Received
+from hookline.broker import embedded_tables as tables
+from hookline.schemas import topics
+from hookline.schemas.broker import Received
 
 _SPREAD_AT_MOST = 500
 

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from broker import embedded_history_tables as history
-from schemas import topics
-from schemas.broker import Again, Done, Outcome, Parked, Received, Retention
-from schemas.envelope import Envelope, to_headers
-from schemas.errors import NotDurable
-from schemas.letters import REPLAYED_AT, REPLAYS
+from hookline.broker import embedded_history_tables as history
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received, Retention
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable
+from hookline.schemas.letters import REPLAYED_AT, REPLAYS
 
 log = logging.getLogger("hookline.broker")
 

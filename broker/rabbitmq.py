@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 from aiormq.abc import AbstractConnection
 
-from broker import rabbitmq_topology as topology
-from broker.rabbitmq_history import RabbitMQHistory
-from broker.rabbitmq_letters import RabbitMQLetters
-from broker.rabbitmq_link import Link, RabbitMQSettings
-from broker.rabbitmq_passage import AT_ONCE, Passage
-from broker.rabbitmq_publisher import RabbitMQPublisher
-from broker.rabbitmq_queue import RabbitMQQueue, Subscription
-from schemas import topics
+from hookline.broker import rabbitmq_topology as topology
+from hookline.broker.rabbitmq_history import RabbitMQHistory
+from hookline.broker.rabbitmq_letters import RabbitMQLetters
+from hookline.broker.rabbitmq_link import Link, RabbitMQSettings
+from hookline.broker.rabbitmq_passage import AT_ONCE, Passage
+from hookline.broker.rabbitmq_publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq_queue import RabbitMQQueue, Subscription
+from hookline.schemas import topics
 
 Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 

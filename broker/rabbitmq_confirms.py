@@ -7,8 +7,8 @@ from itertools import chain
 
 import msgspec
 
-from broker.rabbitmq_frames import Frames
-from schemas.errors import NotDurable
+from hookline.broker.rabbitmq_frames import Frames
+from hookline.schemas.errors import NotDurable
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
 _MAX_BATCH_BYTES = 256 * 1024

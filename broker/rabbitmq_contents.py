@@ -7,8 +7,8 @@ from typing import Any
 from pamqp import decode
 from pamqp.header import ContentHeader
 
-from broker.rabbitmq_wire import HEADER, METHOD
-from schemas.errors import Unreadable
+from hookline.broker.rabbitmq_wire import HEADER, METHOD
+from hookline.schemas.errors import Unreadable
 
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 0x8000, 0x4000, 0x2000
 _TEXT, _X = ord("S"), ord("x")

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from schemas.envelope import SPEC_VERSION, Envelope, iso, origin
-from schemas.errors import NotDurable
+from hookline.schemas.envelope import SPEC_VERSION, Envelope, iso, origin
+from hookline.schemas.errors import NotDurable
 
 MAX_SHORT = 255
 _END = b"\xce"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.broker import Parked
-from schemas.letters import REPLAYS, UNROUTED, Letter
+from hookline.schemas.broker import Parked
+from hookline.schemas.letters import REPLAYS, UNROUTED, Letter
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"

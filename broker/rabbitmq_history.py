@@ -8,13 +8,13 @@ from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker import rabbitmq_topology as topology
-from broker.rabbitmq_frames import Message
-from broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
-from broker.rabbitmq_publisher import RabbitMQPublisher
-from schemas import topics
-from schemas.envelope import Envelope, from_headers, to_headers
-from schemas.errors import SettingsError, Unreadable
+from hookline.broker import rabbitmq_topology as topology
+from hookline.broker.rabbitmq_frames import Message
+from hookline.broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
+from hookline.broker.rabbitmq_publisher import RabbitMQPublisher
+from hookline.schemas import topics
+from hookline.schemas.envelope import Envelope, from_headers, to_headers
+from hookline.schemas.errors import SettingsError, Unreadable
 
 _PAGE = 64
 _SILENCE_S = 30.0

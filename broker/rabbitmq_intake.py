@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker.rabbitmq_acks import Acks, Ledger, Token
-from broker.rabbitmq_contents import Assembly, content_type_and_table, delivery_tag, texts, values
-from broker.rabbitmq_frames import ack_frame
-from broker.rabbitmq_headers import read, read_texts
-from broker.rabbitmq_link import bounded
-from broker.rabbitmq_wire import Wire
-from schemas.broker import Received
-from schemas.errors import Unreachable, Unreadable
+from hookline.broker.rabbitmq_acks import Acks, Ledger, Token
+from hookline.broker.rabbitmq_contents import Assembly, content_type_and_table, delivery_tag, texts, values
+from hookline.broker.rabbitmq_frames import ack_frame
+from hookline.broker.rabbitmq_headers import read, read_texts
+from hookline.broker.rabbitmq_link import bounded
+from hookline.broker.rabbitmq_wire import Wire
+from hookline.schemas.broker import Received
+from hookline.schemas.errors import Unreachable, Unreadable
 
 _DELIVER = b"\0\x3c\0\x3c"
 _ACKNOWLEDGE_S = 5.0

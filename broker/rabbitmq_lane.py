@@ -11,12 +11,12 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from broker.rabbitmq_confirms import UNROUTABLE, Confirms, Pending
-from broker.rabbitmq_contents import Assembly, message_id
-from broker.rabbitmq_frames import Frames, Message, envelope_frames, publish_frames
-from broker.rabbitmq_wire import METHOD, Wire
-from schemas.envelope import Envelope, to_headers
-from schemas.errors import NotDurable, Unreadable
+from hookline.broker.rabbitmq_confirms import UNROUTABLE, Confirms, Pending
+from hookline.broker.rabbitmq_contents import Assembly, message_id
+from hookline.broker.rabbitmq_frames import Frames, Message, envelope_frames, publish_frames
+from hookline.broker.rabbitmq_wire import METHOD, Wire
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"

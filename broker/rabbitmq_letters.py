@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker import rabbitmq_topology as topology
-from broker.rabbitmq_frames import Message
-from broker.rabbitmq_headers import letter
-from broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
-from broker.rabbitmq_publisher import RabbitMQPublisher
-from schemas import topics
-from schemas.errors import NotDurable, SettingsError, Unreachable
-from schemas.letters import REPLAYED_AT, REPLAYS, UNROUTED, Choice, Letter, Sifted
+from hookline.broker import rabbitmq_topology as topology
+from hookline.broker.rabbitmq_frames import Message
+from hookline.broker.rabbitmq_headers import letter
+from hookline.broker.rabbitmq_link import Link, RabbitMQSettings, bounded, open_channel
+from hookline.broker.rabbitmq_publisher import RabbitMQPublisher
+from hookline.schemas import topics
+from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
+from hookline.schemas.letters import REPLAYED_AT, REPLAYS, UNROUTED, Choice, Letter, Sifted
 
 # A server has up to 32 acknowledgements of a channel in hand. What exceeds that it keeps in memory, forgets which came
 # first, and forgets it all if the channel is closed: then letters that were replayed would be here again.

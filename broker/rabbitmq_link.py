@@ -13,9 +13,9 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
-from broker.rabbitmq_wire import Wire, connect
-from schemas.broker import NOTHING_KEPT, Retention
-from schemas.errors import SettingsError, Unreachable
+from hookline.broker.rabbitmq_wire import Wire, connect
+from hookline.schemas.broker import NOTHING_KEPT, Retention
+from hookline.schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from broker.rabbitmq_queue import RabbitMQQueue, Subscription
-from schemas import topics
-from schemas.broker import Received
+from hookline.broker.rabbitmq_queue import RabbitMQQueue, Subscription
+from hookline.schemas import topics
+from hookline.schemas.broker import Received
 
 AT_ONCE = 64
 

@@ -4,13 +4,13 @@ import asyncio
 
 from aiormq.abc import AbstractConnection
 
-from broker import rabbitmq_topology as topology
-from broker.rabbitmq_frames import Message
-from broker.rabbitmq_lane import Lane, open_lane
-from broker.rabbitmq_link import Link, RabbitMQSettings, open_channel
-from schemas import topics
-from schemas.envelope import Envelope
-from schemas.errors import NotDurable
+from hookline.broker import rabbitmq_topology as topology
+from hookline.broker.rabbitmq_frames import Message
+from hookline.broker.rabbitmq_lane import Lane, open_lane
+from hookline.broker.rabbitmq_link import Link, RabbitMQSettings, open_channel
+from hookline.schemas import topics
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable
 
 
 class RabbitMQPublisher:

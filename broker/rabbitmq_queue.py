@@ -14,17 +14,17 @@ from typing import assert_never
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from broker import rabbitmq_topology as topology
-from broker.rabbitmq_acks import Token
-from broker.rabbitmq_frames import Message
-from broker.rabbitmq_headers import ATTEMPT, death_notes
-from broker.rabbitmq_intake import Intake
-from broker.rabbitmq_link import Link, Use, bounded, finish, open_channel
-from broker.rabbitmq_publisher import RabbitMQPublisher
-from broker.rabbitmq_wire import Wire
-from schemas import topics
-from schemas.broker import Again, Done, Outcome, Parked, Received
-from schemas.errors import NotDurable, SettingsError, Unreachable
+from hookline.broker import rabbitmq_topology as topology
+from hookline.broker.rabbitmq_acks import Token
+from hookline.broker.rabbitmq_frames import Message
+from hookline.broker.rabbitmq_headers import ATTEMPT, death_notes
+from hookline.broker.rabbitmq_intake import Intake
+from hookline.broker.rabbitmq_link import Link, Use, bounded, finish, open_channel
+from hookline.broker.rabbitmq_publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq_wire import Wire
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 

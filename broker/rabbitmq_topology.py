@@ -14,10 +14,10 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelLockedResource, ChannelNotFoundEntity, ChannelPreconditionFailed, DeliveryError
 from pamqp.commands import Basic
 
-from broker.rabbitmq_link import bounded, open_channel
-from schemas import topics
-from schemas.broker import Retention
-from schemas.errors import SettingsError, Unreachable
+from hookline.broker.rabbitmq_link import bounded, open_channel
+from hookline.schemas import topics
+from hookline.schemas.broker import Retention
+from hookline.schemas.errors import SettingsError, Unreachable
 
 _DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
 _UNLIMITED = 2**31 - 1  # looking at a letter counts as a delivery, and from 4.0 on twenty of them would be its end

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker.sqlite_writer import BEAT_S, Clock, Pending, SharedStep, Writer
-from schemas.errors import Unreachable
+from hookline.broker.sqlite_writer import BEAT_S, Clock, Pending, SharedStep, Writer
+from hookline.schemas.errors import Unreachable
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item

@@ -11,7 +11,7 @@ from hookline.commands.send import send
 from hookline.commands.serve import ingress, run, worker
 from hookline.commands.show import rooms, topics
 from hookline.exits import FAILED, UNREACHABLE, USAGE
-from schemas.errors import HooklineError, SettingsError, Unreachable
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from schemas.errors import SettingsError
-from workers import Worker
+from hookline.schemas.errors import SettingsError
+from hookline.workers.api import Worker
 
 BUILT_IN = "rooms"
 """The room view: what a command calls it, and its queue."""

@@ -2,11 +2,11 @@
 
 import logging
 
+from hookline.ingress.receive import Receiver
+from hookline.ingress.server import Ingress
+from hookline.schemas.broker import Publisher
+from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings
-from ingress.receive import Receiver
-from ingress.server import Ingress
-from schemas.broker import Publisher
-from schemas.errors import Unreachable
 
 log = logging.getLogger("hookline")
 

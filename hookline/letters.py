@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from hookline.logs import printable
-from schemas import topics
-from schemas.letters import Choice, Letter
+from hookline.schemas import topics
+from hookline.schemas.letters import Choice, Letter
 
 _WIDE = 100
 

@@ -10,9 +10,9 @@ from typing import Any, TextIO
 
 import click
 
-from schemas.broker import Again, Done, Outcome, Parked
-from schemas.events import CanonicalEvent, event_topic
-from workers.pipeline import Work
+from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.events import CanonicalEvent, event_topic
+from hookline.workers.pipeline import Work
 
 events_log = logging.getLogger("hookline.events")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hookline import showing
-from schemas.providers import catalogue
+from hookline.schemas.providers import catalogue
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

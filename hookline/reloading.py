@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hookline.exits import FAILED
-from schemas.errors import SettingsError
+from hookline.schemas.errors import SettingsError
 
 log = logging.getLogger("hookline")
 

@@ -6,9 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas import topics
-from schemas.broker import History
-from schemas.envelope import Envelope
+from hookline.schemas import topics
+from hookline.schemas.broker import History
+from hookline.schemas.envelope import Envelope
 
 
 @dataclass(frozen=True, slots=True)

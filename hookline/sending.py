@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from schemas.errors import SettingsError
-from schemas.provider import Sample
-from schemas.source import AnySource
+from hookline.schemas.errors import SettingsError
+from hookline.schemas.provider import AnySource, Sample
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

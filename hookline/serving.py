@@ -10,22 +10,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.announcing import tell_queue, tell_sources
+from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings
 from hookline.stopping import Stop
 from hookline.tally import Tally
 from hookline.wiring import Installation
-from schemas.broker import Broker, Publisher
-from workers import Worker
-from workers.ordered_pool import OrderedPool, partition_prefetch
-from workers.pipeline import Pipeline
-from workers.pool import Pool, Report, in_hand
-from workers.rooms import rooms_worker
-from workers.solitude import Solitude
-from workers.state import States
-from workers.store import Store
+from hookline.workers.api import Worker
+from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.pool import Pool, Report, in_hand
+from hookline.workers.rooms import rooms_worker
+from hookline.workers.solitude import Solitude
+from hookline.workers.state import States
+from hookline.workers.store import Store
 
 if TYPE_CHECKING:
-    from ingress.server import Ingress
+    from hookline.ingress.server import Ingress
 
 log = logging.getLogger("hookline")
 

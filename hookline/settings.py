@@ -11,12 +11,11 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from ingress.settings import Count, IngressSettings, Seconds
-from schemas import topics
-from schemas.errors import SettingsError
-from schemas.provider import Provider
-from schemas.providers import catalogue
-from schemas.source import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Source
+from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.schemas import topics
+from hookline.schemas.errors import SettingsError
+from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
+from hookline.schemas.providers import catalogue
 
 S = TypeVar("S", bound=msgspec.Struct)
 

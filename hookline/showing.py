@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from hookline.logs import printable
-from schemas.events import EVENT_TYPES, CanonicalEvent
-from schemas.providers import catalogue
-from workers.rooms import RecordingView, RoomView, Session
+from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
+from hookline.schemas.providers import catalogue
+from hookline.workers.rooms import RecordingView, RoomView, Session
 
 _SHARED_FIELDS = frozenset(field.name for field in msgspec.structs.fields(CanonicalEvent))
 

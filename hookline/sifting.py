@@ -7,10 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 import click
 
 from hookline.letters import Picker, Wanted
+from hookline.schemas.broker import Letters
+from hookline.schemas.letters import Choice, Letter
 from hookline.settings import Settings
 from hookline.wiring import Installation
-from schemas.broker import Letters
-from schemas.letters import Choice, Letter
 
 _MANY = 20
 Tell = Callable[[Letter], None]

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from hookline.schemas.errors import SettingsError
 from hookline.settings import StoreSettings
-from schemas.errors import SettingsError
-from workers.room_log import RoomLog
-from workers.store import Store
+from hookline.workers.room_log import RoomLog
+from hookline.workers.store import Store
 
 REDIS = ("redis://", "rediss://")
 POSTGRESQL = ("postgresql://", "postgres://")
@@ -29,12 +29,12 @@ async def open_store(settings: StoreSettings) -> OpenStore:
     """Raises Unreachable, or SettingsError for a URL of no kind that we know, or without its library."""
     if settings.url.startswith(REDIS):
         with _extra("redis"):
-            from workers.stores.redis_store import RedisStore  # noqa: PLC0415  an extra
+            from hookline.workers.stores.redis_store import RedisStore  # noqa: PLC0415  an extra
 
         return await RedisStore.open(settings.url, settings.ttl_s, settings.timeout_s)
     if settings.url.startswith(POSTGRESQL):
         with _extra("postgresql"):
-            from workers.stores.postgresql_store import PostgresqlStore  # noqa: PLC0415  an extra
+            from hookline.workers.stores.postgresql_store import PostgresqlStore  # noqa: PLC0415  an extra
 
         return await PostgresqlStore.open(settings.url, settings.ttl_s, settings.timeout_s, settings.max_transactions)
     raise _unknown()
@@ -44,12 +44,12 @@ async def open_room_log(settings: StoreSettings) -> OpenRoomLog:
     """Raises as `open_store` does."""
     if settings.url.startswith(REDIS):
         with _extra("redis"):
-            from workers.stores.redis_room_log import RedisRoomLog  # noqa: PLC0415  an extra
+            from hookline.workers.stores.redis_room_log import RedisRoomLog  # noqa: PLC0415  an extra
 
         return await RedisRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     if settings.url.startswith(POSTGRESQL):
         with _extra("postgresql"):
-            from workers.stores.postgresql_room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
+            from hookline.workers.stores.postgresql_room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
 
         return await PostgresqlRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     raise _unknown()

@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Self
 
 from hookline.exits import FAILED
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings
 from hookline.stopping import HURRY, STOP
-from schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline")
 

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from hookline.logs import is_good, report, told
-from schemas.broker import Again
-from workers.pipeline import Work
+from hookline.schemas.broker import Again
+from hookline.workers.pipeline import Work
 
 log = logging.getLogger("hookline")
 

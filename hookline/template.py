@@ -3,8 +3,8 @@
 import secrets
 from typing import Any
 
-from schemas.provider import Provider
-from schemas.providers import catalogue
+from hookline.schemas.provider import Provider
+from hookline.schemas.providers import catalogue
 
 _HEAD = """\
 # Hookline's settings. Every key that is not here has a default; a key that does not exist stops the start.

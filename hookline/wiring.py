@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from broker.sqlite import Database
+from hookline.broker.sqlite import Database
+from hookline.schemas.broker import Broker, Retention
+from hookline.schemas.errors import SettingsError
 from hookline.settings import BrokerSettings, Settings
 from hookline.stores import open_room_log, open_store
-from schemas.broker import Broker, Retention
-from schemas.errors import SettingsError
-from workers.room_log import RoomLog, SqliteRoomLog
-from workers.store import Store
-from workers.stores.sqlite_store import SqliteStore
+from hookline.workers.room_log import RoomLog, SqliteRoomLog
+from hookline.workers.store import Store
+from hookline.workers.stores.sqlite_store import SqliteStore
 
 _SQLITE = "sqlite:"
 
@@ -71,15 +71,15 @@ class Installation:
 
 
 async def _open_embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
-    from broker.embedded import EmbeddedBroker, Limits  # noqa: PLC0415  only what is used is loaded
+    from hookline.broker.embedded import EmbeddedBroker, Limits  # noqa: PLC0415  only what is used is loaded
 
     limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
     return await EmbeddedBroker.open(database, limits)
 
 
 async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
-    from broker.rabbitmq import RabbitMQBroker  # noqa: PLC0415  only what is used is loaded
-    from broker.rabbitmq_link import RabbitMQSettings  # noqa: PLC0415  likewise
+    from hookline.broker.rabbitmq import RabbitMQBroker  # noqa: PLC0415  only what is used is loaded
+    from hookline.broker.rabbitmq_link import RabbitMQSettings  # noqa: PLC0415  likewise
 
     return await RabbitMQBroker.open(
         RabbitMQSettings(

@@ -10,9 +10,9 @@ import msgspec
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
-from schemas import errors
-from schemas.errors import Refused
-from schemas.provider import Reply
+from hookline.schemas import errors
+from hookline.schemas.errors import Refused
+from hookline.schemas.provider import Reply
 
 STATUS: Mapping[type[Refused], int] = {
     errors.MalformedRequest: 400,

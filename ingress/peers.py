@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from aiohttp import web
 
-from schemas.errors import BadSignature
-from schemas.source import AnySource
+from hookline.schemas.errors import BadSignature
+from hookline.schemas.provider import AnySource
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address

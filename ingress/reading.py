@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
-from schemas.errors import (
+from hookline.schemas.errors import (
     BodyTooLarge,
     ExpectationFailed,
     LengthRequired,

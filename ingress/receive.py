@@ -7,17 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import hdrs, web
 
-from ingress import answers
-from ingress.answers import Accepted
-from ingress.peers import Network, check_address
-from ingress.reading import check_head, check_target, query_of, read_body
-from ingress.refusals import Refusals
-from ingress.settings import IngressSettings
-from schemas.broker import Publisher
-from schemas.envelope import Envelope, moment, seal, unreadable
-from schemas.errors import MalformedRequest, NotDurable, Refused, UnknownSource, Unreadable
-from schemas.provider import Request
-from schemas.source import AnySource
+from hookline.ingress import answers
+from hookline.ingress.answers import Accepted
+from hookline.ingress.peers import Network, check_address
+from hookline.ingress.reading import check_head, check_target, query_of, read_body
+from hookline.ingress.refusals import Refusals
+from hookline.ingress.settings import IngressSettings
+from hookline.schemas.broker import Publisher
+from hookline.schemas.envelope import Envelope, moment, seal, unreadable
+from hookline.schemas.errors import MalformedRequest, NotDurable, Refused, UnknownSource, Unreadable
+from hookline.schemas.provider import AnySource, Request
 
 log = logging.getLogger("hookline.ingress")
 

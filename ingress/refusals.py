@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 
-from schemas.errors import Refused, TooManyRequests, Unverified
+from hookline.schemas.errors import Refused, TooManyRequests, Unverified
 
 log = logging.getLogger("hookline.ingress")
 

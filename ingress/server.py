@@ -8,10 +8,10 @@ from aiohttp import http_parser, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from ingress import answers
-from ingress.receive import Receiver
-from ingress.settings import IngressSettings
-from schemas.errors import MalformedRequest, NotDurable, SettingsError
+from hookline.ingress import answers
+from hookline.ingress.receive import Receiver
+from hookline.ingress.settings import IngressSettings
+from hookline.schemas.errors import MalformedRequest, NotDurable, SettingsError
 
 log = logging.getLogger("hookline.ingress")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from schemas import topics
-from schemas.errors import Unreadable
-from schemas.events import EventHead
+from hookline.schemas import topics
+from hookline.schemas.errors import Unreadable
+from hookline.schemas.events import EventHead
 
 UNREADABLE = "unreadable"
 SPEC_VERSION = "1.0"

@@ -10,6 +10,32 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 import msgspec
 
+__all__ = [
+    "EVENT_TYPES",
+    "CallStarted",
+    "CanonicalEvent",
+    "Event",
+    "EventHead",
+    "EventT",
+    "LeaveReason",
+    "Media",
+    "ParticipantJoined",
+    "ParticipantLeft",
+    "ParticipantRoleChanged",
+    "Recording",
+    "RecordingCompleted",
+    "RecordingStarted",
+    "RecordingUploaded",
+    "Role",
+    "RoomCreated",
+    "RoomEnded",
+    "RoomUpdated",
+    "Seat",
+    "SeatsChanged",
+    "Unknown",
+    "event_topic",
+]
+
 Role: TypeAlias = Literal["host", "audience"]
 LeaveReason: TypeAlias = Literal["left", "disconnected", "removed", "expired", "unknown"]
 Media: TypeAlias = Literal["audio", "video"]

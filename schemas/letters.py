@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from schemas.envelope import Envelope, from_headers
-from schemas.errors import Unreadable
+from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.errors import Unreadable
 
 REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"

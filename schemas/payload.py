@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from schemas.envelope import UNREADABLE, Envelope, Identity
-from schemas.errors import Unreadable
-from schemas.topics import word
+from hookline.schemas.envelope import UNREADABLE, Envelope, Identity
+from hookline.schemas.errors import Unreadable
+from hookline.schemas.topics import word
 
 MAX_ID_CHARACTERS = 512
 

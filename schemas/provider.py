@@ -1,17 +1,20 @@
-"""What a provider's module declares: plain functions and a few facts, in one `Provider` value."""
+"""What a provider's module declares, in one `Provider` value; and a `Source`, one configured account at a provider."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.errors import BadSignature, MissingSignature
-from schemas.events import Event
-from schemas.source import Key, Source
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.errors import BadSignature, MissingSignature
+from hookline.schemas.events import Event
 
 A = TypeVar("A")
+
+DEFAULT_TOLERANCE_S = 300
+DEFAULT_MAX_BODY_BYTES = 262_144
 
 
 class Headers(Protocol):
@@ -38,6 +41,35 @@ class Request(msgspec.Struct, frozen=True):
         if len(values) > 1:
             raise BadSignature(f"the header {name} is there more than once")
         return values[0]
+
+
+class Key(bytes):
+    """A secret, ready for a hash function. It never shows itself: not in a log, a traceback or an error."""
+
+    def __repr__(self) -> str:
+        return "Key(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Generic[A]):
+    """What a source's settings became at start.
+
+    `account` holds the provider's own settings; any one of `keys` verifies; `tolerance_s` bounds the age, and the
+    earliness, of a signed time stamp; an empty `allow_from` lets every address in.
+    """
+
+    name: str
+    provider: "Provider[A]"
+    account: A
+    keys: tuple[Key, ...]
+    tolerance_s: int = DEFAULT_TOLERANCE_S
+    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +160,6 @@ class Provider(Generic[A]):
     challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
     key: Callable[[str], Key] = key_from_text
     fault: Callable[[Source[A]], str | None] = needs_a_secret
+
+
+AnySource = Source[Any]

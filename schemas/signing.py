@@ -8,7 +8,7 @@ import hmac
 from binascii import Error, a2b_base64, a2b_hex, b2a_base64
 from collections.abc import Iterable
 
-from schemas.errors import BadSignature, StaleTimestamp
+from hookline.schemas.errors import BadSignature, StaleTimestamp
 
 
 def from_hex(text: str, size: int) -> bytes:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from schemas.events import CanonicalEvent
+from hookline.events import CanonicalEvent
 
 E = TypeVar("E", bound=CanonicalEvent)
 

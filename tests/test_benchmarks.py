@@ -18,8 +18,7 @@ from benchmarks.figures import Measured, Row, Target, per_s, percentile
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT
 from benchmarks.table import markdown, rendered
-from schemas.provider import Request
-from schemas.source import AnySource
+from hookline.schemas.provider import AnySource, Request
 
 COUNT = 500
 

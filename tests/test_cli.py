@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from hookline.cli import cli
-from schemas.events import EVENT_TYPES
-from schemas.providers import catalogue
+from hookline.events import EVENT_TYPES
+from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import House
 
 GROUPS = sorted(name for name, command in cli.commands.items() if isinstance(command, click.Group))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas.source import AnySource
+from hookline.schemas.provider import AnySource
 from tests.door.house import CALLS, KRTC, NOW_S, SECRET, VOICE, House, opened, post, sample, signed
 from tests.door.rows import GOOD
 from tests.door.wire import turns

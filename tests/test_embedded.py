@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from broker import embedded_tables as tables
-from broker.embedded import EmbeddedBroker, Limits
-from broker.sqlite import Database
-from schemas.broker import NOTHING_KEPT, Again, Done, Parked
-from schemas.errors import NotDurable
+from hookline.broker import embedded_tables as tables
+from hookline.broker.embedded import EmbeddedBroker, Limits
+from hookline.broker.sqlite import Database
+from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked
+from hookline.schemas.errors import NotDurable
+from hookline.workers.store import Mine
+from hookline.workers.stores.sqlite_store import SqliteStore
 from tests.contract.installations import EmbeddedInstallation, envelope, taken
-from workers.store import Mine
-from workers.stores.sqlite_store import SqliteStore
 
 ALL = ("#",)
 TICK_S = 0.001

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.envelope import Identity, event_id, from_headers, moment, seal, to_headers
-from schemas.errors import Unreadable
+from hookline.schemas.envelope import Identity, event_id, from_headers, moment, seal, to_headers
+from hookline.schemas.errors import Unreadable
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from schemas.errors import Unreachable
-from workers.stores.groups import Groups
+from hookline.schemas.errors import Unreachable
+from hookline.workers.stores.groups import Groups
 
 SOON_S = 0.02
 

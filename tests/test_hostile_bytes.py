@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from schemas.envelope import UNREADABLE, Envelope, moment, seal, to_headers, unreadable
-from schemas.errors import MalformedRequest, Unreadable, Unverified
-from schemas.provider import Provider, Request
-from schemas.providers import catalogue
+from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, to_headers, unreadable
+from hookline.schemas.errors import MalformedRequest, Unreadable, Unverified
+from hookline.schemas.provider import Provider, Request
+from hookline.schemas.providers import catalogue
 from tests.vector_cases import Vector, all_vectors, carriers, example_source, seal_with, sent
 
 PROVIDERS = list(catalogue().values())

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from broker.sqlite import Database
-from schemas.broker import Again, Done, Parked, Received
-from schemas.envelope import Envelope, to_headers
-from schemas.events import ParticipantJoined
+from hookline import Backoff, Delivery, Retry, worker
+from hookline.broker.sqlite import Database
+from hookline.events import ParticipantJoined
+from hookline.schemas.broker import Again, Done, Parked, Received
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.testing import deliver
+from hookline.workers.lateness import Lateness
+from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.store import MemoryStore, Mine, Store
+from hookline.workers.stores.sqlite_store import SqliteStore
 from tests.events import make
-from workers import Backoff, Delivery, Retry, worker
-from workers.lateness import Lateness
-from workers.pipeline import Pipeline, Work
-from workers.store import MemoryStore, Mine, Store
-from workers.stores.sqlite_store import SqliteStore
-from workers.testing import deliver
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hookline.letters import Picker, Wanted, all_facts, line, page
-from schemas.envelope import to_headers
-from schemas.letters import Choice, Letter
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.letters import Choice, Letter
 from tests.contract.installations import envelope
 
 HOSTILE = "a\x1b[2J\nb\r\u202ec"

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from workers.limit import Limit
-from workers.verdict import HandlerTimeout
+from hookline.workers.limit import Limit
+from hookline.workers.verdict import HandlerTimeout
 
 SOON_S = 0.01
 

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workers.lines import MAX_WAIT_S, Lines, Turn
+from hookline.workers.lines import MAX_WAIT_S, Lines, Turn
 
 HOLD_S = 60.0
 SUBJECTS = ("a", "b", "c")

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from schemas.broker import Again, Done, Parked
-from schemas.errors import NotStarted
-from schemas.events import CanonicalEvent, ParticipantJoined, RoomCreated
+from hookline import Backoff, Call, Delivery, Middleware, Poisoned, worker
+from hookline.events import CanonicalEvent, ParticipantJoined, RoomCreated
+from hookline.schemas.broker import Again, Done, Parked
+from hookline.schemas.errors import NotStarted
+from hookline.testing import deliver
+from hookline.workers.middleware import around
+from hookline.workers.store import MemoryStore
 from tests.events import make
-from workers import Backoff, Call, Delivery, Middleware, Poisoned, worker
-from workers.middleware import around
-from workers.store import MemoryStore
-from workers.testing import deliver
 
 JOINED = make(ParticipantJoined, user_id="u")
 

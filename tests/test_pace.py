@@ -2,7 +2,7 @@
 
 import asyncio
 
-from workers.pace import Pace
+from hookline.workers.pace import Pace
 
 
 async def test_it_has_to_be_shown_that_calls_are_short() -> None:

@@ -7,12 +7,12 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from schemas.errors import Unreachable
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import Mine, Seen
+from hookline.workers.stores.postgresql_store import PostgresqlStore
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
 from tests.services import postgresql
-from workers.store import Mine, Seen
-from workers.stores.postgresql_store import PostgresqlStore
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
-from schemas.events import (
+from hookline.events import (
     CallStarted,
     Event,
     ParticipantJoined,
@@ -21,9 +20,9 @@ from schemas.events import (
     SeatsChanged,
     Unknown,
 )
-from schemas.provider import Request
-from schemas.providers import catalogue
-from schemas.source import AnySource
+from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
+from hookline.schemas.provider import AnySource, Request
+from hookline.schemas.providers import catalogue
 from tests.vector_cases import example_source, seal_with, sent, source_of
 
 STORY_START_S = 1_700_000_000.0

@@ -7,15 +7,14 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from schemas.envelope import UNREADABLE, Envelope, moment, seal, unreadable
-from schemas.errors import BadSignature, MissingSignature, Unreadable
-from schemas.events import (
+from hookline.events import (
     EVENT_TYPES,
     event_topic,
 )
-from schemas.provider import Provider, Request
-from schemas.providers import catalogue
-from schemas.source import AnySource
+from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, unreadable
+from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
+from hookline.schemas.provider import AnySource, Provider, Request
+from hookline.schemas.providers import catalogue
 from tests.vector_cases import example_source, seal_with, sent
 
 PROVIDERS = list(catalogue().values())

@@ -10,12 +10,12 @@ import pytest
 from pamqp.commands import Basic
 from yarl import URL
 
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
-from broker.rabbitmq_topology import delay_step_ms
-from schemas import topics
-from schemas.broker import Again, Done, Parked
-from schemas.errors import NotDurable, SettingsError, Unreachable
+from hookline.broker.rabbitmq import RabbitMQBroker
+from hookline.broker.rabbitmq_link import RabbitMQSettings
+from hookline.broker.rabbitmq_topology import delay_step_ms
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Parked
+from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 from tests.contract.installations import (
     RabbitMQInstallation,
     envelope,

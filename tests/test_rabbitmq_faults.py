@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
-from schemas import topics
-from schemas.broker import Again, Done, Queue
-from schemas.errors import NotDurable
+from hookline.broker.rabbitmq import RabbitMQBroker
+from hookline.broker.rabbitmq_link import RabbitMQSettings
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Queue
+from hookline.schemas.errors import NotDurable
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, taken
 from tests.services.rabbitmq import Node, own_node
 

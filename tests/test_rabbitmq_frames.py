@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.rabbitmq_frames import Message, envelope_frames, publish_frames
-from schemas.envelope import Envelope, to_headers
-from schemas.errors import NotDurable
+from hookline.broker.rabbitmq_frames import Message, envelope_frames, publish_frames
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable
 
 TIMES = st.datetimes(timezones=st.just(UTC) | st.builds(timezone, st.timedeltas(timedelta(0), timedelta(hours=23))))
 ENVELOPES = st.builds(

@@ -11,10 +11,10 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
-from broker.rabbitmq_frames import Message
-from broker.rabbitmq_lane import WireLane
-from broker.rabbitmq_wire import Wire
-from schemas.errors import NotDurable
+from hookline.broker.rabbitmq_frames import Message
+from hookline.broker.rabbitmq_lane import WireLane
+from hookline.broker.rabbitmq_wire import Wire
+from hookline.schemas.errors import NotDurable
 
 NUMBER = 7
 MESSAGE = Message("e", "k", {}, "a/b", b"{}")

@@ -14,9 +14,9 @@ from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from broker.rabbitmq_contents import Assembly, content_type_and_table, delivery_tag, message_id, texts, values
-from broker.rabbitmq_wire import Wire
-from schemas.errors import Unreadable
+from hookline.broker.rabbitmq_contents import Assembly, content_type_and_table, delivery_tag, message_id, texts, values
+from hookline.broker.rabbitmq_wire import Wire
+from hookline.schemas.errors import Unreadable
 
 DELIVER = b"\0\x3c\0\x3c"
 OURS, THEIRS = 1, 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hookline.reloading import folders_of
-from schemas.errors import SettingsError
+from hookline.schemas.errors import SettingsError
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from broker import embedded_history_tables as tables
-from broker.embedded import EmbeddedBroker, Limits
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
-from broker.sqlite import Database
-from schemas import topics
-from schemas.broker import NOTHING_KEPT, Broker, Retention
-from schemas.errors import NotDurable, SettingsError
+from hookline.broker import embedded_history_tables as tables
+from hookline.broker.embedded import EmbeddedBroker, Limits
+from hookline.broker.rabbitmq import RabbitMQBroker
+from hookline.broker.rabbitmq_link import RabbitMQSettings
+from hookline.broker.sqlite import Database
+from hookline.schemas import topics
+from hookline.schemas.broker import NOTHING_KEPT, Broker, Retention
+from hookline.schemas.errors import NotDurable, SettingsError
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
 from tests.services.rabbitmq import server_url
 

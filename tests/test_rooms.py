@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.sqlite import Database
-from schemas.events import (
+from hookline.broker.sqlite import Database
+from hookline.events import (
     CallStarted,
     ParticipantJoined,
     ParticipantLeft,
@@ -24,14 +24,14 @@ from schemas.events import (
     Seat,
     SeatsChanged,
 )
-from schemas.provider import Provider
-from schemas.providers import catalogue
+from hookline.schemas.provider import Provider
+from hookline.schemas.providers import catalogue
+from hookline.testing import deliver
+from hookline.workers.room_log import RoomEvent, SqliteRoomLog
+from hookline.workers.rooms import RoomView, rooms_worker, view
+from hookline.workers.store import MemoryStore
 from tests.events import START, make
 from tests.vector_cases import example_source, seal_with, sent
-from workers.room_log import RoomEvent, SqliteRoomLog
-from workers.rooms import RoomView, rooms_worker, view
-from workers.store import MemoryStore
-from workers.testing import deliver
 
 NOW_S = 1_700_000_000.0
 

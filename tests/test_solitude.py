@@ -5,15 +5,15 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from schemas.broker import Received
-from schemas.envelope import to_headers
-from schemas.events import ParticipantJoined
+from hookline import worker
+from hookline.events import ParticipantJoined
+from hookline.schemas.broker import Received
+from hookline.schemas.envelope import to_headers
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.solitude import Solitude
+from hookline.workers.store import Busy, Claim, MemoryStore, Mine
 from tests.contract.installations import envelope
 from tests.events import make
-from workers import worker
-from workers.pipeline import Pipeline
-from workers.solitude import Solitude
-from workers.store import Busy, Claim, MemoryStore, Mine
 
 
 class Visit:

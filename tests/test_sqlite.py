@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from broker import sqlite_writer
-from broker.sqlite import Database
-from broker.sqlite_writer import LEASE_S
-from schemas.errors import Unreachable
+from hookline.broker import sqlite_writer
+from hookline.broker.sqlite import Database
+from hookline.broker.sqlite_writer import LEASE_S
+from hookline.schemas.errors import Unreachable
 
 Step = Callable[[sqlite3.Connection], None]
 

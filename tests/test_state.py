@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from schemas.broker import Done
-from schemas.errors import NotStarted
-from schemas.events import ParticipantJoined, RoomCreated
+from hookline import Delivery, Worker, worker
+from hookline.events import ParticipantJoined, RoomCreated
+from hookline.schemas.broker import Done
+from hookline.schemas.errors import NotStarted
+from hookline.testing import deliver
+from hookline.workers.state import States
 from tests.events import make
-from workers import Delivery, Worker, worker
-from workers.state import States
-from workers.testing import deliver
 
 LIMIT_S = 20.0
 

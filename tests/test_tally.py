@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.tally import Tally
-from schemas.broker import Again, Done, Outcome, Parked, Received
-from workers.pipeline import Work
+from hookline.workers.pipeline import Work
 
 FAULTS = (Again(1, 2, "failed"), Parked("failed", "", 10))
 

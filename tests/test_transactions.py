@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.sqlite import Database
-from schemas.broker import Again, Done
-from schemas.errors import SettingsError
-from schemas.events import ParticipantJoined
+from hookline import Delivery, Worker, worker
+from hookline.broker.sqlite import Database
+from hookline.events import ParticipantJoined
+from hookline.schemas.broker import Again, Done
+from hookline.schemas.errors import SettingsError
+from hookline.testing import deliver
+from hookline.workers.store import MemoryStore, Seen
+from hookline.workers.stores.sqlite_store import SqliteStore
 from tests.events import make
-from workers import Delivery, Worker, worker
-from workers.store import MemoryStore, Seen
-from workers.stores.sqlite_store import SqliteStore
-from workers.testing import deliver
 
 JOINED = make(ParticipantJoined, user_id="u")
 INSERT = "INSERT INTO effects VALUES (?)"

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
-from schemas.events import Event
+from hookline.events import Event
+from hookline.schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
 from tests.vector_cases import (
     FOREIGN_SECRET,
     Carrier,

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.broker import Again, Outcome, Parked, Received
-from schemas.envelope import to_headers
-from schemas.errors import Unreachable
-from schemas.events import ParticipantJoined
-from schemas.letters import REPLAYED_AT
+from hookline import Backoff, Poisoned, Retry, worker
+from hookline.events import ParticipantJoined
+from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.errors import Unreachable
+from hookline.schemas.letters import REPLAYED_AT
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import MemoryStore, Mine
+from hookline.workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
 from tests.contract.installations import envelope
 from tests.events import START, make
-from workers import Backoff, Poisoned, Retry, worker
-from workers.pipeline import Pipeline
-from workers.store import MemoryStore, Mine
-from workers.verdict import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
 
 DAY_S = 24 * 3600.0
 

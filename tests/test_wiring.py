@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings, load
 from hookline.wiring import Installation
-from schemas.errors import SettingsError, Unreachable
+from hookline.workers.stores.postgresql_store import PostgresqlStore
+from hookline.workers.stores.redis_store import RedisStore
+from hookline.workers.stores.sqlite_store import SqliteStore
 from tests.services import postgresql, redis
-from workers.stores.postgresql_store import PostgresqlStore
-from workers.stores.redis_store import RedisStore
-from workers.stores.sqlite_store import SqliteStore
 
 
 def with_store(tmp_path: Path, url: str) -> Settings:
@@ -39,7 +39,7 @@ async def test_the_url_says_which_store(tmp_path: Path, pytestconfig: pytest.Con
 async def test_a_missing_library_is_said_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
 ) -> None:
-    for module in [name for name in sys.modules if name.startswith((library, f"workers.stores.{extra}"))]:
+    for module in [name for name in sys.modules if name.startswith((library, f"hookline.workers.stores.{extra}"))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, library, None)
     async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/x")) as installation:

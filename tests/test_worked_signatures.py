@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from schemas.errors import BadSignature, MissingSignature
-from schemas.provider import Request
-from schemas.providers import catalogue
+from hookline.schemas.errors import BadSignature, MissingSignature
+from hookline.schemas.provider import Request
+from hookline.schemas.providers import catalogue
 from tests.vector_cases import source_of
 
 NETEASE_BODY = (

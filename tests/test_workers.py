@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from schemas.broker import Again, Done, Parked, Received
-from schemas.envelope import Identity, seal, to_headers
-from schemas.events import CallStarted, Event, ParticipantJoined, ParticipantLeft, RoomCreated, Unknown
+from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
+from hookline.events import CallStarted, Event, ParticipantJoined, ParticipantLeft, RoomCreated, Unknown
+from hookline.schemas.broker import Again, Done, Parked, Received
+from hookline.schemas.envelope import Identity, seal, to_headers
+from hookline.testing import deliver
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import MemoryStore
 from tests.events import START, make
-from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
-from workers.pipeline import Pipeline
-from workers.store import MemoryStore
-from workers.testing import deliver
 
 JOINED = make(ParticipantJoined, user_id="u")
 

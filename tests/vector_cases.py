@@ -11,10 +11,9 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from multidict import CIMultiDict
 
-from schemas.envelope import Envelope, moment, seal
-from schemas.provider import Outgoing, Provider, Request
-from schemas.providers import catalogue
-from schemas.source import AnySource, Source
+from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.provider import AnySource, Outgoing, Provider, Request, Source
+from hookline.schemas.providers import catalogue
 
 FOLDER = Path(__file__).parent / "vectors"
 FOREIGN_SECRET = "another-secret-of-somebody"

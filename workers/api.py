@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeAlias
 import msgspec
 from typing_extensions import TypeVar
 
-from schemas.events import CanonicalEvent
+from hookline.schemas.events import CanonicalEvent
 
 E_contra = TypeVar("E_contra", bound=CanonicalEvent, contravariant=True)
 StateT = TypeVar("StateT", default=Any)
@@ -93,7 +93,7 @@ class Delivery(msgspec.Struct, Generic[StateT_co], frozen=True):
     `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has
     already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
     opened in this process, None if the worker names none. `transaction` is what a transactional worker writes through:
-    a psycopg `AsyncConnection`, or `workers.stores.sqlite_transaction.Writes`.
+    a psycopg `AsyncConnection`, or `hookline.workers.stores.sqlite_transaction.Writes`.
     """
 
     event_id: str

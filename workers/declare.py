@@ -6,9 +6,9 @@ from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
 from typing_extensions import TypeVar
 
-from schemas import topics
-from schemas.events import CanonicalEvent, Event, Unknown, event_topic
-from workers.api import Backoff, Delivery, Middleware, Opener, Order, Worker
+from hookline.schemas import topics
+from hookline.schemas.events import CanonicalEvent, Event, Unknown, event_topic
+from hookline.workers.api import Backoff, Delivery, Middleware, Opener, Order, Worker
 
 S = TypeVar("S")
 E1 = TypeVar("E1", bound=CanonicalEvent)

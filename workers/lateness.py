@@ -1,6 +1,6 @@
 """Which events come late: after one of their subject that occurred later."""
 
-from workers.store import Mine
+from hookline.workers.store import Mine
 
 
 class Lateness:

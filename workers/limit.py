@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from workers.verdict import HandlerTimeout
+from hookline.workers.verdict import HandlerTimeout
 
 
 class _End(msgspec.Struct, frozen=True, gc=False):

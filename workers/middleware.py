@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from schemas.errors import NotStarted
-from schemas.events import CanonicalEvent
-from workers.api import Call, Delivery, Worker
+from hookline.schemas.errors import NotStarted
+from hookline.schemas.events import CanonicalEvent
+from hookline.workers.api import Call, Delivery, Worker
 
 
 def around(worker: Worker[Any]) -> Callable[..., Awaitable[None]]:

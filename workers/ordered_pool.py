@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import msgspec
 
-from schemas.broker import Again, Done, Parked, Queue, Received
-from schemas.envelope import Envelope, from_headers
-from schemas.errors import Unreachable, Unreadable
-from workers.api import Order, Worker
-from workers.lines import Lines, Turn
-from workers.partitions import Open, Partitions
-from workers.pipeline import Pipeline, Work, mark
-from workers.pool import Report, in_hand
-from workers.store import Store
+from hookline.schemas.broker import Again, Done, Parked, Queue, Received
+from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.errors import Unreachable, Unreadable
+from hookline.workers.api import Order, Worker
+from hookline.workers.lines import Lines, Turn
+from hookline.workers.partitions import Open, Partitions
+from hookline.workers.pipeline import Pipeline, Work, mark
+from hookline.workers.pool import Report, in_hand
+from hookline.workers.store import Store
 
 _NO_TURN = frozenset({"busy", Unreachable.reason})
 _MIN_PREFETCH = 256

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from schemas import topics
-from schemas.broker import Queue, Received
-from schemas.errors import HooklineError, Unreachable
-from workers.store import Store
+from hookline.schemas import topics
+from hookline.schemas.broker import Queue, Received
+from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.workers.store import Store
 
 log = logging.getLogger("hookline.workers")
 

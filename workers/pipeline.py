@@ -9,22 +9,22 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from schemas.broker import Again, Done, Outcome, Parked, Received
-from schemas.envelope import Envelope, from_headers
-from schemas.errors import SettingsError, Unreachable, Unreadable
-from schemas.events import CanonicalEvent
-from schemas.letters import AGAIN, replayed_at
-from schemas.providers import catalogue
-from workers.api import Delivery, Worker
-from workers.in_hand import InHand
-from workers.lateness import Lateness
-from workers.limit import Limit
-from workers.middleware import around
-from workers.pace import Pace
-from workers.places import Places
-from workers.solitude import Solitude
-from workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
-from workers.verdict import HeldElsewhere, ProcessDied, verdict
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
+from hookline.schemas.events import CanonicalEvent
+from hookline.schemas.letters import AGAIN, replayed_at
+from hookline.schemas.providers import catalogue
+from hookline.workers.api import Delivery, Worker
+from hookline.workers.in_hand import InHand
+from hookline.workers.lateness import Lateness
+from hookline.workers.limit import Limit
+from hookline.workers.middleware import around
+from hookline.workers.pace import Pace
+from hookline.workers.places import Places
+from hookline.workers.solitude import Solitude
+from hookline.workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
+from hookline.workers.verdict import HeldElsewhere, ProcessDied, verdict
 
 S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from schemas.broker import Queue
-from workers.api import Worker
-from workers.pipeline import AHEAD, Pipeline, Work
+from hookline.schemas.broker import Queue
+from hookline.workers.api import Worker
+from hookline.workers.pipeline import AHEAD, Pipeline, Work
 
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from schemas.events import (
+from hookline.schemas.events import (
     ParticipantJoined,
     ParticipantLeft,
     ParticipantRoleChanged,
@@ -18,7 +18,7 @@ from schemas.events import (
     RoomUpdated,
     SeatsChanged,
 )
-from workers.stores.sqlite_store import Database
+from hookline.workers.stores.sqlite_store import Database
 
 RoomEvent: TypeAlias = (
     RoomCreated

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.events import (
+from hookline.schemas.events import (
     CallStarted,
     LeaveReason,
     ParticipantJoined,
@@ -29,9 +29,9 @@ from schemas.events import (
     SeatsChanged,
     event_topic,
 )
-from workers.api import Worker
-from workers.declare import worker
-from workers.room_log import RoomEvent, RoomLog
+from hookline.workers.api import Worker
+from hookline.workers.declare import worker
+from hookline.workers.room_log import RoomEvent, RoomLog
 
 RecordingState = Literal["started", "completed", "uploaded"]
 EndReason = LeaveReason | Literal["room_ended"]

@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from schemas.errors import NotStarted
-from workers.api import Opener, Worker
+from hookline.schemas.errors import NotStarted
+from hookline.workers.api import Opener, Worker
 
 log = logging.getLogger("hookline.workers")
 

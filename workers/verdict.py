@@ -4,9 +4,9 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from schemas.broker import Again, Outcome, Parked
-from schemas.errors import Unreachable, Unreadable
-from workers.api import Backoff, Poisoned, Retry
+from hookline.schemas.broker import Again, Outcome, Parked
+from hookline.schemas.errors import Unreachable, Unreadable
+from hookline.workers.api import Backoff, Poisoned, Retry
 
 BUSY_RETRY_S = 1.0
 STORE_RETRY_S = 5.0

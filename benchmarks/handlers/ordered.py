@@ -1,8 +1,8 @@
 """The same, with the events of each subject in order."""
 
 from benchmarks.notes import NOTES, kept
-from schemas.events import Event
-from workers import worker
+from hookline import worker
+from hookline.events import Event
 
 
 @worker(topic="#", queue="bench-ordered", state=kept, ordered=True)

@@ -1,8 +1,8 @@
 """The worker that is measured: it takes every event, and notes it."""
 
 from benchmarks.notes import NOTES, kept
-from schemas.events import Event
-from workers import worker
+from hookline import worker
+from hookline.events import Event
 
 
 @worker(topic="#", queue="bench", state=kept)

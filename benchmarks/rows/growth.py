@@ -10,7 +10,7 @@ from benchmarks.figures import Measured, Row, Target, cpu_us
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Door
 from benchmarks.run import Run
-from schemas import topics
+from hookline.schemas import topics
 
 _UNIT = "CPU µs/event"
 _FLAT = Target("<=", 1.25)

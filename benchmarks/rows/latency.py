@@ -7,7 +7,7 @@ from benchmarks.comparing import check_handled
 from benchmarks.figures import Row, Target, p99_ms
 from benchmarks.load import CONNECTIONS
 from benchmarks.run import Run
-from schemas import topics
+from hookline.schemas import topics
 
 
 def at_half_capacity(run: Run) -> Iterator[Row]:

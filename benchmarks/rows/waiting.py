@@ -17,8 +17,8 @@ from benchmarks.figures import Measured, Row, Target, cpu_us
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS, Load
 from benchmarks.run import Run
-from schemas import topics
-from schemas.envelope import Envelope
+from hookline.schemas import topics
+from hookline.schemas.envelope import Envelope
 
 _DISTINCT = 10_000
 _WORKER = "benchmarks.handlers.unordered"

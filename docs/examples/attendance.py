@@ -5,8 +5,8 @@ import json
 import os
 from pathlib import Path
 
-from schemas.events import ParticipantJoined, ParticipantLeft
-from workers import worker
+from hookline import worker
+from hookline.events import ParticipantJoined, ParticipantLeft
 
 FILE = Path(os.environ.get("ATTENDANCE_FILE", "attendance.jsonl"))
 

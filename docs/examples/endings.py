@@ -4,8 +4,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from schemas.events import RecordingUploaded
-from workers import Backoff, Delivery, Poisoned, Retry, worker
+from hookline import Backoff, Delivery, Poisoned, Retry, worker
+from hookline.events import RecordingUploaded
 
 ARCHIVE = Path(os.environ.get("ARCHIVE", "archive"))
 

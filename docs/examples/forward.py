@@ -10,8 +10,8 @@ import aiohttp
 import msgspec
 from standardwebhooks import Webhook
 
-from schemas.events import RoomCreated, RoomEnded, event_topic
-from workers import Backoff, Delivery, Poisoned, Retry, worker
+from hookline import Backoff, Delivery, Poisoned, Retry, worker
+from hookline.events import RoomCreated, RoomEnded, event_topic
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 

@@ -3,8 +3,8 @@
 import logging
 import time
 
-from schemas.events import CanonicalEvent, ParticipantJoined
-from workers import Call, Delivery, Middleware, worker
+from hookline import Call, Delivery, Middleware, worker
+from hookline.events import CanonicalEvent, ParticipantJoined
 
 log = logging.getLogger("welcome")
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import attendance
 import pytest
 
-from schemas.broker import Again, Done, Parked
-from schemas.events import ParticipantJoined
-from workers.store import MemoryStore
-from workers.testing import deliver
+from hookline.events import ParticipantJoined
+from hookline.testing import Again, Done, MemoryStore, Parked, deliver
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 JOINED = ParticipantJoined(

@@ -4,8 +4,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from schemas.events import ParticipantJoined
-from workers import Delivery, worker
+from hookline import Delivery, worker
+from hookline.events import ParticipantJoined
 
 
 @worker(ParticipantJoined, queue="visits", transactional=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from hookline.commands.options import config_option
+from hookline.schemas.errors import SettingsError
 from hookline.template import settings_file
-from schemas.errors import SettingsError
 
 
 @click.command(

@@ -13,10 +13,10 @@ from hookline import sifting
 from hookline.commands.options import config_option, json_option, run_to_end
 from hookline.exits import FAILED
 from hookline.letters import Wanted, all_facts, facts, line, page
+from hookline.schemas import topics
+from hookline.schemas.letters import UNROUTED, Choice, Letter
 from hookline.settings import load
 from hookline.times import as_moment
-from schemas import topics
-from schemas.letters import UNROUTED, Choice, Letter
 
 Option = Callable[[Any], Any]
 

@@ -11,12 +11,12 @@ import msgspec
 
 from hookline.commands.options import config_option, json_option, run_to_end
 from hookline.replaying import Progress, Wanted, replay
+from hookline.schemas import topics
+from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.schemas.letters import AGAIN, REPLAYED_AT
 from hookline.settings import Settings, load
 from hookline.times import as_moment
 from hookline.wiring import Installation
-from schemas import topics
-from schemas.errors import NotDurable, Unreachable
-from schemas.letters import AGAIN, REPLAYED_AT
 
 
 @click.command(

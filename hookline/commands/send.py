@@ -9,9 +9,9 @@ import msgspec
 from hookline import sending
 from hookline.commands.options import config_option, run_to_end
 from hookline.exits import FAILED, UNREACHABLE
+from hookline.schemas.errors import SettingsError
+from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
-from schemas.errors import SettingsError
-from schemas.source import AnySource
 
 _TELL_EACH = 20
 

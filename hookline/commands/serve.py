@@ -14,9 +14,9 @@ from hookline.collecting import collect_rarely
 from hookline.commands.options import config_option, log_option, run_to_end
 from hookline.discover import BUILT_IN, find_workers
 from hookline.reloading import folders_of, run_reloading
+from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
-from schemas.errors import SettingsError
-from workers import Worker
+from hookline.workers.api import Worker
 
 reload_option = click.option(
     "--reload",

@@ -10,7 +10,7 @@ from hookline import showing
 from hookline.commands.options import config_option, run_to_end
 from hookline.settings import load
 from hookline.wiring import Installation
-from workers.rooms import view
+from hookline.workers.rooms import view
 
 
 @click.command(

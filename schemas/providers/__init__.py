@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from schemas.provider import Provider
+from hookline.schemas.provider import Provider
 
 
 @cache

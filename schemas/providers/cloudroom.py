@@ -11,9 +11,9 @@ from typing import Any, assert_never
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
-from schemas.events import (
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
+from hookline.schemas.events import (
     Event,
     ParticipantJoined,
     ParticipantLeft,
@@ -22,7 +22,7 @@ from schemas.events import (
     RoomEnded,
     Unknown,
 )
-from schemas.payload import (
+from hookline.schemas.payload import (
     Id,
     Number,
     anything,
@@ -34,9 +34,8 @@ from schemas.payload import (
     unknown_facts,
     unknown_type,
 )
-from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
-from schemas.signing import check_digest, check_fresh, decimal, from_hex
-from schemas.source import Key, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
 
 TYPES = {
     "ROOM_CREATE": "room.created",

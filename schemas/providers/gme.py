@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded, Unknown
-from schemas.payload import (
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded, Unknown
+from hookline.schemas.payload import (
     Id,
     Int,
     anything,
@@ -27,9 +27,8 @@ from schemas.payload import (
     unknown_facts,
     unknown_type,
 )
-from schemas.provider import Example, Outgoing, Provider, Request, Sample
-from schemas.signing import check_digest, from_base64, from_hex
-from schemas.source import Key, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
+from hookline.schemas.signing import check_digest, from_base64, from_hex
 
 RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingUploaded]] = {
     1: RecordingStarted,

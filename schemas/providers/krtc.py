@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.events import (
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.events import (
     Event,
     LeaveReason,
     ParticipantJoined,
@@ -22,7 +22,7 @@ from schemas.events import (
     RoomEnded,
     Unknown,
 )
-from schemas.payload import (
+from hookline.schemas.payload import (
     Id,
     Int,
     anything,
@@ -35,9 +35,8 @@ from schemas.payload import (
     unknown_facts,
     unknown_type,
 )
-from schemas.provider import Example, Outgoing, Provider, Request, Sample
-from schemas.signing import check_digest, from_hex
-from schemas.source import Source
+from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
+from hookline.schemas.signing import check_digest, from_hex
 
 TYPES = {
     "101": "room.created",

@@ -11,10 +11,10 @@ from typing import Any, assert_never
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.errors import BadSignature
-from schemas.events import CallStarted, Event, Media, RoomCreated, Unknown
-from schemas.payload import (
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.errors import BadSignature
+from hookline.schemas.events import CallStarted, Event, Media, RoomCreated, Unknown
+from hookline.schemas.payload import (
     Id,
     Int,
     Number,
@@ -29,9 +29,8 @@ from schemas.payload import (
     unknown_facts,
     unknown_type,
 )
-from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
-from schemas.signing import check_digest, check_fresh, decimal, from_hex
-from schemas.source import Source
+from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
 
 TYPES = {"20": "call.started", "21": "room.created"}
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}

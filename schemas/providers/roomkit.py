@@ -12,9 +12,9 @@ from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
-from schemas.envelope import Envelope, Identity
-from schemas.errors import BadSignature, MissingSignature, Unreadable
-from schemas.events import (
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
+from hookline.schemas.events import (
     Event,
     EventHead,
     LeaveReason,
@@ -27,7 +27,7 @@ from schemas.events import (
     SeatsChanged,
     Unknown,
 )
-from schemas.payload import (
+from hookline.schemas.payload import (
     Flag,
     Id,
     Int,
@@ -43,9 +43,8 @@ from schemas.payload import (
     unknown_facts,
     unknown_type,
 )
-from schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample
-from schemas.signing import check_digest, check_fresh, decimal, from_hex
-from schemas.source import Source
+from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
 
 TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",

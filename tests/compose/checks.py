@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hookline.schemas.envelope import seal
 from hookline.settings import Settings, load
-from schemas.envelope import seal
 
 ROOT = Path(__file__).parents[2]
 BASE = f"http://{os.environ['HOOKLINE_LISTEN']}"

@@ -4,8 +4,8 @@ import json
 import socket
 from pathlib import Path
 
-from schemas.events import Event
-from workers import worker
+from hookline import worker
+from hookline.events import Event
 
 HOST = socket.gethostname()
 HANDLED = Path(f"/var/lib/hookline/handled-{HOST}.jsonl")

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from schemas.broker import Broker
+from hookline.schemas.broker import Broker
+from hookline.workers.store import Store
 from tests.contract.installations import EmbeddedInstallation, Installation, RabbitMQInstallation, queue_name
 from tests.contract.stores import Another, opened
 from tests.services import postgresql, redis
 from tests.services.rabbitmq import server_url
-from workers.store import Store
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])

@@ -6,9 +6,9 @@ import signal
 import sys
 from typing import Any
 
-from broker import embedded_tables
-from broker.rabbitmq_acks import Ledger
-from schemas.broker import Again
+from hookline.broker import embedded_tables
+from hookline.broker.rabbitmq_acks import Ledger
+from hookline.schemas.broker import Again
 from tests.contract.installations import opened
 
 

@@ -15,14 +15,14 @@ from uuid import uuid4
 import aiormq
 from aiormq.abc import AbstractChannel
 
-from broker.embedded import EmbeddedBroker, Limits
-from broker.rabbitmq import RabbitMQBroker
-from broker.rabbitmq_link import RabbitMQSettings
-from broker.rabbitmq_topology import delay_step_ms, registered
-from broker.sqlite import Database
-from schemas import topics
-from schemas.broker import NOTHING_KEPT, Broker, Received, Retention
-from schemas.envelope import Envelope
+from hookline.broker.embedded import EmbeddedBroker, Limits
+from hookline.broker.rabbitmq import RabbitMQBroker
+from hookline.broker.rabbitmq_link import RabbitMQSettings
+from hookline.broker.rabbitmq_topology import delay_step_ms, registered
+from hookline.broker.sqlite import Database
+from hookline.schemas import topics
+from hookline.schemas.broker import NOTHING_KEPT, Broker, Received, Retention
+from hookline.schemas.envelope import Envelope
 
 _POLL_S = 0.02
 _TIMEOUT_S = 10.0

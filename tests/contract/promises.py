@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
-from schemas.broker import Again, Done, Outcome, Parked
-from schemas.envelope import Envelope
-from schemas.events import CanonicalEvent, RoomCreated
+from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
+from hookline.events import CanonicalEvent, RoomCreated
+from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.envelope import Envelope
+from hookline.workers.pipeline import Work
+from hookline.workers.stores.sqlite_store import Database
 from tests.contract.installations import envelope
 from tests.events import make
-from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
-from workers.pipeline import Work
-from workers.stores.sqlite_store import Database
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item

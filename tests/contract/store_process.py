@@ -4,8 +4,8 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
+from hookline.workers.store import Mine, Store, TransactionalStore
 from tests.contract.stores import note, opened, write
-from workers.store import Mine, Store, TransactionalStore
 
 COUNT = 400
 

@@ -18,13 +18,13 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from yarl import URL
 
-from broker import rabbitmq_wire
-from broker.rabbitmq_frames import Message, ack_frame, publish_frames
-from broker.rabbitmq_intake import Intake
-from broker.rabbitmq_lane import Lane, open_lane
-from broker.rabbitmq_wire import Wire
-from schemas.broker import Received
-from schemas.errors import NotDurable
+from hookline.broker import rabbitmq_wire
+from hookline.broker.rabbitmq_frames import Message, ack_frame, publish_frames
+from hookline.broker.rabbitmq_intake import Intake
+from hookline.broker.rabbitmq_lane import Lane, open_lane
+from hookline.broker.rabbitmq_wire import Wire
+from hookline.schemas.broker import Received
+from hookline.schemas.errors import NotDurable
 from tests.contract.installations import eventually
 from tests.services.rabbitmq import server_url
 

@@ -6,10 +6,10 @@ from asyncio.subprocess import PIPE
 
 import pytest
 
-from schemas import topics
-from schemas.broker import Again, Broker, Done, Parked
-from schemas.envelope import to_headers
-from schemas.errors import NotDurable
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Broker, Done, Parked
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.errors import NotDurable
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 
 ALL = ("#",)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas import topics
-from schemas.broker import Broker, Done, Retention
-from schemas.envelope import Envelope, from_headers
-from schemas.errors import SettingsError
+from hookline.schemas import topics
+from hookline.schemas.broker import Broker, Done, Retention
+from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.errors import SettingsError
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 
 KEPT = Retention(enabled=True)

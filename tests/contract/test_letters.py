@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pamqp.commands import Basic
 
-from schemas import topics
-from schemas.broker import Again, Broker, Done, Parked, Queue
-from schemas.envelope import to_headers
-from schemas.errors import SettingsError
-from schemas.letters import REPLAYS, UNROUTED, Choice, Letter, Sifted, replayed_at
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.errors import SettingsError
+from hookline.schemas.letters import REPLAYS, UNROUTED, Choice, Letter, Sifted, replayed_at
 from tests.contract.installations import (
     Installation,
     RabbitMQInstallation,

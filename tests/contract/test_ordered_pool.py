@@ -9,16 +9,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from schemas import topics
-from schemas.broker import Again, Broker, Done, Parked
-from schemas.envelope import Envelope
-from schemas.events import CanonicalEvent, RoomCreated
+from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
+from hookline.events import CanonicalEvent, RoomCreated
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Broker, Done, Parked
+from hookline.schemas.envelope import Envelope
+from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
+from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.store import Claim, Held, MemoryStore
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
-from workers import Backoff, Delivery, Poisoned, Retry, Worker, worker
-from workers.ordered_pool import OrderedPool, partition_prefetch
-from workers.pipeline import Pipeline, Work
-from workers.store import Claim, Held, MemoryStore
 
 START_S = envelope().received_at.timestamp()
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from schemas import topics
-from schemas.broker import Broker, Done, Parked, Queue, Received
-from schemas.envelope import Envelope
+from hookline.schemas import topics
+from hookline.schemas.broker import Broker, Done, Parked, Queue, Received
+from hookline.schemas.envelope import Envelope
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 
 ALL = ("#",)

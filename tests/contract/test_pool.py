@@ -2,15 +2,15 @@
 
 import asyncio
 
-from schemas.broker import Broker
-from schemas.envelope import Envelope
-from schemas.events import Event, RoomCreated
+from hookline import Worker, worker
+from hookline.events import Event, RoomCreated
+from hookline.schemas.broker import Broker
+from hookline.schemas.envelope import Envelope
+from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pool import Pool
+from hookline.workers.store import Claim, MemoryStore, Mine
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
-from workers import Worker, worker
-from workers.pipeline import Pipeline, Work
-from workers.pool import Pool
-from workers.store import Claim, MemoryStore, Mine
 
 ALL = ("#",)
 AT_A_TIME = 2

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from schemas.broker import Again, Broker, Outcome, Parked
-from schemas.events import CanonicalEvent, Event, RoomCreated
+from hookline import Backoff, worker
+from hookline.events import CanonicalEvent, Event, RoomCreated
+from hookline.schemas.broker import Again, Broker, Outcome, Parked
+from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pool import Pool
+from hookline.workers.store import MemoryStore
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
-from workers import Backoff, worker
-from workers.pipeline import Pipeline, Work
-from workers.pool import Pool
-from workers.store import MemoryStore
 
 ALL = ("#",)
 WITHIN_S = 30.0

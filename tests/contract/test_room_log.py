@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from broker.sqlite import Database
-from schemas.events import ParticipantJoined, RecordingStarted
+from hookline.broker.sqlite import Database
+from hookline.events import ParticipantJoined, RecordingStarted
+from hookline.workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
+from hookline.workers.stores.postgresql_room_log import PostgresqlRoomLog
+from hookline.workers.stores.redis_room_log import RedisRoomLog
 from tests.contract.stores import shared_stores
 from tests.events import START, make
-from workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
-from workers.stores.postgresql_room_log import PostgresqlRoomLog
-from workers.stores.redis_room_log import RedisRoomLog
 
 pytestmark = shared_stores
 

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import integers, randoms
 
+from hookline.workers.store import Held, Store
+from hookline.workers.stores.shares import divide
 from tests.contract.stores import Another, shared_stores
-from workers.store import Held, Store
-from workers.stores.shares import divide
 
 SHARES = [f"p{number:02}" for number in range(16)]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from broker.sqlite import Database
+from hookline.broker.sqlite import Database
+from hookline.workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
+from hookline.workers.stores.sqlite_store import SqliteStore
 from tests.contract.installations import eventually, queue_name
 from tests.contract.stores import Another, each_store, newest, rows, shared_stores
-from workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
-from workers.stores.sqlite_store import SqliteStore
 
 SHARES = [f"p{number:02}" for number in range(16)]
 

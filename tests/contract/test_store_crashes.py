@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+from hookline.workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store, TransactionalStore
+from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
 from tests.contract.store_process import COUNT
 from tests.contract.stores import (
@@ -20,8 +22,6 @@ from tests.contract.stores import (
     transactional_stores,
     write,
 )
-from workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store, TransactionalStore
-from workers.stores.heartbeat import LEASE_S
 
 Start = Callable[[str], subprocess.Popen[str]]
 

@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 import pytest
 
-from broker import sqlite_writer
-from schemas.errors import SettingsError, Unreachable
+from hookline.broker import sqlite_writer
+from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.workers.store import Busy, Mine, Seen, Store
+from hookline.workers.stores.postgresql_store import PostgresqlStore
+from hookline.workers.stores.redis_store import RedisStore
 from tests.contract.installations import eventually
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
-from workers.store import Busy, Mine, Seen, Store
-from workers.stores.postgresql_store import PostgresqlStore
-from workers.stores.redis_store import RedisStore
 
 Server: TypeAlias = postgresql.Server | redis.Server
 

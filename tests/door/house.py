@@ -8,14 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ingress.peers import Network
-from ingress.receive import Receiver
-from ingress.server import Ingress
-from ingress.settings import IngressSettings
-from schemas.envelope import Envelope
-from schemas.provider import Outgoing
-from schemas.providers import catalogue
-from schemas.source import AnySource
+from hookline.ingress.peers import Network
+from hookline.ingress.receive import Receiver
+from hookline.ingress.server import Ingress
+from hookline.ingress.settings import IngressSettings
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.provider import AnySource, Outgoing
+from hookline.schemas.providers import catalogue
 from tests.door.wire import Answer, Client, connected
 from tests.vector_cases import example_source
 

@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from schemas.provider import Outgoing
-from schemas.source import AnySource
+from hookline.schemas.provider import AnySource, Outgoing
 from tests.door.house import CALLS, CLASSROOM, KRTC, MEETINGS, NOW_S, SECRET, SOURCES, VOICE, post, sample, signed
 from tests.door.rows import BODY, WHOLE, Row, changed, in_chunks, with_header
 from tests.vector_cases import with_secrets

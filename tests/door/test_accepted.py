@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from schemas.envelope import UNREADABLE
-from schemas.source import AnySource
+from hookline.schemas.envelope import UNREADABLE
+from hookline.schemas.provider import AnySource
 from tests.door.house import CALLS, CLASSROOM, KRTC, MEETINGS, NOW_S, OLD_SECRET, SOURCES, VOICE, opened, post, signed
 from tests.door.rows import BODY, END, GOOD, LENGTH, WHOLE, changed, chunk, in_chunks, with_header, with_line
 from tests.test_hostile_bytes import HOSTILE_BODIES

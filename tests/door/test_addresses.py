@@ -7,8 +7,8 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
-from ingress.peers import Network
-from schemas.source import AnySource
+from hookline.ingress.peers import Network
+from hookline.schemas.provider import AnySource
 from tests.door.house import KRTC, MEETINGS, opened, post, signed
 
 PROVIDERS_NETWORK = ip_network("203.0.113.0/24")

@@ -7,9 +7,8 @@ from email.utils import parsedate_to_datetime
 import pytest
 from aiohttp import web
 
-from ingress import receive
-from schemas.provider import Reply
-from schemas.source import AnySource
+from hookline.ingress import receive
+from hookline.schemas.provider import AnySource, Reply
 from tests.door.house import KRTC, SOURCES, House, opened, post
 from tests.door.wire import Answer
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from ingress.receive import Receiver
-from ingress.server import Doors
+from hookline.ingress.receive import Receiver
+from hookline.ingress.server import Doors
 from tests.door.house import KRTC, SETTINGS, Recorder, opened, post, signed, with_settings
 from tests.door.rows import BODY, END, GOOD, LENGTH, changed, chunk, in_chunks, with_header, with_line
 from tests.door.wire import connected, turns

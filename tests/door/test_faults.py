@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from ingress import answers
-from schemas import errors
-from schemas.errors import NotDurable, Refused
+from hookline.ingress import answers
+from hookline.schemas import errors
+from hookline.schemas.errors import NotDurable, Refused
 from tests.door.house import VOICE, House, opened, post, with_settings
 from tests.door.proof_rows import FORGED
 from tests.door.rows import BODY, GOOD, LENGTH, changed

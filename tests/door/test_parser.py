@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import http_parser
 
-from ingress.server import check_parser
-from schemas.errors import SettingsError
+from hookline.ingress.server import check_parser
+from hookline.schemas.errors import SettingsError
 from tests.door.house import opened
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from broker import embedded_letters, rabbitmq_letters
+from hookline.broker import embedded_letters, rabbitmq_letters
 from hookline.cli import main
 
 EMBEDDED_PAGE = 200

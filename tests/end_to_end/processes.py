@@ -26,8 +26,8 @@ COUNTER = '''
 
 import os
 
-from schemas.events import Event
-from workers import Delivery, worker
+from hookline.events import Event
+from hookline import Delivery, worker
 
 
 @worker(topic="#", queue="counter")

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.embedded_history import EmbeddedHistory
-from broker.rabbitmq_history import RabbitMQHistory
+from hookline.broker.embedded_history import EmbeddedHistory
+from hookline.broker.rabbitmq_history import RabbitMQHistory
 from hookline.cli import main
-from schemas.envelope import Envelope
+from hookline.schemas.envelope import Envelope
 
 
 def die_after(kind: Any, events: int) -> None:

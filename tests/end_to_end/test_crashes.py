@@ -6,8 +6,8 @@ from collections.abc import Callable
 import aiohttp
 
 from hookline import sending
-from schemas.envelope import moment, seal
-from schemas.source import AnySource
+from hookline.schemas.envelope import moment, seal
+from hookline.schemas.provider import AnySource
 from tests.end_to_end.processes import House, eventually
 
 CALLBACKS = 1000

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.broker import Broker, Parked
-from schemas.envelope import Envelope
+from hookline.schemas.broker import Broker, Parked
+from hookline.schemas.envelope import Envelope
 from tests.contract.installations import envelope, eventually, opened, queue_name, taken
 from tests.end_to_end.processes import COUNTER, House, until
 
@@ -26,8 +26,8 @@ BODY = (
 )
 
 FAILING = """
-from schemas.events import Event
-from workers import Backoff, worker
+from hookline.events import Event
+from hookline import Backoff, worker
 
 
 @worker(topic="#", queue="{queue}", retry=Backoff(attempts=1))

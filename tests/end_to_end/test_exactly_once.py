@@ -19,8 +19,8 @@ COUNTING = '''
 
 import random
 
-from schemas.events import ParticipantJoined
-from workers import Backoff, Delivery, worker
+from hookline.events import ParticipantJoined
+from hookline import Backoff, Delivery, worker
 
 
 @worker(ParticipantJoined, queue="counting", transactional=True, retry=Backoff(first_s=0.2, factor=1, attempts=20))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
 
-from schemas.broker import Broker
-from schemas.envelope import Envelope, moment, seal
-from schemas.providers import catalogue
+from hookline.schemas.broker import Broker
+from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.providers import catalogue
+from hookline.workers.pipeline import AHEAD
 from tests.contract.installations import opened
 from tests.end_to_end.processes import House, Process, eventually
-from workers.pipeline import AHEAD
 
 ROOMS = 100
 EVENTS = 3000
@@ -24,8 +24,8 @@ import asyncio
 import json
 import os
 
-from schemas.events import ParticipantJoined
-from workers import Delivery, worker
+from hookline.events import ParticipantJoined
+from hookline import Delivery, worker
 
 
 @worker(ParticipantJoined, queue="ordered", ordered=True)

@@ -17,8 +17,8 @@ KILLER = '''
 import os
 import signal
 
-from schemas.events import RoomCreated
-from workers import Backoff, Delivery, worker
+from hookline.events import RoomCreated
+from hookline import Backoff, Delivery, worker
 
 
 @worker(RoomCreated, queue="killer", concurrency={concurrency}, retry=Backoff(attempts=2))

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from hookline.readme import README, with_tables
+from hookline.schemas.providers import catalogue
 from hookline.settings import SECTIONS
-from schemas.providers import catalogue
 from tests.end_to_end.processes import House, until
 
 TEXT = README.read_text()

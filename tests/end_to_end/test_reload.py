@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 from neighbour import VERSION
-from schemas.events import Event
-from workers import worker
+from hookline.events import Event
+from hookline import worker
 
 COUNTED = Path(os.environ["COUNTED"])
 

@@ -9,9 +9,8 @@ import pytest
 from yarl import URL
 
 from hookline import sending
-from schemas.provider import Outgoing
-from schemas.providers import catalogue
-from schemas.source import AnySource
+from hookline.schemas.provider import AnySource, Outgoing
+from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import House, eventually, until
 
 EVERY = sum(len(provider.samples) for provider in catalogue().values())

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from schemas.events import CanonicalEvent, Event, ParticipantJoined, RoomCreated
-from workers import Call, Delivery, worker
+from hookline.events import CanonicalEvent, Event, ParticipantJoined, RoomCreated
+from hookline import Call, Delivery, worker
 
 COUNTED = Path(os.environ["COUNTED"])
 

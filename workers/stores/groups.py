@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from schemas.errors import Unreachable
+from hookline.schemas.errors import Unreachable
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from schemas.errors import Unreachable
+from hookline.schemas.errors import Unreachable
 
 log = logging.getLogger("hookline.store")
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import msgspec
 
-from schemas.errors import Unreachable
-from workers.store import Claim, Seen
-from workers.stores.groups import Groups
-from workers.stores.remembered import Remembered
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import Claim, Seen
+from hookline.workers.stores.groups import Groups
+from hookline.workers.stores.remembered import Remembered
 
 _MAX_OWED = 500
 

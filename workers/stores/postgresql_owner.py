@@ -4,8 +4,8 @@ import uuid
 
 import psycopg
 
-from workers.stores.heartbeat import LEASE_S
-from workers.stores.postgresql_link import unreachable
+from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.workers.stores.postgresql_link import unreachable
 
 # After a start of the server nobody had a chance to show up yet; until then everybody lives who lived before.
 ALIVE = f"""SELECT owner FROM hookline_owners

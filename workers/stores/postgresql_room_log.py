@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
-from workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, encode
-from workers.stores.postgresql_link import Connection, Link, connection_settings
+from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, encode
+from hookline.workers.stores.postgresql_link import Connection, Link, connection_settings
 
 TIMEOUT_S = 5.0
 _CONNECTIONS = 2

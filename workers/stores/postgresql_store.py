@@ -6,13 +6,13 @@ from functools import partial
 
 import psycopg
 
-from schemas.errors import Unreachable
-from workers.store import AlreadyFinished, Claim, Held
-from workers.stores import postgresql_tables as tables
-from workers.stores.heartbeat import Heartbeat
-from workers.stores.ledger import Ask, Ledger, Mark
-from workers.stores.postgresql_link import Connection, Link, connection_settings
-from workers.stores.postgresql_owner import BEAT, Owner
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import AlreadyFinished, Claim, Held
+from hookline.workers.stores import postgresql_tables as tables
+from hookline.workers.stores.heartbeat import Heartbeat
+from hookline.workers.stores.ledger import Ask, Ledger, Mark
+from hookline.workers.stores.postgresql_link import Connection, Link, connection_settings
+from hookline.workers.stores.postgresql_owner import BEAT, Owner
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0

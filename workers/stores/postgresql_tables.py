@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from workers.store import Busy, Claim, Held, Mine, Seen
-from workers.stores.ledger import Ask, Mark
-from workers.stores.postgresql_link import Connection
-from workers.stores.postgresql_owner import ALIVE
-from workers.stores.postgresql_owner import CREATE as CREATE_OWNERS
-from workers.stores.shares import divide
-from workers.stores.subjects import subject_key
+from hookline.workers.store import Busy, Claim, Held, Mine, Seen
+from hookline.workers.stores.ledger import Ask, Mark
+from hookline.workers.stores.postgresql_link import Connection
+from hookline.workers.stores.postgresql_owner import ALIVE
+from hookline.workers.stores.postgresql_owner import CREATE as CREATE_OWNERS
+from hookline.workers.stores.shares import divide
+from hookline.workers.stores.subjects import subject_key
 
 _PURGE_AT_MOST = 2000
 

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from schemas.errors import SettingsError, Unreachable
-from workers.stores.heartbeat import LEASE_S
+from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.workers.stores.heartbeat import LEASE_S
 
 T = TypeVar("T")
 

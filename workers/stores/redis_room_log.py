@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import redis.asyncio
 
-from workers.room_log import KEEP_S, RoomEvent, decode, encode
-from workers.stores.redis_link import Link
+from hookline.workers.room_log import KEEP_S, RoomEvent, decode, encode
+from hookline.workers.stores.redis_link import Link
 
 TIMEOUT_S = 5.0
 _EVENTS = "hookline:rooms:events"

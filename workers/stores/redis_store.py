@@ -6,13 +6,13 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from workers.store import Busy, Claim, Held, Mine, Seen
-from workers.stores import redis_scripts as scripts
-from workers.stores.heartbeat import LEASE_S, Heartbeat
-from workers.stores.ledger import Ask, Ledger, Mark
-from workers.stores.redis_link import Link
-from workers.stores.shares import divide
-from workers.stores.subjects import subject_key
+from hookline.workers.store import Busy, Claim, Held, Mine, Seen
+from hookline.workers.stores import redis_scripts as scripts
+from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
+from hookline.workers.stores.ledger import Ask, Ledger, Mark
+from hookline.workers.stores.redis_link import Link
+from hookline.workers.stores.shares import divide
+from hookline.workers.stores.subjects import subject_key
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from workers.store import Held
+from hookline.workers.store import Held
 
 
 def divide(shares: Sequence[str], holders: Mapping[str, str], members: Collection[str], owner: str) -> Held:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from workers.store import Busy, Claim, Mine, Seen
+from hookline.workers.store import Busy, Claim, Mine, Seen
 
 _MAX_ROWS = 64  # to a statement
 

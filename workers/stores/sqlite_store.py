@@ -8,12 +8,12 @@ from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from schemas.errors import Unreachable
-from workers.store import AlreadyFinished, Claim, Held, Seen
-from workers.stores.remembered import Remembered
-from workers.stores.shares import divide
-from workers.stores.sqlite_page import Ask, Mark, Page, Release
-from workers.stores.sqlite_transaction import Writes
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import AlreadyFinished, Claim, Held, Seen
+from hookline.workers.stores.remembered import Remembered
+from hookline.workers.stores.shares import divide
+from hookline.workers.stores.sqlite_page import Ask, Mark, Page, Release
+from hookline.workers.stores.sqlite_transaction import Writes
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item

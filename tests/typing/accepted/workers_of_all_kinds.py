@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import assert_type
 
-from schemas.broker import Outcome
-from schemas.events import (
+from hookline import Backoff, Call, Delivery, Middleware, Worker, worker
+from hookline.events import (
     CallStarted,
     CanonicalEvent,
     Event,
@@ -17,8 +17,8 @@ from schemas.events import (
     RoomUpdated,
     SeatsChanged,
 )
-from workers import Backoff, Call, Delivery, Middleware, Worker, worker
-from workers.testing import deliver
+from hookline.schemas.broker import Outcome
+from hookline.testing import deliver
 
 
 class Pool:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from schemas.events import CallStarted, CanonicalEvent, Event, ParticipantJoined, RoomCreated, RoomEnded
-from workers import Call, Delivery, worker
-from workers.testing import deliver
+from hookline import Call, Delivery, worker
+from hookline.events import CallStarted, CanonicalEvent, Event, ParticipantJoined, RoomCreated, RoomEnded
+from hookline.testing import deliver
 
 
 class Pool: ...

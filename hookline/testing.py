@@ -2,12 +2,14 @@
 
 from typing import Any, TypeVar, overload
 
-from schemas.broker import Outcome, Received
-from schemas.envelope import Envelope, to_headers
-from schemas.events import CanonicalEvent, event_topic
-from workers.api import Worker
-from workers.pipeline import Pipeline
-from workers.store import MemoryStore, Store
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.events import CanonicalEvent, event_topic
+from hookline.workers.api import Worker
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import MemoryStore, Store
+
+__all__ = ["Again", "Done", "MemoryStore", "Outcome", "Parked", "deliver"]
 
 E = TypeVar("E", bound=CanonicalEvent)
 S = TypeVar("S")

@@ -1,0 +1,84 @@
+"""Imports point inwards, no two modules import each other, and `schemas` is pure."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED: Mapping[str, frozenset[str]] = {
+    "schemas": frozenset({"schemas"}),
+    "ingress": frozenset({"ingress", "schemas"}),
+    "broker": frozenset({"broker", "schemas"}),
+    "workers": frozenset({"workers", "schemas"}),
+}
+"""What each room may import. Whatever else lies in `hookline` wires them together, and may import all."""
+IMPURE = {"asyncio", "os", "time", "socket", "random", "secrets", "subprocess", "threading", "pathlib", "ssl", "http"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name, reached through the links in `hookline/`."""
+    found = {}
+    for folder in (ROOT / "hookline", *(ROOT / room for room in ALLOWED)):
+        prefix = () if folder.name == "hookline" else ("hookline",)
+        for path in sorted(folder.rglob("*.py")):
+            parts = (*prefix, *path.relative_to(ROOT).with_suffix("").parts)
+            if path.resolve() == path:
+                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+OF_SCHEMAS = sorted(name for name in MODULES if name.startswith("hookline.schemas"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a module imports, also within functions and for type checks alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name their package"
+            source = node.module or ""
+            yield from {
+                f"{source}.{alias.name}" if f"{source}.{alias.name}" in MODULES else source for alias in node.names
+            }
+
+
+def room(module: str) -> str:
+    """`schemas`, `ingress`, `broker` or `workers`; `hookline` for what wires them together."""
+    word = module.split(".")[1] if "." in module else ""
+    return word if word in ALLOWED else "hookline"
+
+
+def circle(graph: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room(name) in ALLOWED))
+def test_imports_point_inwards(module: str) -> None:
+    ours = {room(name) for name in imported(MODULES[module]) if name.partition(".")[0] == "hookline"}
+    assert ours <= ALLOWED[room(module)]
+
+
+def test_nothing_is_imported_from_tests_or_past_the_links() -> None:
+    first = {name.partition(".")[0] for path in MODULES.values() for name in imported(path)}
+    assert not first & {*ALLOWED, "tests", "benchmarks"}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {name: [each for each in imported(path) if each in MODULES] for name, path in MODULES.items()}
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize("module", OF_SCHEMAS)
+def test_schemas_is_pure(module: str) -> None:
+    outside = {name.partition(".")[0] for name in imported(MODULES[module])} - {"hookline", "msgspec"}
+    assert outside <= set(sys.stdlib_module_names) - IMPURE
