@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from hookline import wiring
+from hookline.runtime.installation import Installation
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope
 from hookline.settings import Settings
@@ -55,7 +55,7 @@ async def _fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
 
 @asynccontextmanager
 async def _broker(settings: Settings) -> AsyncIterator[Broker]:
-    async with wiring.Installation(settings) as installation:
+    async with Installation(settings) as installation:
         yield await installation.broker()
 
 

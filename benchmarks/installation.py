@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks.processes import Consumer, Door
+from hookline.cli.settings_template import settings_file
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
-from hookline.template import settings_file
 from tests.services.servers import free_ports
 
 _DEFAULT = 'url = "sqlite:hookline.db"'

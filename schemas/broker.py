@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from hookline.schemas.dead_letters import Choice, Letter, Sifted
 from hookline.schemas.envelope import Envelope
-from hookline.schemas.letters import Choice, Letter, Sifted
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hookline.cli import cli
+from hookline.cli.main import cli
 from hookline.events import EVENT_TYPES
 from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import House

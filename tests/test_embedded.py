@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hookline.broker import embedded_tables as tables
-from hookline.broker.embedded import EmbeddedBroker, Limits
-from hookline.broker.sqlite import Database
+from hookline.broker.embedded import tables
+from hookline.broker.embedded.broker import EmbeddedBroker, Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked
 from hookline.schemas.errors import NotDurable
+from hookline.sqlite.database import Database
 from hookline.workers.store import Mine
-from hookline.workers.stores.sqlite_store import SqliteStore
+from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import EmbeddedInstallation, envelope, taken
 
 ALL = ("#",)

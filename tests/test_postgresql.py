@@ -9,7 +9,7 @@ import pytest
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Mine, Seen
-from hookline.workers.stores.postgresql_store import PostgresqlStore
+from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
 from tests.services import postgresql

@@ -10,9 +10,9 @@ import pytest
 from pamqp.commands import Basic
 from yarl import URL
 
-from hookline.broker.rabbitmq import RabbitMQBroker
-from hookline.broker.rabbitmq_link import RabbitMQSettings
-from hookline.broker.rabbitmq_topology import delay_step_ms
+from hookline.broker.rabbitmq.broker import RabbitMQBroker
+from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.topology import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable

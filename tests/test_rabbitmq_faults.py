@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from hookline.broker.rabbitmq import RabbitMQBroker
-from hookline.broker.rabbitmq_link import RabbitMQSettings
+from hookline.broker.rabbitmq.broker import RabbitMQBroker
+from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Queue
 from hookline.schemas.errors import NotDurable

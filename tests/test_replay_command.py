@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hookline.cli import cli
+from hookline.cli.main import cli
 from tests.end_to_end.processes import House
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from hookline.broker import embedded_history_tables as tables
-from hookline.broker.embedded import EmbeddedBroker, Limits
-from hookline.broker.rabbitmq import RabbitMQBroker
-from hookline.broker.rabbitmq_link import RabbitMQSettings
-from hookline.broker.sqlite import Database
+from hookline.broker.embedded import history_tables as tables
+from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.rabbitmq.broker import RabbitMQBroker
+from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Broker, Retention
 from hookline.schemas.errors import NotDurable, SettingsError
+from hookline.sqlite.database import Database
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
 from tests.services.rabbitmq import server_url
 

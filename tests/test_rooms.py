@@ -9,7 +9,6 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.broker.sqlite import Database
 from hookline.events import (
     CallStarted,
     ParticipantJoined,
@@ -26,6 +25,7 @@ from hookline.events import (
 )
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
+from hookline.sqlite.database import Database
 from hookline.testing import deliver
 from hookline.workers.room_log import RoomEvent, SqliteRoomLog
 from hookline.workers.rooms import RoomView, rooms_worker, view

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hookline.cli.settings_template import settings_file
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.providers import catalogue
 from hookline.settings import Settings, load
-from hookline.template import settings_file
 
 KRTC = '[sources.krtc-main]\nprovider = "krtc"\n'
 GOOD = KRTC + 'secrets = ["a-secret-of-some-length"]\n'

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hookline.broker import sqlite_writer
-from hookline.broker.sqlite import Database
-from hookline.broker.sqlite_writer import LEASE_S
 from hookline.schemas.errors import Unreachable
+from hookline.sqlite import writer_thread
+from hookline.sqlite.database import Database
+from hookline.sqlite.writer_thread import LEASE_S
 
 Step = Callable[[sqlite3.Connection], None]
 
@@ -161,7 +161,7 @@ async def test_the_wait_for_a_turn_has_an_end(
     tmp_path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = await Database.open(tmp_path / "x.db")
-    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.05)
+    monkeypatch.setattr(writer_thread, "_BUSY_S", 0.05)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unreachable, match="locked"):
         await database.run(add(1))

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from hookline import Delivery, Worker, worker
-from hookline.broker.sqlite import Database
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Again, Done
 from hookline.schemas.errors import SettingsError
+from hookline.sqlite.database import Database
 from hookline.testing import deliver
 from hookline.workers.store import MemoryStore, Seen
-from hookline.workers.stores.sqlite_store import SqliteStore
+from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.events import make
 
 JOINED = make(ParticipantJoined, user_id="u")

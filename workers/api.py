@@ -93,7 +93,7 @@ class Delivery(msgspec.Struct, Generic[StateT_co], frozen=True):
     `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has
     already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
     opened in this process, None if the worker names none. `transaction` is what a transactional worker writes through:
-    a psycopg `AsyncConnection`, or `hookline.workers.stores.sqlite_transaction.Writes`.
+    a psycopg `AsyncConnection`, or `hookline.workers.stores.sqlite.transaction.Writes`.
     """
 
     event_id: str

@@ -13,11 +13,11 @@ from hookline.schemas.broker import Again, Done, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
-from hookline.workers.lines import Lines, Turn
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, Work, mark
 from hookline.workers.pool import Report, in_hand
 from hookline.workers.store import Store
+from hookline.workers.subject_queues import Lines, Turn
 
 _NO_TURN = frozenset({"busy", Unreachable.reason})
 _MIN_PREFETCH = 256

@@ -10,21 +10,21 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.letters import AGAIN, replayed_at
 from hookline.schemas.providers import catalogue
 from hookline.workers.api import Delivery, Worker
-from hookline.workers.in_hand import InHand
-from hookline.workers.lateness import Lateness
-from hookline.workers.limit import Limit
+from hookline.workers.exclusive_gate import Solitude
+from hookline.workers.failure_policy import HeldElsewhere, ProcessDied, verdict
+from hookline.workers.handler_latency import Pace
+from hookline.workers.handler_limit import Places
+from hookline.workers.handler_timeout import Limit
+from hookline.workers.in_flight import InHand
 from hookline.workers.middleware import around
-from hookline.workers.pace import Pace
-from hookline.workers.places import Places
-from hookline.workers.solitude import Solitude
 from hookline.workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
-from hookline.workers.verdict import HeldElsewhere, ProcessDied, verdict
+from hookline.workers.subject_watermark import Lateness
 
 S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]

@@ -18,7 +18,7 @@ from hookline.schemas.events import (
     RoomUpdated,
     SeatsChanged,
 )
-from hookline.workers.stores.sqlite_store import Database
+from hookline.workers.stores.sqlite.store import Database
 
 RoomEvent: TypeAlias = (
     RoomCreated

@@ -6,8 +6,8 @@ import signal
 import sys
 from typing import Any
 
-from hookline.broker import embedded_tables
-from hookline.broker.rabbitmq_acks import Ledger
+from hookline.broker.embedded import tables
+from hookline.broker.rabbitmq.ack_batcher import Ledger
 from hookline.schemas.broker import Again
 from tests.contract.installations import opened
 
@@ -22,14 +22,14 @@ def die_after_delaying(*arguments: Any) -> None:
     die()
 
 
-_delay = embedded_tables._delay  # noqa: SLF001  the very point
+_delay = tables._delay  # noqa: SLF001  the very point
 
 
 async def main(address: str, queue: str) -> None:
     async with opened(address) as broker:
         consumer = await broker.subscribe(queue, ("#",), 1)
         received = await consumer.take()
-        vars(embedded_tables)["_delay"] = die_after_delaying
+        vars(tables)["_delay"] = die_after_delaying
         Ledger.done = die  # type: ignore[method-assign, assignment]  # likewise
         await consumer.settle(received, Again(0.1, 2, "not yet"))
         await consumer.take()

@@ -15,14 +15,14 @@ from uuid import uuid4
 import aiormq
 from aiormq.abc import AbstractChannel
 
-from hookline.broker.embedded import EmbeddedBroker, Limits
-from hookline.broker.rabbitmq import RabbitMQBroker
-from hookline.broker.rabbitmq_link import RabbitMQSettings
-from hookline.broker.rabbitmq_topology import delay_step_ms, registered
-from hookline.broker.sqlite import Database
+from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.rabbitmq.broker import RabbitMQBroker
+from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.topology import delay_step_ms, registered
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Broker, Received, Retention
 from hookline.schemas.envelope import Envelope
+from hookline.sqlite.database import Database
 
 _POLL_S = 0.02
 _TIMEOUT_S = 10.0

@@ -12,7 +12,7 @@ from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.envelope import Envelope
 from hookline.workers.pipeline import Work
-from hookline.workers.stores.sqlite_store import Database
+from hookline.workers.stores.sqlite.store import Database
 from tests.contract.installations import envelope
 from tests.events import make
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from hookline.broker.sqlite import Database
+from hookline.sqlite.database import Database
 from hookline.workers.store import MemoryStore, Mine, Store, TransactionalStore
-from hookline.workers.stores.postgresql_store import PostgresqlStore
-from hookline.workers.stores.redis_store import RedisStore
-from hookline.workers.stores.sqlite_store import SqliteStore
+from hookline.workers.stores.postgresql.store import PostgresqlStore
+from hookline.workers.stores.redis.store import RedisStore
+from hookline.workers.stores.sqlite.store import SqliteStore
 
 Another = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens the store once more, as another process would, which is gone at the end."""

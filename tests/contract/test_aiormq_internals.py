@@ -18,11 +18,11 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from yarl import URL
 
-from hookline.broker import rabbitmq_wire
-from hookline.broker.rabbitmq_frames import Message, ack_frame, publish_frames
-from hookline.broker.rabbitmq_intake import Intake
-from hookline.broker.rabbitmq_lane import Lane, open_lane
-from hookline.broker.rabbitmq_wire import Wire
+from hookline.broker.rabbitmq.consume_channel import Intake
+from hookline.broker.rabbitmq.publish_channel import Lane, open_lane
+from hookline.broker.rabbitmq.wire import frame_transport
+from hookline.broker.rabbitmq.wire.encode import Message, ack_frame, publish_frames
+from hookline.broker.rabbitmq.wire.frame_transport import Wire
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import NotDurable
 from tests.contract.installations import eventually
@@ -53,7 +53,7 @@ class Station:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Station]:
-    connection, wire = await rabbitmq_wire.connect(URL(url), {})
+    connection, wire = await frame_transport.connect(URL(url), {})
     try:
         yield Station(connection, wire)
     finally:
@@ -63,7 +63,7 @@ async def connected(url: str) -> AsyncIterator[Station]:
 @pytest.fixture(params=["by wire", "by public calls"])
 async def station(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Station]:
     if request.param == "by public calls":
-        monkeypatch.setattr(rabbitmq_wire, "is_supported", lambda _: False)
+        monkeypatch.setattr(frame_transport, "is_supported", lambda _: False)
     async with connected(server_url(request.config)) as station:
         assert (station.wire is None) == (request.param == "by public calls")
         yield station
@@ -99,13 +99,13 @@ def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     class Connection:
         kwargs: dict[str, Any] = {}  # noqa: RUF012  as aio-pika's, but for the type
 
-    assert rabbitmq_wire.is_supported(Connection())
+    assert frame_transport.is_supported(Connection())
     monkeypatch.setattr(aiormq.Connection, "__init__", lambda _self, _url: None)
-    assert not rabbitmq_wire.is_supported(Connection())
+    assert not frame_transport.is_supported(Connection())
 
 
 def test_an_aio_pika_of_another_shape_is_noticed() -> None:
-    assert not rabbitmq_wire.is_supported(object())
+    assert not frame_transport.is_supported(object())
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])

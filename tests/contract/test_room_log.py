@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from hookline.broker.sqlite import Database
 from hookline.events import ParticipantJoined, RecordingStarted
+from hookline.sqlite.database import Database
 from hookline.workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
-from hookline.workers.stores.postgresql_room_log import PostgresqlRoomLog
-from hookline.workers.stores.redis_room_log import RedisRoomLog
+from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
+from hookline.workers.stores.redis.room_log import RedisRoomLog
 from tests.contract.stores import shared_stores
 from tests.events import START, make
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from hookline.broker.sqlite import Database
+from hookline.sqlite.database import Database
 from hookline.workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
-from hookline.workers.stores.sqlite_store import SqliteStore
+from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import eventually, queue_name
 from tests.contract.stores import Another, each_store, newest, rows, shared_stores
 

@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 import pytest
 
-from hookline.broker import sqlite_writer
 from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.sqlite import writer_thread
 from hookline.workers.store import Busy, Mine, Seen, Store
-from hookline.workers.stores.postgresql_store import PostgresqlStore
-from hookline.workers.stores.redis_store import RedisStore
+from hookline.workers.stores.postgresql.store import PostgresqlStore
+from hookline.workers.stores.redis.store import RedisStore
 from tests.contract.installations import eventually
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
@@ -121,7 +121,7 @@ async def locked(address: str) -> AsyncIterator[None]:
 async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
     address: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.1)
+    monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
     async with opened(address) as store:
         for event_id in ("a", "b", "c"):
             await store.claim(queue, event_id, 60)
@@ -140,7 +140,7 @@ async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
 async def test_a_claim_that_could_not_be_given_up_is_not_held_against_ourselves(
     address: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "_BUSY_S", 0.1)
+    monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
     async with opened(address) as store, opened(address) as other:
         await store.claim(queue, "e", 3600)
         async with locked(address):

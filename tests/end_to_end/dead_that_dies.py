@@ -5,8 +5,9 @@ import signal
 import sys
 from typing import Any
 
-from hookline.broker import embedded_letters, rabbitmq_letters
-from hookline.cli import main
+from hookline.broker.embedded import dead_letters as embedded_letters
+from hookline.broker.rabbitmq import dead_letters as rabbitmq_letters
+from hookline.cli.main import main
 
 EMBEDDED_PAGE = 200
 RABBITMQ_PAGE = 16

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hookline.cli.settings_template import settings_file
 from hookline.settings import Settings, load
-from hookline.template import settings_file
 from tests.services.servers import free_ports
 
 START_S = 20.0

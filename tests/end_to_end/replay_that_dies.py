@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hookline.broker.embedded_history import EmbeddedHistory
-from hookline.broker.rabbitmq_history import RabbitMQHistory
-from hookline.cli import main
+from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.broker.rabbitmq.history import RabbitMQHistory
+from hookline.cli.main import main
 from hookline.schemas.envelope import Envelope
 
 

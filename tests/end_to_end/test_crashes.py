@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from hookline import sending
+from hookline.cli import sender
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.provider import AnySource
 from tests.end_to_end.processes import House, eventually
@@ -14,7 +14,7 @@ CALLBACKS = 1000
 AT_ONCE = 16
 
 
-def event_id_of(source: AnySource, callback: sending.Callback) -> str:
+def event_id_of(source: AnySource, callback: sender.Callback) -> str:
     identity = source.provider.identify(source.provider.sign(callback.body, source, callback.at_s).body)
     sealed = seal(
         identity, b"", provider=source.provider.name, source=source.name, content_type="", received_at=moment(0)
@@ -26,7 +26,7 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
     """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
     sources = list(house.settings.sources.values())
     share = CALLBACKS // len(sources)
-    sequences = [list(sending.callbacks(source, source.provider.samples, share)) for source in sources]
+    sequences = [list(sender.callbacks(source, source.provider.samples, share)) for source in sources]
     mixed = [
         (source, callback)
         for step in zip(*sequences, strict=True)
@@ -35,16 +35,16 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
     left = iter(enumerate(mixed))
     accepted: set[str] = set()
 
-    async def sender(session: aiohttp.ClientSession) -> None:
+    async def send_rest(session: aiohttp.ClientSession) -> None:
         for number, (source, callback) in left:
             if number == CALLBACKS // 3:
                 await asyncio.to_thread(in_the_middle)
-            answer = await sending.send(session, house.url(source.name), source, callback)
+            answer = await sender.send(session, house.url(source.name), source, callback)
             if answer.status == 200:
                 accepted.add(event_id_of(source, callback))
 
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(sender(session) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(send_rest(session) for _ in range(AT_ONCE)))
     return accepted
 
 

@@ -1,0 +1,216 @@
+"""The embedded broker: queues in one SQLite file, for one machine and with nothing to install."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from hookline.aio.deadlines import Deadlines
+from hookline.broker.embedded import history_tables, partitions, tables
+from hookline.broker.embedded.dead_letters import EmbeddedLetters
+from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.schemas import topics
+from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.sqlite.database import Database
+
+log = logging.getLogger("hookline.broker")
+
+_POLL_S = 0.1  # how soon a message from another process, or one whose delay is over, is seen
+_DROP_BESIDES = 64  # so that the history also shrinks, while it drops more than is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the embedded broker takes on before it refuses: envelopes being written, seconds to write, bytes on disk.
+
+    What is kept for replay may take the bytes of its own limit besides.
+    """
+
+    max_in_flight: int = 1000
+    publish_timeout_s: float = 5.0
+    max_bytes: int = 10 * 2**30
+    retention: Retention = NOTHING_KEPT
+
+
+class EmbeddedBroker:
+    """Implements `schemas.broker.Broker` on a database that somebody else opens and closes."""
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._queues: list[EmbeddedQueue] = []
+        self.publisher = EmbeddedPublisher(database, limits, self._wake)
+        self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
+        self.letters = EmbeddedLetters(database, self._wake)
+
+    @classmethod
+    async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":
+        await database.run(tables.create)
+        return cls(database, limits or Limits())
+
+    async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
+        step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)
+        await self._database.run(step)
+
+    async def subscribe(
+        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+    ) -> "EmbeddedQueue":
+        if partition is None:
+            name = topics.queue_name(topics.check_queue(queue))
+            bindings = {topics.binding(pattern) for pattern in patterns}
+            bind = partial(tables.bind, queue=name, patterns=bindings)
+            undeclare = partial(partitions.undeclare, queue=queue)
+            await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
+            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take)
+        else:
+            name = topics.partition_name(queue, partition)
+            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take)
+        self._queues = [*(each for each in self._queues if not each.closed), subscription]
+        return subscription
+
+    async def close(self) -> None:
+        await self.publisher.close()
+        for queue in self._queues:
+            await queue.close()
+
+    def _wake(self) -> None:
+        for queue in self._queues:
+            queue.wake()
+
+
+class EmbeddedPublisher:
+    """Whatever is published while a transaction is being written goes into the next."""
+
+    def __init__(self, database: Database, limits: Limits, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._limits = limits
+        self._wake = wake
+        self._router = tables.Router()
+        self._deadlines = Deadlines(limits.publish_timeout_s)
+        self._in_flight = 0
+        self._is_writable = True
+
+    @property
+    def ready(self) -> bool:
+        return self._in_flight < self._limits.max_in_flight
+
+    async def publish(self, envelope: Envelope) -> None:
+        if not self.ready:
+            raise NotDurable("too many events are being written")
+        self._in_flight += 1
+        try:
+            await self._deadlines.watched(self._database.share(self._store, envelope))
+            self._is_writable = True
+        except TimeoutError:
+            raise NotDurable("the event was not written in time") from None
+        except Unreachable as error:
+            self._tell(error)
+            raise NotDurable("the event could not be written") from None
+        finally:
+            self._in_flight -= 1
+        self._wake()
+
+    async def close(self) -> None:
+        await self._deadlines.close()
+
+    def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
+        """Where there is no room, what is too old of the history is dropped all the same."""
+        limits = self._limits
+        history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
+        try:
+            tables.check_room(connection, limits.max_bytes)
+        except NotDurable as error:
+            return [error] * len(envelopes)
+        self._router.store(connection, envelopes=envelopes, retention=limits.retention)
+        return [None] * len(envelopes)
+
+    def _tell(self, error: Unreachable) -> None:
+        """Once, and not for each event."""
+        if self._is_writable:
+            log.error("events cannot be written: %s", error)
+            self._is_writable = False
+
+
+class EmbeddedQueue:
+    """Takes messages ahead, up to `prefetch`, and hands them out one by one."""
+
+    def __init__(self, database: Database, name: str, prefetch: int, take: Callable[..., list[Received]]) -> None:
+        self._database = database
+        self._name = name
+        self._prefetch = prefetch
+        self._take = take
+        self._taken: set[int] = set()
+        self._buffer: asyncio.Queue[Received] = asyncio.Queue()
+        self._settled: list[tuple[int, Outcome]] = []
+        self._news = asyncio.Event()
+        self._closing = False
+        self._feeder = asyncio.create_task(self._feed())
+
+    @property
+    def closed(self) -> bool:
+        return self._closing
+
+    def wake(self) -> None:
+        """Look for messages now rather than at the next poll."""
+        self._news.set()
+
+    async def take(self) -> Received:
+        return await self._buffer.get()
+
+    async def settle(self, received: Received, outcome: Outcome) -> None:
+        self._settled.append((received.token, outcome))
+        self.wake()
+
+    def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours, or none
+        return not self._closing
+
+    async def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self.wake()
+        with suppress(Unreachable):
+            await self._feeder
+            await self._exchange()
+            step = partial(tables.release, queue=self._name, owner=self._database.owner, seqs=tuple(self._taken))
+            await self._database.run(step)
+
+    async def _feed(self) -> None:
+        """Write down outcomes and take new messages, until closed."""
+        while not self._closing:
+            self._news.clear()
+            try:
+                found = await self._exchange()
+            except Unreachable as error:
+                log.error("%s: %s", self._name, error)
+                found = 0
+            if not found:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_S):
+                        await self._news.wait()
+
+    async def _exchange(self) -> int:
+        """Carry out the outcomes so far, and take as many messages as there is room for then; tells how many came.
+
+        What cannot be written now is tried again.
+        """
+        settled = tuple(self._settled)
+        room = 0 if self._closing else self._prefetch - len(self._taken) + len(settled)
+        step = partial(
+            tables.exchange,
+            queue=self._name,
+            owner=self._database.owner,
+            settled=settled,
+            take=partial(self._take, limit=room),
+        )
+        messages = await self._database.run(step, durable=bool(settled))
+        del self._settled[: len(settled)]
+        self._taken.difference_update(seq for seq, _ in settled)
+        self._taken.update(message.token for message in messages)
+        for message in messages:
+            self._buffer.put_nowait(message)
+        return len(messages)

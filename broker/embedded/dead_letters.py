@@ -1,0 +1,158 @@
+"""The letters of the embedded broker: a worker's dead ones, and those that no queue wanted."""
+
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from hookline.broker.embedded.tables import bound_to, forget, with_replays
+from hookline.schemas import topics
+from hookline.schemas.dead_letters import UNROUTED, Choice, Letter, Sifted
+from hookline.schemas.errors import SettingsError
+from hookline.sqlite.database import Database
+
+_PAGE = 200
+
+
+class EmbeddedLetters:
+    """Implements `schemas.broker.Letters`."""
+
+    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._wake = wake
+
+    async def counts(self) -> Mapping[str, int]:
+        return await self._database.run(_counts)
+
+    async def count(self, queue: str) -> int:
+        return await self._database.run(partial(_count, queue=queue))
+
+    async def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
+        await self.count(queue)  # whether there is such a queue
+        after, last = 0, await self._database.run(_last)
+        while page := await self._database.run(partial(_page, queue=queue, after=after, last=last)):
+            chosen = [(seq, letter, decide(letter)) for seq, letter in page]
+            step = partial(_carry_out, queue=queue, choices=[(seq, choice) for seq, _, choice in chosen])
+            done = await self._database.run(step)
+            self._wake()
+            for seq, letter, choice in chosen:
+                yield Sifted(letter, choice if seq in done else Choice.KEEP)
+            after = page[-1][0]
+
+
+def _counts(connection: sqlite3.Connection) -> dict[str, int]:
+    rows = connection.execute("SELECT queue, count(*) FROM dead GROUP BY queue ORDER BY queue")
+    return {topics.short_name(queue): count for queue, count in rows}
+
+
+def _count(connection: sqlite3.Connection, *, queue: str) -> int:
+    """Raises SettingsError if there is no such queue."""
+    if queue == UNROUTED:
+        statement = "SELECT count(*) FROM deliveries WHERE queue = ?"
+        return int(connection.execute(statement, (topics.UNROUTED,)).fetchone()[0])
+    name = topics.queue_name(queue)
+    count = int(connection.execute("SELECT count(*) FROM dead WHERE queue = ?", (name,)).fetchone()[0])
+    if not count and not bound_to(connection, queue=name):
+        raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
+    return count
+
+
+def _last(connection: sqlite3.Connection) -> int:
+    """What is stored later is not looked at, or a pass might never end."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM envelopes").fetchone()[0])
+
+
+_DEAD = """SELECT d.seq, e.headers, e.content_type, e.body, d.reason, d.detail, d.attempts, d.parked_at, r.replays, r.at
+    FROM dead d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq
+    WHERE d.queue = ? AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT ?"""
+_UNWANTED = """SELECT d.seq, e.headers, e.content_type, e.body, 'unrouted', '', 0, NULL, NULL, NULL
+    FROM deliveries d JOIN envelopes e USING (seq)
+    WHERE d.queue = ? AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT ?"""
+
+
+def _page(connection: sqlite3.Connection, *, queue: str, after: int, last: int) -> list[tuple[int, Letter]]:
+    statement, name = (_UNWANTED, topics.UNROUTED) if queue == UNROUTED else (_DEAD, topics.queue_name(queue))
+    rows = connection.execute(statement, (name, after, last, _PAGE)).fetchall()
+    return [(row[0], _letter(*row[1:])) for row in rows]
+
+
+def _letter(  # noqa: PLR0913, PLR0917  # a row
+    headers: str,
+    content_type: str,
+    body: bytes,
+    reason: str,
+    detail: str,
+    attempts: int,
+    parked_s: float | None,
+    replays: int | None,
+    replayed_s: float | None,
+) -> Letter:
+    return Letter(
+        headers=with_replays(json.loads(headers), replays, replayed_s),
+        content_type=content_type,
+        body=body,
+        reason=reason,
+        detail=detail,
+        attempts=attempts,
+        parked_at=None if parked_s is None else datetime.fromtimestamp(parked_s, UTC),
+        replays=replays or 0,
+    )
+
+
+def _carry_out(connection: sqlite3.Connection, *, queue: str, choices: Sequence[tuple[int, Choice]]) -> set[int]:
+    """Replay and drop as chosen; the numbers of the letters with which that was done.
+
+    One that somebody else has replayed or dropped meanwhile is his affair.
+    """
+    done = set()
+    for seq, choice in choices:
+        if choice is Choice.REPLAY and (
+            _route(connection, seq) if queue == UNROUTED else _replay(connection, queue, seq)
+        ):
+            done.add(seq)
+        if choice is Choice.DROP and _take_away(connection, queue, seq):
+            forget(connection, _home(queue), [seq])
+            done.add(seq)
+    return done
+
+
+def _home(queue: str) -> str:
+    return topics.UNROUTED if queue == UNROUTED else topics.queue_name(queue)
+
+
+def _take_away(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
+    table = "deliveries" if queue == UNROUTED else "dead"
+    statement = f"DELETE FROM {table} WHERE queue = ? AND seq = ?"  # noqa: S608  # one of two tables
+    return connection.execute(statement, (_home(queue), seq)).rowcount == 1
+
+
+def _replay(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
+    if not _take_away(connection, queue, seq):
+        return False
+    name = topics.queue_name(queue)
+    connection.execute("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", (name, seq))
+    _note_replay(connection, name, seq)
+    return True
+
+
+def _route(connection: sqlite3.Connection, seq: int) -> bool:
+    """Give an event to every queue that wants it now; whether there is one."""
+    row = connection.execute("SELECT routing_key FROM envelopes WHERE seq = ?", (seq,)).fetchone()
+    bindings = connection.execute("SELECT queue, pattern FROM bindings")
+    queues = {queue for queue, pattern in bindings if row is not None and topics.matches(pattern, row[0])}
+    if not queues or not _take_away(connection, UNROUTED, seq):
+        return False
+    connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", [(queue, seq) for queue in queues])
+    connection.execute("UPDATE envelopes SET waiting = waiting + ? WHERE seq = ?", (len(queues) - 1, seq))
+    for queue in queues:
+        _note_replay(connection, topics.whole_name(queue), seq, 0)
+    return True
+
+
+def _note_replay(connection: sqlite3.Connection, name: str, seq: int, one: int = 1) -> None:
+    """It was not dead before if no queue wanted it: then `one` is none, but its age begins anew all the same."""
+    statement = (
+        "INSERT INTO replayed VALUES (?1, ?2, ?3, now()) ON CONFLICT DO UPDATE SET replays = replays + ?3, at = now()"
+    )
+    connection.execute(statement, (name, seq, one))

@@ -1,0 +1,71 @@
+"""The partitions of an ordered worker in the embedded broker; each step runs inside a transaction of `Database`.
+
+Every partition is a queue of its own. Nothing is published to the worker's own queue any more, but what is put there
+by name (a dead letter or an event of the past that is to be handled again) goes on to its partition.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import takewhile
+
+from hookline.broker.embedded import tables
+from hookline.schemas import topics
+from hookline.schemas.broker import Received
+
+_SPREAD_AT_MOST = 500
+
+
+def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[str]) -> None:
+    """Bind a worker's partitions, and no longer its queue."""
+    tables.bind(connection, queue=topics.queue_name(queue), patterns=set())
+    for partition in topics.PARTITION_WORDS:
+        bindings = {topics.binding(pattern, partition) for pattern in patterns}
+        tables.bind(connection, queue=topics.partition_name(queue, partition), patterns=bindings)
+
+
+def undeclare(connection: sqlite3.Connection, *, queue: str) -> None:
+    """The worker is not ordered any more: bind its partitions to nothing, and return to its queue what waits there."""
+    whole = topics.queue_name(queue)
+    for partition in topics.PARTITION_WORDS:
+        name = topics.partition_name(queue, partition)
+        tables.bind(connection, queue=name, patterns=set())
+        for table in ("deliveries", "delayed"):
+            for (seq,) in connection.execute(f"SELECT seq FROM {table} WHERE queue = ?", (name,)).fetchall():  # noqa: S608
+                _move(connection, table, seq, name, whole)
+
+
+def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
+    """Up to `limit` messages of one partition for this owner, oldest first, and none past one that another has.
+
+    Whoever takes from the first partition sorts what was put into the worker's own queue.
+    """
+    whole = topics.whole_name(queue)
+    if queue == f"{whole}.{topics.PARTITION_WORDS[0]}":
+        _spread(connection, whole)
+    tables.make_ready(connection, queue)
+    rows = connection.execute(
+        "SELECT d.owner IN (SELECT owner FROM alive), d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, "
+        "r.at FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = ? AND r.seq = d.seq "
+        "WHERE d.queue = ? AND d.owner IS NOT ? ORDER BY d.seq LIMIT ?",
+        (whole, queue, owner, limit),
+    ).fetchall()
+    return tables.own(connection, queue, owner, [row[1:] for row in takewhile(lambda row: not row[0], rows)])
+
+
+def _spread(connection: sqlite3.Connection, whole: str) -> None:
+    """What another process took there before the worker was ordered comes with it: its outcome there means nothing."""
+    for table in ("deliveries", "delayed"):
+        rows = connection.execute(
+            f"SELECT seq, routing_key FROM {table} JOIN envelopes USING (seq) WHERE queue = ? LIMIT ?",  # noqa: S608
+            (whole, _SPREAD_AT_MOST),
+        ).fetchall()
+        for seq, key in rows:
+            _move(connection, table, seq, whole, f"{whole}.{key.rpartition('.')[2]}")
+
+
+def _move(connection: sqlite3.Connection, table: str, seq: int, source: str, target: str) -> None:
+    release = ", owner = NULL" if table == "deliveries" else ""
+    statement = f"UPDATE OR IGNORE {table} SET queue = ?{release} WHERE queue = ? AND seq = ?"  # noqa: S608
+    if not connection.execute(statement, (target, source, seq)).rowcount:
+        connection.execute(f"DELETE FROM {table} WHERE queue = ? AND seq = ?", (source, seq))  # noqa: S608
+        tables.forget(connection, source, [seq])

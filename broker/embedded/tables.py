@@ -1,0 +1,281 @@
+"""The embedded broker's tables, and every step that is done on them; each runs inside a transaction of `Database`.
+
+An envelope is stored once; each queue that wants it has a row in `deliveries` (to be taken, or taken by an owner), in
+`delayed` (to be taken later) or in `dead`. `envelopes.waiting` counts those rows, and the envelope goes with the last.
+The history is one more that holds envelopes.
+`replayed` has one besides for each that was put aside and then given back to its queue.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeAlias
+
+import msgspec
+
+from hookline.broker.embedded import history_tables as history
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received, Retention
+from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable
+
+log = logging.getLogger("hookline.broker")
+
+Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None]
+"""A message: its number, its attempt, headers, content type, body, and how often and when it was last replayed."""
+
+_MAX_ROWS = 64  # to an INSERT
+_encode = msgspec.json.Encoder().encode
+_decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
+
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS envelopes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL,
+        content_type TEXT NOT NULL, body BLOB NOT NULL, waiting INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS bindings (
+        queue TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (queue, pattern)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS bindings_version (version INTEGER NOT NULL)",
+    "INSERT INTO bindings_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM bindings_version)",
+    """CREATE TABLE IF NOT EXISTS deliveries (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL, owner TEXT,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS delayed (
+        queue TEXT NOT NULL, ready_at REAL NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
+        PRIMARY KEY (queue, ready_at, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS dead (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, parked_at REAL NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS replayed (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, replays INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+)
+
+
+_INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
+_OWN = "UPDATE deliveries SET owner = ?3 WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2))"
+_OURS = """SELECT json_group_array(d.seq) FROM json_each(?2) AS asked CROSS JOIN deliveries d
+    ON d.queue = ?1 AND d.seq = asked.value WHERE d.owner = ?3"""
+_FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
+_FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
+_FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+def create(connection: sqlite3.Connection) -> None:
+    for statement in _CREATE:
+        connection.execute(statement)
+    history.create(connection)
+
+
+def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> None:
+    """Bind a queue to exactly these patterns."""
+    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ?", (queue,))
+    if {pattern for (pattern,) in rows} != patterns:
+        connection.execute("DELETE FROM bindings WHERE queue = ?", (queue,))
+        connection.executemany("INSERT INTO bindings VALUES (?, ?)", [(queue, pattern) for pattern in patterns])
+        # No number that a router may have seen in a transaction that was undone.
+        connection.execute("UPDATE bindings_version SET version = random()")
+
+
+def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
+    """The binding keys of a worker's queue and of its partitions; none if there is no such queue."""
+    partitions = f"{queue}.p[0-9][0-9]"
+    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ? OR queue GLOB ?", (queue, partitions))
+    return frozenset(pattern for (pattern,) in rows)
+
+
+def put(connection: sqlite3.Connection, queue: str, envelope: tuple[str, str, str, bytes]) -> None:
+    """Store an envelope for one queue: its routing key, headers, content type and body."""
+    statement = "INSERT INTO envelopes (routing_key, headers, content_type, body, waiting) VALUES (?, ?, ?, ?, 1)"
+    seq = connection.execute(statement, envelope).lastrowid
+    connection.execute("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", (queue, seq))
+
+
+class Router:
+    """Stores envelopes for the queues that want them; remembers who wants what until a binding changes."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._bindings: list[tuple[str, str]] = []
+        self._wanted_by: dict[str, tuple[str, ...]] = {}
+        self._told: set[str] = set()
+
+    def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
+        self._refresh(connection)
+        (last,) = connection.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'"
+        ).fetchone()
+        rows: list[tuple[int, str, str, str, bytes, int]] = []
+        deliveries: dict[str, list[int]] = {}
+        kept = int(retention.enabled)
+        for seq, envelope in enumerate(envelopes, last + 1):
+            key = envelope.routing_key
+            queues = self._queues(key)
+            headers = _encode(to_headers(envelope)).decode()
+            rows.append((seq, key, headers, envelope.content_type, envelope.body, len(queues) + kept))
+            for queue in queues:
+                deliveries.setdefault(queue, []).append(seq)
+        for part in _parts(rows):
+            connection.execute(_insert_envelopes(len(part)), [value for row in part for value in row])
+        for queue, seqs in deliveries.items():
+            connection.execute(_INSERT_DELIVERIES, (queue, _listed(seqs)))
+        if kept:
+            history.keep(connection, [_kept(row, envelope) for row, envelope in zip(rows, envelopes, strict=True)])
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("SELECT version FROM bindings_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._bindings = connection.execute("SELECT queue, pattern FROM bindings").fetchall()
+            self._wanted_by.clear()
+
+    def _queues(self, key: str) -> tuple[str, ...]:
+        queues = self._wanted_by.get(key)
+        if queues is None:
+            wanting = {queue for queue, pattern in self._bindings if topics.matches(pattern, key)}
+            queues = self._wanted_by[key] = tuple(sorted(wanting)) or (topics.UNROUTED,)
+            topic = key.rpartition(".")[0]
+            if queues == (topics.UNROUTED,) and topic not in self._told:
+                self._told.add(topic)
+                log.info("no queue wants %s; its events are kept in %s", topic, topics.UNROUTED)
+        return queues
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(rows), _MAX_ROWS):
+        yield rows[first : first + _MAX_ROWS]
+
+
+@cache
+def _insert_envelopes(count: int) -> str:
+    return f"INSERT INTO envelopes VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * count)}"  # noqa: S608  # no text of others
+
+
+def _listed(seqs: Sequence[int]) -> str:
+    """Numbers for one statement about all of them."""
+    return _encode(seqs).decode()
+
+
+def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tuple[float, int, int]:
+    seq, key, headers, content_type, body, _ = row
+    return envelope.received_at.timestamp(), seq, len(key) + len(headers) + len(content_type) + len(body)
+
+
+def check_room(connection: sqlite3.Connection, max_bytes: int) -> None:
+    """Raises NotDurable if the file has grown to its limit; the history has a limit of its own."""
+    pages, page_bytes = _pragma(connection, "page_count"), _pragma(connection, "page_size")
+    if pages * page_bytes <= max_bytes:
+        return
+    used_bytes = (pages - _pragma(connection, "freelist_count")) * page_bytes
+    if used_bytes > max_bytes + history.size_bytes(connection):
+        raise NotDurable("the embedded broker has reached its size limit")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def exchange(
+    connection: sqlite3.Connection,
+    *,
+    queue: str,
+    owner: str,
+    settled: Sequence[tuple[int, Outcome]],
+    take: Callable[..., list[Received]],
+) -> list[Received]:
+    """Carry out outcomes, then take messages."""
+    settle(connection, queue=queue, owner=owner, settled=settled)
+    return take(connection, queue=queue, owner=owner)
+
+
+def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
+    """Up to `limit` messages for this owner, oldest first: what nobody alive has, and what was delayed till now."""
+    make_ready(connection, queue)
+    rows = connection.execute(
+        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at "
+        "FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq "
+        "WHERE d.queue = ? AND (d.owner IS NULL OR d.owner NOT IN (SELECT owner FROM alive)) ORDER BY d.seq LIMIT ?",
+        (queue, limit),
+    ).fetchall()
+    return own(connection, queue, owner, rows)
+
+
+def make_ready(connection: sqlite3.Connection, queue: str) -> None:
+    """Put back into the queue what was delayed till now: one and the same now, or what is due in between is lost."""
+    (now_s,) = connection.execute("SELECT now()").fetchone()
+    put_back = "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= ?"
+    if connection.execute(put_back, (queue, now_s)).rowcount:
+        connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= ?", (queue, now_s))
+
+
+def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
+    """The messages of these rows, which are the owner's now."""
+    if rows:
+        connection.execute(_OWN, (queue, _listed([row[0] for row in rows]), owner))
+    return [
+        Received(with_replays(_decode_headers(headers), replays, at_s), kind, body, attempt, seq)
+        for seq, attempt, headers, kind, body, replays, at_s in rows
+    ]
+
+
+def with_replays(headers: Mapping[str, Any], replays: int | None, replayed_s: float | None) -> Mapping[str, Any]:
+    """The headers of a message as its queue hands it out: how often a person gave it back to the queue, and when."""
+    if replays is None or replayed_s is None:
+        return headers
+    return {**headers, REPLAYS: str(replays), REPLAYED_AT: datetime.fromtimestamp(replayed_s, UTC).isoformat()}
+
+
+def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Sequence[int]) -> None:
+    """Give messages back as they were."""
+    connection.executemany(
+        "UPDATE deliveries SET owner = NULL WHERE queue = ? AND seq = ? AND owner = ?",
+        [(queue, seq, owner) for seq in seqs],
+    )
+
+
+def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]) -> None:
+    """Carry out outcomes. A message that another owner has taken meanwhile is that owner's affair."""
+    done: list[int] = []
+    for seq, outcome in settled:
+        match outcome:
+            case Done():
+                done.append(seq)
+            case Again():
+                if _remove(connection, queue, owner, [seq]):
+                    _delay(connection, queue, seq, outcome)
+            case Parked():
+                if _remove(connection, queue, owner, [seq]):
+                    _park(connection, queue, seq, outcome)
+    if done:
+        forget(connection, queue, _remove(connection, queue, owner, done))
+
+
+def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequence[int]) -> list[int]:
+    """Take messages out of the queue; those that were the owner's."""
+    (ours,) = connection.execute(_OURS, (queue, _listed(seqs), owner)).fetchone()
+    connection.execute(
+        "DELETE FROM deliveries WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))", (queue, ours)
+    )
+    removed: list[int] = msgspec.json.decode(ours)
+    return removed
+
+
+def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> None:
+    """A queue has finished with envelopes, and has no row of them any more."""
+    listed = _listed(seqs)
+    connection.execute(_FORGET_REPLAYS, (topics.whole_name(queue), listed))
+    if connection.execute(_FORGET_LAST, (listed,)).rowcount < len(seqs):
+        connection.execute(_FORGET_ONE_OF_SEVERAL, (listed,))
+
+
+def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:
+    row = (queue, again.delay_s, seq, again.attempt)
+    connection.execute("INSERT INTO delayed VALUES (?, now() + ?, ?, ?)", row)
+
+
+def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
+    detail = parked.detail.encode(errors="backslashreplace").decode()  # an error's text may hold half a character
+    row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, detail)
+    connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)

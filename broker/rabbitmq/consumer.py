@@ -1,0 +1,257 @@
+"""Consuming: what RabbitMQ delivers is put into a local buffer; outcomes are carried out here."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, repeat
+from typing import assert_never
+
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from hookline.broker.rabbitmq import topology
+from hookline.broker.rabbitmq.ack_batcher import Token
+from hookline.broker.rabbitmq.connection import Link, Use, bounded, finish, open_channel
+from hookline.broker.rabbitmq.consume_channel import Intake
+from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
+from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.wire.encode import Message
+from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
+
+log = logging.getLogger("hookline.broker")
+
+_WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_GIVE_BACK_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a worker asked for."""
+
+    queue: str
+    patterns: tuple[str, ...]
+    prefetch: int
+    timeout_s: float
+    partition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The server's name for the queue."""
+        if self.partition is None:
+            return topics.queue_name(self.queue)
+        return topics.partition_name(self.queue, self.partition)
+
+
+class RabbitMQQueue:
+    """Implements `schemas.broker.Queue`; comes back by itself after a lost connection or a deleted queue."""
+
+    def __init__(
+        self, link: Link, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
+    ) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._subscription = subscription
+        self._declare = declare
+        self._name = subscription.name
+        self._buffer: deque[Received] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._others: list[Callable[[], Awaitable[None]]] = []
+        self._retry_queues: set[int] = set()
+        self._attached = asyncio.Event()
+        self._consuming = False
+        self._over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[None] = self._loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start to consume; return once the server has agreed. Raises Unreachable."""
+        self._task = asyncio.create_task(self._link.keep(self._session))
+        await topology.in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
+
+    async def take(self) -> Received:
+        while True:
+            while self._buffer:
+                received = self._buffer.popleft()
+                if received.token.ledger.is_open:  # otherwise it is delivered again, on the next channel
+                    return received
+            await self._news()
+
+    async def settle(self, received: Received, outcome: Outcome) -> None:
+        token: Token = received.token
+        match outcome:
+            case Done():
+                token.ledger.done(token.tag)
+            case Again():
+                await self._pass_on(token, partial(self._delay, received, outcome))
+            case Parked():
+                await self._pass_on(token, partial(self._park, received, outcome))
+            case _:
+                assert_never(outcome)
+
+    def holds(self, received: Received) -> bool:
+        token: Token = received.token
+        return token.ledger.is_open
+
+    async def move(self, received: Received, name: str) -> None:
+        """Put the message into another queue, as it is."""
+        headers = {**received.headers, ATTEMPT: str(received.attempt)}
+        message = Message("", name, headers, received.content_type, received.body)
+        await self._pass_on(received.token, partial(self._publisher.send, message))
+
+    @property
+    def closed(self) -> bool:
+        return self._closing.done()
+
+    def close_with(self, other: Callable[[], Awaitable[None]]) -> None:
+        """Close something else before this queue."""
+        self._others.append(other)
+
+    async def close(self) -> None:
+        for other in self._others:
+            await other()
+        if not self._closing.done():
+            self._closing.set_result(None)
+        if self._task is not None:
+            if self._consuming:
+                await finish(self._over.wait())
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _session(self, connection: AbstractConnection) -> None:
+        """Consume on one connection; declare the queue again if it is gone, or be content that it is."""
+        try:
+            await self._consume(connection)
+        except Unreachable as error:
+            if not isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            if self._declare is not None:
+                log.warning("%s is gone from RabbitMQ, and is declared again", self._name)
+                await self._declare(connection)
+                await self._consume(connection)
+
+    async def _consume(self, connection: AbstractConnection) -> None:
+        """Consume on one channel until it ends or the queue is closed."""
+        if self._closing.done():
+            return
+        self._consuming = True
+        try:
+            async with open_channel(connection, self._subscription.timeout_s) as channel:
+                await self._consume_on(channel, self._link.wire_of(connection))
+        finally:
+            self._consuming = False
+            if self._closing.done():
+                self._over.set()
+
+    async def _consume_on(self, channel: AbstractChannel, wire: Wire | None) -> None:
+        intake = Intake(channel, wire, self._subscription.prefetch, self._arrived)
+        ledger = intake.ledger
+        try:
+            tag = await self._attach(channel, intake)
+            self._attached.set()
+            await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            if ledger.is_open:
+                await self._give_back(channel, intake, tag)
+            else:
+                log.warning("%s: the consumer was lost", self._name)
+        finally:
+            self._attached.clear()
+            ledger.end()
+
+    async def _attach(self, channel: AbstractChannel, intake: Intake) -> str:
+        channel.on_consumer_cancel_callbacks.add(lambda _: intake.ledger.end())  # the queue was deleted
+        async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
+            await channel.basic_qos(prefetch_count=self._subscription.prefetch)
+            ok = await channel.basic_consume(self._name, intake.delivered)
+        return str(ok.consumer_tag)
+
+    def _arrived(self, received: Received) -> None:
+        self._buffer.append(received)
+        self._wake()
+
+    async def _news(self) -> None:
+        """Return when something has arrived for whoever waits longest."""
+        woken = self._loop.create_future()
+        self._waiting.append(woken)
+        try:
+            await woken
+        except asyncio.CancelledError:
+            if not woken.cancelled():  # what came is for the next
+                self._wake()
+            elif woken in self._waiting:
+                self._waiting.remove(woken)
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            woken = self._waiting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
+
+    async def _give_back(self, channel: AbstractChannel, intake: Intake, consumer_tag: str) -> None:
+        """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue.
+
+        Messages of a partition are left to the server, which puts them back in order, and lets in the next consumer,
+        when the channel is closed. Those that are given back by hand lose their order if there are more than 32; and
+        so do those on their way here when a consumer is cancelled, which lets in the next one too soon besides.
+        """
+        with suppress(Unreachable):  # a lost connection gives everything back by itself
+            async with bounded(_GIVE_BACK_S, "giving back"):
+                if self._subscription.partition is None:
+                    await channel.basic_cancel(consumer_tag)
+                    await intake.acknowledged()
+                    await channel.basic_nack(0, multiple=True, requeue=True)
+                else:
+                    await intake.acknowledged()
+
+    async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
+        """Put the message where it belongs, and only then acknowledge it here.
+
+        While that fails it stays unacknowledged and is tried again, less and less often: given back, it would return
+        at once. It is given back when the queue is closed.
+        """
+        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+            if not token.ledger.is_open:
+                return
+            try:
+                await send()
+            except (NotDurable, Unreachable, SettingsError) as error:
+                log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
+                await asyncio.wait([token.ledger.ended], timeout=wait_s)
+            else:
+                token.ledger.done(token.tag)
+                return
+
+    async def _delay(self, received: Received, again: Again) -> None:
+        delay_ms = topology.delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
+        name = await self._retry_queue(delay_ms) if delay_ms else self._name
+        headers = {**received.headers, ATTEMPT: str(again.attempt)}
+        # Exact, up to what stands before it in a queue that holds none for longer than its step.
+        expiration_ms = min(round(again.delay_s * 1000), delay_ms) if delay_ms else None
+        try:
+            await self._publisher.send(Message("", name, headers, received.content_type, received.body, expiration_ms))
+        except NotDurable:
+            self._retry_queues.discard(delay_ms)  # it may have been deleted
+            raise
+
+    async def _retry_queue(self, delay_ms: int) -> str:
+        if delay_ms not in self._retry_queues:
+            connection = self._link.require()
+            subscription = self._subscription
+            await topology.declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
+            self._retry_queues.add(delay_ms)
+        return topics.retry_name(self._subscription.queue, delay_ms)
+
+    async def _park(self, received: Received, parked: Parked) -> None:
+        headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
+        dead = topics.dead_name(self._subscription.queue)
+        await self._publisher.send(Message("", dead, headers, received.content_type, received.body))

@@ -1,0 +1,47 @@
+"""Where messages go on from one queue of a worker to another: from its own to its partitions, or back."""
+
+import asyncio
+
+from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
+from hookline.schemas import topics
+from hookline.schemas.broker import Received
+
+AT_ONCE = 64
+
+
+class Passage:
+    """Moves whatever comes into a queue of a worker that is ordered, or was."""
+
+    def __init__(self, queue: RabbitMQQueue, source: Subscription) -> None:
+        self._queue = queue
+        self._source = source
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._moving: set[asyncio.Task[None]] = set()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """What was not moved by now stays where it was."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self._queue.close()
+        if self._moving:
+            await asyncio.wait(self._moving)
+
+    async def _run(self) -> None:
+        """Messages are published in the order in which they came, and confirmed in any."""
+        while True:
+            await self._room.acquire()
+            received = await self._queue.take()
+            task = asyncio.create_task(self._queue.move(received, self._target(received)))
+            self._moving.add(task)
+            task.add_done_callback(self._moved)
+
+    def _moved(self, task: asyncio.Task[None]) -> None:
+        self._moving.discard(task)
+        self._room.release()
+
+    def _target(self, received: Received) -> str:
+        if self._source.partition is not None:
+            return topics.queue_name(self._source.queue)
+        subject = str(received.headers.get("cloudEvents_subject", ""))
+        return topics.partition_name(self._source.queue, topics.partition(subject))

@@ -1,0 +1,118 @@
+"""RabbitMQ's history: a stream of all that was received, read from a time on and fed to workers anew."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from hookline.broker.rabbitmq import topology
+from hookline.broker.rabbitmq.connection import Link, RabbitMQSettings, bounded, open_channel
+from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.wire.encode import Message
+from hookline.schemas import topics
+from hookline.schemas.envelope import Envelope, from_headers, to_headers
+from hookline.schemas.errors import SettingsError, Unreadable
+
+_PAGE = 64
+_SILENCE_S = 30.0
+_CLOCKS_APART = timedelta(minutes=5)
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # AMQP has no time before 1970
+_LONG_AFTER = timedelta(days=1)
+_END = "hookline-end"
+
+
+class RabbitMQHistory:
+    """Implements `schemas.broker.History`.
+
+    No server says over AMQP how long a stream is. So whoever reads it first writes a mark to its end, and has read
+    all that was kept by then when the mark comes by.
+    """
+
+    def __init__(self, link: Link, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._settings = settings
+
+    async def wanted_by(self, queue: str) -> frozenset[str]:
+        return await topology.bound_to(
+            self._link.require(), topics.check_queue(queue), self._settings.connect_timeout_s
+        )
+
+    async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
+        """The server seeks by when it took an event, which is soon after it was received, by another clock."""
+        timeout_s = self._settings.connect_timeout_s
+        connection = self._link.require()
+        if not await topology.exists(connection, topics.HISTORY, timeout_s):
+            raise SettingsError("history.enabled: it is off, and nothing was kept")
+        begun, mark = datetime.now(UTC), uuid4().hex
+        await self._publisher.send(Message("", topics.HISTORY, {_END: mark}, "", b""))
+        async with open_channel(connection, timeout_s) as channel:
+            reader = _Reader(channel, timeout_s)
+            await reader.open(max(since, _EARLIEST) - _CLOCKS_APART)
+            ended = False
+            while not ended:
+                messages = await reader.page()
+                envelopes = [envelope for message in messages if (envelope := _envelope(message)) is not None]
+                ended = any(_headers(message).get(_END) == mark for message in messages)
+                # The mark itself may grow too old to be kept, if reading takes that long.
+                ended |= any(envelope.received_at > begun + _LONG_AFTER for envelope in envelopes)
+                yield [envelope for envelope in envelopes if since <= envelope.received_at <= until]
+                await reader.go_on()
+
+    async def feed(self, queue: str, envelopes: Sequence[Envelope], headers: Mapping[str, str]) -> None:
+        name = topics.queue_name(queue)
+        messages = [
+            Message("", name, {**to_headers(envelope), **headers}, envelope.content_type, envelope.body)
+            for envelope in envelopes
+        ]
+        at_once = max(1, self._settings.max_in_flight // 2)
+        for start in range(0, len(messages), at_once):
+            await asyncio.gather(*(self._publisher.send(message) for message in messages[start : start + at_once]))
+
+
+class _Reader:
+    """Takes pages from the stream; the server sends no more than two ahead."""
+
+    def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._buffer: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        self._read = 0
+
+    async def open(self, since: datetime) -> None:
+        async def arrived(message: DeliveredMessage) -> None:
+            self._buffer.put_nowait(message)
+
+        async with bounded(self._timeout_s, f"reading {topics.HISTORY}"):
+            await self._channel.basic_qos(prefetch_count=2 * _PAGE)
+            await self._channel.basic_consume(topics.HISTORY, arrived, arguments={"x-stream-offset": since})
+
+    async def page(self) -> list[DeliveredMessage]:
+        """At least one message. Raises Unreachable if none comes: the reader is lost, or the stream is gone."""
+        async with bounded(_SILENCE_S, f"reading {topics.HISTORY}"):
+            messages = [await self._buffer.get()]
+        while len(messages) < _PAGE and not self._buffer.empty():
+            messages.append(self._buffer.get_nowait())
+        self._read = messages[-1].delivery_tag or 0
+        return messages
+
+    async def go_on(self) -> None:
+        """Say that the page was used, so that more comes."""
+        async with bounded(self._timeout_s, f"reading {topics.HISTORY}"):
+            await self._channel.basic_ack(self._read, multiple=True, wait=False)
+
+
+def _headers(message: DeliveredMessage) -> Mapping[str, Any]:
+    return message.header.properties.headers or {}
+
+
+def _envelope(message: DeliveredMessage) -> Envelope | None:
+    """None for the mark of a reader, and for what is none of ours."""
+    try:
+        envelope = from_headers(_headers(message), message.header.properties.content_type or "", message.body)
+    except Unreadable:
+        return None
+    return envelope if envelope.received_at.tzinfo is not None else None

@@ -1,0 +1,1 @@
+"""AMQP frames as bytes: the only place that touches what aiormq keeps to itself."""

@@ -1,0 +1,112 @@
+"""Messages read off the wire: put together from their frames, and as much of their properties as is wanted."""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pamqp import decode
+from pamqp.header import ContentHeader
+
+from hookline.broker.rabbitmq.wire.frame_transport import HEADER, METHOD
+from hookline.schemas.errors import Unreadable
+
+_CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 0x8000, 0x4000, 0x2000
+_TEXT, _X = ord("S"), ord("x")
+_BROKEN = (ValueError, LookupError, ArithmeticError, OSError, TypeError, RecursionError, struct.error)
+_body_size = struct.Struct(">Q").unpack_from
+_flags = struct.Struct(">H").unpack_from
+_length = struct.Struct(">I").unpack_from
+_delivery_tag = struct.Struct(">Q").unpack_from
+
+
+class Assembly:
+    """Puts together the messages of one channel that begin with a method, and hands them out: method, header, body."""
+
+    def __init__(self, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
+        self._wanted = method
+        self._complete = complete
+        self._method = self._header = b""
+        self._parts: list[bytes] = []
+        self._missing_bytes = 0
+
+    def frame(self, kind: int, payload: bytes) -> bool:
+        """Whether the frame is part of such a message."""
+        if kind == METHOD:
+            if not payload.startswith(self._wanted):
+                return False
+            self._method = payload
+            return True
+        if not self._method:  # the content of something else
+            return False
+        if kind == HEADER:
+            self._header = payload
+            self._missing_bytes = _body_size(payload, 4)[0]
+        else:
+            self._parts.append(payload)
+            self._missing_bytes -= len(payload)
+        if self._missing_bytes <= 0:
+            self._hand_out()
+        return True
+
+    def _hand_out(self) -> None:
+        method, parts = self._method, self._parts
+        self._method, self._parts = b"", []
+        self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+def delivery_tag(deliver: bytes) -> int:
+    """The tag of a Basic.Deliver, which stands behind the consumer's."""
+    return int(_delivery_tag(deliver, 5 + deliver[4])[0])
+
+
+def message_id(header: bytes) -> str:
+    """Raises Unreadable."""
+    content = ContentHeader()
+    try:
+        content.unmarshal(header)
+    except _BROKEN:
+        raise Unreadable("a content header of RabbitMQ") from None
+    return content.properties.message_id or ""
+
+
+def content_type_and_table(header: bytes) -> tuple[str, bytes]:
+    """The content type, and the table of headers, which none but publishers have looked at. Raises Unreadable."""
+    try:
+        (flags,) = _flags(header, 12)
+        at, content_type = 14, ""
+        if flags & _CONTENT_TYPE:
+            at += 1 + header[at]
+            content_type = str(header[15:at], "utf-8", "replace")
+        if flags & _CONTENT_ENCODING:
+            at += 1 + header[at]
+        end = at + 4 + _length(header, at)[0] if flags & _HEADERS else at
+    except _BROKEN:
+        raise Unreadable("the properties of a message") from None
+    return content_type, header[at:end]
+
+
+def texts(table: bytes) -> dict[str, str] | None:
+    """A table of texts, as ours are; None for one with other values, or with what servers note. Raises Unreadable."""
+    found: dict[str, str] = {}
+    at, end = 4, len(table)
+    try:
+        while at < end:
+            value = at + 1 + table[at]
+            if table[value] != _TEXT or table[at + 1] == _X:
+                return None
+            after = value + 5 + _length(table, value + 1)[0]
+            found[str(table[at + 1 : value], "utf-8", "replace")] = str(table[value + 5 : after], "utf-8", "replace")
+            at = after
+    except _BROKEN:
+        raise Unreadable("the headers of a message") from None
+    return found
+
+
+def values(table: bytes) -> Mapping[str, Any]:
+    """A table with values of any kind. Raises Unreadable."""
+    if not table:
+        return {}
+    try:
+        return decode.field_table(table)[1]
+    except _BROKEN:
+        raise Unreadable("the headers of a message") from None

@@ -1,0 +1,1 @@
+"""asyncio mechanisms that know nothing of events. Every room may import them."""

@@ -1,0 +1,33 @@
+"""`hookline init`: a settings file to begin with."""
+
+import os
+from pathlib import Path
+
+import click
+
+from hookline.cli.options import config_option
+from hookline.cli.settings_template import settings_file
+from hookline.schemas.errors import SettingsError
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline init
+      hookline init --config /etc/hookline.toml
+    """
+)
+@config_option
+@click.option("--force", is_flag=True, help="Write over a file that is there. Its secrets are lost.")
+def init(config: Path, *, force: bool) -> None:
+    """Write a commented settings file with one source per provider and fresh secrets."""
+    how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(config, how, 0o600), "w", encoding="utf-8") as file:
+            file.write(settings_file())
+    except FileExistsError:
+        raise SettingsError(f"{config} is there already; --force writes over it") from None
+    except OSError as error:
+        raise SettingsError(f"{config} cannot be written: {error}") from None
+    config.chmod(0o600)
+    click.echo(f"Wrote {config}. It holds secrets: only you can read it.")

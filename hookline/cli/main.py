@@ -1,0 +1,49 @@
+"""The command line."""
+
+import sys
+
+import click
+
+from hookline.cli.dead import dead, unrouted
+from hookline.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from hookline.cli.init import init
+from hookline.cli.replay import replay_command
+from hookline.cli.send import send
+from hookline.cli.serve import ingress, run, worker
+from hookline.cli.show import rooms, topics
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
+
+
+def main() -> None:
+    """Run the command that was asked for, and turn our errors into a sentence and an exit code."""
+    try:
+        cli()
+    except SettingsError as error:
+        _leave(error, USAGE)
+    except Unreachable as error:
+        _leave(error, UNREACHABLE)
+    except HooklineError as error:
+        _leave(error, FAILED)
+
+
+def _leave(error: HooklineError, code: int) -> None:
+    click.echo(f"hookline: {error}", err=True)
+    sys.exit(code)
+
+
+@click.group(
+    epilog="""\b
+    Examples:
+      hookline init                    write hookline.toml with fresh secrets
+      hookline run                     door and workers in one process
+      hookline send krtc-main          send sample callbacks, as the provider would
+      hookline rooms                   who is where
+    """
+)
+@click.version_option(package_name="hookline")
+def cli() -> None:
+    """Receives the callbacks of real-time audio/video clouds, keeps them safe, and hands them to your workers."""
+
+
+for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):
+    cli.add_command(command)

@@ -1,0 +1,1 @@
+"""One SQLite file, used by the embedded broker and by the SQLite store."""

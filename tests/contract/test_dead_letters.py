@@ -1,0 +1,303 @@
+"""What both brokers promise about dead letters, and about events that no queue wanted."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pamqp.commands import Basic
+
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
+from hookline.schemas.dead_letters import REPLAYS, UNROUTED, Choice, Letter, Sifted, replayed_at
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.errors import SettingsError
+from tests.contract.installations import (
+    Installation,
+    RabbitMQInstallation,
+    envelope,
+    eventually,
+    queue_name,
+    raw_channel,
+    taken,
+)
+
+ALL = ("#",)
+MANY = 450  # more than two pages
+
+
+async def sift(broker: Broker, queue: str, decide: Callable[[Letter], Choice]) -> list[Sifted]:
+    async with aclosing(broker.letters.sift(queue, decide)) as letters:
+        return [each async for each in letters]
+
+
+async def look(broker: Broker, queue: str) -> list[Letter]:
+    return [each.letter for each in await sift(broker, queue, lambda _: Choice.KEEP)]
+
+
+async def replay(broker: Broker, queue: str, decide: Callable[[Letter], bool] = lambda _: True) -> list[Sifted]:
+    return await sift(broker, queue, lambda letter: Choice.REPLAY if decide(letter) else Choice.KEEP)
+
+
+def numbers(letters: list[Letter]) -> list[int]:
+    return [int(letter.envelope.id, 16) for letter in letters if letter.envelope is not None]
+
+
+def is_even(letter: Letter) -> bool:
+    return numbers([letter])[0] % 2 == 0
+
+
+async def park(broker: Broker, queue: Queue, count: int = 1, reason: str = "failed") -> None:
+    """Publish so many events, numbered from 0, and park them."""
+    await asyncio.gather(*(broker.publisher.publish(envelope(number=number)) for number in range(count)))
+    for received in await taken(queue, count):
+        await queue.settle(received, Parked(reason, "Traceback …\nValueError: 毒", 7))
+
+
+async def parked(broker: Broker, name: str, count: int = 1) -> None:
+    async def are_there() -> bool:
+        return await broker.letters.count(name) == count
+
+    await eventually(are_there)
+
+
+async def with_dead(broker: Broker, count: int = 1) -> tuple[str, Queue]:
+    """A worker's queue with dead letters."""
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, max(10, count))
+    await park(broker, queue, count)
+    await parked(broker, name, count)
+    return name, queue
+
+
+async def test_a_dead_letter_tells_what_became_of_it(broker: Broker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    event = envelope(body=b"\x00poison", subject="会议室 🎥")
+    await broker.publisher.publish(event)
+    (received,) = await taken(queue)
+    await queue.settle(received, Parked("failed", "Traceback …\nValueError: 毒", 7))
+    await parked(broker, name)
+    (letter,) = await look(broker, name)
+    assert (letter.reason, letter.detail, letter.attempts) == ("failed", "Traceback …\nValueError: 毒", 7)
+    assert (letter.body, letter.headers, letter.content_type) == (b"\x00poison", to_headers(event), "application/json")
+    assert (letter.envelope, letter.replays) == (event, 0)
+    assert letter.parked_at is not None
+    assert abs(datetime.now(UTC) - letter.parked_at) < timedelta(minutes=1)
+
+
+async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) -> None:
+    name, _ = await with_dead(broker, MANY)
+    for _ in range(3):
+        assert numbers(await look(broker, name)) == list(range(MANY))
+
+
+async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
+    name, _ = await with_dead(broker, 10)
+    async with aclosing(broker.letters.sift(name, lambda _: Choice.KEEP)) as letters:
+        first = await anext(letters)
+    assert numbers([first.letter]) == [0]
+    assert sorted(numbers(await look(broker, name))) == list(range(10))
+
+
+async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_its_history(broker: Broker) -> None:
+    name, queue = await with_dead(broker)
+    (sifted,) = await replay(broker, name)
+    assert sifted.choice is Choice.REPLAY
+    (received,) = await taken(queue)
+    assert (received.attempt, received.body) == (1, b"{}")
+    assert to_headers(envelope(number=0)).items() <= received.headers.items()
+    assert received.headers[REPLAYS] == "1"
+    since = replayed_at(received.headers)
+    assert since is not None
+    assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
+    assert await broker.letters.count(name) == 0
+
+
+async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> None:
+    name, queue = await with_dead(broker)
+    for replays in (1, 2):
+        await replay(broker, name)
+        (received,) = await taken(queue)
+        await queue.settle(received, Again(0.1, 2, "not yet"))
+        (received,) = await taken(queue)
+        await queue.settle(received, Parked("poisoned", "", 2))
+        await parked(broker, name)
+        (letter,) = await look(broker, name)
+        assert (letter.replays, letter.reason, letter.attempts) == (replays, "poisoned", 2)
+
+
+async def test_a_replayed_letter_that_is_done_leaves_nothing(installation: Installation, broker: Broker) -> None:
+    name, queue = await with_dead(broker)
+    await replay(broker, name)
+    (received,) = await taken(queue)
+    await queue.settle(received, Done())
+    await queue.close()
+    assert await installation.depth(topics.queue_name(name)) == 0
+    assert await installation.depth(topics.dead_name(name)) == 0
+
+
+async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
+    name, queue = await with_dead(broker)
+    other = await broker.subscribe(queue_name(), ALL, 10)
+    await replay(broker, name)
+    await taken(queue)
+    with pytest.raises(TimeoutError):
+        await taken(other, within_s=0.3)
+
+
+async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -> None:
+    name, queue = await with_dead(broker, MANY)
+    sifted = await replay(broker, name, is_even)
+    assert [each.choice for each in sifted] == [Choice.REPLAY, Choice.KEEP] * (MANY // 2)
+    returned = {received.headers["cloudEvents_id"] for received in await taken(queue, MANY // 2)}
+    assert returned == {envelope(number=number).id for number in range(0, MANY, 2)}
+    assert numbers(await look(broker, name)) == list(range(1, MANY, 2))
+
+
+async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
+    name, queue = await with_dead(broker, 10)
+    await sift(broker, name, lambda letter: Choice.DROP if is_even(letter) else Choice.KEEP)
+    assert numbers(await look(broker, name)) == [1, 3, 5, 7, 9]
+    with pytest.raises(TimeoutError):
+        await taken(queue, within_s=0.3)
+
+
+async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> None:
+    name, queue = await with_dead(broker, MANY)
+    looked_at = 0
+    async with aclosing(broker.letters.sift(name, lambda _: Choice.REPLAY)) as letters, asyncio.timeout(30):
+        async for _ in letters:
+            looked_at += 1
+            (received,) = await taken(queue)
+            await queue.settle(received, Parked("failed", "", 1))
+    assert looked_at == MANY
+    await parked(broker, name, MANY)
+
+
+async def test_two_who_look_at_once_both_see_everything(installation: Installation, broker: Broker) -> None:
+    name, _ = await with_dead(broker, 50)
+    async with installation.opened() as other:
+        first, second = await asyncio.gather(look(broker, name), look(other, name))
+    assert numbers(first) == numbers(second) == list(range(50))
+
+
+async def test_the_queues_that_have_dead_letters_are_listed(broker: Broker) -> None:
+    one, _ = await with_dead(broker)
+    two, _ = await with_dead(broker, 3)
+    none = queue_name()
+    await broker.subscribe(none, ALL, 10)
+    counts = await broker.letters.counts()
+    assert (counts[one], counts[two]) == (1, 3)
+    assert none not in counts
+    assert await broker.letters.count(none) == 0
+
+
+async def test_a_queue_that_never_was_is_an_error(broker: Broker) -> None:
+    with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
+        await broker.letters.count("q-nowhere")
+    with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
+        await look(broker, "q-nowhere")
+
+
+async def test_an_event_that_no_queue_wanted_is_shown_as_unrouted(broker: Broker) -> None:
+    event = envelope()
+    await broker.publisher.publish(event)
+    await parked(broker, UNROUTED)
+    (letter,) = await look(broker, UNROUTED)
+    assert (letter.reason, letter.envelope, letter.attempts, letter.parked_at) == ("unrouted", event, 0, None)
+
+
+async def test_unrouted_events_go_to_every_queue_that_wants_them_now_and_the_rest_stay(broker: Broker) -> None:
+    for event_type in ("room.created", "room.ended"):
+        await broker.publisher.publish(envelope(event_type, number=1))
+    await parked(broker, UNROUTED, 2)
+    queues = [await broker.subscribe(queue_name(), ("*.*.room.created",), 10) for _ in range(2)]
+    await replay(broker, UNROUTED)
+    for queue in queues:
+        (received,) = await taken(queue)
+        assert (received.headers["cloudEvents_type"], received.attempt) == ("room.created", 1)
+        await queue.settle(received, Done())
+    await parked(broker, UNROUTED)
+    (letter,) = await look(broker, UNROUTED)
+    assert letter.headers["cloudEvents_type"] == "room.ended"
+
+
+async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
+    await broker.publisher.publish(envelope())
+    await parked(broker, UNROUTED)
+    await sift(broker, UNROUTED, lambda _: Choice.DROP)
+    assert await broker.letters.count(UNROUTED) == 0
+
+
+@pytest.mark.parametrize("unrouted", [False, True])
+async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
+    name, event = queue_name(), envelope()
+    partition = topics.partition(event.subject)
+    if unrouted:
+        await broker.publisher.publish(event)
+    await broker.declare_partitions(name, ALL)
+    assert await broker.letters.count(name) == 0
+    queue = await broker.subscribe(name, ALL, 1, partition)
+    first = await broker.subscribe(name, ALL, 1, topics.PARTITION_WORDS[0])  # it also sorts what is put there by name
+    if unrouted:
+        await replay(broker, UNROUTED)
+    else:
+        await broker.publisher.publish(event)
+        (received,) = await taken(queue)
+        await queue.settle(received, Parked("failed", "", 1))
+        await parked(broker, name)
+        await replay(broker, name)
+    (received,) = await taken(queue if partition != topics.PARTITION_WORDS[0] else first)
+    assert (received.headers["cloudEvents_id"], received.headers[REPLAYS]) == (event.id, "0" if unrouted else "1")
+
+
+async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installation, broker: Broker) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("nobody deletes a queue of the embedded broker")
+    name, queue = await with_dead(broker)
+    await queue.close()
+    async with raw_channel(installation.address) as channel:
+        await channel.queue_delete(topics.queue_name(name))
+    with pytest.raises(SettingsError, match="is gone: start its worker"):
+        await replay(broker, name)
+    await parked(broker, name)
+
+
+async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: Installation, broker: Broker) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("only a server puts letters aside by itself")
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 1)
+    event = envelope()
+    await broker.publisher.publish(event)
+    await queue.close()
+    async with raw_channel(installation.address) as channel:
+        while (message := await channel.basic_get(topics.queue_name(name))).delivery_tag is not None:
+            await channel.basic_reject(message.delivery_tag, requeue=True)
+    await parked(broker, name)
+    (letter,) = await look(broker, name)
+    assert (letter.reason, letter.detail, letter.envelope) == ("broker", "delivery_limit", event)
+    assert (letter.headers, letter.parked_at is None) == (to_headers(event), False)
+    queue = await broker.subscribe(name, ALL, 1)
+    await replay(broker, name)
+    (received,) = await taken(queue)
+    assert received.attempt == 1
+
+
+async def test_a_letter_that_is_none_of_ours_is_shown_and_can_be_dropped(
+    installation: Installation, broker: Broker
+) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("nobody else writes into the embedded broker")
+    name = queue_name()
+    await broker.subscribe(name, ALL, 1)
+    async with raw_channel(installation.address) as channel:
+        strange = Basic.Properties(headers={"hookline-attempts": "-1", "hookline-parked-at": "soon", "x-death": "no"})
+        await channel.basic_publish(b"\xff", routing_key=topics.dead_name(name), properties=strange)
+    await parked(broker, name)
+    (letter,) = await look(broker, name)
+    assert (letter.body, letter.envelope, letter.reason, letter.parked_at) == (b"\xff", None, "broker", None)
+    await sift(broker, name, lambda _: Choice.DROP)
+    assert await broker.letters.count(name) == 0

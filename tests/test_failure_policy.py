@@ -1,0 +1,135 @@
+"""What becomes of a delivery whose function did not return: delays, jitter, and ends."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookline import Backoff, Poisoned, Retry, worker
+from hookline.events import ParticipantJoined
+from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.dead_letters import REPLAYED_AT
+from hookline.schemas.envelope import to_headers
+from hookline.schemas.errors import Unreachable
+from hookline.workers.failure_policy import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import MemoryStore, Mine
+from tests.contract.installations import envelope
+from tests.events import START, make
+
+DAY_S = 24 * 3600.0
+
+backoffs = st.builds(
+    Backoff,
+    first_s=st.floats(0, 10),
+    factor=st.floats(1, 10),
+    max_s=st.floats(10, 10_000),
+    attempts=st.integers(1, 1000),
+    jitter=st.floats(0, 1),
+)
+
+
+@given(backoffs, st.integers(1, 1000), st.floats(0, 1))
+def test_a_delay_is_never_further_from_the_schedule_than_the_jitter_allows(
+    backoff: Backoff, attempt: int, chance: float
+) -> None:
+    middle_s, delay_s = backoff.delay_s(attempt), backoff.delay_s(attempt, chance)
+    if middle_s is None or delay_s is None:
+        assert attempt >= backoff.attempts
+        assert middle_s == delay_s
+    else:
+        assert middle_s <= backoff.max_s
+        assert abs(delay_s - middle_s) <= middle_s * (backoff.jitter + 1e-9)
+
+
+@given(backoffs, st.integers(1, 999))
+def test_the_schedule_never_becomes_shorter(backoff: Backoff, attempt: int) -> None:
+    now_s, next_s = backoff.delay_s(attempt), backoff.delay_s(attempt + 1)
+    assert next_s is None or (now_s is not None and now_s <= next_s)
+
+
+def test_chance_spreads_delays_over_the_whole_jitter() -> None:
+    backoff = Backoff(first_s=10, jitter=0.1)
+    assert [backoff.delay_s(1, chance) for chance in (0, 0.5, 1)] == pytest.approx([9, 10, 11])
+
+
+@pytest.mark.parametrize("wrong", [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}])
+def test_a_backoff_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="Backoff needs"):
+        Backoff(**wrong)  # type: ignore[arg-type]  # all are numbers
+
+
+@pytest.mark.parametrize("error", [ValueError(), HandlerTimeout(), Retry(after_s=1)])
+def test_an_event_that_is_too_old_is_not_tried_again(error: Exception) -> None:
+    young, old = (verdict(error, Backoff(max_age_s=DAY_S), 2, age_s, 0.5) for age_s in (DAY_S - 1, DAY_S))
+    assert isinstance(young, Again)
+    assert isinstance(old, Parked)
+    assert (old.reason, old.attempts) == ("too_old", 2)
+    assert type(error).__name__ in old.detail
+
+
+@pytest.mark.parametrize("error", [HeldElsewhere(), Unreachable()])
+def test_an_event_that_did_not_have_its_turn_is_never_too_old(error: Exception) -> None:
+    assert isinstance(verdict(error, Backoff(), 1, 1000 * DAY_S, 0.5), Again)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError(), "failed"), (Poisoned("why"), "poisoned"), (ProcessDied(), "crashed")]
+)
+def test_an_event_that_is_parked_anyway_keeps_its_reason_whatever_its_age(error: Exception, reason: str) -> None:
+    outcome = verdict(error, Backoff(attempts=3), 3, 1000 * DAY_S, 0.5)
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == reason
+
+
+@worker(ParticipantJoined)
+async def impatient(event: ParticipantJoined) -> None:
+    raise Retry(after_s=60)
+
+
+async def after(age: timedelta, **headers: str) -> Outcome:
+    """What becomes of an event that was received so long ago."""
+    sealed = envelope("participant.joined")
+    event = make(ParticipantJoined, user_id="u")
+    now_s = (sealed.received_at + age).timestamp()
+    pipeline = Pipeline(impatient, MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s)
+    message = Received({**to_headers(sealed), **headers}, "", b"{}", 1, None)
+    return (await pipeline.work(message)).outcome
+
+
+async def test_a_function_that_asks_for_retries_without_end_is_ended_by_age() -> None:
+    assert isinstance(await after(timedelta(days=2.9)), Again)
+    assert isinstance(await after(timedelta(days=3)), Parked)
+
+
+async def test_the_age_of_a_replayed_event_counts_from_its_replay() -> None:
+    received_at: datetime = envelope().received_at
+    replayed_at = received_at + timedelta(days=30)
+    assert isinstance(await after(timedelta(days=31), **{REPLAYED_AT: replayed_at.isoformat()}), Again)
+    assert isinstance(await after(timedelta(days=34), **{REPLAYED_AT: replayed_at.isoformat()}), Parked)
+
+
+@pytest.mark.parametrize("strange", ["", "soon", "2026-01-01", "2026-01-01T00:00:00"])
+async def test_a_strange_time_of_replay_counts_for_nothing(strange: str) -> None:
+    assert isinstance(await after(timedelta(days=4), **{REPLAYED_AT: strange}), Parked)
+
+
+async def test_an_event_that_was_parked_begins_anew_when_it_is_replayed() -> None:
+    event = make(ParticipantJoined, user_id="u")
+    released: list[bool] = []
+
+    class Store(MemoryStore):
+        async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+            released.append(parked)
+            await super().release(queue, event_id, failed=failed, parked=parked)
+
+    @worker(ParticipantJoined)
+    async def poisoned(event: ParticipantJoined) -> None:
+        raise Poisoned("why")
+
+    store = Store()
+    pipeline = Pipeline(poisoned, store, normalise=lambda _: (event,), clock=START.timestamp)
+    await pipeline.work(Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None))
+    assert released == [True]
+    assert await store.claim("poisoned", event.id, 1) == Mine()

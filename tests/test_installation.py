@@ -1,0 +1,65 @@
+"""Which store the settings' URL opens, and what is said when it cannot be."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hookline.runtime.installation import Installation
+from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.settings import Settings, load
+from hookline.workers.stores.postgresql.store import PostgresqlStore
+from hookline.workers.stores.redis.store import RedisStore
+from hookline.workers.stores.sqlite.store import SqliteStore
+from tests.services import postgresql, redis
+
+
+def with_store(tmp_path: Path, url: str) -> Settings:
+    path = tmp_path / "hookline.toml"
+    path.write_text(f'[store]\nurl = "{url}"\ntimeout_s = 2\n')
+    return load(path, with_sources=False)
+
+
+@pytest.mark.parametrize("kind", [SqliteStore, RedisStore, PostgresqlStore])
+async def test_the_url_says_which_store(tmp_path: Path, pytestconfig: pytest.Config, kind: type) -> None:
+    urls: dict[type, Callable[[], str]] = {
+        SqliteStore: lambda: "sqlite:store.db",
+        RedisStore: lambda: redis.server_url(pytestconfig),
+        PostgresqlStore: lambda: postgresql.server_url(pytestconfig),
+    }
+    async with Installation(with_store(tmp_path, urls[kind]())) as installation:
+        assert isinstance(await installation.store(), kind)
+        assert await (await installation.room_log()).events() is not None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extra", "library"), [("redis", "redis", "redis"), ("postgres", "postgresql", "psycopg")]
+)
+async def test_a_missing_library_is_said_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
+) -> None:
+    for module in [name for name in sys.modules if name.startswith((library, f"hookline.workers.stores.{extra}"))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, library, None)
+    async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/x")) as installation:
+        for opened in (installation.store, installation.room_log):
+            with pytest.raises(SettingsError, match=rf"store\.url: .*pip install 'hookline\[{extra}\]'"):
+                await opened()
+
+
+async def test_a_store_of_no_kind_that_we_know_is_refused(tmp_path: Path) -> None:
+    async with Installation(with_store(tmp_path, "mysql://user:secret@host/database")) as installation:
+        for opened in (installation.store, installation.room_log):
+            with pytest.raises(SettingsError, match=r"store\.url: expected") as said:
+                await opened()
+            assert "secret" not in str(said.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path, scheme: str) -> None:
+    async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/0")) as installation:
+        for opened in (installation.store, installation.room_log):
+            with pytest.raises(Unreachable) as said:
+                await opened()
+            assert "secret" not in str(said.value)

@@ -1,0 +1,70 @@
+"""The frames of an envelope are those of the message that carries it, whose bytes a contract test holds to pamqp's."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable
+
+TIMES = st.datetimes(timezones=st.just(UTC) | st.builds(timezone, st.timedeltas(timedelta(0), timedelta(hours=23))))
+ENVELOPES = st.builds(
+    Envelope,
+    id=st.text(max_size=300),
+    provider=st.text(max_size=20),
+    source=st.text(max_size=70),
+    event_type=st.sampled_from(["room.created", "unknown.-", "unreadable"]),
+    subject=st.text(st.characters(), max_size=600),
+    occurred_at=TIMES,
+    received_at=TIMES,
+    content_type=st.sampled_from(["", "application/json", "text/plain; charset=utf-8"]),
+    body=st.binary(max_size=300),
+)
+
+
+def of_the_message(envelope: Envelope, max_content_bytes: int) -> bytes:
+    headers = to_headers(envelope)
+    message = Message("e", envelope.routing_key, headers, envelope.content_type, envelope.body)
+    return b"".join(publish_frames(3, message, "m-1", max_content_bytes))
+
+
+@given(envelope=ENVELOPES)
+def test_an_envelope_has_the_frames_of_its_message(envelope: Envelope) -> None:
+    assert b"".join(envelope_frames(3, "e", envelope, "m-1", 10_000)) == of_the_message(envelope, 10_000)
+
+
+def sealed(subject: str, body: bytes) -> Envelope:
+    at = datetime(2023, 11, 14, 22, 13, 21, 5, tzinfo=UTC)
+    return Envelope(
+        id="0" * 32,
+        provider="krtc",
+        source="krtc-main",
+        event_type="room.created",
+        subject=subject,
+        occurred_at=at,
+        received_at=at,
+        content_type="application/json",
+        body=body,
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
+def test_a_body_is_in_as_many_frames_as_it_needs(size: int) -> None:
+    envelope = sealed("room", bytes(number % 251 for number in range(size)))
+    assert b"".join(envelope_frames(3, "e", envelope, "m-1", 1000)) == of_the_message(envelope, 1000)
+
+
+def test_a_large_body_is_not_copied() -> None:
+    body = bytes(300_000)
+    views = [
+        part for part in envelope_frames(3, "e", sealed("room", body), "m-1", 131_064) if isinstance(part, memoryview)
+    ]
+    assert [len(view) for view in views if view.obj is body] == [131_064, 131_064, 37_872]
+
+
+def test_an_envelope_whose_headers_no_frame_can_hold_is_refused() -> None:
+    with pytest.raises(NotDurable):
+        envelope_frames(3, "e", sealed("s" * 1000, b""), "m-1", 1000)

@@ -1,0 +1,296 @@
+"""The socket that is shared with aiormq, and what is read off it: no server, only bytes."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import frame
+from pamqp.body import ContentBody
+from pamqp.commands import Basic, Channel, Connection
+from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
+
+from hookline.broker.rabbitmq.wire.decode import (
+    Assembly,
+    content_type_and_table,
+    delivery_tag,
+    message_id,
+    texts,
+    values,
+)
+from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.schemas.errors import Unreadable
+
+DELIVER = b"\0\x3c\0\x3c"
+OURS, THEIRS = 1, 2
+HEARTBEAT = frame.marshal(Heartbeat(), 0)
+
+Message = tuple[int, bytes]
+
+
+class Streams(asyncio.Protocol):
+    """What aiormq would see."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.calls = 0
+        self.is_lost = False
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self.calls += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's
+        self.is_lost = True
+
+
+class Ears:
+    """Listens to deliveries."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.is_closed = False
+        self.frame = Assembly(DELIVER, self._arrived).frame
+
+    def writable(self) -> None: ...
+
+    def closed(self) -> None:
+        self.is_closed = True
+
+    def _arrived(self, method: bytes, _header: bytes, body: bytes) -> None:
+        self.messages.append((delivery_tag(method), body))
+
+
+class Here:
+    """A wire with one listener, on the channel `OURS`."""
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self.streams = Streams()
+        self.wire = Wire(self.streams, clock)
+        self.ears = Ears()
+        self.wire.connection_made(asyncio.Transport())
+        self.wire.listen(OURS, self.ears)
+
+    def hears(self, data: bytes) -> None:
+        self.wire.data_received(data)
+
+    @property
+    def left(self) -> bytes:
+        """What went on to aiormq, without the one heartbeat that was made up for it."""
+        return self.streams.received.replace(HEARTBEAT, b"", 1)
+
+
+def delivery(channel: int, tag: int, *bodies: bytes) -> list[bytes]:
+    """The frames of a message whose body comes in so many."""
+    return [
+        frame.marshal(Basic.Deliver("ctag1.x", tag, False, "hookline.events", "a.b"), channel),  # noqa: FBT003  the protocol's
+        frame.marshal(ContentHeader(body_size=sum(map(len, bodies))), channel),
+        *(frame.marshal(ContentBody(body), channel) for body in bodies),
+    ]
+
+
+def chunks(data: bytes, ends: Iterable[int]) -> list[bytes]:
+    points = [0, *sorted({end % (len(data) + 1) for end in ends}), len(data)]
+    return [data[begin:end] for begin, end in pairwise(points)]
+
+
+MESSAGES = [*delivery(OURS, 1, b"one"), *delivery(OURS, 2), *delivery(OURS, 3, b"th", b"re", b"e")]
+FOREIGN = [frame.marshal(Basic.ConsumeOk("ctag1.x"), OURS), *delivery(THEIRS, 9, b"not ours")]
+
+
+def test_a_message_is_read_wherever_its_bytes_were_cut() -> None:
+    data = b"".join([*MESSAGES, *FOREIGN])
+    for end in range(len(data)):
+        here = Here()
+        for chunk in (data[:end], data[end:]):
+            here.hears(chunk)
+        assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
+        assert here.left == b"".join(FOREIGN)
+
+
+def test_bytes_that_come_one_by_one_are_read() -> None:
+    here = Here()
+    for byte in b"".join([*MESSAGES, *FOREIGN]):
+        here.hears(bytes([byte]))
+    assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
+    assert here.left == b"".join(FOREIGN)
+
+
+def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool]) -> bytes:
+    """Two channels' frames, each in order, one between the other."""
+    first, second, together = list(ours), list(theirs), []
+    for turn in turns:
+        queue = first if turn else second
+        together += [queue.pop(0)] if queue else []
+    return b"".join([*together, *first, *second])
+
+
+@given(
+    ours=st.lists(st.lists(st.binary(min_size=1, max_size=300), max_size=3), max_size=6),
+    theirs=st.lists(st.lists(st.binary(min_size=1, max_size=300), max_size=3), max_size=6),
+    turns=st.lists(st.booleans(), max_size=40),
+    ends=st.lists(st.integers(min_value=0, max_value=10_000), max_size=12),
+)
+def test_however_channels_and_chunks_are_mixed_each_gets_its_own(
+    ours: list[list[bytes]], theirs: list[list[bytes]], turns: list[bool], ends: list[int]
+) -> None:
+    here = Here(lambda: -1.0)  # when no heartbeat is due yet
+    heard = [each for tag, bodies in enumerate(ours, 1) for each in delivery(OURS, tag, *bodies)]
+    passed = [each for tag, bodies in enumerate(theirs, 1) for each in delivery(THEIRS, tag, *bodies)]
+    for chunk in chunks(mixed(heard, passed, turns), ends):
+        here.hears(chunk)
+    assert here.ears.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
+    assert here.streams.received == b"".join(passed)
+
+
+def test_frames_between_two_of_a_message_go_on_to_aiormq() -> None:
+    here = Here()
+    method, *content = delivery(OURS, 1, b"a", b"b")
+    here.hears(b"".join([method, *FOREIGN, *content]))
+    assert here.ears.messages == [(1, b"ab")]
+    assert here.left == b"".join(FOREIGN)
+
+
+def test_what_was_got_and_not_delivered_goes_on_to_aiormq() -> None:
+    here = Here()
+    got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
+    here.hears(b"".join(got))
+    assert here.streams.received == b"".join(got)
+    assert here.ears.messages == []
+
+
+def test_what_nobody_listens_to_goes_on_in_one_piece() -> None:
+    here = Here()
+    here.hears(b"".join(FOREIGN))
+    assert here.streams.calls == 1
+
+
+@pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_is_no_amqp_goes_on_as_it_is(answer: bytes) -> None:
+    here = Here()
+    for chunk in (answer[:7], answer[7:]):
+        here.hears(chunk)
+    assert here.streams.received == answer
+
+
+def test_a_frame_without_its_end_goes_on_with_all_that_follows() -> None:
+    here = Here()
+    broken = FOREIGN[0][:-1] + b"?"
+    here.hears(b"".join([*MESSAGES, broken]))
+    here.hears(b"whatever")
+    assert here.left == broken + b"whatever"
+    assert len(here.ears.messages) == 3
+
+
+def test_aiormq_hears_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
+    now_s = [0.0]
+    here = Here(lambda: now_s[0])
+    for half_second in range(20):
+        now_s[0] = half_second / 2
+        here.hears(b"".join(MESSAGES))
+    assert here.streams.received == 10 * HEARTBEAT
+
+
+def test_an_alarm_is_noticed_and_told_to_aiormq_as_well() -> None:
+    here = Here()
+    alarms = [frame.marshal(each, 0) for each in (Connection.Blocked("memory"), Connection.Unblocked())]
+    noticed = []
+    for alarm in alarms:
+        here.hears(alarm)
+        noticed.append(here.wire.is_blocked)
+    assert noticed == [True, False]
+    assert here.streams.received == b"".join(alarms)
+
+
+@pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
+def test_a_closed_channel_is_told_at_once_and_its_number_is_free(over: Any) -> None:
+    here = Here()
+    here.hears(frame.marshal(over, OURS))
+    assert here.ears.is_closed
+    here.hears(b"".join(MESSAGES))
+    assert here.ears.messages == []
+    assert here.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
+
+
+def test_a_connection_lost_in_the_middle_of_a_frame_is_told_to_both() -> None:
+    here = Here()
+    here.hears(b"".join(MESSAGES)[:-2])
+    here.wire.connection_lost(None)
+    assert here.ears.is_closed
+    assert here.streams.is_lost
+    assert here.ears.messages == [(1, b"one"), (2, b"")]
+
+
+def header_of(properties: Basic.Properties) -> bytes:
+    return ContentHeader(body_size=0, properties=properties).marshal()
+
+
+TABLES: list[dict[str, Any]] = [
+    {},
+    {"cloudEvents_subject": "会议室 🎥", "empty": ""},
+    {"number": 1, "big": 2**40, "yes": True, "nothing": None, "real": 0.5},
+    {"table": {"a": [1, {"b": None}]}, "list": ["x", 2]},
+    {"x-death": [{"count": 3, "queue": "elsewhere", "reason": "expired"}]},
+    {"bytes": bytearray(b"\xff\xfe")},
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_properties_are_read_as_pamqp_reads_them(table: dict[str, Any], encoding: str) -> None:
+    properties = Basic.Properties(content_type="text/plain", content_encoding=encoding, headers=table, priority=3)
+    content_type, raw = content_type_and_table(header_of(properties))
+    assert content_type == "text/plain"
+    assert dict(values(raw)) == table
+    assert texts(raw) in (table, None)
+
+
+@pytest.mark.parametrize("table", TABLES[:2])
+def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
+    assert texts(content_type_and_table(header_of(Basic.Properties(headers=dict(table))))[1]) == table
+
+
+def test_what_a_server_notes_in_text_is_no_table_of_ours() -> None:
+    raw = content_type_and_table(header_of(Basic.Properties(headers={"x-first-death-queue": "q"})))[1]
+    assert texts(raw) is None
+
+
+def test_a_message_without_properties_is_read() -> None:
+    assert content_type_and_table(header_of(Basic.Properties())) == ("", b"")
+    assert (texts(b""), values(b"")) == ({}, {})
+
+
+def test_text_that_is_no_utf8_is_read_as_far_as_it_goes() -> None:
+    header = header_of(Basic.Properties(content_type="a/?", headers={"na?e": "v?"})).replace(b"?", b"\xff")
+    content_type, raw = content_type_and_table(header)
+    assert content_type == "a/\ufffd"
+    assert texts(raw) == {"na\ufffde": "v\ufffd"}
+
+
+def test_a_returned_message_is_known_by_its_id() -> None:
+    assert message_id(header_of(Basic.Properties(headers={"a": "b"}, message_id="m-1"))) == "m-1"
+    assert message_id(header_of(Basic.Properties())) == ""
+
+
+@given(st.binary(max_size=80))
+def test_properties_of_any_bytes_are_read_or_unreadable(rest: bytes) -> None:
+    header = header_of(Basic.Properties())[:12] + rest
+    for read in (message_id, content_type_and_table):
+        try:
+            cast("Callable[[bytes], object]", read)(header)
+        except Unreadable:
+            continue
+
+
+@given(st.binary(max_size=80))
+def test_a_table_of_any_bytes_is_read_or_unreadable(rest: bytes) -> None:
+    raw = len(rest).to_bytes(4, "big") + rest
+    for read in (texts, values):
+        try:
+            cast("Callable[[bytes], object]", read)(raw)
+        except Unreadable:
+            continue

@@ -1,0 +1,192 @@
+"""What becomes of publishes on a channel, whatever the server answers: no server, only its frames."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiormq.abc import AbstractChannel
+from pamqp import frame
+from pamqp.base import Frame
+from pamqp.commands import Basic, Channel, Connection
+from pamqp.header import ContentHeader
+
+from hookline.broker.rabbitmq.publish_channel import WireLane
+from hookline.broker.rabbitmq.wire.encode import Message
+from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.schemas.errors import NotDurable
+
+NUMBER = 7
+MESSAGE = Message("e", "k", {}, "a/b", b"{}")
+REFUSED = "a queue of RabbitMQ refused the event"
+LOST = "the connection to RabbitMQ was lost"
+
+
+class Socket(asyncio.Transport):
+    """Keeps what is written, one entry for each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+
+class Server:
+    """A lane, and what a server would say to it."""
+
+    def __init__(self, timeout_s: float = 5.0) -> None:
+        connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
+        self.socket = Socket()
+        self.wire = Wire(asyncio.Protocol(), lambda: -1.0)
+        self.wire.connection_made(self.socket)
+        self.lane = WireLane(
+            cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)), self.wire, timeout_s
+        )
+
+    async def publishes(self, count: int) -> "list[asyncio.Future[None]]":
+        """So many messages that are written."""
+        sent = [self.lane.send(MESSAGE) for _ in range(count)]
+        await asyncio.sleep(0)
+        return sent
+
+    def says(self, what: Frame | ContentHeader, channel: int = NUMBER) -> None:
+        self.wire.data_received(frame.marshal(what, channel))
+
+    def returns(self, number: int) -> None:
+        """Sends a message back, by its number on the lane."""
+        self.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
+        self.says(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
+
+    def message_id(self, number: int) -> str:
+        frames, ids = b"".join(self.socket.writes), []
+        while frames:
+            taken, _, content = frame.unmarshal(frames)
+            frames = frames[taken:]
+            if isinstance(content, ContentHeader):
+                ids.append(content.properties.message_id)
+        return str(ids[number])
+
+
+def told(sent: "list[asyncio.Future[None]]") -> list[str | None]:
+    """What each was told so far: nothing yet (…), good news (None), or why not."""
+    return ["…" if not each.done() else str(each.exception()) if each.exception() else None for each in sent]
+
+
+async def test_all_that_is_published_in_one_turn_goes_out_in_one_write() -> None:
+    server = Server()
+    await server.publishes(50)
+    assert len(server.socket.writes) == 1
+
+
+async def test_confirms_may_come_in_any_order_one_by_one_or_many_at_once() -> None:
+    server = Server()
+    sent = await server.publishes(8)
+    server.says(Basic.Ack(6))
+    assert told(sent) == ["…", "…", "…", "…", "…", None, "…", "…"]
+    server.says(Basic.Ack(3, multiple=True))
+    assert told(sent) == [None, None, None, "…", "…", None, "…", "…"]
+    server.says(Basic.Nack(7, multiple=True))
+    assert told(sent) == [None, None, None, REFUSED, REFUSED, None, REFUSED, "…"]
+    server.says(Basic.Ack(8))
+    assert told(sent)[-1] is None
+    assert server.lane.confirms.in_flight == 0
+
+
+async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    for _ in range(2):
+        server.says(Basic.Ack(1))
+    assert told(sent) == [None, "…"]
+    assert server.lane.confirms.in_flight == 1
+
+
+async def test_a_message_that_came_back_is_not_confirmed_by_its_confirm() -> None:
+    server = Server()
+    sent = await server.publishes(3)
+    server.returns(1)
+    assert told(sent) == ["…", "no queue of RabbitMQ takes the event", "…"]
+    server.says(Basic.Ack(3, multiple=True))
+    assert told(sent) == [None, "no queue of RabbitMQ takes the event", None]
+
+
+async def test_a_returned_message_that_cannot_be_told_from_others_confirms_none() -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    server.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
+    content = ContentHeader(body_size=0, properties=Basic.Properties(message_id="x"))
+    server.wire.data_received(frame.marshal(content, NUMBER).replace(b"\x01x", b"\x01\xff"))
+    server.says(Basic.Ack(2, multiple=True))
+    assert told(sent) == [LOST, LOST]
+
+
+async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
+    server = Server()
+    server.wire.is_paused = True
+    sent = await server.publishes(3)
+    assert server.socket.writes == []
+    assert server.lane.confirms.in_flight == 3
+    sent[1].cancel()
+    server.wire.is_paused = False
+    server.lane.writable()
+    server.says(Basic.Ack(2, multiple=True))
+    assert sent[0].result() is sent[2].result() is None
+
+
+async def test_what_is_published_during_an_alarm_is_refused_and_never_written() -> None:
+    server = Server()
+    server.says(Connection.Blocked("memory"), 0)
+    sent = await server.publishes(2)
+    assert told(sent) == ["RabbitMQ takes nothing now (memory or disk alarm)"] * 2
+    server.says(Connection.Unblocked(), 0)
+    again = await server.publishes(1)
+    server.says(Basic.Ack(1))
+    assert told(again) == [None]
+
+
+async def test_what_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None:
+    server = Server(timeout_s=0.01)
+    sent = await server.publishes(2)
+    late = await asyncio.gather(*sent, return_exceptions=True)
+    assert [str(each) for each in late] == ["RabbitMQ did not confirm in time"] * 2
+    assert (server.lane.confirms.in_flight, server.lane.confirms.is_silent) == (2, True)
+    server.says(Basic.Ack(2, multiple=True))
+    assert (server.lane.confirms.in_flight, server.lane.confirms.is_silent) == (0, False)
+
+
+async def test_each_has_its_own_time_although_one_timer_serves_all() -> None:
+    server = Server(timeout_s=0.02)
+    for _ in range(3):
+        (sent,) = await server.publishes(1)
+        with pytest.raises(NotDurable):
+            await asyncio.wait_for(sent, 5)
+
+
+@pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
+async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: Frame) -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    unwritten = server.lane.send(MESSAGE)
+    server.says(over)
+    await asyncio.sleep(0)
+    assert told([*sent, unwritten]) == [LOST] * 3
+    assert len(server.socket.writes) == 1
+    with pytest.raises(NotDurable):
+        await server.lane.send(MESSAGE)
+
+
+async def test_everybody_is_answered_before_it_ends() -> None:
+    server = Server()
+    await server.publishes(2)
+    ending = asyncio.create_task(server.lane.confirms.answered())
+    await asyncio.sleep(0)
+    server.says(Basic.Ack(1))
+    await asyncio.sleep(0)
+    assert not ending.done()
+    server.says(Basic.Ack(2))
+    await asyncio.wait_for(ending, 5)

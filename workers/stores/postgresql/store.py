@@ -1,0 +1,122 @@
+"""The store in PostgreSQL: for workers on several machines, and for those that write to the same database."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import psycopg
+
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import AlreadyFinished, Claim, Held
+from hookline.workers.stores.claim_coalescer import Ask, Ledger, Mark
+from hookline.workers.stores.heartbeat import Heartbeat
+from hookline.workers.stores.postgresql import tables
+from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
+from hookline.workers.stores.postgresql.lease import BEAT, Owner
+
+TTL_S = 7 * 24 * 3600.0
+TIMEOUT_S = 5.0
+CONNECTIONS = 20
+_OWN_CONNECTIONS = 4
+_WAIT_S = 30.0  # for a connection that another function has; a claim lasts as long beyond the time of its function
+_PURGE_EVERY = 1000
+
+
+class PostgresqlStore:
+    """Implements `TransactionalStore`. Uses up to `connections` connections for the transactions of functions.
+
+    Four more are its own. What was finished is remembered for `ttl_s`. Whatever waits for the server does so for
+    `timeout_s` at most.
+    """
+
+    def __init__(self, url: str, ttl_s: float, timeout_s: float, connections: int) -> None:
+        settings = connection_settings(url, timeout_s)
+        self._owner = Owner(settings)
+        self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
+        self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
+        self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
+        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._ttl_s = ttl_s
+        self._marks_since_purge = 0
+
+    @classmethod
+    async def open(
+        cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S, connections: int = CONNECTIONS
+    ) -> "PostgresqlStore":
+        """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
+        store = cls(url, ttl_s, timeout_s, connections)
+        try:
+            await store._own.run(tables.create)
+            await store._heartbeat.start()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        await self._ledger.close()
+        await self._heartbeat.stop()
+        await self._own.close()
+        await self._for_functions.close()
+
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s, subject)
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        await self._own.run(partial(tables.isolate, queue=queue, event_id=event_id))
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+
+    @asynccontextmanager
+    async def transaction(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> AsyncIterator[Connection]:
+        """A psycopg connection in a transaction, which ends with the function. It cannot be committed before."""
+        async with self._for_functions.connection() as connection:
+            try:
+                async with self._for_functions.in_time() as limit, connection.transaction():
+                    limit.reschedule(None)  # the function has a limit of its own
+                    try:
+                        yield connection
+                    finally:
+                        limit.reschedule(self._for_functions.deadline_s())
+                    if not await tables.finish(connection, [Mark(queue, event_id, subject, occurred_s)]):
+                        raise AlreadyFinished
+            except psycopg.Error as error:
+                if connection.closed:  # whatever it is, it is not the function's fault
+                    raise Unreachable("PostgreSQL ended the connection") from error
+                raise
+        await self._purge_after(1)
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        step = partial(tables.release, owner=self._owner.name, key=(queue, event_id), failed=failed, parked=parked)
+        try:
+            await self._own.run(step)
+        except BaseException:  # a cancelled one was sent too
+            self._ledger.be_unsure(queue, event_id)
+            raise
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        return await self._own.run(partial(tables.hold, owner=self._owner.name, beat=BEAT, queue=queue, shares=shares))
+
+    async def let_go(self, queue: str, share: str) -> None:
+        await self._own.run(partial(tables.let_go, owner=self._owner.name, queue=queue, share=share))
+
+    async def _ask(self, asks: list[Ask]) -> list[Claim]:
+        return await self._own.run(partial(tables.claim, owner=self._owner.name, asks=asks))
+
+    async def _mark(self, marks: list[Mark]) -> None:
+        await self._own.run(partial(tables.finish, marks=marks))
+        await self._purge_after(len(marks))
+
+    async def _purge_after(self, marks: int) -> None:
+        """Drop what is old after every thousand marks; if that fails, the next time will do."""
+        self._marks_since_purge += marks
+        if self._marks_since_purge >= _PURGE_EVERY:
+            self._marks_since_purge = 0
+            with suppress(Unreachable):
+                await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))

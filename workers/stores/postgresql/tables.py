@@ -1,0 +1,182 @@
+"""The tables of the store in PostgreSQL, and what is done to them. Every time there is the server's."""
+
+from collections.abc import Sequence
+
+from hookline.workers.store import Busy, Claim, Held, Mine, Seen
+from hookline.workers.stores.assignment import divide
+from hookline.workers.stores.claim_coalescer import Ask, Mark
+from hookline.workers.stores.postgresql.connection import Connection
+from hookline.workers.stores.postgresql.lease import ALIVE
+from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
+from hookline.workers.stores.subject_key import subject_key
+
+_PURGE_AT_MOST = 2000
+
+CREATE = (
+    CREATE_OWNERS,
+    """CREATE TABLE IF NOT EXISTS hookline_claims (
+        queue text NOT NULL, id text NOT NULL, owner text, claimed_at timestamptz NOT NULL, until timestamptz NOT NULL,
+        alone boolean NOT NULL DEFAULT false, suspect boolean NOT NULL DEFAULT false,
+        crashes integer NOT NULL DEFAULT 0, failures integer NOT NULL DEFAULT 0, PRIMARY KEY (queue, id))""",
+    """CREATE TABLE IF NOT EXISTS hookline_handled (
+        queue text NOT NULL, id text NOT NULL, finished_at timestamptz NOT NULL, PRIMARY KEY (queue, id))""",
+    "CREATE INDEX IF NOT EXISTS hookline_handled_by_age ON hookline_handled (finished_at)",
+    """CREATE TABLE IF NOT EXISTS hookline_newest (
+        queue text NOT NULL, subject text NOT NULL, occurred_s double precision NOT NULL,
+        noted_at timestamptz NOT NULL, PRIMARY KEY (queue, subject))""",
+    "CREATE INDEX IF NOT EXISTS hookline_newest_by_age ON hookline_newest (noted_at)",
+    """CREATE TABLE IF NOT EXISTS hookline_members (
+        queue text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, owner))""",
+    """CREATE TABLE IF NOT EXISTS hookline_shares (
+        queue text NOT NULL, share text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, share))""",
+)
+_NAMES = ("owners", "claims", "handled", "newest", "members", "shares")
+
+
+async def create(connection: Connection) -> None:
+    """Make what is missing; a role that may not create tables gets by if nothing is."""
+    found = await connection.execute(
+        "SELECT to_regclass('hookline_' || name) FROM unnest(%s::text[]) name", ([*_NAMES],)
+    )
+    if all(row[0] for row in await found.fetchall()):
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
+        for statement in CREATE:
+            await connection.execute(statement)
+
+
+async def claim(connection: Connection, owner: str, asks: Sequence[Ask]) -> list[Claim]:
+    """One claim for each that is asked for."""
+    ours = [ask for ask in asks if ask.ours]
+    if ours:
+        await connection.execute(_GIVE_UP, (*_keys(ours), owner))
+    queues, ids = _keys(asks)
+    arguments = {"queues": queues, "ids": ids, "for_s": [ask.for_s for ask in asks], "owner": owner}
+    async with connection.pipeline():
+        claimed = await connection.execute(_CLAIM, arguments)
+        # A statement of its own, which sees what was finished until the claim was made: only then is it gone.
+        finished = await connection.execute(_FINISHED, _keys(asks))
+        newest = await _newest(connection, asks)
+        mine = {
+            (queue, event_id): Mine(suspect, crashes, failures, newest.get((queue, event_id)))
+            for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
+        }
+        seen = set(await finished.fetchall())
+    if needless := [ask for ask in asks if (ask.queue, ask.event_id) in seen & mine.keys()]:
+        await connection.execute(_DELETE, _keys(needless))
+    keys = [(ask.queue, ask.event_id) for ask in asks]
+    return [Seen() if key in seen else mine.get(key, Busy()) for key in keys]
+
+
+async def finish(connection: Connection, marks: Sequence[Mark]) -> int:
+    """Write marks in the transaction that is under way, or in one of their own; how many were not there before."""
+    newest = [mark for mark in marks if mark.subject is not None]
+    if not newest:
+        return (await connection.execute(_MARK, _keys(marks))).rowcount
+    subjects = [subject_key(mark.subject or "") for mark in newest]
+    noted = (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest])
+    return (await connection.execute(_MARK_AND_NOTE, (*_keys(marks), *noted))).rowcount
+
+
+async def release(connection: Connection, owner: str, key: tuple[str, str], *, failed: bool, parked: bool) -> None:
+    async with connection.transaction():
+        await connection.execute(_RELEASE, (int(failed), *key, owner))
+        await connection.execute(_TIDY, (*key, parked))
+
+
+async def isolate(connection: Connection, queue: str, event_id: str) -> None:
+    await connection.execute("UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s", (queue, event_id))
+
+
+async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -> None:
+    await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
+
+
+async def hold(connection: Connection, owner: str, beat: str, queue: str, shares: Sequence[str]) -> Held:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline shares'), hashtext(%s))", (queue,))
+        await connection.execute(beat, (owner,))
+        await connection.execute("INSERT INTO hookline_members VALUES (%s, %s) ON CONFLICT DO NOTHING", (queue, owner))
+        await connection.execute(_DROP_DEAD_MEMBERS, (queue,))
+        found = await connection.execute("SELECT owner FROM hookline_members WHERE queue = %s", (queue,))
+        members = {row[0] for row in await found.fetchall()}
+        found = await connection.execute("SELECT share, owner FROM hookline_shares WHERE queue = %s", (queue,))
+        holders = {row[0]: row[1] for row in await found.fetchall()}
+        held = divide(shares, holders, members, owner)
+        taken = [share for share in held.shares if holders.get(share) != owner]
+        if taken:
+            await connection.execute(_TAKE, (queue, owner, taken))
+    return held
+
+
+async def let_go(connection: Connection, owner: str, queue: str, share: str) -> None:
+    statement = "DELETE FROM hookline_shares WHERE queue = %s AND share = %s AND owner = %s"
+    await connection.execute(statement, (queue, share, owner))
+
+
+async def purge(connection: Connection, ttl_s: float) -> None:
+    """Drop a bounded number of what is older than that."""
+    for statement in _PURGE:
+        await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
+
+
+async def _newest(connection: Connection, asks: Sequence[Ask]) -> dict[tuple[str, str], float]:
+    """The latest time of the subject of each event whose claim asks for it, by queue and id of the event."""
+    timed = [ask for ask in asks if ask.subject is not None]
+    if not timed:
+        return {}
+    subjects = [subject_key(ask.subject or "") for ask in timed]
+    found = await connection.execute(_NEWEST, (*_keys(timed), subjects))
+    return {(row[0], row[1]): row[2] for row in await found.fetchall()}
+
+
+def _keys(rows: Sequence[Ask] | Sequence[Mark]) -> tuple[list[str], list[str]]:
+    return [row.queue for row in rows], [row.event_id for row in rows]
+
+
+# Rows are locked in the order of their keys, so that groups of several processes wait for each other and never both.
+# A claim that was made after this statement began is of an owner whom it may not see yet.
+_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, until)
+    SELECT queue, id, %(owner)s, now(), now() + for_s * interval '1 s'
+    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS asked (queue, id, for_s)
+    WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (asked.queue, asked.id))
+    ORDER BY queue, id
+    ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), until = excluded.until,
+        suspect = c.owner NOT IN ({ALIVE}) IS TRUE,
+        crashes = c.crashes + (c.alone AND c.owner NOT IN ({ALIVE}) IS TRUE)::int, alone = false
+    WHERE c.owner IS NULL OR c.until <= now() OR (c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
+    RETURNING queue, id, suspect, crashes, failures"""  # noqa: S608  of constants
+_ASKED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS asked (queue, id)"
+_FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_ASKED}) asked USING (queue, id)"  # noqa: S608
+_DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
+    JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
+_GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
+    WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
+# One statement is a transaction of its own, and asks the server once, not four times.
+_ASKED_AND_GONE = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
+        SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
+        FOR UPDATE OF hookline_claims))"""  # noqa: S608
+_NOTED = """noted AS (INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
+        FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
+        GROUP BY queue, subject ORDER BY queue, subject
+        ON CONFLICT (queue, subject) DO UPDATE
+        SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now())"""
+_HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id
+    ON CONFLICT DO NOTHING"""
+_MARK = f"{_ASKED_AND_GONE} {_HANDLED}"
+_MARK_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
+_NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
+    JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (queue, id, subject) USING (queue, subject)"""
+_RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
+    WHERE queue = %s AND id = %s AND owner = %s"""
+_TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL
+    AND (%s OR (crashes = 0 AND failures = 0))"""
+_DROP_DEAD_MEMBERS = f"DELETE FROM hookline_members WHERE queue = %s AND owner NOT IN ({ALIVE})"  # noqa: S608
+_TAKE = """INSERT INTO hookline_shares SELECT %s, share, %s FROM unnest(%s::text[]) share
+    ON CONFLICT (queue, share) DO UPDATE SET owner = excluded.owner"""
+_PURGE = tuple(
+    f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
+    WHERE {moment} < now() - %s * interval '1 s' ORDER BY {moment} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
+    for table, moment in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until"))
+)

@@ -1,0 +1,63 @@
+"""The events of the room view in Redis."""
+
+from collections.abc import Sequence
+
+import redis.asyncio
+
+from hookline.workers.room_log import KEEP_S, RoomEvent, decode, encode
+from hookline.workers.stores.redis.connection import Link
+
+TIMEOUT_S = 5.0
+_EVENTS = "hookline:rooms:events"
+_TIMES = "hookline:rooms:times"
+_PAGE = 1000
+
+# KEYS: the events, their times. ARGV: id, seconds, event, how long to keep. Of an event that is
+# told again the earliest stays; and with each event up to a hundred old ones go.
+_ADD = """
+local old = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not old or tonumber(ARGV[2]) < tonumber(old) then
+    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
+local ended = redis.call('TIME')[1] - ARGV[4]
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ended, 'LIMIT', 0, 100)
+if #gone > 0 then
+    redis.call('ZREM', KEYS[2], unpack(gone))
+    redis.call('HDEL', KEYS[1], unpack(gone))
+end
+"""
+
+
+class RedisRoomLog:
+    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+
+    def __init__(self, link: Link, keep_s: float) -> None:
+        self._link = link
+        self._keep_s = keep_s
+
+    @classmethod
+    async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "RedisRoomLog":
+        """Raises Unreachable, or SettingsError for a URL that is none."""
+        link = Link(url, timeout_s)
+        try:
+            await link.run(lambda client: client.ping())
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link, keep_s)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def add(self, event: RoomEvent) -> None:
+        row: list[str | float] = [event.id, repr(event.occurred_at.timestamp()), encode(event).decode(), self._keep_s]
+        await self._link.script(_ADD, [_EVENTS, _TIMES], row)
+
+    async def events(self) -> Sequence[RoomEvent]:
+        return [decode(body) for body in (await self._link.run(_bodies)).values()]
+
+
+async def _bodies(client: "redis.asyncio.Redis") -> dict[str, str]:
+    """In pages, since one command that reads everything would hold up everybody else."""
+    return {event_id: body async for event_id, body in client.hscan_iter(_EVENTS, count=_PAGE)}

@@ -1,0 +1,147 @@
+"""The store in Redis: for workers on several machines."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
+
+from hookline.workers.store import Busy, Claim, Held, Mine, Seen
+from hookline.workers.stores.assignment import divide
+from hookline.workers.stores.claim_coalescer import Ask, Ledger, Mark
+from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
+from hookline.workers.stores.redis import scripts
+from hookline.workers.stores.redis.connection import Link
+from hookline.workers.stores.subject_key import subject_key
+
+TTL_S = 7 * 24 * 3600.0
+TIMEOUT_S = 5.0
+
+
+class RedisStore:
+    """Implements `Store`. What was finished is remembered for `ttl_s`, as far as the server keeps it.
+
+    A server that drops keys when it is full, or that loses its last seconds when it dies, has events handled again.
+    """
+
+    def __init__(self, link: Link, ttl_s: float, timeout_s: float) -> None:
+        self._link = link
+        self._heartbeat = Heartbeat(link.beat, link.end)
+        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._ttl_ms = round(1000 * ttl_s)
+
+    @classmethod
+    async def open(cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> "RedisStore":
+        """Raises Unreachable, or SettingsError for a URL that is none."""
+        store = cls(Link(url, timeout_s), ttl_s, timeout_s)
+        try:
+            await store._heartbeat.start()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self) -> None:
+        await self._ledger.close()
+        await self._heartbeat.stop()
+        await self._link.close()
+
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        return await self._ledger.claim(queue, event_id, for_s, subject)
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        await self._link.script(scripts.ISOLATE, [_claim_key(queue, event_id)], [])
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        arguments: list[str | float] = [int(failed), int(parked), self._link.owner]
+        try:
+            await self._link.script(scripts.RELEASE, [_claim_key(queue, event_id)], arguments)
+        except BaseException:  # a cancelled one was sent too
+            self._ledger.be_unsure(queue, event_id)
+            raise
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        keys = [_mark_key(queue, event_id) for event_id in event_ids]
+        if keys:
+            await self._link.run(lambda client: client.delete(*keys))
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        members, pairs = await self._link.script(
+            scripts.MUSTER, [_members_key(queue), _shares_key(queue)], [self._link.owner, round(1000 * LEASE_S)]
+        )
+        holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        held = divide(shares, holders, members, self._link.owner)
+        mine = {share for share in held.shares if holders.get(share) == self._link.owner}
+        wanted = [word for share in sorted(held.shares - mine) for word in (share, holders.get(share, ""))]
+        taken = (
+            await self._link.script(scripts.TAKE, [_shares_key(queue)], [self._link.owner, *wanted]) if wanted else []
+        )
+        return Held(frozenset(mine.union(taken)), held.surplus)
+
+    async def let_go(self, queue: str, share: str) -> None:
+        await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
+
+    async def _ask(self, asks: list[Ask]) -> list[Claim]:
+        words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours, _asked_newest(ask))]
+        said: str = await self._link.script(scripts.CLAIM, [], [self._link.owner, self._ttl_ms, _json(words)])
+        return [_answer(answer) for answer in said.split(",")]
+
+    async def _mark(self, marks: list[Mark]) -> None:
+        newest = {
+            _newest_key(mark.queue, mark.subject): repr(mark.occurred_s)
+            for mark in sorted(marks, key=lambda mark: mark.occurred_s)
+            if mark.subject is not None
+        }
+        names, times = [_name(mark) for mark in marks], [word for pair in newest.items() for word in pair]
+        await self._link.script(scripts.FINISH, [], [self._ttl_ms, _json(names), _json(times)])
+
+
+def _name(row: Ask | Mark) -> str:
+    return f"{row.queue}:{row.event_id}"
+
+
+def _asked_newest(ask: Ask) -> str:
+    return "" if ask.subject is None else _newest_key(ask.queue, ask.subject)
+
+
+def _json(words: Sequence[str | float]) -> str:
+    return msgspec.json.encode(words).decode()
+
+
+def _answer(said: str) -> Claim:
+    how, _, newest_s = said.partition("@")
+    claim = _claim(how)
+    return replace(claim, newest_s=float(newest_s)) if newest_s else claim
+
+
+@lru_cache(maxsize=256)  # few differ: most are the first claim of an event
+def _claim(said: str) -> Claim:
+    if said == "s":
+        return Seen()
+    if said == "b":
+        return Busy()
+    suspect, crashes, failures = map(int, said.split())
+    return Mine(suspect=bool(suspect), crashes=crashes, failures=failures)
+
+
+def _mark_key(queue: str, event_id: str) -> str:
+    return f"hookline:handled:{queue}:{event_id}"
+
+
+def _claim_key(queue: str, event_id: str) -> str:
+    return f"hookline:claim:{queue}:{event_id}"
+
+
+def _newest_key(queue: str, subject: str) -> str:
+    return f"hookline:newest:{queue}:{subject_key(subject)}"
+
+
+def _members_key(queue: str) -> str:
+    return f"hookline:members:{queue}"
+
+
+def _shares_key(queue: str) -> str:
+    return f"hookline:shares:{queue}"

@@ -1,0 +1,220 @@
+"""The store in SQLite: the default, for one machine."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import AlreadyFinished, Claim, Held, Seen
+from hookline.workers.stores.assignment import divide
+from hookline.workers.stores.bounded_dict import Remembered
+from hookline.workers.stores.sqlite.statements import Ask, Mark, Page, Release
+from hookline.workers.stores.sqlite.transaction import Writes
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
+
+TTL_S = 7 * 24 * 3600.0
+_MAX_OWED = 500
+_PURGE_EVERY = 1000
+_PURGE_AT_MOST = 2000
+
+
+class Database(Protocol):
+    """What the store needs of an open SQLite file.
+
+    Steps run in transactions that are on disk when `run` returns; SQL there has `now()` (Unix seconds) and the view
+    `alive` of the owners whose processes live. With `share`, a step is done once for all items that wait for an equal
+    one; if it is not `durable`, a power cut may undo it.
+    """
+
+    @property
+    def owner(self) -> str: ...
+
+    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
+
+    def share(
+        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
+    ) -> Awaitable[T]: ...
+
+
+class SqliteStore:
+    """Implements `TransactionalStore`.
+
+    What was finished is remembered for `ttl_s`, longer than any provider sends again. While the file cannot be written
+    (it is locked for long, or the disk is full), a mark is owed: the event counts as finished here, and the mark is
+    written with the next. A claim that could not be given up is not held against ourselves.
+    """
+
+    def __init__(self, database: Database, ttl_s: float) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+        self._finished = 0
+        self._pages: dict[str, Page] = {}
+        self._unsure: Remembered[tuple[str, str], None] = Remembered()
+        self._owed: Remembered[tuple[str, str], Mark] = Remembered()
+
+    @classmethod
+    async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
+        await database.run(_create)
+        return cls(database, ttl_s)
+
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        ours = False
+        if self._owed or self._unsure:  # hardly ever
+            if (queue, event_id) in self._owed:
+                await self._pay()
+                return Seen()
+            ours = (queue, event_id) in self._unsure
+        try:
+            ask = Ask(event_id, for_s, subject, ours)
+            claim: Claim = await self._database.share(self._page(queue).claim, ask, durable=False)
+        except BaseException:  # a cancelled one is carried out too
+            self._unsure.note((queue, event_id), None)
+            raise
+        if ours:
+            self._unsure.pop((queue, event_id), None)
+        return claim
+
+    async def isolate(self, queue: str, event_id: str) -> None:
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE claims SET alone = 1 WHERE queue = ? AND id = ?", (queue, event_id))
+
+        await self._database.run(step)
+
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        mark = Mark(event_id, subject, occurred_s)
+        try:
+            await self._database.share(self._page(queue).finish, mark, durable=True)
+        except Unreachable:
+            self._owed.note((queue, event_id), mark)
+            raise
+        if self._unsure:
+            self._unsure.pop((queue, event_id), None)
+        if self._owed:
+            with suppress(Unreachable):
+                await self._pay()
+        if self._purge_is_due():
+            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
+
+    @asynccontextmanager
+    async def transaction(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> AsyncIterator[Writes]:
+        """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
+        writes = Writes()
+        yield writes
+        page, mark = self._page(queue), Mark(event_id, subject, occurred_s)
+
+        def step(connection: sqlite3.Connection) -> None:
+            if not page.mark(connection, [mark]):
+                raise AlreadyFinished
+            writes.run(connection)
+
+        await self._database.run(step)
+        if self._purge_is_due():
+            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
+
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        release = Release(event_id, failed=failed, parked=parked)
+        try:
+            await self._database.share(self._page(queue).release, release, durable=True)
+        except Unreachable:
+            self._unsure.note((queue, event_id), None)
+            raise
+
+    async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
+        rows = [(queue, event_id) for event_id in event_ids]
+
+        def step(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM handled WHERE queue = ? AND id = ?", rows)
+
+        await self._database.run(step)
+
+    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+        return await self._database.run(partial(_hold, queue, shares, self._database.owner))
+
+    async def let_go(self, queue: str, share: str) -> None:
+        def step(connection: sqlite3.Connection) -> None:
+            key = (queue, share, self._database.owner)
+            connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
+
+        await self._database.run(step)
+
+    async def _pay(self) -> None:
+        """Write marks that are owed. Raises Unreachable."""
+        paid = list(islice(self._owed.items(), _MAX_OWED))
+        marks: defaultdict[Page, list[Mark]] = defaultdict(list)
+        for (queue, _), mark in paid:
+            marks[self._page(queue)].append(mark)
+
+        def step(connection: sqlite3.Connection) -> None:
+            for page, of_page in marks.items():
+                page.mark(connection, of_page)
+
+        await self._database.run(step)
+        for key, _ in paid:
+            self._owed.pop(key, None)
+
+    def _page(self, queue: str) -> Page:
+        page = self._pages.get(queue)
+        if page is None:
+            page = self._pages[queue] = Page(queue, self._database.owner)
+        return page
+
+    def _purge_is_due(self) -> bool:
+        self._finished += 1
+        return self._finished % _PURGE_EVERY == 0
+
+
+def _hold(queue: str, shares: Sequence[str], owner: str, connection: sqlite3.Connection) -> Held:
+    connection.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (queue, owner))
+    connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
+    members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
+    holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
+    held = divide(shares, holders, members | {owner}, owner)
+    taken = [(queue, share, owner) for share in sorted(held.shares) if holders.get(share) != owner]
+    connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
+    return held
+
+
+def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
+    for statement in _PURGE:
+        connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _CREATE:
+        connection.execute(statement)
+    if "failures" not in {column[1] for column in connection.execute("PRAGMA table_info(claims)")}:
+        connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
+
+
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS claims (
+        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
+        crashes INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS handled (
+        queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
+    """CREATE TABLE IF NOT EXISTS newest (
+        queue TEXT NOT NULL, subject TEXT NOT NULL, occurred_s REAL NOT NULL, noted_at REAL NOT NULL,
+        PRIMARY KEY (queue, subject)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS newest_by_age ON newest (noted_at)",
+    """CREATE TABLE IF NOT EXISTS members (
+        queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS shares (
+        queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
+)
+_PURGE = (
+    """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
+        ORDER BY finished_at LIMIT ?)""",
+    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
+        ORDER BY noted_at LIMIT ?)""",
+    # What failed or died and never came again. Few rows: those in hand, and these.
+    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
+)
