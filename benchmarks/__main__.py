@@ -24,7 +24,7 @@ from benchmarks.servers import Servers
 ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
     "ingress-latency": latency.at_half_capacity,
-    "ingress-embedded": embedded.door,
+    "ingress-embedded": embedded.ingress,
     "worker": workers.sqlite_store,
     "worker-redis": workers.redis_store,
     "worker-ordered": workers.ordered,

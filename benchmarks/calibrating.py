@@ -10,9 +10,9 @@ _MARGIN = 1.4
 
 
 def calibrated(run: Run) -> Run:
-    """The run, knowing that a door answers at most so many requests a second here: more than the bare one does."""
+    """The run, knowing that an ingress answers at most so many requests a second here: more than the bare one does."""
     installation = run.embedded()
     prepared = run.prepare(installation.sources, _FIRST_GUESS_PER_S)
-    with peers.bare(run) as door:
-        taken = load.closed(door.port, prepared, load.CONNECTIONS, 1)
+    with peers.bare(run) as ingress:
+        taken = load.closed(ingress.port, prepared, load.CONNECTIONS, 1)
     return replace(run, most_per_s=round(taken.answered / taken.seconds * _MARGIN))

@@ -51,7 +51,7 @@ class Storyteller:
         return Prepared(path, ids)
 
     def envelopes(self, sources: Mapping[str, AnySource], count: int) -> Iterator[Envelope]:
-        """What the door would publish for so many callbacks."""
+        """What the ingress would publish for so many callbacks."""
         for source, outgoing in itertools.islice(self.outgoing(sources.values()), count):
             yield envelope_of(source, outgoing)
 
@@ -69,7 +69,7 @@ def _padded(content: dict[str, Any], body_bytes: int) -> bytes:
 
 
 def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
-    """The envelope that the door makes of a callback."""
+    """The envelope that the ingress makes of a callback."""
     provider = source.provider
     return seal(
         provider.identify(outgoing.body),

@@ -1,4 +1,4 @@
-"""Measuring a door under as much load as its connections take, and looking at what came of each event."""
+"""Measuring an ingress under as much load as its connections take, and looking at what came of each event."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from benchmarks.comparing import check_among, check_kept
 from benchmarks.figures import Measured
 from benchmarks.filling import QUEUE
 from benchmarks.load import CONNECTIONS, Load, closed
-from benchmarks.processes import Door
+from benchmarks.processes import Ingress
 from benchmarks.run import Run
 from hookline.schemas import topics
 
 Check = Callable[[Run, Load, Prepared], None]
 
 
-def measure(run: Run, door: Door, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
+def measure(run: Run, ingress: Ingress, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
     """One round. Raises Worthless if an event is lost, doubled or refused."""
-    rss_start_mib = door.rss_mib()
-    meter = Meter({"program": door.pids, **run.servers.groups()})
-    load = closed(door.port, prepared, connections, run.extent.seconds)
+    rss_start_mib = ingress.rss_mib()
+    meter = Meter({"program": ingress.pids, **run.servers.groups()})
+    load = closed(ingress.port, prepared, connections, run.extent.seconds)
     measured = Measured(
         events=load.accepted,
         seconds=load.seconds,
@@ -31,10 +31,10 @@ def measure(run: Run, door: Door, prepared: Prepared, check: Check, connections:
         p50_ms=load.p50_ms,
         p99_ms=load.p99_ms,
         rss_start_mib=rss_start_mib,
-        rss_end_mib=door.rss_mib(),
-        rss_peak_mib=door.peak_mib(),
+        rss_end_mib=ingress.rss_mib(),
+        rss_peak_mib=ingress.peak_mib(),
     )
-    run.say(f"  {door.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
+    run.say(f"  {ingress.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     check(run, load, prepared)
     return measured
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.flame`: where the time of a door and of a worker goes, as flame graphs and by step.
+"""`python -m benchmarks.flame`: where the time of an ingress and of a worker goes, as flame graphs and by step.
 
 py-spy looks into the running processes. Where Linux lets only parents do that, it has to run as root.
 """
@@ -71,7 +71,7 @@ class Profile:
     help="Where the pictures are to be.",
 )
 def main(events: int, folder: Path) -> None:
-    """Profile the door under load and the worker that drains its queue; write the pictures, and print the steps."""
+    """Profile the ingress under load and the worker that drains its queue; write the pictures, and print the steps."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended too
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hookline-flame-") as scratch, Servers() as servers:
@@ -80,17 +80,17 @@ def main(events: int, folder: Path) -> None:
             installation = run.installation()
             queues.clear(servers.amqp_url)
             filling.make_queue(installation.settings)
-            _tell(_door(run, installation, events), DOOR_STEPS, folder / "door-flame.svg")
+            _tell(_ingress(run, installation, events), DOOR_STEPS, folder / "ingress-flame.svg")
             _tell(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
         except Worthless as fault:
             raise click.ClickException(str(fault)) from None
 
 
-def _door(run: Run, installation: Installation, events: int) -> Profile:
+def _ingress(run: Run, installation: Installation, events: int) -> Profile:
     prepared = run.prepare(installation.sources, events)
     profile = Profile("hookline ingress on RabbitMQ")
-    with installation.door() as door, _profiled(run, door, profile):
-        taken = load.closed(door.port, prepared, load.CONNECTIONS, _LONGEST_S)
+    with installation.ingress() as ingress, _profiled(run, ingress, profile):
+        taken = load.closed(ingress.port, prepared, load.CONNECTIONS, _LONGEST_S)
         profile.events = taken.accepted
     return profile
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.processes import Consumer, Door
+from benchmarks.processes import Consumer, Ingress
 from hookline.cli.settings_template import settings_file
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
@@ -37,9 +37,9 @@ class Installation:
     def sources(self) -> Mapping[str, AnySource]:
         return self.settings.sources
 
-    def door(self) -> Door:
+    def ingress(self) -> Ingress:
         arguments = ["hookline", "ingress", "--config", str(self._config)]
-        return Door("hookline-ingress", arguments, self.folder, self.settings.ingress.port)
+        return Ingress("hookline-ingress", arguments, self.folder, self.settings.ingress.port)
 
     def worker(self, module: str, notes_folder: Path) -> Consumer:
         arguments = ["hookline", "worker", module, "--config", str(self._config)]

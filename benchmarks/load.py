@@ -17,7 +17,7 @@ from benchmarks.load_open import ANSWERED, CONNECTED, Result
 from benchmarks.processes import ROOT
 
 CONNECTIONS = 256
-"""Enough to keep a door busy while RabbitMQ, or a disk, confirms."""
+"""Enough to keep an ingress busy while RabbitMQ, or a disk, confirms."""
 
 _SCRIPT = Path(__file__).with_name("load_closed.lua")
 _MARGIN_S = 30.0

@@ -1,7 +1,7 @@
 """Load at a constant rate, whatever the answers do: `python -m benchmarks.load_open` is the program that makes it.
 
-Each request has its time in a schedule, and its latency counts from then, not from when it could be sent: a door that
-stalls for a second has made all of that second's requests late, as it would its callers'.
+Each request has its time in a schedule, and its latency counts from then, not from when it could be sent. An ingress
+that stalls for a second makes all of that second's requests late, as it would its callers'.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from benchmarks.figures import percentile
 CONNECTED = "connected\n"
 ANSWERED = "answered\n"
 _SETTLE_S = 15.0
-_TICK_S = 0.001  # finer sleeps are busy waiting on uvloop, and take from the door what they are to measure
+_TICK_S = 0.001  # finer sleeps are busy waiting on uvloop, and take from the ingress what they are to measure
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _GREETING = b"GET /healthz HTTP/1.1\r\nHost: hooks.example.com\r\n\r\n"
@@ -130,7 +130,7 @@ class _Generator:
         )
 
     async def _connect(self, port: int) -> _Connection:
-        """A connection that has had an answer, and so may be idle for as long as the door keeps one alive."""
+        """A connection that has had an answer, and so may be idle for as long as the ingress keeps one alive."""
         _, connection = await asyncio.get_running_loop().create_connection(lambda: _Connection(self), "127.0.0.1", port)
         await connection.begin()
         return connection

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.processes import Consumer, Door
+from benchmarks.processes import Consumer, Ingress
 from benchmarks.queues import REFERENCE_QUEUE
 from benchmarks.run import Run
 from tests.services.servers import free_ports
@@ -12,23 +12,23 @@ _PREFETCH = 300
 """With which both are at their quickest; Hookline takes fewer at a time."""
 
 
-def bare(run: Run) -> Door:
+def bare(run: Run) -> Ingress:
     (port,) = free_ports(1)
-    return Door("bare", [f"{_MODULE}.bare", str(port)], run.folder, port)
+    return Ingress("bare", [f"{_MODULE}.bare", str(port)], run.folder, port)
 
 
-def obvious_ingress(run: Run) -> Door:
+def obvious_ingress(run: Run) -> Ingress:
     return _ingress(run, "obvious_ingress")
 
 
-def faststream_ingress(run: Run) -> Door:
+def faststream_ingress(run: Run) -> Ingress:
     return _ingress(run, "faststream_ingress")
 
 
-def _ingress(run: Run, module: str) -> Door:
+def _ingress(run: Run, module: str) -> Ingress:
     (port,) = free_ports(1)
     arguments = [f"{_MODULE}.{module}", str(port), run.servers.amqp_url, REFERENCE_QUEUE]
-    return Door(module, arguments, run.folder, port)
+    return Ingress(module, arguments, run.folder, port)
 
 
 def obvious_worker(run: Run, notes_folder: Path) -> Consumer:

@@ -83,7 +83,7 @@ class Program:
             self.kill()
 
 
-class Door(Program):
+class Ingress(Program):
     """A program that listens on a port."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, port: int) -> None:
@@ -105,7 +105,7 @@ class Consumer(Program):
 
 
 def _answers(port: int) -> bool:
-    """Whether the door is ready; a reference has no readiness, and answers 404 as soon as it listens."""
+    """Whether the ingress is ready; a reference has no readiness, and answers 404 as soon as it listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")

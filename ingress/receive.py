@@ -40,14 +40,14 @@ class Receiver:
         self._trusted_proxies = trusted_proxies
         self._clock = clock
         self._refusals = Refusals(settings.max_unverified_per_10_s)
-        self._in_hand = 0
-        self._nothing_in_hand = asyncio.Event()
+        self._in_flight = 0
+        self._nothing_in_flight = asyncio.Event()
         self.draining = False
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any request. Whatever goes wrong on our side is 503, so that the provider sends it again."""
         name = "-"
-        self._in_hand += 1
+        self._in_flight += 1
         try:
             path = check_target(request)
             if path.startswith(_PREFIX):
@@ -74,18 +74,18 @@ class Receiver:
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until every request whose head is here has its answer, but not longer than that."""
-        if self._in_hand:
-            self._nothing_in_hand.clear()
+        if self._in_flight:
+            self._nothing_in_flight.clear()
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._nothing_in_hand.wait()
+                    await self._nothing_in_flight.wait()
             except TimeoutError:
-                log.warning("requests given up: %d", self._in_hand)
+                log.warning("requests given up: %d", self._in_flight)
 
     def _leave(self) -> None:
-        self._in_hand -= 1
-        if not self._in_hand:
-            self._nothing_in_hand.set()
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._nothing_in_flight.set()
 
     async def receive(self, request: web.BaseRequest, source: AnySource) -> web.StreamResponse:
         """A provider's callback, from its head to the reply. Raises Refused."""

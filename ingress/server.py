@@ -21,7 +21,7 @@ _MAX_HEADERS = 64
 _LINGER_S = 1.0
 
 
-class Door(web.RequestHandler):
+class IngressConnection(web.RequestHandler):
     """One connection: closed if a head, or the taking of an answer, is slow; never shows what the parser thought.
 
     Relies on aiohttp's `_messages`, where heads and the parser's complaints queue up, on `_waiter`, which is pending
@@ -30,7 +30,7 @@ class Door(web.RequestHandler):
 
     __slots__ = ("_body", "_has_paused", "_head_timer", "_settings", "_write_timer")
 
-    def __init__(self, manager: "Doors", settings: IngressSettings, **options: Any) -> None:
+    def __init__(self, manager: "ConnectionFactory", settings: IngressSettings, **options: Any) -> None:
         super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
         self._settings = settings
         self._has_paused = False
@@ -121,15 +121,15 @@ def _parser_status(exc: BaseException | None) -> int:
     return 431 if str(exc).find("Too many headers") >= 0 else 400
 
 
-class Doors(web.Server):
+class ConnectionFactory(web.Server):
     """All connections; those above the limit are closed at once."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         super().__init__(receiver.answer)
         self._settings = settings
 
-    def __call__(self) -> Door:
-        return Door(
+    def __call__(self) -> IngressConnection:
+        return IngressConnection(
             self,
             self._settings,
             loop=asyncio.get_running_loop(),
@@ -153,7 +153,7 @@ class Ingress:
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         self._receiver = receiver
         self._settings = settings
-        self._runner = web.ServerRunner(Doors(receiver, settings), shutdown_timeout=_LINGER_S)
+        self._runner = web.ServerRunner(ConnectionFactory(receiver, settings), shutdown_timeout=_LINGER_S)
 
     async def start(self) -> int:
         """Listen; return the port. Raises OSError if that is not possible, SettingsError if it is not safe."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from hookline.schemas.dead_letters import Choice, Letter, Sifted
+from hookline.schemas.dead_letters import Action, DeadLetter, Scanned
 from hookline.schemas.envelope import Envelope
 
 
@@ -122,7 +122,7 @@ class History(Protocol):
         """
 
 
-class Letters(Protocol):
+class DeadLetters(Protocol):
     """What was put aside: the dead letters of the workers' queues, and (`letters.UNROUTED`) what no queue wanted."""
 
     async def counts(self) -> Mapping[str, int]:
@@ -131,7 +131,7 @@ class Letters(Protocol):
     async def count(self, queue: str) -> int:
         """How many letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
 
-    def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
+    def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         """Go through the letters that are there now, oldest first, and do with each what `decide` says.
 
         A replayed letter goes back to that queue only, as a first attempt and with its history; one that no queue
@@ -152,7 +152,7 @@ class Broker(Protocol):
     def history(self) -> History: ...
 
     @property
-    def letters(self) -> Letters: ...
+    def dead_letters(self) -> DeadLetters: ...
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         """Declare the queues of an ordered worker, one for each partition, with their bindings.

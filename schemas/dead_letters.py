@@ -1,4 +1,4 @@
-"""Letters: messages that were put aside, as a worker's dead letters or because no queue wanted them."""
+"""DeadLetters: messages that were put aside, as a worker's dead letters or because no queue wanted them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ UNROUTED = "unrouted"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A message that was put aside, with what is known of why.
 
     `reason` is the worker's, or `broker` if the broker gave up on it by itself, or `unrouted`; `detail` a traceback.
@@ -39,7 +39,7 @@ class Letter:
         object.__setattr__(self, "envelope", _envelope(self.headers, self.content_type, self.body))
 
 
-class Choice(Enum):
+class Action(Enum):
     """What to do with one letter."""
 
     KEEP = "keep"
@@ -48,11 +48,11 @@ class Choice(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
+class Scanned:
     """A letter, and what was done with it."""
 
-    letter: Letter
-    choice: Choice
+    letter: DeadLetter
+    action: Action
 
 
 def replayed_at(headers: Mapping[str, Any]) -> datetime | None:

@@ -29,7 +29,7 @@ def installation(tmp_path: Path) -> Installation:
 
 
 def parsed(request: bytes) -> tuple[str, Request]:
-    """The source that a request is for, and what its door sees."""
+    """The source that a request is for, and what its ingress sees."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     target = urlsplit(first.split(" ")[1])
@@ -104,11 +104,11 @@ def test_members_of_a_callback_count_as_its_event() -> None:
 @pytest.mark.parametrize("found", [["a"], ["a", "b", "c", "d"]])
 def test_a_queue_with_too_few_or_too_many_events_makes_a_run_worthless(found: list[str]) -> None:
     with pytest.raises(Worthless, match="2 events were accepted"):
-        check_kept("door", found, accepted=2, unanswered=1)
+        check_kept("ingress", found, accepted=2, unanswered=1)
 
 
 def test_events_that_were_on_their_way_at_the_end_may_be_there() -> None:
-    check_kept("door", ["a", "b", "c"], accepted=2, unanswered=1)
+    check_kept("ingress", ["a", "b", "c"], accepted=2, unanswered=1)
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (99.9, 100), (100, 100), (1, 1)])
@@ -127,7 +127,7 @@ def measured(events: int) -> Measured:
 @pytest.fixture
 def row() -> Row:
     return Row(
-        name="door", unit="events/s", figure=per_s, target=Target(">=", 2), reference_name="bare",
+        name="ingress", unit="events/s", figure=per_s, target=Target(">=", 2), reference_name="bare",
         ours=[measured(100), measured(300), measured(400)], reference=[measured(100), measured(100), measured(200)],
     )  # fmt: skip
 

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from hookline.cli.dead_letter_selection import Picker, Wanted, all_facts, line, page
-from hookline.schemas.dead_letters import Choice, Letter
+from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.schemas.envelope import to_headers
 from tests.contract.installations import envelope
 
 HOSTILE = "a\x1b[2J\nb\r\u202ec"
 SEALED = envelope(number=1)
-STRANGE = Letter({"who": "knows"}, "", b"\xff", "broker")
+STRANGE = DeadLetter({"who": "knows"}, "", b"\xff", "broker")
 
 
-def letter(reason: str = "failed", **fields: Any) -> Letter:
-    return Letter(to_headers(SEALED), "application/json", SEALED.body, reason, **fields)
+def letter(reason: str = "failed", **fields: Any) -> DeadLetter:
+    return DeadLetter(to_headers(SEALED), "application/json", SEALED.body, reason, **fields)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_a_letter_that_is_none_of_ours_is_meant_by_no_filter_but_its_reason(want
 
 
 def test_no_more_are_picked_than_the_limit() -> None:
-    picker = Picker(Wanted(limit=2, reason="failed"), Choice.DROP)
-    choices = [picker(each) for each in (letter(), letter("timeout"), letter(), letter())]
-    assert choices == [Choice.DROP, Choice.KEEP, Choice.DROP, Choice.KEEP]
+    picker = Picker(Wanted(limit=2, reason="failed"), Action.DROP)
+    actions = [picker(each) for each in (letter(), letter("timeout"), letter(), letter())]
+    assert actions == [Action.DROP, Action.KEEP, Action.DROP, Action.KEEP]
     assert picker.is_full
 
 
 def test_nothing_in_a_letter_can_move_the_cursor() -> None:
-    hostile = Letter({HOSTILE: HOSTILE}, HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE)
+    hostile = DeadLetter({HOSTILE: HOSTILE}, HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE)
     for shown in (line(hostile), page(hostile)):
         assert all(character.isprintable() for character in shown.replace("\n", ""))
     assert "\n" not in line(hostile)

@@ -13,7 +13,7 @@ from hookline.broker.embedded.broker import EmbeddedBroker, Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked
 from hookline.schemas.errors import NotDurable
 from hookline.sqlite.database import Database
-from hookline.workers.store import Mine
+from hookline.workers.store import Acquired
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import EmbeddedInstallation, envelope, taken
 
@@ -116,7 +116,7 @@ async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(databa
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(3)))
     for received in await taken(queue, 3):
         event_id = received.headers["cloudEvents_id"]
-        assert await store.claim("q", event_id, 60) == Mine()
+        assert await store.claim("q", event_id, 60) == Acquired()
         await store.finish("q", event_id, subject="room", occurred_s=1)
         await queue.settle(received, Done())
     await queue.close()

@@ -9,9 +9,9 @@ from hookline import worker
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Received
 from hookline.schemas.envelope import to_headers
-from hookline.workers.exclusive_gate import Solitude
+from hookline.workers.exclusive_gate import ExclusiveGate
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import Busy, Claim, MemoryStore, Mine
+from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore
 from tests.contract.installations import envelope
 from tests.events import make
 
@@ -19,22 +19,22 @@ from tests.events import make
 class Visit:
     """Somebody inside, until told to leave."""
 
-    def __init__(self, solitude: Solitude, *, alone: bool = False) -> None:
-        self._solitude = solitude
+    def __init__(self, exclusive_gate: ExclusiveGate, *, alone: bool = False) -> None:
+        self._exclusive_gate = exclusive_gate
         self._leave = asyncio.Event()
         self.entered = asyncio.Event()
         self.task = asyncio.create_task(self._stay(alone=alone))
 
     async def _stay(self, *, alone: bool) -> None:
         if not alone:
-            async with self._solitude:
+            async with self._exclusive_gate:
                 await self._be()
             return
-        await self._solitude.begin()
+        await self._exclusive_gate.begin()
         try:
             await self._be()
         finally:
-            self._solitude.end()
+            self._exclusive_gate.end()
 
     async def _be(self) -> None:
         self.entered.set()
@@ -51,8 +51,8 @@ async def settle_down() -> None:
 
 
 async def test_many_are_together() -> None:
-    solitude = Solitude()
-    visits = [Visit(solitude) for _ in range(3)]
+    exclusive_gate = ExclusiveGate()
+    visits = [Visit(exclusive_gate) for _ in range(3)]
     await settle_down()
     assert all(visit.entered.is_set() for visit in visits)
     for visit in visits:
@@ -60,12 +60,12 @@ async def test_many_are_together() -> None:
 
 
 async def test_one_is_alone_only_when_the_others_have_left_and_nobody_new_comes_in() -> None:
-    solitude = Solitude()
-    first = Visit(solitude)
+    exclusive_gate = ExclusiveGate()
+    first = Visit(exclusive_gate)
     await settle_down()
-    alone, late = Visit(solitude, alone=True), None
+    alone, late = Visit(exclusive_gate, alone=True), None
     await settle_down()
-    late = Visit(solitude)
+    late = Visit(exclusive_gate)
     await settle_down()
     assert not alone.entered.is_set()
     await first.leave()
@@ -79,8 +79,8 @@ async def test_one_is_alone_only_when_the_others_have_left_and_nobody_new_comes_
 
 
 async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
-    solitude = Solitude()
-    first, second = Visit(solitude, alone=True), Visit(solitude, alone=True)
+    exclusive_gate = ExclusiveGate()
+    first, second = Visit(exclusive_gate, alone=True), Visit(exclusive_gate, alone=True)
     await settle_down()
     assert first.entered.is_set() != second.entered.is_set()
     await first.leave()
@@ -90,12 +90,12 @@ async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
 
 
 async def test_one_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
-    solitude = Solitude()
-    first, impatient = Visit(solitude), Visit(solitude, alone=True)
+    exclusive_gate = ExclusiveGate()
+    first, impatient = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
     await settle_down()
     impatient.task.cancel()
     await settle_down()
-    other = Visit(solitude)
+    other = Visit(exclusive_gate)
     await settle_down()
     assert other.entered.is_set()
     await other.leave()
@@ -103,10 +103,10 @@ async def test_one_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
 
 
 async def test_whoever_waits_to_be_alone_is_not_overtaken() -> None:
-    solitude = Solitude()
-    first, alone = Visit(solitude), Visit(solitude, alone=True)
+    exclusive_gate = ExclusiveGate()
+    first, alone = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
     await settle_down()
-    late, another = Visit(solitude), Visit(solitude, alone=True)
+    late, another = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
     for visit in (first, alone, late, another):
         await settle_down()
         assert visit.entered.is_set()
@@ -114,13 +114,13 @@ async def test_whoever_waits_to_be_alone_is_not_overtaken() -> None:
 
 
 async def test_one_who_is_let_in_and_cancelled_at_once_does_not_stay() -> None:
-    solitude = Solitude()
-    first, cancelled = Visit(solitude), Visit(solitude, alone=True)
+    exclusive_gate = ExclusiveGate()
+    first, cancelled = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
     await settle_down()
     first.task.add_done_callback(lambda _: cancelled.task.cancel())
     await first.leave()
     await settle_down()
-    other = Visit(solitude, alone=True)
+    other = Visit(exclusive_gate, alone=True)
     await settle_down()
     assert other.entered.is_set()
     await other.leave()
@@ -132,27 +132,27 @@ class Suspecting(MemoryStore):
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         claim = await super().claim(queue, event_id, for_s, subject)
         await asyncio.sleep(0)
-        return replace(claim, suspect=True) if isinstance(claim, Mine) else claim
+        return replace(claim, crash_suspect=True) if isinstance(claim, Acquired) else claim
 
 
 @pytest.mark.parametrize("turns", [1, 10])  # it is asked for, or waits to be alone
 async def test_the_claim_of_one_who_gives_up_waiting_is_given_up(turns: int) -> None:
     event = make(ParticipantJoined, user_id="u")
-    store, solitude = Suspecting(), Solitude()
+    store, exclusive_gate = Suspecting(), ExclusiveGate()
     called: list[str] = []
 
     @worker(ParticipantJoined)
     async def welcome(event: ParticipantJoined) -> None:
         called.append(event.id)
 
-    pipeline = Pipeline(welcome, store, solitude, normalise=lambda _: (event,))
-    await solitude.begin()
+    pipeline = Pipeline(welcome, store, exclusive_gate, normalise=lambda _: (event,))
+    await exclusive_gate.begin()
     received = Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None)
     task = asyncio.create_task(pipeline.work(received))
     for _ in range(turns):
         await asyncio.sleep(0)
-    assert await store.claim("welcome", event.id, 1) == Busy()
+    assert await store.claim("welcome", event.id, 1) == LeasedElsewhere()
     task.cancel()
     await settle_down()
-    assert await store.claim("welcome", event.id, 1) == Mine(suspect=True)
+    assert await store.claim("welcome", event.id, 1) == Acquired(crash_suspect=True)
     assert called == []

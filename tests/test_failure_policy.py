@@ -12,9 +12,9 @@ from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import REPLAYED_AT
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import Unreachable
-from hookline.workers.failure_policy import HandlerTimeout, HeldElsewhere, ProcessDied, verdict
+from hookline.workers.failure_policy import ClaimUnavailable, HandlerTimedOut, ProcessDied, failure_policy
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import MemoryStore, Mine
+from hookline.workers.store import Acquired, MemoryStore
 from tests.contract.installations import envelope
 from tests.events import START, make
 
@@ -60,25 +60,25 @@ def test_a_backoff_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> No
         Backoff(**wrong)  # type: ignore[arg-type]  # all are numbers
 
 
-@pytest.mark.parametrize("error", [ValueError(), HandlerTimeout(), Retry(after_s=1)])
+@pytest.mark.parametrize("error", [ValueError(), HandlerTimedOut(), Retry(after_s=1)])
 def test_an_event_that_is_too_old_is_not_tried_again(error: Exception) -> None:
-    young, old = (verdict(error, Backoff(max_age_s=DAY_S), 2, age_s, 0.5) for age_s in (DAY_S - 1, DAY_S))
+    young, old = (failure_policy(error, Backoff(max_age_s=DAY_S), 2, age_s, 0.5) for age_s in (DAY_S - 1, DAY_S))
     assert isinstance(young, Again)
     assert isinstance(old, Parked)
     assert (old.reason, old.attempts) == ("too_old", 2)
     assert type(error).__name__ in old.detail
 
 
-@pytest.mark.parametrize("error", [HeldElsewhere(), Unreachable()])
+@pytest.mark.parametrize("error", [ClaimUnavailable(), Unreachable()])
 def test_an_event_that_did_not_have_its_turn_is_never_too_old(error: Exception) -> None:
-    assert isinstance(verdict(error, Backoff(), 1, 1000 * DAY_S, 0.5), Again)
+    assert isinstance(failure_policy(error, Backoff(), 1, 1000 * DAY_S, 0.5), Again)
 
 
 @pytest.mark.parametrize(
     ("error", "reason"), [(ValueError(), "failed"), (Poisoned("why"), "poisoned"), (ProcessDied(), "crashed")]
 )
 def test_an_event_that_is_parked_anyway_keeps_its_reason_whatever_its_age(error: Exception, reason: str) -> None:
-    outcome = verdict(error, Backoff(attempts=3), 3, 1000 * DAY_S, 0.5)
+    outcome = failure_policy(error, Backoff(attempts=3), 3, 1000 * DAY_S, 0.5)
     assert isinstance(outcome, Parked)
     assert outcome.reason == reason
 
@@ -132,4 +132,4 @@ async def test_an_event_that_was_parked_begins_anew_when_it_is_replayed() -> Non
     pipeline = Pipeline(poisoned, store, normalise=lambda _: (event,), clock=START.timestamp)
     await pipeline.work(Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None))
     assert released == [True]
-    assert await store.claim("poisoned", event.id, 1) == Mine()
+    assert await store.claim("poisoned", event.id, 1) == Acquired()

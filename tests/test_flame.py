@@ -54,7 +54,7 @@ def test_what_belongs_to_no_step_is_not_left_out() -> None:
 
 
 def test_a_frame_is_as_wide_as_its_share() -> None:
-    picture = drawn({ANSWERING: 20.0, VERIFYING: 60.0}, "door")
+    picture = drawn({ANSWERING: 20.0, VERIFYING: 60.0}, "ingress")
     widths = {
         title.partition(" ")[0]: float(width)
         for title, width in re.findall(r"<title>(.*?):.*\n.*?width=\"([\d.]+)\"", picture)
@@ -70,7 +70,7 @@ def test_folders_above_a_package_stay_out_of_a_picture() -> None:
 
 
 def test_the_pages_pictures_are_there() -> None:
-    assert [path.name for path in PICTURES] == ["door-flame.svg", "worker-flame.svg"]
+    assert [path.name for path in PICTURES] == ["ingress-flame.svg", "worker-flame.svg"]
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: str(path.name))

@@ -76,7 +76,7 @@ HOSTILE_BODIES: dict[str, bytes] = {
 
 
 def read(provider: Provider[Any], body: bytes) -> Envelope:
-    """What the door and a worker make of a verified body; whatever else than Unreadable comes up fails the test."""
+    """What the ingress and a worker make of a verified body; whatever else than Unreadable comes up fails the test."""
     try:
         envelope = seal_with(provider, body, NOW_S)
     except Unreadable:
@@ -94,7 +94,7 @@ def _sealed_unreadable(provider: Provider[Any], body: bytes) -> Envelope:
 
 
 def _check(envelope: Envelope, provider: Provider[Any]) -> None:
-    """What was readable at the door is readable for a worker, and fits what carries it."""
+    """What was readable at the ingress is readable for a worker, and fits what carries it."""
     events = provider.normalise(envelope)
     assert len({event.id for event in events}) == len(events) > 0
     assert all(len(word) <= 64 for word in envelope.routing_key.split("."))

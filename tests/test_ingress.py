@@ -1,4 +1,4 @@
-"""What the door refuses, over real sockets: no event, no 2xx, nothing that helps a forger."""
+"""What the ingress refuses, over real sockets: no event, no 2xx, nothing that helps a forger."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever is changed in a callback, and whatever else is thrown at the door: no event, and no fault of ours."""
+"""Whatever is changed in a callback, and whatever else is thrown at the ingress: no event, and no fault of ours."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import Mine, Seen
+from hookline.workers.store import Acquired, Duplicate
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
@@ -45,15 +45,15 @@ async def test_marks_of_transactions_are_forgotten_too(url: str, store: Postgres
         await connection.execute("UPDATE hookline_handled SET finished_at = now() - interval '8 d' WHERE id = 'old'")
     for number in range(1000):
         await write(store, queue, str(number))
-    assert await store.claim(queue, "old", 60) == Mine()
-    assert await store.claim(queue, "0", 60) == Seen()
+    assert await store.claim(queue, "old", 60) == Acquired()
+    assert await store.claim(queue, "0", 60) == Duplicate()
 
 
 async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
         async with store.transaction(queue, "e") as connection:
             await connection.execute("INSERT INTO nowhere VALUES (1)")
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 async def test_an_error_that_the_function_hides_keeps_everything_out(

@@ -268,7 +268,7 @@ async def test_settling_in_any_order_acknowledges_each_delivery_once(
         order.shuffle(received)
         for each in received:
             seen.append(each.headers["cloudEvents_id"])
-            channels.add(each.token.ledger)
+            channels.add(each.token.acks)
             await queue.settle(each, Done())
             await asyncio.sleep(0)  # so that acknowledgements go out in between
     await queue.close()

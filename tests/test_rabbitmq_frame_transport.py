@@ -22,7 +22,7 @@ from hookline.broker.rabbitmq.wire.decode import (
     texts,
     values,
 )
-from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.errors import Unreadable
 
 DELIVER = b"\0\x3c\0\x3c"
@@ -70,7 +70,7 @@ class Here:
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.streams = Streams()
-        self.wire = Wire(self.streams, clock)
+        self.wire = FrameTransport(self.streams, clock)
         self.ears = Ears()
         self.wire.connection_made(asyncio.Transport())
         self.wire.listen(OURS, self.ears)

@@ -11,9 +11,9 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
-from hookline.broker.rabbitmq.publish_channel import WireLane
+from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
-from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.errors import NotDurable
 
 NUMBER = 7
@@ -37,20 +37,20 @@ class Socket(asyncio.Transport):
 
 
 class Server:
-    """A lane, and what a server would say to it."""
+    """A publishing, and what a server would say to it."""
 
     def __init__(self, timeout_s: float = 5.0) -> None:
         connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
         self.socket = Socket()
-        self.wire = Wire(asyncio.Protocol(), lambda: -1.0)
+        self.wire = FrameTransport(asyncio.Protocol(), lambda: -1.0)
         self.wire.connection_made(self.socket)
-        self.lane = WireLane(
+        self.publishing = RawPublishChannel(
             cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)), self.wire, timeout_s
         )
 
     async def publishes(self, count: int) -> "list[asyncio.Future[None]]":
         """So many messages that are written."""
-        sent = [self.lane.send(MESSAGE) for _ in range(count)]
+        sent = [self.publishing.send(MESSAGE) for _ in range(count)]
         await asyncio.sleep(0)
         return sent
 
@@ -58,7 +58,7 @@ class Server:
         self.wire.data_received(frame.marshal(what, channel))
 
     def returns(self, number: int) -> None:
-        """Sends a message back, by its number on the lane."""
+        """Sends a message back, by its number on the publishing."""
         self.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
         self.says(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
 
@@ -94,7 +94,7 @@ async def test_confirms_may_come_in_any_order_one_by_one_or_many_at_once() -> No
     assert told(sent) == [None, None, None, REFUSED, REFUSED, None, REFUSED, "…"]
     server.says(Basic.Ack(8))
     assert told(sent)[-1] is None
-    assert server.lane.confirms.in_flight == 0
+    assert server.publishing.confirms.in_flight == 0
 
 
 async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
@@ -103,7 +103,7 @@ async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
     for _ in range(2):
         server.says(Basic.Ack(1))
     assert told(sent) == [None, "…"]
-    assert server.lane.confirms.in_flight == 1
+    assert server.publishing.confirms.in_flight == 1
 
 
 async def test_a_message_that_came_back_is_not_confirmed_by_its_confirm() -> None:
@@ -130,10 +130,10 @@ async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
     server.wire.is_paused = True
     sent = await server.publishes(3)
     assert server.socket.writes == []
-    assert server.lane.confirms.in_flight == 3
+    assert server.publishing.confirms.in_flight == 3
     sent[1].cancel()
     server.wire.is_paused = False
-    server.lane.writable()
+    server.publishing.writable()
     server.says(Basic.Ack(2, multiple=True))
     assert sent[0].result() is sent[2].result() is None
 
@@ -154,9 +154,9 @@ async def test_what_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None
     sent = await server.publishes(2)
     late = await asyncio.gather(*sent, return_exceptions=True)
     assert [str(each) for each in late] == ["RabbitMQ did not confirm in time"] * 2
-    assert (server.lane.confirms.in_flight, server.lane.confirms.is_silent) == (2, True)
+    assert (server.publishing.confirms.in_flight, server.publishing.confirms.is_silent) == (2, True)
     server.says(Basic.Ack(2, multiple=True))
-    assert (server.lane.confirms.in_flight, server.lane.confirms.is_silent) == (0, False)
+    assert (server.publishing.confirms.in_flight, server.publishing.confirms.is_silent) == (0, False)
 
 
 async def test_each_has_its_own_time_although_one_timer_serves_all() -> None:
@@ -171,19 +171,19 @@ async def test_each_has_its_own_time_although_one_timer_serves_all() -> None:
 async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: Frame) -> None:
     server = Server()
     sent = await server.publishes(2)
-    unwritten = server.lane.send(MESSAGE)
+    unwritten = server.publishing.send(MESSAGE)
     server.says(over)
     await asyncio.sleep(0)
     assert told([*sent, unwritten]) == [LOST] * 3
     assert len(server.socket.writes) == 1
     with pytest.raises(NotDurable):
-        await server.lane.send(MESSAGE)
+        await server.publishing.send(MESSAGE)
 
 
 async def test_everybody_is_answered_before_it_ends() -> None:
     server = Server()
     await server.publishes(2)
-    ending = asyncio.create_task(server.lane.confirms.answered())
+    ending = asyncio.create_task(server.publishing.confirms.answered())
     await asyncio.sleep(0)
     server.says(Basic.Ack(1))
     await asyncio.sleep(0)

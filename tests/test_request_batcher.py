@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.stores.request_batcher import Groups
+from hookline.workers.stores.request_batcher import RequestBatcher
 
 SOON_S = 0.02
 
@@ -26,33 +26,33 @@ class Server:
 
 async def test_what_is_asked_meanwhile_goes_out_together_and_each_has_its_own_answer() -> None:
     server = Server()
-    groups = Groups(server.answer, timeout_s=60)
-    asks = [asyncio.create_task(groups.ask(item, item)) for item in range(3)]
+    groups = RequestBatcher(server.answer, timeout_s=60)
+    requests = [asyncio.create_task(groups.ask(item, item)) for item in range(3)]
     await asyncio.sleep(0)
     server.may_answer.set()
-    assert await asyncio.gather(*asks) == [0, 2, 4]
+    assert await asyncio.gather(*requests) == [0, 2, 4]
     assert server.groups == [[0, 1, 2]]
 
 
 async def test_no_key_is_twice_in_a_group() -> None:
     server = Server()
     server.may_answer.set()
-    groups = Groups(server.answer, timeout_s=60)
+    groups = RequestBatcher(server.answer, timeout_s=60)
     assert [*await asyncio.gather(groups.ask("a", 1), groups.ask("b", 2), groups.ask("a", 3))] == [2, 4, 6]
     assert server.groups == [[1, 2], [3]]
 
 
 async def test_whoever_asks_a_server_that_does_not_answer_is_told_in_time() -> None:
-    groups = Groups(Server().answer, SOON_S)
+    groups = RequestBatcher(Server().answer, SOON_S)
     with pytest.raises(Unreachable):
         await groups.ask("a", 1)
 
 
 async def test_each_has_the_whole_time_though_another_asked_before() -> None:
-    groups = Groups(Server().answer, 3 * SOON_S)
+    groups = RequestBatcher(Server().answer, 3 * SOON_S)
     first = asyncio.create_task(groups.ask("a", 1))
     with pytest.raises(Unreachable):
-        await Groups(Server().answer, SOON_S).ask("b", 1)
+        await RequestBatcher(Server().answer, SOON_S).ask("b", 1)
     second = asyncio.create_task(groups.ask("c", 1))
     with pytest.raises(Unreachable):
         await first
@@ -63,7 +63,7 @@ async def test_each_has_the_whole_time_though_another_asked_before() -> None:
 
 async def test_whoever_has_stopped_waiting_is_not_asked_for() -> None:
     server = Server()
-    groups = Groups(server.answer, timeout_s=60)
+    groups = RequestBatcher(server.answer, timeout_s=60)
     first = asyncio.create_task(groups.ask("a", 1))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

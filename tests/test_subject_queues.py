@@ -1,4 +1,4 @@
-"""The lines of an ordered worker, through any history of arrivals, failures, completions and departures."""
+"""The queues of an ordered worker, through any history of arrivals, failures, completions and departures."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,24 +7,26 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hookline.workers.subject_queues import MAX_WAIT_S, Lines, Turn
+from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 
 HOLD_S = 60.0
 SUBJECTS = ("a", "b", "c")
 
 
-def lines(*, hold_s: float = HOLD_S, reorder_s: float = 0.0, crowd: int = 64) -> Lines[int]:
-    return Lines(hold_s=hold_s, reorder_s=reorder_s, crowd=crowd)
+def queues(*, hold_s: float = HOLD_S, reorder_s: float = 0.0, max_waiting: int = 64) -> SubjectQueues[int]:
+    return SubjectQueues(hold_s=hold_s, reorder_s=reorder_s, max_waiting=max_waiting)
 
 
-def add(target: Lines[int], item: int, subject: str | None = "a", *, occurred_s: float = 0.0, now_s: float = 0) -> None:
+def add(
+    target: SubjectQueues[int], item: int, subject: str | None = "a", *, occurred_s: float = 0.0, now_s: float = 0
+) -> None:
     target.add(item, subject=subject, partition="p00", event_id=str(item), occurred_s=occurred_s, now_s=now_s)
 
 
-def take(target: Lines[int], now_s: float = 0.0) -> Turn[int]:
-    turn = target.next(now_s)
-    assert turn is not None
-    return turn
+def take(target: SubjectQueues[int], now_s: float = 0.0) -> Slot[int]:
+    slot = target.next(now_s)
+    assert slot is not None
+    return slot
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Model:
 
     arrived: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    in_hand: dict[str, Turn[int]] = field(default_factory=dict)
+    in_flight: dict[str, Slot[int]] = field(default_factory=dict)
     waits_until_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -42,59 +44,59 @@ class AnyHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines = lines()
+        self.queues = queues()
         self.model = Model()
         self.now_s = 0.0
         self.count = 0
 
-    @initialize(crowd=st.sampled_from([1, 4, 64]))
-    def begin(self, crowd: int) -> None:
-        self.lines = lines(crowd=crowd)
+    @initialize(max_waiting=st.sampled_from([1, 4, 64]))
+    def begin(self, max_waiting: int) -> None:
+        self.queues = queues(max_waiting=max_waiting)
 
     @rule(subject=st.sampled_from(SUBJECTS))
     def arrive(self, subject: str) -> None:
-        add(self.lines, self.count, subject, now_s=self.now_s)
+        add(self.queues, self.count, subject, now_s=self.now_s)
         self.model.arrived[subject].append(self.count)
         self.count += 1
 
     @rule()
     def take(self) -> None:
-        turn = self.lines.next(self.now_s)
+        slot = self.queues.next(self.now_s)
         free = {subject for subject in SUBJECTS if self.is_free(subject)}
-        if turn is None:
+        if slot is None:
             assert not free, "nobody who could go on is held back by others"
             return
-        subject = self.subject_of(turn)
-        assert subject not in self.model.in_hand, "one at a time"
-        assert turn.item == self.left(subject)[0], "in the order of arrival"
-        self.model.in_hand[subject] = turn
+        subject = self.subject_of(slot)
+        assert subject not in self.model.in_flight, "one at a time"
+        assert slot.item == self.left(subject)[0], "in the order of arrival"
+        self.model.in_flight[subject] = slot
 
-    @precondition(lambda self: self.model.in_hand)
+    @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        turn = self.set_down(data)
-        self.lines.done(turn, self.now_s)
-        self.model.ended[self.subject_of(turn)].append(turn.item)
+        slot = self.set_down(data)
+        self.queues.done(slot, self.now_s)
+        self.model.ended[self.subject_of(slot)].append(slot.item)
 
-    @precondition(lambda self: self.model.in_hand)
+    @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data(), delay_s=st.integers(0, 200))
     def fail(self, data: st.DataObject, delay_s: float) -> None:
-        turn = self.set_down(data)
-        subject = self.subject_of(turn)
-        if turn.last:
-            self.lines.done(turn, self.now_s, parked=True)
-            self.model.ended[subject].append(turn.item)
+        slot = self.set_down(data)
+        subject = self.subject_of(slot)
+        if slot.last:
+            self.queues.done(slot, self.now_s, parked=True)
+            self.model.ended[subject].append(slot.item)
         else:
-            delay_s = self.lines.again(turn, delay_s, self.now_s)
+            delay_s = self.queues.again(slot, delay_s, self.now_s)
             assert 0 <= delay_s <= HOLD_S
             self.model.waits_until_s[subject] = self.now_s + delay_s
 
-    @precondition(lambda self: self.model.in_hand)
+    @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data(), delay_s=st.integers(0, 5))
     def have_no_turn(self, data: st.DataObject, delay_s: float) -> None:
-        turn = self.set_down(data)
-        self.lines.again(turn, delay_s, self.now_s, had_its_turn=False)
-        self.model.waits_until_s[self.subject_of(turn)] = self.now_s + delay_s
+        slot = self.set_down(data)
+        self.queues.again(slot, delay_s, self.now_s, was_tried=False)
+        self.model.waits_until_s[self.subject_of(slot)] = self.now_s + delay_s
 
     @rule(seconds=st.integers(0, 100))
     def wait(self, seconds: float) -> None:
@@ -102,7 +104,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def wait_until_something_is_due(self) -> None:
-        due_s = self.lines.due_s()
+        due_s = self.queues.due_s()
         if due_s is not None:
             self.now_s = max(self.now_s, due_s)
 
@@ -113,14 +115,14 @@ class AnyHistory(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Nothing is lost: whatever is left comes, in order."""
-        for turn in self.model.in_hand.values():
-            self.lines.done(turn, self.now_s)
-            self.model.ended[self.subject_of(turn)].append(turn.item)
+        for slot in self.model.in_flight.values():
+            self.queues.done(slot, self.now_s)
+            self.model.ended[self.subject_of(slot)].append(slot.item)
         while True:
-            while (turn_ := self.lines.next(self.now_s)) is not None:
+            while (turn_ := self.queues.next(self.now_s)) is not None:
                 self.model.ended[self.subject_of(turn_)].append(turn_.item)
-                self.lines.done(turn_, self.now_s)
-            due_s = self.lines.due_s()
+                self.queues.done(turn_, self.now_s)
+            due_s = self.queues.due_s()
             if due_s is None:
                 break
             self.now_s = max(self.now_s, due_s)
@@ -128,18 +130,18 @@ class AnyHistory(RuleBasedStateMachine):
 
     def is_free(self, subject: str) -> bool:
         waits = self.model.waits_until_s.get(subject, 0.0) > self.now_s
-        return bool(self.left(subject)) and subject not in self.model.in_hand and not waits
+        return bool(self.left(subject)) and subject not in self.model.in_flight and not waits
 
     def left(self, subject: str) -> list[int]:
         return self.model.arrived[subject][len(self.model.ended[subject]) :]
 
-    def subject_of(self, turn: Turn[int]) -> str:
-        return next(subject for subject, items in self.model.arrived.items() if turn.item in items)
+    def subject_of(self, slot: Slot[int]) -> str:
+        return next(subject for subject, items in self.model.arrived.items() if slot.item in items)
 
-    def set_down(self, data: st.DataObject) -> Turn[int]:
-        subject = data.draw(st.sampled_from(sorted(self.model.in_hand)))
+    def set_down(self, data: st.DataObject) -> Slot[int]:
+        subject = data.draw(st.sampled_from(sorted(self.model.in_flight)))
         self.model.waits_until_s.pop(subject, None)
-        return self.model.in_hand.pop(subject)
+        return self.model.in_flight.pop(subject)
 
 
 AnyHistory.TestCase.settings = settings(
@@ -149,7 +151,7 @@ TestAnyHistory = AnyHistory.TestCase
 
 
 def test_a_failing_event_holds_back_its_subject_and_no_other() -> None:
-    target = lines()
+    target = queues()
     for item, subject in enumerate("aab"):
         add(target, item, subject)
     failing = take(target)
@@ -160,113 +162,113 @@ def test_a_failing_event_holds_back_its_subject_and_no_other() -> None:
 
 
 def test_events_without_a_subject_wait_for_nobody() -> None:
-    target = lines()
+    target = queues()
     for item in range(3):
         add(target, item, None)
     assert [take(target).item for _ in range(3)] == [0, 1, 2]
 
 
 def test_a_failing_event_has_its_last_turn_when_it_was_held_for_long_enough() -> None:
-    target = lines(hold_s=60)
+    target = queues(hold_s=60)
     add(target, 0)
     waited_s = 0.0
-    turns = 0
-    while not (turn := take(target, waited_s)).last:
-        waited_s += target.again(turn, 7, waited_s)
-        turns += 1
-    assert (waited_s, turns) == (60, 9)
+    slots = 0
+    while not (slot := take(target, waited_s)).last:
+        waited_s += target.again(slot, 7, waited_s)
+        slots += 1
+    assert (waited_s, slots) == (60, 9)
 
 
 def test_the_time_in_which_an_event_is_tried_again_begins_when_it_first_fails() -> None:
-    target = lines(hold_s=60)
+    target = queues(hold_s=60)
     add(target, 0)
     assert target.again(take(target, now_s=0), 7, now_s=100) == 7
-    turn = take(target, now_s=107)
-    assert not turn.last
-    assert target.again(turn, 100, now_s=110) == 50
+    slot = take(target, now_s=107)
+    assert not slot.last
+    assert target.again(slot, 100, now_s=110) == 50
 
 
 def test_an_event_that_had_no_turn_is_held_for_as_long_as_it_takes() -> None:
-    target = lines(hold_s=60)
+    target = queues(hold_s=60)
     add(target, 0)
     for minute in range(10):
-        turn = take(target, now_s=60 * minute)
-        assert not turn.last
-        assert target.again(turn, 60, 60 * minute, had_its_turn=False) == 60
+        slot = take(target, now_s=60 * minute)
+        assert not slot.last
+        assert target.again(slot, 60, 60 * minute, was_tried=False) == 60
 
 
 def test_when_too_many_wait_behind_it_a_failing_event_is_held_no_longer() -> None:
-    target = lines(crowd=3)
+    target = queues(max_waiting=3)
     add(target, 0)
     target.again(take(target), 50, now_s=0)
     for item in range(1, 5):
         add(target, item, now_s=1)
-    turn = take(target, now_s=1)
-    assert (turn.item, turn.last) == (0, True)
+    slot = take(target, now_s=1)
+    assert (slot.item, slot.last) == (0, True)
 
 
 def test_an_event_that_waited_for_too_long_has_one_turn() -> None:
-    target = lines()
+    target = queues()
     add(target, 0)
     assert take(target, now_s=MAX_WAIT_S).last
 
 
 def test_what_waits_in_a_partition_that_was_left_is_forgotten() -> None:
-    target = lines()
+    target = queues()
     for item in range(3):
         add(target, item)
-    turn = take(target)
+    slot = take(target)
     target.leave("p00")
-    target.again(turn, 0, now_s=0)
+    target.again(slot, 0, now_s=0)
     assert target.next(1000) is None
     add(target, 0)
     assert take(target).item == 0
 
 
 def test_a_repeat_that_waited_while_its_event_was_parked_is_told() -> None:
-    target = lines()
+    target = queues()
     for event_id in ("e", "other", "e"):
         target.add(0, subject="a", partition="p00", event_id=event_id, occurred_s=0, now_s=0)
     told = []
     for number in range(3):
-        turn = take(target)
-        told.append(turn.is_repeat)
-        target.done(turn, 0, parked=number == 0)
+        slot = take(target)
+        told.append(slot.is_repeat)
+        target.done(slot, 0, parked=number == 0)
     target.add(0, subject="a", partition="p00", event_id="e", occurred_s=0, now_s=0)
     assert told == [False, False, True]
     assert not take(target).is_repeat
 
 
 def test_events_are_held_back_and_go_on_by_their_time() -> None:
-    target = lines(reorder_s=5)
+    target = queues(reorder_s=5)
     for now_s, (item, occurred_s) in enumerate([(0, 30.0), (1, 10.0), (2, 20.0)]):
         add(target, item, occurred_s=occurred_s, now_s=now_s)
     assert target.next(4.9) is None
     assert target.due_s() == 5
     order = []
-    while (turn := target.next(5)) is not None:
-        order.append(turn.item)
-        target.done(turn, 5)
+    while (slot := target.next(5)) is not None:
+        order.append(slot.item)
+        target.done(slot, 5)
     assert order == [1, 2, 0]
 
 
 def test_an_event_waits_for_none_that_occurred_after_it() -> None:
-    target = lines(reorder_s=5)
+    target = queues(reorder_s=5)
     add(target, 0, occurred_s=10, now_s=0)
     add(target, 1, occurred_s=20, now_s=3)
-    turn = take(target, now_s=5)
-    assert turn.item == 0
-    target.done(turn, 5)
+    slot = take(target, now_s=5)
+    assert slot.item == 0
+    target.done(slot, 5)
     assert target.next(7.9) is None
     assert take(target, now_s=8).item == 1
 
 
 def test_events_of_one_moment_go_on_in_the_order_of_arrival() -> None:
-    target = lines(reorder_s=5)
+    target = queues(reorder_s=5)
     for item in range(3):
         add(target, item, occurred_s=10, now_s=item)
     order = []
-    while (turn := target.next(7)) is not None:
-        order.append(turn.item)
-        target.done(turn, 7)
+    while (slot := target.next(7)) is not None:
+        order.append(slot.item)
+        target.done(slot, 7)
     assert order == [0, 1, 2]

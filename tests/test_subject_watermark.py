@@ -14,9 +14,9 @@ from hookline.schemas.envelope import Envelope, to_headers
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
 from hookline.workers.pipeline import Pipeline, Work
-from hookline.workers.store import MemoryStore, Mine, Store
+from hookline.workers.store import Acquired, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
-from hookline.workers.subject_watermark import Lateness
+from hookline.workers.subject_watermark import SubjectWatermark
 from tests.events import make
 
 
@@ -72,18 +72,26 @@ async def test_what_was_handled_while_an_event_waited_takes_its_place(store: Sql
 
 
 def test_a_process_remembers_no_more_subjects_than_it_is_told_to() -> None:
-    lateness = Lateness(2)
+    subject_watermark = SubjectWatermark(2)
     for subject in ("a", "b", "c"):
-        lateness.note(subject, 2.0)
-    assert [lateness.of(Mine(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
+        subject_watermark.note(subject, 2.0)
+    assert [subject_watermark.of(Acquired(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
 
 
 def test_of_what_the_store_tells_and_what_the_process_handled_the_newer_counts() -> None:
-    lateness = Lateness(1)
-    lateness.note("room", 2.0)
-    lateness.note("room", 1.0)
-    assert [lateness.of(Mine(newest_s=newest_s), "room", 1.5) for newest_s in (None, 1.0, 3.0)] == [True, True, True]
-    assert [lateness.of(Mine(newest_s=newest_s), "room", 2.5) for newest_s in (None, 1.0, 3.0)] == [False, False, True]
+    subject_watermark = SubjectWatermark(1)
+    subject_watermark.note("room", 2.0)
+    subject_watermark.note("room", 1.0)
+    assert [subject_watermark.of(Acquired(newest_s=newest_s), "room", 1.5) for newest_s in (None, 1.0, 3.0)] == [
+        True,
+        True,
+        True,
+    ]
+    assert [subject_watermark.of(Acquired(newest_s=newest_s), "room", 2.5) for newest_s in (None, 1.0, 3.0)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("other", [{"room_id": "elsewhere"}, {"source": "krtc-other"}])

@@ -11,7 +11,7 @@ from hookline.schemas.broker import Again, Done
 from hookline.schemas.errors import SettingsError
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.store import MemoryStore, Seen
+from hookline.workers.store import Duplicate, MemoryStore
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.events import make
 
@@ -46,7 +46,7 @@ async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
 async def test_what_a_function_writes_is_committed_with_the_mark(store: SqliteStore, database: Database) -> None:
     assert await deliver(attendance, JOINED, store=store) == Done()
     assert await effects(database) == [JOINED.id]
-    assert await store.claim("attendance", JOINED.id, 60) == Seen()
+    assert await store.claim("attendance", JOINED.id, 60) == Duplicate()
 
 
 async def test_a_repeat_writes_nothing(store: SqliteStore, database: Database) -> None:

@@ -83,7 +83,7 @@ class Vector:
 
 
 def seal_with(provider: Provider[Any], body: bytes, now_s: float = 0) -> Envelope:
-    """What the door makes of a verified body; raises Unreadable."""
+    """What the ingress makes of a verified body; raises Unreadable."""
     return seal(
         provider.identify(body),
         body,

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 
-class Solitude:
+class ExclusiveGate:
     """One for all workers of a process, since whatever kills the process takes everything in hand with it.
 
     `async with` it around what is done together: not while something is done alone. Nobody overtakes: who comes after

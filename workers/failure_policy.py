@@ -13,7 +13,7 @@ STORE_RETRY_S = 5.0
 _MAX_DETAIL = 16_384
 
 
-class HeldElsewhere(Exception):
+class ClaimUnavailable(Exception):
     """Another process has the event in hand."""
 
 
@@ -21,7 +21,7 @@ class ProcessDied(Exception):
     """An event has killed the process that handled it, too often."""
 
 
-class HandlerTimeout(Exception):
+class HandlerTimedOut(Exception):
     """A worker's function did not return within its time limit."""
 
 
@@ -32,7 +32,7 @@ _PARKING: Mapping[type[Exception], str] = {
 }
 
 
-def verdict(
+def failure_policy(
     error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool = False
 ) -> Outcome:
     """The outcome of an error.
@@ -41,7 +41,7 @@ def verdict(
     lies. An event that is too old is not tried again, unless it never had its turn; nor is one that had its `last`.
     """
     match error:
-        case HeldElsewhere():
+        case ClaimUnavailable():
             return Again(BUSY_RETRY_S, attempt, "busy")
         case Unreachable():
             return Again(STORE_RETRY_S, attempt, error.reason)
@@ -54,7 +54,7 @@ def verdict(
 
 
 def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool) -> Outcome:
-    reason = "timeout" if isinstance(error, HandlerTimeout) else "retry" if isinstance(error, Retry) else "failed"
+    reason = "timeout" if isinstance(error, HandlerTimedOut) else "retry" if isinstance(error, Retry) else "failed"
     delay_s = None if last else retry.delay_s(attempt, chance)
     if delay_s is not None and age_s < retry.max_age_s:
         return Again(delay_s, attempt + 1, reason, _place(error))

@@ -6,7 +6,7 @@ _QUICK_S = 0.01
 _WEIGHT = 1 / 16  # of the latest call in the mean
 
 
-class Pace:
+class HandlerLatency:
     """Whether it pays to have more events in hand than are handled.
 
     It does where calls are so short that the store, which is asked for many at once, costs more than they do. Events

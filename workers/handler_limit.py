@@ -7,7 +7,7 @@ from typing import cast
 from weakref import WeakSet
 
 
-class Places:
+class HandlerLimit:
     """So many are let in at a time; the others wait their turn, until it is closed.
 
     `async with` it around a call. Once it is closed, whoever would have to wait is cancelled instead: what has not

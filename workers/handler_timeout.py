@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from hookline.workers.failure_policy import HandlerTimeout
+from hookline.workers.failure_policy import HandlerTimedOut
 
 
 class _End(msgspec.Struct, frozen=True, gc=False):
@@ -17,8 +17,8 @@ class _End(msgspec.Struct, frozen=True, gc=False):
     cancelled: int
 
 
-class Limit:
-    """Cancels what takes longer than `limit_s` within it, and has HandlerTimeout come of that.
+class HandlerTimeout:
+    """Cancels what takes longer than `limit_s` within it, and has HandlerTimedOut come of that.
 
     Many tasks may be within it at a time, each of them once. Unlike `asyncio.timeout` it sets no timer for each, which
     costs more than most functions take.
@@ -47,7 +47,7 @@ class Limit:
         by_others = task.uncancel() > self._cut_off.pop(task).cancelled
         ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
         if kind is not None and issubclass(kind, ends):
-            raise HandlerTimeout(f"the function took more than {self._limit_s:g} s") from None
+            raise HandlerTimedOut(f"the function took more than {self._limit_s:g} s") from None
 
     def _cut_off_late(self) -> None:
         self._timer = None

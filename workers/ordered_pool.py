@@ -15,11 +15,11 @@ from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, Work, mark
-from hookline.workers.pool import Report, in_hand
+from hookline.workers.pool import Report, prefetch
 from hookline.workers.store import Store
-from hookline.workers.subject_queues import Lines, Turn
+from hookline.workers.subject_queues import Slot, SubjectQueues
 
-_NO_TURN = frozenset({"busy", Unreachable.reason})
+_NOT_TRIED = frozenset({"busy", Unreachable.reason})
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
@@ -43,18 +43,20 @@ class OrderedPool:
     def __init__(self, pipeline: Pipeline, store: Store, open_: Open, report: Report) -> None:
         worker = pipeline.worker
         order = worker.order or Order()
-        crowd = partition_prefetch(worker) // 4
+        max_waiting = partition_prefetch(worker) // 4
         self._pipeline = pipeline
         self._report = report
-        self._lines: Lines[_Message] = Lines(hold_s=order.hold_s, reorder_s=order.reorder_s, crowd=crowd)
-        self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave)
-        self._hands = asyncio.Semaphore(in_hand(worker))
-        self._news = asyncio.Event()
-        self._in_hand: dict[asyncio.Task[None], str] = {}
+        self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
+            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
+        )
+        self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
+        self._free_handlers = asyncio.Semaphore(prefetch(worker))
+        self._wake = asyncio.Event()
+        self._in_flight: dict[asyncio.Task[None], str] = {}
         self._stopping = False
         self._leaving: set[str] = set()
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [self._start(self._partitions.keep()), self._start(self._hand_out())]
+        self._tasks = [self._start(self._partitions.keep()), self._start(self._dispatch())]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises whatever a part of it dies of."""
@@ -67,7 +69,7 @@ class OrderedPool:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await self._end(set(self._in_hand), grace_s)
+        await self._end(set(self._in_flight), grace_s)
         await self._partitions.close()
         if not self._died.done():
             self._died.set_result(None)
@@ -84,7 +86,7 @@ class OrderedPool:
     def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
         headers = received.headers
         subject = headers.get("cloudEvents_subject")
-        self._lines.add(
+        self._subject_queues.add(
             _Message(received, queue),
             subject=f"{headers.get('cloudEvents_source')}/{subject}" if subject else None,
             partition=partition,
@@ -92,73 +94,73 @@ class OrderedPool:
             occurred_s=_occurred_s(headers.get("cloudEvents_time")),
             now_s=time.monotonic(),
         )
-        self._news.set()
+        self._wake.set()
 
-    async def _hand_out(self) -> None:
+    async def _dispatch(self) -> None:
         while True:
-            await self._hands.acquire()
-            turn = await self._next()
-            task = self._start(self._work_on(turn))
-            self._in_hand[task] = turn.partition
-            task.add_done_callback(self._set_down)
+            await self._free_handlers.acquire()
+            slot = await self._next()
+            task = self._start(self._work_until_idle(slot))
+            self._in_flight[task] = slot.partition
+            task.add_done_callback(self._task_ended)
 
-    async def _next(self) -> Turn[_Message]:
-        """The next event whose turn it is."""
-        while (turn := self._ready()) is None:
-            self._news.clear()
-            due_s = self._lines.due_s()
+    async def _next(self) -> Slot[_Message]:
+        """The next event whose slot it is."""
+        while (slot := self._ready()) is None:
+            self._wake.clear()
+            due_s = self._subject_queues.due_s()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
-                    await self._news.wait()
-        return turn
+                    await self._wake.wait()
+        return slot
 
-    def _ready(self) -> Turn[_Message] | None:
-        """An event whose turn it is now. What was lost meanwhile comes again, before all that came after it."""
-        while (turn := self._lines.next(time.monotonic())) is not None:
-            if turn.item.queue.holds(turn.item.received):
-                return turn
-            self._lines.done(turn, time.monotonic())
+    def _ready(self) -> Slot[_Message] | None:
+        """An event whose slot it is now. What was lost meanwhile comes again, before all that came after it."""
+        while (slot := self._subject_queues.next(time.monotonic())) is not None:
+            if slot.item.queue.holds(slot.item.received):
+                return slot
+            self._subject_queues.done(slot, time.monotonic())
         return None
 
-    async def _work_on(self, turn: Turn[_Message] | None) -> None:
+    async def _work_until_idle(self, slot: Slot[_Message] | None) -> None:
         """Handle an event, and then what is ready by then: a task for each would cost as much as all the rest."""
         this = cast("asyncio.Task[None]", asyncio.current_task())
-        while turn is not None:
-            self._in_hand[this] = turn.partition
-            await self._work(turn)
-            if self._lines.due_s() is not None:  # somebody waits for that, or for what was due before
-                self._news.set()
-            turn = None if self._stopping or turn.partition in self._leaving else self._ready()
+        while slot is not None:
+            self._in_flight[this] = slot.partition
+            await self._work(slot)
+            if self._subject_queues.due_s() is not None:  # somebody waits for that, or for what was due before
+                self._wake.set()
+            slot = None if self._stopping or slot.partition in self._leaving else self._ready()
 
-    def _set_down(self, task: asyncio.Task[None]) -> None:
-        del self._in_hand[task]
-        self._hands.release()
-        self._news.set()
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        del self._in_flight[task]
+        self._free_handlers.release()
+        self._wake.set()
 
-    async def _work(self, turn: Turn[_Message]) -> None:
-        message, started = turn.item, time.monotonic()
-        work = _repeat(message.received) if turn.is_repeat else await self._try(turn)
+    async def _work(self, slot: Slot[_Message]) -> None:
+        message, started = slot.item, time.monotonic()
+        work = _repeat(message.received) if slot.is_repeat else await self._try(slot)
         outcome = work.outcome
         if isinstance(outcome, Again):
-            had_its_turn = outcome.reason not in _NO_TURN
-            delay_s = self._lines.again(turn, outcome.delay_s, time.monotonic(), had_its_turn=had_its_turn)
+            was_tried = outcome.reason not in _NOT_TRIED
+            delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
             await message.queue.settle(message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
-            self._lines.done(turn, time.monotonic(), parked=parked)
+            self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
         if isinstance(outcome, Again):
-            await asyncio.sleep(0)  # one that is tried again at once does not keep everything else from its turn
+            await asyncio.sleep(0)  # one that is tried again at once does not keep everything else from its slot
 
-    async def _try(self, turn: Turn[_Message]) -> Work:
-        return await self._pipeline.work(turn.item.received, last=turn.last)
+    async def _try(self, slot: Slot[_Message]) -> Work:
+        return await self._pipeline.work(slot.item.received, last=slot.last)
 
-    async def _leave(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
-        self._lines.leave(partition)
+    async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
+        self._subject_queues.leave(partition)
         self._leaving.add(partition)
         try:
-            ours = {task for task, theirs in self._in_hand.items() if theirs == partition}
+            ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
             self._pipeline.turn_away(ours)
             await self._end(ours, 0 if lost else None)
         finally:

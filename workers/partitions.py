@@ -54,7 +54,7 @@ class Partitions:
         """Hold what is ours, until cancelled."""
         while True:
             try:
-                await self._hold()
+                await self._assign()
             except HooklineError as error:
                 log.warning("worker %s: its partitions cannot be divided now: %s", self._queue, error)
             await asyncio.sleep(ASK_S)
@@ -71,14 +71,14 @@ class Partitions:
         await self.stop_taking()
         await asyncio.gather(*(self._end(partition) for partition in tuple(self._tenures)))
 
-    async def _hold(self) -> None:
-        held = await self._store.hold(self._queue, topics.PARTITION_WORDS)
+    async def _assign(self) -> None:
+        held = await self._store.assign(self._queue, topics.PARTITION_WORDS)
         for partition, tenure in tuple(self._tenures.items()):
-            if tenure.leaving is None and (partition in held.surplus or partition not in held.shares):
-                lost = partition not in held.shares
+            if tenure.leaving is None and (partition in held.surplus or partition not in held.partitions):
+                lost = partition not in held.partitions
                 tenure.taking.cancel()
                 tenure.leaving = asyncio.create_task(self._depart(partition, lost=lost))
-        new = held.shares - held.surplus - self._tenures.keys()
+        new = held.partitions - held.surplus - self._tenures.keys()
         begun = await asyncio.gather(*(self._begin(partition) for partition in sorted(new)), return_exceptions=True)
         for error in begun:
             if isinstance(error, BaseException):
@@ -102,4 +102,4 @@ class Partitions:
         await self._tenures[partition].queue.close()
         self._tenures.pop(partition, None)
         with suppress(Unreachable):  # then it is free when this process has ended
-            await self._store.let_go(self._queue, partition)
+            await self._store.revoke(self._queue, partition)

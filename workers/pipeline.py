@@ -16,21 +16,29 @@ from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.providers import catalogue
 from hookline.workers.api import Delivery, Worker
-from hookline.workers.exclusive_gate import Solitude
-from hookline.workers.failure_policy import HeldElsewhere, ProcessDied, verdict
-from hookline.workers.handler_latency import Pace
-from hookline.workers.handler_limit import Places
-from hookline.workers.handler_timeout import Limit
-from hookline.workers.in_flight import InHand
+from hookline.workers.exclusive_gate import ExclusiveGate
+from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
+from hookline.workers.handler_latency import HandlerLatency
+from hookline.workers.handler_limit import HandlerLimit
+from hookline.workers.handler_timeout import HandlerTimeout
+from hookline.workers.in_flight import InFlightKeys
 from hookline.workers.middleware import around
-from hookline.workers.store import AlreadyFinished, Busy, Claim, Mine, Seen, Store, TransactionalStore
-from hookline.workers.subject_watermark import Lateness
+from hookline.workers.store import (
+    Acquired,
+    AlreadyFinished,
+    Claim,
+    Duplicate,
+    LeasedElsewhere,
+    Store,
+    TransactionalStore,
+)
+from hookline.workers.subject_watermark import SubjectWatermark
 
 S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
-AHEAD = 16
+PREFETCH_FACTOR = 16
 """How many deliveries may be in hand for each that is handled."""
 _CLAIM_MARGIN_S = 30.0
 _ALONE = nullcontext()  # nothing else has a place then
@@ -97,7 +105,7 @@ class Pipeline:
         self,
         worker: Worker[Any],
         store: Store,
-        solitude: Solitude | None = None,
+        exclusive_gate: ExclusiveGate | None = None,
         normalise: Normalise = normalise,
         clock: Clock = time.time,
     ) -> None:
@@ -107,15 +115,15 @@ class Pipeline:
         self._tells_late = worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         self._store = store
         self._transactional = _transactional(store, worker) if worker.transactional else None
-        self._solitude = solitude or Solitude()
+        self._exclusive_gate = exclusive_gate or ExclusiveGate()
         self._normalise = normalise
         self._clock = clock
-        self.pace = Pace()
-        self._limit = Limit(worker.timeout_s)
-        self._places = Places(worker.concurrency)
-        self._claim_s = AHEAD * worker.timeout_s + _CLAIM_MARGIN_S  # for those before it, and itself
-        self._lateness = Lateness(AHEAD * worker.concurrency)
-        self._in_hand = InHand()
+        self.handler_latency = HandlerLatency()
+        self._timeout = HandlerTimeout(worker.timeout_s)
+        self._handler_limit = HandlerLimit(worker.concurrency)
+        self._claim_s = PREFETCH_FACTOR * worker.timeout_s + _CLAIM_MARGIN_S  # for those before it, and itself
+        self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
+        self._in_flight = InFlightKeys()
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
@@ -142,11 +150,11 @@ class Pipeline:
 
     def begin_nothing(self) -> None:
         """Let nothing wait for a call to end: it is cancelled, and so are those that would have to from now on."""
-        self._places.close()
+        self._handler_limit.close()
 
     def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
         """Let these tasks wait for no call to end, likewise."""
-        self._places.turn_away(tasks)
+        self._handler_limit.turn_away(tasks)
 
     def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
         timed = (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
@@ -154,49 +162,49 @@ class Pipeline:
 
     async def _handle(self, case: _Case) -> _Turn:
         """Call the function, unless this queue has finished the event before."""
-        await self._in_hand.pick_up(case.event.id)
+        await self._in_flight.acquire(case.event.id)
         try:
             claim = await self._claim(case)
             match claim:
-                case Mine(suspect=True):
+                case Acquired(crash_suspect=True):
                     # As long as it is claimed: the store blames it for whatever kills the process until then.
                     try:
                         return await self._finish_or_release(claim, _counted(case, claim.failures))
                     finally:
-                        self._solitude.end()
-                case Mine():
+                        self._exclusive_gate.end()
+                case Acquired():
                     return await self._finish_or_release(claim, _counted(case, claim.failures))
-                case Seen():
+                case Duplicate():
                     if self.worker.sees_repeats:
-                        async with self._places:
+                        async with self._handler_limit:
                             await self._call(case)
                     return _Turn("duplicate", case.received.attempt)
-                case Busy():
-                    raise HeldElsewhere
+                case LeasedElsewhere():
+                    raise ClaimUnavailable
         finally:
-            self._in_hand.put_down(case.event.id)
+            self._in_flight.release(case.event.id)
 
     async def _claim(self, case: _Case) -> Claim:
         """Ask the store for the event; once it is ours, and a suspect, nothing else is in hand."""
         try:
             claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
-            if isinstance(claim, Mine) and claim.suspect:
-                await self._solitude.begin()
+            if isinstance(claim, Acquired) and claim.crash_suspect:
+                await self._exclusive_gate.begin()
         except asyncio.CancelledError:  # it may be ours all the same
             await self._release(case.mark)
             raise
         return claim
 
-    async def _finish_or_release(self, claim: Mine, case: _Case) -> _Turn:
+    async def _finish_or_release(self, claim: Acquired, case: _Case) -> _Turn:
         late, attempt = False, case.received.attempt
         try:
             self._check_crashes(claim, attempt)
-            places, company = (_ALONE, _ALONE) if claim.suspect else (self._places, self._solitude)
+            places, company = (_ALONE, _ALONE) if claim.crash_suspect else (self._handler_limit, self._exclusive_gate)
             async with places, company:
-                late = self._lateness.of(claim, case.subject, case.occurred_s)
+                late = self._watermark.of(claim, case.subject, case.occurred_s)
                 if not (late and self.worker.latest_only):
-                    if claim.suspect:
-                        await self._store.isolate(self.worker.queue, case.mark)
+                    if claim.crash_suspect:
+                        await self._store.mark_exclusive(self.worker.queue, case.mark)
                     if self._transactional is not None:
                         await self._call_in_transaction(self._transactional, case, late=late)
                         return _Turn("handled", attempt, late)
@@ -220,10 +228,10 @@ class Pipeline:
             await self._store.release(self.worker.queue, mark, failed=failed, parked=isinstance(outcome, Parked))
 
     async def _finish(self, case: _Case) -> None:
-        self._lateness.note(case.subject, case.occurred_s)
+        self._watermark.note(case.subject, case.occurred_s)
         await self._store.finish(self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s)
 
-    def _check_crashes(self, claim: Mine, attempt: int) -> None:
+    def _check_crashes(self, claim: Acquired, attempt: int) -> None:
         """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
         if claim.crashes and attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
@@ -234,7 +242,7 @@ class Pipeline:
             self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s
         ) as transaction:
             await self._call(case, late=late, transaction=transaction)
-        self._lateness.note(case.subject, case.occurred_s)
+        self._watermark.note(case.subject, case.occurred_s)
 
     async def _call(self, case: _Case, *, late: bool = False, transaction: Any = None) -> None:
         arguments = []
@@ -242,10 +250,10 @@ class Pipeline:
             arguments = [_delivery(case, self.worker.state, late=late, transaction=transaction)]
         begun_s = time.monotonic()
         try:
-            with self._limit:
+            with self._timeout:
                 await self._function(case.event, *arguments)
         finally:
-            self.pace.note(time.monotonic() - begun_s)
+            self.handler_latency.note(time.monotonic() - begun_s)
 
     def _outcome(self, error: Exception, received: Received, envelope: Envelope | None, *, last: bool) -> Outcome:
         age_s = 0.0
@@ -253,7 +261,7 @@ class Pipeline:
             since = replayed_at(received.headers) or envelope.received_at
             age_s = self._clock() - since.timestamp()
         chance = random.random()  # noqa: S311  # no secret
-        return verdict(error, self.worker.retry, received.attempt, age_s, chance, last=last)
+        return failure_policy(error, self.worker.retry, received.attempt, age_s, chance, last=last)
 
 
 def mark(event_id: str, headers: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from hookline.schemas.broker import Queue
 from hookline.workers.api import Worker
-from hookline.workers.pipeline import AHEAD, Pipeline, Work
+from hookline.workers.pipeline import PREFETCH_FACTOR, Pipeline, Work
 
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
@@ -15,14 +15,14 @@ Report = Callable[[str, Work, float], None]
 _ENOUGH = 256  # more cost a store hardly less, and each would be a suspect if the process died
 
 
-def in_hand(worker: Worker[Any]) -> int:
+def prefetch(worker: Worker[Any]) -> int:
     """How many deliveries a process works on, and is given, at most: more than it handles at a time.
 
     Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once. While calls are
     long a Pool has twice as many at most: whatever is in hand here is held back from other processes. An ordered one
     does not look at that: its partitions are nobody else's.
     """
-    return max(worker.concurrency, min(AHEAD * worker.concurrency, _ENOUGH))
+    return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _ENOUGH))
 
 
 class Pool:
@@ -36,7 +36,7 @@ class Pool:
         self._stopping = False
         always = 2 * pipeline.worker.concurrency  # so that whoever may be handled next is there
         self._loops = [
-            asyncio.create_task(self._loop(ahead=number >= always)) for number in range(in_hand(pipeline.worker))
+            asyncio.create_task(self._loop(ahead=number >= always)) for number in range(prefetch(pipeline.worker))
         ]
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Pool:
         while not self._stopping:
             self._idle.add(this)
             if ahead:
-                await self._pipeline.pace.quick()
+                await self._pipeline.handler_latency.quick()
             received = await self._queue.take()
             self._idle.discard(this)
             started = time.monotonic()

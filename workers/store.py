@@ -8,40 +8,40 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 
-class Mine(msgspec.Struct, frozen=True, gc=False):
-    """Handle it; nobody else will meanwhile.
+class Acquired(msgspec.Struct, frozen=True, gc=False):
+    """The event is this process's to handle.
 
-    `suspect`: the process that had it before died with it in hand. `crashes` counts how often that happened while the
-    event was handled alone, when nothing else can have been the cause. `failures` counts the releases that said so.
+    `crash_suspect`: it was in flight in a process that died. `crashes` counts how often that happened while the event
+    was handled alone, when nothing else can have been the cause. `failures` counts the releases that said so.
     `newest_s`: the latest `occurred_s` that was finished for the subject until then, if one was asked for and known.
     """
 
-    suspect: bool = False
+    crash_suspect: bool = False
     crashes: int = 0
     failures: int = 0
     newest_s: float | None = None
 
 
-class Seen(msgspec.Struct, frozen=True, gc=False):
+class Duplicate(msgspec.Struct, frozen=True, gc=False):
     """The queue has finished the event."""
 
 
-class Busy(msgspec.Struct, frozen=True, gc=False):
+class LeasedElsewhere(msgspec.Struct, frozen=True, gc=False):
     """Another process has it in hand."""
 
 
-Claim: TypeAlias = Mine | Seen | Busy
+Claim: TypeAlias = Acquired | Duplicate | LeasedElsewhere
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The shares that this process holds now.
+class Assignment:
+    """The partitions that this process holds now.
 
     `surplus` are those among them that others wait for: take nothing new of them, and let each go once nothing of it
-    is in hand. A share that was surplus may cease to be, when another process ended.
+    is in hand. A partition that was surplus may cease to be, when another process ended.
     """
 
-    shares: frozenset[str]
+    partitions: frozenset[str]
     surplus: frozenset[str] = frozenset()
 
 
@@ -55,10 +55,10 @@ class Store(Protocol):
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         """Ask for an event. A claim lasts `for_s` seconds, and no longer than the process that made it.
 
-        With a subject, `Mine` tells the newest of it.
+        With a subject, `Acquired` tells the newest of it.
         """
 
-    async def isolate(self, queue: str, event_id: str) -> None:
+    async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Note that an event which was claimed is handled alone from now on."""
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
@@ -70,22 +70,22 @@ class Store(Protocol):
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         """Give up a claim: the event was not finished, and did no harm to the process.
 
-        `failed`: the next `Mine` counts one more failure. `parked`: nobody will ask again, unless a person has it
+        `failed`: the next `Acquired` counts one more failure. `parked`: nobody will ask again, unless a person has it
         replayed, and that begins with no failures and no crashes.
         """
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         """Have these events handled again, should they come again, although they were finished."""
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
-        """Divide the named shares among the live processes that call this for the queue; call it every second or so.
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
+        """Divide the named partitions among the live processes that call this for the queue, every second or so.
 
-        Each process gets as many as any other, give or take one, and no share is held by two. This one takes what is
-        free up to its part. A share is free if nobody ever held it, if it was let go, or if its holder died.
+        Each process gets as many as any other, give or take one, and no two hold the same. This process takes free ones
+        up to its part. A partition is free if it was never assigned, if it was revoked, or if its holder died.
         """
 
-    async def let_go(self, queue: str, share: str) -> None:
-        """Make a share free that this process holds."""
+    async def revoke(self, queue: str, partition: str) -> None:
+        """Make a partition free that this process holds."""
 
 
 @runtime_checkable
@@ -120,14 +120,14 @@ class MemoryStore:
     ) -> Claim:
         key = (queue, event_id)
         if key in self._finished:
-            return Seen()
+            return Duplicate()
         if key in self._claimed:
-            return Busy()
+            return LeasedElsewhere()
         self._claimed.add(key)
         newest_s = None if subject is None else self._newest.get((queue, subject))
-        return Mine(failures=self._failures.get(key, 0), newest_s=newest_s)
+        return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s)
 
-    async def isolate(self, queue: str, event_id: str) -> None:
+    async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Nothing to note: what dies takes this store with it."""
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
@@ -149,8 +149,8 @@ class MemoryStore:
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:  # noqa: ARG002  one process holds all
-        return Held(frozenset(shares))
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:  # noqa: ARG002  one process holds all
+        return Assignment(frozenset(partitions))
 
-    async def let_go(self, queue: str, share: str) -> None:
+    async def revoke(self, queue: str, partition: str) -> None:
         """Nobody else would take it."""

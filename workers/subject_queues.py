@@ -1,6 +1,6 @@
-"""The lines in which the events of an ordered worker wait, one for each subject. Time is an argument.
+"""The queues in which the events of an ordered worker wait, one for each subject. Time is an argument.
 
-Of each line one event at a time is in hand, the first. One that failed stays first, and is tried again later.
+Of each queue one event at a time is in hand, the first. One that failed stays first, and is tried again later.
 """
 
 import heapq
@@ -16,8 +16,8 @@ MAX_WAIT_S = 900.0  # RabbitMQ takes back what has no acknowledgement after half
 
 
 @dataclass(slots=True, eq=False)
-class Turn(Generic[T]):
-    """An event in its line. It is the `last` turn if it shall not be tried again, however it ends.
+class Slot(Generic[T]):
+    """An event in its queue. It is the `last` slot if it shall not be tried again, however it ends.
 
     `is_repeat`: while it waited, another delivery of the same event was parked.
     """
@@ -28,7 +28,7 @@ class Turn(Generic[T]):
     occurred_s: float
     arrived_s: float
     number: int
-    line: "_Line[T]"
+    queue: "_SubjectQueue[T]"
     taken_s: float = 0.0
     failed_s: float | None = None  # for the first time
     last: bool = False
@@ -37,166 +37,168 @@ class Turn(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class _Line(Generic[T]):
+class _SubjectQueue(Generic[T]):
     subject: str | None
     partition: str
-    waiting: deque[Turn[T]] = field(default_factory=deque)
-    held: list[tuple[float, int, Turn[T]]] = field(default_factory=list)  # a heap, by time
-    arrivals: deque[Turn[T]] = field(default_factory=deque)  # of what is held, or was
-    in_hand: bool = False
+    waiting: deque[Slot[T]] = field(default_factory=deque)
+    held: list[tuple[float, int, Slot[T]]] = field(default_factory=list)  # a heap, by time
+    arrivals: deque[Slot[T]] = field(default_factory=deque)  # of what is held, or was
+    in_flight: bool = False
     left: bool = False
     ready_s: float = 0.0  # the first is not tried before
     wake_s: float | None = None  # where it stands among those that wait for their time
     is_ready: bool = False
 
-    def __iter__(self) -> Iterator[Turn[T]]:
-        return chain(self.waiting, (turn for _, _, turn in self.held))
+    def __iter__(self) -> Iterator[Slot[T]]:
+        return chain(self.waiting, (slot for _, _, slot in self.held))
 
 
-class Lines(Generic[T]):
-    """All lines of one worker in one process.
+class SubjectQueues(Generic[T]):
+    """All queues of one worker in one process.
 
-    An event is tried again for `hold_s` seconds after it first failed. So long its subject waits, unless more than
-    `crowd` events wait behind it, or it has waited itself for too long: then each has one turn. Events are held back
-    for `reorder_s` seconds, and go on by the time at which they occurred.
+    An event is tried again for `hold_s` seconds after it first failed. Its subject waits meanwhile, unless more than
+    `max_waiting` events are queued behind it, or it has itself waited for too long; then each event has one attempt.
+    Events are held back for `reorder_s` seconds, and go on by the time at which they occurred.
     """
 
-    def __init__(self, *, hold_s: float, reorder_s: float = 0.0, crowd: int = 64) -> None:
+    def __init__(self, *, hold_s: float, reorder_s: float = 0.0, max_waiting: int = 64) -> None:
         self._hold_s = hold_s
         self._reorder_s = reorder_s
-        self._crowd = crowd
-        self._lines: dict[tuple[str, str], _Line[T]] = {}
-        self._nobodys: set[_Line[T]] = set()
-        self._ready: deque[_Line[T]] = deque()
-        self._later: list[tuple[float, int, _Line[T]]] = []
+        self._max_waiting = max_waiting
+        self._subject_queues: dict[tuple[str, str], _SubjectQueue[T]] = {}
+        self._without_subject: set[_SubjectQueue[T]] = set()
+        self._ready: deque[_SubjectQueue[T]] = deque()
+        self._later: list[tuple[float, int, _SubjectQueue[T]]] = []
         self._numbers = count()
 
     def add(
         self, item: T, *, subject: str | None, partition: str, event_id: str, occurred_s: float, now_s: float
     ) -> None:
-        """An event arrives. Without a subject it has a line of its own."""
-        line = self._line(subject, partition)
-        turn = Turn(item, event_id, partition, occurred_s, now_s, next(self._numbers), line)
+        """An event arrives. Without a subject it has a queue of its own."""
+        queue = self._queue(subject, partition)
+        slot = Slot(item, event_id, partition, occurred_s, now_s, next(self._numbers), queue)
         if self._reorder_s and subject is not None:
-            turn.is_held = True
-            heapq.heappush(line.held, (occurred_s, turn.number, turn))
-            line.arrivals.append(turn)
+            slot.is_held = True
+            heapq.heappush(queue.held, (occurred_s, slot.number, slot))
+            queue.arrivals.append(slot)
         else:
-            line.waiting.append(turn)
-        if not line.in_hand and len(line.waiting) > self._crowd + 1:
-            line.ready_s = now_s
-        self._schedule(line, now_s)
+            queue.waiting.append(slot)
+        if not queue.in_flight and len(queue.waiting) > self._max_waiting + 1:
+            queue.ready_s = now_s
+        self._schedule(queue, now_s)
 
-    def next(self, now_s: float) -> Turn[T] | None:
+    def next(self, now_s: float) -> Slot[T] | None:
         """The next event that may be handled; it is in hand from now on."""
         while self._later and self._later[0][0] <= now_s:
-            wake_s, _, line = heapq.heappop(self._later)
-            if line.wake_s == wake_s:
-                line.wake_s = None
-                self._schedule(line, now_s)
+            wake_s, _, queue = heapq.heappop(self._later)
+            if queue.wake_s == wake_s:
+                queue.wake_s = None
+                self._schedule(queue, now_s)
         while self._ready:
-            line = self._ready.popleft()
-            line.is_ready = False
-            if line.waiting and not line.in_hand:
-                return self._take(line, now_s)
+            queue = self._ready.popleft()
+            queue.is_ready = False
+            if queue.waiting and not queue.in_flight:
+                return self._take(queue, now_s)
         return None
 
     def due_s(self) -> float | None:
         """When `next` may have something though nothing arrived or ended; None if never."""
         return self._later[0][0] if self._later else None
 
-    def done(self, turn: Turn[T], now_s: float, *, parked: bool = False) -> None:
-        """An event that was in hand is settled: the next of its line may go on."""
-        line = turn.line
+    def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
+        """An event that was in hand is settled: the next of its queue may go on."""
+        queue = slot.queue
         if parked:
-            for other in line:
-                other.is_repeat |= other.event_id == turn.event_id
-        line.in_hand = False
-        line.ready_s = now_s
-        self._schedule(line, now_s)
+            for other in queue:
+                other.is_repeat |= other.event_id == slot.event_id
+        queue.in_flight = False
+        queue.ready_s = now_s
+        self._schedule(queue, now_s)
 
-    def again(self, turn: Turn[T], delay_s: float, now_s: float, *, had_its_turn: bool = True) -> float:
+    def again(self, slot: Slot[T], delay_s: float, now_s: float, *, was_tried: bool = True) -> float:
         """An event that was in hand is to be tried again; after how many seconds, since the time for that is limited.
 
-        One that had not had its turn, because the store was away or the like, is waited for.
+        One that had not had its slot, because the store was away or the like, is waited for.
         """
-        line = turn.line
-        if had_its_turn:
-            turn.failed_s = now_s if turn.failed_s is None else turn.failed_s
-            left_s = 0.0 if self._is_crowded(turn, now_s) else max(0.0, self._limit_s(turn) - now_s)
-            turn.last = delay_s >= left_s
+        queue = slot.queue
+        if was_tried:
+            slot.failed_s = now_s if slot.failed_s is None else slot.failed_s
+            left_s = 0.0 if self._is_overfull(slot, now_s) else max(0.0, self._limit_s(slot) - now_s)
+            slot.last = delay_s >= left_s
             delay_s = min(delay_s, left_s)
-        line.in_hand = False
-        line.ready_s = now_s + delay_s
-        if not line.left:
-            line.waiting.appendleft(turn)
-        self._schedule(line, now_s)
+        queue.in_flight = False
+        queue.ready_s = now_s + delay_s
+        if not queue.left:
+            queue.waiting.appendleft(slot)
+        self._schedule(queue, now_s)
         return delay_s
 
     def leave(self, partition: str) -> None:
         """Forget what waits in a partition; what is in hand is settled all the same."""
-        for line in [line for line in (*self._lines.values(), *self._nobodys) if line.partition == partition]:
-            line.left = True
-            line.waiting.clear()
-            line.held.clear()
-            line.arrivals.clear()
-            self._forget(line)
+        for queue in [
+            queue for queue in (*self._subject_queues.values(), *self._without_subject) if queue.partition == partition
+        ]:
+            queue.left = True
+            queue.waiting.clear()
+            queue.held.clear()
+            queue.arrivals.clear()
+            self._forget(queue)
 
-    def _line(self, subject: str | None, partition: str) -> _Line[T]:
+    def _queue(self, subject: str | None, partition: str) -> _SubjectQueue[T]:
         if subject is None:
-            line: _Line[T] = _Line(None, partition)
-            self._nobodys.add(line)
-            return line
+            queue: _SubjectQueue[T] = _SubjectQueue(None, partition)
+            self._without_subject.add(queue)
+            return queue
         key = (partition, subject)
-        if key not in self._lines:
-            self._lines[key] = _Line(subject, partition)
-        return self._lines[key]
+        if key not in self._subject_queues:
+            self._subject_queues[key] = _SubjectQueue(subject, partition)
+        return self._subject_queues[key]
 
-    def _take(self, line: _Line[T], now_s: float) -> Turn[T]:
-        turn = line.waiting.popleft()
-        line.in_hand = True
-        turn.taken_s = now_s
-        turn.last = turn.last or now_s >= self._limit_s(turn) or self._is_crowded(turn, now_s)
-        return turn
+    def _take(self, queue: _SubjectQueue[T], now_s: float) -> Slot[T]:
+        slot = queue.waiting.popleft()
+        queue.in_flight = True
+        slot.taken_s = now_s
+        slot.last = slot.last or now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
+        return slot
 
-    def _limit_s(self, turn: Turn[T]) -> float:
-        return (turn.taken_s if turn.failed_s is None else turn.failed_s) + self._hold_s
+    def _limit_s(self, slot: Slot[T]) -> float:
+        return (slot.taken_s if slot.failed_s is None else slot.failed_s) + self._hold_s
 
-    def _is_crowded(self, turn: Turn[T], now_s: float) -> bool:
-        return len(turn.line.waiting) > self._crowd or now_s >= turn.arrived_s + MAX_WAIT_S + self._reorder_s
+    def _is_overfull(self, slot: Slot[T], now_s: float) -> bool:
+        return len(slot.queue.waiting) > self._max_waiting or now_s >= slot.arrived_s + MAX_WAIT_S + self._reorder_s
 
-    def _schedule(self, line: _Line[T], now_s: float) -> None:
-        """Put a line where it belongs: among the ready, among those that wait for their time, or nowhere."""
-        self._release(line, now_s)
-        if line.in_hand or line.is_ready:
+    def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
+        """Put a queue where it belongs: among the ready, among those that wait for their time, or nowhere."""
+        self._release(queue, now_s)
+        if queue.in_flight or queue.is_ready:
             return
-        if line.waiting:
-            self._wait(line, line.ready_s, now_s)
-        elif line.arrivals:
-            self._wait(line, line.arrivals[0].arrived_s + self._reorder_s, now_s)
+        if queue.waiting:
+            self._wait(queue, queue.ready_s, now_s)
+        elif queue.arrivals:
+            self._wait(queue, queue.arrivals[0].arrived_s + self._reorder_s, now_s)
         else:
-            self._forget(line)
+            self._forget(queue)
 
-    def _wait(self, line: _Line[T], ready_s: float, now_s: float) -> None:
+    def _wait(self, queue: _SubjectQueue[T], ready_s: float, now_s: float) -> None:
         if ready_s <= now_s:
-            line.is_ready, line.wake_s = True, None
-            self._ready.append(line)
-        elif line.wake_s != ready_s:
-            line.wake_s = ready_s
-            heapq.heappush(self._later, (ready_s, next(self._numbers), line))
+            queue.is_ready, queue.wake_s = True, None
+            self._ready.append(queue)
+        elif queue.wake_s != ready_s:
+            queue.wake_s = ready_s
+            heapq.heappush(self._later, (ready_s, next(self._numbers), queue))
 
-    def _release(self, line: _Line[T], now_s: float) -> None:
+    def _release(self, queue: _SubjectQueue[T], now_s: float) -> None:
         """Let go on what was held back for long enough, and before each what occurred before it."""
-        while line.arrivals and line.arrivals[0].arrived_s + self._reorder_s <= now_s:
-            oldest = line.arrivals[0]
+        while queue.arrivals and queue.arrivals[0].arrived_s + self._reorder_s <= now_s:
+            oldest = queue.arrivals[0]
             while oldest.is_held:
-                turn = heapq.heappop(line.held)[2]
-                turn.is_held = False
-                line.waiting.append(turn)
-            while line.arrivals and not line.arrivals[0].is_held:
-                line.arrivals.popleft()
+                slot = heapq.heappop(queue.held)[2]
+                slot.is_held = False
+                queue.waiting.append(slot)
+            while queue.arrivals and not queue.arrivals[0].is_held:
+                queue.arrivals.popleft()
 
-    def _forget(self, line: _Line[T]) -> None:
-        self._nobodys.discard(line)
-        if line.subject is not None and self._lines.get((line.partition, line.subject)) is line:
-            del self._lines[line.partition, line.subject]
+    def _forget(self, queue: _SubjectQueue[T]) -> None:
+        self._without_subject.discard(queue)
+        if queue.subject is not None and self._subject_queues.get((queue.partition, queue.subject)) is queue:
+            del self._subject_queues[queue.partition, queue.subject]

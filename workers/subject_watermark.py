@@ -1,9 +1,9 @@
 """Which events come late: after one of their subject that occurred later."""
 
-from hookline.workers.store import Mine
+from hookline.workers.store import Acquired
 
 
-class Lateness:
+class SubjectWatermark:
     """Knows what the store told with a claim, and what this process has handled since.
 
     Between a claim and the call of the function others of the subject may be handled. Those of this process are noted
@@ -23,7 +23,7 @@ class Lateness:
         if len(self._newest) > self._remembered:
             del self._newest[next(iter(self._newest))]
 
-    def of(self, claim: Mine, subject: str | None, occurred_s: float) -> bool:
+    def of(self, claim: Acquired, subject: str | None, occurred_s: float) -> bool:
         """Whether an event that was claimed is late, if its function is called now."""
         if subject is None:
             return False

@@ -13,13 +13,13 @@ def start_up(run: Run) -> Iterator[Row]:
     """From the start of the process to the first 200 of /readyz, and resident memory then."""
     for name, make in (("RabbitMQ", run.installation), ("embedded", run.embedded)):
         started = [_started(make) for _ in range(run.extent.rounds + 1)][1:]  # the first makes queues and files
-        yield Row(name=f"door, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_SECOND)
-        yield Row(name=f"door, {name}, resident at start", unit="MiB", figure=_resident, ours=started)
+        yield Row(name=f"ingress, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_SECOND)
+        yield Row(name=f"ingress, {name}, resident at start", unit="MiB", figure=_resident, ours=started)
 
 
 def _started(make: Callable[[], Installation]) -> Measured:
-    with make().door() as door:
-        return Measured(events=1, seconds=door.start_s, cpu_s={}, rss_start_mib=door.rss_mib())
+    with make().ingress() as ingress:
+        return Measured(events=1, seconds=ingress.start_s, cpu_s={}, rss_start_mib=ingress.rss_mib())
 
 
 def _seconds(measured: Measured) -> float:

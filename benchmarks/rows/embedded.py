@@ -1,4 +1,4 @@
-"""The door on the embedded broker, every answer after its fsync."""
+"""The ingress on the embedded broker, every answer after its fsync."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
 from benchmarks.run import Run
 
 
-def door(run: Run) -> Iterator[Row]:
-    """Throughput and CPU of the door on the embedded broker, against the bare application."""
+def ingress(run: Run) -> Iterator[Row]:
+    """Throughput and CPU of the ingress on the embedded broker, against the bare application."""
     ours: list[Measured] = []
     bare: list[Measured] = []
     with peers.bare(run) as bare_door:
@@ -16,11 +16,11 @@ def door(run: Run) -> Iterator[Row]:
             installation = run.embedded()
             filling.make_queue(installation.settings)
             prepared = run.prepare(installation.sources)
-            with installation.door() as ours_door:
+            with installation.ingress() as ours_door:
                 check = closed.kept_in_file(installation.folder / "hookline.db")
                 ours.append(closed.measure(run, ours_door, prepared, check))
             bare.append(closed.measure(run, bare_door, prepared, closed.nothing_kept))
-    name = "door, embedded"
+    name = "ingress, embedded"
     yield Row(
         name=name,
         unit="events/s",

@@ -8,7 +8,7 @@ from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_handled
 from benchmarks.figures import Measured, Row, Target, cpu_us
 from benchmarks.load import CONNECTIONS
-from benchmarks.processes import Door
+from benchmarks.processes import Ingress
 from benchmarks.run import Run
 from hookline.schemas import topics
 
@@ -35,13 +35,13 @@ def bodies(run: Run) -> Iterator[Row]:
 
 
 def sources(run: Run) -> Iterator[Row]:
-    """One source for each provider, against 200 for each, under as much load as the door takes."""
+    """One source for each provider, against 200 for each, under as much load as the ingress takes."""
     few, many = run.installation(), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
     queues.clear(run.servers.amqp_url)
     filling.make_queue(few.settings)
     ours: list[Measured] = []
     reference: list[Measured] = []
-    with few.door() as few_door, many.door() as many_door:
+    with few.ingress() as few_door, many.ingress() as many_door:
         for _ in range(run.extent.growth_rounds):
             reference.append(closed.measure(run, few_door, run.prepare(few.sources), closed.kept_by_us))
             ours.append(closed.measure(run, many_door, run.prepare(many.sources), closed.kept_by_us))
@@ -58,19 +58,19 @@ def _steady(run: Run, cases: Sequence[tuple[int, int, int]]) -> tuple[list[list[
     filling.make_queue(installation.settings)
     ours: list[list[Measured]] = [[] for _ in cases]
     bare: list[list[Measured]] = [[] for _ in cases]
-    with installation.door() as door, peers.bare(run) as bare_door:
+    with installation.ingress() as ingress, peers.bare(run) as bare_door:
         for number, (rate_per_s, count, body_bytes) in enumerate(cases):
             for _ in range(run.extent.growth_rounds):
                 events = max(count, rate_per_s * run.extent.seconds)
                 prepared = run.prepare(installation.sources, events, body_bytes)
-                ours[number].append(_steadily(run, door, prepared, rate_per_s, count))
+                ours[number].append(_steadily(run, ingress, prepared, rate_per_s, count))
                 _check(run, prepared)
                 bare[number].append(_steadily(run, bare_door, prepared, rate_per_s, count))
     return ours, bare
 
 
-def _steadily(run: Run, door: Door, prepared: Prepared, rate_per_s: float, count: int) -> Measured:
-    measured, _ = steady.measure(run, door, prepared, rate_per_s, count)
+def _steadily(run: Run, ingress: Ingress, prepared: Prepared, rate_per_s: float, count: int) -> Measured:
+    measured, _ = steady.measure(run, ingress, prepared, rate_per_s, count)
     return measured
 
 

@@ -1,4 +1,4 @@
-"""The door on RabbitMQ: what an event costs, and how many it takes, beside programs that do less."""
+"""The ingress on RabbitMQ: what an event costs, and how many it takes, beside programs that do less."""
 
 from collections.abc import Iterator
 
@@ -17,18 +17,18 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
     queues.clear(run.servers.amqp_url)
     filling.make_queue(installation.settings)
     with (
-        installation.door() as door,
+        installation.ingress() as ingress,
         peers.bare(run) as bare_door,
         peers.obvious_ingress(run) as obvious_door,
         peers.faststream_ingress(run) as faststream_door,
     ):
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources)
-            ours.append(closed.measure(run, door, prepared, closed.kept_by_us))
+            ours.append(closed.measure(run, ingress, prepared, closed.kept_by_us))
             bare.append(closed.measure(run, bare_door, prepared, closed.nothing_kept))
             obvious.append(closed.measure(run, obvious_door, prepared, closed.kept_by_reference))
             faststream.append(closed.measure(run, faststream_door, prepared, closed.kept_by_reference))
-    name = "door, RabbitMQ"
+    name = "ingress, RabbitMQ"
     yield Row(
         name=name,
         unit="CPU µs/event",

@@ -1,4 +1,4 @@
-"""How long callers wait while the door is half as busy as it can be."""
+"""How long callers wait while the ingress is half as busy as it can be."""
 
 from collections.abc import Iterator
 
@@ -11,20 +11,24 @@ from hookline.schemas import topics
 
 
 def at_half_capacity(run: Run) -> Iterator[Row]:
-    """The door's p99 on RabbitMQ under a constant rate of half its capacity, counted from the time of the schedule."""
+    """The ingress's p99 on RabbitMQ at a constant rate of half its capacity, counted from the schedule."""
     ours = []
     installation = run.installation()
     queues.clear(run.servers.amqp_url)
     filling.make_queue(installation.settings)
-    with installation.door() as door:
-        capacity = closed.measure(run, door, run.prepare(installation.sources), closed.kept_by_us)
+    with installation.ingress() as ingress:
+        capacity = closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us)
         rate_per_s = capacity.per_s / 2
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources, round(rate_per_s * run.extent.seconds))
-            measured, _ = steady.measure(run, door, prepared, rate_per_s, CONNECTIONS)
+            measured, _ = steady.measure(run, ingress, prepared, rate_per_s, CONNECTIONS)
             found = queues.emptied(run.servers.amqp_url, topics.queue_name(filling.QUEUE))
             check_handled("hookline ingress at half load", [message.id for message in found], prepared.ids)
             ours.append(measured)
     yield Row(
-        name=f"door, RabbitMQ, at {rate_per_s:,.0f}/s", unit="p99 ms", figure=p99_ms, ours=ours, target=Target("<=", 15)
+        name=f"ingress, RabbitMQ, at {rate_per_s:,.0f}/s",
+        unit="p99 ms",
+        figure=p99_ms,
+        ours=ours,
+        target=Target("<=", 15),
     )

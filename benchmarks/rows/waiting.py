@@ -1,4 +1,4 @@
-"""What an event costs while a million others wait: at the door, and in a worker that begins to take them."""
+"""What an event costs while a million others wait: at the ingress, and in a worker that begins to take them."""
 
 import sqlite3
 import time
@@ -42,10 +42,10 @@ def embedded(run: Run) -> Iterator[Row]:
 
 def _rows(run: Run, installation: Installation, count: Count, broker: str) -> Iterator[Row]:
     filling.make_queue(installation.settings)
-    doors, workers = _measured(run, installation, count, set())
+    ingresses, workers = _measured(run, installation, count, set())
     waiting = _fill(run, installation)
     full_doors, full_workers = _measured(run, installation, count, waiting)
-    for role, full, empty in (("door", full_doors, doors), ("worker", full_workers, workers)):
+    for role, full, empty in (("ingress", full_doors, ingresses), ("worker", full_workers, workers)):
         name = f"{role}, {broker}, {run.extent.waiting:,} waiting"
         yield Row(
             name=name,
@@ -61,20 +61,20 @@ def _rows(run: Run, installation: Installation, count: Count, broker: str) -> It
 def _measured(
     run: Run, installation: Installation, count: Count, known: set[str]
 ) -> tuple[list[Measured], list[Measured]]:
-    """Rounds of door and worker in turn: the worker handles as many events as the door took. `known` are all sent."""
-    doors, workers = [], []
+    """Rounds of ingress and worker in turn. The worker handles as many events as the ingress took."""
+    ingresses, workers = [], []
     for _ in range(run.extent.growth_rounds):
         prepared = run.prepare(installation.sources)
         known.update(prepared.ids)
-        with installation.door() as door:
+        with installation.ingress() as ingress:
             before = count()
-            doors.append(closed.measure(run, door, prepared, partial(_check_kept, count, before)))
+            ingresses.append(closed.measure(run, ingress, prepared, partial(_check_kept, count, before)))
         taken = count() - before
         measured, noted = draining.measure(run, partial(installation.worker, _WORKER), taken)
         check_none_doubled("hookline worker", noted.ids)
         check_among("hookline worker", noted.ids, known)
         workers.append(measured)
-    return doors, workers
+    return ingresses, workers
 
 
 def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepared) -> None:

@@ -1,4 +1,4 @@
-"""From the HTTP request to the function that handled it, door and worker working at the same time."""
+"""From the HTTP request to the function that handled it, ingress and worker working at the same time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from benchmarks.faults import Worthless
 from benchmarks.figures import Measured, Row, Target, p99_ms, per_s, percentile
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS
-from benchmarks.processes import Consumer, Door
+from benchmarks.processes import Consumer, Ingress
 from benchmarks.run import Run
 
 _WORKER = "benchmarks.handlers.unordered"
@@ -26,12 +26,12 @@ def against_faststream(run: Run) -> Iterator[Row]:
     queues.clear(run.servers.amqp_url)
     filling.make_queue(installation.settings)
     ours, faststream = [], []
-    with installation.door() as door, peers.faststream_ingress(run) as faststream_door:
+    with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_door:
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources)
             with installation.worker(_WORKER, run.new_folder()) as worker:
-                first = _begin(run, installation, door, worker)
-                measured = _sustained(run, door, worker, prepared)
+                first = _begin(run, installation, ingress, worker)
+                measured = _sustained(run, ingress, worker, prepared)
             noted = notes.noted(worker.notes_folder)
             check_none_doubled("hookline, whole way", noted.ids)
             check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
@@ -39,7 +39,7 @@ def against_faststream(run: Run) -> Iterator[Row]:
             with peers.faststream_worker(run, run.new_folder()) as worker:
                 _begin(run, installation, faststream_door, worker)
                 faststream.append(_sustained(run, faststream_door, worker, prepared))
-        latencies = list(_latencies(run, installation, door, min(each.per_s for each in ours) / 2))
+        latencies = list(_latencies(run, installation, ingress, min(each.per_s for each in ours) / 2))
     name = "HTTP to handler"
     yield Row(
         name=name,
@@ -53,25 +53,25 @@ def against_faststream(run: Run) -> Iterator[Row]:
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
 
 
-def _begin(run: Run, installation: Installation, door: Door, worker: Consumer) -> Sequence[str]:
-    """Return once the worker has handled some events that the door took; their ids."""
+def _begin(run: Run, installation: Installation, ingress: Ingress, worker: Consumer) -> Sequence[str]:
+    """Return once the worker has handled some events that the ingress took; their ids."""
     prepared = run.storyteller.prepare(run.folder / "first", installation.sources, _FIRST)
-    load.opened(door.port, prepared, 1, _FIRST, {})
+    load.opened(ingress.port, prepared, 1, _FIRST, {})
     _await_handled(worker, _FIRST)
     return prepared.ids
 
 
-def _sustained(run: Run, door: Door, worker: Consumer, prepared: Prepared) -> Measured:
+def _sustained(run: Run, ingress: Ingress, worker: Consumer, prepared: Prepared) -> Measured:
     """Events per second from the first request to the last event handled."""
-    pids = [door.pid, worker.pid]
+    pids = [ingress.pid, worker.pid]
     before = sum(notes.counts(worker.notes_folder))
     meter = Meter({"program": lambda: pids, **run.servers.groups()})
     started_s = time.monotonic()
-    taken = load.closed(door.port, prepared, CONNECTIONS, run.extent.seconds)
+    taken = load.closed(ingress.port, prepared, CONNECTIONS, run.extent.seconds)
     ended_s = _await_handled(worker, before + taken.accepted)
     handled = sum(notes.counts(worker.notes_folder)) - before
     if handled > taken.accepted + CONNECTIONS:
-        raise Worthless(f"{door.name}: {taken.accepted} events were accepted, {handled} handled")
+        raise Worthless(f"{ingress.name}: {taken.accepted} events were accepted, {handled} handled")
     measured = Measured(
         events=handled,
         seconds=ended_s - started_s,
@@ -80,17 +80,17 @@ def _sustained(run: Run, door: Door, worker: Consumer, prepared: Prepared) -> Me
         p99_ms=taken.p99_ms,
         rss_peak_mib=peak_mib(pids),
     )
-    run.say(f"  {door.name} and {worker.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
+    run.say(f"  {ingress.name} and {worker.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     return measured
 
 
-def _latencies(run: Run, installation: Installation, door: Door, rate_per_s: float) -> Iterator[Measured]:
+def _latencies(run: Run, installation: Installation, ingress: Ingress, rate_per_s: float) -> Iterator[Measured]:
     """From each answer to the start of the function, on one clock."""
     for _ in range(run.extent.rounds):
         with installation.worker(_WORKER, run.new_folder()) as worker:
-            first = _begin(run, installation, door, worker)
+            first = _begin(run, installation, ingress, worker)
             prepared = run.prepare(installation.sources, round(rate_per_s * run.extent.seconds))
-            measured, result = steady.measure(run, door, prepared, rate_per_s, CONNECTIONS)
+            measured, result = steady.measure(run, ingress, prepared, rate_per_s, CONNECTIONS)
             _await_handled(worker, len(first) + len(prepared.ids))
         noted = notes.noted(worker.notes_folder)
         check_handled("hookline at half load", noted.ids, [*first, *prepared.ids])

@@ -10,7 +10,7 @@ from functools import partial
 
 from hookline.aio.deadlines import Deadlines
 from hookline.broker.embedded import history_tables, partitions, tables
-from hookline.broker.embedded.dead_letters import EmbeddedLetters
+from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
@@ -45,7 +45,7 @@ class EmbeddedBroker:
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
-        self.letters = EmbeddedLetters(database, self._wake)
+        self.dead_letters = EmbeddedDeadLetters(database, self._wake)
 
     @classmethod
     async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":

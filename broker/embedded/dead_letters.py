@@ -8,15 +8,15 @@ from functools import partial
 
 from hookline.broker.embedded.tables import bound_to, forget, with_replays
 from hookline.schemas import topics
-from hookline.schemas.dead_letters import UNROUTED, Choice, Letter, Sifted
+from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter, Scanned
 from hookline.schemas.errors import SettingsError
 from hookline.sqlite.database import Database
 
 _PAGE = 200
 
 
-class EmbeddedLetters:
-    """Implements `schemas.broker.Letters`."""
+class EmbeddedDeadLetters:
+    """Implements `schemas.broker.DeadLetters`."""
 
     def __init__(self, database: Database, wake: Callable[[], None]) -> None:
         self._database = database
@@ -28,16 +28,16 @@ class EmbeddedLetters:
     async def count(self, queue: str) -> int:
         return await self._database.run(partial(_count, queue=queue))
 
-    async def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
+    async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         await self.count(queue)  # whether there is such a queue
         after, last = 0, await self._database.run(_last)
         while page := await self._database.run(partial(_page, queue=queue, after=after, last=last)):
             chosen = [(seq, letter, decide(letter)) for seq, letter in page]
-            step = partial(_carry_out, queue=queue, choices=[(seq, choice) for seq, _, choice in chosen])
+            step = partial(_carry_out, queue=queue, actions=[(seq, action) for seq, _, action in chosen])
             done = await self._database.run(step)
             self._wake()
-            for seq, letter, choice in chosen:
-                yield Sifted(letter, choice if seq in done else Choice.KEEP)
+            for seq, letter, action in chosen:
+                yield Scanned(letter, action if seq in done else Action.KEEP)
             after = page[-1][0]
 
 
@@ -71,7 +71,7 @@ _UNWANTED = """SELECT d.seq, e.headers, e.content_type, e.body, 'unrouted', '', 
     WHERE d.queue = ? AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT ?"""
 
 
-def _page(connection: sqlite3.Connection, *, queue: str, after: int, last: int) -> list[tuple[int, Letter]]:
+def _page(connection: sqlite3.Connection, *, queue: str, after: int, last: int) -> list[tuple[int, DeadLetter]]:
     statement, name = (_UNWANTED, topics.UNROUTED) if queue == UNROUTED else (_DEAD, topics.queue_name(queue))
     rows = connection.execute(statement, (name, after, last, _PAGE)).fetchall()
     return [(row[0], _letter(*row[1:])) for row in rows]
@@ -87,8 +87,8 @@ def _letter(  # noqa: PLR0913, PLR0917  # a row
     parked_s: float | None,
     replays: int | None,
     replayed_s: float | None,
-) -> Letter:
-    return Letter(
+) -> DeadLetter:
+    return DeadLetter(
         headers=with_replays(json.loads(headers), replays, replayed_s),
         content_type=content_type,
         body=body,
@@ -100,18 +100,18 @@ def _letter(  # noqa: PLR0913, PLR0917  # a row
     )
 
 
-def _carry_out(connection: sqlite3.Connection, *, queue: str, choices: Sequence[tuple[int, Choice]]) -> set[int]:
+def _carry_out(connection: sqlite3.Connection, *, queue: str, actions: Sequence[tuple[int, Action]]) -> set[int]:
     """Replay and drop as chosen; the numbers of the letters with which that was done.
 
     One that somebody else has replayed or dropped meanwhile is his affair.
     """
     done = set()
-    for seq, choice in choices:
-        if choice is Choice.REPLAY and (
+    for seq, action in actions:
+        if action is Action.REPLAY and (
             _route(connection, seq) if queue == UNROUTED else _replay(connection, queue, seq)
         ):
             done.add(seq)
-        if choice is Choice.DROP and _take_away(connection, queue, seq):
+        if action is Action.DROP and _take_away(connection, queue, seq):
             forget(connection, _home(queue), [seq])
             done.add(seq)
     return done

@@ -1,6 +1,6 @@
 """What one channel has handed out and what of it is settled; acknowledgements go out in groups.
 
-Delivery tags mean nothing on any other channel, so a ledger lives and ends with its channel.
+Delivery tags mean nothing on any other channel, so a acks lives and ends with its channel.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ Acks: TypeAlias = Sequence[tuple[int, bool]]
 class Token(msgspec.Struct, frozen=True):
     """Which delivery, on which channel."""
 
-    ledger: "Ledger"
+    acks: "AckBatcher"
     tag: int
 
 
-class Ledger:
+class AckBatcher:
     """The settled deliveries of one channel that are not acknowledged yet."""
 
     def __init__(self, acknowledge: Callable[[Acks], None], prefetch: int) -> None:

@@ -12,10 +12,10 @@ from typing import TypeAlias
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq import topology
-from hookline.broker.rabbitmq.connection import Link, RabbitMQSettings
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
-from hookline.broker.rabbitmq.dead_letters import RabbitMQLetters
-from hookline.broker.rabbitmq.forwarding import AT_ONCE, Passage
+from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
+from hookline.broker.rabbitmq.forwarding import AT_ONCE, Forwarding
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.schemas import topics
@@ -28,13 +28,13 @@ class RabbitMQBroker:
 
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
-        self._outward = Link(settings, "hookline publisher")
-        self._inward = Link(settings, "hookline consumer")
+        self._outward = Connection(settings, "hookline publisher")
+        self._inward = Connection(settings, "hookline consumer")
         self._queues: list[RabbitMQQueue] = []
         self._subscribing = asyncio.Lock()  # the server's lock on bindings is held by a connection, not by a task
         self.publisher = RabbitMQPublisher(self._outward, settings)
         self.history = RabbitMQHistory(self._inward, self.publisher, settings)
-        self.letters = RabbitMQLetters(self._inward, self.publisher, settings)
+        self.dead_letters = RabbitMQDeadLetters(self._inward, self.publisher, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":
@@ -96,11 +96,11 @@ class RabbitMQBroker:
     async def _pass_through(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
         """Let messages of another queue of the worker go on, for as long as this consumer does."""
         try:
-            passage = Passage(await self._consumer(source, declare), source)
+            forwarding = Forwarding(await self._consumer(source, declare), source)
         except BaseException:
             await consumer.close()
             raise
-        consumer.close_with(passage.close)
+        consumer.close_with(forwarding.close)
 
     async def _consumer(self, subscription: Subscription, declare: Declare | None) -> RabbitMQQueue:
         declaring = None if declare is None else partial(declare, subscription)

@@ -13,7 +13,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
-from hookline.broker.rabbitmq.wire.frame_transport import Wire, connect
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
 
@@ -106,14 +106,14 @@ def backoff_s(failures: int) -> float:
     return random.uniform(0, min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures, 10)))  # noqa: S311  # no secret
 
 
-class Link:
+class Connection:
     """One connection. `open` makes the first; a lost one is made again, for as long as the link is not closed."""
 
     def __init__(self, settings: RabbitMQSettings, name: str) -> None:
         self._settings = settings
         self._name = name
         self._current: aio_pika.Connection | None = None
-        self._wire: Wire | None = None
+        self._transport: FrameTransport | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -130,9 +130,9 @@ class Link:
             raise Unreachable("RabbitMQ is away")
         return connection
 
-    def wire_of(self, connection: AbstractConnection) -> Wire | None:
-        """The connection's wire, if it has one and is still the current one."""
-        return self._wire if connection is self.connection else None
+    def transport_of(self, connection: AbstractConnection) -> FrameTransport | None:
+        """The connection's transport, if it has one and is still the current one."""
+        return self._transport if connection is self.connection else None
 
     async def open(self) -> None:
         """Connect. Raises Unreachable."""
@@ -164,7 +164,7 @@ class Link:
         settings = self._settings
         try:
             async with bounded(settings.connect_timeout_s, "connecting"):
-                self._current, self._wire = await connect(
+                self._current, self._transport = await connect(
                     URL(settings.url).update_query(heartbeat=settings.heartbeat_s), {"connection_name": self._name}
                 )
         except Unreachable as error:
@@ -190,7 +190,7 @@ class Link:
 
     async def _disconnect(self) -> None:
         self._connected.clear()
-        current, self._current, self._wire = self._current, None, None
+        current, self._current, self._transport = self._current, None, None
         if current is not None:
             await finish(current.close())
 

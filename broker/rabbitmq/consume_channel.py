@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from hookline.broker.rabbitmq.ack_batcher import Acks, Ledger, Token
+from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
 from hookline.broker.rabbitmq.headers import read, read_texts
 from hookline.broker.rabbitmq.wire.decode import Assembly, content_type_and_table, delivery_tag, texts, values
 from hookline.broker.rabbitmq.wire.encode import ack_frame
-from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import Unreachable, Unreadable
 
@@ -18,38 +18,42 @@ _DELIVER = b"\0\x3c\0\x3c"
 _ACKNOWLEDGE_S = 5.0
 
 
-class Intake:
-    """Tells `arrived` of each delivery. Implements Listener: the wire is asked first, and aiormq if there is none."""
+class ConsumeChannel:
+    """Calls `arrived` for each delivery. Implements `Listener`; without a frame transport aiormq hands them over."""
 
     def __init__(
-        self, channel: AbstractChannel, wire: Wire | None, prefetch: int, arrived: Callable[[Received], None]
+        self,
+        channel: AbstractChannel,
+        transport: FrameTransport | None,
+        prefetch: int,
+        arrived: Callable[[Received], None],
     ) -> None:
-        self.ledger = Ledger(self._acknowledge, prefetch)
+        self.acks = AckBatcher(self._acknowledge, prefetch)
         self.channel = channel
-        self._wire = wire
+        self._transport = transport
         self._arrived = arrived
         self._acknowledging: set[asyncio.Task[None]] = set()
         self.frame = Assembly(_DELIVER, self._taken).frame
-        channel.closing.add_done_callback(lambda _: self.ledger.end())
-        if wire is not None:
-            wire.listen(channel.number, self)
+        channel.closing.add_done_callback(lambda _: self.acks.end())
+        if transport is not None:
+            transport.listen(channel.number, self)
 
     async def delivered(self, message: DeliveredMessage) -> None:
         """For aiormq to call with whatever was not taken off the wire."""
         properties = message.header.properties
         headers, attempt = read(properties.headers)
-        token = Token(self.ledger, message.delivery_tag or 0)
+        token = Token(self.acks, message.delivery_tag or 0)
         self._arrived(Received(headers, properties.content_type or "", message.body, attempt, token))
 
     def writable(self) -> None:
         """Acknowledgements do not wait for the socket: they are small, and never more than what was delivered."""
 
     def closed(self) -> None:
-        self.ledger.end()
+        self.acks.end()
 
     async def acknowledged(self) -> None:
         """Return once all that is settled is on its way to the server."""
-        self.ledger.flush()
+        self.acks.flush()
         if self._acknowledging:
             await asyncio.wait(self._acknowledging)
 
@@ -61,12 +65,12 @@ class Intake:
             headers, attempt = read(values(table)) if plain is None else read_texts(plain)
         except Unreadable:
             headers, attempt, content_type = {}, 1, ""
-        self._arrived(Received(headers, content_type, body, attempt, Token(self.ledger, delivery_tag(method))))
+        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, delivery_tag(method))))
 
     def _acknowledge(self, acks: Acks) -> None:
-        if self._wire is not None:
+        if self._transport is not None:
             number = self.channel.number
-            self._wire.write([ack_frame(number, tag, multiple=multiple) for tag, multiple in acks])
+            self._transport.write([ack_frame(number, tag, multiple=multiple) for tag, multiple in acks])
             return
         task = asyncio.create_task(self._basic_ack(acks))
         self._acknowledging.add(task)
@@ -78,4 +82,4 @@ class Intake:
                 for tag, multiple in acks:
                     await self.channel.basic_ack(tag, multiple, wait=False)
         except Unreachable:
-            self.ledger.end()
+            self.acks.end()

@@ -16,12 +16,12 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from hookline.broker.rabbitmq import topology
 from hookline.broker.rabbitmq.ack_batcher import Token
-from hookline.broker.rabbitmq.connection import Link, Use, bounded, finish, open_channel
-from hookline.broker.rabbitmq.consume_channel import Intake
+from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, open_channel
+from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.wire.encode import Message
-from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
@@ -54,9 +54,9 @@ class RabbitMQQueue:
     """Implements `schemas.broker.Queue`; comes back by itself after a lost connection or a deleted queue."""
 
     def __init__(
-        self, link: Link, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
+        self, link: Connection, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
     ) -> None:
-        self._link = link
+        self._connection = link
         self._publisher = publisher
         self._subscription = subscription
         self._declare = declare
@@ -74,14 +74,14 @@ class RabbitMQQueue:
 
     async def open(self) -> None:
         """Start to consume; return once the server has agreed. Raises Unreachable."""
-        self._task = asyncio.create_task(self._link.keep(self._session))
+        self._task = asyncio.create_task(self._connection.keep(self._session))
         await topology.in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
 
     async def take(self) -> Received:
         while True:
             while self._buffer:
                 received = self._buffer.popleft()
-                if received.token.ledger.is_open:  # otherwise it is delivered again, on the next channel
+                if received.token.acks.is_open:  # otherwise it is delivered again, on the next channel
                     return received
             await self._news()
 
@@ -89,7 +89,7 @@ class RabbitMQQueue:
         token: Token = received.token
         match outcome:
             case Done():
-                token.ledger.done(token.tag)
+                token.acks.done(token.tag)
             case Again():
                 await self._pass_on(token, partial(self._delay, received, outcome))
             case Parked():
@@ -99,7 +99,7 @@ class RabbitMQQueue:
 
     def holds(self, received: Received) -> bool:
         token: Token = received.token
-        return token.ledger.is_open
+        return token.acks.is_open
 
     async def move(self, received: Received, name: str) -> None:
         """Put the message into another queue, as it is."""
@@ -145,32 +145,32 @@ class RabbitMQQueue:
         self._consuming = True
         try:
             async with open_channel(connection, self._subscription.timeout_s) as channel:
-                await self._consume_on(channel, self._link.wire_of(connection))
+                await self._consume_on(channel, self._connection.transport_of(connection))
         finally:
             self._consuming = False
             if self._closing.done():
                 self._over.set()
 
-    async def _consume_on(self, channel: AbstractChannel, wire: Wire | None) -> None:
-        intake = Intake(channel, wire, self._subscription.prefetch, self._arrived)
-        ledger = intake.ledger
+    async def _consume_on(self, channel: AbstractChannel, transport: FrameTransport | None) -> None:
+        consume_channel = ConsumeChannel(channel, transport, self._subscription.prefetch, self._arrived)
+        acks = consume_channel.acks
         try:
-            tag = await self._attach(channel, intake)
+            tag = await self._attach(channel, consume_channel)
             self._attached.set()
-            await asyncio.wait([ledger.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
-            if ledger.is_open:
-                await self._give_back(channel, intake, tag)
+            await asyncio.wait([acks.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            if acks.is_open:
+                await self._give_back(channel, consume_channel, tag)
             else:
                 log.warning("%s: the consumer was lost", self._name)
         finally:
             self._attached.clear()
-            ledger.end()
+            acks.end()
 
-    async def _attach(self, channel: AbstractChannel, intake: Intake) -> str:
-        channel.on_consumer_cancel_callbacks.add(lambda _: intake.ledger.end())  # the queue was deleted
+    async def _attach(self, channel: AbstractChannel, consume_channel: ConsumeChannel) -> str:
+        channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
-            ok = await channel.basic_consume(self._name, intake.delivered)
+            ok = await channel.basic_consume(self._name, consume_channel.delivered)
         return str(ok.consumer_tag)
 
     def _arrived(self, received: Received) -> None:
@@ -197,7 +197,7 @@ class RabbitMQQueue:
                 woken.set_result(None)
                 return
 
-    async def _give_back(self, channel: AbstractChannel, intake: Intake, consumer_tag: str) -> None:
+    async def _give_back(self, channel: AbstractChannel, consume_channel: ConsumeChannel, consumer_tag: str) -> None:
         """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue.
 
         Messages of a partition are left to the server, which puts them back in order, and lets in the next consumer,
@@ -208,10 +208,10 @@ class RabbitMQQueue:
             async with bounded(_GIVE_BACK_S, "giving back"):
                 if self._subscription.partition is None:
                     await channel.basic_cancel(consumer_tag)
-                    await intake.acknowledged()
+                    await consume_channel.acknowledged()
                     await channel.basic_nack(0, multiple=True, requeue=True)
                 else:
-                    await intake.acknowledged()
+                    await consume_channel.acknowledged()
 
     async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
         """Put the message where it belongs, and only then acknowledge it here.
@@ -220,15 +220,15 @@ class RabbitMQQueue:
         at once. It is given back when the queue is closed.
         """
         for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
-            if not token.ledger.is_open:
+            if not token.acks.is_open:
                 return
             try:
                 await send()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
-                await asyncio.wait([token.ledger.ended], timeout=wait_s)
+                await asyncio.wait([token.acks.ended], timeout=wait_s)
             else:
-                token.ledger.done(token.tag)
+                token.acks.done(token.tag)
                 return
 
     async def _delay(self, received: Received, again: Again) -> None:
@@ -245,7 +245,7 @@ class RabbitMQQueue:
 
     async def _retry_queue(self, delay_ms: int) -> str:
         if delay_ms not in self._retry_queues:
-            connection = self._link.require()
+            connection = self._connection.require()
             subscription = self._subscription
             await topology.declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
             self._retry_queues.add(delay_ms)

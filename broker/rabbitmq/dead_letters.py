@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from hookline.broker.rabbitmq import topology
-from hookline.broker.rabbitmq.connection import Link, RabbitMQSettings, bounded, open_channel
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.headers import letter
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
-from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Choice, Letter, Sifted
+from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 # A server has up to 32 acknowledgements of a channel in hand. What exceeds that it keeps in memory, forgets which came
@@ -29,17 +29,17 @@ _LOOK_S = 0.001  # 5 s in all
 _GIVE_BACK_S = 300.0
 
 
-class RabbitMQLetters:
-    """Implements `schemas.broker.Letters`."""
+class RabbitMQDeadLetters:
+    """Implements `schemas.broker.DeadLetters`."""
 
-    def __init__(self, link: Link, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
-        self._link = link
+    def __init__(self, link: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
+        self._connection = link
         self._publisher = publisher
         self._timeout_s = settings.connect_timeout_s
         self._page_size = min(_PAGE, settings.max_in_flight)
 
     async def counts(self) -> Mapping[str, int]:
-        connection = self._link.require()
+        connection = self._connection.require()
         async with topology.locked(connection, topics.short_name(topics.REGISTER), self._timeout_s):
             queues = await topology.registered(connection, self._timeout_s)
         depths = {queue: await self._depth(topics.dead_name(queue)) for queue in sorted(queues)}
@@ -51,28 +51,28 @@ class RabbitMQLetters:
             raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
         return depth
 
-    async def sift(self, queue: str, decide: Callable[[Letter], Choice]) -> AsyncGenerator[Sifted, None]:
-        connection, place = self._link.require(), _place(queue)
-        async with topology.locked(connection, f"{queue}.letters", self._timeout_s):
+    async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
+        connection, place = self._connection.require(), _place(queue)
+        async with topology.locked(connection, f"{queue}.dead_letters", self._timeout_s):
             left = await self.count(queue)
             async with open_channel(connection, self._timeout_s) as channel, _giving_back(channel, place) as kept:
                 while page := await _page(channel, place, min(left, self._page_size)):
                     left -= len(page)
                     chosen = [(message, _sifted(_letter(message, queue), decide)) for message in page]
-                    kept += [message.delivery_tag or 0 for message, each in chosen if each.choice is Choice.KEEP]
+                    kept += [message.delivery_tag or 0 for message, each in chosen if each.action is Action.KEEP]
                     await self._carry_out(channel, queue, chosen)
                     for _, each in chosen:
                         yield each
 
     async def _carry_out(
-        self, channel: AbstractChannel, queue: str, chosen: list[tuple[DeliveredMessage, Sifted]]
+        self, channel: AbstractChannel, queue: str, chosen: list[tuple[DeliveredMessage, Scanned]]
     ) -> None:
         """Publish what is to be replayed, and only then acknowledge it here. Raises if any of it could not be."""
-        replaying = [(message, each.letter) for message, each in chosen if each.choice is Choice.REPLAY]
+        replaying = [(message, each.letter) for message, each in chosen if each.action is Action.REPLAY]
         sending = (self._replay(queue, each, message.routing_key or "") for message, each in replaying)
         results = await asyncio.gather(*sending, return_exceptions=True)
         gone = [message for (message, _), result in zip(replaying, results, strict=True) if result is None]
-        gone += [message for message, each in chosen if each.choice is Choice.DROP]
+        gone += [message for message, each in chosen if each.action is Action.DROP]
         async with bounded(_PAGE_S, "acknowledging"):
             await _acknowledge(channel, gone)
         for result in results:
@@ -81,7 +81,7 @@ class RabbitMQLetters:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _replay(self, queue: str, each: Letter, routing_key: str) -> None:
+    async def _replay(self, queue: str, each: DeadLetter, routing_key: str) -> None:
         unrouted = queue == UNROUTED
         replays = each.replays + (not unrouted)
         headers = {**each.headers, REPLAYS: str(replays), REPLAYED_AT: datetime.now(UTC).isoformat()}
@@ -94,7 +94,7 @@ class RabbitMQLetters:
         return Unreachable(f"a letter could not be replayed: {error}")
 
     async def _depth(self, name: str) -> int | None:
-        return await topology.depth(self._link.require(), name, self._timeout_s)
+        return await topology.depth(self._connection.require(), name, self._timeout_s)
 
 
 async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage]) -> None:
@@ -145,11 +145,11 @@ async def _page(channel: AbstractChannel, name: str, size: int) -> list[Delivere
     return messages
 
 
-def _letter(message: DeliveredMessage, queue: str) -> Letter:
+def _letter(message: DeliveredMessage, queue: str) -> DeadLetter:
     properties = message.header.properties
     reason = UNROUTED if queue == UNROUTED else "broker"
     return letter(properties.headers, properties.content_type or "", message.body, reason)
 
 
-def _sifted(each: Letter, decide: Callable[[Letter], Choice]) -> Sifted:
-    return Sifted(each, decide(each))
+def _sifted(each: DeadLetter, decide: Callable[[DeadLetter], Action]) -> Scanned:
+    return Scanned(each, decide(each))

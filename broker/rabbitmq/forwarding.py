@@ -9,7 +9,7 @@ from hookline.schemas.broker import Received
 AT_ONCE = 64
 
 
-class Passage:
+class Forwarding:
     """Moves whatever comes into a queue of a worker that is ordered, or was."""
 
     def __init__(self, queue: RabbitMQQueue, source: Subscription) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hookline.schemas.broker import Parked
-from hookline.schemas.dead_letters import REPLAYS, UNROUTED, Letter
+from hookline.schemas.dead_letters import REPLAYS, UNROUTED, DeadLetter
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"
@@ -45,12 +45,12 @@ def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
     }
 
 
-def letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, reason: str) -> Letter:
+def letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, reason: str) -> DeadLetter:
     """A message that was put aside; for `reason` if no worker wrote one on it."""
     headers, attempt = read(raw)
     notes = {name: headers.pop(name) for name in _DEATH_NOTES & headers.keys()}
     death = _last_death(raw or {})
-    return Letter(
+    return DeadLetter(
         headers=headers,
         content_type=content_type,
         body=body,

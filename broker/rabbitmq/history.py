@@ -9,7 +9,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from hookline.broker.rabbitmq import topology
-from hookline.broker.rabbitmq.connection import Link, RabbitMQSettings, bounded, open_channel
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
@@ -31,20 +31,20 @@ class RabbitMQHistory:
     all that was kept by then when the mark comes by.
     """
 
-    def __init__(self, link: Link, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
-        self._link = link
+    def __init__(self, link: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
+        self._connection = link
         self._publisher = publisher
         self._settings = settings
 
     async def wanted_by(self, queue: str) -> frozenset[str]:
         return await topology.bound_to(
-            self._link.require(), topics.check_queue(queue), self._settings.connect_timeout_s
+            self._connection.require(), topics.check_queue(queue), self._settings.connect_timeout_s
         )
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
         """The server seeks by when it took an event, which is soon after it was received, by another clock."""
         timeout_s = self._settings.connect_timeout_s
-        connection = self._link.require()
+        connection = self._connection.require()
         if not await topology.exists(connection, topics.HISTORY, timeout_s):
             raise SettingsError("history.enabled: it is off, and nothing was kept")
         begun, mark = datetime.now(UTC), uuid4().hex

@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms, Pending
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames
-from hookline.broker.rabbitmq.wire.frame_transport import METHOD, Wire
+from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable, Unreadable
 
@@ -26,7 +26,7 @@ _ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
 _tag_and_bits = Struct(">QB").unpack_from
 
 
-class Lane(Protocol):
+class PublishChannel(Protocol):
     """Nobody else may publish on its channel, so that tags are ours to count. Two implementations, below."""
 
     confirms: Confirms
@@ -46,31 +46,37 @@ class Lane(Protocol):
         """Answer everybody: the channel is gone."""
 
 
-def open_lane(channel: AbstractChannel, wire: Wire | None, timeout_s: float) -> Lane:
+def open_publish_channel(
+    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float
+) -> PublishChannel:
     """The faster of the two, where there is a wire."""
-    lane = PlainLane(channel, timeout_s) if wire is None else WireLane(channel, wire, timeout_s)
-    channel.closing.add_done_callback(lambda _: lane.end())
-    return lane
+    publishing = (
+        AiormqPublishChannel(channel, timeout_s)
+        if transport is None
+        else RawPublishChannel(channel, transport, timeout_s)
+    )
+    channel.closing.add_done_callback(lambda _: publishing.end())
+    return publishing
 
 
-class WireLane:
-    """Implements Lane, and Listener: writes to the socket, and takes the confirms off it."""
+class RawPublishChannel:
+    """Implements PublishChannel, and Listener: writes to the socket, and takes the confirms off it."""
 
-    def __init__(self, channel: AbstractChannel, wire: Wire, timeout_s: float) -> None:
+    def __init__(self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float) -> None:
         self.confirms = Confirms(timeout_s)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._wire = wire
+        self._transport = transport
         self._number = channel.number
         self._max_content_bytes = _max_content_bytes(channel)
         self._returns = Assembly(_RETURN, self._returned)
         self._message_ids = _message_ids()
         self._is_due = False
-        wire.listen(channel.number, self)
+        transport.listen(channel.number, self)
 
     @property
     def is_blocked(self) -> bool:
-        return self._wire.is_blocked
+        return self._transport.is_blocked
 
     def send(self, message: Message) -> "asyncio.Future[None]":
         each = next(self._message_ids)
@@ -110,10 +116,10 @@ class WireLane:
     def _write(self) -> None:
         """Write all that waits, for as long as the socket takes it."""
         self._is_due = False
-        if self._wire.is_blocked:  # it would be kept when the alarm is over, long after we said that it was not
+        if self._transport.is_blocked:  # it would be kept when the alarm is over, long after we said that it was not
             self.confirms.refuse_unwritten(_ALARM)
-        while not self._wire.is_paused and (batch := self.confirms.next_batch()):
-            self._wire.write([part for pending in batch for part in pending.frames])
+        while not self._transport.is_paused and (batch := self.confirms.next_batch()):
+            self._transport.write([part for pending in batch for part in pending.frames])
             for pending in batch:
                 pending.frames = []  # bodies may be large, and the socket has them now
 
@@ -124,8 +130,8 @@ class WireLane:
             self.end()
 
 
-class PlainLane:
-    """Implements Lane by aiormq's public call, one task for each message."""
+class AiormqPublishChannel:
+    """Implements PublishChannel by aiormq's public call, one task for each message."""
 
     def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
         self.confirms = Confirms(timeout_s)
@@ -206,5 +212,5 @@ def _max_content_bytes(channel: AbstractChannel) -> int:
 
 def _message_ids() -> Iterator[str]:
     """Each is new, whichever process it is."""
-    lane = uuid4().hex[:12]
-    return (f"{lane}-{number}" for number in count())
+    publishing = uuid4().hex[:12]
+    return (f"{publishing}-{number}" for number in count())

@@ -5,8 +5,8 @@ import asyncio
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq import topology
-from hookline.broker.rabbitmq.connection import Link, RabbitMQSettings, open_channel
-from hookline.broker.rabbitmq.publish_channel import Lane, open_lane
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, open_channel
+from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
@@ -16,59 +16,59 @@ from hookline.schemas.errors import NotDurable
 class RabbitMQPublisher:
     """Implements `schemas.broker.Publisher`. Nothing is ever sent twice for one call."""
 
-    def __init__(self, link: Link, settings: RabbitMQSettings) -> None:
-        self._link = link
+    def __init__(self, link: Connection, settings: RabbitMQSettings) -> None:
+        self._connection = link
         self._settings = settings
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
-        self._lane: Lane | None = None
+        self._channel: PublishChannel | None = None
         self._attached = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
-        lane = self._lane
-        if lane is None or lane.ended.done() or lane.is_blocked or lane.confirms.is_silent:
+        channel = self._channel
+        if channel is None or channel.ended.done() or channel.is_blocked or channel.confirms.is_silent:
             return False
-        return lane.confirms.in_flight < self._settings.max_in_flight
+        return channel.confirms.in_flight < self._settings.max_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        await self._open_lane().send_envelope(self._exchange, envelope)
+        await self._open_channel().send_envelope(self._exchange, envelope)
 
     async def send(self, message: Message) -> None:
         """Return once every queue that the message was routed to has it on disk. Raises NotDurable."""
-        await self._open_lane().send(message)
+        await self._open_channel().send(message)
 
-    def _open_lane(self) -> Lane:
-        lane = self._lane
-        if lane is None:
+    def _open_channel(self) -> PublishChannel:
+        channel = self._channel
+        if channel is None:
             raise NotDurable("RabbitMQ is away")
-        if lane.confirms.in_flight >= self._settings.max_in_flight:
+        if channel.confirms.in_flight >= self._settings.max_in_flight:
             raise NotDurable("too many events are being published")
-        return lane
+        return channel
 
     async def open(self) -> None:
         """Start to publish; return once that is possible. Raises Unreachable."""
-        self._task = asyncio.create_task(self._link.keep(self._session))
+        self._task = asyncio.create_task(self._connection.keep(self._session))
         await topology.in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
     async def close(self) -> None:
         """Wait for the confirms that are still to come, for as long as a publish may take, then stop."""
-        if self._lane is not None:
-            await self._lane.confirms.answered()
+        if self._channel is not None:
+            await self._channel.confirms.answered()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     async def _session(self, connection: AbstractConnection) -> None:
         """Publish on one connection until its channel is closed."""
-        timeout_s, wire = self._settings.connect_timeout_s, self._link.wire_of(connection)
+        timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
         await topology.declare_exchanges(connection, self._settings.retention, timeout_s)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
-            lane = open_lane(channel, wire, self._settings.publish_timeout_s)
-            self._lane = lane
+            publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s)
+            self._channel = publishing
             self._attached.set()
             try:
-                await asyncio.wait([lane.ended])
+                await asyncio.wait([publishing.ended])
             finally:
-                self._lane = None
-                lane.end()
+                self._channel = None
+                publishing.end()

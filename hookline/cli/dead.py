@@ -15,7 +15,7 @@ from hookline.cli.exit_codes import FAILED
 from hookline.cli.options import config_option, json_option, run_to_end
 from hookline.cli.times import as_moment
 from hookline.schemas import topics
-from hookline.schemas.dead_letters import UNROUTED, Choice, Letter
+from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
 from hookline.settings import load
 
 Option = Callable[[Any], Any]
@@ -75,7 +75,7 @@ def _list(*, queue: str | None, wanted: Wanted, config: Path, as_json: bool) -> 
     if queue is None:
         _list_queues(run_to_end(dead_letter_commands.counts(settings)), as_json=as_json)
         return
-    found = run_to_end(dead_letter_commands.look(settings, queue, wanted, _telling(facts, line, as_json=as_json)))
+    found = run_to_end(dead_letter_commands.look(settings, queue, wanted, _notifying(facts, line, as_json=as_json)))
     if not as_json:
         click.echo(_letters(found))
 
@@ -91,8 +91,8 @@ def _show(*, queue: str, wanted: Wanted, config: Path, raw: bool, as_json: bool)
     settings = load(config, with_sources=False)
     if raw or (wanted.limit is None and not wanted.ids):
         wanted = replace(wanted, limit=1)
-    tell = _write_body if raw else _telling(all_facts, page, as_json=as_json)
-    if not run_to_end(dead_letter_commands.look(settings, queue, wanted, tell)):
+    notify = _write_body if raw else _notifying(all_facts, page, as_json=as_json)
+    if not run_to_end(dead_letter_commands.look(settings, queue, wanted, notify)):
         click.echo("hookline: there is no such letter", err=True)
         sys.exit(FAILED)
 
@@ -101,25 +101,25 @@ def _replay(*, queue: str, wanted: Wanted, config: Path, dry_run: bool, as_json:
     settings = load(config, with_sources=False)
     to = "the queues that want it" if queue == UNROUTED else queue
     if dry_run:
-        tell = _telling(
+        notify = _notifying(
             lambda letter: {**facts(letter), "to": to}, lambda letter: f"{line(letter)}  → {to}", as_json=as_json
         )
-        found = run_to_end(dead_letter_commands.look(settings, queue, wanted, tell))
+        found = run_to_end(dead_letter_commands.look(settings, queue, wanted, notify))
         _sum_up({"to": to, "would_replay": found}, f"{_letters(found)} would be replayed to {to}", as_json=as_json)
         return
-    moved, left = run_to_end(dead_letter_commands.move(settings, queue, wanted, Choice.REPLAY, "Replaying"))
+    moved, left = run_to_end(dead_letter_commands.move(settings, queue, wanted, Action.REPLAY, "Replaying"))
     _sum_up({"to": to, "replayed": moved, "left": left}, f"{_letters(moved)} replayed; {left} left", as_json=as_json)
 
 
 def _drop(*, queue: str, wanted: Wanted, config: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
     settings = load(config, with_sources=False)
     if dry_run:
-        found = run_to_end(dead_letter_commands.look(settings, queue, wanted, _telling(facts, line, as_json=as_json)))
+        found = run_to_end(dead_letter_commands.look(settings, queue, wanted, _notifying(facts, line, as_json=as_json)))
         _sum_up({"would_drop": found}, f"{_letters(found)} would be dropped", as_json=as_json)
         return
     if not yes:
         _ask(run_to_end(dead_letter_commands.look(settings, queue, wanted, lambda _: None)))
-    moved, left = run_to_end(dead_letter_commands.move(settings, queue, wanted, Choice.DROP, "Dropping"))
+    moved, left = run_to_end(dead_letter_commands.move(settings, queue, wanted, Action.DROP, "Dropping"))
     _sum_up({"dropped": moved, "left": left}, f"{_letters(moved)} dropped; {left} left", as_json=as_json)
 
 
@@ -130,16 +130,16 @@ def _ask(found: int) -> None:
         click.confirm(f"Drop {_letters(found)} for ever?", abort=True, err=True)
 
 
-def _telling(
-    told: Callable[[Letter], dict[str, Any]], text: Callable[[Letter], str], *, as_json: bool
-) -> dead_letter_commands.Tell:
-    def tell(letter: Letter) -> None:
+def _notifying(
+    told: Callable[[DeadLetter], dict[str, Any]], text: Callable[[DeadLetter], str], *, as_json: bool
+) -> dead_letter_commands.Notify:
+    def notify(letter: DeadLetter) -> None:
         click.echo(_json(told(letter)) if as_json else text(letter))
 
-    return tell
+    return notify
 
 
-def _write_body(letter: Letter) -> None:
+def _write_body(letter: DeadLetter) -> None:
     sys.stdout.buffer.write(letter.body)
 
 

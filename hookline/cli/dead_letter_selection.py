@@ -7,7 +7,7 @@ from typing import Any
 
 from hookline.runtime.logs import printable
 from hookline.schemas import topics
-from hookline.schemas.dead_letters import Choice, Letter
+from hookline.schemas.dead_letters import Action, DeadLetter
 
 _WIDE = 100
 
@@ -26,17 +26,17 @@ class Wanted:
     ids: frozenset[str] = frozenset()
     limit: int | None = None
 
-    def includes(self, letter: Letter) -> bool:
+    def includes(self, letter: DeadLetter) -> bool:
         """Whether it is meant, but for the limit. A letter that is no envelope of ours has nothing to be chosen by."""
         return self.reason in (None, letter.reason) and self._in_time(letter) and self._of(letter)
 
-    def _in_time(self, letter: Letter) -> bool:
+    def _in_time(self, letter: DeadLetter) -> bool:
         time = kept_since(letter)
         if time is None:
             return self.since is None and self.until is None
         return (self.since is None or self.since <= time) and (self.until is None or time <= self.until)
 
-    def _of(self, letter: Letter) -> bool:
+    def _of(self, letter: DeadLetter) -> bool:
         envelope = letter.envelope
         if envelope is None:
             return not self.ids and {self.provider, self.source, self.topic, self.subject} == {None}
@@ -50,21 +50,21 @@ class Wanted:
 
 
 class Picker:
-    """Decides on letters: the choice for those that are wanted, up to the limit; the rest stay."""
+    """Decides on letters: the action for those that are wanted, up to the limit; the rest stay."""
 
-    def __init__(self, wanted: Wanted, choice: Choice) -> None:
+    def __init__(self, wanted: Wanted, action: Action) -> None:
         self._wanted = wanted
-        self._choice = choice
+        self._choice = action
         self._left = wanted.limit
 
     @property
     def is_full(self) -> bool:
         return self._left == 0
 
-    def __call__(self, letter: Letter) -> Choice:
-        return self._choice if self.picks(letter) else Choice.KEEP
+    def __call__(self, letter: DeadLetter) -> Action:
+        return self._choice if self.picks(letter) else Action.KEEP
 
-    def picks(self, letter: Letter) -> bool:
+    def picks(self, letter: DeadLetter) -> bool:
         """Whether this one is wanted; asked once for each letter, in their order."""
         if self.is_full or not self._wanted.includes(letter):
             return False
@@ -73,12 +73,12 @@ class Picker:
         return True
 
 
-def kept_since(letter: Letter) -> datetime | None:
+def kept_since(letter: DeadLetter) -> datetime | None:
     received_at = letter.envelope.received_at if letter.envelope is not None else None
     return letter.parked_at or received_at
 
 
-def facts(letter: Letter) -> dict[str, Any]:
+def facts(letter: DeadLetter) -> dict[str, Any]:
     """A letter for a machine, but for its body."""
     told: dict[str, Any] = {}
     if (envelope := letter.envelope) is not None:
@@ -89,7 +89,7 @@ def facts(letter: Letter) -> dict[str, Any]:
     return told | {"replays": letter.replays, "detail": letter.detail, "bytes": len(letter.body)}
 
 
-def all_facts(letter: Letter) -> dict[str, Any]:
+def all_facts(letter: DeadLetter) -> dict[str, Any]:
     """A letter for a machine, with headers and body; the body in base64 where it is no text."""
     told = facts(letter) | {"content_type": letter.content_type, "headers": dict(letter.headers)}
     try:
@@ -98,7 +98,7 @@ def all_facts(letter: Letter) -> dict[str, Any]:
         return told | {"body_base64": base64.b64encode(letter.body).decode()}
 
 
-def line(letter: Letter) -> str:
+def line(letter: DeadLetter) -> str:
     """A letter in one line."""
     envelope = letter.envelope
     what = f"{envelope.topic}  {printable(envelope.subject)}  {envelope.id}" if envelope else "no envelope of ours"
@@ -109,7 +109,7 @@ def line(letter: Letter) -> str:
     return f"{_at(kept_since(letter))}  {what}  {printable(letter.reason)}{tried}{again}{said}"
 
 
-def page(letter: Letter) -> str:
+def page(letter: DeadLetter) -> str:
     """All of a letter. Whatever could move the cursor is shown as its code."""
     envelope = letter.envelope
     lines = [("id", envelope.id), ("topic", envelope.topic), ("subject", envelope.subject)] if envelope else []

@@ -43,11 +43,11 @@ async def replay(
     wanted: Wanted,
     headers: Mapping[str, str] | None,
     progress: Progress,
-    tell: Callable[[], None],
+    notify: Callable[[], None],
 ) -> None:
     """Feed a queue what it wants of the past, with these headers besides; without headers only count it.
 
-    `progress` is kept up to date, and `tell` called after each page. What the queue is not bound to is not fed to it.
+    `progress` is kept up to date, and `notify` called after each page. What the queue is not bound to is not fed to it.
     Raises SettingsError if there is no such queue or no history, Unreachable or NotDurable.
     """
     keys = await history.wanted_by(queue)
@@ -59,7 +59,7 @@ async def replay(
             progress.topics.update(envelope.topic for envelope in chosen)
             if page:
                 progress.reached = page[-1].received_at
-            tell()
+            notify()
 
 
 def _is_wanted(envelope: Envelope, keys: frozenset[str]) -> bool:

@@ -115,12 +115,12 @@ async def _replay(
             hidden=hidden or not _is_seen(),
         ) as bar:
 
-            def tell() -> None:
+            def notify() -> None:
                 if progress.reached is not None:
                     reached_s = int((progress.reached - wanted.since).total_seconds())
                     bar.update(max(0, reached_s - bar.pos))
 
-            await replay(broker.history, queue, wanted, headers, progress, tell)
+            await replay(broker.history, queue, wanted, headers, progress, notify)
             bar.update(span_s - bar.pos)
 
 

@@ -61,7 +61,7 @@ def send(  # noqa: PLR0913  one for each option
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [sender.own_body(body)] * count if body else list(sender.callbacks(chosen, samples, count))
     arranged = sender.arrange(sequence, duplicate=duplicate, shuffle=shuffle)
-    answers = run_to_end(_send(url or _door(settings, source), chosen, arranged, as_json=as_json))
+    answers = run_to_end(_send(url or _ingress_url(settings, source), chosen, arranged, as_json=as_json))
     refused = [answer for answer in answers if not 200 <= answer.status < 300]
     if len(answers) > _TELL_EACH and not as_json:
         click.echo(f"{len(answers) - len(refused)} of {len(answers)} accepted")
@@ -70,7 +70,7 @@ def send(  # noqa: PLR0913  one for each option
     sys.exit(FAILED if refused else 0)
 
 
-def _door(settings: Settings, source: str) -> str:
+def _ingress_url(settings: Settings, source: str) -> str:
     host = settings.ingress.host
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{settings.ingress.port}/hooks/{source}"  # noqa: S104
 

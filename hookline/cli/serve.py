@@ -12,7 +12,7 @@ from hookline.cli.options import config_option, log_option, run_to_end
 from hookline.runtime import logs
 from hookline.runtime.garbage_collection import collect_rarely
 from hookline.runtime.reloader import folders_of, run_reloading
-from hookline.runtime.start_up_log import tell_queue, tell_sources
+from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
@@ -123,8 +123,8 @@ def _supervise(settings: Settings, log_style: str) -> NoReturn:
     from hookline.runtime.supervisor import supervise  # noqa: PLC0415  likewise
 
     def opened() -> None:
-        tell_sources(settings)
-        tell_queue(settings)
+        log_sources(settings)
+        log_queue(settings)
 
     command = ["ingress", "--config", str(settings.path), "--log", log_style]
     sys.exit(asyncio.run(supervise(settings, command, opened)))

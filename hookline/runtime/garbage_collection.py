@@ -6,9 +6,9 @@ _NEW_OBJECTS = 20_000
 
 
 def collect_rarely() -> None:
-    """Let more objects come between two looks than a thousand requests in hand need.
+    """Raise the threshold of a collection above what a thousand requests in flight need.
 
-    At Python's own 700 they set off look after look, each at all that 10,000 connections hold, and cost the door half
-    of its time for nothing: neither a request nor an event leaves a cycle behind.
+    At Python's default of 700 they trigger one collection after another, each over all objects of 10,000 connections.
+    That costs the ingress half of its time and finds nothing: no request and no event leaves a cycle behind.
     """
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])

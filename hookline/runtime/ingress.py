@@ -1,4 +1,4 @@
-"""The door as the settings want it: opened, and told of."""
+"""The ingress as the settings want it: opened, and told of."""
 
 import logging
 
@@ -11,13 +11,13 @@ from hookline.settings import Settings
 log = logging.getLogger("hookline")
 
 
-async def open_door(settings: Settings, publisher: Publisher) -> Ingress:
-    """A door that listens. Raises Unreachable if it cannot."""
+async def open_ingress(settings: Settings, publisher: Publisher) -> Ingress:
+    """An ingress that listens. Raises Unreachable if it cannot."""
     receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
-    door = Ingress(receiver, settings.ingress)
+    ingress = Ingress(receiver, settings.ingress)
     try:
-        port = await door.start()
+        port = await ingress.start()
     except OSError as error:
         raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
     log.info("listening on http://%s:%d", settings.ingress.host, port)
-    return door
+    return ingress

@@ -50,16 +50,16 @@ def report(queue: str, work: Work, seconds: float) -> None:
     level = logging.INFO if is_good(work.outcome) else logging.WARNING
     if events_log.isEnabledFor(level):
         facts = _facts(queue, work, seconds)
-        _tell(level, facts["outcome"], facts)
+        _log(level, facts["outcome"], facts)
 
 
-def told(text: str, facts: Mapping[str, Any]) -> None:
+def log_together(text: str, facts: Mapping[str, Any]) -> None:
     """Tell of several deliveries together."""
     if events_log.isEnabledFor(logging.INFO):
-        _tell(logging.INFO, text, facts)
+        _log(logging.INFO, text, facts)
 
 
-def _tell(level: int, text: str, facts: Mapping[str, Any]) -> None:
+def _log(level: int, text: str, facts: Mapping[str, Any]) -> None:
     """Without looking for the line of code that tells, which is always this one."""
     record = events_log.makeRecord(events_log.name, level, "", 0, text, (), None, extra={"facts": facts})
     events_log.handle(record)

@@ -6,14 +6,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from hookline.runtime.logs import is_good, report, told
+from hookline.runtime.logs import is_good, log_together, report
 from hookline.schemas.broker import Again
 from hookline.workers.pipeline import Work
 
 log = logging.getLogger("hookline")
 
 
-class Tally:
+class OutcomeLog:
     """Every delivery counts once, under its outcome; those that came late count as that, too.
 
     What went wrong always has a line. Of what ended well so many have one each second, and for the rest of that second
@@ -35,9 +35,9 @@ class Tally:
         elif self._log_events_per_s:
             self._leave_out(queue, work)
 
-    def tell(self) -> None:
+    def log_totals(self) -> None:
         """One line for each queue that had anything."""
-        self._tell_unlisted()
+        self._log_unlisted()
         for queue, counts in self._counts.items():
             log.info("%s: %s", queue, _sum(counts))
 
@@ -51,12 +51,14 @@ class Tally:
 
     def _leave_out(self, queue: str, work: Work) -> None:
         if not self._unlisted:
-            asyncio.get_running_loop().call_later(self._second_ends_s - time.monotonic(), self._tell_unlisted)
+            asyncio.get_running_loop().call_later(self._second_ends_s - time.monotonic(), self._log_unlisted)
         _count(self._unlisted[queue], work)
 
-    def _tell_unlisted(self) -> None:
+    def _log_unlisted(self) -> None:
         for queue, counts in self._unlisted.items():
-            told(f"{queue}: and {_sum(counts)} that are not listed one by one", {"queue": queue, "unlisted": counts})
+            log_together(
+                f"{queue}: and {_sum(counts)} that are not listed one by one", {"queue": queue, "unlisted": counts}
+            )
         self._unlisted.clear()
 
 

@@ -1,4 +1,4 @@
-"""Running the door and the workers in one process, from start to a stop that loses nothing."""
+"""Running the server and the workers in one process, from start to a stop that loses nothing."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.installation import Installation
-from hookline.runtime.outcome_log import Tally
+from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
-from hookline.runtime.start_up_log import tell_queue, tell_sources
+from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings
 from hookline.workers.api import Worker
-from hookline.workers.exclusive_gate import Solitude
+from hookline.workers.exclusive_gate import ExclusiveGate
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.pool import Pool, Report, in_hand
+from hookline.workers.pool import Pool, Report, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
 from hookline.workers.store import Store
@@ -38,22 +38,24 @@ async def serve(
     Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
     states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
     """
-    stop, tally = Stop(supervised=supervised), Tally(settings.workers.log_events_per_s)
+    stop, outcome_log = Stop(supervised=supervised), OutcomeLog(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
         ours = [rooms_worker(await installation.room_log())] if rooms else []
-        starting = _Starting(broker, await installation.store(), tally.report) if ours or workers else None
+        starting = _Starting(broker, await installation.store(), outcome_log.report) if ours or workers else None
         pools = [await starting.pool(worker) for worker in (*ours, *workers)] if starting else []
-        door = await _open_door(settings, broker.publisher) if ingress else None
-        _tell(settings, ingress=ingress, supervised=supervised)
+        server = await _open_ingress(settings, broker.publisher) if ingress else None
+        _log(settings, ingress=ingress, supervised=supervised)
         died = [asyncio.create_task(pool.run()) for pool in pools]
         try:
             await stop.wait(died)
         finally:
             log.info("stopping")
-            await stop.unless_hurried(_close(door, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0))
-            tally.tell()
+            await stop.unless_hurried(
+                _close(server, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0)
+            )
+            outcome_log.log_totals()
             for task in died:
                 task.cancel()
 
@@ -65,17 +67,17 @@ class _Starting:
         self._broker = broker
         self._store = store
         self._report = report
-        self._solitude = Solitude()
+        self._exclusive_gate = ExclusiveGate()
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
-        pipeline = Pipeline(worker, self._store, self._solitude)
+        pipeline = Pipeline(worker, self._store, self._exclusive_gate)
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
-        queue = await self._broker.subscribe(worker.queue, worker.patterns, in_hand(worker))
+        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
         return Pool(pipeline, queue, self._report)
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
@@ -85,24 +87,24 @@ class _Starting:
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 
-async def _open_door(settings: Settings, publisher: Publisher) -> "Ingress":
-    from hookline.runtime.ingress import open_door  # noqa: PLC0415  a process of workers loads no web server
+async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
+    from hookline.runtime.ingress import open_ingress  # noqa: PLC0415  a process of workers loads no web server
 
-    return await open_door(settings, publisher)
+    return await open_ingress(settings, publisher)
 
 
-def _tell(settings: Settings, *, ingress: bool, supervised: bool) -> None:
+def _log(settings: Settings, *, ingress: bool, supervised: bool) -> None:
     """Say that all is open: to a supervisor, which tells the rest once for all, or to whoever reads the log."""
     if supervised:
         with suppress(BrokenPipeError):  # it is gone already, which the end of our input tells as well
             os.write(sys.stdout.fileno(), b"open\n")
         return
     if ingress:
-        tell_sources(settings)
-    tell_queue(settings)
+        log_sources(settings)
+    log_queue(settings)
 
 
-async def _close(door: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
-    if door is not None:
-        await door.stop()
+async def _close(server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
+    if server is not None:
+        await server.stop()
     await asyncio.gather(*(pool.stop(shutdown_s) for pool in pools))

@@ -1,4 +1,4 @@
-"""Several doors behind one port: processes that are started, watched, started anew, and stopped together.
+"""Several ingresses behind one port: processes that are started, watched, started anew, and stopped together.
 
 Each has a listening socket of its own on the port (SO_REUSEPORT), and Linux deals out the connections among them. One
 that dies takes with it only what it had accepted; the others get what comes next.
@@ -28,10 +28,10 @@ _MAX_FALLS = 5
 
 
 async def supervise(settings: Settings, command: Sequence[str], opened: Callable[[], None]) -> int:
-    """Run as many doors as the settings say until SIGTERM or SIGINT; the exit code. Calls `opened` when one listens.
+    """Run as many ingress processes as the settings say until SIGTERM or SIGINT; returns the exit code.
 
-    `command` is what `hookline` runs a door with, but for its number. Raises SettingsError for a port that would not
-    be the same for all, and Unreachable for one that somebody else listens on.
+    Calls `opened` when the first one listens. `command` holds the arguments of `hookline` for one process, without its
+    number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
     """
     await _check_port(settings.ingress.host, settings.ingress.port)
     end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
@@ -51,7 +51,7 @@ async def _check_port(host: str, port: int) -> None:
     await server.wait_closed()
 
 
-class _Door:
+class _IngressProcess:
     """A process that says by a line of output that it listens, and is told by its input to stop.
 
     Signals, which end a process that has no ear for them yet or any more, do not reach it, not even a terminal's.
@@ -84,13 +84,13 @@ class _Door:
 
 
 class _Supervisor:
-    """Doors by their numbers. The first comes alone: if that cannot start, none can, and it is said once."""
+    """Ingress processes by their numbers. The first starts alone: if it cannot start, none can."""
 
     def __init__(self, command: Sequence[str], count: int, end_s: float) -> None:
         self._command = [sys.executable, "-P", "-m", "hookline", *command, "--process"]
         self._count = count
         self._end_s = end_s
-        self._doors: dict[int, _Door] = {}
+        self._processes: dict[int, _IngressProcess] = {}
         self._listening: set[int] = set()
         self._begun = asyncio.Event()  # the first listens, or nothing will
         self._stopping = asyncio.Event()
@@ -108,7 +108,7 @@ class _Supervisor:
         return await self._end(keeping)
 
     async def _keep(self, number: int) -> int:
-        """Run a door, and another whenever it falls, until all are to stop; the exit code of the last."""
+        """Run an ingress, and another whenever it falls, until all are to stop; the exit code of the last."""
         falls = 0
         while True:
             started_s = time.monotonic()
@@ -125,26 +125,26 @@ class _Supervisor:
                 return 0
 
     async def _run_one(self, number: int) -> int:
-        """A door from its start to its end; its exit code."""
+        """An ingress from its start to its end; its exit code."""
         try:
-            door = await _Door.start([*self._command, str(number)])
+            ingress = await _IngressProcess.start([*self._command, str(number)])
         except OSError as error:  # no memory, or no room in the table of processes
             log.error("process %d cannot be started: %s", number, error)
             return FAILED
-        self._doors[number] = door
-        log.info("process %d has pid %d", number, door.pid)
+        self._processes[number] = ingress
+        log.info("process %d has pid %d", number, ingress.pid)
         if self._stopping.is_set():
-            door.tell(STOP)
-        if await door.listens():
+            ingress.tell(STOP)
+        if await ingress.listens():
             self._listening.add(number)
             self._begun.set()
-        code = await door.ended()
+        code = await ingress.ended()
         self._listening.discard(number)
         return code
 
     def _give_up(self, falls: int) -> None:
         if self._begun.is_set():
-            log.error("no door is left, and the last fell %d times in a row: giving up", falls)
+            log.error("no ingress is left, and the last fell %d times in a row: giving up", falls)
         self._stop()
 
     def _signal(self) -> None:
@@ -152,16 +152,16 @@ class _Supervisor:
             log.info("stopping")
             self._stop()
         else:
-            self._tell(HURRY)
+            self._log(HURRY)
 
     def _stop(self) -> None:
         self._stopping.set()
         self._begun.set()
-        self._tell(STOP)
+        self._log(STOP)
 
-    def _tell(self, line: bytes) -> None:
-        for door in self._doors.values():
-            door.tell(line)
+    def _log(self, line: bytes) -> None:
+        for ingress in self._processes.values():
+            ingress.tell(line)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -170,11 +170,11 @@ class _Supervisor:
         return self._stopping.is_set()
 
     async def _end(self, keeping: Sequence[asyncio.Task[int]]) -> int:
-        """Wait for the doors' orderly ends, and make sure of them; the first exit code that is not 0."""
+        """Wait for the ingresses' orderly ends, and make sure of them; the first exit code that is not 0."""
         _, late = await asyncio.wait(keeping, timeout=self._end_s)
         if late:
             log.warning("processes that did not end within %g s are killed: %d", self._end_s, len(late))
-            for door in self._doors.values():
-                door.kill()
+            for ingress in self._processes.values():
+                ingress.kill()
         codes = await asyncio.gather(*keeping)
         return next((code if code > 0 else FAILED for code in codes if code), 0)

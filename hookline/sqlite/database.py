@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.schemas.errors import Unreachable
-from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, Writer
+from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -90,7 +90,7 @@ class Database:
     def _write(self) -> None:
         """The writer thread."""
         try:
-            writer = Writer(self.path, self.owner, self._clock)
+            writer = SqliteWriterThread(self.path, self.owner, self._clock)
         except (sqlite3.Error, OSError) as error:
             failure = Unreachable(f"{self.path} cannot be opened: {error}")
             self._loop.call_soon_threadsafe(self._opened.set_exception, failure)

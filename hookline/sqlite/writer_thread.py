@@ -34,7 +34,7 @@ class Pending:
     answer: Any = None
 
 
-class Writer:
+class SqliteWriterThread:
     """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used."""
 
     def __init__(self, path: Path, owner: str, clock: Clock) -> None:

@@ -148,7 +148,7 @@ def _signature(signature: Any) -> str:
 
 def _digest(account: Account, key: Key, sent_s: int) -> bytes:
     signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
-    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider's choice, not ours
+    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider's action, not ours
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

@@ -91,7 +91,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-# Both hashes are the provider's choice, not ours.
+# Both hashes are the provider's action, not ours.
 def _md5(body: bytes) -> "hashlib._Hash":
     return hashlib.md5(body, usedforsecurity=False)
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from hookline.broker.embedded import tables
-from hookline.broker.rabbitmq.ack_batcher import Ledger
+from hookline.broker.rabbitmq.ack_batcher import AckBatcher
 from hookline.schemas.broker import Again
 from tests.contract.installations import opened
 
@@ -30,7 +30,7 @@ async def main(address: str, queue: str) -> None:
         consumer = await broker.subscribe(queue, ("#",), 1)
         received = await consumer.take()
         vars(tables)["_delay"] = die_after_delaying
-        Ledger.done = die  # type: ignore[method-assign, assignment]  # likewise
+        AckBatcher.done = die  # type: ignore[method-assign, assignment]  # likewise
         await consumer.settle(received, Again(0.1, 2, "not yet"))
         await consumer.take()
 

@@ -30,7 +30,7 @@ _LONGEST_MS = 3600 * 1000  # that a test has an event wait
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class ParkedMessage:
     headers: Mapping[str, Any]
     body: bytes
     reason: str
@@ -44,7 +44,7 @@ class Inspect(Protocol):
     async def depth(self, name: str) -> int:
         """How many messages wait in a queue to be taken."""
 
-    async def dead(self, queue: str) -> list[DeadLetter]:
+    async def dead(self, queue: str) -> list[ParkedMessage]:
         """The dead letters of a worker's queue, oldest first. May be looked at once."""
 
 
@@ -78,13 +78,13 @@ class EmbeddedInstallation:
         )
         return int(self._rows(statement, worker)[0][0])
 
-    async def dead(self, queue: str) -> list[DeadLetter]:
+    async def dead(self, queue: str) -> list[ParkedMessage]:
         rows = self._rows(
             "SELECT e.headers, e.body, d.reason, d.detail, d.attempts FROM dead d JOIN envelopes e USING (seq) "
             "WHERE d.queue = ? ORDER BY d.seq",
             topics.queue_name(queue),
         )
-        return [DeadLetter(json.loads(row[0]), *row[1:]) for row in rows]
+        return [ParkedMessage(json.loads(row[0]), *row[1:]) for row in rows]
 
     def _rows(self, statement: str, name: str) -> list[Any]:
         connection = sqlite3.connect(self._path)
@@ -121,7 +121,7 @@ class RabbitMQInstallation:
             declared = await channel.queue_declare(name, passive=True)
             return int(declared.message_count or 0)
 
-    async def dead(self, queue: str) -> list[DeadLetter]:
+    async def dead(self, queue: str) -> list[ParkedMessage]:
         letters = []
         async with raw_channel(self.address) as channel:
             while (message := await channel.basic_get(topics.dead_name(queue), no_ack=True)).delivery_tag:
@@ -129,7 +129,7 @@ class RabbitMQInstallation:
                 reason, detail, attempts = (
                     str(headers[f"hookline-{name}"]) for name in ("reason", "detail", "attempts")
                 )
-                letters.append(DeadLetter(headers, message.body, reason, detail, int(attempts)))
+                letters.append(ParkedMessage(headers, message.body, reason, detail, int(attempts)))
         return letters
 
 

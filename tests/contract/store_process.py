@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from hookline.workers.store import Mine, Store, TransactionalStore
+from hookline.workers.store import Acquired, Store, TransactionalStore
 from tests.contract.stores import note, opened, write
 
 COUNT = 400
@@ -17,8 +17,8 @@ def say(text: str) -> None:
 
 async def claim_one(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 3600)
-    await store.isolate(queue, "e")
-    await store.hold(queue, ["a", "b"])
+    await store.mark_exclusive(queue, "e")
+    await store.assign(queue, ["a", "b"])
     say("done")
     await asyncio.Event().wait()
 
@@ -27,7 +27,7 @@ async def claim_many(store: Store, queue: str) -> None:
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
     claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(COUNT)))
-    say(" ".join(str(number) for number, claim in enumerate(claims) if isinstance(claim, Mine)))
+    say(" ".join(str(number) for number, claim in enumerate(claims) if isinstance(claim, Acquired)))
     await asyncio.to_thread(sys.stdin.readline)
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from hookline.sqlite.database import Database
-from hookline.workers.store import MemoryStore, Mine, Store, TransactionalStore
+from hookline.workers.store import Acquired, MemoryStore, Store, TransactionalStore
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
@@ -45,7 +45,7 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
 async def newest(store: Store, queue: str, subject: str) -> float | None:
     """What a store tells of a subject: with the claim on an event that nobody else asks for."""
     claim = await store.claim(queue, uuid4().hex, 60, subject)
-    assert isinstance(claim, Mine)
+    assert isinstance(claim, Acquired)
     return claim.newest_s
 
 

@@ -18,11 +18,11 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from yarl import URL
 
-from hookline.broker.rabbitmq.consume_channel import Intake
-from hookline.broker.rabbitmq.publish_channel import Lane, open_lane
+from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
+from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.wire import frame_transport
 from hookline.broker.rabbitmq.wire.encode import Message, ack_frame, publish_frames
-from hookline.broker.rabbitmq.wire.frame_transport import Wire
+from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import NotDurable
 from tests.contract.installations import eventually
@@ -42,7 +42,7 @@ class Station:
     """A connection as ours are."""
 
     connection: Any
-    wire: Wire | None
+    wire: FrameTransport | None
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
@@ -81,17 +81,17 @@ async def queue(channel: AbstractChannel) -> str:
 
 
 @pytest.fixture
-async def lane(station: Station) -> AsyncIterator[Lane]:
+async def publish_channel(station: Station) -> AsyncIterator[PublishChannel]:
     async with station.channel() as channel:
-        lane = open_lane(channel, station.wire, TIMEOUT_S)
-        yield lane
-        lane.end()
+        publish_channel = open_publish_channel(channel, station.wire, TIMEOUT_S)
+        yield publish_channel
+        publish_channel.end()
 
 
-async def answers(lane: Lane, *messages: Message) -> list[str | None]:
+async def answers(publish_channel: PublishChannel, *messages: Message) -> list[str | None]:
     """None for each that was confirmed, and why not for the others."""
     async with asyncio.timeout(TIMEOUT_S - 1):
-        results = await asyncio.gather(*(lane.send(each) for each in messages), return_exceptions=True)
+        results = await asyncio.gather(*(publish_channel.send(each) for each in messages), return_exceptions=True)
     return [None if result is None else str(result) for result in results]
 
 
@@ -155,63 +155,75 @@ def test_a_message_that_no_frame_can_hold_is_refused_alone(unsendable: Message) 
         publish_frames(1, unsendable, "m-1", 1000)
 
 
-async def test_many_messages_are_confirmed_one_by_one(channel: AbstractChannel, queue: str, lane: Lane) -> None:
+async def test_many_messages_are_confirmed_one_by_one(
+    channel: AbstractChannel, queue: str, publish_channel: PublishChannel
+) -> None:
     batch = [message(queue, bytes([number])) for number in range(64)]
-    assert await answers(lane, *batch) == [None] * 64
+    assert await answers(publish_channel, *batch) == [None] * 64
     got = [(await channel.basic_get(queue, no_ack=True)).body for _ in batch]
     assert got == [each.body for each in batch]
-    assert lane.confirms.in_flight == 0
+    assert publish_channel.confirms.in_flight == 0
 
 
-async def test_a_message_that_came_back_fails_and_its_neighbours_do_not(queue: str, lane: Lane) -> None:
-    told = await answers(lane, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
+async def test_a_message_that_came_back_fails_and_its_neighbours_do_not(
+    queue: str, publish_channel: PublishChannel
+) -> None:
+    told = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
     assert told == [None, "no queue of RabbitMQ takes the event"] * 2
-    assert lane.confirms.in_flight == 0
+    assert publish_channel.confirms.in_flight == 0
 
 
-async def test_a_refused_message_fails(channel: AbstractChannel, lane: Lane) -> None:
+async def test_a_refused_message_fails(channel: AbstractChannel, publish_channel: PublishChannel) -> None:
     arguments: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     full = str((await channel.queue_declare(exclusive=True, arguments=arguments)).queue)
-    assert await answers(lane, message(full)) == ["a queue of RabbitMQ refused the event"]
+    assert await answers(publish_channel, message(full)) == ["a queue of RabbitMQ refused the event"]
 
 
-async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(queue: str, lane: Lane) -> None:
+async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(
+    queue: str, publish_channel: PublishChannel
+) -> None:
     missing = Message("no.such.exchange", "", {}, "", b"")
-    assert await answers(lane, missing, message(queue), missing) == ["the connection to RabbitMQ was lost"] * 3
-    await asyncio.wait_for(lane.ended, TIMEOUT_S)
+    assert (
+        await answers(publish_channel, missing, message(queue), missing) == ["the connection to RabbitMQ was lost"] * 3
+    )
+    await asyncio.wait_for(publish_channel.ended, TIMEOUT_S)
     with pytest.raises(NotDurable):
-        await lane.send(message(queue))
+        await publish_channel.send(message(queue))
 
 
 async def test_a_channel_that_the_server_closes_does_not_cost_the_connection(request: pytest.FixtureRequest) -> None:
     """As it does where aiormq goes on to publish on it."""
     async with connected(server_url(request.config)) as station, station.channel() as first:
-        lane = open_lane(first, station.wire, TIMEOUT_S)
+        publish_channel = open_publish_channel(first, station.wire, TIMEOUT_S)
         missing = Message("no.such.exchange", "", {}, "", b"")
-        assert None not in await answers(lane, *[missing] * 100)
+        assert None not in await answers(publish_channel, *[missing] * 100)
         async with station.channel() as second:
             queue = str((await second.queue_declare(exclusive=True)).queue)
-            assert await answers(open_lane(second, station.wire, TIMEOUT_S), message(queue)) == [None]
+            assert await answers(open_publish_channel(second, station.wire, TIMEOUT_S), message(queue)) == [None]
 
 
-async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(station: Station, queue: str, lane: Lane) -> None:
+async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(
+    station: Station, queue: str, publish_channel: PublishChannel
+) -> None:
     """The server may confirm some of it before it reads that the connection is closed."""
-    waiting = asyncio.gather(*(lane.send(message(queue, bytes(1_000_000))) for _ in range(4)), return_exceptions=True)
+    waiting = asyncio.gather(
+        *(publish_channel.send(message(queue, bytes(1_000_000))) for _ in range(4)), return_exceptions=True
+    )
     await station.connection.close()
     async with asyncio.timeout(TIMEOUT_S / 2):  # sooner than each would be given up
         results = await waiting
-        await lane.ended
+        await publish_channel.ended
     assert all(result is None or isinstance(result, NotDurable) for result in results)
     with pytest.raises(NotDurable):
-        await lane.send(message(queue))
+        await publish_channel.send(message(queue))
 
 
 class Consumed:
-    """What a queue of `Intake`s would hand out."""
+    """What a queue of `ConsumeChannel`s would hand out."""
 
     def __init__(self, station: Station, channel: AbstractChannel) -> None:
         self.arrived: list[Received] = []
-        self.intake = Intake(channel, station.wire, 10, self.arrived.append)
+        self.consume_channel = ConsumeChannel(channel, station.wire, 10, self.arrived.append)
 
     async def until(self, count: int) -> list[Received]:
         async def all_here() -> bool:
@@ -225,16 +237,16 @@ class Consumed:
 async def consumed(station: Station, queue: str) -> AsyncIterator[Consumed]:
     async with station.channel() as channel:
         consumed = Consumed(station, channel)
-        await channel.basic_consume(queue, consumed.intake.delivered)
+        await channel.basic_consume(queue, consumed.consume_channel.delivered)
         yield consumed
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
 async def test_bodies_of_any_size_arrive_as_they_were_sent(
-    queue: str, lane: Lane, consumed: Consumed, size: int
+    queue: str, publish_channel: PublishChannel, consumed: Consumed, size: int
 ) -> None:
     body = bytes(number % 251 for number in range(size))
-    assert await answers(lane, message(queue, body), message(queue)) == [None, None]
+    assert await answers(publish_channel, message(queue, body), message(queue)) == [None, None]
     first, second = await consumed.until(2)
     assert (first.body, second.body) == (body, b"{}")
     assert (first.headers, first.content_type, first.attempt) == (HEADERS, "application/json", 1)
@@ -259,13 +271,13 @@ async def test_headers_from_any_publisher_arrive_as_text(
 
 
 async def test_acknowledgements_reach_the_server(
-    channel: AbstractChannel, queue: str, lane: Lane, consumed: Consumed
+    channel: AbstractChannel, queue: str, publish_channel: PublishChannel, consumed: Consumed
 ) -> None:
-    await answers(lane, *(message(queue, bytes([number])) for number in range(6)))
+    await answers(publish_channel, *(message(queue, bytes([number])) for number in range(6)))
     for received in [(await consumed.until(6))[index] for index in (4, 0, 1, 3)]:
-        received.token.ledger.done(received.token.tag)
-    await consumed.intake.acknowledged()
-    await consumed.intake.channel.basic_nack(0, multiple=True, requeue=True)
+        received.token.acks.done(received.token.tag)
+    await consumed.consume_channel.acknowledged()
+    await consumed.consume_channel.channel.basic_nack(0, multiple=True, requeue=True)
     again = (await consumed.until(8))[6:]
     assert sorted(received.body for received in again) == [bytes([2]), bytes([5])]
 
@@ -285,7 +297,7 @@ async def test_a_message_that_pamqp_cannot_read_is_handed_out(
         assert station.wire is not None
         queue = str((await channel.queue_declare(exclusive=True)).queue)
         consumed = Consumed(station, channel)
-        await channel.basic_consume(queue, consumed.intake.delivered)
+        await channel.basic_consume(queue, consumed.consume_channel.delivered)
         content = frame.marshal(ContentHeader(body_size=2, properties=Basic.Properties(**header)), channel.number)
         broken = content.replace(b"S\0\0\0\x08????????", b"T" + 8 * b"\x7f").replace(b"?", b"\xff")
         method = frame.marshal(Basic.Publish(routing_key=queue), channel.number)

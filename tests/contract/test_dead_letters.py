@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
-from hookline.schemas.dead_letters import REPLAYS, UNROUTED, Choice, Letter, Sifted, replayed_at
+from hookline.schemas.dead_letters import REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import SettingsError
 from tests.contract.installations import (
@@ -27,24 +27,24 @@ ALL = ("#",)
 MANY = 450  # more than two pages
 
 
-async def sift(broker: Broker, queue: str, decide: Callable[[Letter], Choice]) -> list[Sifted]:
-    async with aclosing(broker.letters.sift(queue, decide)) as letters:
+async def scan(broker: Broker, queue: str, decide: Callable[[DeadLetter], Action]) -> list[Scanned]:
+    async with aclosing(broker.dead_letters.scan(queue, decide)) as letters:
         return [each async for each in letters]
 
 
-async def look(broker: Broker, queue: str) -> list[Letter]:
-    return [each.letter for each in await sift(broker, queue, lambda _: Choice.KEEP)]
+async def look(broker: Broker, queue: str) -> list[DeadLetter]:
+    return [each.letter for each in await scan(broker, queue, lambda _: Action.KEEP)]
 
 
-async def replay(broker: Broker, queue: str, decide: Callable[[Letter], bool] = lambda _: True) -> list[Sifted]:
-    return await sift(broker, queue, lambda letter: Choice.REPLAY if decide(letter) else Choice.KEEP)
+async def replay(broker: Broker, queue: str, decide: Callable[[DeadLetter], bool] = lambda _: True) -> list[Scanned]:
+    return await scan(broker, queue, lambda letter: Action.REPLAY if decide(letter) else Action.KEEP)
 
 
-def numbers(letters: list[Letter]) -> list[int]:
+def numbers(letters: list[DeadLetter]) -> list[int]:
     return [int(letter.envelope.id, 16) for letter in letters if letter.envelope is not None]
 
 
-def is_even(letter: Letter) -> bool:
+def is_even(letter: DeadLetter) -> bool:
     return numbers([letter])[0] % 2 == 0
 
 
@@ -57,7 +57,7 @@ async def park(broker: Broker, queue: Queue, count: int = 1, reason: str = "fail
 
 async def parked(broker: Broker, name: str, count: int = 1) -> None:
     async def are_there() -> bool:
-        return await broker.letters.count(name) == count
+        return await broker.dead_letters.count(name) == count
 
     await eventually(are_there)
 
@@ -95,7 +95,7 @@ async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) ->
 
 async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
     name, _ = await with_dead(broker, 10)
-    async with aclosing(broker.letters.sift(name, lambda _: Choice.KEEP)) as letters:
+    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.KEEP)) as letters:
         first = await anext(letters)
     assert numbers([first.letter]) == [0]
     assert sorted(numbers(await look(broker, name))) == list(range(10))
@@ -103,8 +103,8 @@ async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
 
 async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_its_history(broker: Broker) -> None:
     name, queue = await with_dead(broker)
-    (sifted,) = await replay(broker, name)
-    assert sifted.choice is Choice.REPLAY
+    (scanned,) = await replay(broker, name)
+    assert scanned.action is Action.REPLAY
     (received,) = await taken(queue)
     assert (received.attempt, received.body) == (1, b"{}")
     assert to_headers(envelope(number=0)).items() <= received.headers.items()
@@ -112,7 +112,7 @@ async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_it
     since = replayed_at(received.headers)
     assert since is not None
     assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
-    assert await broker.letters.count(name) == 0
+    assert await broker.dead_letters.count(name) == 0
 
 
 async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> None:
@@ -149,8 +149,8 @@ async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
 
 async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
-    sifted = await replay(broker, name, is_even)
-    assert [each.choice for each in sifted] == [Choice.REPLAY, Choice.KEEP] * (MANY // 2)
+    scanned = await replay(broker, name, is_even)
+    assert [each.action for each in scanned] == [Action.REPLAY, Action.KEEP] * (MANY // 2)
     returned = {received.headers["cloudEvents_id"] for received in await taken(queue, MANY // 2)}
     assert returned == {envelope(number=number).id for number in range(0, MANY, 2)}
     assert numbers(await look(broker, name)) == list(range(1, MANY, 2))
@@ -158,7 +158,7 @@ async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -
 
 async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
     name, queue = await with_dead(broker, 10)
-    await sift(broker, name, lambda letter: Choice.DROP if is_even(letter) else Choice.KEEP)
+    await scan(broker, name, lambda letter: Action.DROP if is_even(letter) else Action.KEEP)
     assert numbers(await look(broker, name)) == [1, 3, 5, 7, 9]
     with pytest.raises(TimeoutError):
         await taken(queue, within_s=0.3)
@@ -167,7 +167,7 @@ async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
 async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
     looked_at = 0
-    async with aclosing(broker.letters.sift(name, lambda _: Choice.REPLAY)) as letters, asyncio.timeout(30):
+    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.REPLAY)) as letters, asyncio.timeout(30):
         async for _ in letters:
             looked_at += 1
             (received,) = await taken(queue)
@@ -188,15 +188,15 @@ async def test_the_queues_that_have_dead_letters_are_listed(broker: Broker) -> N
     two, _ = await with_dead(broker, 3)
     none = queue_name()
     await broker.subscribe(none, ALL, 10)
-    counts = await broker.letters.counts()
+    counts = await broker.dead_letters.counts()
     assert (counts[one], counts[two]) == (1, 3)
     assert none not in counts
-    assert await broker.letters.count(none) == 0
+    assert await broker.dead_letters.count(none) == 0
 
 
 async def test_a_queue_that_never_was_is_an_error(broker: Broker) -> None:
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
-        await broker.letters.count("q-nowhere")
+        await broker.dead_letters.count("q-nowhere")
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
         await look(broker, "q-nowhere")
 
@@ -227,8 +227,8 @@ async def test_unrouted_events_go_to_every_queue_that_wants_them_now_and_the_res
 async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
     await broker.publisher.publish(envelope())
     await parked(broker, UNROUTED)
-    await sift(broker, UNROUTED, lambda _: Choice.DROP)
-    assert await broker.letters.count(UNROUTED) == 0
+    await scan(broker, UNROUTED, lambda _: Action.DROP)
+    assert await broker.dead_letters.count(UNROUTED) == 0
 
 
 @pytest.mark.parametrize("unrouted", [False, True])
@@ -238,7 +238,7 @@ async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Br
     if unrouted:
         await broker.publisher.publish(event)
     await broker.declare_partitions(name, ALL)
-    assert await broker.letters.count(name) == 0
+    assert await broker.dead_letters.count(name) == 0
     queue = await broker.subscribe(name, ALL, 1, partition)
     first = await broker.subscribe(name, ALL, 1, topics.PARTITION_WORDS[0])  # it also sorts what is put there by name
     if unrouted:
@@ -299,5 +299,5 @@ async def test_a_letter_that_is_none_of_ours_is_shown_and_can_be_dropped(
     await parked(broker, name)
     (letter,) = await look(broker, name)
     assert (letter.body, letter.envelope, letter.reason, letter.parked_at) == (b"\xff", None, "broker", None)
-    await sift(broker, name, lambda _: Choice.DROP)
-    assert await broker.letters.count(name) == 0
+    await scan(broker, name, lambda _: Action.DROP)
+    assert await broker.dead_letters.count(name) == 0

@@ -16,7 +16,7 @@ from hookline.schemas.broker import Again, Broker, Done, Parked
 from hookline.schemas.envelope import Envelope
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Pipeline, Work
-from hookline.workers.store import Claim, Held, MemoryStore
+from hookline.workers.store import Assignment, Claim, MemoryStore
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
 
@@ -74,12 +74,12 @@ class Claims(MemoryStore):
         await super().release(queue, event_id, failed=failed, parked=parked)
         self.held.discard(event_id)
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
-        held = await super().hold(queue, shares)
-        return Held(held.shares - self.let, self.surplus - self.let)
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
+        held = await super().assign(queue, partitions)
+        return Assignment(held.partitions - self.let, self.surplus - self.let)
 
-    async def let_go(self, queue: str, share: str) -> None:  # noqa: ARG002  there is one
-        self.let.add(share)
+    async def revoke(self, queue: str, partition: str) -> None:  # noqa: ARG002  there is one
+        self.let.add(partition)
 
     async def has(self, count: int) -> bool:
         return len(self.held) == count

@@ -8,7 +8,7 @@ from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope
 from hookline.workers.pipeline import Pipeline, Work
 from hookline.workers.pool import Pool
-from hookline.workers.store import Claim, MemoryStore, Mine
+from hookline.workers.store import Acquired, Claim, MemoryStore
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
 
@@ -101,7 +101,7 @@ async def test_what_waits_for_a_function_to_end_is_given_back_when_the_pool_stop
     async with installation.opened() as broker:
         left = await taken(await broker.subscribe(calls.worker.queue, ALL, PREFETCH), EVENTS - AT_A_TIME)
         claims = [await store.claim(calls.worker.queue, each.headers["cloudEvents_id"], 1) for each in left]
-        assert claims == [Mine()] * len(left)
+        assert claims == [Acquired()] * len(left)
 
 
 async def _is(condition: bool) -> bool:  # noqa: FBT001  a condition's value

@@ -187,7 +187,7 @@ async def test_on_a_real_broker_too_every_message_comes_to_its_one_end(
 
         async def is_at_rest() -> bool:
             left = await installation.depth(topics.queue_name(name))
-            return (left, await broker.letters.count(name)) == (0, len(parked))
+            return (left, await broker.dead_letters.count(name)) == (0, len(parked))
 
         await eventually(is_at_rest)
 

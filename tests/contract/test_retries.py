@@ -76,7 +76,7 @@ async def test_the_attempts_of_an_event_are_exact_although_its_worker_is_started
         assert (last.attempts, len(calls)) == (5, 5)
 
         async def is_parked() -> bool:
-            return await broker.letters.count(name) == 1
+            return await broker.dead_letters.count(name) == 1
 
         await eventually(is_parked)
 
@@ -118,7 +118,7 @@ async def test_what_a_server_notes_on_a_retry_does_not_travel_on(installation: I
     await queue.settle(received, Parked("failed", "", 3))
 
     async def is_parked() -> bool:
-        return await broker.letters.count(name) == 1
+        return await broker.dead_letters.count(name) == 1
 
     await eventually(is_parked)
     (letter,) = await installation.dead(name)

@@ -8,55 +8,55 @@ import pytest
 import redis.asyncio
 
 from hookline.sqlite.database import Database
-from hookline.workers.store import Busy, Held, MemoryStore, Mine, Seen, Store
+from hookline.workers.store import Acquired, Assignment, Duplicate, LeasedElsewhere, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import eventually, queue_name
 from tests.contract.stores import Another, each_store, newest, rows, shared_stores
 
-SHARES = [f"p{number:02}" for number in range(16)]
+PARTITIONS = [f"p{number:02}" for number in range(16)]
 
 
 @each_store
 async def test_an_event_that_nobody_has_may_be_handled(store: Store, queue: str) -> None:
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
 async def test_an_event_in_hand_is_not_given_out_twice(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
-    assert await store.claim(queue, "e", 60) == Busy()
+    assert await store.claim(queue, "e", 60) == LeasedElsewhere()
 
 
 @each_store
 async def test_a_finished_event_was_seen(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.finish(queue, "e")
-    assert await store.claim(queue, "e", 60) == Seen()
+    assert await store.claim(queue, "e", 60) == Duplicate()
 
 
 @each_store
 async def test_an_event_that_was_released_may_be_handled_again(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.release(queue, "e")
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
 async def test_each_queue_has_its_own_memory(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.finish(queue, "e")
-    assert await store.claim(queue_name(), "e", 60) == Mine()
+    assert await store.claim(queue_name(), "e", 60) == Acquired()
 
 
 @each_store
 async def test_failures_are_counted_until_the_event_is_finished(store: Store, queue: str) -> None:
     for failures in range(3):
-        assert await store.claim(queue, "e", 60) == Mine(failures=failures)
+        assert await store.claim(queue, "e", 60) == Acquired(failures=failures)
         await store.release(queue, "e", failed=True)
     await store.claim(queue, "e", 60)
     await store.finish(queue, "e")
     await store.forget(queue, ["e"])
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
@@ -66,7 +66,7 @@ async def test_what_is_released_together_is_told_apart(store: Store, queue: str)
     await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
     await asyncio.gather(*(store.release(queue, each, failed=failed, parked=parked) for each, failed, parked in ways))
     again = await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
-    assert again == [Mine(failures=int(failed and not parked)) for _, failed, parked in ways]
+    assert again == [Acquired(failures=int(failed and not parked)) for _, failed, parked in ways]
 
 
 @each_store
@@ -75,7 +75,7 @@ async def test_what_is_parked_begins_anew_when_it_is_replayed(store: Store, queu
     await store.release(queue, "e", failed=True)
     await store.claim(queue, "e", 60)
     await store.release(queue, "e", parked=True)
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
@@ -84,8 +84,8 @@ async def test_a_forgotten_event_is_handled_again(store: Store, queue: str) -> N
         await store.claim(queue, event_id, 60)
         await store.finish(queue, event_id)
     await store.forget(queue, ["a", "never seen"])
-    assert await store.claim(queue, "a", 60) == Mine()
-    assert await store.claim(queue, "b", 60) == Seen()
+    assert await store.claim(queue, "a", 60) == Acquired()
+    assert await store.claim(queue, "b", 60) == Duplicate()
 
 
 @each_store
@@ -126,7 +126,7 @@ async def test_nothing_is_newest_of_a_subject_that_never_came(store: Store, queu
 async def test_whoever_asks_for_no_newest_is_told_none(store: Store, queue: str) -> None:
     await store.finish(queue, "a", subject="room", occurred_s=1.5)
     claims = await asyncio.gather(*(store.claim(queue, str(each), 60, each) for each in (None, "room")))
-    assert claims == [Mine(), Mine(newest_s=1.5)]
+    assert claims == [Acquired(), Acquired(newest_s=1.5)]
 
 
 @each_store
@@ -134,7 +134,7 @@ async def test_the_newest_is_told_with_what_failed_before(store: Store, queue: s
     await store.claim(queue, "e", 60, "room")
     await store.release(queue, "e", failed=True)
     await store.finish(queue, "later", subject="room", occurred_s=1.5)
-    assert await store.claim(queue, "e", 60, "room") == Mine(failures=1, newest_s=1.5)
+    assert await store.claim(queue, "e", 60, "room") == Acquired(failures=1, newest_s=1.5)
 
 
 @each_store
@@ -155,43 +155,43 @@ async def test_a_subject_is_any_text(store: Store, queue: str, subject: str) -> 
 @each_store
 async def test_a_thousand_at_once_are_each_answered(store: Store, queue: str) -> None:
     ids = [str(number) for number in range(1000)]
-    assert await asyncio.gather(*(store.claim(queue, each, 60) for each in ids)) == [Mine()] * 1000
+    assert await asyncio.gather(*(store.claim(queue, each, 60) for each in ids)) == [Acquired()] * 1000
     await asyncio.gather(*(store.finish(queue, each) for each in ids[::2]))
     again = await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
-    assert again == [Seen(), Busy()] * 500
+    assert again == [Duplicate(), LeasedElsewhere()] * 500
 
 
 @each_store
 async def test_one_process_holds_every_share(store: Store, queue: str) -> None:
-    assert await store.hold(queue, SHARES) == Held(frozenset(SHARES))
+    assert await store.assign(queue, PARTITIONS) == Assignment(frozenset(PARTITIONS))
 
 
 @shared_stores
 async def test_a_claim_ends_with_its_time(store: Store, queue: str, another: Another) -> None:
     await store.claim(queue, "e", 0)
     async with another() as other:
-        assert await other.claim(queue, "e", 60) == Mine()
+        assert await other.claim(queue, "e", 60) == Acquired()
 
 
 @shared_stores
 async def test_another_process_waits_for_one_that_lives(store: Store, queue: str, another: Another) -> None:
     await store.claim(queue, "e", 60)
     async with another() as other:
-        assert await other.claim(queue, "e", 60) == Busy()
+        assert await other.claim(queue, "e", 60) == LeasedElsewhere()
 
 
 @shared_stores
 async def test_another_process_sees_what_was_finished(store: Store, queue: str, another: Another) -> None:
     await store.finish(queue, "e")
     async with another() as other:
-        assert await other.claim(queue, "e", 60) == Seen()
+        assert await other.claim(queue, "e", 60) == Duplicate()
 
 
 @shared_stores
 async def test_a_process_that_is_gone_holds_up_nobody(store: Store, queue: str, another: Another) -> None:
     async with another() as other:
         await other.claim(queue, "e", 3600)
-    assert await store.claim(queue, "e", 3600) == Mine(suspect=True)
+    assert await store.claim(queue, "e", 3600) == Acquired(crash_suspect=True)
 
 
 @shared_stores
@@ -200,17 +200,17 @@ async def test_a_crash_counts_only_if_the_event_was_alone(store: Store, queue: s
         async with another() as other:
             await other.claim(queue, "e", 60)
             if alone:
-                await other.isolate(queue, "e")
-        assert await store.claim(queue, "e", 60) == Mine(suspect=True, crashes=crashes)
+                await other.mark_exclusive(queue, "e")
+        assert await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=crashes)
         await store.release(queue, "e")
 
 
 @shared_stores
 async def test_a_failure_is_no_crash(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
-    await store.isolate(queue, "e")
+    await store.mark_exclusive(queue, "e")
     await store.release(queue, "e")
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @shared_stores
@@ -218,7 +218,7 @@ async def test_failures_are_counted_over_processes(store: Store, queue: str, ano
     async with another() as other:
         await other.claim(queue, "e", 60)
         await other.release(queue, "e", failed=True)
-    assert await store.claim(queue, "e", 60) == Mine(failures=1)
+    assert await store.claim(queue, "e", 60) == Acquired(failures=1)
 
 
 @shared_stores
@@ -226,7 +226,7 @@ async def test_only_who_holds_a_claim_can_release_it(store: Store, queue: str, a
     await store.claim(queue, "e", 60)
     async with another() as other:
         await other.release(queue, "e", failed=True)
-        assert await other.claim(queue, "e", 60) == Busy()
+        assert await other.claim(queue, "e", 60) == LeasedElsewhere()
 
 
 @shared_stores
@@ -236,7 +236,7 @@ async def test_of_two_processes_that_ask_at_once_exactly_one_gets_it(
     async with another() as other:
         for number in range(200):
             claims = await asyncio.gather(*(each.claim(queue, str(number), 60) for each in (store, other)))
-            assert sorted(type(claim).__name__ for claim in claims) == ["Busy", "Mine"]
+            assert sorted(type(claim).__name__ for claim in claims) == ["Acquired", "LeasedElsewhere"]
 
 
 @shared_stores
@@ -247,7 +247,7 @@ async def test_of_two_processes_that_ask_while_one_finishes_none_handles_it_agai
         for number in range(200):
             await store.claim(queue, str(number), 60)
             _, claim = await asyncio.gather(store.finish(queue, str(number)), other.claim(queue, str(number), 60))
-            assert isinstance(claim, Busy | Seen)
+            assert isinstance(claim, LeasedElsewhere | Duplicate)
 
 
 class Clock:
@@ -274,7 +274,7 @@ async def test_a_claim_in_sqlite_ends_with_its_time(database: Database, clock: C
     store = await SqliteStore.open(database)
     await store.claim("q", "e", 5)
     clock.now_s += 6
-    assert await store.claim("q", "e", 5) == Mine()
+    assert await store.claim("q", "e", 5) == Acquired()
 
 
 async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Database, clock: Clock) -> None:
@@ -285,9 +285,9 @@ async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Data
     clock.now_s += 3700
     for number in range(1000):
         await store.finish("q", str(number))
-    assert await store.claim("q", "old", 60) == Mine()
-    assert await store.claim("q", "999", 60) == Seen()
-    assert await store.claim("q", "failed", 60) == Mine()
+    assert await store.claim("q", "old", 60) == Acquired()
+    assert await store.claim("q", "999", 60) == Duplicate()
+    assert await store.claim("q", "failed", 60) == Acquired()
     assert await newest(store, "q", "room") is None
 
 
@@ -296,7 +296,7 @@ async def test_what_is_kept_of_events_in_redis_has_an_end(address: str, store: S
     await store.claim(queue, "in hand", 60)
     await store.claim(queue, "failed", 60)
     await store.release(queue, "failed", failed=True)
-    await store.isolate(queue, "failed")
+    await store.mark_exclusive(queue, "failed")
     await store.finish(queue, "e", subject="room", occurred_s=1)
     async with redis.asyncio.Redis.from_url(address) as client:
         keys = [key async for key in client.scan_iter(f"*{queue}*")]
@@ -314,11 +314,11 @@ async def test_what_was_finished_long_ago_is_forgotten_by_postgresql(address: st
     await asyncio.gather(*(store.finish(queue, str(number)) for number in range(1000)))
 
     async def is_forgotten() -> bool:
-        return await store.claim(queue, "old", 60) == Mine()
+        return await store.claim(queue, "old", 60) == Acquired()
 
     await eventually(is_forgotten)
-    assert await store.claim(queue, "999", 60) == Seen()
-    assert await store.claim(queue, "failed", 60) == Mine()
+    assert await store.claim(queue, "999", 60) == Duplicate()
+    assert await store.claim(queue, "failed", 60) == Acquired()
     assert await newest(store, queue, "room") is None
 
 
@@ -332,7 +332,7 @@ async def test_a_store_of_an_earlier_version_is_brought_up_to_date(database: Dat
     store = await SqliteStore.open(database)
     await store.claim("q", "e", 60)
     await store.release("q", "e", failed=True)
-    assert await store.claim("q", "e", 60) == Mine(failures=1)
+    assert await store.claim("q", "e", 60) == Acquired(failures=1)
 
 
 async def test_a_memory_store_has_no_transactions() -> None:

@@ -8,7 +8,15 @@ from contextlib import suppress
 
 import pytest
 
-from hookline.workers.store import AlreadyFinished, Busy, Held, Mine, Seen, Store, TransactionalStore
+from hookline.workers.store import (
+    Acquired,
+    AlreadyFinished,
+    Assignment,
+    Duplicate,
+    LeasedElsewhere,
+    Store,
+    TransactionalStore,
+)
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
 from tests.contract.store_process import COUNT
@@ -69,15 +77,15 @@ async def test_what_a_killed_process_had_is_free_once_its_lease_has_ended(
 ) -> None:
     process = start("claim_one")
     await said(process)
-    assert await store.claim(queue, "e", 60) == Busy()
-    assert await store.hold(queue, ["a", "b"]) == Held(frozenset())
+    assert await store.claim(queue, "e", 60) == LeasedElsewhere()
+    assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset())
     process.kill()
 
     async def is_ours() -> bool:
-        return await store.claim(queue, "e", 60) == Mine(suspect=True, crashes=1)
+        return await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=1)
 
     await eventually(is_ours, _PATIENCE_S)
-    assert await store.hold(queue, ["a", "b"]) == Held(frozenset({"a", "b"}))
+    assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset({"a", "b"}))
 
 
 @shared_stores
@@ -101,7 +109,7 @@ async def test_a_process_that_is_killed_in_a_transaction_leaves_neither_effect_n
     process.kill()
     process.wait()
     assert await effects(address, queue) == []
-    assert await store.claim(queue, "e", 60) == Mine()
+    assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @transactional_stores
@@ -115,7 +123,7 @@ async def test_a_process_that_is_killed_at_any_moment_leaves_effects_and_marks_a
     process.wait()
     written = set(map(int, await effects(address, queue)))
     claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(max(written) + 10)))
-    assert {number for number, claim in enumerate(claims) if claim == Seen()} == written
+    assert {number for number, claim in enumerate(claims) if claim == Duplicate()} == written
 
 
 @transactional_stores
@@ -145,6 +153,6 @@ async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(
     assert isinstance(store, TransactionalStore)
     async with store.transaction(queue, "e", subject="room", occurred_s=7) as transaction:
         await note(transaction, queue, "effect")
-    assert await store.claim(queue, "e", 60) == Seen()
+    assert await store.claim(queue, "e", 60) == Duplicate()
     assert await newest(store, queue, "room") == 7
     assert await effects(address, queue) == ["effect"]

@@ -11,7 +11,7 @@ import pytest
 
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.sqlite import writer_thread
-from hookline.workers.store import Busy, Mine, Seen, Store
+from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from tests.contract.installations import eventually
@@ -65,7 +65,7 @@ async def test_a_server_that_is_away_is_said_at_once_and_found_again(server: Ser
     assert time.monotonic() - began < 3 * TIMEOUT_S
     server.start()
     await back(store, queue)
-    assert await store.claim(queue, "g", 60) == Mine()
+    assert await store.claim(queue, "g", 60) == Acquired()
 
 
 @each_server
@@ -76,7 +76,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time(server: Server,
             await store.claim(queue, "e", 60)
     server.thaw()
     await back(store, queue)
-    assert await store.claim(queue, "f", 60) == Mine()
+    assert await store.claim(queue, "f", 60) == Acquired()
 
 
 @each_server
@@ -88,7 +88,7 @@ async def test_a_claim_whose_answer_was_lost_is_not_held_against_ourselves(
         await store.claim(queue, "e", 3600)
     server.thaw()
     await back(store, queue)
-    assert await store.claim(queue, "e", 3600) == Mine()
+    assert await store.claim(queue, "e", 3600) == Acquired()
 
 
 @each_server
@@ -104,8 +104,8 @@ async def test_what_was_finished_while_the_server_was_away_counts_as_finished(
     await back(store, queue)
     await store.finish(queue, "b")
     async with opened(server.url) as other:
-        assert await other.claim(queue, "a", 60) == Seen()
-    assert await store.claim(queue, "a", 60) == Seen()
+        assert await other.claim(queue, "a", 60) == Duplicate()
+    assert await store.claim(queue, "a", 60) == Duplicate()
 
 
 @asynccontextmanager
@@ -129,11 +129,11 @@ async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
             for event_id in ("a", "b"):
                 with pytest.raises(Unreachable):
                     await store.finish(queue, event_id)
-        assert await store.claim(queue, "a", 60) == Seen()
+        assert await store.claim(queue, "a", 60) == Duplicate()
         await store.finish(queue, "c")
     async with opened(address) as other:
-        assert await other.claim(queue, "a", 60) == Seen()
-        assert await other.claim(queue, "b", 60) == Seen()
+        assert await other.claim(queue, "a", 60) == Duplicate()
+        assert await other.claim(queue, "b", 60) == Duplicate()
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
@@ -146,8 +146,8 @@ async def test_a_claim_that_could_not_be_given_up_is_not_held_against_ourselves(
         async with locked(address):
             with pytest.raises(Unreachable):
                 await store.release(queue, "e")
-        assert await other.claim(queue, "e", 3600) == Busy()
-        assert await store.claim(queue, "e", 3600) == Mine()
+        assert await other.claim(queue, "e", 3600) == LeasedElsewhere()
+        assert await store.claim(queue, "e", 3600) == Acquired()
 
 
 @each_server
@@ -157,7 +157,7 @@ async def test_an_outage_kills_no_process(server: Server, store: Store, queue: s
     server.kill()
     server.start()
     async with opened(server.url) as other:
-        assert await other.claim(queue, "e", 3600) != Mine()
+        assert await other.claim(queue, "e", 3600) != Acquired()
     await back(store, queue)
 
 

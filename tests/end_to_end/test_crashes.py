@@ -62,10 +62,10 @@ async def test_killing_everything_loses_nothing_that_was_accepted(house: House) 
 
 async def test_killing_the_door_loses_nothing_that_was_accepted(house: House) -> None:
     house.start("worker", "counter.py")
-    door = house.start("ingress")
+    ingress = house.start("ingress")
 
     def restart() -> None:
-        door.kill()
+        ingress.kill()
         house.start("ingress")
 
     await all_handled(house, await send_while(house, restart))

@@ -77,7 +77,7 @@ async def bury(house: House, queue: str, count: int) -> list[str]:
                 await consumer.settle(received, Parked("failed", "ValueError", 10))
 
         async def all_are_there() -> bool:
-            return await broker.letters.count(queue) == count
+            return await broker.dead_letters.count(queue) == count
 
         await eventually(all_are_there, WITHIN_S)
     return [event.id for event in events]

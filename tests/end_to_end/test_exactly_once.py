@@ -1,4 +1,4 @@
-"""Workers on several machines, as far as they can tell: what was handled is in PostgreSQL or Redis."""
+"""Workers on several machines, as far as they can notify: what was handled is in PostgreSQL or Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

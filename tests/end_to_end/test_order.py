@@ -9,7 +9,7 @@ from pathlib import Path
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.providers import catalogue
-from hookline.workers.pipeline import AHEAD
+from hookline.workers.pipeline import PREFETCH_FACTOR
 from tests.contract.installations import opened
 from tests.end_to_end.processes import House, Process, eventually
 
@@ -54,7 +54,7 @@ def joined(room: int, number: int) -> Envelope:
 
 
 class Traffic:
-    """Publishes the events of all rooms in turn, numbered within each room, at the pace at which they are handled."""
+    """Publishes the events of all rooms in turn, numbered within each room, as fast as they are handled."""
 
     def __init__(self, broker: Broker, folder: Path) -> None:
         self._broker = broker
@@ -111,7 +111,7 @@ async def test_order_holds_although_processes_die_and_join(house: House) -> None
         assert sorted(set(order)) == list(range(traffic.sent // ROOMS)), room
         assert all(numbers_in_a_row(lines)), room
         repeated += len(order) - len(set(order))
-    assert repeated <= AHEAD * 16  # what one process had in hand when it was killed
+    assert repeated <= PREFETCH_FACTOR * 16  # what one process had in hand when it was killed
 
 
 def numbers_in_a_row(lines: list[tuple[str, int]]) -> list[bool]:

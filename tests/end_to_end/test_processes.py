@@ -1,4 +1,4 @@
-"""Several doors behind one port: they share the load, the fallen are replaced, and all end together."""
+"""Several ingresses behind one port: they share the load, the fallen are replaced, and all end together."""
 
 import os
 import re
@@ -35,21 +35,21 @@ def said(process: Process, text: str) -> int:
 
 
 def open_doors(house: House) -> Process:
-    doors = house.start("ingress")
-    until(lambda: said(doors, "listening on") == PROCESSES, START_S)
-    return doors
+    ingresses = house.start("ingress")
+    until(lambda: said(ingresses, "listening on") == PROCESSES, START_S)
+    return ingresses
 
 
-def pids(doors: Process) -> dict[int, int]:
+def pids(ingresses: Process) -> dict[int, int]:
     """The newest process of each number."""
-    told = [PID.search(line["message"]) for line in doors.lines]
+    told = [PID.search(line["message"]) for line in ingresses.lines]
     return {int(match[1]): int(match[2]) for match in told if match}
 
 
-def all_ended(doors: Process) -> bool:
+def all_ended(ingresses: Process) -> bool:
     """Whether nobody is left who could write to the log."""
-    doors.follower.join(END_S)
-    return not doors.follower.is_alive()
+    ingresses.follower.join(END_S)
+    return not ingresses.follower.is_alive()
 
 
 def begin_callback(house: House) -> Callable[[], bytes]:
@@ -74,35 +74,35 @@ def begin_callback(house: House) -> Callable[[], bytes]:
 
 async def test_all_processes_take_callbacks(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     source = embedded_house.settings.sources["krtc-main"]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for _ in range(64):
             assert (await sender.send(session, embedded_house.url(source.name), source, UNREADABLE)).status == 200
-    until(lambda: said(doors, "cannot be read") == 64, 10)
-    assert {line["process"] for line in doors.lines if "cannot be read" in line["message"]} == {1, 2}
+    until(lambda: said(ingresses, "cannot be read") == 64, 10)
+    assert {line["process"] for line in ingresses.lines if "cannot be read" in line["message"]} == {1, 2}
 
 
 async def test_a_killed_process_takes_nothing_with_it_that_was_accepted_and_is_replaced(house: House) -> None:
     wish(house)
     house.start("worker", "counter.py")
-    doors = open_doors(house)
-    before = pids(doors)
+    ingresses = open_doors(house)
+    before = pids(ingresses)
     accepted = await send_while(house, lambda: os.kill(before[2], signal.SIGKILL))
-    until(lambda: said(doors, "listening on") == PROCESSES + 1, START_S)
+    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, START_S)
     await all_handled(house, accepted)
     assert len(accepted) > CALLBACKS - 100  # the other process went on
-    assert pids(doors)[1] == before[1]
-    assert pids(doors)[2] != before[2]
+    assert pids(ingresses)[1] == before[1]
+    assert pids(ingresses)[2] != before[2]
 
 
 async def test_stopping_all_in_the_middle_loses_none_and_repeats_none(house: House) -> None:
     wish(house)
-    worker, doors = house.start("worker", "counter.py"), open_doors(house)
+    worker, ingresses = house.start("worker", "counter.py"), open_doors(house)
     codes: list[int] = []
-    accepted = await send_while(house, lambda: codes.append(doors.stop()))
+    accepted = await send_while(house, lambda: codes.append(ingresses.stop()))
     assert codes == [0]
-    assert all_ended(doors)
+    assert all_ended(ingresses)
     await all_handled(house, accepted)
     worker.stop()
     assert len(house.handled()) == len(set(house.handled()))
@@ -110,47 +110,47 @@ async def test_stopping_all_in_the_middle_loses_none_and_repeats_none(house: Hou
 
 def test_processes_whose_supervisor_is_killed_end_in_order(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     finish = begin_callback(embedded_house)
-    doors.kill()
-    until(lambda: said(doors, '"stopping"') == PROCESSES, 10)
+    ingresses.kill()
+    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
     assert finish().startswith(b"HTTP/1.1 200")
-    assert all_ended(doors)
+    assert all_ended(ingresses)
 
 
 def test_a_signal_that_a_service_manager_sends_to_all_lets_requests_in_hand_finish(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     finish = begin_callback(embedded_house)
-    for pid in (*pids(doors).values(), doors.popen.pid):
+    for pid in (*pids(ingresses).values(), ingresses.popen.pid):
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(doors, '"stopping"') == PROCESSES + 1, 10)
+    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
     assert finish().startswith(b"HTTP/1.1 200")
-    assert doors.popen.wait(END_S) == 0
+    assert ingresses.popen.wait(END_S) == 0
 
 
 def test_a_process_that_is_asked_to_end_finishes_what_it_has_in_hand_and_is_replaced(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
-    before = pids(doors)
+    ingresses = open_doors(embedded_house)
+    before = pids(ingresses)
     finish = begin_callback(embedded_house)
     for pid in before.values():  # one of them has it
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(doors, '"stopping"') == PROCESSES, 10)
+    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
     assert finish().startswith(b"HTTP/1.1 200")
-    until(lambda: said(doors, "listening on") == 2 * PROCESSES, START_S)
-    assert set(before.values()) & set(pids(doors).values()) == set()
+    until(lambda: said(ingresses, "listening on") == 2 * PROCESSES, START_S)
+    assert set(before.values()) & set(pids(ingresses).values()) == set()
 
 
 def test_a_second_signal_hurries_all(embedded_house: House) -> None:
     wish(embedded_house, "shutdown_s = 3600", "body_timeout_s = 3600")
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     finish = begin_callback(embedded_house)
-    doors.popen.send_signal(signal.SIGINT)
-    until(lambda: said(doors, '"stopping"') == PROCESSES + 1, 10)
-    doors.popen.send_signal(signal.SIGINT)
-    assert doors.popen.wait(END_S) == 0
-    assert all_ended(doors)
+    ingresses.popen.send_signal(signal.SIGINT)
+    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
+    ingresses.popen.send_signal(signal.SIGINT)
+    assert ingresses.popen.wait(END_S) == 0
+    assert all_ended(ingresses)
     assert finish() == b""
 
 
@@ -164,24 +164,24 @@ def test_in_a_log_for_people_each_line_has_the_number_of_its_process(embedded_ho
 
 def test_a_process_that_cannot_be_replaced_is_tried_again_while_another_serves(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     change(embedded_house, "[broker]", "[brokr]")
-    os.kill(pids(doors)[1], signal.SIGKILL)
-    until(lambda: said(doors, "process 1 ended with exit code 2") == 5, END_S)
+    os.kill(pids(ingresses)[1], signal.SIGKILL)
+    until(lambda: said(ingresses, "process 1 ended with exit code 2") == 5, END_S)
     change(embedded_house, "[brokr]", "[broker]")
-    until(lambda: said(doors, "listening on") == PROCESSES + 1, END_S)
-    assert doors.stop() == 0
+    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, END_S)
+    assert ingresses.stop() == 0
 
 
 def test_when_none_is_left_and_none_can_be_started_it_is_given_up(embedded_house: House) -> None:
     wish(embedded_house)
-    doors = open_doors(embedded_house)
+    ingresses = open_doors(embedded_house)
     change(embedded_house, "[broker]", "[brokr]")
-    for pid in pids(doors).values():
+    for pid in pids(ingresses).values():
         os.kill(pid, signal.SIGKILL)
-    assert doors.popen.wait(END_S) == 2
-    assert all_ended(doors)
-    assert said(doors, "giving up") == 1
+    assert ingresses.popen.wait(END_S) == 2
+    assert all_ended(ingresses)
+    assert said(ingresses, "giving up") == 1
 
 
 def test_a_broker_that_is_away_is_said_once_and_exit_code_3(embedded_house: House) -> None:

@@ -11,9 +11,9 @@ def _flawed_first_chunk(size: bytes) -> bytes:
 
 
 FRAMING = [
-    Row("1: no Host", changed(b"Host: door.example\r\n", b""), 400),
+    Row("1: no Host", changed(b"Host: ingress.example\r\n", b""), 400),
     Row("2: two Hosts", with_header(b"Host: zebra.example"), 400),
-    Row("2: two equal Hosts", with_header(b"Host: door.example"), 400),
+    Row("2: two equal Hosts", with_header(b"Host: ingress.example"), 400),
     Row("3: two equal lengths", with_header(LENGTH), 400),
     Row("4: two lengths", with_header(b"Content-Length: 5"), 400),
     *(

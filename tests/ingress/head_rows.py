@@ -27,7 +27,7 @@ HEAD = [
         Row(f"30: {target!r}", with_line(b"POST " + target + b" HTTP/1.1"), 400)
         for target in (
             b"http://zebra.example/hooks/krtc-main",
-            b"http://door.example/hooks/krtc-main",
+            b"http://ingress.example/hooks/krtc-main",
             b"//zebra.example/hooks/krtc-main".removeprefix(b"//"),
             b"http:///hooks/krtc-main",
             b"*",

@@ -1,4 +1,4 @@
-"""A real door on a free port, in front of a publisher that remembers, and the requests that it is sent."""
+"""A real ingress on a free port, in front of a publisher that remembers, and the requests that it is sent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -84,7 +84,7 @@ class House:
         return connected(self.port)
 
     async def ask(self, *parts: bytes) -> tuple[Answer | None, bool]:
-        """The first answer to these bytes on a connection of their own, and whether the door then closed it."""
+        """The first answer to these bytes on a connection of their own, and whether the ingress then closed it."""
         async with self.connect() as client:
             answer = await client.send_until_answered(parts)
             closes = answer is None or answer.closes
@@ -135,7 +135,7 @@ def post(
     call = replace(signed(source) if outgoing is None else outgoing, **changed)
     target = f"/hooks/{source.name}" + (f"?{call.query}" if call.query else "")
     headers = {
-        "Host": "door.example",
+        "Host": "ingress.example",
         "Content-Type": "application/json",
         "Content-Length": str(len(call.body)),
         **call.headers,

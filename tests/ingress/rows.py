@@ -1,4 +1,4 @@
-"""The form of the tables: genuine callbacks with one flaw each, which the door must refuse.
+"""The form of the tables: genuine callbacks with one flaw each, which the ingress must refuse.
 
 Rows with one number are variants of one flaw.
 """

@@ -1,4 +1,4 @@
-"""What the door takes although it looks odd: genuine is genuine."""
+"""What the ingress takes although it looks odd: genuine is genuine."""
 
 import re
 
@@ -28,7 +28,7 @@ PROOF = b"KRTC-Signature: "
 
 HARMLESS: dict[str, bytes] = {
     "HTTP/1.0": with_line(b"POST /hooks/krtc-main HTTP/1.0"),
-    "HTTP/1.0 without Host": with_line(b"POST /hooks/krtc-main HTTP/1.0").replace(b"Host: door.example\r\n", b""),
+    "HTTP/1.0 without Host": with_line(b"POST /hooks/krtc-main HTTP/1.0").replace(b"Host: ingress.example\r\n", b""),
     "a query that the provider does not use": with_line(b"POST /hooks/krtc-main?x=%00&y=%zz HTTP/1.1"),
     "an empty line before the request": b"\r\n" + GOOD,
     "chunks": in_chunks(WHOLE, END),

@@ -1,4 +1,4 @@
-"""The bytes of an acceptance, which the door makes itself."""
+"""The bytes of an acceptance, which the ingress makes itself."""
 
 import re
 import time

@@ -9,13 +9,13 @@ import pytest
 import uvloop
 
 from hookline.ingress.receive import Receiver
-from hookline.ingress.server import Doors
+from hookline.ingress.server import ConnectionFactory
 from tests.ingress.house import KRTC, SETTINGS, Recorder, opened, post, signed, with_settings
 from tests.ingress.rows import BODY, END, GOOD, LENGTH, changed, chunk, in_chunks, with_header, with_line
 from tests.ingress.wire import connected, turns
 
 HEAD = GOOD.removesuffix(BODY)
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: door.example\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: ingress.example\r\n\r\n"
 SHORT_S = 0.05
 
 
@@ -199,14 +199,14 @@ def test_every_unread_byte_is_timed(new_loop: Callable[[], asyncio.AbstractEvent
     """A buffer without room pauses the writing at once, and pausing starts the time-out; on either event loop."""
 
     async def limits() -> tuple[int, int]:
-        doors = Doors(Receiver({}, Recorder(), SETTINGS), SETTINGS)
-        server = await asyncio.get_running_loop().create_server(doors, "127.0.0.1", 0)
+        ingresses = ConnectionFactory(Receiver({}, Recorder(), SETTINGS), SETTINGS)
+        server = await asyncio.get_running_loop().create_server(ingresses, "127.0.0.1", 0)
         async with server, connected(server.sockets[0].getsockname()[1]) as client:
             await client.send(HEALTH)
             await client.answer()
-            (door,) = doors.connections
-            assert door.transport is not None
-            return door.transport.get_write_buffer_limits()
+            (ingress,) = ingresses.connections
+            assert ingress.transport is not None
+            return ingress.transport.get_write_buffer_limits()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(limits()) == (0, 0)

@@ -1,4 +1,4 @@
-"""When the fault is ours, or the flood is theirs; and how the door closes."""
+"""When the fault is ours, or the flood is theirs; and how the ingress closes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.ingress.wire import Answer, turns
 
 
 def get(path: str, method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: door.example\r\n\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: ingress.example\r\n\r\n".encode()
 
 
 async def answer_to(house: House, request: bytes) -> Answer:

@@ -1,4 +1,4 @@
-"""The door opens with the strict parser only."""
+"""The ingress opens with the strict parser only."""
 
 import os
 import subprocess

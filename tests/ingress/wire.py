@@ -61,7 +61,7 @@ class Client:
                 await self._writer.drain()
 
     async def send_until_answered(self, parts: Sequence[bytes]) -> Answer | None:
-        """Send the parts one after another, so that the door sees each by itself; stop at the first answer."""
+        """Send the parts one after another, so that the ingress sees each by itself; stop at the first answer."""
         answer = asyncio.create_task(self.answer())
         for part in parts:
             if not answer.done():
@@ -114,7 +114,7 @@ class Client:
 
 
 async def turns() -> None:
-    """Let the door, which shares the event loop, read what was sent and do what needs no waiting."""
+    """Let the ingress, which shares the event loop, read what was sent and do what needs no waiting."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
 

@@ -8,7 +8,7 @@ V = TypeVar("V")
 _MOST = 100_000
 
 
-class Remembered(dict[K, V]):
+class BoundedDict(dict[K, V]):
     """A bounded one: the oldest is forgotten for the newest."""
 
     def note(self, key: K, value: V) -> None:

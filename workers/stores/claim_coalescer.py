@@ -7,14 +7,14 @@ from contextlib import suppress
 import msgspec
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import Claim, Seen
-from hookline.workers.stores.bounded_dict import Remembered
-from hookline.workers.stores.request_batcher import Groups
+from hookline.workers.store import Claim, Duplicate
+from hookline.workers.stores.bounded_dict import BoundedDict
+from hookline.workers.stores.request_batcher import RequestBatcher
 
-_MAX_OWED = 500
+_MAX_PENDING = 500
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+class ClaimRequest(msgspec.Struct, frozen=True, gc=False):
     """A claim that is asked for. `ours`: whatever of it this process holds already, it does not know of."""
 
     queue: str
@@ -24,7 +24,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     ours: bool
 
 
-class Mark(msgspec.Struct, frozen=True, gc=False):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """What is written of an event that is finished."""
 
     queue: str
@@ -37,7 +37,7 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
         return self.queue, self.event_id
 
 
-class Ledger:
+class ClaimCoalescer:
     """`ask` and `mark` do so for a group, in which no key is twice. Both raise Unreachable.
 
     An answer that did not arrive may have been a yes: asked again, such a claim is not held against ourselves. A mark
@@ -46,53 +46,53 @@ class Ledger:
 
     def __init__(
         self,
-        ask: Callable[[list[Ask]], Awaitable[Sequence[Claim]]],
-        mark: Callable[[list[Mark]], Awaitable[None]],
+        ask: Callable[[list[ClaimRequest]], Awaitable[Sequence[Claim]]],
+        mark: Callable[[list[Completion]], Awaitable[None]],
         timeout_s: float,
     ) -> None:
         self._mark = mark
-        self._asks = Groups(ask, timeout_s)
-        self._marks = Groups(self._write, timeout_s)
-        self._unsure: Remembered[tuple[str, str], None] = Remembered()
-        self._owed: Remembered[tuple[str, str], Mark] = Remembered()
+        self._asks = RequestBatcher(ask, timeout_s)
+        self._marks = RequestBatcher(self._write, timeout_s)
+        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
+        self._pending_completions: BoundedDict[tuple[str, str], Completion] = BoundedDict()
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None) -> Claim:
         key = (queue, event_id)
-        if key in self._owed:
-            await self._marks.ask(key, self._owed[key])
-            return Seen()
+        if key in self._pending_completions:
+            await self._marks.ask(key, self._pending_completions[key])
+            return Duplicate()
         try:
-            claim = await self._asks.ask(key, Ask(queue, event_id, for_s, subject, key in self._unsure))
+            claim = await self._asks.ask(key, ClaimRequest(queue, event_id, for_s, subject, key in self._uncertain))
         except BaseException:  # a cancelled one was sent too
-            self.be_unsure(queue, event_id)
+            self.mark_uncertain(queue, event_id)
             raise
-        self._unsure.pop(key, None)
+        self._uncertain.pop(key, None)
         return claim
 
-    async def finish(self, mark: Mark) -> None:
-        self._unsure.pop(mark.key, None)
+    async def finish(self, mark: Completion) -> None:
+        self._uncertain.pop(mark.key, None)
         try:
             await self._marks.ask(mark.key, mark)
         except (Unreachable, asyncio.CancelledError):
-            self._owed.note(mark.key, mark)
+            self._pending_completions.note(mark.key, mark)
             raise
 
-    def be_unsure(self, queue: str, event_id: str) -> None:
+    def mark_uncertain(self, queue: str, event_id: str) -> None:
         """Note a claim that this process may hold without knowing: asking for it, or releasing it, failed."""
-        self._unsure.note((queue, event_id), None)
+        self._uncertain.note((queue, event_id), None)
 
     async def close(self) -> None:
         """Write what is owed, and end."""
         await self._asks.close()
         await self._marks.close()
-        if self._owed:
+        if self._pending_completions:
             with suppress(Unreachable):
-                await self._mark(list(self._owed.values()))
+                await self._mark(list(self._pending_completions.values()))
 
-    async def _write(self, marks: list[Mark]) -> list[None]:
+    async def _write(self, marks: list[Completion]) -> list[None]:
         news = {mark.key for mark in marks}
-        owed = [mark for key, mark in self._owed.items() if key not in news][:_MAX_OWED]
+        owed = [mark for key, mark in self._pending_completions.items() if key not in news][:_MAX_PENDING]
         await self._mark([*marks, *owed])
         for mark in (*marks, *owed):
-            self._owed.pop(mark.key, None)
+            self._pending_completions.pop(mark.key, None)
         return [None] * len(marks)

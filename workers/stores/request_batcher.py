@@ -21,7 +21,7 @@ class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
     until_s: float
 
 
-class Groups(Generic[T, R]):
+class RequestBatcher(Generic[T, R]):
     """`send` answers a group of items in their order; no two of them have the same key."""
 
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:

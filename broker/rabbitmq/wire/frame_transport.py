@@ -1,10 +1,10 @@
 """The socket to RabbitMQ, shared with aiormq: frames of the hot path are taken off it, and written to it, as bytes.
 
-aiormq makes an object of each frame and a task of each delivery: most of the cost of an event. Here whoever listens to
-a channel gets its frames as they come off the socket; all others go on to aiormq, which opens channels, declares, and
-keeps the connection alive as ever. Relied on: aiormq's `Connection` takes a `transport_factory`, and aio-pika's hands
-its `kwargs` to it. Where that is not so there is no wire, and public calls do the work instead; a contract test runs
-both ways.
+aiormq makes an object of each frame and a task of each delivery: most of the cost of an event. Here the listener of a
+channel gets its frames as they come off the socket. All others go on to aiormq, which opens channels, declares, and
+keeps the connection alive. This relies on aiormq's `Connection`, which takes a `transport_factory`, and on aio-pika's,
+which hands its `kwargs` to it. Without either there is no frame transport, and public calls do the work. A contract
+test runs both ways.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Listener(Protocol):
         """The channel is gone. A frame that is written to it now would cost the connection."""
 
 
-class Wire(asyncio.Protocol):
+class FrameTransport(asyncio.Protocol):
     """One connection's socket. `streams` is told of all that nobody takes, in order and in whole frames."""
 
     def __init__(self, streams: asyncio.Protocol, clock: Callable[[], float]) -> None:
@@ -143,33 +143,33 @@ class Wire(asyncio.Protocol):
 class _Opener:
     """A transport factory of aiormq."""
 
-    wire: Wire | None = None
+    frames: FrameTransport | None = None
 
     async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         context = options.pop("ssl_context_provider")
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         streams = asyncio.StreamReaderProtocol(reader, loop=loop)
-        wire = Wire(streams, loop.time)
+        frames = FrameTransport(streams, loop.time)
         tls = await context.get_context() if url.scheme == "amqps" else None
         try:
             transport, _ = await loop.create_connection(
-                lambda: wire, str(url.host), int(url.port or 0), ssl=tls, **options
+                lambda: frames, str(url.host), int(url.port or 0), ssl=tls, **options
             )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        self.wire = wire
+        self.frames = frames
         return reader, asyncio.StreamWriter(transport, streams, reader, loop)
 
 
-async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, Wire | None]:
-    """A connection with its wire; without one if the installed aiormq and aio-pika are of another shape."""
+async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
+    """A connection with its transport; without one if the installed aiormq and aio-pika are of another shape."""
     connection = aio_pika.Connection(url, client_properties=dict(client_properties))
     opener = _Opener()
     if is_supported(connection):
         connection.kwargs["transport_factory"] = opener
     await connection.connect()
-    return connection, opener.wire
+    return connection, opener.frames
 
 
 def is_supported(connection: Any) -> bool:

@@ -7,8 +7,8 @@ from functools import partial
 import psycopg
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import AlreadyFinished, Claim, Held
-from hookline.workers.stores.claim_coalescer import Ask, Ledger, Mark
+from hookline.workers.store import AlreadyFinished, Assignment, Claim
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.postgresql import tables
 from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
@@ -35,7 +35,7 @@ class PostgresqlStore:
         self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
         self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
         self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
-        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._coalescer = ClaimCoalescer(self._ask, self._mark, timeout_s)
         self._ttl_s = ttl_s
         self._marks_since_purge = 0
 
@@ -54,19 +54,19 @@ class PostgresqlStore:
         return store
 
     async def close(self) -> None:
-        await self._ledger.close()
+        await self._coalescer.close()
         await self._heartbeat.stop()
         await self._own.close()
         await self._for_functions.close()
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._ledger.claim(queue, event_id, for_s, subject)
+        return await self._coalescer.claim(queue, event_id, for_s, subject)
 
-    async def isolate(self, queue: str, event_id: str) -> None:
-        await self._own.run(partial(tables.isolate, queue=queue, event_id=event_id))
+    async def mark_exclusive(self, queue: str, event_id: str) -> None:
+        await self._own.run(partial(tables.mark_exclusive, queue=queue, event_id=event_id))
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
 
     @asynccontextmanager
     async def transaction(
@@ -81,7 +81,7 @@ class PostgresqlStore:
                         yield connection
                     finally:
                         limit.reschedule(self._for_functions.deadline_s())
-                    if not await tables.finish(connection, [Mark(queue, event_id, subject, occurred_s)]):
+                    if not await tables.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
                         raise AlreadyFinished
             except psycopg.Error as error:
                 if connection.closed:  # whatever it is, it is not the function's fault
@@ -94,22 +94,24 @@ class PostgresqlStore:
         try:
             await self._own.run(step)
         except BaseException:  # a cancelled one was sent too
-            self._ledger.be_unsure(queue, event_id)
+            self._coalescer.mark_uncertain(queue, event_id)
             raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
-        return await self._own.run(partial(tables.hold, owner=self._owner.name, beat=BEAT, queue=queue, shares=shares))
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
+        return await self._own.run(
+            partial(tables.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
+        )
 
-    async def let_go(self, queue: str, share: str) -> None:
-        await self._own.run(partial(tables.let_go, owner=self._owner.name, queue=queue, share=share))
+    async def revoke(self, queue: str, partition: str) -> None:
+        await self._own.run(partial(tables.revoke, owner=self._owner.name, queue=queue, partition=partition))
 
-    async def _ask(self, asks: list[Ask]) -> list[Claim]:
-        return await self._own.run(partial(tables.claim, owner=self._owner.name, asks=asks))
+    async def _ask(self, requests: list[ClaimRequest]) -> list[Claim]:
+        return await self._own.run(partial(tables.claim, owner=self._owner.name, requests=requests))
 
-    async def _mark(self, marks: list[Mark]) -> None:
+    async def _mark(self, marks: list[Completion]) -> None:
         await self._own.run(partial(tables.finish, marks=marks))
         await self._purge_after(len(marks))
 

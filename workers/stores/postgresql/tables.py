@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from hookline.workers.store import Busy, Claim, Held, Mine, Seen
-from hookline.workers.stores.assignment import divide
-from hookline.workers.stores.claim_coalescer import Ask, Mark
+from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
+from hookline.workers.stores.assignment import fair_assignment
+from hookline.workers.stores.claim_coalescer import ClaimRequest, Completion
 from hookline.workers.stores.postgresql.connection import Connection
 from hookline.workers.stores.postgresql.lease import ALIVE
 from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
@@ -46,30 +46,30 @@ async def create(connection: Connection) -> None:
             await connection.execute(statement)
 
 
-async def claim(connection: Connection, owner: str, asks: Sequence[Ask]) -> list[Claim]:
+async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequest]) -> list[Claim]:
     """One claim for each that is asked for."""
-    ours = [ask for ask in asks if ask.ours]
+    ours = [ask for ask in requests if ask.ours]
     if ours:
         await connection.execute(_GIVE_UP, (*_keys(ours), owner))
-    queues, ids = _keys(asks)
-    arguments = {"queues": queues, "ids": ids, "for_s": [ask.for_s for ask in asks], "owner": owner}
+    queues, ids = _keys(requests)
+    arguments = {"queues": queues, "ids": ids, "for_s": [ask.for_s for ask in requests], "owner": owner}
     async with connection.pipeline():
         claimed = await connection.execute(_CLAIM, arguments)
         # A statement of its own, which sees what was finished until the claim was made: only then is it gone.
-        finished = await connection.execute(_FINISHED, _keys(asks))
-        newest = await _newest(connection, asks)
+        finished = await connection.execute(_FINISHED, _keys(requests))
+        newest = await _newest(connection, requests)
         mine = {
-            (queue, event_id): Mine(suspect, crashes, failures, newest.get((queue, event_id)))
+            (queue, event_id): Acquired(suspect, crashes, failures, newest.get((queue, event_id)))
             for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
         }
         seen = set(await finished.fetchall())
-    if needless := [ask for ask in asks if (ask.queue, ask.event_id) in seen & mine.keys()]:
+    if needless := [ask for ask in requests if (ask.queue, ask.event_id) in seen & mine.keys()]:
         await connection.execute(_DELETE, _keys(needless))
-    keys = [(ask.queue, ask.event_id) for ask in asks]
-    return [Seen() if key in seen else mine.get(key, Busy()) for key in keys]
+    keys = [(ask.queue, ask.event_id) for ask in requests]
+    return [Duplicate() if key in seen else mine.get(key, LeasedElsewhere()) for key in keys]
 
 
-async def finish(connection: Connection, marks: Sequence[Mark]) -> int:
+async def finish(connection: Connection, marks: Sequence[Completion]) -> int:
     """Write marks in the transaction that is under way, or in one of their own; how many were not there before."""
     newest = [mark for mark in marks if mark.subject is not None]
     if not newest:
@@ -85,7 +85,7 @@ async def release(connection: Connection, owner: str, key: tuple[str, str], *, f
         await connection.execute(_TIDY, (*key, parked))
 
 
-async def isolate(connection: Connection, queue: str, event_id: str) -> None:
+async def mark_exclusive(connection: Connection, queue: str, event_id: str) -> None:
     await connection.execute("UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s", (queue, event_id))
 
 
@@ -93,7 +93,7 @@ async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -
     await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
 
 
-async def hold(connection: Connection, owner: str, beat: str, queue: str, shares: Sequence[str]) -> Held:
+async def assign(connection: Connection, owner: str, beat: str, queue: str, partitions: Sequence[str]) -> Assignment:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline shares'), hashtext(%s))", (queue,))
         await connection.execute(beat, (owner,))
@@ -103,16 +103,16 @@ async def hold(connection: Connection, owner: str, beat: str, queue: str, shares
         members = {row[0] for row in await found.fetchall()}
         found = await connection.execute("SELECT share, owner FROM hookline_shares WHERE queue = %s", (queue,))
         holders = {row[0]: row[1] for row in await found.fetchall()}
-        held = divide(shares, holders, members, owner)
-        taken = [share for share in held.shares if holders.get(share) != owner]
+        held = fair_assignment(partitions, holders, members, owner)
+        taken = [partition for partition in held.partitions if holders.get(partition) != owner]
         if taken:
             await connection.execute(_TAKE, (queue, owner, taken))
     return held
 
 
-async def let_go(connection: Connection, owner: str, queue: str, share: str) -> None:
+async def revoke(connection: Connection, owner: str, queue: str, partition: str) -> None:
     statement = "DELETE FROM hookline_shares WHERE queue = %s AND share = %s AND owner = %s"
-    await connection.execute(statement, (queue, share, owner))
+    await connection.execute(statement, (queue, partition, owner))
 
 
 async def purge(connection: Connection, ttl_s: float) -> None:
@@ -121,9 +121,9 @@ async def purge(connection: Connection, ttl_s: float) -> None:
         await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
-async def _newest(connection: Connection, asks: Sequence[Ask]) -> dict[tuple[str, str], float]:
-    """The latest time of the subject of each event whose claim asks for it, by queue and id of the event."""
-    timed = [ask for ask in asks if ask.subject is not None]
+async def _newest(connection: Connection, requests: Sequence[ClaimRequest]) -> dict[tuple[str, str], float]:
+    """The latest time of the subject of each event whose claim requests for it, by queue and id of the event."""
+    timed = [ask for ask in requests if ask.subject is not None]
     if not timed:
         return {}
     subjects = [subject_key(ask.subject or "") for ask in timed]
@@ -131,7 +131,7 @@ async def _newest(connection: Connection, asks: Sequence[Ask]) -> dict[tuple[str
     return {(row[0], row[1]): row[2] for row in await found.fetchall()}
 
 
-def _keys(rows: Sequence[Ask] | Sequence[Mark]) -> tuple[list[str], list[str]]:
+def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str], list[str]]:
     return [row.queue for row in rows], [row.event_id for row in rows]
 
 
@@ -153,7 +153,7 @@ _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id
     JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
 _GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
     WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
-# One statement is a transaction of its own, and asks the server once, not four times.
+# One statement is a transaction of its own, and requests the server once, not four times.
 _ASKED_AND_GONE = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
         SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
         FOR UPDATE OF hookline_claims))"""  # noqa: S608

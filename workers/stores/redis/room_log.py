@@ -59,5 +59,5 @@ class RedisRoomLog:
 
 
 async def _bodies(client: "redis.asyncio.Redis") -> dict[str, str]:
-    """In pages, since one command that reads everything would hold up everybody else."""
+    """In statements_by_queue, since one command that reads everything would hold up everybody else."""
     return {event_id: body async for event_id, body in client.hscan_iter(_EVENTS, count=_PAGE)}

@@ -20,9 +20,9 @@ CLAIM = (
     + _LIVES
     + """
 local answers = {}
-local asks = cjson.decode(ARGV[3])
-for i = 1, #asks / 4 do
-    local name, for_ms, ours, newest = asks[4 * i - 3], asks[4 * i - 2], asks[4 * i - 1], asks[4 * i]
+local requests = cjson.decode(ARGV[3])
+for i = 1, #requests / 4 do
+    local name, for_ms, ours, newest = requests[4 * i - 3], requests[4 * i - 2], requests[4 * i - 1], requests[4 * i]
     local mark, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
     local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
     local owner = old[1] or ''
@@ -57,7 +57,7 @@ if ARGV[2] == '1' or (failures == 0 and redis.call('HGET', KEYS[1], 'crashes') =
 end
 """
 
-ISOLATE = """
+MARK_EXCLUSIVE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'alone', 1) end
 """
 
@@ -77,7 +77,7 @@ end
 """
 
 # KEYS: the shares. ARGV: share, owner.
-LET_GO = """
+REVOKE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from hookline.workers.store import Busy, Claim, Held, Mine, Seen
-from hookline.workers.stores.assignment import divide
-from hookline.workers.stores.claim_coalescer import Ask, Ledger, Mark
+from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
+from hookline.workers.stores.assignment import fair_assignment
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.connection import Link
@@ -27,7 +27,7 @@ class RedisStore:
     def __init__(self, link: Link, ttl_s: float, timeout_s: float) -> None:
         self._link = link
         self._heartbeat = Heartbeat(link.beat, link.end)
-        self._ledger = Ledger(self._ask, self._mark, timeout_s)
+        self._coalescer = ClaimCoalescer(self._ask, self._mark, timeout_s)
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -42,25 +42,25 @@ class RedisStore:
         return store
 
     async def close(self) -> None:
-        await self._ledger.close()
+        await self._coalescer.close()
         await self._heartbeat.stop()
         await self._link.close()
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._ledger.claim(queue, event_id, for_s, subject)
+        return await self._coalescer.claim(queue, event_id, for_s, subject)
 
-    async def isolate(self, queue: str, event_id: str) -> None:
-        await self._link.script(scripts.ISOLATE, [_claim_key(queue, event_id)], [])
+    async def mark_exclusive(self, queue: str, event_id: str) -> None:
+        await self._link.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], [])
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._ledger.finish(Mark(queue, event_id, subject, occurred_s))
+        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         arguments: list[str | float] = [int(failed), int(parked), self._link.owner]
         try:
             await self._link.script(scripts.RELEASE, [_claim_key(queue, event_id)], arguments)
         except BaseException:  # a cancelled one was sent too
-            self._ledger.be_unsure(queue, event_id)
+            self._coalescer.mark_uncertain(queue, event_id)
             raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
@@ -68,28 +68,34 @@ class RedisStore:
         if keys:
             await self._link.run(lambda client: client.delete(*keys))
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
         members, pairs = await self._link.script(
-            scripts.MUSTER, [_members_key(queue), _shares_key(queue)], [self._link.owner, round(1000 * LEASE_S)]
+            scripts.MUSTER, [_members_key(queue), _partitions_key(queue)], [self._link.owner, round(1000 * LEASE_S)]
         )
         holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        held = divide(shares, holders, members, self._link.owner)
-        mine = {share for share in held.shares if holders.get(share) == self._link.owner}
-        wanted = [word for share in sorted(held.shares - mine) for word in (share, holders.get(share, ""))]
+        held = fair_assignment(partitions, holders, members, self._link.owner)
+        mine = {partition for partition in held.partitions if holders.get(partition) == self._link.owner}
+        wanted = [
+            word for partition in sorted(held.partitions - mine) for word in (partition, holders.get(partition, ""))
+        ]
         taken = (
-            await self._link.script(scripts.TAKE, [_shares_key(queue)], [self._link.owner, *wanted]) if wanted else []
+            await self._link.script(scripts.TAKE, [_partitions_key(queue)], [self._link.owner, *wanted])
+            if wanted
+            else []
         )
-        return Held(frozenset(mine.union(taken)), held.surplus)
+        return Assignment(frozenset(mine.union(taken)), held.surplus)
 
-    async def let_go(self, queue: str, share: str) -> None:
-        await self._link.script(scripts.LET_GO, [_shares_key(queue)], [share, self._link.owner])
+    async def revoke(self, queue: str, partition: str) -> None:
+        await self._link.script(scripts.REVOKE, [_partitions_key(queue)], [partition, self._link.owner])
 
-    async def _ask(self, asks: list[Ask]) -> list[Claim]:
-        words = [word for ask in asks for word in (_name(ask), round(1000 * ask.for_s), ask.ours, _asked_newest(ask))]
+    async def _ask(self, requests: list[ClaimRequest]) -> list[Claim]:
+        words = [
+            word for ask in requests for word in (_name(ask), round(1000 * ask.for_s), ask.ours, _asked_newest(ask))
+        ]
         said: str = await self._link.script(scripts.CLAIM, [], [self._link.owner, self._ttl_ms, _json(words)])
         return [_answer(answer) for answer in said.split(",")]
 
-    async def _mark(self, marks: list[Mark]) -> None:
+    async def _mark(self, marks: list[Completion]) -> None:
         newest = {
             _newest_key(mark.queue, mark.subject): repr(mark.occurred_s)
             for mark in sorted(marks, key=lambda mark: mark.occurred_s)
@@ -99,11 +105,11 @@ class RedisStore:
         await self._link.script(scripts.FINISH, [], [self._ttl_ms, _json(names), _json(times)])
 
 
-def _name(row: Ask | Mark) -> str:
+def _name(row: ClaimRequest | Completion) -> str:
     return f"{row.queue}:{row.event_id}"
 
 
-def _asked_newest(ask: Ask) -> str:
+def _asked_newest(ask: ClaimRequest) -> str:
     return "" if ask.subject is None else _newest_key(ask.queue, ask.subject)
 
 
@@ -120,11 +126,11 @@ def _answer(said: str) -> Claim:
 @lru_cache(maxsize=256)  # few differ: most are the first claim of an event
 def _claim(said: str) -> Claim:
     if said == "s":
-        return Seen()
+        return Duplicate()
     if said == "b":
-        return Busy()
+        return LeasedElsewhere()
     suspect, crashes, failures = map(int, said.split())
-    return Mine(suspect=bool(suspect), crashes=crashes, failures=failures)
+    return Acquired(crash_suspect=bool(suspect), crashes=crashes, failures=failures)
 
 
 def _mark_key(queue: str, event_id: str) -> str:
@@ -143,5 +149,5 @@ def _members_key(queue: str) -> str:
     return f"hookline:members:{queue}"
 
 
-def _shares_key(queue: str) -> str:
+def _partitions_key(queue: str) -> str:
     return f"hookline:shares:{queue}"

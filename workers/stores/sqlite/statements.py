@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from hookline.workers.store import Busy, Claim, Mine, Seen
+from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 
 _MAX_ROWS = 64  # to a statement
 
 
-class Ask(NamedTuple):
+class ClaimRequest(NamedTuple):
     """A claim that is asked for, for so many seconds; and the newest of a subject, if one is named.
 
     `ours`: whatever of it this process holds already, it does not know of.
@@ -27,7 +27,7 @@ class Ask(NamedTuple):
     ours: bool
 
 
-class Mark(NamedTuple):
+class Completion(NamedTuple):
     """What is written of an event that is finished."""
 
     event_id: str
@@ -35,7 +35,7 @@ class Mark(NamedTuple):
     occurred_s: float
 
 
-class Release(NamedTuple):
+class ClaimRelease(NamedTuple):
     """A claim that is given up: whether the event failed, and whether it is parked."""
 
     event_id: str
@@ -43,24 +43,26 @@ class Release(NamedTuple):
     parked: bool
 
 
-class Page:
+class StoreStatements:
     """The steps of one queue, for the process `owner`."""
 
     def __init__(self, queue: str, owner: str) -> None:
         self._queue = queue
         self._owner = owner
 
-    def claim(self, connection: sqlite3.Connection, asks: Sequence[Ask]) -> list[Claim]:
+    def claim(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
         """The claims on events; of two that ask for the same, the first has it."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
-        known = self._known(connection, [ask.event_id for ask in asks], {ask.event_id for ask in asks if ask.ours})
-        newest = self._newest(connection, {ask.subject for ask in asks if ask.subject is not None})
+        known = self._known(
+            connection, [ask.event_id for ask in requests], {ask.event_id for ask in requests if ask.ours}
+        )
+        newest = self._newest(connection, {ask.subject for ask in requests if ask.subject is not None})
         claims: list[Claim] = []
         rows = []
-        for event_id, for_s, subject, _ in asks:
+        for event_id, for_s, subject, _ in requests:
             claim = known.get(event_id, _NEW)
-            if isinstance(claim, Mine):
-                known[event_id] = Busy()
+            if isinstance(claim, Acquired):
+                known[event_id] = LeasedElsewhere()
                 rows.append((self._queue, event_id, self._owner, now_s + for_s, claim.crashes, claim.failures))
                 if subject in newest:
                     claim = replace(claim, newest_s=newest[subject])
@@ -69,12 +71,12 @@ class Page:
             connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))
         return claims
 
-    def finish(self, connection: sqlite3.Connection, marks: Sequence[Mark]) -> list[None]:
+    def finish(self, connection: sqlite3.Connection, marks: Sequence[Completion]) -> list[None]:
         """Remember events as finished."""
         self.mark(connection, marks)
         return [None] * len(marks)
 
-    def mark(self, connection: sqlite3.Connection, marks: Sequence[Mark]) -> int:
+    def mark(self, connection: sqlite3.Connection, marks: Sequence[Completion]) -> int:
         """Remember events as finished; how many of them were not before."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
         new = 0
@@ -88,7 +90,7 @@ class Page:
             connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
         return new
 
-    def release(self, connection: sqlite3.Connection, releases: Sequence[Release]) -> list[None]:
+    def release(self, connection: sqlite3.Connection, releases: Sequence[ClaimRelease]) -> list[None]:
         """Give up the claims of this process on events."""
         for failed, parked in {(release.failed, release.parked) for release in releases}:
             alike = [each.event_id for each in releases if (each.failed, each.parked) == (failed, parked)]
@@ -107,9 +109,9 @@ class Page:
             rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
             for event_id, owner, held, *rest in rows:
                 is_ours = owner == self._owner and event_id in ours
-                known[event_id] = Busy() if held and not is_ours else _claim(*rest)
+                known[event_id] = LeasedElsewhere() if held and not is_ours else _claim(*rest)
             seen = connection.execute(_of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)).fetchall()
-            known |= {event_id: Seen() for (event_id,) in seen}
+            known |= {event_id: Duplicate() for (event_id,) in seen}
         return known
 
     def _newest(self, connection: sqlite3.Connection, subjects: Collection[str]) -> dict[str | None, float]:
@@ -121,7 +123,7 @@ class Page:
 
 
 def _claim(died: int, alone: int, crashes: int, failures: int) -> Claim:
-    return Mine(suspect=bool(died), crashes=crashes + (died and alone), failures=failures)
+    return Acquired(crash_suspect=bool(died), crashes=crashes + (died and alone), failures=failures)
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -148,7 +150,7 @@ def _of_subjects(count: int) -> str:
     return f"SELECT subject, occurred_s FROM newest WHERE queue = ? AND subject IN ({', '.join('?' * count)})"  # noqa: S608
 
 
-_NEW = Mine()
+_NEW = Acquired()
 # Is it held: its owner lives, and its time is not over? Has its owner died?
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""

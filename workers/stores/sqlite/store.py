@@ -9,17 +9,17 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import AlreadyFinished, Claim, Held, Seen
-from hookline.workers.stores.assignment import divide
-from hookline.workers.stores.bounded_dict import Remembered
-from hookline.workers.stores.sqlite.statements import Ask, Mark, Page, Release
+from hookline.workers.store import AlreadyFinished, Assignment, Claim, Duplicate
+from hookline.workers.stores.assignment import fair_assignment
+from hookline.workers.stores.bounded_dict import BoundedDict
+from hookline.workers.stores.sqlite.statements import ClaimRelease, ClaimRequest, Completion, StoreStatements
 from hookline.workers.stores.sqlite.transaction import Writes
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 
 TTL_S = 7 * 24 * 3600.0
-_MAX_OWED = 500
+_MAX_PENDING = 500
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
 
@@ -54,9 +54,9 @@ class SqliteStore:
         self._database = database
         self._ttl_s = ttl_s
         self._finished = 0
-        self._pages: dict[str, Page] = {}
-        self._unsure: Remembered[tuple[str, str], None] = Remembered()
-        self._owed: Remembered[tuple[str, str], Mark] = Remembered()
+        self._statements: dict[str, StoreStatements] = {}
+        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
+        self._pending_completions: BoundedDict[tuple[str, str], Completion] = BoundedDict()
 
     @classmethod
     async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
@@ -65,39 +65,39 @@ class SqliteStore:
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         ours = False
-        if self._owed or self._unsure:  # hardly ever
-            if (queue, event_id) in self._owed:
-                await self._pay()
-                return Seen()
-            ours = (queue, event_id) in self._unsure
+        if self._pending_completions or self._uncertain:  # hardly ever
+            if (queue, event_id) in self._pending_completions:
+                await self._write_pending()
+                return Duplicate()
+            ours = (queue, event_id) in self._uncertain
         try:
-            ask = Ask(event_id, for_s, subject, ours)
-            claim: Claim = await self._database.share(self._page(queue).claim, ask, durable=False)
+            ask = ClaimRequest(event_id, for_s, subject, ours)
+            claim: Claim = await self._database.share(self._statements_of(queue).claim, ask, durable=False)
         except BaseException:  # a cancelled one is carried out too
-            self._unsure.note((queue, event_id), None)
+            self._uncertain.note((queue, event_id), None)
             raise
         if ours:
-            self._unsure.pop((queue, event_id), None)
+            self._uncertain.pop((queue, event_id), None)
         return claim
 
-    async def isolate(self, queue: str, event_id: str) -> None:
+    async def mark_exclusive(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE claims SET alone = 1 WHERE queue = ? AND id = ?", (queue, event_id))
 
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        mark = Mark(event_id, subject, occurred_s)
+        mark = Completion(event_id, subject, occurred_s)
         try:
-            await self._database.share(self._page(queue).finish, mark, durable=True)
+            await self._database.share(self._statements_of(queue).finish, mark, durable=True)
         except Unreachable:
-            self._owed.note((queue, event_id), mark)
+            self._pending_completions.note((queue, event_id), mark)
             raise
-        if self._unsure:
-            self._unsure.pop((queue, event_id), None)
-        if self._owed:
+        if self._uncertain:
+            self._uncertain.pop((queue, event_id), None)
+        if self._pending_completions:
             with suppress(Unreachable):
-                await self._pay()
+                await self._write_pending()
         if self._purge_is_due():
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
@@ -108,7 +108,7 @@ class SqliteStore:
         """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
         writes = Writes()
         yield writes
-        page, mark = self._page(queue), Mark(event_id, subject, occurred_s)
+        page, mark = self._statements_of(queue), Completion(event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
             if not page.mark(connection, [mark]):
@@ -120,11 +120,11 @@ class SqliteStore:
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        release = Release(event_id, failed=failed, parked=parked)
+        release = ClaimRelease(event_id, failed=failed, parked=parked)
         try:
-            await self._database.share(self._page(queue).release, release, durable=True)
+            await self._database.share(self._statements_of(queue).release, release, durable=True)
         except Unreachable:
-            self._unsure.note((queue, event_id), None)
+            self._uncertain.note((queue, event_id), None)
             raise
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
@@ -135,22 +135,22 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def hold(self, queue: str, shares: Sequence[str]) -> Held:
-        return await self._database.run(partial(_hold, queue, shares, self._database.owner))
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
+        return await self._database.run(partial(_assign, queue, partitions, self._database.owner))
 
-    async def let_go(self, queue: str, share: str) -> None:
+    async def revoke(self, queue: str, partition: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
-            key = (queue, share, self._database.owner)
+            key = (queue, partition, self._database.owner)
             connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
 
         await self._database.run(step)
 
-    async def _pay(self) -> None:
+    async def _write_pending(self) -> None:
         """Write marks that are owed. Raises Unreachable."""
-        paid = list(islice(self._owed.items(), _MAX_OWED))
-        marks: defaultdict[Page, list[Mark]] = defaultdict(list)
+        paid = list(islice(self._pending_completions.items(), _MAX_PENDING))
+        marks: defaultdict[StoreStatements, list[Completion]] = defaultdict(list)
         for (queue, _), mark in paid:
-            marks[self._page(queue)].append(mark)
+            marks[self._statements_of(queue)].append(mark)
 
         def step(connection: sqlite3.Connection) -> None:
             for page, of_page in marks.items():
@@ -158,12 +158,12 @@ class SqliteStore:
 
         await self._database.run(step)
         for key, _ in paid:
-            self._owed.pop(key, None)
+            self._pending_completions.pop(key, None)
 
-    def _page(self, queue: str) -> Page:
-        page = self._pages.get(queue)
+    def _statements_of(self, queue: str) -> StoreStatements:
+        page = self._statements.get(queue)
         if page is None:
-            page = self._pages[queue] = Page(queue, self._database.owner)
+            page = self._statements[queue] = StoreStatements(queue, self._database.owner)
         return page
 
     def _purge_is_due(self) -> bool:
@@ -171,13 +171,13 @@ class SqliteStore:
         return self._finished % _PURGE_EVERY == 0
 
 
-def _hold(queue: str, shares: Sequence[str], owner: str, connection: sqlite3.Connection) -> Held:
+def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlite3.Connection) -> Assignment:
     connection.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (queue, owner))
     connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
     members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
     holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
-    held = divide(shares, holders, members | {owner}, owner)
-    taken = [(queue, share, owner) for share in sorted(held.shares) if holders.get(share) != owner]
+    held = fair_assignment(partitions, holders, members | {owner}, owner)
+    taken = [(queue, partition, owner) for partition in sorted(held.partitions) if holders.get(partition) != owner]
     connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
     return held
 
