@@ -9,15 +9,16 @@ from typing import Any, cast
 
 import msgspec
 
-from hookline.schemas.broker import Again, Done, Parked, Queue, Received
+from hookline.schemas.broker import Again, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.partitions import Open, Partitions
-from hookline.workers.pipeline import Pipeline, Work, mark
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, prefetch
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", Unreachable.reason})
 _MIN_PREFETCH = 256
@@ -65,7 +66,7 @@ class OrderedPool:
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
         self._stopping = True
-        self._pipeline.begin_nothing()
+        self._pipeline.admission.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -90,7 +91,7 @@ class OrderedPool:
             _Message(received, queue),
             subject=f"{headers.get('cloudEvents_source')}/{subject}" if subject else None,
             partition=partition,
-            event_id=mark(str(headers.get("cloudEvents_id", "")), headers),
+            event_id=event_key(str(headers.get("cloudEvents_id", "")), headers),
             occurred_s=_occurred_s(headers.get("cloudEvents_time")),
             now_s=time.monotonic(),
         )
@@ -161,7 +162,7 @@ class OrderedPool:
         self._leaving.add(partition)
         try:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
-            self._pipeline.turn_away(ours)
+            self._pipeline.admission.turn_away(ours)
             await self._end(ours, 0 if lost else None)
         finally:
             self._leaving.discard(partition)
@@ -181,7 +182,7 @@ def _repeat(received: Received) -> Work:
     envelope: Envelope | None = None
     with suppress(Unreadable):
         envelope = from_headers(received.headers, received.content_type, received.body)
-    return Work(received, envelope, (), Done("duplicate"))
+    return Work(received, envelope, (), DUPLICATE)
 
 
 def _occurred_s(text: object) -> float:

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from hookline.schemas.broker import Queue
 from hookline.workers.api import Worker
-from hookline.workers.pipeline import PREFETCH_FACTOR, Pipeline, Work
+from hookline.workers.claims import PREFETCH_FACTOR
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.work import Work
 
 Report = Callable[[str, Work, float], None]
 """Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
@@ -49,7 +51,7 @@ class Pool:
     async def stop(self, grace_s: float) -> None:
         """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
         self._stopping = True
-        self._pipeline.begin_nothing()
+        self._pipeline.admission.close()
         for loop in self._idle:
             loop.cancel()
         _, late = await asyncio.wait(self._loops, timeout=grace_s)
@@ -64,7 +66,7 @@ class Pool:
         while not self._stopping:
             self._idle.add(this)
             if ahead:
-                await self._pipeline.handler_latency.quick()
+                await self._pipeline.handler.latency.quick()
             received = await self._queue.take()
             self._idle.discard(this)
             started = time.monotonic()

@@ -15,8 +15,8 @@ from hookline.runtime.shutdown import Stop
 from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings
+from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
-from hookline.workers.exclusive_gate import ExclusiveGate
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool, Report, prefetch
