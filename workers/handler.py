@@ -38,23 +38,23 @@ class Handler:
 
 
 class _End(msgspec.Struct, frozen=True, gc=False):
-    """When a task's time is over, by the monotonic clock, and how often it was cancelled before it began."""
+    """When the time of a task ends, on the monotonic clock, and how often it had been cancelled before it began."""
 
     at_s: float
     cancelled: int
 
 
 class HandlerTimeout:
-    """Cancels what takes longer than `limit_s` within it, and has HandlerTimedOut come of that.
+    """Cancels a task that stays within it for longer than `limit_s`, and turns that into HandlerTimedOut.
 
-    Many tasks may be within it at a time, each of them once. Unlike `asyncio.timeout` it sets no timer for each, which
-    costs more than most functions take.
+    Many tasks may be within it at a time, each of them once. One timer serves all, because they have the same time: the
+    timer that `asyncio.timeout` sets for each costs more than most functions take.
     """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._ends: dict[asyncio.Task[None], _End] = {}  # first in, first to end
-        self._cut_off: dict[asyncio.Task[None], _End] = {}
+        self._cancelled: dict[asyncio.Task[None], _End] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -62,32 +62,32 @@ class HandlerTimeout:
         task = self._this_task()
         self._ends[task] = _End(time.monotonic() + self._limit_s, task.cancelling())
         if self._timer is None:
-            self._timer = task.get_loop().call_later(self._limit_s, self._cut_off_late)
+            self._timer = task.get_loop().call_later(self._limit_s, self._cancel_overdue)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = self._this_task()
         if self._ends.pop(task, None) is None:
-            self._tell(task, kind)
+            self._raise_if_timed_out(task, kind)
 
-    def _tell(self, task: "asyncio.Task[None]", kind: type[BaseException] | None) -> None:
-        """Raise if the function ended because it was cut off, and not because somebody else cancelled the task."""
-        by_others = task.uncancel() > self._cut_off.pop(task).cancelled
+    def _raise_if_timed_out(self, task: "asyncio.Task[None]", kind: type[BaseException] | None) -> None:
+        """Raise HandlerTimedOut unless the task was also cancelled by others."""
+        by_others = task.uncancel() > self._cancelled.pop(task).cancelled
         ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
         if kind is not None and issubclass(kind, ends):
             raise HandlerTimedOut(f"the function took more than {self._limit_s:g} s") from None
 
-    def _cut_off_late(self) -> None:
+    def _cancel_overdue(self) -> None:
         self._timer = None
         for task, end in tuple(self._ends.items()):
             left_s = end.at_s - time.monotonic()
             if left_s > 0:
-                self._timer = task.get_loop().call_later(left_s, self._cut_off_late)
+                self._timer = task.get_loop().call_later(left_s, self._cancel_overdue)
                 return
-            self._cut_off[task] = self._ends.pop(task)
+            self._cancelled[task] = self._ends.pop(task)
             task.cancel()
 
     def _this_task(self) -> "asyncio.Task[None]":
-        """Not without the loop: looking for that takes a system call on Python 3.11."""
+        """The loop is kept, because finding it takes a system call on Python 3.11."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return cast("asyncio.Task[None]", asyncio.current_task(self._loop))
