@@ -1,7 +1,8 @@
 """A private RabbitMQ node for tests: own ports, own directories, own cookie; never the machine's default node.
 
-HOOKLINE_TEST_AMQP_URL names a server to use instead; tests that must stop, freeze or choke the node skip then. Without
-either, tests skip on a laptop and fail where CI is set.
+HOOKLINE_TEST_RABBITMQ_PROGRAMS names the folder of `rabbitmq-server` and `rabbitmqctl` to start; without it, the
+installed ones start. HOOKLINE_TEST_AMQP_URL names a server to use instead; tests that must stop, freeze or choke the
+node skip then. Without any of them, tests skip on a laptop and fail where CI is set.
 """
 
 import os
@@ -16,6 +17,7 @@ from tests.services import servers
 
 _FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
 VARIABLE = "HOOKLINE_TEST_AMQP_URL"
+PROGRAMS_VARIABLE = "HOOKLINE_TEST_RABBITMQ_PROGRAMS"
 _CONTROL_S = 60.0
 _NODE: pytest.StashKey["Node"] = pytest.StashKey()
 
@@ -36,7 +38,7 @@ class Node(servers.OwnServer):
     def start(self) -> None:
         """Return once the server accepts connections."""
         if self._epmd is None:
-            self._epmd = self.spawn([_epmd()])  # its port is in the environment
+            self._epmd = self.spawn([_epmd(self._programs)])  # its port is in the environment
         self.launch([self._programs / "rabbitmq-server"], lambda: _greets(self.port))
 
     def control(self, *arguments: str) -> str:
@@ -72,6 +74,8 @@ def own_node(config: pytest.Config) -> Node:
 
 def programs() -> Path:
     """The folder of the server's programs; where there is none, the tests skip or fail."""
+    if named := os.environ.get(PROGRAMS_VARIABLE):
+        return _named_programs(Path(named))
     found = shutil.which("rabbitmq-server")
     for folder in (*_FOLDERS, *([str(Path(found).parent)] if found else [])):
         if (Path(folder) / "rabbitmq-server").exists():
@@ -79,8 +83,17 @@ def programs() -> Path:
     return servers.missing("RabbitMQ", VARIABLE)
 
 
-def _epmd() -> str:
-    return shutil.which("epmd") or pytest.fail("epmd, which comes with Erlang, is not on PATH")
+def _named_programs(folder: Path) -> Path:
+    for name in ("rabbitmq-server", "rabbitmqctl"):
+        if shutil.which(name, path=folder) is None:
+            pytest.fail(f"{PROGRAMS_VARIABLE} is {folder}, and no program {name} is there")
+    return folder
+
+
+def _epmd(programs: Path) -> str:
+    """The one beside the server's programs, or the machine's."""
+    found = shutil.which("epmd", path=programs) or shutil.which("epmd")
+    return found or pytest.fail("epmd, which comes with Erlang, is not on PATH")
 
 
 def _environment(home: Path, port: int, configuration: str) -> dict[str, str]:
