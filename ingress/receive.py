@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import hdrs, web
 
-from hookline.ingress import answers
-from hookline.ingress.answers import Accepted
-from hookline.ingress.peers import Network, check_address
-from hookline.ingress.reading import check_head, check_target, query_of, read_body
+from hookline.ingress import responses
+from hookline.ingress.responses import Accepted
+from hookline.ingress.client_address import Network, check_address
+from hookline.ingress.request import check_head, check_target, query_of, read_body
 from hookline.ingress.refusals import Refusals
 from hookline.ingress.settings import IngressSettings
 from hookline.schemas.broker import Publisher
@@ -57,15 +57,15 @@ class Receiver:
             else:
                 response = self._health(path, request)
         except Refused as refusal:
-            response = answers.refused(self._refusals.note(name, refusal, self._clock()))
+            response = responses.refused(self._refusals.note(name, refusal, self._clock()))
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
             log.error("%s: a request failed because what it waited for was cancelled", name)
-            response = answers.refused(NotDurable("the event could not be taken now"))
+            response = responses.refused(NotDurable("the event could not be taken now"))
         except Exception:
             log.exception("%s: a request failed for a reason of ours", name)
-            response = answers.refused(NotDurable("the event could not be taken now"))
+            response = responses.refused(NotDurable("the event could not be taken now"))
         finally:
             self._leave()
         if self.draining or hdrs.UPGRADE in request.headers:  # after which the parser loses what follows
@@ -119,7 +119,7 @@ class Receiver:
                 raise UnknownSource("there is nothing here")
         if request.body_exists:
             raise MalformedRequest("there is nothing to send here")
-        return answers.health(status=status, ok=ok)
+        return responses.health(status=status, ok=ok)
 
 
 def _is_cancelled() -> bool:

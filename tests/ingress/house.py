@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.ingress.peers import Network
+from hookline.ingress.client_address import Network
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import Ingress
 from hookline.ingress.settings import IngressSettings

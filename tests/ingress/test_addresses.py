@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
-from hookline.ingress.peers import Network
+from hookline.ingress.client_address import Network
 from hookline.schemas.provider import AnySource
 from tests.ingress.house import KRTC, MEETINGS, opened, post, signed
 

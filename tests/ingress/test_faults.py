@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from hookline.ingress import answers
+from hookline.ingress import responses
 from hookline.schemas import errors
 from hookline.schemas.errors import NotDurable, Refused
 from tests.ingress.house import VOICE, House, opened, post, with_settings
@@ -34,17 +34,17 @@ def leaves(kind: type[Refused]) -> Iterator[type[Refused]]:
 
 
 def test_every_refusal_has_its_status() -> None:
-    assert set(leaves(Refused)) == set(answers.STATUS)
+    assert set(leaves(Refused)) == set(responses.STATUS)
 
 
 def test_no_refusal_is_a_success_or_a_500() -> None:
-    assert all(400 <= status < 500 or status == 503 for status in answers.STATUS.values())
+    assert all(400 <= status < 500 or status == 503 for status in responses.STATUS.values())
 
 
-@pytest.mark.parametrize("kind", answers.STATUS, ids=lambda kind: kind.reason)
+@pytest.mark.parametrize("kind", responses.STATUS, ids=lambda kind: kind.reason)
 def test_a_refusal_says_its_reason_and_what_helps(kind: type[Refused]) -> None:
-    response = answers.refused(kind("why"))
-    assert response.status == answers.STATUS[kind]
+    response = responses.refused(kind("why"))
+    assert response.status == responses.STATUS[kind]
     assert isinstance(response.body, bytes)
     assert msgspec.json.decode(response.body) == {"error": {"code": kind.reason, "message": "why"}}
     assert ("Retry-After" in response.headers) == (response.status in (429, 503))
@@ -245,4 +245,4 @@ def test_codes_and_statuses_are_those_that_are_promised() -> None:
         "too_many_requests": 429,
         "not_durable": 503,
     }
-    assert {kind.reason: status for kind, status in answers.STATUS.items()} == promised
+    assert {kind.reason: status for kind, status in responses.STATUS.items()} == promised
