@@ -1,4 +1,4 @@
-"""Who is calling, behind load balancers that we trust; and whether a source lets that address in."""
+"""The client's address behind trusted load balancers, and whether a source allows it."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -6,24 +6,22 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from aiohttp import web
 
 from hookline.schemas.errors import BadSignature
-from hookline.schemas.provider import AnySource
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 
-def check_address(request: web.BaseRequest, source: AnySource, trusted: Sequence[Network]) -> None:
-    """Return if the source lets the caller's address in, else raise BadSignature: a forger learns nothing from it."""
-    if source.allow_from:
-        address = caller(request.remote or "", request.headers.getall("X-Forwarded-For", ()), trusted)
-        if address is None or not _within(address, source.allow_from):
-            raise BadSignature("the signature does not fit")
+def check_address(request: web.BaseRequest, allowed: Sequence[Network], trusted: Sequence[Network]) -> None:
+    """Return if the client's address is allowed, else raise the same BadSignature as for a wrong signature."""
+    address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), trusted)
+    if address is None or not _within(address, allowed):
+        raise BadSignature("the signature is wrong")
 
 
-def caller(remote: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """The address that called the outermost proxy that we trust: the last one in the chain that is not a proxy of ours.
+def client_address(remote: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> Address | None:
+    """The address that called the outermost trusted proxy: the last one in the chain that is not a trusted proxy.
 
-    None if it is no address at all. What stands further left in X-Forwarded-For was written by the caller.
+    None if it is not an address. What stands further left in X-Forwarded-For was written by the client.
     """
     chain = [part.strip() for header in forwarded for part in header.split(",")] + [remote]
     address = None

@@ -11,7 +11,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from hookline.ingress import responses
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
-from hookline.schemas.errors import MalformedRequest, NotDurable, SettingsError
+from hookline.schemas.errors import MalformedRequest, SettingsError
 
 log = logging.getLogger("hookline.ingress")
 
@@ -90,7 +90,7 @@ class IngressConnection(web.RequestHandler):
         """What the parser refuses, in our form. aiohttp's own answer would quote the request."""
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
-            return responses.refused(NotDurable("the event could not be taken now"))
+            return responses.unavailable()
         return responses.refused(MalformedRequest("this is not a request that we can read"), _parser_status(exc))
 
     def _break_off(self) -> None:
