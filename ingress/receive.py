@@ -61,7 +61,9 @@ class Receiver:
             log.exception("%s: a request failed because of an error in the ingress", name)
             response = responses.unavailable()
         finally:
-            self._leave()
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._nothing_in_flight.set()
         if self.draining or hdrs.UPGRADE in request.headers:  # after an Upgrade the parser loses what follows
             response.force_close()
         return response
@@ -113,11 +115,6 @@ class Receiver:
                     await self._nothing_in_flight.wait()
             except TimeoutError:
                 log.warning("requests abandoned at shutdown: %d", self._in_flight)
-
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._nothing_in_flight.set()
 
 
 def _is_cancelled() -> bool:
