@@ -44,21 +44,18 @@ class Receiver:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
-        path, _, query = request.raw_path.partition("?")
-        source = self._sources.get(path)
-        name = source.name if source else "-"
         self._in_flight += 1
         try:
-            response = await self.receive(request, query, source) if source else self._health(request, path)
+            response = await self.receive(request)
         except Refused as refusal:
-            response = responses.refused(self._refusals.note(name, refusal, self._clock()))
+            response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            log.error("%s: a request failed because something that it awaited was cancelled", name)
+            log.error("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
             response = responses.unavailable()
         except Exception:
-            log.exception("%s: a request failed because of an error in the ingress", name)
+            log.exception("%s: a request failed because of an error in the ingress", self._source_name(request))
             response = responses.unavailable()
         finally:
             self._in_flight -= 1
@@ -68,8 +65,12 @@ class Receiver:
             response.force_close()
         return response
 
-    async def receive(self, request: web.BaseRequest, query: str, source: AnySource) -> web.StreamResponse:
-        """A provider's callback, from its head to the provider's reply. Raises Refused."""
+    async def receive(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response to a callback, from its head to the provider's reply; or to a health check. Raises Refused."""
+        path, _, query = request.raw_path.partition("?")
+        source = self._sources.get(path)
+        if source is None:
+            return self._health(request, path)
         check_head(request, source.max_body_bytes)
         if source.allow_from:
             check_address(request, source.allow_from, self._trusted_proxies)
@@ -105,6 +106,10 @@ class Receiver:
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, ok=ok)
+
+    def _source_name(self, request: web.BaseRequest) -> str:
+        source = self._sources.get(request.raw_path.partition("?")[0])
+        return source.name if source else "-"
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until every request whose head has arrived is answered, for at most `timeout_s`."""
