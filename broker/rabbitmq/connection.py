@@ -75,6 +75,12 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
         raise Unreachable(f"RabbitMQ: {what} failed (the connection was lost)") from None
 
 
+async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> None:
+    """Await something of our own. Raises Unreachable."""
+    async with bounded(timeout_s, what):
+        await awaited
+
+
 @asynccontextmanager
 async def open_channel(
     connection: AbstractConnection, timeout_s: float, *, confirms: bool = False

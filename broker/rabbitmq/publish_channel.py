@@ -9,12 +9,12 @@ from uuid import uuid4
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
-from pamqp.commands import Basic
 
 from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms, Pending
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames
 from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
+from hookline.broker.rabbitmq.wire.properties import properties_of
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable, Unreadable
 
@@ -190,18 +190,11 @@ class AiormqPublishChannel:
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
 
     async def _basic_publish(self, message: Message, message_id: str) -> None:
-        properties = Basic.Properties(
-            content_type=message.content_type,
-            headers=dict(message.headers),
-            delivery_mode=2,
-            message_id=message_id,
-            expiration=None if message.expiration_ms is None else str(message.expiration_ms),
-        )
         await self._channel.basic_publish(
             message.body,
             exchange=message.exchange,
             routing_key=message.routing_key,
-            properties=properties,
+            properties=properties_of(message, message_id),
             mandatory=True,
         )
 
