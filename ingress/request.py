@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 
+from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS
 from hookline.schemas.errors import (
     BodyTooLarge,
     ExpectationFailed,
@@ -16,7 +17,6 @@ from hookline.schemas.errors import (
     UnsupportedEncoding,
 )
 
-MAX_CONTENT_TYPE = 255  # an AMQP short string
 _MEDIA_TYPES = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}
 )
@@ -69,7 +69,7 @@ def _all(values: Sequence[str], expected: str) -> bool:
 @lru_cache(maxsize=256)
 def _is_json_like(content_type: str) -> bool:
     """Whether a provider's callback may have this type. Some providers send no type, or their HTTP client's default."""
-    if len(content_type) > MAX_CONTENT_TYPE or not (content_type.isascii() and content_type.isprintable()):
+    if len(content_type) > MAX_CONTENT_TYPE_CHARACTERS or not (content_type.isascii() and content_type.isprintable()):
         return False
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charsets = {part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset=")}
