@@ -27,9 +27,10 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.room_log import RoomEvent, SqliteRoomLog
+from hookline.workers.room_log import RoomEvent
 from hookline.workers.rooms import RoomView, rooms_worker, view
 from hookline.workers.store import MemoryStore
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from tests.events import START, make
 from tests.vector_cases import example_source, seal_with, sent
 

@@ -10,8 +10,9 @@ from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
 from hookline.settings import BrokerSettings, Settings
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomLog, SqliteRoomLog
+from hookline.workers.room_log import RoomLog
 from hookline.workers.store import Store
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from hookline.workers.stores.sqlite.store import SqliteStore
 
 _SQLITE = "sqlite:"

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain, count, repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 import pytest
@@ -92,7 +92,7 @@ class Model:
     async def run(self) -> Trial:
         for number in count():
             self._process = Mortal(InLoop(self._connection, f"process {number}"))
-            store = await SqliteStore.open(self._process)
+            store = await SqliteStore.open(cast("Database", self._process))
             await self._live(Pipeline(self._trial.worker("model"), store, normalise=event_of, clock=no_time_later))
             if not self._queue:
                 break
@@ -216,7 +216,7 @@ class RealHouse:
         """Work until nothing is left, or the process dies."""
         database = await Database.open(self._path)
         self._process, self._ended = Mortal(database), asyncio.Event()
-        store = await SqliteStore.open(self._process)
+        store = await SqliteStore.open(cast("Database", self._process))
         pipeline = Pipeline(self.trial.worker(self._name), store, normalise=event_of, clock=no_time_later)
         async with self._installation.opened() as broker:
             pool = Pool(pipeline, await broker.subscribe(self._name, ("#",), 4), self._report)

@@ -9,9 +9,10 @@ import pytest
 
 from hookline.events import ParticipantJoined, RecordingStarted
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
+from hookline.workers.room_log import RoomEvent, RoomLog
 from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
 from hookline.workers.stores.redis.room_log import RedisRoomLog
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from tests.contract.stores import shared_stores
 from tests.events import START, make
 

@@ -2,44 +2,23 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import Protocol, TypeVar
 
 from hookline.schemas.errors import Unreachable
+from hookline.sqlite.database import Database
 from hookline.workers.store import AlreadyFinished, Assignment, Claim, Duplicate
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.bounded_dict import BoundedDict
 from hookline.workers.stores.sqlite.statements import ClaimRelease, ClaimRequest, Completion, StoreStatements
 from hookline.workers.stores.sqlite.transaction import Writes
 
-T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741  an item
-
 TTL_S = 7 * 24 * 3600.0
 _MAX_PENDING = 500
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
-
-
-class Database(Protocol):
-    """What the store needs of an open SQLite file.
-
-    Steps run in transactions that are on disk when `run` returns; SQL there has `now()` (Unix seconds) and the view
-    `alive` of the owners whose processes live. With `share`, a step is done once for all items that wait for an equal
-    one; if it is not `durable`, a power cut may undo it.
-    """
-
-    @property
-    def owner(self) -> str: ...
-
-    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
-
-    def share(
-        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
-    ) -> Awaitable[T]: ...
 
 
 class SqliteStore:
