@@ -3,19 +3,25 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from hookline.schemas.errors import Unreachable
 
-T = TypeVar("T")
-R = TypeVar("R")
 _MAX_GROUP = 512
 
 
+class Keyed(Protocol):
+    @property
+    def key(self) -> Hashable: ...
+
+
+T = TypeVar("T", bound=Keyed)
+R = TypeVar("R")
+
+
 class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
-    key: Hashable
     item: T
     answer: "asyncio.Future[R]"
     until_s: float
@@ -33,10 +39,10 @@ class RequestBatcher(Generic[T, R]):
         self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
 
-    async def ask(self, key: Hashable, item: T) -> R:
+    async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, after the time-out at the latest."""
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Asked(key, item, answer, time.monotonic() + self._timeout_s))
+        self._waiting.append(_Asked(item, answer, time.monotonic() + self._timeout_s))
         if self._timer is None:  # one for all, since a timer for each costs more than the rest of asking
             self._timer = self._loop.call_later(self._timeout_s, self._give_up)
         if self._sender is None or self._sender.done():
@@ -72,10 +78,11 @@ class RequestBatcher(Generic[T, R]):
         for asked in self._waiting:
             if asked.answer.done():  # whoever asked has stopped waiting
                 continue
-            if asked.key in group or len(group) == _MAX_GROUP:
+            key = asked.item.key
+            if key in group or len(group) == _MAX_GROUP:
                 later.append(asked)
             else:
-                group[asked.key] = asked
+                group[key] = asked
         self._waiting = later
         return list(group.values())
 

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRequest, Completion
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.connection import Link
+from hookline.workers.stores.request_batcher import RequestBatcher
 from hookline.workers.stores.subject_key import subject_key
 
 TTL_S = 7 * 24 * 3600.0
@@ -27,7 +28,9 @@ class RedisStore:
     def __init__(self, link: Link, ttl_s: float, timeout_s: float) -> None:
         self._link = link
         self._heartbeat = Heartbeat(link.beat, link.end)
-        self._coalescer = ClaimCoalescer(self._ask, self._mark, timeout_s)
+        self._claims = RequestBatcher(self._claim, timeout_s)
+        self._completions = RequestBatcher(self._finish, timeout_s)
+        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -42,7 +45,9 @@ class RedisStore:
         return store
 
     async def close(self) -> None:
+        await self._claims.close()
         await self._coalescer.close()
+        await self._completions.close()
         await self._heartbeat.stop()
         await self._link.close()
 
@@ -56,12 +61,7 @@ class RedisStore:
         await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        arguments: list[str | float] = [int(failed), int(parked), self._link.owner]
-        try:
-            await self._link.script(scripts.RELEASE, [_claim_key(queue, event_id)], arguments)
-        except BaseException:  # a cancelled one was sent too
-            self._coalescer.mark_uncertain(queue, event_id)
-            raise
+        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [_mark_key(queue, event_id) for event_id in event_ids]
@@ -88,21 +88,26 @@ class RedisStore:
     async def revoke(self, queue: str, partition: str) -> None:
         await self._link.script(scripts.REVOKE, [_partitions_key(queue)], [partition, self._link.owner])
 
-    async def _ask(self, requests: list[ClaimRequest]) -> list[Claim]:
+    async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
         words = [
             word for ask in requests for word in (_name(ask), round(1000 * ask.for_s), ask.ours, _asked_newest(ask))
         ]
         said: str = await self._link.script(scripts.CLAIM, [], [self._link.owner, self._ttl_ms, _json(words)])
         return [_answer(answer) for answer in said.split(",")]
 
-    async def _mark(self, marks: list[Completion]) -> None:
+    async def _finish(self, completions: list[Completion]) -> list[None]:
         newest = {
-            _newest_key(mark.queue, mark.subject): repr(mark.occurred_s)
-            for mark in sorted(marks, key=lambda mark: mark.occurred_s)
-            if mark.subject is not None
+            _newest_key(each.queue, each.subject): repr(each.occurred_s)
+            for each in sorted(completions, key=lambda each: each.occurred_s)
+            if each.subject is not None
         }
-        names, times = [_name(mark) for mark in marks], [word for pair in newest.items() for word in pair]
+        names, times = [_name(each) for each in completions], [word for pair in newest.items() for word in pair]
         await self._link.script(scripts.FINISH, [], [self._ttl_ms, _json(names), _json(times)])
+        return [None] * len(completions)
+
+    async def _release(self, release: ClaimRelease) -> None:
+        arguments: list[str | float] = [int(release.failed), int(release.parked), self._link.owner]
+        await self._link.script(scripts.RELEASE, [_claim_key(release.queue, release.event_id)], arguments)
 
 
 def _name(row: ClaimRequest | Completion) -> str:

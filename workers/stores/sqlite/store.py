@@ -1,22 +1,18 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from itertools import islice
 
-from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
-from hookline.workers.store import AlreadyFinished, Assignment, Claim, Duplicate
+from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.bounded_dict import BoundedDict
-from hookline.workers.stores.sqlite.statements import ClaimRelease, ClaimRequest, Completion, StoreStatements
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.sqlite.statements import StoreStatements
 from hookline.workers.stores.sqlite.transaction import Writes
 
 TTL_S = 7 * 24 * 3600.0
-_MAX_PENDING = 500
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
 
@@ -34,8 +30,7 @@ class SqliteStore:
         self._ttl_s = ttl_s
         self._finished = 0
         self._statements: dict[str, StoreStatements] = {}
-        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
-        self._pending_completions: BoundedDict[tuple[str, str], Completion] = BoundedDict()
+        self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
 
     @classmethod
     async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
@@ -43,21 +38,7 @@ class SqliteStore:
         return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        ours = False
-        if self._pending_completions or self._uncertain:  # hardly ever
-            if (queue, event_id) in self._pending_completions:
-                await self._write_pending()
-                return Duplicate()
-            ours = (queue, event_id) in self._uncertain
-        try:
-            ask = ClaimRequest(event_id, for_s, subject, ours)
-            claim: Claim = await self._database.share(self._statements_of(queue).claim, ask, durable=False)
-        except BaseException:  # a cancelled one is carried out too
-            self._uncertain.note((queue, event_id), None)
-            raise
-        if ours:
-            self._uncertain.pop((queue, event_id), None)
-        return claim
+        return await self._coalescer.claim(queue, event_id, for_s, subject)
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -66,17 +47,7 @@ class SqliteStore:
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        mark = Completion(event_id, subject, occurred_s)
-        try:
-            await self._database.share(self._statements_of(queue).finish, mark, durable=True)
-        except Unreachable:
-            self._pending_completions.note((queue, event_id), mark)
-            raise
-        if self._uncertain:
-            self._uncertain.pop((queue, event_id), None)
-        if self._pending_completions:
-            with suppress(Unreachable):
-                await self._write_pending()
+        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
         if self._purge_is_due():
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
@@ -87,7 +58,7 @@ class SqliteStore:
         """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
         writes = Writes()
         yield writes
-        page, mark = self._statements_of(queue), Completion(event_id, subject, occurred_s)
+        page, mark = self._statements_of(queue), Completion(queue, event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
             if not page.mark(connection, [mark]):
@@ -99,12 +70,7 @@ class SqliteStore:
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        release = ClaimRelease(event_id, failed=failed, parked=parked)
-        try:
-            await self._database.share(self._statements_of(queue).release, release, durable=True)
-        except Unreachable:
-            self._uncertain.note((queue, event_id), None)
-            raise
+        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -124,20 +90,14 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def _write_pending(self) -> None:
-        """Write marks that are owed. Raises Unreachable."""
-        paid = list(islice(self._pending_completions.items(), _MAX_PENDING))
-        marks: defaultdict[StoreStatements, list[Completion]] = defaultdict(list)
-        for (queue, _), mark in paid:
-            marks[self._statements_of(queue)].append(mark)
+    def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
+        return self._database.share(self._statements_of(request.queue).claim, request, durable=False)
 
-        def step(connection: sqlite3.Connection) -> None:
-            for page, of_page in marks.items():
-                page.mark(connection, of_page)
+    def _finish(self, completion: Completion) -> Awaitable[None]:
+        return self._database.share(self._statements_of(completion.queue).finish, completion, durable=True)
 
-        await self._database.run(step)
-        for key, _ in paid:
-            self._pending_completions.pop(key, None)
+    def _release(self, release: ClaimRelease) -> Awaitable[None]:
+        return self._database.share(self._statements_of(release.queue).release, release, durable=True)
 
     def _statements_of(self, queue: str) -> StoreStatements:
         page = self._statements.get(queue)
