@@ -26,7 +26,7 @@ AN_HOUR_S = 3600.0
 async def opened(address: str, keep_s: float = FOR_EVER_S) -> AsyncIterator[RoomLog]:
     if address.startswith("sqlite:"):
         database = await Database.open(Path(address.removeprefix("sqlite:")))
-        yield await SqliteRoomLog.open(database, keep_s)
+        yield SqliteRoomLog(database, keep_s)
         await database.close()
     elif address.startswith("redis:"):
         redis = await RedisRoomLog.open(address, keep_s)

@@ -10,15 +10,10 @@ from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, en
 class SqliteRoomLog:
     """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
 
-    def __init__(self, database: Database, keep_s: float) -> None:
+    def __init__(self, database: Database, keep_s: float = KEEP_S) -> None:
         self._database = database
         self._keep_s = keep_s
         self._added = 0
-
-    @classmethod
-    async def open(cls, database: Database, keep_s: float = KEEP_S) -> "SqliteRoomLog":
-        await database.run(_create)
-        return cls(database, keep_s)
 
     async def add(self, event: RoomEvent) -> None:
         row = (event.id, event.occurred_at.timestamp(), encode(event))
@@ -41,11 +36,3 @@ class SqliteRoomLog:
 
 _ADD = """INSERT INTO room_events VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE
     SET occurred_at = excluded.occurred_at, event = excluded.event WHERE excluded.occurred_at < occurred_at"""
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS room_events"
-        " (id TEXT PRIMARY KEY, occurred_at REAL NOT NULL, event BLOB NOT NULL) WITHOUT ROWID"
-    )
-    connection.execute("CREATE INDEX IF NOT EXISTS room_events_by_age ON room_events (occurred_at)")

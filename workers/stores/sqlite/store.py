@@ -25,17 +25,12 @@ class SqliteStore:
     written with the next. A claim that could not be given up is not held against ourselves.
     """
 
-    def __init__(self, database: Database, ttl_s: float) -> None:
+    def __init__(self, database: Database, ttl_s: float = TTL_S) -> None:
         self._database = database
         self._ttl_s = ttl_s
         self._finished = 0
         self._statements: dict[str, StoreStatements] = {}
         self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
-
-    @classmethod
-    async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
-        await database.run(_create)
-        return cls(database, ttl_s)
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         return await self._coalescer.claim(queue, event_id, for_s, subject)
@@ -126,29 +121,6 @@ def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
         connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _CREATE:
-        connection.execute(statement)
-    if "failures" not in {column[1] for column in connection.execute("PRAGMA table_info(claims)")}:
-        connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
-
-
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS claims (
-        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
-        crashes INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS handled (
-        queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
-    """CREATE TABLE IF NOT EXISTS newest (
-        queue TEXT NOT NULL, subject TEXT NOT NULL, occurred_s REAL NOT NULL, noted_at REAL NOT NULL,
-        PRIMARY KEY (queue, subject)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS newest_by_age ON newest (noted_at)",
-    """CREATE TABLE IF NOT EXISTS members (
-        queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS shares (
-        queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
-)
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
