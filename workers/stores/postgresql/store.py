@@ -11,8 +11,8 @@ from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.postgresql import tables
-from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
 from hookline.workers.stores.postgresql.lease import BEAT, Owner
+from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 from hookline.workers.stores.request_batcher import RequestBatcher
 
 TTL_S = 7 * 24 * 3600.0
@@ -34,8 +34,8 @@ class PostgresqlStore:
         settings = connection_settings(url, timeout_s)
         self._owner = Owner(settings)
         self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
-        self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
-        self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
+        self._own = ConnectionPool(settings, _OWN_CONNECTIONS, timeout_s)
+        self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)

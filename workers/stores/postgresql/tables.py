@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
-from hookline.workers.stores.postgresql.connection import Connection
 from hookline.workers.stores.postgresql.lease import ALIVE
 from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
+from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.stores.subject_key import subject_key
 
 _PURGE_AT_MOST = 2000
