@@ -2,20 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from hookline.aio.deadlines import Deadlines
 from hookline.schemas.errors import Unreachable
 
-T = TypeVar("T")
-R = TypeVar("R")
 _MAX_GROUP = 512
 
 
+class Keyed(Protocol):
+    @property
+    def key(self) -> Hashable: ...
+
+
+T = TypeVar("T", bound=Keyed)
+R = TypeVar("R")
+
+
 class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
-    key: Hashable
     item: T
     answer: "asyncio.Future[R]"
 
@@ -30,10 +36,10 @@ class RequestBatcher(Generic[T, R]):
         self._waiting: list[_Asked[T, R]] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def ask(self, key: Hashable, item: T) -> R:
+    async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, after the time-out at the latest."""
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Asked(key, item, answer))
+        self._waiting.append(_Asked(item, answer))
         self._deadlines.start(answer)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
@@ -60,10 +66,11 @@ class RequestBatcher(Generic[T, R]):
         for asked in self._waiting:
             if asked.answer.done():  # whoever asked has stopped waiting
                 continue
-            if asked.key in group or len(group) == _MAX_GROUP:
+            key = asked.item.key
+            if key in group or len(group) == _MAX_GROUP:
                 later.append(asked)
             else:
-                group[asked.key] = asked
+                group[key] = asked
         self._waiting = later
         return list(group.values())
 
