@@ -69,13 +69,6 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 
 
-class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The address kept for operators. Nothing listens there yet."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
-
-
 class SourceSettings(msgspec.Struct, frozen=True):
     """What every source may say; its provider's own settings stand beside it in the same table."""
 
@@ -105,7 +98,6 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "workers": WorkersSettings,
-    "admin": AdminSettings,
 }
 
 
@@ -123,6 +115,8 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
+    if "admin" in document:
+        raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
     _check_keys("", document, {*SECTIONS, "sources"})
     resolve = _Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
