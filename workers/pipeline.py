@@ -12,9 +12,9 @@ import msgspec
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
-from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import catalogue, normaliser
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.exclusive_gate import ExclusiveGate
 from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
@@ -87,14 +87,6 @@ class _Unfinished(Exception):
         self.late = late
 
 
-def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
-    """The canonical events of an envelope. Raises Unreadable."""
-    provider = catalogue().get(envelope.provider)
-    if provider is None:
-        raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-    return provider.normalise(envelope)
-
-
 class Pipeline:
     """A worker with its store. `work` is the main path of the consuming side.
 
@@ -106,7 +98,7 @@ class Pipeline:
         worker: Worker[Any],
         store: Store,
         exclusive_gate: ExclusiveGate | None = None,
-        normalise: Normalise = normalise,
+        normalise: Normalise | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.worker = worker
@@ -116,7 +108,7 @@ class Pipeline:
         self._store = store
         self._transactional = _transactional(store, worker) if worker.transactional else None
         self._exclusive_gate = exclusive_gate or ExclusiveGate()
-        self._normalise = normalise
+        self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
         self.handler_latency = HandlerLatency()
         self._timeout = HandlerTimeout(worker.timeout_s)

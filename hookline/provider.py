@@ -1,0 +1,46 @@
+"""What a provider of your own is made from; the settings name it as `provider = "package.module:PROVIDER"`."""
+
+from hookline.schemas.envelope import Envelope, Identity
+from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, StaleTimestamp, Unreadable
+from hookline.schemas.payload import read, read_again, recheck, unknown_facts, unknown_type
+from hookline.schemas.provider import (
+    Example,
+    Key,
+    NoSettings,
+    Outgoing,
+    Provider,
+    Reply,
+    Request,
+    Sample,
+    Source,
+)
+from hookline.schemas.signing import check_digest, check_fresh, decimal, from_base64, from_hex
+
+__all__ = [
+    "BadSignature",
+    "Envelope",
+    "Example",
+    "Identity",
+    "Key",
+    "MalformedRequest",
+    "MissingSignature",
+    "NoSettings",
+    "Outgoing",
+    "Provider",
+    "Reply",
+    "Request",
+    "Sample",
+    "Source",
+    "StaleTimestamp",
+    "Unreadable",
+    "check_digest",
+    "check_fresh",
+    "decimal",
+    "from_base64",
+    "from_hex",
+    "read",
+    "read_again",
+    "recheck",
+    "unknown_facts",
+    "unknown_type",
+]
