@@ -11,9 +11,8 @@ import msgspec
 from hookline.schemas.broker import Done, Outcome, Received
 from hookline.schemas.dead_letters import replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
-from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import catalogue, normaliser
 from hookline.workers.admission import Admission, ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.claims import Claims
@@ -24,14 +23,6 @@ from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, 
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
-
-
-def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
-    """The canonical events of an envelope. Raises Unreadable."""
-    provider = catalogue().get(envelope.provider)
-    if provider is None:
-        raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-    return provider.normalise(envelope)
 
 
 class Pipeline:
@@ -45,14 +36,14 @@ class Pipeline:
         worker: Worker[Any],
         store: Store,
         gate: ExclusiveGate | None = None,
-        normalise: Normalise = normalise,
+        normalise: Normalise | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
         self._claims = Claims(worker, store)
-        self._normalise = normalise
+        self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
