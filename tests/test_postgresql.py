@@ -114,3 +114,53 @@ async def test_a_database_that_only_reads_is_said(url: str) -> None:
             await connection.execute(statement)
     with pytest.raises(Unreachable, match="read-only"):
         await PostgresqlStore.open(f"{url.rpartition('/')[0]}/hookline_read_only")
+
+
+async def test_the_wait_for_a_connection_that_others_use_has_an_end(
+    url: str, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.workers.stores.postgresql.store._WAIT_S", 0.2)
+    store = await PostgresqlStore.open(url, connections=1)
+    async with store.transaction(queue, "a"):
+        with pytest.raises(Unreachable, match="in use for too long"):
+            await write(store, queue, "b")
+    await write(store, queue, "b")
+    await store.close()
+
+
+async def test_a_server_that_refuses_connections_is_given_up_long_before_the_time_out(
+    pytestconfig: pytest.Config, queue: str
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    store = await PostgresqlStore.open(server.url, timeout_s=60)
+    server.kill()
+    try:
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                with pytest.raises(Unreachable):
+                    await store.claim(queue, "e", 60)
+            with pytest.raises(Unreachable, match="refused"):
+                await write(store, queue, "e")
+    finally:
+        server.start()
+    await store.close()
+
+
+async def test_of_a_server_that_was_away_no_old_connection_is_used_again(
+    pytestconfig: pytest.Config, queue: str
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    await prepare_effects(server.url)
+    store = await PostgresqlStore.open(server.url, connections=4)
+    await asyncio.gather(*(write(store, queue, str(number)) for number in range(20)))
+    server.kill()
+    server.start()
+    with pytest.raises(Unreachable):
+        await write(store, queue, "lost")
+    await asyncio.gather(*(write(store, queue, f"later {number}") for number in range(20)))
+    await store.close()
+
+
+async def test_a_wrong_password_is_said(url: str) -> None:
+    with pytest.raises(Unreachable, match="password authentication failed"):
+        await PostgresqlStore.open(url.replace(postgresql.PASSWORD, "wrong"))

@@ -4,11 +4,12 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from hookline.schemas.errors import SettingsError, Unreachable
 
@@ -17,37 +18,44 @@ Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class ConnectionPool:
-    """At most so many connections at a time; each wait for the server, and for a connection to be free, has an end."""
+    """Up to `connections` connections in autocommit mode, made when they are needed.
+
+    Each wait for the server ends after `timeout_s`; each wait for a connection that is in use, after `wait_s`.
+    """
 
     def __init__(self, conninfo: str, connections: int, timeout_s: float, wait_s: float | None = None) -> None:
-        self._conninfo = conninfo
         self._timeout_s = timeout_s
         self._wait_s = wait_s or timeout_s
-        self._free = asyncio.Semaphore(connections)
-        self._idle: list[Connection] = []
+        self._waiting: set[asyncio.Timeout] = set()
+        self._failure: str | None = None
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            connection_class=self._connection_class(),
+            kwargs={"autocommit": True},
+            min_size=0,
+            max_size=connections,
+            open=False,
+            reconnect_timeout=0,  # the next request tries again, and at once
+        )
+
+    async def open(self) -> None:
+        """Take requests. Nothing is connected yet."""
+        await self._pool.open()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` returns of a connection in autocommit mode. Raises Unreachable."""
+        """What `work` returns of a connection. Raises Unreachable."""
         async with self.connection() as connection, self.in_time():
             with unreachable():
                 return await work(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit mode, for one at a time. Raises Unreachable."""
+        """A connection, for one at a time. Raises Unreachable."""
+        connection = await self._get()
         try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unreachable("all connections to PostgreSQL were in use for too long") from None
-        try:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            try:
-                yield connection
-            finally:
-                await self._put_back(connection)
+            yield connection
         finally:
-            self._free.release()
+            await self._put_back(connection)
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[asyncio.Timeout]:
@@ -66,21 +74,57 @@ class ConnectionPool:
         return asyncio.get_running_loop().time() + self._timeout_s
 
     async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().close()
+        await self._pool.close(self._timeout_s)
 
-    async def _connect(self) -> Connection:
-        async with self.in_time():
-            with unreachable():
-                return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+    async def _get(self) -> Connection:
+        limit = asyncio.timeout(self._wait_s)
+        try:
+            async with limit:
+                self._waiting.add(limit)
+                return await self._pool.getconn(self._wait_s)
+        except (TimeoutError, PoolTimeout):
+            reason = self._failure or "all connections to PostgreSQL were in use for too long"
+            raise Unreachable(reason) from None
+        except PoolClosed:
+            raise Unreachable("the connections to PostgreSQL are closed") from None
+        finally:
+            self._waiting.discard(limit)
 
     async def _put_back(self, connection: Connection) -> None:
-        if connection.closed:
-            await self.close()  # the others had the same server
-        elif connection.info.transaction_status is TransactionStatus.IDLE:
-            self._idle.append(connection)
-        else:
-            await connection.close()
+        was_lost = connection.closed
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            await connection.close()  # the pool would roll back, for which there is no time-out
+        await self._pool.putconn(connection)
+        if was_lost:
+            await self._pool.drain()  # the others had the same server
+
+    def _connection_class(self) -> type[Connection]:
+        pool = self
+
+        class BoundedConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+            """The pool tries to connect in the background, and tells nobody that waits why it cannot."""
+
+            @classmethod
+            async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+                try:
+                    async with pool.in_time():
+                        with unreachable():
+                            connection = await super().connect(conninfo, **options)
+                except Unreachable as error:
+                    pool._end_waits(error)
+                    raise
+                pool._failure = None
+                return connection
+
+        return BoundedConnection
+
+    def _end_waits(self, failure: Unreachable) -> None:
+        """Raise the failure for all who wait for a connection."""
+        self._failure = str(failure)
+        for limit in self._waiting:
+            if not limit.expired():
+                limit.reschedule(0)
+        self._waiting.clear()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class PostgresqlRoomLog:
         """Raises Unreachable, or SettingsError for a URL that is none."""
         pool = ConnectionPool(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
         try:
+            await pool.open()
             await pool.run(_create)
         except BaseException:
             await pool.close()

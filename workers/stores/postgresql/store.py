@@ -49,6 +49,8 @@ class PostgresqlStore:
         """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
         store = cls(url, ttl_s, timeout_s, connections)
         try:
+            await store._own.open()
+            await store._for_functions.open()
             await store._own.run(tables.create)
             await store._heartbeat.start()
         except BaseException:
