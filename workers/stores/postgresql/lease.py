@@ -10,7 +10,6 @@ from hookline.workers.stores.postgresql.pool import unreachable
 # After a start of the server nobody had a chance to show up yet; until then everybody lives who lived before.
 ALIVE = f"""SELECT owner FROM hookline_owners
     WHERE greatest(seen, pg_postmaster_start_time()) > clock_timestamp() - interval '{LEASE_S:g} s'"""  # noqa: S608
-CREATE = "CREATE TABLE IF NOT EXISTS hookline_owners (owner text PRIMARY KEY, seen timestamptz NOT NULL)"
 BEAT = """INSERT INTO hookline_owners VALUES (%s, clock_timestamp())
     ON CONFLICT (owner) DO UPDATE SET seen = excluded.seen"""
 _FORGET = "DELETE FROM hookline_owners WHERE owner = %s"

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from hookline.schemas.errors import SettingsError, Unreachable
 
 T = TypeVar("T")
+_READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
@@ -135,7 +136,8 @@ def unreachable() -> Iterator[None]:
     except psycopg.DataError:
         raise
     except psycopg.Error as error:
-        raise Unreachable(f"PostgreSQL: {_first_line(error)}") from error
+        hint = "; store.url must name a server that accepts writes" if isinstance(error, _READ_ONLY) else ""
+        raise Unreachable(f"PostgreSQL: {_first_line(error)}{hint}") from error
 
 
 def connection_settings(url: str, timeout_s: float) -> str:

@@ -10,7 +10,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
-from hookline.workers.stores.postgresql import tables
+from hookline.workers.stores.postgresql import schema, statements
 from hookline.workers.stores.postgresql.lease import BEAT, Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 from hookline.workers.stores.request_batcher import RequestBatcher
@@ -46,12 +46,12 @@ class PostgresqlStore:
     async def open(
         cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S, connections: int = CONNECTIONS
     ) -> "PostgresqlStore":
-        """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
+        """Bring the tables forward. Raises Unreachable, or SettingsError for a wrong URL and for refused tables."""
         store = cls(url, ttl_s, timeout_s, connections)
         try:
             await store._own.open()
             await store._for_functions.open()
-            await store._own.run(tables.create)
+            await store._own.run(schema.bring_forward)
             await store._heartbeat.start()
         except BaseException:
             await store.close()
@@ -70,7 +70,7 @@ class PostgresqlStore:
         return await self._coalescer.claim(queue, event_id, for_s, subject)
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        await self._own.run(partial(tables.mark_exclusive, queue=queue, event_id=event_id))
+        await self._own.run(partial(statements.mark_exclusive, queue=queue, event_id=event_id))
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
@@ -88,7 +88,7 @@ class PostgresqlStore:
                         yield connection
                     finally:
                         limit.reschedule(self._for_functions.deadline_s())
-                    if not await tables.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
+                    if not await statements.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
                         raise AlreadyFinished
             except psycopg.Error as error:
                 if connection.closed:  # whatever it is, it is not the function's fault
@@ -100,26 +100,26 @@ class PostgresqlStore:
         await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
-        await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
+        await self._own.run(partial(statements.forget, queue=queue, event_ids=event_ids))
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
         return await self._own.run(
-            partial(tables.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
+            partial(statements.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
         )
 
     async def revoke(self, queue: str, partition: str) -> None:
-        await self._own.run(partial(tables.revoke, owner=self._owner.name, queue=queue, partition=partition))
+        await self._own.run(partial(statements.revoke, owner=self._owner.name, queue=queue, partition=partition))
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
-        return await self._own.run(partial(tables.claim, owner=self._owner.name, requests=requests))
+        return await self._own.run(partial(statements.claim, owner=self._owner.name, requests=requests))
 
     async def _finish(self, completions: list[Completion]) -> list[None]:
-        await self._own.run(partial(tables.finish, marks=completions))
+        await self._own.run(partial(statements.finish, marks=completions))
         await self._purge_after(len(completions))
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        await self._own.run(partial(tables.release, owner=self._owner.name, release=release))
+        await self._own.run(partial(statements.release, owner=self._owner.name, release=release))
 
     async def _purge_after(self, marks: int) -> None:
         """Drop what is old after every thousand marks; if that fails, the next time will do."""
@@ -127,4 +127,4 @@ class PostgresqlStore:
         if self._marks_since_purge >= _PURGE_EVERY:
             self._marks_since_purge = 0
             with suppress(Unreachable):
-                await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))
+                await self._own.run(partial(statements.purge, ttl_s=self._ttl_s))

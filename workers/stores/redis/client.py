@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from hookline.schemas.errors import SettingsError, Unreachable
@@ -18,7 +18,18 @@ from hookline.workers.stores.heartbeat import LEASE_S
 T = TypeVar("T")
 
 CONNECTIONS = 8
+SCHEMA_VERSION = 1
+"""Which keys there are, and what they hold; a change that an older version cannot read gets the next number."""
 _OWNER = "hookline:owner:"
+_SCHEMA = "hookline:schema"
+
+# KEYS: the schema's version. ARGV: ours. Answers the higher one.
+_NOTE_SCHEMA = """
+local found = tonumber(redis.call('GET', KEYS[1]) or 0)
+if found >= tonumber(ARGV[1]) then return found end
+redis.call('SET', KEYS[1], ARGV[1])
+return tonumber(ARGV[1])
+"""
 
 
 class Client:
@@ -61,6 +72,16 @@ class Client:
 
         return await self.run(work)
 
+    async def check_schema(self) -> None:
+        """Note which schema the keys have. Raises Unreachable, or SettingsError for that of a newer version."""
+        found = int(await self.script(_NOTE_SCHEMA, [_SCHEMA], [SCHEMA_VERSION]))
+        if found > SCHEMA_VERSION:
+            raise SettingsError(
+                f"store.url: the keys hookline:* in Redis were written by a newer version of Hookline (their schema "
+                f"version is {found}, and this version knows {SCHEMA_VERSION}): "
+                "install the newer version, or name another database"
+            )
+
     def beat(self) -> None:
         """Blocks. Raises Unreachable."""
         try:
@@ -83,4 +104,9 @@ class Client:
 
 
 def _unreachable(error: Exception) -> Unreachable:
-    return Unreachable(f"Redis: {str(error) or type(error).__name__}")
+    hint = ""
+    if isinstance(error, ReadOnlyError):
+        hint = "; store.url must name a server that accepts writes"
+    elif isinstance(error, NoPermissionError):
+        hint = "; the user in store.url needs all commands on the keys hookline:*"
+    return Unreachable(f"Redis: {str(error) or type(error).__name__}{hint}")

@@ -38,10 +38,10 @@ class RedisRoomLog:
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "RedisRoomLog":
-        """Raises Unreachable, or SettingsError for a URL that is none."""
+        """Raises Unreachable, or SettingsError for a wrong URL and for keys that a newer version wrote."""
         client = Client(url, timeout_s)
         try:
-            await client.run(lambda server: server.ping())
+            await client.check_schema()
         except BaseException:
             await client.close()
             raise

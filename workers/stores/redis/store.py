@@ -35,9 +35,11 @@ class RedisStore:
 
     @classmethod
     async def open(cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> "RedisStore":
-        """Raises Unreachable, or SettingsError for a URL that is none."""
-        store = cls(Client(url, timeout_s), ttl_s, timeout_s)
+        """Raises Unreachable, or SettingsError for a wrong URL and for keys that a newer version wrote."""
+        client = Client(url, timeout_s)
+        store = cls(client, ttl_s, timeout_s)
         try:
+            await client.check_schema()
             await store._heartbeat.start()
         except BaseException:
             await store.close()

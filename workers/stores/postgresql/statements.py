@@ -1,4 +1,4 @@
-"""The tables of the store in PostgreSQL, and what is done to them. Every time there is the server's."""
+"""The statements of the store in PostgreSQL. Every time in them is the server's."""
 
 from collections.abc import Sequence
 
@@ -6,44 +6,10 @@ from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, Lease
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.postgresql.lease import ALIVE
-from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.stores.subject_key import subject_key
 
 _PURGE_AT_MOST = 2000
-
-CREATE = (
-    CREATE_OWNERS,
-    """CREATE TABLE IF NOT EXISTS hookline_claims (
-        queue text NOT NULL, id text NOT NULL, owner text, claimed_at timestamptz NOT NULL, until timestamptz NOT NULL,
-        alone boolean NOT NULL DEFAULT false, suspect boolean NOT NULL DEFAULT false,
-        crashes integer NOT NULL DEFAULT 0, failures integer NOT NULL DEFAULT 0, PRIMARY KEY (queue, id))""",
-    """CREATE TABLE IF NOT EXISTS hookline_handled (
-        queue text NOT NULL, id text NOT NULL, finished_at timestamptz NOT NULL, PRIMARY KEY (queue, id))""",
-    "CREATE INDEX IF NOT EXISTS hookline_handled_by_age ON hookline_handled (finished_at)",
-    """CREATE TABLE IF NOT EXISTS hookline_newest (
-        queue text NOT NULL, subject text NOT NULL, occurred_s double precision NOT NULL,
-        noted_at timestamptz NOT NULL, PRIMARY KEY (queue, subject))""",
-    "CREATE INDEX IF NOT EXISTS hookline_newest_by_age ON hookline_newest (noted_at)",
-    """CREATE TABLE IF NOT EXISTS hookline_members (
-        queue text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, owner))""",
-    """CREATE TABLE IF NOT EXISTS hookline_shares (
-        queue text NOT NULL, share text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, share))""",
-)
-_NAMES = ("owners", "claims", "handled", "newest", "members", "shares")
-
-
-async def create(connection: Connection) -> None:
-    """Make what is missing; a role that may not create tables gets by if nothing is."""
-    found = await connection.execute(
-        "SELECT to_regclass('hookline_' || name) FROM unnest(%s::text[]) name", ([*_NAMES],)
-    )
-    if all(row[0] for row in await found.fetchall()):
-        return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
-        for statement in CREATE:
-            await connection.execute(statement)
 
 
 async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequest]) -> list[Claim]:
