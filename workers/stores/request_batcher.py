@@ -1,4 +1,4 @@
-"""Asking a server in groups: what is asked while one group is under way goes out together as the next."""
+"""Requests to a server in groups: what arrives while one group is in flight is sent as the next group."""
 
 import asyncio
 import time
@@ -21,83 +21,83 @@ T = TypeVar("T", bound=Keyed)
 R = TypeVar("R")
 
 
-class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
+class _Request(msgspec.Struct, Generic[T, R], frozen=True):
     item: T
     answer: "asyncio.Future[R]"
     until_s: float
 
 
 class RequestBatcher(Generic[T, R]):
-    """`send` answers a group of items in their order; no two of them have the same key."""
+    """`send` answers the items of a group in order. No key is twice in a group."""
 
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
         self._send = send
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Asked[T, R]] = []
-        self._under_way: list[_Asked[T, R]] = []
+        self._waiting: list[_Request[T, R]] = []
+        self._in_flight: list[_Request[T, R]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def ask(self, item: T) -> R:
-        """The answer to one item. Raises Unreachable, after the time-out at the latest."""
+        """The answer to one item. Raises Unreachable, at the latest after the time-out."""
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Asked(item, answer, time.monotonic() + self._timeout_s))
-        if self._timer is None:  # one for all, since a timer for each costs more than the rest of asking
+        self._waiting.append(_Request(item, answer, time.monotonic() + self._timeout_s))
+        if self._timer is None:  # one for all: a timer for each costs more than the request
             self._timer = self._loop.call_later(self._timeout_s, self._give_up)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
         return await answer
 
     async def close(self) -> None:
-        """End what is still being asked; whoever waits for it has the time-out."""
+        """Stop sending. Callers that still wait get the time-out."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait([self._sender])
 
     def _give_up(self) -> None:
-        """End the waits whose time is over, and come back when that of the next is."""
+        """End the waits that have timed out, and set the timer for the next one."""
         now_s = time.monotonic()
-        waits = [asked for asked in (*self._under_way, *self._waiting) if not asked.answer.done()]
-        for asked in waits:
-            if asked.until_s <= now_s:
-                asked.answer.set_exception(Unreachable("the store did not answer in time"))
-        later_s = min((asked.until_s for asked in waits if asked.until_s > now_s), default=None)
+        waits = [request for request in (*self._in_flight, *self._waiting) if not request.answer.done()]
+        for request in waits:
+            if request.until_s <= now_s:
+                request.answer.set_exception(Unreachable("the store did not answer in time"))
+        later_s = min((request.until_s for request in waits if request.until_s > now_s), default=None)
         self._timer = None if later_s is None else self._loop.call_later(later_s - now_s, self._give_up)
 
     async def _send_all(self) -> None:
         while group := self._next_group():
-            self._under_way = group
+            self._in_flight = group
             if not await self._answered(group):
-                for asked in group:  # so that one that cannot be asked harms no other
-                    await self._answered([asked])
+                for request in group:  # alone, so that an item that fails harms no other
+                    await self._answered([request])
 
-    def _next_group(self) -> list[_Asked[T, R]]:
-        group: dict[Hashable, _Asked[T, R]] = {}
-        later: list[_Asked[T, R]] = []
-        for asked in self._waiting:
-            if asked.answer.done():  # whoever asked has stopped waiting
+    def _next_group(self) -> list[_Request[T, R]]:
+        group: dict[Hashable, _Request[T, R]] = {}
+        waiting: list[_Request[T, R]] = []
+        for request in self._waiting:
+            if request.answer.done():  # the caller has stopped waiting
                 continue
-            key = asked.item.key
+            key = request.item.key
             if key in group or len(group) == _MAX_GROUP:
-                later.append(asked)
+                waiting.append(request)
             else:
-                group[key] = asked
-        self._waiting = later
+                group[key] = request
+        self._waiting = waiting
         return list(group.values())
 
-    async def _answered(self, group: list[_Asked[T, R]]) -> bool:
-        """Whether everybody in the group has an answer."""
+    async def _answered(self, group: list[_Request[T, R]]) -> bool:
+        """Whether all requests of the group have an answer."""
         try:
-            answers = await self._send([asked.item for asked in group])
-        except Exception as error:  # noqa: BLE001  whoever asked gets it, whatever it is
+            answers = await self._send([request.item for request in group])
+        except Exception as error:  # noqa: BLE001  the callers get it, whatever it is
             if len(group) > 1 and not isinstance(error, Unreachable):
                 return False
-            for asked in group:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
+            for request in group:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
             return True
-        for asked, answer in zip(group, answers, strict=True):
-            if not asked.answer.done():
-                asked.answer.set_result(answer)
+        for request, answer in zip(group, answers, strict=True):
+            if not request.answer.done():
+                request.answer.set_result(answer)
         return True

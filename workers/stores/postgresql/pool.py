@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server: bounded in number and in time, and made anew after the server was away."""
+"""Connections to a PostgreSQL server, bounded in number and in time."""
 
 import asyncio
 import math
@@ -19,9 +19,10 @@ Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class ConnectionPool:
-    """Up to `connections` connections in autocommit mode, made when they are needed.
+    """Up to `connections` connections in autocommit mode, opened when they are needed.
 
-    Each wait for the server ends after `timeout_s`; each wait for a connection that is in use, after `wait_s`.
+    A wait for the server ends after `timeout_s`, and a wait for a connection that is in use after `wait_s`. When one
+    connection turns out to be lost, all idle ones are closed, since they had the same server.
     """
 
     def __init__(self, conninfo: str, connections: int, timeout_s: float, wait_s: float | None = None) -> None:
@@ -36,22 +37,22 @@ class ConnectionPool:
             min_size=0,
             max_size=connections,
             open=False,
-            reconnect_timeout=0,  # the next request tries again, and at once
+            reconnect_timeout=0,  # the next request tries again at once
         )
 
     async def open(self) -> None:
-        """Take requests. Nothing is connected yet."""
+        """Accept requests. Connects to nothing yet."""
         await self._pool.open()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` returns of a connection. Raises Unreachable."""
+        """What `work` returns, called with a connection. Raises Unreachable."""
         async with self.connection() as connection, self.in_time():
             with unreachable():
                 return await work(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection, for one at a time. Raises Unreachable."""
+        """A connection for exclusive use. Raises Unreachable."""
         connection = await self._get()
         try:
             yield connection
@@ -60,7 +61,7 @@ class ConnectionPool:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[asyncio.Timeout]:
-        """Raises Unreachable if what is within takes longer than the time-out."""
+        """Raises Unreachable if the block takes longer than the time-out."""
         limit = asyncio.timeout(self._timeout_s)
         try:
             async with limit:
@@ -71,7 +72,7 @@ class ConnectionPool:
             raise
 
     def deadline_s(self) -> float:
-        """When the time-out ends that begins now, by the event loop's clock."""
+        """The end of a time-out that begins now, by the event loop's clock."""
         return asyncio.get_running_loop().time() + self._timeout_s
 
     async def close(self) -> None:
@@ -94,16 +95,16 @@ class ConnectionPool:
     async def _put_back(self, connection: Connection) -> None:
         was_lost = connection.closed
         if connection.info.transaction_status is not TransactionStatus.IDLE:
-            await connection.close()  # the pool would roll back, for which there is no time-out
+            await connection.close()  # the pool would roll back, without a time-out
         await self._pool.putconn(connection)
         if was_lost:
-            await self._pool.drain()  # the others had the same server
+            await self._pool.drain()
 
     def _connection_class(self) -> type[Connection]:
         pool = self
 
         class BoundedConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
-            """The pool tries to connect in the background, and tells nobody that waits why it cannot."""
+            """Reports why it cannot connect. The pool connects in the background, and would let its callers wait."""
 
             @classmethod
             async def connect(cls, conninfo: str = "", **options: Any) -> Self:
@@ -120,7 +121,7 @@ class ConnectionPool:
         return BoundedConnection
 
     def _end_waits(self, failure: Unreachable) -> None:
-        """Raise the failure for all who wait for a connection."""
+        """Raise the failure in all callers that wait for a connection."""
         self._failure = str(failure)
         for limit in self._waiting:
             if not limit.expired():
@@ -130,7 +131,7 @@ class ConnectionPool:
 
 @contextmanager
 def unreachable() -> Iterator[None]:
-    """Raises Unreachable for whatever our own statements fail of, but for values that PostgreSQL cannot keep."""
+    """Turns errors of our own statements into Unreachable, except for values that PostgreSQL cannot store."""
     try:
         yield
     except psycopg.DataError:
@@ -141,7 +142,7 @@ def unreachable() -> Iterator[None]:
 
 
 def connection_settings(url: str, timeout_s: float) -> str:
-    """A URL, with the time-outs that the network needs. Raises SettingsError, which does not quote it."""
+    """The URL as a connection string with time-outs. Raises SettingsError, which does not quote the URL."""
     seconds = max(2, math.ceil(timeout_s))
     ours: dict[str, Any] = {
         "connect_timeout": seconds,

@@ -1,4 +1,4 @@
-"""The events of the room view in PostgreSQL."""
+"""The room log in PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +13,7 @@ _PURGE_AT_MOST = 2000
 
 
 class PostgresqlRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+    """Implements `RoomLog`. Every so often, `add` drops events older than `keep_s` by the provider's time."""
 
     def __init__(self, pool: ConnectionPool, keep_s: float) -> None:
         self._pool = pool

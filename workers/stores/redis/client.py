@@ -1,4 +1,4 @@
-"""A Redis server: commands and scripts, bounded in time, and the signs of life of this process."""
+"""A Redis server: commands and scripts, bounded in time, and the heartbeat of this process."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 CONNECTIONS = 8
 SCHEMA_VERSION = 1
-"""Which keys there are, and what they hold; a change that an older version cannot read gets the next number."""
+"""Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
 _OWNER = "hookline:owner:"
 _SCHEMA = "hookline:schema"
 
-# KEYS: the schema's version. ARGV: ours. Answers the higher one.
+# KEYS: the schema's version. ARGV: our version. Returns the higher one.
 _NOTE_SCHEMA = """
 local found = tonumber(redis.call('GET', KEYS[1]) or 0)
 if found >= tonumber(ARGV[1]) then return found end
@@ -33,7 +33,7 @@ return tonumber(ARGV[1])
 
 
 class Client:
-    """At most eight connections, and one more for the heartbeat's thread. Nothing is tried again here."""
+    """At most eight connections, and one more for the heartbeat's thread. Nothing is retried here."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.owner = uuid.uuid4().hex
@@ -54,26 +54,26 @@ class Client:
         self._digests: dict[str, str] = {}
 
     async def run(self, work: "Callable[[redis.asyncio.Redis], Awaitable[T]]") -> T:
-        """What `work` returns. Raises Unreachable, also for a server that is full or may not be written to."""
+        """What `work` returns. Raises Unreachable, also for a server that is full or read-only."""
         try:
             return await work(self._server)
         except (RedisError, OSError, TimeoutError) as error:
             raise _unreachable(error) from error
 
     async def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
-        """What a script returns, which the server runs as one step."""
+        """What a script returns. The server runs it as one step."""
 
         async def work(server: redis.asyncio.Redis) -> Any:
             digest = self._digests.get(text) or await self._load(server, text)
             try:
                 return await server.evalsha(digest, len(keys), *keys, *map(str, arguments))
-            except NoScriptError:  # the server was started again
+            except NoScriptError:  # the server has restarted
                 return await server.evalsha(await self._load(server, text), len(keys), *keys, *map(str, arguments))
 
         return await self.run(work)
 
     async def check_schema(self) -> None:
-        """Note which schema the keys have. Raises Unreachable, or SettingsError for that of a newer version."""
+        """Note the version of the schema. Raises Unreachable, or SettingsError for a newer one."""
         found = int(await self.script(_NOTE_SCHEMA, [_SCHEMA], [SCHEMA_VERSION]))
         if found > SCHEMA_VERSION:
             raise SettingsError(
@@ -90,7 +90,7 @@ class Client:
             raise _unreachable(error) from error
 
     def end(self) -> None:
-        """Die at once rather than of age."""
+        """End the lease at once."""
         with suppress(RedisError, OSError):
             self._beating.delete(_OWNER + self.owner)
         self._beating.close()
