@@ -1,4 +1,4 @@
-"""What only the store in PostgreSQL does."""
+"""What only the PostgreSQL store does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def test_more_transactions_than_connections_take_turns(url: str, store: Po
     assert sorted(map(int, await effects(url, queue))) == list(range(50))
 
 
-async def test_marks_of_transactions_are_forgotten_too(url: str, store: PostgresqlStore, queue: str) -> None:
+async def test_completion_records_of_transactions_are_deleted_too(url: str, store: PostgresqlStore, queue: str) -> None:
     await store.finish(queue, "old")
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("UPDATE hookline_handled SET finished_at = now() - interval '8 d' WHERE id = 'old'")
@@ -56,7 +56,7 @@ async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: 
     assert await store.claim(queue, "e", 60) == Acquired()
 
 
-async def test_an_error_that_the_function_hides_keeps_everything_out(
+async def test_an_error_that_the_function_hides_undoes_all_its_writes(
     url: str, store: PostgresqlStore, queue: str
 ) -> None:
     async def hide() -> None:
@@ -91,7 +91,7 @@ async def test_a_connection_that_ends_is_not_the_functions_failure(
     assert await effects(url, queue) == ["effect"]
 
 
-async def test_a_function_that_is_cancelled_leaves_nothing_behind(url: str, store: PostgresqlStore, queue: str) -> None:
+async def test_a_cancelled_function_has_written_nothing(url: str, store: PostgresqlStore, queue: str) -> None:
     async def hang() -> None:
         async with store.transaction(queue, "e") as connection:
             await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
@@ -104,7 +104,7 @@ async def test_a_function_that_is_cancelled_leaves_nothing_behind(url: str, stor
     await asyncio.gather(*(write(store, queue, str(number)) for number in range(10)))
 
 
-async def test_a_database_that_only_reads_is_said(url: str) -> None:
+async def test_a_read_only_database_is_reported(url: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for statement in (
             b"DROP DATABASE IF EXISTS hookline_read_only",
@@ -116,7 +116,7 @@ async def test_a_database_that_only_reads_is_said(url: str) -> None:
         await PostgresqlStore.open(f"{url.rpartition('/')[0]}/hookline_read_only")
 
 
-async def test_the_wait_for_a_connection_that_others_use_has_an_end(
+async def test_the_wait_for_a_connection_in_use_has_an_end(
     url: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hookline.workers.stores.postgresql.store._WAIT_S", 0.2)
@@ -128,7 +128,7 @@ async def test_the_wait_for_a_connection_that_others_use_has_an_end(
     await store.close()
 
 
-async def test_a_server_that_refuses_connections_is_given_up_long_before_the_time_out(
+async def test_a_refused_connection_is_reported_long_before_the_time_out(
     pytestconfig: pytest.Config, queue: str
 ) -> None:
     server = postgresql.own_server(pytestconfig)
@@ -146,7 +146,7 @@ async def test_a_server_that_refuses_connections_is_given_up_long_before_the_tim
     await store.close()
 
 
-async def test_of_a_server_that_was_away_no_old_connection_is_used_again(
+async def test_old_connections_are_not_used_after_the_server_has_restarted(
     pytestconfig: pytest.Config, queue: str
 ) -> None:
     server = postgresql.own_server(pytestconfig)
@@ -161,6 +161,6 @@ async def test_of_a_server_that_was_away_no_old_connection_is_used_again(
     await store.close()
 
 
-async def test_a_wrong_password_is_said(url: str) -> None:
+async def test_a_wrong_password_is_reported(url: str) -> None:
     with pytest.raises(Unreachable, match="password authentication failed"):
         await PostgresqlStore.open(url.replace(postgresql.PASSWORD, "wrong"))

@@ -57,7 +57,7 @@ class Clock:
 
 
 async def check_store(store: Store) -> None:
-    """Everything that the fixtures' process had told its store."""
+    """Check everything that the fixtures hold of a store."""
     assert await store.claim("attendance", "finished", 60) == Duplicate()
     assert await store.claim("attendance", "failed", 60) == Acquired(failures=1)
     assert await store.claim("attendance", "in flight", 60) == Acquired(crash_suspect=True)
@@ -254,7 +254,7 @@ async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Pat
 
 
 @contextmanager
-def as_one_who_may_not_write(path: Path) -> Iterator[None]:
+def as_a_user_who_may_not_write(path: Path) -> Iterator[None]:
     path.chmod(0o400)
     is_root = os.geteuid() == 0
     if is_root:  # root may write anyway
@@ -266,9 +266,9 @@ def as_one_who_may_not_write(path: Path) -> Iterator[None]:
             os.seteuid(0)
 
 
-async def test_a_file_that_may_not_be_written_to_says_what_is_needed(path: Path) -> None:
+async def test_an_error_about_a_read_only_file_says_what_is_needed(path: Path) -> None:
     with (
-        as_one_who_may_not_write(path),
+        as_a_user_who_may_not_write(path),
         pytest.raises(Unreachable, match="must be able to write to the file and to its folder"),
     ):
         await Database.open(path)
@@ -292,7 +292,7 @@ async def empty(pytestconfig: pytest.Config) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def dumped(empty: str) -> str:
-    """A database with the tables and rows of the PostgreSQL fixture."""
+    """The empty database with the tables and rows of the PostgreSQL fixture."""
     await on(empty, content(FIXTURES / "before_versions.postgresql.sql").decode())
     return empty
 
