@@ -1,4 +1,4 @@
-"""Claims, completions and releases of one process: sent to the store in groups, and retried after a failed write."""
+"""The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,11 +48,11 @@ class ClaimRelease(EventRequest, frozen=True, gc=False):
 
 
 class ClaimCoalescer:
-    """`claim`, `finish` and `release` send one item each, grouped with others that wait. All raise Unreachable.
+    """`claim`, `finish` and `release` send one item each, in a group with others. All raise Unreachable.
 
-    A failed claim or release is uncertain: the store may have carried out either. The next claim on the event says
-    so, and is not refused because of this process's own claim. A failed completion is pending: the event counts as
-    finished here, and the completion is retried after the next one that succeeds.
+    A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
+    is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
+    in this process, and the completion is retried after the next one that succeeds.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ClaimCoalescer:
     async def release(self, release: ClaimRelease) -> None:
         try:
             await self._release(release)
-        except BaseException:  # likewise
+        except BaseException:  # a cancelled release was sent too
             self._uncertain.note(release.key, None)
             raise
 

@@ -20,9 +20,8 @@ _PURGE_AT_MOST = 2000
 class SqliteStore:
     """Implements `TransactionalStore`.
 
-    What was finished is remembered for `ttl_s`, longer than any provider sends again. While the file cannot be written
-    (it is locked for long, or the disk is full), a mark is owed: the event counts as finished here, and the mark is
-    written with the next. A claim that could not be given up is not held against ourselves.
+    Completion records are kept for `ttl_s`, which is longer than any provider re-sends. `ClaimCoalescer` says what
+    happens while the file cannot be written, because it is locked for long or the disk is full.
     """
 
     def __init__(self, database: Database, ttl_s: float = TTL_S) -> None:
@@ -50,13 +49,13 @@ class SqliteStore:
     async def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Writes]:
-        """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
+        """Collects the function's writes, and runs them in the transaction of its completion record."""
         writes = Writes()
         yield writes
-        page, mark = self._statements_of(queue), Completion(queue, event_id, subject, occurred_s)
+        statements, completion = self._statements_of(queue), Completion(queue, event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
-            if not page.mark(connection, [mark]):
+            if not statements.complete(connection, [completion]):
                 raise AlreadyFinished
             writes.run(connection)
 
@@ -95,10 +94,10 @@ class SqliteStore:
         return self._database.share(self._statements_of(release.queue).release, release, durable=True)
 
     def _statements_of(self, queue: str) -> StoreStatements:
-        page = self._statements.get(queue)
-        if page is None:
-            page = self._statements[queue] = StoreStatements(queue, self._database.owner)
-        return page
+        statements = self._statements.get(queue)
+        if statements is None:
+            statements = self._statements[queue] = StoreStatements(queue, self._database.owner)
+        return statements
 
     def _purge_is_due(self) -> bool:
         self._finished += 1
@@ -110,10 +109,12 @@ def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlit
     connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
     members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
     holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
-    held = fair_assignment(partitions, holders, members | {owner}, owner)
-    taken = [(queue, partition, owner) for partition in sorted(held.partitions) if holders.get(partition) != owner]
+    assignment = fair_assignment(partitions, holders, members | {owner}, owner)
+    taken = [
+        (queue, partition, owner) for partition in sorted(assignment.partitions) if holders.get(partition) != owner
+    ]
     connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
-    return held
+    return assignment
 
 
 def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
@@ -126,6 +127,6 @@ _PURGE = (
         ORDER BY finished_at LIMIT ?)""",
     """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
         ORDER BY noted_at LIMIT ?)""",
-    # What failed or died and never came again. Few rows: those in hand, and these.
+    # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
     """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
 )

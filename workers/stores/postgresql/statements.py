@@ -1,4 +1,4 @@
-"""The tables of the store in PostgreSQL, and what is done to them. Every time there is the server's."""
+"""The PostgreSQL store's statements. Every time in them is the server's."""
 
 from collections.abc import Sequence
 
@@ -6,77 +6,43 @@ from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, Lease
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.postgresql.lease import ALIVE
-from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.stores.subject_key import subject_key
 
 _PURGE_AT_MOST = 2000
 
-CREATE = (
-    CREATE_OWNERS,
-    """CREATE TABLE IF NOT EXISTS hookline_claims (
-        queue text NOT NULL, id text NOT NULL, owner text, claimed_at timestamptz NOT NULL, until timestamptz NOT NULL,
-        alone boolean NOT NULL DEFAULT false, suspect boolean NOT NULL DEFAULT false,
-        crashes integer NOT NULL DEFAULT 0, failures integer NOT NULL DEFAULT 0, PRIMARY KEY (queue, id))""",
-    """CREATE TABLE IF NOT EXISTS hookline_handled (
-        queue text NOT NULL, id text NOT NULL, finished_at timestamptz NOT NULL, PRIMARY KEY (queue, id))""",
-    "CREATE INDEX IF NOT EXISTS hookline_handled_by_age ON hookline_handled (finished_at)",
-    """CREATE TABLE IF NOT EXISTS hookline_newest (
-        queue text NOT NULL, subject text NOT NULL, occurred_s double precision NOT NULL,
-        noted_at timestamptz NOT NULL, PRIMARY KEY (queue, subject))""",
-    "CREATE INDEX IF NOT EXISTS hookline_newest_by_age ON hookline_newest (noted_at)",
-    """CREATE TABLE IF NOT EXISTS hookline_members (
-        queue text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, owner))""",
-    """CREATE TABLE IF NOT EXISTS hookline_shares (
-        queue text NOT NULL, share text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, share))""",
-)
-_NAMES = ("owners", "claims", "handled", "newest", "members", "shares")
-
-
-async def create(connection: Connection) -> None:
-    """Make what is missing; a role that may not create tables gets by if nothing is."""
-    found = await connection.execute(
-        "SELECT to_regclass('hookline_' || name) FROM unnest(%s::text[]) name", ([*_NAMES],)
-    )
-    if all(row[0] for row in await found.fetchall()):
-        return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
-        for statement in CREATE:
-            await connection.execute(statement)
-
 
 async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequest]) -> list[Claim]:
-    """One claim for each that is asked for."""
-    ours = [ask for ask in requests if ask.ours]
+    """One claim for each request, in order."""
+    ours = [request for request in requests if request.ours]
     if ours:
         await connection.execute(_GIVE_UP, (*_keys(ours), owner))
     queues, ids = _keys(requests)
-    arguments = {"queues": queues, "ids": ids, "for_s": [ask.for_s for ask in requests], "owner": owner}
+    arguments = {"queues": queues, "ids": ids, "for_s": [request.for_s for request in requests], "owner": owner}
     async with connection.pipeline():
         claimed = await connection.execute(_CLAIM, arguments)
-        # A statement of its own, which sees what was finished until the claim was made: only then is it gone.
+        # A later statement sees all that was finished before the claim was made; a completion deletes the claim.
         finished = await connection.execute(_FINISHED, _keys(requests))
         newest = await _newest(connection, requests)
         mine = {
             (queue, event_id): Acquired(suspect, crashes, failures, newest.get((queue, event_id)))
             for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
         }
-        seen = set(await finished.fetchall())
-    if needless := [ask for ask in requests if (ask.queue, ask.event_id) in seen & mine.keys()]:
+        duplicates = set(await finished.fetchall())
+    if needless := [request for request in requests if request.key in duplicates & mine.keys()]:
         await connection.execute(_DELETE, _keys(needless))
-    keys = [(ask.queue, ask.event_id) for ask in requests]
-    return [Duplicate() if key in seen else mine.get(key, LeasedElsewhere()) for key in keys]
+    keys = [request.key for request in requests]
+    return [Duplicate() if key in duplicates else mine.get(key, LeasedElsewhere()) for key in keys]
 
 
-async def finish(connection: Connection, marks: Sequence[Completion]) -> int:
-    """Write marks in the transaction that is under way, or in one of their own; how many were not there before."""
-    newest = [mark for mark in marks if mark.subject is not None]
-    if not newest:
-        return (await connection.execute(_MARK, _keys(marks))).rowcount
-    subjects = [subject_key(mark.subject or "") for mark in newest]
-    noted = (_keys(newest)[0], subjects, [mark.occurred_s for mark in newest])
-    return (await connection.execute(_MARK_AND_NOTE, (*_keys(marks), *noted))).rowcount
+async def finish(connection: Connection, completions: Sequence[Completion]) -> int:
+    """Write completion records, in the open transaction if there is one. The result is the number of new ones."""
+    timed = [each for each in completions if each.subject is not None]
+    if not timed:
+        return (await connection.execute(_FINISH, _keys(completions))).rowcount
+    subjects = [subject_key(each.subject or "") for each in timed]
+    newest = (_keys(timed)[0], subjects, [each.occurred_s for each in timed])
+    return (await connection.execute(_FINISH_AND_NOTE, (*_keys(completions), *newest))).rowcount
 
 
 async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
@@ -103,11 +69,11 @@ async def assign(connection: Connection, owner: str, beat: str, queue: str, part
         members = {row[0] for row in await found.fetchall()}
         found = await connection.execute("SELECT share, owner FROM hookline_shares WHERE queue = %s", (queue,))
         holders = {row[0]: row[1] for row in await found.fetchall()}
-        held = fair_assignment(partitions, holders, members, owner)
-        taken = [partition for partition in held.partitions if holders.get(partition) != owner]
+        assignment = fair_assignment(partitions, holders, members, owner)
+        taken = [partition for partition in assignment.partitions if holders.get(partition) != owner]
         if taken:
             await connection.execute(_TAKE, (queue, owner, taken))
-    return held
+    return assignment
 
 
 async def revoke(connection: Connection, owner: str, queue: str, partition: str) -> None:
@@ -116,17 +82,17 @@ async def revoke(connection: Connection, owner: str, queue: str, partition: str)
 
 
 async def purge(connection: Connection, ttl_s: float) -> None:
-    """Drop a bounded number of what is older than that."""
+    """Delete a bounded number of rows that are older than that."""
     for statement in _PURGE:
         await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
 async def _newest(connection: Connection, requests: Sequence[ClaimRequest]) -> dict[tuple[str, str], float]:
-    """The latest time of the subject of each event whose claim requests for it, by queue and id of the event."""
-    timed = [ask for ask in requests if ask.subject is not None]
+    """The latest time of each subject that a request names, by queue and event id of the request."""
+    timed = [each for each in requests if each.subject is not None]
     if not timed:
         return {}
-    subjects = [subject_key(ask.subject or "") for ask in timed]
+    subjects = [subject_key(each.subject or "") for each in timed]
     found = await connection.execute(_NEWEST, (*_keys(timed), subjects))
     return {(row[0], row[1]): row[2] for row in await found.fetchall()}
 
@@ -135,8 +101,8 @@ def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str
     return [row.queue for row in rows], [row.event_id for row in rows]
 
 
-# Rows are locked in the order of their keys, so that groups of several processes wait for each other and never both.
-# A claim that was made after this statement began is of an owner whom it may not see yet.
+# Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that was made
+# after this statement began may have an owner that this statement does not see yet.
 _CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, until)
     SELECT queue, id, %(owner)s, now(), now() + for_s * interval '1 s'
     FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS asked (queue, id, for_s)
@@ -153,7 +119,7 @@ _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id
     JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
 _GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
     WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
-# One statement is a transaction of its own, and requests the server once, not four times.
+# One statement is a transaction by itself: one round trip to the server instead of four.
 _ASKED_AND_GONE = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
         SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
         FOR UPDATE OF hookline_claims))"""  # noqa: S608
@@ -164,8 +130,8 @@ _NOTED = """noted AS (INSERT INTO hookline_newest AS n SELECT queue, subject, ma
         SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now())"""
 _HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id
     ON CONFLICT DO NOTHING"""
-_MARK = f"{_ASKED_AND_GONE} {_HANDLED}"
-_MARK_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
+_FINISH = f"{_ASKED_AND_GONE} {_HANDLED}"
+_FINISH_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
 _NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
     JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (queue, id, subject) USING (queue, subject)"""
 _RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
