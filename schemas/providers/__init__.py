@@ -1,4 +1,4 @@
-"""The providers, one module each; a module here with a `PROVIDER` in it is all that a new one takes."""
+"""The providers, one module each. A new provider is a module here that declares `PROVIDER`."""
 
 import importlib
 import pkgutil
