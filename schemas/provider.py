@@ -150,13 +150,13 @@ class Provider(Generic[A]):
     account: type[A]
     example: Example
     types: Mapping[str, str]
+    samples: Sequence[Sample]
+    verify: Callable[[Request, Source[A], float], None]
     covers: str
     leaves_open: str
-    verify: Callable[[Request, Source[A], float], None]
+    sign: Callable[[bytes, Source[A], float], Outgoing]
     identify: Callable[[bytes], Identity]
     normalise: Callable[[Envelope], tuple[Event, ...]]
-    sign: Callable[[bytes, Source[A], float], Outgoing]
-    samples: Sequence[Sample]
     reply: Reply = Reply()
     challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
     key: Callable[[str], Key] = key_from_text

@@ -221,12 +221,12 @@ PROVIDER = Provider(
     account=Account,
     example=Example("classroom", {"comp_id": "10001"}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the company and the time (MD5)",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
 )

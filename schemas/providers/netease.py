@@ -14,22 +14,10 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import CallStarted, Event, Media, RoomCreated
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    Number,
-    anything,
-    number,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-)
+from hookline.schemas.payload import Id, Int, Number, number, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {"20": "call.started", "21": "room.created"}
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
@@ -142,7 +130,7 @@ def identify(body: bytes) -> Identity:
         *_which(notice),
     )
     if ms is None:
-        facts = unknown_facts(str(kind.event_type), read_again(anything, body))
+        facts = all_facts(str(kind.event_type), body)
     return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000)
 
 
@@ -213,13 +201,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("calls", {"app_key": "example-app-key"}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body and the time (SHA-1 over its MD5)",
     leaves_open="a copy within the tolerance, which counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=REPLY,
     challenge=challenge,
 )

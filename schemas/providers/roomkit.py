@@ -25,24 +25,11 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
-from hookline.schemas.payload import (
-    Flag,
-    Id,
-    Int,
-    anything,
-    canonical,
-    flag,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-)
+from hookline.schemas.payload import Flag, Id, Int, canonical, flag, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.query import parameter, parameters
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",
@@ -198,7 +185,7 @@ def identify(body: bytes) -> Identity:
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     if notice.event_time is None:
-        facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
+        facts: tuple[str | int | None, ...] = all_facts(kind.callback_command, body)
     else:
         facts = (kind.callback_command, room, notice.event_time, *which)
     return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
@@ -346,13 +333,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("meetings", {"sdk_app_id": 1400000000}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the time (SHA-256), where the console has a token",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
 )
