@@ -10,25 +10,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from hookline.schemas.provider import AnySource, Outgoing
-from tests.ingress.callbacks import (
-    BODY,
-    CALLS,
-    CLASSROOM,
-    KRTC,
-    MEETINGS,
-    NOW_S,
-    SECRET,
-    SOURCES,
-    VOICE,
-    WHOLE,
-    changed,
-    in_chunks,
-    post,
-    sample,
-    signed,
-    with_header,
-)
+from tests.ingress.callbacks import BODY, changed, post, sample, signed, with_header
+from tests.ingress.chunks import WHOLE, in_chunks
 from tests.ingress.refusals import Refusal
+from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, NOW_S, SECRET, SOURCES, VOICE
 from tests.vector_cases import with_secrets
 
 
