@@ -1,4 +1,4 @@
-"""The built-in providers, one module each. A new one takes a module with a `PROVIDER` in it, and nothing else here."""
+"""The built-in providers, one module each. A new provider is a module here that declares `PROVIDER`."""
 
 import importlib
 import pkgutil

@@ -15,9 +15,10 @@ from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import Ingress
-from tests.ingress.callbacks import GOOD, KRTC, NOW_S
+from tests.ingress.callbacks import GOOD
 from tests.ingress.http_client import Client, connected
 from tests.ingress.running_ingress import SETTINGS
+from tests.ingress.sources import KRTC, NOW_S
 from tests.services.rabbitmq import server_url
 
 ROOT = Path(__file__).parents[2]
