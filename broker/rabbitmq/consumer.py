@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, repeat
+from itertools import count
 from typing import assert_never
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.ack_batcher import Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
@@ -29,7 +30,7 @@ from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 _GIVE_BACK_S = 4.0
 
 
@@ -220,14 +221,14 @@ class RabbitMQQueue:
         While that fails it stays unacknowledged and is tried again, less and less often: given back, it would return
         at once. It is given back when the queue is closed.
         """
-        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+        for failures in count(1):
             if not token.acks.is_open:
                 return
             try:
                 await send()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
-                await asyncio.wait([token.acks.ended], timeout=wait_s)
+                await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
                 return
