@@ -18,6 +18,7 @@ from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.ack_batcher import Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
+from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
@@ -43,6 +44,7 @@ class Subscription:
     prefetch: int
     timeout_s: float
     partition: str | None = None
+    handler_timeout_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -172,7 +174,9 @@ class RabbitMQQueue:
         channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
-            ok = await channel.basic_consume(self._name, consume_channel.delivered)
+            version = server_version(channel.connection)
+            arguments = consumer_arguments(version, self._subscription.handler_timeout_s)
+            ok = await channel.basic_consume(self._name, consume_channel.delivered, arguments=arguments)
         return str(ok.consumer_tag)
 
     def _arrived(self, received: Received) -> None:
