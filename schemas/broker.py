@@ -165,14 +165,23 @@ class Broker(Protocol):
         """
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,
     ) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.
 
         `queue` and `patterns` are as in `@worker`: short names and topic patterns. Patterns that a queue was bound to
         before and that are no longer named are unbound. With a partition, only consume from its queue, which was
-        declared before: messages come in the order of arrival, and to one process at a time. Raises Unreachable, or
-        SettingsError if the queue exists in another form.
+        declared before: messages come in the order of arrival, and to one process at a time.
+
+        `handler_timeout_s` is how long the worker may take for one message. The broker asks its server to wait longer
+        than that, or logs a warning where the server may not. Raises Unreachable, or SettingsError if the queue exists
+        in another form.
         """
 
     async def close(self) -> None:

@@ -53,7 +53,13 @@ class EmbeddedBroker:
         await self._database.run(step)
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,  # noqa: ARG002  a message stays with a living process
     ) -> "EmbeddedQueue":
         if partition is None:
             name = topics.queue_name(topics.check_queue(queue))

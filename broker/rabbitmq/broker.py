@@ -4,6 +4,7 @@ Publishing and consuming never share a connection: an alarm on the server stops 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
+from hookline.broker.rabbitmq.consumer_timeout import exceeds_default, server_version
 from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
 from hookline.broker.rabbitmq.forwarding import AT_ONCE, Forwarding
 from hookline.broker.rabbitmq.history import RabbitMQHistory
@@ -21,6 +23,9 @@ from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.topology.worker_queues import declare_partitions, declare_queue
 from hookline.schemas import topics
+from hookline.schemas.broker import MAX_UNSETTLED_S
+
+log = logging.getLogger("hookline.broker")
 
 Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 
@@ -33,6 +38,7 @@ class RabbitMQBroker:
         self._outward = Connection(settings, "hookline publisher")
         self._inward = Connection(settings, "hookline consumer")
         self._queues: list[RabbitMQQueue] = []
+        self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings is held by a connection, not by a task
         self.publisher = RabbitMQPublisher(self._outward, settings)
         self.history = RabbitMQHistory(self._inward, self.publisher, settings)
@@ -56,9 +62,17 @@ class RabbitMQBroker:
         await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._inward.require())
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,
     ) -> RabbitMQQueue:
-        subscription = self._subscription(queue, patterns, prefetch, partition)
+        asked = self._subscription(queue, patterns, prefetch, partition)
+        subscription = replace(asked, handler_timeout_s=handler_timeout_s)
+        self._warn_of_consumer_timeout(subscription)
         if partition is not None:
             return await self._partition(subscription)
         await self._declare_queue(subscription, self._inward.require())
@@ -78,6 +92,20 @@ class RabbitMQBroker:
     ) -> Subscription:
         timeout_s = self._settings.connect_timeout_s
         return Subscription(topics.check_queue(queue), tuple(patterns), prefetch, timeout_s, partition)
+
+    def _warn_of_consumer_timeout(self, asked: Subscription) -> None:
+        """Once for each worker, since an ordered one subscribes to many partitions."""
+        version = server_version(self._inward.require())
+        if asked.queue not in self._warned_of and exceeds_default(version, asked.handler_timeout_s):
+            self._warned_of.add(asked.queue)
+            log.warning(
+                "worker %s: timeout_s is %g, but RabbitMQ %s delivers an event again after %g s by default "
+                "(consumer_timeout): raise it there, or lower timeout_s",
+                asked.queue,
+                asked.handler_timeout_s,
+                ".".join(map(str, version)),
+                MAX_UNSETTLED_S,
+            )
 
     async def _partition(self, subscription: Subscription) -> RabbitMQQueue:
         """Whoever has the first one also sorts what was put into the worker's own queue: one process, so in order."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, underlying
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
@@ -19,8 +19,7 @@ from hookline.schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_FIRST_WAIT_S = 0.5
-_MAX_WAIT_S = 30.0
+_RECONNECT = RetryDelays(first_s=0.5, max_s=15.0)
 _CLOSE_S = 5.0
 
 Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
@@ -107,11 +106,6 @@ async def finish(closing: Awaitable[object]) -> None:
         task.exception()  # looked at: a connection that is lost while it closes is closed
 
 
-def backoff_s(failures: int) -> float:
-    """How long to wait before the next try: full jitter, so that a thousand clients do not return as one."""
-    return random.uniform(0, min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures, 10)))  # noqa: S311  # no secret
-
-
 class Connection:
     """One connection. `open` makes the first; a lost one is made again, for as long as the link is not closed."""
 
@@ -157,7 +151,7 @@ class Connection:
             except (Unreachable, SettingsError) as error:
                 failures += 1
                 log.warning("%s", error)
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -185,7 +179,7 @@ class Connection:
                 failures = 0
                 log.warning("the connection %s to RabbitMQ was lost", self._name)
                 await self._disconnect()
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
             try:
                 await self._connect()
                 log.info("the connection %s to RabbitMQ is back", self._name)

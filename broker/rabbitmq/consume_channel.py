@@ -8,11 +8,11 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
 from hookline.broker.rabbitmq.headers import read, read_texts
-from hookline.broker.rabbitmq.wire.decode import Assembly, content_type_and_table, delivery_tag, texts, values
+from hookline.broker.rabbitmq.wire.decode import Assembly, delivery
 from hookline.broker.rabbitmq.wire.encode import ack_frame
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
-from hookline.schemas.errors import Unreachable, Unreadable
+from hookline.schemas.errors import Unreachable
 
 _DELIVER = b"\0\x3c\0\x3c"
 _ACKNOWLEDGE_S = 5.0
@@ -58,14 +58,10 @@ class ConsumeChannel:
             await asyncio.wait(self._acknowledging)
 
     def _taken(self, method: bytes, header: bytes, body: bytes) -> None:
-        """A message that cannot be read is handed out bare. A worker parks it; given back, it would only come again."""
-        try:
-            content_type, table = content_type_and_table(header)
-            plain = texts(table)
-            headers, attempt = read(values(table)) if plain is None else read_texts(plain)
-        except Unreadable:
-            headers, attempt, content_type = {}, 1, ""
-        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, delivery_tag(method))))
+        """A worker parks a message without headers. Given back, it would only come again."""
+        tag, content_type, found, is_plain = delivery(method, header)
+        headers, attempt = read_texts(found) if is_plain else read(found)
+        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, tag)))
 
     def _acknowledge(self, acks: Acks) -> None:
         if self._transport is not None:

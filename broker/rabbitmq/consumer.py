@@ -8,15 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, repeat
+from itertools import count
 from typing import assert_never
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.ack_batcher import Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
+from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
@@ -29,7 +31,7 @@ from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 _GIVE_BACK_S = 4.0
 
 
@@ -42,6 +44,7 @@ class Subscription:
     prefetch: int
     timeout_s: float
     partition: str | None = None
+    handler_timeout_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -171,7 +174,9 @@ class RabbitMQQueue:
         channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
-            ok = await channel.basic_consume(self._name, consume_channel.delivered)
+            version = server_version(channel.connection)
+            arguments = consumer_arguments(version, self._subscription.handler_timeout_s)
+            ok = await channel.basic_consume(self._name, consume_channel.delivered, arguments=arguments)
         return str(ok.consumer_tag)
 
     def _arrived(self, received: Received) -> None:
@@ -220,14 +225,14 @@ class RabbitMQQueue:
         While that fails it stays unacknowledged and is tried again, less and less often: given back, it would return
         at once. It is given back when the queue is closed.
         """
-        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+        for failures in count(1):
             if not token.acks.is_open:
                 return
             try:
                 await send()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
-                await asyncio.wait([token.acks.ended], timeout=wait_s)
+                await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
                 return

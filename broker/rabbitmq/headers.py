@@ -28,7 +28,7 @@ def read(raw: Mapping[str, Any] | None) -> tuple[dict[str, str], int]:
 
 
 def read_texts(headers: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Likewise, of headers that are all text and none of the server's."""
+    """The same, of headers that are all text and none of the server's."""
     if ATTEMPT not in headers:
         return headers, 1
     return headers, _count(headers.pop(ATTEMPT)) or 1

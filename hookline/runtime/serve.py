@@ -82,13 +82,21 @@ class _Starting:
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
-        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
+        queue = await self._broker.subscribe(
+            worker.queue, worker.patterns, prefetch(worker), handler_timeout_s=worker.timeout_s
+        )
         return Pool(pipeline, queue, self._report)
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
         worker = pipeline.worker
         await self._broker.declare_partitions(worker.queue, worker.patterns)
-        open_ = partial(self._broker.subscribe, worker.queue, worker.patterns, partition_prefetch(worker))
+        open_ = partial(
+            self._broker.subscribe,
+            worker.queue,
+            worker.patterns,
+            partition_prefetch(worker),
+            handler_timeout_s=worker.timeout_s,
+        )
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.cli.exit_codes import FAILED
 from hookline.runtime.shutdown import HURRY, STOP
 from hookline.schemas.errors import SettingsError, Unreachable
@@ -22,8 +23,7 @@ log = logging.getLogger("hookline")
 
 _END_MARGIN_S = 10.0
 _STEADY_S = 10.0
-_FIRST_DELAY_S = 0.1
-_MAX_DELAY_S = 10.0
+_RESTART = RetryDelays(first_s=0.1, max_s=10.0)
 _MAX_FALLS = 5
 
 
@@ -119,8 +119,8 @@ class _Supervisor:
             if not self._listening and (falls >= _MAX_FALLS or not self._begun.is_set()):
                 self._give_up(falls)
                 return code
-            delay_s = min(_FIRST_DELAY_S * 2 ** (falls - 1), _MAX_DELAY_S)
-            log.error("process %d ended with exit code %d; the next starts in %g s", number, code, delay_s)
+            delay_s = _RESTART.delay_s(falls)
+            log.error("process %d ended with exit code %d; the next starts in %.2f s", number, code, delay_s)
             if await self._is_stopped_within(delay_s):
                 return 0
 

@@ -1,7 +1,7 @@
 """Messages read off the wire: put together from their frames, and as much of their properties as is wanted."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pamqp import decode
@@ -45,13 +45,25 @@ class Assembly:
             self._parts.append(payload)
             self._missing_bytes -= len(payload)
         if self._missing_bytes <= 0:
-            self._hand_out()
+            method, parts = self._method, self._parts
+            self._method, self._parts = b"", []
+            self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
-    def _hand_out(self) -> None:
-        method, parts = self._method, self._parts
-        self._method, self._parts = b"", []
-        self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
+
+def delivery(method: bytes, header: bytes) -> tuple[int, str, dict[str, Any], bool]:
+    """Of a Basic.Deliver and its content header: the delivery tag, the content type, and the headers.
+
+    The last item says whether the headers are all texts, and none of them the server's. Properties that cannot be read
+    are left out.
+    """
+    tag = delivery_tag(method)
+    try:
+        content_type, table = content_type_and_table(header)
+        plain = texts(table)
+        return (tag, content_type, values(table), False) if plain is None else (tag, content_type, plain, True)
+    except Unreadable:
+        return tag, "", {}, True
 
 
 def delivery_tag(deliver: bytes) -> int:
@@ -102,7 +114,7 @@ def texts(table: bytes) -> dict[str, str] | None:
     return found
 
 
-def values(table: bytes) -> Mapping[str, Any]:
+def values(table: bytes) -> dict[str, Any]:
     """A table with values of any kind. Raises Unreadable."""
     if not table:
         return {}
