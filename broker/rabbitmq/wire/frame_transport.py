@@ -26,6 +26,7 @@ _CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, 
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
 _SIGN_OF_LIFE = b"\x08\0\0\0\0\0\0\xce"  # a heartbeat
 _SIGNS_EVERY_S = 1.0
+_QUEUED_FRAMES = 4096  # more than twice as many as a connection has channels
 _head = Struct(">BHI").unpack_from
 
 
@@ -163,7 +164,12 @@ class _Opener:
 
 
 async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
-    """A connection with its transport; without one if the installed aiormq and aio-pika are of another shape."""
+    """A connection with its transport; without one if the installed aiormq and aio-pika are of another shape.
+
+    aiormq's queue of frames to write holds ten, and it drops the Channel.CloseOk that finds no room. Then the server
+    waits for it, and ignores the number's next channel for as long as the connection is open.
+    """
+    aiormq.Connection.FRAME_BUFFER_SIZE = _QUEUED_FRAMES
     connection = aio_pika.Connection(url, client_properties=dict(client_properties))
     opener = _Opener()
     if is_supported(connection):
