@@ -19,6 +19,10 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Retention
 from hookline.schemas.errors import SettingsError, Unreachable
 
+SHARED_EXCHANGES = (topics.EXCHANGE, topics.UNROUTED, topics.RECEIVED)
+SHARED = (*SHARED_EXCHANGES, topics.HISTORY)
+"""The names that `declare_exchanges` declares; that of the unrouted is an exchange's and a queue's."""
+
 _DELIVERY_LIMIT = 100  # a backstop only: workers count attempts themselves, and no version's default is to be trusted
 _UNLIMITED = 2**31 - 1  # looking at a letter counts as a delivery, and from 4.0 on twenty of them would be its end
 _PARTITIONS_TAKE = 4  # times as long as one queue
