@@ -1,4 +1,4 @@
-"""What `docker compose run --rm setup` writes: settings that load, secrets, and users with no more rights than needed."""
+"""What `docker compose run --rm setup` writes: settings, secrets, and users with no more rights than needed."""
 
 import re
 import subprocess
