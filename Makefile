@@ -9,8 +9,10 @@ RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_
 	whole_way.py)
 # Debian and Ubuntu keep venv in a package of its own, for each version of Python.
 INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
+# Every platform and Python that the project supports; no comment says which index was used.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs bench compose-test clean
+.PHONY: run test test-rabbitmq4 check docs bench compose-test lock clean
 
 run: $(STAMP)  ## start the door and the room view on the embedded broker, with a hookline.toml of its own
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -47,6 +49,12 @@ bench: $(STAMP)  ## measure everything side by side with simpler programs (some 
 
 compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks through HAProxy
 	bash tests/compose/run.sh
+
+lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
+	$(BIN)/python -m pip install --quiet 'uv>=0.13,<0.14'
+	$(LOCK) --extra redis --extra postgresql pyproject.toml --output-file deploy/requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(LOCK) - --output-file deploy/build.lock
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer"; exit 1; }

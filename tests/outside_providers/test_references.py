@@ -1,4 +1,4 @@
-"""A source may name a provider of one's own: `provider = "package.module:NAME"`."""
+"""A source may name a provider from outside: `provider = "package.module:NAME"`."""
 
 import sys
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ def test_an_event_of_a_provider_from_outside_is_normalised(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("reference", "text", "said"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("with_sources", [True, False], ids=["for the ingress", "for a worker"])
-def test_what_is_wrong_with_a_reference_is_said_with_its_key(
+def test_an_error_about_a_reference_names_the_key(
     tmp_path: Path, reference: str, text: str, said: str, *, with_sources: bool
 ) -> None:
     module(tmp_path, text)

@@ -1,4 +1,4 @@
-"""The worker that compose.yaml runs until it is told of yours: says who came and who went.
+"""The worker that compose.yaml runs unless HOOKLINE_WORKER names yours: it logs who joins and who leaves.
 
 HOOKLINE_WORKER=./attendance.py docker compose up -d
 """
@@ -13,6 +13,6 @@ log = logging.getLogger("attendance")
 
 @worker(ParticipantJoined, ParticipantLeft, queue="attendance")
 async def attendance(event: ParticipantJoined | ParticipantLeft) -> None:
-    """Log one line for each."""
-    verb = "came to" if isinstance(event, ParticipantJoined) else "left"
+    """Log one line for each event."""
+    verb = "joined" if isinstance(event, ParticipantJoined) else "left"
     log.info("%r %s %r", event.user_id, verb, event.room_id)
