@@ -25,6 +25,7 @@ port = 8080
 # One table for each account at a provider; the name is in its URL, POST /hooks/<name>.
 # secrets: any of them verifies, so that a new one can be added before the old one goes. These are random: put the
 # provider's in their place, or let `hookline send` sign with them to try things out.
+# provider: one of those below, or "package.module:PROVIDER" for one of your own.
 # Also: tolerance_s (age of a signed time stamp), allow_from (addresses, as CIDR), max_body_bytes.
 """
 

@@ -11,7 +11,7 @@ from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.envelope import Envelope
-from hookline.workers.pipeline import Work
+from hookline.workers.work import Work
 from tests.contract.installations import envelope
 from tests.events import make
 

@@ -20,9 +20,10 @@ from hookline.schemas.broker import Again, Parked, Received
 from hookline.schemas.envelope import to_headers
 from hookline.sqlite import schema
 from hookline.sqlite.database import Database
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool
 from hookline.workers.stores.sqlite.store import SqliteStore
+from hookline.workers.work import Work
 from tests.contract.installations import Installation, eventually, queue_name
 from tests.contract.promises import Act, Mortal, Move, Scenario, Trial, event_of, message_of, no_time_later
 

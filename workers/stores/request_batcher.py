@@ -1,12 +1,12 @@
 """Requests to a server in groups: what arrives while one group is in flight is sent as the next group."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from hookline.aio.deadlines import Deadlines
 from hookline.schemas.errors import Unreachable
 
 _MAX_GROUP = 512
@@ -24,7 +24,6 @@ R = TypeVar("R")
 class _Request(msgspec.Struct, Generic[T, R], frozen=True):
     item: T
     answer: "asyncio.Future[R]"
-    until_s: float
 
 
 class RequestBatcher(Generic[T, R]):
@@ -32,22 +31,22 @@ class RequestBatcher(Generic[T, R]):
 
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
         self._send = send
-        self._timeout_s = timeout_s
+        self._deadlines = Deadlines[asyncio.Future[R]](timeout_s, _give_up)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Request[T, R]] = []
-        self._in_flight: list[_Request[T, R]] = []
-        self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, at the latest after the time-out."""
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Request(item, answer, time.monotonic() + self._timeout_s))
-        if self._timer is None:  # one for all: a timer for each costs more than the request
-            self._timer = self._loop.call_later(self._timeout_s, self._give_up)
+        self._waiting.append(_Request(item, answer))
+        self._deadlines.start(answer)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._deadlines.stop(answer)
 
     async def close(self) -> None:
         """Stop sending. Callers that still wait get the time-out."""
@@ -55,19 +54,8 @@ class RequestBatcher(Generic[T, R]):
             self._sender.cancel()
             await asyncio.wait([self._sender])
 
-    def _give_up(self) -> None:
-        """End the waits that have timed out, and set the timer for the next one."""
-        now_s = time.monotonic()
-        waits = [request for request in (*self._in_flight, *self._waiting) if not request.answer.done()]
-        for request in waits:
-            if request.until_s <= now_s:
-                request.answer.set_exception(Unreachable("the store did not answer in time"))
-        later_s = min((request.until_s for request in waits if request.until_s > now_s), default=None)
-        self._timer = None if later_s is None else self._loop.call_later(later_s - now_s, self._give_up)
-
     async def _send_all(self) -> None:
         while group := self._next_group():
-            self._in_flight = group
             if not await self._answered(group):
                 for request in group:  # alone, so that an item that fails harms no other
                     await self._answered([request])
@@ -101,3 +89,8 @@ class RequestBatcher(Generic[T, R]):
             if not request.answer.done():
                 request.answer.set_result(answer)
         return True
+
+
+def _give_up(answer: "asyncio.Future[Any]") -> None:
+    if not answer.done():
+        answer.set_exception(Unreachable("the store did not answer in time"))
