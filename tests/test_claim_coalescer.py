@@ -22,10 +22,10 @@ class Flaky:
         return await self.coalescer.claim("q", event_id, 60, None)
 
     async def finish(self, event_id: str) -> None:
-        await self.coalescer.finish(Completion("q", event_id, None, 0))
+        await self.coalescer.finish("q", event_id)
 
     async def release(self, event_id: str) -> None:
-        await self.coalescer.release(ClaimRelease("q", event_id, failed=False, parked=False))
+        await self.coalescer.release("q", event_id)
 
     async def _claim(self, request: ClaimRequest) -> Claim:
         self.claimed.append((request.event_id, request.ours))

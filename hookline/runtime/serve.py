@@ -14,12 +14,11 @@ from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
 from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
-from hookline.schemas.providers import normaliser
 from hookline.settings import Settings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Normalise, Pipeline
+from hookline.workers.pipeline import Normalise, Pipeline, normaliser
 from hookline.workers.pool import Pool, Report, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States

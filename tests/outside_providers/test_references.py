@@ -9,8 +9,9 @@ import pytest
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.errors import SettingsError, Unreadable
 from hookline.schemas.events import RoomCreated
-from hookline.schemas.providers import catalogue, normaliser
+from hookline.schemas.providers import catalogue
 from hookline.settings import load, load_providers
+from hookline.workers.pipeline import normaliser
 from tests.outside_providers.example import write_example
 
 GOOD = "secrets = ['a-secret-of-some-length']\n"

@@ -39,6 +39,7 @@ class PostgresqlStore:
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._ttl_s = ttl_s
         self._finished_since_purge = 0
 
@@ -66,14 +67,8 @@ class PostgresqlStore:
         await self._own.close()
         await self._for_functions.close()
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._coalescer.claim(queue, event_id, for_s, subject)
-
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         await self._own.run(partial(statements.mark_exclusive, queue=queue, event_id=event_id))
-
-    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
 
     @asynccontextmanager
     async def transaction(
@@ -95,9 +90,6 @@ class PostgresqlStore:
                     raise Unreachable("PostgreSQL ended the connection") from error
                 raise
         await self._purge_after(1)
-
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(statements.forget, queue=queue, event_ids=event_ids))

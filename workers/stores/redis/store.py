@@ -31,6 +31,7 @@ class RedisStore:
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -53,17 +54,8 @@ class RedisStore:
         await self._heartbeat.stop()
         await self._client.close()
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._coalescer.claim(queue, event_id, for_s, subject)
-
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         await self._client.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], [])
-
-    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
-
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [_handled_key(queue, event_id) for event_id in event_ids]

@@ -14,14 +14,18 @@ from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 
 _MAX_ROWS = 64  # to a statement
+_PURGE_EVERY = 1000
+_PURGE_AT_MOST = 2000
 
 
 class StoreStatements:
-    """The steps on one queue, for the process `owner`."""
+    """The steps on one queue, for the process `owner`. Every thousand completions delete what is older than `ttl_s`."""
 
-    def __init__(self, queue: str, owner: str) -> None:
+    def __init__(self, queue: str, owner: str, ttl_s: float) -> None:
         self._queue = queue
         self._owner = owner
+        self._ttl_s = ttl_s
+        self._completed_since_purge = 0
 
     def claim(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
         """The claims on events. Of two requests for the same event, the first gets it."""
@@ -64,6 +68,7 @@ class StoreStatements:
         ]
         for newest in _parts(timed):
             connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
+        self._purge_after(connection, len(completions))
         return new
 
     def release(self, connection: sqlite3.Connection, releases: Sequence[ClaimRelease]) -> list[None]:
@@ -75,6 +80,13 @@ class StoreStatements:
                 connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failed, *where, self._owner))
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
         return [None] * len(releases)
+
+    def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
+        self._completed_since_purge += completed
+        if self._completed_since_purge >= _PURGE_EVERY:
+            self._completed_since_purge = 0
+            for statement in _PURGE:
+                connection.execute(statement, (self._ttl_s, _PURGE_AT_MOST))
 
     def _known(
         self, connection: sqlite3.Connection, event_ids: Sequence[str], ours: Collection[str]
@@ -136,3 +148,11 @@ _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
 _IF_NOTHING = " AND owner IS NULL AND (? OR (crashes = 0 AND failures = 0))"
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
+_PURGE = (
+    """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
+        ORDER BY finished_at LIMIT ?)""",
+    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
+        ORDER BY noted_at LIMIT ?)""",
+    # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
+    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
+)
