@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hookline.cli import text_tables
+from hookline.cli import topics
 from hookline.schemas.providers import catalogue
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -22,7 +22,7 @@ def providers_table() -> str:
 def events_table() -> str:
     rows = [
         _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row["sent_by"]))
-        for row in text_tables.topics()
+        for row in topics.rows()
     ]
     return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
 

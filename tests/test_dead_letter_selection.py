@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hookline.cli.dead_letter_selection import Picker, Wanted, all_facts, line, page
+from hookline.cli.dead_letter_output import all_facts, line, page
+from hookline.cli.dead_letter_selection import Picker, Wanted
 from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.schemas.envelope import to_headers
 from tests.contract.installations import envelope

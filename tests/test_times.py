@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hookline.cli.times import moment
+from hookline.cli.options import moment
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

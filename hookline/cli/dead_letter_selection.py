@@ -1,15 +1,21 @@
-"""Choosing letters, and showing them to a person or a machine."""
+"""Selects dead letters by filters, and lists, replays or drops those that are selected."""
 
-import base64
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from hookline.runtime.logs import printable
+import click
+
+from hookline.runtime.installation import Installation
 from hookline.schemas import topics
+from hookline.schemas.broker import DeadLetters
 from hookline.schemas.dead_letters import Action, DeadLetter
+from hookline.settings import Settings
 
-_WIDE = 100
+_MANY = 20
+Notify = Callable[[DeadLetter], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,56 +84,53 @@ def kept_since(letter: DeadLetter) -> datetime | None:
     return letter.parked_at or received_at
 
 
-def facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, but for its body."""
-    told: dict[str, Any] = {}
-    if (envelope := letter.envelope) is not None:
-        told |= {"id": envelope.id, "topic": envelope.topic, "subject": envelope.subject}
-        told |= {"provider": envelope.provider, "source": envelope.source}
-        told |= {"occurred_at": envelope.occurred_at, "received_at": envelope.received_at}
-    told |= {"parked_at": letter.parked_at, "reason": letter.reason, "attempts": letter.attempts}
-    return told | {"replays": letter.replays, "detail": letter.detail, "bytes": len(letter.body)}
+@asynccontextmanager
+async def letters_of(settings: Settings) -> AsyncIterator[DeadLetters]:
+    async with Installation(settings) as installation:
+        yield (await installation.broker()).dead_letters
 
 
-def all_facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, with headers and body; the body in base64 where it is no text."""
-    told = facts(letter) | {"content_type": letter.content_type, "headers": dict(letter.headers)}
-    try:
-        return told | {"body": letter.body.decode()}
-    except UnicodeDecodeError:
-        return told | {"body_base64": base64.b64encode(letter.body).decode()}
+async def counts(settings: Settings) -> dict[str, int]:
+    """The queues that have dead letters, and how many."""
+    async with letters_of(settings) as letters:
+        return dict(await letters.counts())
 
 
-def line(letter: DeadLetter) -> str:
-    """A letter in one line."""
-    envelope = letter.envelope
-    what = f"{envelope.topic}  {printable(envelope.subject)}  {envelope.id}" if envelope else "no envelope of ours"
-    tried = f", attempt {letter.attempts}" if letter.attempts else ""
-    again = f", replay {letter.replays}" if letter.replays else ""
-    why = letter.detail.strip().rpartition("\n")[2]
-    said = f": {printable(why[:_WIDE])}" if why else ""
-    return f"{_at(kept_since(letter))}  {what}  {printable(letter.reason)}{tried}{again}{said}"
+async def look(settings: Settings, queue: str, wanted: Wanted, notify: Notify) -> int:
+    """Notify of each letter that is wanted; how many there were."""
+    async with letters_of(settings) as letters:
+        return await _pass(letters, queue, wanted, Action.KEEP, notify)
 
 
-def page(letter: DeadLetter) -> str:
-    """All of a letter. Whatever could move the cursor is shown as its code."""
-    envelope = letter.envelope
-    lines = [("id", envelope.id), ("topic", envelope.topic), ("subject", envelope.subject)] if envelope else []
-    lines += [("reason", letter.reason), ("attempts", str(letter.attempts)), ("replays", str(letter.replays))]
-    if envelope:
-        lines += [("occurred", _at(envelope.occurred_at)), ("received", _at(envelope.received_at))]
-    lines += [("parked", _at(letter.parked_at)), ("content type", letter.content_type)]
-    shown = [f"{name:<14}{printable(value)}" for name, value in lines]
-    shown += ["", "detail", *_indented(letter.detail or "(none)")]
-    shown += ["", "headers", *(f"    {printable(name)}: {printable(value)}" for name, value in letter.headers.items())]
-    return "\n".join(
-        [*shown, "", f"body ({len(letter.body)} bytes)", *_indented(letter.body.decode("utf-8", "replace"))]
-    )
+async def move(settings: Settings, queue: str, wanted: Wanted, action: Action, label: str) -> tuple[int, int]:
+    """Replay or drop what is wanted; how many that was, and how many letters are left."""
+    async with letters_of(settings) as letters:
+        length = await letters.count(queue)
+        with click.progressbar(length=length, label=label, file=sys.stderr, hidden=_is_hidden(length)) as bar:
+            moved = await _pass(letters, queue, wanted, action, lambda _: None, lambda: bar.update(1))
+        return moved, await letters.count(queue)
 
 
-def _indented(text: str) -> list[str]:
-    return [f"    {printable(each)}" for each in text.splitlines()]
+async def _pass(
+    letters: DeadLetters,
+    queue: str,
+    wanted: Wanted,
+    action: Action,
+    notify: Notify,
+    passed: Callable[[], None] = lambda: None,
+) -> int:
+    """Go through a queue until its end, or until as many were found as are wanted."""
+    deciding, counting, found = Picker(wanted, action), Picker(wanted, action), 0
+    async with aclosing(letters.scan(queue, deciding)) as scanning:
+        async for scanned in scanning:
+            if counting.picks(scanned.letter) and scanned.action is action:
+                found += 1
+                notify(scanned.letter)
+            passed()
+            if counting.is_full:
+                break
+    return found
 
 
-def _at(time: datetime | None) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else "-"
+def _is_hidden(length: int) -> bool:
+    return length < _MANY or not sys.stderr.isatty()

@@ -4,13 +4,14 @@ import sys
 
 import click
 
-from hookline.cli.dead import dead, unrouted
-from hookline.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
 from hookline.cli.replay import replay_command
+from hookline.cli.rooms import rooms
+from hookline.cli.run import ingress, run, worker
 from hookline.cli.send import send
-from hookline.cli.serve import ingress, run, worker
-from hookline.cli.show import rooms, topics
+from hookline.cli.topics import topics
+from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 
@@ -19,14 +20,14 @@ def main() -> None:
     try:
         cli()
     except SettingsError as error:
-        _leave(error, USAGE)
+        _leave(error, ExitCode.USAGE)
     except Unreachable as error:
-        _leave(error, UNREACHABLE)
+        _leave(error, ExitCode.UNREACHABLE)
     except HooklineError as error:
-        _leave(error, FAILED)
+        _leave(error, ExitCode.FAILED)
 
 
-def _leave(error: HooklineError, code: int) -> None:
+def _leave(error: HooklineError, code: ExitCode) -> None:
     click.echo(f"hookline: {error}", err=True)
     sys.exit(code)
 

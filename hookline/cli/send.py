@@ -6,9 +6,18 @@ from pathlib import Path
 import click
 import msgspec
 
-from hookline.cli import sender
-from hookline.cli.exit_codes import FAILED, UNREACHABLE
-from hookline.cli.options import config_option, run_to_end
+from hookline.cli.options import config_option
+from hookline.cli.sample_callbacks import (
+    Answer,
+    Callback,
+    arrange,
+    callbacks_of,
+    choose_samples,
+    own_body,
+    send_callback,
+)
+from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
@@ -57,17 +66,17 @@ def send(  # noqa: PLR0913  one for each option
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
         click.echo(f"{source} has no secret: its callbacks go unsigned", err=True)
-    samples = sender.choose_samples(chosen, event)
+    samples = choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
-    sequence = [sender.own_body(body)] * count if body else list(sender.callbacks(chosen, samples, count))
-    arranged = sender.arrange(sequence, duplicate=duplicate, shuffle=shuffle)
+    sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
+    arranged = arrange(sequence, duplicate=duplicate, shuffle=shuffle)
     answers = run_to_end(_send(url or _ingress_url(settings, source), chosen, arranged, as_json=as_json))
     refused = [answer for answer in answers if not 200 <= answer.status < 300]
     if len(answers) > _TELL_EACH and not as_json:
         click.echo(f"{len(answers) - len(refused)} of {len(answers)} accepted")
     if any(answer.status == 0 for answer in answers):
-        sys.exit(UNREACHABLE)
-    sys.exit(FAILED if refused else 0)
+        sys.exit(ExitCode.UNREACHABLE)
+    sys.exit(ExitCode.FAILED if refused else 0)
 
 
 def _ingress_url(settings: Settings, source: str) -> str:
@@ -75,7 +84,7 @@ def _ingress_url(settings: Settings, source: str) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{settings.ingress.port}/hooks/{source}"  # noqa: S104
 
 
-async def _send(url: str, source: AnySource, callbacks: list[sender.Callback], *, as_json: bool) -> list[sender.Answer]:
+async def _send(url: str, source: AnySource, callbacks: list[Callback], *, as_json: bool) -> list[Answer]:
     import aiohttp  # noqa: PLC0415  slow to load, and no other command needs it
 
     answers = []
@@ -84,7 +93,7 @@ async def _send(url: str, source: AnySource, callbacks: list[sender.Callback], *
     async with aiohttp.ClientSession(timeout=timeout) as session:
         with click.progressbar(callbacks, label="Sending", file=sys.stderr, hidden=not quiet) as bar:
             for callback in bar:
-                answer = await sender.send(session, url, source, callback)
+                answer = await send_callback(session, url, source, callback)
                 answers.append(answer)
                 if not quiet:
                     click.echo(_told(answer, as_json=as_json))
@@ -95,7 +104,7 @@ async def _send(url: str, source: AnySource, callbacks: list[sender.Callback], *
     return answers
 
 
-def _told(answer: sender.Answer, *, as_json: bool) -> str:
+def _told(answer: Answer, *, as_json: bool) -> str:
     if as_json:
         return msgspec.json.encode(answer).decode()
     ok = 200 <= answer.status < 300

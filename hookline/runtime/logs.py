@@ -1,27 +1,18 @@
-"""What a person, or a machine, reads of what happens: one line for each thing."""
+"""The log: one line of text, or one JSON object, for each thing that happens."""
 
 import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
-from functools import cache
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 import click
 
-from hookline.schemas.broker import Again, Done, Outcome, Parked
-from hookline.schemas.events import CanonicalEvent, event_topic
-from hookline.workers.work import Work
+from hookline.settings import Settings
 
-events_log = logging.getLogger("hookline.events")
+log = logging.getLogger("hookline")
 
-# Free text and everything that is long stays out of logs; identifiers say which event it was.
-_SHOWN = (
-    "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
-    "callee_ids", "media", "task_id", "segment", "directory", "file_name",
-)  # fmt: skip
-_NO_FAULT = frozenset({"busy", "retry"})
 _COLOURS = {
     "handled": "green",
     "duplicate": "bright_black",
@@ -38,60 +29,6 @@ def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) 
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("aio_pika", "aiormq", "aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
-
-
-def is_good(outcome: Outcome) -> bool:
-    """Whether nothing went wrong: it is done, or comes again through nobody's fault."""
-    return isinstance(outcome, Done) or (isinstance(outcome, Again) and outcome.reason in _NO_FAULT)
-
-
-def report(queue: str, work: Work, seconds: float) -> None:
-    """Tell of a settled delivery."""
-    level = logging.INFO if is_good(work.outcome) else logging.WARNING
-    if events_log.isEnabledFor(level):
-        facts = _facts(queue, work, seconds)
-        _log(level, facts["outcome"], facts)
-
-
-def log_together(text: str, facts: Mapping[str, Any]) -> None:
-    """Tell of several deliveries together."""
-    if events_log.isEnabledFor(logging.INFO):
-        _log(logging.INFO, text, facts)
-
-
-def _log(level: int, text: str, facts: Mapping[str, Any]) -> None:
-    """Without looking for the line of code that tells, which is always this one."""
-    record = events_log.makeRecord(events_log.name, level, "", 0, text, (), None, extra={"facts": facts})
-    events_log.handle(record)
-
-
-def _facts(queue: str, work: Work, seconds: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {"queue": queue, "attempt": work.received.attempt, "ms": round(seconds * 1000, 1)}
-    match work.outcome:
-        case Done(reason=reason):
-            facts["outcome"] = reason
-        case Again(delay_s=delay_s, reason=reason, detail=detail):
-            facts |= {"outcome": "again", "reason": reason, "detail": detail, "in_s": delay_s}
-        case Parked(reason=reason):
-            facts |= {"outcome": "parked", "reason": reason}
-    if work.envelope is not None:
-        envelope = work.envelope
-        facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
-        facts["source"] = envelope.source
-    if work.late:
-        facts["late"] = True
-    facts["events"] = [_shown(event) for event in work.events]
-    return facts
-
-
-def _shown(event: CanonicalEvent) -> dict[str, Any]:
-    fields = {name: getattr(event, name) for name in _shown_of(type(event))}
-    return {"type": event_topic(event), **{name: value for name, value in fields.items() if value is not None}}
-
-
-@cache
-def _shown_of(kind: type[CanonicalEvent]) -> tuple[str, ...]:
-    return tuple(name for name in _SHOWN if name in kind.__struct_fields__)
 
 
 class _JsonLines(logging.Formatter):
@@ -161,3 +98,18 @@ def printable(value: Any) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
+
+
+def log_sources(settings: Settings) -> None:
+    for source in settings.sources.values():
+        log.info("source %-12s of %-10s POST /hooks/%s", source.name, source.provider.name, source.name)
+
+
+def log_queue(settings: Settings) -> None:
+    """The last line of a start: from here on everything is taken."""
+    log.info("queue: %s; Ctrl-C stops", without_password(settings.broker.url))
+
+
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")

@@ -5,12 +5,22 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
-from hookline.runtime.logs import is_good, log_together, report
-from hookline.schemas.broker import Again
+from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.events import CanonicalEvent, event_topic
 from hookline.workers.work import Work
 
 log = logging.getLogger("hookline")
+events_log = logging.getLogger("hookline.events")
+
+# Free text and everything that is long stays out of logs; identifiers say which event it was.
+_SHOWN = (
+    "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
+    "callee_ids", "media", "task_id", "segment", "directory", "file_name",
+)  # fmt: skip
+_NO_FAULT = frozenset({"busy", "retry"})
 
 
 class OutcomeLog:
@@ -71,3 +81,57 @@ def _count(counts: Counter[str], work: Work) -> None:
 
 def _sum(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def is_good(outcome: Outcome) -> bool:
+    """Whether nothing went wrong: it is done, or comes again through nobody's fault."""
+    return isinstance(outcome, Done) or (isinstance(outcome, Again) and outcome.reason in _NO_FAULT)
+
+
+def report(queue: str, work: Work, seconds: float) -> None:
+    """Tell of a settled delivery."""
+    level = logging.INFO if is_good(work.outcome) else logging.WARNING
+    if events_log.isEnabledFor(level):
+        facts = _facts(queue, work, seconds)
+        _log(level, facts["outcome"], facts)
+
+
+def log_together(text: str, facts: Mapping[str, Any]) -> None:
+    """Tell of several deliveries together."""
+    if events_log.isEnabledFor(logging.INFO):
+        _log(logging.INFO, text, facts)
+
+
+def _log(level: int, text: str, facts: Mapping[str, Any]) -> None:
+    """Without looking for the line of code that tells, which is always this one."""
+    record = events_log.makeRecord(events_log.name, level, "", 0, text, (), None, extra={"facts": facts})
+    events_log.handle(record)
+
+
+def _facts(queue: str, work: Work, seconds: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {"queue": queue, "attempt": work.received.attempt, "ms": round(seconds * 1000, 1)}
+    match work.outcome:
+        case Done(reason=reason):
+            facts["outcome"] = reason
+        case Again(delay_s=delay_s, reason=reason, detail=detail):
+            facts |= {"outcome": "again", "reason": reason, "detail": detail, "in_s": delay_s}
+        case Parked(reason=reason):
+            facts |= {"outcome": "parked", "reason": reason}
+    if work.envelope is not None:
+        envelope = work.envelope
+        facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
+        facts["source"] = envelope.source
+    if work.late:
+        facts["late"] = True
+    facts["events"] = [_shown(event) for event in work.events]
+    return facts
+
+
+def _shown(event: CanonicalEvent) -> dict[str, Any]:
+    fields = {name: getattr(event, name) for name in _shown_of(type(event))}
+    return {"type": event_topic(event), **{name: value for name, value in fields.items() if value is not None}}
+
+
+@cache
+def _shown_of(kind: type[CanonicalEvent]) -> tuple[str, ...]:
+    return tuple(name for name in _SHOWN if name in kind.__struct_fields__)

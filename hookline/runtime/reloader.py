@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hookline.cli.exit_codes import FAILED
+from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 
 log = logging.getLogger("hookline")
@@ -85,7 +85,7 @@ class _Reloader:
                 process = await self._start_again(process)
         code = await self._end(process)
         await watching
-        return code if code >= 0 else FAILED
+        return code if code >= 0 else ExitCode.FAILED
 
     def _change(self, names: set[str]) -> None:
         self._changed |= names

@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.installation import Installation
+from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
-from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
+from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
@@ -88,9 +89,18 @@ class _Starting:
 
 
 async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
-    from hookline.runtime.ingress import open_ingress  # noqa: PLC0415  a process of workers loads no web server
+    """An ingress that listens. Raises Unreachable if it cannot."""
+    from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.server import Ingress  # noqa: PLC0415  likewise
 
-    return await open_ingress(settings, publisher)
+    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
+    ingress = Ingress(receiver, settings.ingress)
+    try:
+        port = await ingress.start()
+    except OSError as error:
+        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    return ingress
 
 
 def _log(settings: Settings, *, ingress: bool, supervised: bool) -> None:

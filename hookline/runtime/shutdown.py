@@ -1,4 +1,4 @@
-"""When a process is to stop, and how long it may take over that."""
+"""How a process ends: the signals that stop it, how long it may take, and its exit code."""
 
 import asyncio
 import logging
@@ -7,11 +7,21 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 Closing: TypeAlias = Coroutine[Any, Any, None]
 
 log = logging.getLogger("hookline")
+
+
+class ExitCode(IntEnum):
+    """What the exit code of a command means; 0 is done."""
+
+    FAILED = 1
+    USAGE = 2  # or settings
+    UNREACHABLE = 3  # the broker, the store, or the ingress
+
 
 STOP = b"stop\n"
 HURRY = b"hurry\n"

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from hookline.cli.exit_codes import FAILED
-from hookline.runtime.shutdown import HURRY, STOP
+from hookline.runtime.shutdown import HURRY, STOP, ExitCode
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings
 
@@ -130,7 +129,7 @@ class _Supervisor:
             ingress = await _IngressProcess.start([*self._command, str(number)])
         except OSError as error:  # no memory, or no room in the table of processes
             log.error("process %d cannot be started: %s", number, error)
-            return FAILED
+            return ExitCode.FAILED
         self._processes[number] = ingress
         log.info("process %d has pid %d", number, ingress.pid)
         if self._stopping.is_set():
@@ -177,4 +176,4 @@ class _Supervisor:
             for ingress in self._processes.values():
                 ingress.kill()
         codes = await asyncio.gather(*keeping)
-        return next((code if code > 0 else FAILED for code in codes if code), 0)
+        return next((code if code > 0 else ExitCode.FAILED for code in codes if code), 0)

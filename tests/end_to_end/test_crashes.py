@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from hookline.cli import sender
+from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.provider import AnySource
 from tests.end_to_end.processes import House, eventually
@@ -14,7 +14,7 @@ CALLBACKS = 1000
 AT_ONCE = 16
 
 
-def event_id_of(source: AnySource, callback: sender.Callback) -> str:
+def event_id_of(source: AnySource, callback: Callback) -> str:
     identity = source.provider.identify(source.provider.sign(callback.body, source, callback.at_s).body)
     sealed = seal(
         identity, b"", provider=source.provider.name, source=source.name, content_type="", received_at=moment(0)
@@ -26,7 +26,7 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
     """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
     sources = list(house.settings.sources.values())
     share = CALLBACKS // len(sources)
-    sequences = [list(sender.callbacks(source, source.provider.samples, share)) for source in sources]
+    sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]
     mixed = [
         (source, callback)
         for step in zip(*sequences, strict=True)
@@ -39,7 +39,7 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
         for number, (source, callback) in left:
             if number == CALLBACKS // 3:
                 await asyncio.to_thread(in_the_middle)
-            answer = await sender.send(session, house.url(source.name), source, callback)
+            answer = await send_callback(session, house.url(source.name), source, callback)
             if answer.status == 200:
                 accepted.add(event_id_of(source, callback))
 

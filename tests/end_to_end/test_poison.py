@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hookline.cli import sender
+from hookline.cli.sample_callbacks import callbacks_of, choose_samples
 from tests.end_to_end.processes import END_S, House, Process, until
 
 NEIGHBOURS = 30
@@ -52,7 +52,7 @@ def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(house: 
 
 def poison(house: House) -> Any:
     source = house.settings.sources["krtc-main"]
-    (callback,) = sender.callbacks(source, sender.choose_samples(source, "101"), 1)
+    (callback,) = callbacks_of(source, choose_samples(source, "101"), 1)
     body = json.loads(callback.body)
     body["payload"]["channelName"] = "poison"
     return body

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from hookline.cli import sender
+from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from tests.end_to_end.processes import END_S, START_S, House, Process, until
 from tests.end_to_end.test_crashes import CALLBACKS, all_handled, send_while
 
 PROCESSES = 2
 PID = re.compile(r"process (\d+) has pid (\d+)")
-UNREADABLE = sender.Callback("unreadable", b"{", 0)
+UNREADABLE = Callback("unreadable", b"{", 0)
 
 
 def change(house: House, old: str, new: str) -> None:
@@ -55,7 +55,7 @@ def all_ended(ingresses: Process) -> bool:
 def begin_callback(house: House) -> Callable[[], bytes]:
     """A callback of which the last byte is still to come; what is returned sends it, and returns the answer."""
     source = house.settings.sources["krtc-main"]
-    callback = next(iter(sender.callbacks(source, source.provider.samples, 1)))
+    callback = next(iter(callbacks_of(source, source.provider.samples, 1)))
     signed = source.provider.sign(callback.body, source, callback.at_s)
     headers = {"Host": "h", "Content-Length": str(len(signed.body)), **signed.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -78,7 +78,7 @@ async def test_all_processes_take_callbacks(embedded_house: House) -> None:
     source = embedded_house.settings.sources["krtc-main"]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for _ in range(64):
-            assert (await sender.send(session, embedded_house.url(source.name), source, UNREADABLE)).status == 200
+            assert (await send_callback(session, embedded_house.url(source.name), source, UNREADABLE)).status == 200
     until(lambda: said(ingresses, "cannot be read") == 64, 10)
     assert {line["process"] for line in ingresses.lines if "cannot be read" in line["message"]} == {1, 2}
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from hookline.cli import sender
+from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from hookline.schemas.provider import AnySource, Outgoing
 from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import House, eventually, until
@@ -59,8 +59,8 @@ async def session() -> Any:
         yield opened
 
 
-def signed(source: AnySource) -> sender.Callback:
-    return next(iter(sender.callbacks(source, source.provider.samples, 1)))
+def signed(source: AnySource) -> Callback:
+    return next(iter(callbacks_of(source, source.provider.samples, 1)))
 
 
 @pytest.mark.parametrize("name", ["krtc-main", "calls", "voice"])
@@ -76,7 +76,7 @@ async def test_a_tampered_callback_is_refused_and_reaches_no_queue(
     async with session.post(embedded_house.url(name), data=body, headers=outgoing.headers) as answer:
         assert answer.status == 401
         assert (await answer.json())["error"]["code"] == "bad_signature"
-    good = await sender.send(session, embedded_house.url(name), source, callback)
+    good = await send_callback(session, embedded_house.url(name), source, callback)
     assert good.status == 200
     await eventually(lambda: len(embedded_house.handled()) >= 1, 10)
     run.stop()
@@ -90,7 +90,7 @@ async def test_a_genuine_callback_of_unknown_type_is_kept_not_refused(
     source = house.settings.sources["krtc-main"]
     body = b'{"noticeId":"1","productId":1,"eventType":999,"notifyMs":1,"payload":{"what":"is \xe8\xbf\x99"}}'
     house.start("worker", "counter.py")  # its queue has to be there first
-    answer = await sender.send(session, house.url("krtc-main"), source, sender.Callback("odd", body, 0))
+    answer = await send_callback(session, house.url("krtc-main"), source, Callback("odd", body, 0))
     assert answer.status == 200
     await eventually(lambda: len(house.handled()) == 1, 10)
     assert "Unknown" in house.counted.read_text()
@@ -102,7 +102,7 @@ async def test_an_event_that_no_worker_wants_waits_in_unrouted(
 ) -> None:
     ingress = embedded_house.start("ingress")
     source = embedded_house.settings.sources["krtc-main"]
-    answer = await sender.send(session, embedded_house.url("krtc-main"), source, signed(source))
+    answer = await send_callback(session, embedded_house.url("krtc-main"), source, signed(source))
     assert answer.status == 200
     await eventually(lambda: any("hookline.unrouted" in line for line in ingress.output), 5)
 
@@ -115,7 +115,7 @@ async def test_ids_beyond_double_precision_and_every_script_come_through_exactly
     at_s = signed(source).at_s
     body = '{ "Details" : {"UID":"学生😀", "RoomId" :9007199254740993,"more":[1]}, "EventType":"ROOM_JOIN"}'.encode()
     assert (
-        await sender.send(session, embedded_house.url("classroom"), source, sender.Callback("", body, at_s))
+        await send_callback(session, embedded_house.url("classroom"), source, Callback("", body, at_s))
     ).status == 200
     await eventually(lambda: handled_by_rooms(run.lines) == 1, 10)
     (room,) = embedded_house.rooms()

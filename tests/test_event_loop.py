@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hookline.runtime.garbage_collection import collect_rarely
+from hookline.runtime.event_loop import collect_rarely
 
 
 @pytest.fixture(autouse=True)

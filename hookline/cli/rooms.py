@@ -1,54 +1,44 @@
-"""Tables and views for a person's terminal."""
+"""`hookline rooms`: the room view."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
+from hookline.cli.options import config_option
+from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.installation import Installation
 from hookline.runtime.logs import printable
-from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
-from hookline.schemas.providers import catalogue
-from hookline.workers.rooms import RecordingView, RoomView, Session
-
-_SHARED_FIELDS = frozenset(field.name for field in msgspec.structs.fields(CanonicalEvent))
+from hookline.settings import load
+from hookline.workers.rooms import RecordingView, RoomView, Session, view
 
 
-def topics() -> list[dict[str, Any]]:
-    """The canonical events: topic, fields, and which providers send them under which of their own types."""
-    return [
-        {
-            "topic": topic,
-            "event": event.__name__,
-            "fields": [field.name for field in msgspec.structs.fields(event) if field.name not in _SHARED_FIELDS],
-            "sent_by": {} if topic == "unknown" else _senders(topic),
-        }
-        for topic, event in EVENT_TYPES.items()
-    ]
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline rooms
+      hookline rooms demo-1 --json
+    """
+)
+@click.argument("room", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON: an array of rooms.")
+@config_option
+def rooms(room: str | None, config: Path, *, as_json: bool) -> None:
+    """The room view: who is where since when, past sessions, recordings. ROOM is one room's id."""
+    settings = load(config, with_sources=False)
+
+    async def events() -> Any:
+        async with Installation(settings) as installation:
+            return await (await installation.room_log()).events()
+
+    seen = [each for each in view(run_to_end(events())) if room in (None, each.room_id)]
+    click.echo(msgspec.json.encode(seen).decode() if as_json else _text(seen))
 
 
-def _senders(topic: str) -> dict[str, list[str]]:
-    sent = {
-        provider.name: [theirs for theirs, ours in provider.types.items() if ours == topic]
-        for provider in catalogue().values()
-    }
-    return {name: types for name, types in sent.items() if types}
-
-
-def topics_text() -> str:
-    lines = []
-    for row in topics():
-        senders = "; ".join(f"{name} {', '.join(types)}" for name, types in row["sent_by"].items())
-        lines += [
-            f"{row['topic']}  ({row['event']})",
-            f"    fields   {', '.join(row['fields'])}",
-            f"    sent by  {senders or 'any provider: what we do not know yet, under unknown.<their type>'}",
-        ]
-    shared = ", ".join(field.name for field in msgspec.structs.fields(CanonicalEvent))
-    return "\n".join([*lines, "", f"All events also carry {shared}."])
-
-
-def rooms_text(rooms: Iterable[RoomView]) -> str:
+def _text(rooms: Iterable[RoomView]) -> str:
     return "\n\n".join(_room(room) for room in rooms) or "No rooms yet. `hookline send SOURCE` sends sample callbacks."
 
 

@@ -50,7 +50,7 @@ def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
     return chosen
 
 
-def callbacks(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
+def callbacks_of(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
     """So many callbacks, story after story; each story has rooms and people of its own, and lies just behind us."""
     now_s = time.time()
     first_story = time.time_ns() // 1000  # the next call's stories have other numbers: none is told in a microsecond
@@ -74,7 +74,7 @@ def arrange(sequence: Sequence[Callback], *, duplicate: bool, shuffle: bool) -> 
     return arranged
 
 
-async def send(session: "ClientSession", url: str, source: AnySource, callback: Callback) -> Answer:
+async def send_callback(session: "ClientSession", url: str, source: AnySource, callback: Callback) -> Answer:
     """Sign one callback, send it, and say how it was answered."""
     from aiohttp import ClientError  # noqa: PLC0415  slow to load, and no other command needs it
     from yarl import URL  # noqa: PLC0415  likewise

@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 import click
 
-from hookline.cli.options import config_option, log_option, run_to_end
+from hookline.cli.options import config_option, log_option
 from hookline.runtime import logs
-from hookline.runtime.garbage_collection import collect_rarely
+from hookline.runtime.event_loop import collect_rarely, run_to_end
+from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.reloader import folders_of, run_reloading
-from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
