@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hookline.readme import README, with_tables
+from docs.readme_tables import README, with_tables
 from hookline.schemas.providers import catalogue
 from hookline.settings import SECTIONS
 from tests.end_to_end.processes import House, until

@@ -1,4 +1,4 @@
-"""README's tables, written from the code: `python -m hookline.readme` writes them, `--check` only compares."""
+"""README's tables, written from the code: `python -m docs.readme_tables` writes them, `--check` only compares."""
 
 import sys
 from collections.abc import Callable, Mapping
