@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from hookline.cli.main import cli
-from tests.end_to_end.processes import House
+from tests.end_to_end.processes import Project
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_what_it_cannot_do_it_says_before_it_begins(arguments: str, said: str) -
 
 
 def test_a_queue_that_is_not_there_is_exit_code_2(tmp_path: Path) -> None:
-    done = House(tmp_path).call("replay", "--since", "1h", "--to", "billing")
+    done = Project(tmp_path).call("replay", "--since", "1h", "--to", "billing")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == ("hookline: there is no queue 'billing': start its worker once, so that it is declared\n")
 
 
 def test_without_a_history_it_says_which_setting_makes_one(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.start("worker", "counter.py").stop()
-    done = house.call("replay", "--since", "1h", "--to", "counter")
+    project = Project(tmp_path)
+    project.start("worker", "counter.py").stop()
+    done = project.call("replay", "--since", "1h", "--to", "counter")
     assert done.returncode == 2
     assert done.stderr == "hookline: history.enabled: it is off, and nothing was kept\n"

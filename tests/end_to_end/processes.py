@@ -75,7 +75,7 @@ class Process:
         return self.popen.wait(END_S)
 
 
-class House:
+class Project:
     """A folder with settings, in which processes run."""
 
     def __init__(

@@ -8,7 +8,7 @@ import aiohttp
 from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.provider import AnySource
-from tests.end_to_end.processes import House, eventually
+from tests.end_to_end.processes import Project, eventually
 
 CALLBACKS = 1000
 AT_ONCE = 16
@@ -22,9 +22,9 @@ def event_id_of(source: AnySource, callback: Callback) -> str:
     return sealed.id
 
 
-async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[str]:
+async def send_while(project: Project, in_the_middle: Callable[[], object]) -> set[str]:
     """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
-    sources = list(house.settings.sources.values())
+    sources = list(project.settings.sources.values())
     share = CALLBACKS // len(sources)
     sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]
     mixed = [
@@ -39,7 +39,7 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
         for number, (source, callback) in left:
             if number == CALLBACKS // 3:
                 await asyncio.to_thread(in_the_middle)
-            answer = await send_callback(session, house.url(source.name), source, callback)
+            answer = await send_callback(session, project.url(source.name), source, callback)
             if answer.status == 200:
                 accepted.add(event_id_of(source, callback))
 
@@ -48,43 +48,43 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
     return accepted
 
 
-async def all_handled(house: House, accepted: set[str]) -> None:
+async def all_handled(project: Project, accepted: set[str]) -> None:
     assert len(accepted) > CALLBACKS // 4
-    await eventually(lambda: accepted <= set(house.handled()), 60)
+    await eventually(lambda: accepted <= set(project.handled()), 60)
 
 
-async def test_killing_everything_loses_nothing_that_was_accepted(house: House) -> None:
-    run = house.start("run", "counter.py")
-    accepted = await send_while(house, run.kill)
-    house.start("run", "counter.py")
-    await all_handled(house, accepted)
+async def test_killing_everything_loses_nothing_that_was_accepted(project: Project) -> None:
+    run = project.start("run", "counter.py")
+    accepted = await send_while(project, run.kill)
+    project.start("run", "counter.py")
+    await all_handled(project, accepted)
 
 
-async def test_killing_the_door_loses_nothing_that_was_accepted(house: House) -> None:
-    house.start("worker", "counter.py")
-    ingress = house.start("ingress")
+async def test_killing_the_door_loses_nothing_that_was_accepted(project: Project) -> None:
+    project.start("worker", "counter.py")
+    ingress = project.start("ingress")
 
     def restart() -> None:
         ingress.kill()
-        house.start("ingress")
+        project.start("ingress")
 
-    await all_handled(house, await send_while(house, restart))
+    await all_handled(project, await send_while(project, restart))
 
 
-async def test_killing_a_worker_leaves_its_events_to_the_other(house: House) -> None:
-    first, _ = house.start("worker", "counter.py"), house.start("worker", "counter.py")
-    house.start("ingress")
-    accepted = await send_while(house, first.kill)
+async def test_killing_a_worker_leaves_its_events_to_the_other(project: Project) -> None:
+    first, _ = project.start("worker", "counter.py"), project.start("worker", "counter.py")
+    project.start("ingress")
+    accepted = await send_while(project, first.kill)
     assert len(accepted) == CALLBACKS
-    await all_handled(house, accepted)
+    await all_handled(project, accepted)
 
 
-async def test_stopping_in_the_middle_refuses_some_but_loses_none_and_repeats_none(house: House) -> None:
-    run = house.start("run", "counter.py")
+async def test_stopping_in_the_middle_refuses_some_but_loses_none_and_repeats_none(project: Project) -> None:
+    run = project.start("run", "counter.py")
     codes: list[int] = []
-    accepted = await send_while(house, lambda: codes.append(run.stop()))
+    accepted = await send_while(project, lambda: codes.append(run.stop()))
     assert codes == [0]
-    second = house.start("run", "counter.py")
-    await all_handled(house, accepted)
+    second = project.start("run", "counter.py")
+    await all_handled(project, accepted)
     second.stop()
-    assert len(house.handled()) == len(set(house.handled()))
+    assert len(project.handled()) == len(set(project.handled()))

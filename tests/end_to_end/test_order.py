@@ -11,7 +11,7 @@ from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.providers import catalogue
 from hookline.workers.claims import PREFETCH_FACTOR
 from tests.contract.installations import opened
-from tests.end_to_end.processes import House, Process, eventually
+from tests.end_to_end.processes import Process, Project, eventually
 
 ROOMS = 100
 EVENTS = 3000
@@ -85,21 +85,21 @@ class Traffic:
         return any(f" {process.popen.pid}\n" in path.read_text() for path in self._folder.iterdir())
 
 
-async def test_order_holds_although_processes_die_and_join(house: House) -> None:
-    folder = house.folder / "rooms"
+async def test_order_holds_although_processes_die_and_join(project: Project) -> None:
+    folder = project.folder / "rooms"
     folder.mkdir()
-    (house.folder / "ordered.py").write_text(ORDERED)
-    processes = [await start(house) for _ in range(3)]
-    url = house.settings.broker.url
-    address = f"sqlite:{house.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
+    (project.folder / "ordered.py").write_text(ORDERED)
+    processes = [await start(project) for _ in range(3)]
+    url = project.settings.broker.url
+    address = f"sqlite:{project.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
     async with opened(address) as broker:
         traffic = Traffic(broker, folder)
         await traffic.go_on(lambda: all(traffic.has_handled(process) for process in processes))
-        processes.append(await start(house))
+        processes.append(await start(project))
         await traffic.go_on(lambda: traffic.has_handled(processes[3]))
         processes[0].kill()
         await traffic.go_on(lambda: traffic.sent >= EVENTS // 2)
-        processes.append(await start(house))
+        processes.append(await start(project))
         await traffic.go_on(lambda: traffic.has_handled(processes[4]))
         await asyncio.to_thread(processes[1].stop)
         await traffic.go_on(lambda: traffic.sent >= EVENTS)
@@ -119,5 +119,5 @@ def numbers_in_a_row(lines: list[tuple[str, int]]) -> list[bool]:
     return [after[1] == before[1] for before, after in pairwise(lines) if before[0] == "begin"]
 
 
-async def start(house: House) -> Process:
-    return await asyncio.to_thread(house.start, "worker", "ordered.py")
+async def start(project: Project) -> Process:
+    return await asyncio.to_thread(project.start, "worker", "ordered.py")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.end_to_end.processes import House, Process
+from tests.end_to_end.processes import Process, Project
 
 DRIVERS = {"aio_pika", "aiormq", "redis", "psycopg"}
 
@@ -19,23 +19,23 @@ def loaded(lines: list[str]) -> set[str]:
     return names
 
 
-def started(house: House, *arguments: str) -> set[str]:
-    process: Process = house.start(*arguments)
+def started(project: Project, *arguments: str) -> set[str]:
+    process: Process = project.start(*arguments)
     process.stop()
     return loaded(process.output)
 
 
 @pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker rooms counter.py"])
-def test_the_embedded_queue_and_store_load_no_driver_of_another(embedded_house: House, arguments: str) -> None:
-    assert started(embedded_house, *arguments.split()) & DRIVERS == set()
+def test_the_embedded_queue_and_store_load_no_driver_of_another(embedded_project: Project, arguments: str) -> None:
+    assert started(embedded_project, *arguments.split()) & DRIVERS == set()
 
 
-def test_a_process_of_workers_loads_no_web_server(embedded_house: House) -> None:
-    assert "aiohttp" not in started(embedded_house, "worker", "counter.py")
+def test_a_process_of_workers_loads_no_web_server(embedded_project: Project) -> None:
+    assert "aiohttp" not in started(embedded_project, "worker", "counter.py")
 
 
 @pytest.mark.parametrize("command", ["--help", "topics"])
-def test_a_command_that_asks_nobody_loads_neither(embedded_house: House, command: str) -> None:
-    done = embedded_house.call(command)
+def test_a_command_that_asks_nobody_loads_neither(embedded_project: Project, command: str) -> None:
+    done = embedded_project.call(command)
     assert done.returncode == 0
     assert loaded(done.stderr.splitlines()) & (DRIVERS | {"aiohttp"}) == set()

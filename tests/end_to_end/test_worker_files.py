@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.end_to_end.processes import END_S, House, until
+from tests.end_to_end.processes import END_S, Project, until
 
 NOTING = '''
 """Two workers and what they share; everything that happens is a line."""
@@ -60,21 +60,21 @@ async def people(event: ParticipantJoined, delivery: Delivery[list[str]]) -> Non
 
 
 @pytest.fixture
-def noting(house: House) -> House:
-    (house.folder / "noting.py").write_text(NOTING)
-    return house
+def noting(project: Project) -> Project:
+    (project.folder / "noting.py").write_text(NOTING)
+    return project
 
 
-def lines(house: House) -> list[str]:
-    return house.counted.read_text().splitlines() if house.counted.exists() else []
+def lines(project: Project) -> list[str]:
+    return project.counted.read_text().splitlines() if project.counted.exists() else []
 
 
-def send(house: House, event: str) -> None:
-    done = house.call("send", "krtc-main", event)
+def send(project: Project, event: str) -> None:
+    done = project.call("send", "krtc-main", event)
     assert done.returncode == 0, done.stderr
 
 
-def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: House) -> None:
+def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "101")
     until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"], END_S)
@@ -84,7 +84,7 @@ def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: Ho
     assert run.stop() == 0
 
 
-def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: House) -> None:
+def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
     until(lambda: lines(noting) == ["open", "people 1"], END_S)
@@ -95,7 +95,7 @@ def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Hous
     assert lines(noting) == ["open", "people 1", "people end", "close"]
 
 
-def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_closed(noting: House) -> None:
+def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_closed(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
     until(lambda: lines(noting) == ["open", "people 1"], END_S)
@@ -106,9 +106,9 @@ def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_cl
     assert lines(noting) == ["open", "people 1", "people cancelled", "close"]
 
 
-def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_house: House) -> None:
-    (embedded_house.folder / "noting.py").write_text(NOTING.replace("yield []", "yield [][0]"))
-    done = embedded_house.call("run", "noting.py")
+def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_project: Project) -> None:
+    (embedded_project.folder / "noting.py").write_text(NOTING.replace("yield []", "yield [][0]"))
+    done = embedded_project.call("run", "noting.py")
     assert done.returncode == 1
     assert "hookline: open_ledger of worker lessons failed: IndexError: list index out of range, in noting.py:" in (
         done.stderr
@@ -116,9 +116,11 @@ def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedde
     assert "Traceback" not in done.stderr
 
 
-def test_a_state_that_fails_at_its_end_is_logged_and_the_process_ends_well(embedded_house: House) -> None:
-    (embedded_house.folder / "noting.py").write_text(NOTING.replace('note("close")', "raise OSError(28, 'disk full')"))
-    run = embedded_house.start("run", "noting.py")
+def test_a_state_that_fails_at_its_end_is_logged_and_the_process_ends_well(embedded_project: Project) -> None:
+    (embedded_project.folder / "noting.py").write_text(
+        NOTING.replace('note("close")', "raise OSError(28, 'disk full')")
+    )
+    run = embedded_project.start("run", "noting.py")
     assert run.stop() == 0
     (told,) = [line for line in run.lines if "open_ledger of worker lessons did not close" in line["message"]]
     assert "disk full" in told["traceback"]
