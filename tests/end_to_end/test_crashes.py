@@ -50,7 +50,7 @@ async def send_while(project: Project, in_the_middle: Callable[[], object]) -> s
 
 async def all_handled(project: Project, accepted: set[str]) -> None:
     assert len(accepted) > CALLBACKS // 4
-    await eventually(lambda: accepted <= set(project.handled()), 60)
+    await eventually(lambda: accepted <= set(project.handled()))
 
 
 async def test_killing_everything_loses_nothing_that_was_accepted(project: Project) -> None:

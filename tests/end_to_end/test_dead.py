@@ -62,7 +62,7 @@ def send_and_bury(project: Project, queue: str, count: int) -> None:
     """Let a worker fail with so many callbacks."""
     process = start_failing(project, queue)
     assert project.call("send", "krtc-main", "--count", str(count)).returncode == 0
-    until(lambda: len(lines(project, "dead", "list", queue)) == count, WITHIN_S)
+    until(lambda: len(lines(project, "dead", "list", queue)) == count)
     assert process.stop() == 0
 
 
@@ -79,7 +79,7 @@ async def bury(project: Project, queue: str, count: int) -> list[str]:
         async def all_are_there() -> bool:
             return await broker.dead_letters.count(queue) == count
 
-        await eventually(all_are_there, WITHIN_S)
+        await eventually(all_are_there)
     return [event.id for event in events]
 
 
@@ -108,7 +108,7 @@ def test_what_failed_is_listed_shown_and_replayed_to_a_repaired_worker(project: 
     assert f"4 letters would be replayed to {queue}" in rehearsed
     start_counter(project, queue)
     assert lines(project, "dead", "replay", queue) == [{"to": queue, "replayed": 4, "left": 0}]
-    until(lambda: len(project.handled()) == 4, WITHIN_S)
+    until(lambda: len(project.handled()) == 4)
     assert not [row for row in lines(project, "dead", "list") if row["queue"] == queue]
 
 
@@ -170,10 +170,10 @@ def test_the_body_can_be_had_byte_for_byte(embedded_project: Project) -> None:
 def test_events_that_no_queue_wanted_reach_a_worker_that_was_started_later(project: Project) -> None:
     project.start("ingress")
     assert project.call("send", "krtc-main", "--count", "3").returncode == 0
-    until(lambda: len(lines(project, "unrouted", "list")) == 3, WITHIN_S)
+    until(lambda: len(lines(project, "unrouted", "list")) == 3)
     start_counter(project, queue_name())
     assert lines(project, "unrouted", "replay")[0]["left"] == 0
-    until(lambda: len(project.handled()) == 3, WITHIN_S)
+    until(lambda: len(project.handled()) == 3)
 
 
 def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(project: Project) -> None:
@@ -181,8 +181,8 @@ def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once
     ids = asyncio.run(bury(project, queue, MANY))
     start_counter(project, queue)
     assert call_and_die(project, MANY // 2, "dead", "replay", queue) == -signal.SIGKILL
-    until(lambda: len(project.handled()) >= MANY // 4, WITHIN_S)
+    until(lambda: len(project.handled()) >= MANY // 4)
     assert len(lines(project, "dead", "list", queue, "--limit", "1")) == 1
     assert lines(project, "dead", "replay", queue)[0]["left"] == 0
-    until(lambda: len(project.handled()) >= MANY, WITHIN_S)
+    until(lambda: len(project.handled()) >= MANY)
     assert sorted(project.handled()) == sorted(ids)

@@ -69,11 +69,11 @@ async def test_each_event_has_its_effect_exactly_once_although_workers_are_kille
         asyncio.to_thread(project.call, "send", "krtc-main", "103", "--count", str(CALLBACKS), "--json")
     )
     for number, share in enumerate((4, 2)):
-        await eventually(lambda share=share: len(counted(postgresql_url)) > CALLBACKS // share, 60)  # type: ignore[misc]
+        await eventually(lambda share=share: len(counted(postgresql_url)) > CALLBACKS // share)  # type: ignore[misc]
         processes.pop(number).kill()
         processes.append(await asyncio.to_thread(project.start, "worker", "counting.py"))
     assert (await sent).returncode == 0
-    await eventually(lambda: len(set(counted(postgresql_url))) == CALLBACKS, 90)
+    await eventually(lambda: len(set(counted(postgresql_url))) == CALLBACKS)
     assert [process.stop() for process in processes] == [0] * PROCESSES
     assert len(counted(postgresql_url)) == CALLBACKS
 
@@ -94,7 +94,7 @@ async def test_workers_and_the_room_view_share_a_store_on_a_server(
     before = {room["room_id"] for room in project.rooms()}
     for _ in range(2):
         assert project.call("send", "meetings", "--duplicate").returncode == 0
-    await eventually(lambda: len(project.handled()) >= 12, 30)
+    await eventually(lambda: len(project.handled()) >= 12)
     assert [worker.stop() for worker in workers] == [0, 0]
     assert len({room["room_id"] for room in project.rooms()} - before) >= 2
     assert len(project.handled()) == len(set(project.handled()))

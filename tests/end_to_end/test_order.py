@@ -69,7 +69,7 @@ class Traffic:
                 events = (joined(number % ROOMS, number // ROOMS) for number in numbers)
                 await asyncio.gather(*(self._broker.publisher.publish(event) for event in events))
                 self.sent += BATCH
-                await eventually(lambda: self.sent - self.ended() < 5 * BATCH, 60)
+                await eventually(lambda: self.sent - self.ended() < 5 * BATCH)
 
     def ended(self) -> int:
         return sum(len({line for line in lines if line[0] == "end"}) for lines in self.rooms().values())
@@ -103,7 +103,7 @@ async def test_order_holds_although_processes_die_and_join(project: Project) -> 
         await traffic.go_on(lambda: traffic.has_handled(processes[4]))
         await asyncio.to_thread(processes[1].stop)
         await traffic.go_on(lambda: traffic.sent >= EVENTS)
-        await eventually(lambda: traffic.ended() == traffic.sent, 60)
+        await eventually(lambda: traffic.ended() == traffic.sent)
     repeated = 0
     for room, lines in traffic.rooms().items():
         order = [number for what, number in lines if what == "begin"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hookline.cli.sample_callbacks import callbacks_of, choose_samples
-from tests.end_to_end.processes import END_S, Process, Project, until
+from tests.end_to_end.processes import Process, Project, until
 
 NEIGHBOURS = 30
 
@@ -45,7 +45,7 @@ def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project
     deaths, parked = run_until_parked(project)
     assert deaths == 3  # with its neighbours, and then twice alone: as often as it may fail
     assert parked["reason"] == "crashed"
-    until(lambda: len(set(project.handled())) == 2 * NEIGHBOURS, 30)
+    until(lambda: len(set(project.handled())) == 2 * NEIGHBOURS)
     attempts = Counter(line.split()[1] for line in project.counted.read_text().splitlines())
     assert set(attempts) == {"1"}
 
@@ -63,7 +63,7 @@ def run_until_parked(project: Project) -> tuple[int, dict[str, Any]]:
     deaths = 0
     while True:
         process = project.start("worker", "killer.py")
-        until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None, END_S)  # type: ignore[misc]
+        until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None)  # type: ignore[misc]
         if parked := parked_by(process):
             return deaths, parked[0]
         deaths += 1

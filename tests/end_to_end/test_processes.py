@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
-from tests.end_to_end.processes import END_S, START_S, Process, Project, until
+from tests.end_to_end.processes import END_S, Process, Project, until
 from tests.end_to_end.test_crashes import CALLBACKS, all_handled, send_while
 
 PROCESSES = 2
@@ -30,13 +30,9 @@ def wish(project: Project, *settings: str) -> None:
     change(project, "[ingress]\n", "\n".join(["[ingress]", f"processes = {PROCESSES}", *settings, ""]))
 
 
-def said(process: Process, text: str) -> int:
-    return sum(text in line for line in process.output)
-
-
 def open_doors(project: Project) -> Process:
     ingresses = project.start("ingress")
-    until(lambda: said(ingresses, "listening on") == PROCESSES, START_S)
+    until(lambda: ingresses.count("listening on") == PROCESSES)
     return ingresses
 
 
@@ -79,7 +75,7 @@ async def test_all_processes_take_callbacks(embedded_project: Project) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for _ in range(64):
             assert (await send_callback(session, embedded_project.url(source.name), source, UNREADABLE)).status == 200
-    until(lambda: said(ingresses, "cannot be read") == 64, 10)
+    until(lambda: ingresses.count("cannot be read") == 64)
     assert {line["process"] for line in ingresses.lines if "cannot be read" in line["message"]} == {1, 2}
 
 
@@ -89,7 +85,7 @@ async def test_a_killed_process_takes_nothing_with_it_that_was_accepted_and_is_r
     ingresses = open_doors(project)
     before = pids(ingresses)
     accepted = await send_while(project, lambda: os.kill(before[2], signal.SIGKILL))
-    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, START_S)
+    until(lambda: ingresses.count("listening on") == PROCESSES + 1)
     await all_handled(project, accepted)
     assert len(accepted) > CALLBACKS - 100  # the other process went on
     assert pids(ingresses)[1] == before[1]
@@ -113,7 +109,7 @@ def test_processes_whose_supervisor_is_killed_end_in_order(embedded_project: Pro
     ingresses = open_doors(embedded_project)
     finish = begin_callback(embedded_project)
     ingresses.kill()
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES)
     assert finish().startswith(b"HTTP/1.1 200")
     assert all_ended(ingresses)
 
@@ -124,7 +120,7 @@ def test_a_signal_that_a_service_manager_sends_to_all_lets_requests_in_hand_fini
     finish = begin_callback(embedded_project)
     for pid in (*pids(ingresses).values(), ingresses.popen.pid):
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES + 1)
     assert finish().startswith(b"HTTP/1.1 200")
     assert ingresses.popen.wait(END_S) == 0
 
@@ -136,9 +132,9 @@ def test_a_process_that_is_asked_to_end_finishes_what_it_has_in_hand_and_is_repl
     finish = begin_callback(embedded_project)
     for pid in before.values():  # one of them has it
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES)
     assert finish().startswith(b"HTTP/1.1 200")
-    until(lambda: said(ingresses, "listening on") == 2 * PROCESSES, START_S)
+    until(lambda: ingresses.count("listening on") == 2 * PROCESSES)
     assert set(before.values()) & set(pids(ingresses).values()) == set()
 
 
@@ -147,7 +143,7 @@ def test_a_second_signal_hurries_all(embedded_project: Project) -> None:
     ingresses = open_doors(embedded_project)
     finish = begin_callback(embedded_project)
     ingresses.popen.send_signal(signal.SIGINT)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES + 1)
     ingresses.popen.send_signal(signal.SIGINT)
     assert ingresses.popen.wait(END_S) == 0
     assert all_ended(ingresses)
@@ -167,9 +163,9 @@ def test_a_process_that_cannot_be_replaced_is_tried_again_while_another_serves(e
     ingresses = open_doors(embedded_project)
     change(embedded_project, "[broker]", "[brokr]")
     os.kill(pids(ingresses)[1], signal.SIGKILL)
-    until(lambda: said(ingresses, "process 1 ended with exit code 2") == 5, END_S)
+    until(lambda: ingresses.count("process 1 ended with exit code 2") == 5)
     change(embedded_project, "[brokr]", "[broker]")
-    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, END_S)
+    until(lambda: ingresses.count("listening on") == PROCESSES + 1)
     assert ingresses.stop() == 0
 
 
@@ -181,7 +177,7 @@ def test_when_none_is_left_and_none_can_be_started_it_is_given_up(embedded_proje
         os.kill(pid, signal.SIGKILL)
     assert ingresses.popen.wait(END_S) == 2
     assert all_ended(ingresses)
-    assert said(ingresses, "giving up") == 1
+    assert ingresses.count("giving up") == 1
 
 
 def test_a_broker_that_is_away_is_said_once_and_exit_code_3(embedded_project: Project) -> None:

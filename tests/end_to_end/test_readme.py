@@ -41,10 +41,8 @@ def test_the_tour_can_be_followed_to_the_letter(embedded_project: Project) -> No
     send, look = tour()
     sent = follow(embedded_project, send)
     assert sent.returncode == 0, sent.stdout + sent.stderr
-    until(lambda: any(line.get("outcome") == "duplicate" for line in run.lines), 20)
-    until(
-        lambda: all(source in follow(embedded_project, look).stdout for source in embedded_project.settings.sources), 20
-    )
+    until(lambda: any(line.get("outcome") == "duplicate" for line in run.lines))
+    until(lambda: all(source in follow(embedded_project, look).stdout for source in embedded_project.settings.sources))
     assert run.stop() == 0
 
 
@@ -53,7 +51,7 @@ def test_the_worker_of_the_tour_handles_what_the_tour_sends(embedded_project: Pr
     (embedded_project.folder / "attendance.py").write_text(worker)
     run = embedded_project.start("run", "attendance.py")
     follow(embedded_project, tour()[0])
-    until(lambda: sum(1 for line in run.lines if line.get("queue") == "attendance") >= 13, 20)
+    until(lambda: sum(1 for line in run.lines if line.get("queue") == "attendance") >= 13)
     assert {line["outcome"] for line in run.lines if line.get("queue") == "attendance"} == {"handled", "duplicate"}
     assert run.stop() == 0
 
@@ -65,7 +63,7 @@ def test_the_callback_by_hand_is_accepted(embedded_project: Project) -> None:
     port = embedded_project.settings.ingress.port
     done = follow(embedded_project, f"SECRET='{secret}'\n" + script.replace(":8080", f":{port}"))
     assert "HTTP/1.1 200 OK" in done.stdout, done.stdout + done.stderr
-    until(lambda: any(line.get("subject") == "lesson" for line in run.lines), 20)
+    until(lambda: any(line.get("subject") == "lesson" for line in run.lines))
 
 
 def test_the_tables_say_what_the_code_says() -> None:

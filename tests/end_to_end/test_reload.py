@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.end_to_end.processes import END_S, START_S, Process, Project, until
+from tests.end_to_end.processes import Process, Project, until
 
 WORKER = '''
 """Notes the version of its own file for each event."""
@@ -56,16 +56,12 @@ def send_one(project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def said(process: Process, text: str) -> int:
-    return sum(text in line for line in process.output)
-
-
 def started(process: Process, times: int) -> None:
-    until(lambda: said(process, "worker versions") >= times, START_S)
+    until(lambda: process.count("worker versions") >= times)
 
 
 def handled(project: Project, *lines: str) -> None:
-    until(lambda: project.counted.exists() and project.counted.read_text().splitlines() == list(lines), END_S)
+    until(lambda: project.counted.exists() and project.counted.read_text().splitlines() == list(lines))
 
 
 def test_a_worker_is_run_anew_when_its_file_or_a_neighbour_changes(embedded_project: Project) -> None:
@@ -112,9 +108,9 @@ def test_what_is_in_hand_is_finished_before_the_new_start(embedded_project: Proj
 def test_door_and_workers_in_one_process_are_run_anew_too(embedded_project: Project) -> None:
     save(embedded_project)
     with reloading(embedded_project, "run", "mine.py") as process:
-        until(lambda: said(process, "queue: ") == 1, START_S)
+        until(lambda: process.count("queue: ") == 1)
         save(embedded_project, version="two")
-        until(lambda: said(process, "queue: ") == 2, START_S)
+        until(lambda: process.count("queue: ") == 2)
         send_one(embedded_project)
         handled(embedded_project, "first two")
 

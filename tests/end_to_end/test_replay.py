@@ -21,7 +21,7 @@ def start_and_send(project: Project) -> Process:
     run = project.start("run", "counter.py")
     sent = project.call("send", "krtc-main", "--count", str(CALLBACKS))
     assert sent.returncode == 0, sent.stdout + sent.stderr
-    until(lambda: len(project.handled()) == CALLBACKS, WITHIN_S)
+    until(lambda: len(project.handled()) == CALLBACKS)
     return run
 
 
@@ -47,7 +47,7 @@ def test_a_new_worker_handles_what_came_before_it(project: Project) -> None:
     start_and_send(project)
     start_newcomer(project)
     assert fed(project) == CALLBACKS
-    until(lambda: len(set(handled_by_newcomer(project))) == CALLBACKS, WITHIN_S)
+    until(lambda: len(set(handled_by_newcomer(project))) == CALLBACKS)
     assert sorted(handled_by_newcomer(project)) == sorted(project.handled())
 
 
@@ -61,9 +61,9 @@ def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once
         check=False,
     )
     assert died.returncode == -signal.SIGKILL
-    until(lambda: settled(newcomer) == HALF, WITHIN_S)
+    until(lambda: settled(newcomer) == HALF)
     assert fed(project) == CALLBACKS
-    until(lambda: settled(newcomer) == HALF + CALLBACKS, WITHIN_S)
+    until(lambda: settled(newcomer) == HALF + CALLBACKS)
     assert sorted(handled_by_newcomer(project)) == sorted(set(project.handled()))
 
 
@@ -95,5 +95,5 @@ def test_a_repaired_worker_handles_again_what_it_has_finished_once_for_each_name
     for again in ("repair-1", "repair-1", "repair-2"):
         done = embedded_project.call("replay", "--since", "1h", "--to", "counter", "--again", again)
         assert done.stdout.endswith(f"counter was fed {CALLBACKS} events\n")
-    until(lambda: settled(run, "counter") == 4 * CALLBACKS, WITHIN_S)
+    until(lambda: settled(run, "counter") == 4 * CALLBACKS)
     assert sorted(embedded_project.handled()) == sorted(3 * embedded_project.handled()[:CALLBACKS])

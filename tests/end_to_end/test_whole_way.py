@@ -30,7 +30,7 @@ def test_every_event_of_every_provider_comes_through_once_however_often_it_is_se
     answers = send_all(project, "--duplicate", "--shuffle")
     assert {answer["status"] for answer in answers} == {200}
     assert len(answers) == 2 * EVERY
-    until(lambda: len(set(project.handled())) >= EVERY, 30)
+    until(lambda: len(set(project.handled())) >= EVERY)
     assert run.stop() == 0
     assert len(project.handled()) == EVERY
 
@@ -38,7 +38,7 @@ def test_every_event_of_every_provider_comes_through_once_however_often_it_is_se
 def test_the_room_view_tells_every_providers_story(project: Project) -> None:
     run = project.start("run")
     send_all(project)
-    until(lambda: handled_by_rooms(run.lines) >= EVERY, 30)
+    until(lambda: handled_by_rooms(run.lines) >= EVERY)
     rooms = {room["provider"]: room for room in project.rooms()}
     run.stop()
     assert set(rooms) == set(catalogue())
@@ -78,7 +78,7 @@ async def test_a_tampered_callback_is_refused_and_reaches_no_queue(
         assert (await answer.json())["error"]["code"] == "bad_signature"
     good = await send_callback(session, embedded_project.url(name), source, callback)
     assert good.status == 200
-    await eventually(lambda: len(embedded_project.handled()) >= 1, 10)
+    await eventually(lambda: len(embedded_project.handled()) >= 1)
     run.stop()
     assert len(embedded_project.handled()) == 1
 
@@ -92,7 +92,7 @@ async def test_a_genuine_callback_of_unknown_type_is_kept_not_refused(
     project.start("worker", "counter.py")  # its queue has to be there first
     answer = await send_callback(session, project.url("krtc-main"), source, Callback("odd", body, 0))
     assert answer.status == 200
-    await eventually(lambda: len(project.handled()) == 1, 10)
+    await eventually(lambda: len(project.handled()) == 1)
     assert "Unknown" in project.counted.read_text()
     ingress.stop()
 
@@ -104,7 +104,7 @@ async def test_an_event_that_no_worker_wants_waits_in_unrouted(
     source = embedded_project.settings.sources["krtc-main"]
     answer = await send_callback(session, embedded_project.url("krtc-main"), source, signed(source))
     assert answer.status == 200
-    await eventually(lambda: any("hookline.unrouted" in line for line in ingress.output), 5)
+    await eventually(lambda: ingress.count("hookline.unrouted") > 0)
 
 
 async def test_ids_beyond_double_precision_and_every_script_come_through_exactly(
@@ -117,7 +117,7 @@ async def test_ids_beyond_double_precision_and_every_script_come_through_exactly
     assert (
         await send_callback(session, embedded_project.url("classroom"), source, Callback("", body, at_s))
     ).status == 200
-    await eventually(lambda: handled_by_rooms(run.lines) == 1, 10)
+    await eventually(lambda: handled_by_rooms(run.lines) == 1)
     (room,) = embedded_project.rooms()
     assert room["room_id"] == "9007199254740993"
     assert [session["user_id"] for session in room["inside"]] == ["学生😀"]
@@ -130,7 +130,7 @@ def test_two_worker_processes_share_a_queue_and_handle_each_event_once(project: 
     # In order, the server could give all the first ones to one process, and all the repeats to the other.
     done = project.call("send", "krtc-main", "--count", "300", "--duplicate", "--shuffle")
     assert done.returncode == 0, done.stderr
-    until(lambda: len(set(project.handled())) >= 300, 30)
+    until(lambda: len(set(project.handled())) >= 300)
     assert [worker.stop() for worker in workers] == [0, 0]
     assert len(project.handled()) == len(set(project.handled())) == 300
     assert len({line.split()[2] for line in project.counted.read_text().splitlines()}) == 2
@@ -150,7 +150,7 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
             url = URL(f"{embedded_project.url(source.name)}?{outgoing.query}", encoded=True)
             async with session.post(url, data=body, headers=outgoing.headers) as answer:
                 told.append(await answer.text())
-    await eventually(lambda: len(set(embedded_project.handled())) >= len(embedded_project.settings.sources), 10)
+    await eventually(lambda: len(set(embedded_project.handled())) >= len(embedded_project.settings.sources))
     run.stop()
     assert len(private) >= 2 * len(embedded_project.settings.sources)
     assert [text for text in private if any(text in line for line in (*run.output, *told))] == []
@@ -166,6 +166,6 @@ def test_at_the_end_each_queue_says_how_its_deliveries_ended(embedded_project: P
     run = embedded_project.start("run")
     samples = len(catalogue()["krtc"].samples)
     assert embedded_project.call("send", "krtc-main", "--duplicate").returncode == 0
-    until(lambda: sum(1 for line in run.lines if line.get("queue") == "rooms") == 2 * samples, 20)
+    until(lambda: sum(1 for line in run.lines if line.get("queue") == "rooms") == 2 * samples)
     run.stop()
     assert f"rooms: {samples} handled, {samples} duplicate" in [line["message"] for line in run.lines]

@@ -77,9 +77,9 @@ def send(project: Project, event: str) -> None:
 def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "101")
-    until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"], END_S)
+    until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"])
     send(noting, "103")
-    until(lambda: lines(noting)[3:] == ["people 2"], END_S)
+    until(lambda: lines(noting)[3:] == ["people 2"])
     (noting.folder / "go").touch()
     assert run.stop() == 0
 
@@ -87,7 +87,7 @@ def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: Pr
 def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    until(lambda: lines(noting) == ["open", "people 1"])
     run.popen.terminate()
     run.wait_for("stopping")
     (noting.folder / "go").touch()
@@ -98,7 +98,7 @@ def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Proj
 def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_closed(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    until(lambda: lines(noting) == ["open", "people 1"])
     run.popen.terminate()
     run.wait_for("stopping")
     run.popen.terminate()
