@@ -135,4 +135,4 @@ def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_styl
     if not folders:
         raise click.UsageError("--reload needs the file or module of a worker, to see when it changes")
     arguments = [command, "--config", str(settings.path), "--log", log_style, "--", *workers]
-    sys.exit(run_reloading(arguments, folders, settings.workers.shutdown_s))
+    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))

@@ -1,9 +1,10 @@
 """`--reload`: workers that start again whenever somebody saves their file."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.end_to_end.processes import Process, Project, until
+from tests.end_to_end.processes import WITHIN_S, Process, Project, until
 
 WORKER = '''
 """Notes the version of its own file for each event."""
@@ -103,6 +104,35 @@ def test_what_is_in_hand_is_finished_before_the_new_start(embedded_project: Proj
         started(process, 2)
         send_one(embedded_project)
         handled(embedded_project, "began", "finished", "first one")
+
+
+def test_ctrl_c_lets_what_is_in_flight_finish(embedded_project: Project) -> None:
+    save(embedded_project, body=WAIT)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "began")
+        process.popen.send_signal(signal.SIGINT)
+        process.wait_for("stopping")
+        process.popen.send_signal(signal.SIGINT)
+        (embedded_project.folder / "go").touch()
+        assert process.popen.wait(WITHIN_S) == 0
+        handled(embedded_project, "began", "finished")
+
+
+def test_a_process_that_drains_at_a_stop_is_not_replaced(embedded_project: Project) -> None:
+    save(embedded_project, body=WAIT)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "began")
+        save(embedded_project)
+        process.wait_for("stopping")
+        process.popen.send_signal(signal.SIGTERM)
+        (embedded_project.folder / "go").touch()
+        assert process.popen.wait(WITHIN_S) == 0
+        process.follower.join(WITHIN_S)
+        assert process.count("worker versions") == 1
 
 
 def test_door_and_workers_in_one_process_are_run_anew_too(embedded_project: Project) -> None:
