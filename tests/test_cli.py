@@ -47,7 +47,7 @@ def test_init_does_not_write_over_a_file(project: Project) -> None:
     before = project.config.read_text()
     done = project.call("init")
     assert (done.returncode, project.config.read_text()) == (2, before)
-    assert "--force writes over it" in done.stderr
+    assert "--force overwrites it" in done.stderr
 
 
 def test_init_writes_over_a_file_when_told_to(project: Project) -> None:

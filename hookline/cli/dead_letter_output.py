@@ -1,4 +1,4 @@
-"""Dead letters as JSON and as text for a person."""
+"""Dead letters as JSON, as rows of a table, and in full as text."""
 
 import base64
 from datetime import datetime
@@ -8,42 +8,43 @@ from hookline.cli.dead_letter_selection import kept_since
 from hookline.runtime.logs import printable
 from hookline.schemas.dead_letters import DeadLetter
 
-_WIDE = 100
+COLUMNS = (("time",), ("topic", "subject", "id"), ("reason", "tries", "detail"))
+
+_MAX_DETAIL = 100
 
 
 def facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, but for its body."""
-    told: dict[str, Any] = {}
+    """A dead letter as JSON, without headers and body."""
+    found: dict[str, Any] = {}
     if (envelope := letter.envelope) is not None:
-        told |= {"id": envelope.id, "topic": envelope.topic, "subject": envelope.subject}
-        told |= {"provider": envelope.provider, "source": envelope.source}
-        told |= {"occurred_at": envelope.occurred_at, "received_at": envelope.received_at}
-    told |= {"parked_at": letter.parked_at, "reason": letter.reason, "attempts": letter.attempts}
-    return told | {"replays": letter.replays, "detail": letter.detail, "bytes": len(letter.body)}
+        found |= {"id": envelope.id, "topic": envelope.topic, "subject": envelope.subject}
+        found |= {"provider": envelope.provider, "source": envelope.source}
+        found |= {"occurred_at": envelope.occurred_at, "received_at": envelope.received_at}
+    found |= {"parked_at": letter.parked_at, "reason": letter.reason, "attempts": letter.attempts}
+    return found | {"replays": letter.replays, "detail": letter.detail, "bytes": len(letter.body)}
 
 
 def all_facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, with headers and body; the body in base64 where it is no text."""
-    told = facts(letter) | {"content_type": letter.content_type, "headers": dict(letter.headers)}
+    """A dead letter as JSON, with headers and body. A body that is not UTF-8 is in base64."""
+    found = facts(letter) | {"content_type": letter.content_type, "headers": dict(letter.headers)}
     try:
-        return told | {"body": letter.body.decode()}
+        return found | {"body": letter.body.decode()}
     except UnicodeDecodeError:
-        return told | {"body_base64": base64.b64encode(letter.body).decode()}
+        return found | {"body_base64": base64.b64encode(letter.body).decode()}
 
 
-def line(letter: DeadLetter) -> str:
-    """A letter in one line."""
+def row(letter: DeadLetter) -> tuple[str, ...]:
+    """The texts for COLUMNS. The detail is the last line of the traceback."""
     envelope = letter.envelope
-    what = f"{envelope.topic}  {printable(envelope.subject)}  {envelope.id}" if envelope else "no envelope of ours"
-    tried = f", attempt {letter.attempts}" if letter.attempts else ""
-    again = f", replay {letter.replays}" if letter.replays else ""
-    why = letter.detail.strip().rpartition("\n")[2]
-    said = f": {printable(why[:_WIDE])}" if why else ""
-    return f"{_at(kept_since(letter))}  {what}  {printable(letter.reason)}{tried}{again}{said}"
+    event = (envelope.topic, envelope.subject, envelope.id) if envelope else ("no envelope of Hookline", "", "")
+    tries = [f"attempt {letter.attempts}"] if letter.attempts else []
+    tries += [f"replay {letter.replays}"] if letter.replays else []
+    detail = letter.detail.strip().rpartition("\n")[2]
+    return (_at(kept_since(letter)), *event, letter.reason, ", ".join(tries), detail[:_MAX_DETAIL])
 
 
 def page(letter: DeadLetter) -> str:
-    """All of a letter. Whatever could move the cursor is shown as its code."""
+    """A dead letter in full. A character that could move the cursor is shown as its code."""
     envelope = letter.envelope
     lines = [("id", envelope.id), ("topic", envelope.topic), ("subject", envelope.subject)] if envelope else []
     lines += [("reason", letter.reason), ("attempts", str(letter.attempts)), ("replays", str(letter.replays))]
@@ -59,7 +60,7 @@ def page(letter: DeadLetter) -> str:
 
 
 def _indented(text: str) -> list[str]:
-    return [f"    {printable(each)}" for each in text.splitlines()]
+    return [f"    {printable(line)}" for line in text.splitlines()]
 
 
 def _at(time: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""Selects dead letters by filters, and lists, replays or drops those that are selected."""
+"""Selects dead letters by filters, and lists, replays or drops the selected ones."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,13 +14,13 @@ from hookline.schemas.broker import DeadLetters
 from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.settings import Settings
 
-_MANY = 20
+_PROGRESS_FROM = 20
 Notify = Callable[[DeadLetter], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which letters are meant; what is None leaves it open. Times are those of the parking, or else of the receipt."""
+class DeadLetterFilter:
+    """Which dead letters a command is about. None means any. Times are those of `kept_since`."""
 
     provider: str | None = None
     source: str | None = None
@@ -32,17 +32,17 @@ class Wanted:
     ids: frozenset[str] = frozenset()
     limit: int | None = None
 
-    def includes(self, letter: DeadLetter) -> bool:
-        """Whether it is meant, but for the limit. A letter that is no envelope of ours has nothing to be chosen by."""
-        return self.reason in (None, letter.reason) and self._in_time(letter) and self._of(letter)
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether a dead letter matches, apart from the limit. One without an envelope has only a reason and a time."""
+        return self.reason in (None, letter.reason) and self._matches_time(letter) and self._matches_envelope(letter)
 
-    def _in_time(self, letter: DeadLetter) -> bool:
+    def _matches_time(self, letter: DeadLetter) -> bool:
         time = kept_since(letter)
         if time is None:
             return self.since is None and self.until is None
         return (self.since is None or self.since <= time) and (self.until is None or time <= self.until)
 
-    def _of(self, letter: DeadLetter) -> bool:
+    def _matches_envelope(self, letter: DeadLetter) -> bool:
         envelope = letter.envelope
         if envelope is None:
             return not self.ids and {self.provider, self.source, self.topic, self.subject} == {None}
@@ -55,24 +55,24 @@ class Wanted:
         )
 
 
-class Picker:
-    """Decides on letters: the action for those that are wanted, up to the limit; the rest stay."""
+class Selection:
+    """Decides in a scan: the action for dead letters that match, up to the limit. The others are kept."""
 
-    def __init__(self, wanted: Wanted, action: Action) -> None:
-        self._wanted = wanted
-        self._choice = action
-        self._left = wanted.limit
+    def __init__(self, chosen: DeadLetterFilter, action: Action) -> None:
+        self._filter = chosen
+        self._action = action
+        self._left = chosen.limit
 
     @property
     def is_full(self) -> bool:
         return self._left == 0
 
     def __call__(self, letter: DeadLetter) -> Action:
-        return self._choice if self.picks(letter) else Action.KEEP
+        return self._action if self.selects(letter) else Action.KEEP
 
-    def picks(self, letter: DeadLetter) -> bool:
-        """Whether this one is wanted; asked once for each letter, in their order."""
-        if self.is_full or not self._wanted.includes(letter):
+    def selects(self, letter: DeadLetter) -> bool:
+        """Whether this dead letter is selected. Call it once for each one, in their order."""
+        if self.is_full or not self._filter.matches(letter):
             return False
         if self._left is not None:
             self._left -= 1
@@ -80,50 +80,54 @@ class Picker:
 
 
 def kept_since(letter: DeadLetter) -> datetime | None:
+    """When the message was parked, or received if it was never parked."""
     received_at = letter.envelope.received_at if letter.envelope is not None else None
     return letter.parked_at or received_at
 
 
 @asynccontextmanager
-async def letters_of(settings: Settings) -> AsyncIterator[DeadLetters]:
+async def _dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
     async with Installation(settings) as installation:
         yield (await installation.broker()).dead_letters
 
 
 async def counts(settings: Settings) -> dict[str, int]:
-    """The queues that have dead letters, and how many."""
-    async with letters_of(settings) as letters:
-        return dict(await letters.counts())
+    """How many dead letters each queue has, for the queues that have any."""
+    async with _dead_letters(settings) as dead_letters:
+        return dict(await dead_letters.counts())
 
 
-async def look(settings: Settings, queue: str, wanted: Wanted, notify: Notify) -> int:
-    """Notify of each letter that is wanted; how many there were."""
-    async with letters_of(settings) as letters:
-        return await _pass(letters, queue, wanted, Action.KEEP, notify)
+async def find(settings: Settings, queue: str, chosen: DeadLetterFilter, notify: Notify) -> int:
+    """Call `notify` with each dead letter that matches. Returns their number."""
+    async with _dead_letters(settings) as dead_letters:
+        return await _scan(dead_letters, queue, chosen, Action.KEEP, notify)
 
 
-async def move(settings: Settings, queue: str, wanted: Wanted, action: Action, label: str) -> tuple[int, int]:
-    """Replay or drop what is wanted; how many that was, and how many letters are left."""
-    async with letters_of(settings) as letters:
-        length = await letters.count(queue)
+async def act(settings: Settings, queue: str, chosen: DeadLetterFilter, action: Action, label: str) -> tuple[int, int]:
+    """Replay or drop each dead letter that matches. Returns their number, and how many dead letters are left."""
+    async with _dead_letters(settings) as dead_letters:
+        length = await dead_letters.count(queue)
         with click.progressbar(length=length, label=label, file=sys.stderr, hidden=_is_hidden(length)) as bar:
-            moved = await _pass(letters, queue, wanted, action, lambda _: None, lambda: bar.update(1))
-        return moved, await letters.count(queue)
+            done = await _scan(dead_letters, queue, chosen, action, lambda _: None, lambda: bar.update(1))
+        return done, await dead_letters.count(queue)
 
 
-async def _pass(
-    letters: DeadLetters,
+async def _scan(
+    dead_letters: DeadLetters,
     queue: str,
-    wanted: Wanted,
+    chosen: DeadLetterFilter,
     action: Action,
     notify: Notify,
     passed: Callable[[], None] = lambda: None,
 ) -> int:
-    """Go through a queue until its end, or until as many were found as are wanted."""
-    deciding, counting, found = Picker(wanted, action), Picker(wanted, action), 0
-    async with aclosing(letters.scan(queue, deciding)) as scanning:
+    """Scan a queue to its end, or until the limit is reached. Returns how many were selected.
+
+    The broker decides page by page, ahead of what it yields, so that a second selection counts what was yielded.
+    """
+    deciding, counting, found = Selection(chosen, action), Selection(chosen, action), 0
+    async with aclosing(dead_letters.scan(queue, deciding)) as scanning:
         async for scanned in scanning:
-            if counting.picks(scanned.letter) and scanned.action is action:
+            if counting.selects(scanned.letter) and scanned.action is action:
                 found += 1
                 notify(scanned.letter)
             passed()
@@ -133,4 +137,4 @@ async def _pass(
 
 
 def _is_hidden(length: int) -> bool:
-    return length < _MANY or not sys.stderr.isatty()
+    return length < _PROGRESS_FROM or not sys.stderr.isatty()

@@ -16,7 +16,7 @@ from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 
 def main() -> None:
-    """Run the command that was asked for, and turn our errors into a sentence and an exit code."""
+    """Run a command. Print an error of ours as one sentence, and exit with its code."""
     try:
         cli()
     except SettingsError as error:
@@ -36,14 +36,15 @@ def _leave(error: HooklineError, code: ExitCode) -> None:
     epilog="""\b
     Examples:
       hookline init                    write hookline.toml with fresh secrets
-      hookline run                     door and workers in one process
+      hookline run attendance.py       run the ingress and workers in one process
       hookline send krtc-main          send sample callbacks, as the provider would
-      hookline rooms                   who is where
-    """
+      hookline rooms                   show who is in which room
+    """,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="hookline")
 def cli() -> None:
-    """Receives the callbacks of real-time audio/video clouds, keeps them safe, and hands them to your workers."""
+    """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
 
 
 for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):

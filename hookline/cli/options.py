@@ -1,4 +1,4 @@
-"""The options that several commands share, and times as an operator writes them."""
+"""Options that several commands share, and the times that an operator gives them."""
 
 import os
 import re
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _AGO = re.compile(r"(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_EXPECTED = "expected how long ago, such as 90s, 30m, 2h, 3d or 1w, or a time with its zone, such as 2026-01-31T12:00Z"
+_EXPECTED = "expected a time ago, such as 90s, 30m, 2h, 3d or 1w, or a time with a time zone, such as 2026-01-31T12:00Z"
 
 
 def config_option(command: Command) -> Command:
@@ -35,30 +35,33 @@ def log_option(command: Command) -> Command:
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="One readable line for each thing that happens, or one JSON object.",
+        help="Log lines as readable text, or as JSON objects.",
     )(command)
 
 
 def json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="As JSON.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object on each line.")(command)
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A time from `2h` (ago), or from ISO 8601 with a zone. Raises ValueError, whose text says what is expected."""
+    """The time that a text such as `2h` (ago) or ISO 8601 with a time zone stands for.
+
+    Raises ValueError with a text that says what is expected.
+    """
     ago = _AGO.fullmatch(text.strip())
     try:
         if ago:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         time = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no time; {_EXPECTED}") from None
+        raise ValueError(f"{text!r} is not a time; {_EXPECTED}") from None
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; {_EXPECTED}")
     return time
 
 
 def as_moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    """The time that an option was given; one that is so long ago is counted from now."""
+    """The time that an option was given. `2h` means two hours before now."""
     try:
         return None if text is None else moment(text, datetime.now(UTC))
     except ValueError as error:

@@ -1,14 +1,16 @@
-"""`hookline topics`: the canonical events, and who sends them."""
+"""`hookline topics`: the canonical events, and which providers send them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
 
+from hookline.cli import tables
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
 from hookline.schemas.providers import catalogue
 
-_SHARED_FIELDS = frozenset(field.name for field in msgspec.structs.fields(CanonicalEvent))
+_SHARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(CanonicalEvent))
 
 
 @click.command(
@@ -18,13 +20,25 @@ _SHARED_FIELDS = frozenset(field.name for field in msgspec.structs.fields(Canoni
       hookline topics --json
     """
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def topics(*, as_json: bool) -> None:
-    """The canonical events, their fields, and which providers send them."""
-    click.echo(msgspec.json.encode(rows()).decode() if as_json else _text())
+    """List the canonical events.
+
+    Each has its fields, and the providers that send it with their own types for it.
+    """
+    if as_json:
+        click.echo(msgspec.json.encode(events()).decode())
+        return
+    rows = [
+        (each["topic"], each["event"], ", ".join(each["fields"]), _text(each["sent_by"]) or "any provider")
+        for each in events()
+    ]
+    tables.show([("topic", "event"), ("fields",), ("sent by",)], rows)
+    click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
+    click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
 
 
-def rows() -> list[dict[str, Any]]:
+def events() -> list[dict[str, Any]]:
     """The canonical events: topic, fields, and which providers send them under which of their own types."""
     return [
         {
@@ -45,14 +59,5 @@ def _senders(topic: str) -> dict[str, list[str]]:
     return {name: types for name, types in sent.items() if types}
 
 
-def _text() -> str:
-    lines = []
-    for row in rows():
-        senders = "; ".join(f"{name} {', '.join(types)}" for name, types in row["sent_by"].items())
-        lines += [
-            f"{row['topic']}  ({row['event']})",
-            f"    fields   {', '.join(row['fields'])}",
-            f"    sent by  {senders or 'any provider: what we do not know yet, under unknown.<their type>'}",
-        ]
-    shared = ", ".join(field.name for field in msgspec.structs.fields(CanonicalEvent))
-    return "\n".join([*lines, "", f"All events also carry {shared}."])
+def _text(sent_by: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name} {', '.join(types)}" for name, types in sent_by.items())

@@ -34,6 +34,11 @@ def test_a_process_of_workers_loads_no_web_server(embedded_project: Project) -> 
     assert "aiohttp" not in started(embedded_project, "worker", "counter.py")
 
 
+@pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker counter.py"])
+def test_a_process_that_serves_loads_nothing_that_draws_tables(embedded_project: Project, arguments: str) -> None:
+    assert "rich" not in started(embedded_project, *arguments.split())
+
+
 @pytest.mark.parametrize("command", ["--help", "topics"])
 def test_a_command_that_asks_nobody_loads_neither(embedded_project: Project, command: str) -> None:
     done = embedded_project.call(command)
