@@ -31,6 +31,12 @@ def test_help_ends_with_examples(command: str) -> None:
     assert f"  hookline {command}" in shown.partition("Examples:")[2]
 
 
+@pytest.mark.parametrize("command", ["", *COMMANDS, *GROUPS])
+def test_h_is_short_for_help(command: str) -> None:
+    long, short = (CliRunner().invoke(cli, [*command.split(), option]) for option in ("--help", "-h"))
+    assert (short.exit_code, short.output) == (0, long.output)
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics"}))
 def test_every_command_that_reads_settings_takes_their_file(command: str) -> None:
     assert "--config FILE" in CliRunner().invoke(cli, [*command.split(), "--help"]).output

@@ -14,7 +14,7 @@ from tests.end_to_end.processes import Project
     [
         ("--to q", "Missing option '--since'"),
         ("--since 1h", "Missing option '--to'"),
-        ("--since yesterday --to q", "'yesterday' is no time"),
+        ("--since yesterday --to q", "'yesterday' is not a time"),
         ("--since 2026-01-01T00:00 --to q", "has no time zone"),
         ("--since 1h --until 2h --to q", "--since is not before --until"),
         ("--since 1h --to Q", "queue 'Q' is not a name"),

@@ -72,7 +72,7 @@ def _state(room: RoomView) -> str:
 
 def _session(session: Session) -> str:
     duration = f"{session.duration_s:g} s" if session.duration_s is not None else None
-    return _joined(session.role, session.platform, duration, session.reason)
+    return _joined(session.role, session.platform, duration, f"reason {session.reason}" if session.reason else None)
 
 
 def _file(recording: RecordingView) -> str:

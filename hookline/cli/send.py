@@ -96,7 +96,7 @@ async def _send(url: str, source: AnySource, callbacks: list[Callback], *, as_js
     import aiohttp  # noqa: PLC0415  slow to load, and no other command needs it
 
     answers: list[Answer] = []
-    hidden = as_json or len(callbacks) <= _LISTED
+    hidden = as_json or len(callbacks) <= _LISTED or not sys.stderr.isatty()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
         with click.progressbar(callbacks, label="Sending", file=sys.stderr, hidden=hidden) as bar:
             for callback in bar:
@@ -144,5 +144,5 @@ def _status(answer: Answer) -> str:
 
 
 def _text(answer: Answer) -> str:
-    """What a refusal says."""
-    return "" if _is_accepted(answer) else answer.text[:_MAX_TEXT]
+    """What the answer says, if it is a refusal."""
+    return "accepted" if _is_accepted(answer) else answer.text[:_MAX_TEXT]
