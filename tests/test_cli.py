@@ -128,7 +128,7 @@ def test_a_worker_on_the_queue_of_the_room_view_is_refused(project: Project) -> 
     (project.folder / "mine.py").write_text((project.folder / "counter.py").read_text().replace('"counter"', '"rooms"'))
     done = project.call("worker", "mine.py")
     assert done.returncode == 2
-    assert "queue 'rooms' is the built-in room view's" in done.stderr
+    assert "queue 'rooms' belongs to the built-in room view" in done.stderr
 
 
 def test_a_worker_may_import_its_neighbours(project: Project) -> None:

@@ -34,7 +34,7 @@ class Installation:
         await self._open.aclose()
 
     async def broker(self) -> Broker:
-        """Raises Unreachable, or SettingsError for a URL of no kind that we know."""
+        """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
         settings, history = self._settings.broker, self._settings.history
         retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
         if settings.url.startswith(_SQLITE):
@@ -73,15 +73,15 @@ class Installation:
 
 
 async def _open_embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
-    from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  only what is used is loaded
+    from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
 
     limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
     return await EmbeddedBroker.open(database, limits)
 
 
 async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
-    from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  only what is used is loaded
-    from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  likewise
+    from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
+    from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
     return await RabbitMQBroker.open(
         RabbitMQSettings(
@@ -94,19 +94,19 @@ async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Brok
 
 
 class _OpenStore(Store, Protocol):
-    """A store that somebody has to close."""
+    """A store with a connection to close."""
 
     async def close(self) -> None: ...
 
 
 class _OpenRoomLog(RoomLog, Protocol):
-    """A room log that somebody has to close."""
+    """A room log with a connection to close."""
 
     async def close(self) -> None: ...
 
 
 async def _open_store(settings: StoreSettings) -> _OpenStore:
-    """Raises Unreachable, or SettingsError for a URL of no kind that we know, or without its library."""
+    """Raises Unreachable, or SettingsError for a URL of an unknown kind or without its library."""
     if settings.url.startswith(_REDIS):
         with _extra("redis"):
             from hookline.workers.stores.redis.store import RedisStore  # noqa: PLC0415  an extra

@@ -1,7 +1,8 @@
-"""The log: one line of text, or one JSON object, for each thing that happens."""
+"""Formats the log, as text or as JSON, and logs what a start opened."""
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -23,9 +24,10 @@ _COLOURS = {
 
 
 def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
-    """Send all logs to the stream, as `text` or as `json`; with the number of the process, where there are several."""
+    """Send all logs to the stream as `text` or `json`. With several processes, each line has the process's number."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=stream.isatty()))
+    colours = stream.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("aio_pika", "aiormq", "aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -69,9 +71,7 @@ class _TextLines(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
     def _delivery(self, facts: dict[str, Any]) -> str:
-        told = (
-            "; ".join(_sentence(event) for event in facts["events"]) or f"{facts.get('topic', 'a message of others')}"
-        )
+        events = "; ".join(map(_sentence, facts["events"])) or facts.get("topic", "a message without an envelope")
         outcome = self._paint(facts["outcome"], _COLOURS[facts["outcome"]])
         why = (
             f" ({facts['reason']}{': ' + facts['detail'] if facts.get('detail') else ''})" if "reason" in facts else ""
@@ -80,7 +80,7 @@ class _TextLines(logging.Formatter):
         attempt = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
         source = facts.get("source", "-")
         late = ", late" if facts.get("late") else ""
-        return f"{source:<12} {told}  → {facts['queue']}: {outcome}{when}{why}{attempt}{late}, {facts['ms']} ms"
+        return f"{source:<12} {events}  → {facts['queue']}: {outcome}{when}{why}{attempt}{late}, {facts['ms']} ms"
 
     def _paint(self, text: str, colour: str) -> str:
         return click.style(text, fg=colour) if self._colours else text
@@ -93,7 +93,7 @@ def _sentence(event: dict[str, Any]) -> str:
 
 
 def printable(value: Any) -> str:
-    """A value for a line of text: what could move the cursor, or pass for another line, is shown as its code."""
+    """A value as text for one line. A character that could move the cursor or start a line is shown as its code."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     if text.isprintable():
         return text
@@ -106,7 +106,7 @@ def log_sources(settings: Settings) -> None:
 
 
 def log_queue(settings: Settings) -> None:
-    """The last line of a start: from here on everything is taken."""
+    """Log the last line of a start: everything is open from here on."""
     log.info("queue: %s; Ctrl-C stops", without_password(settings.broker.url))
 
 

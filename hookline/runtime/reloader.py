@@ -58,7 +58,7 @@ async def _start(command: Sequence[str]) -> tuple[Process, asyncio.Task[None]]:
 
     The process gets no signals from the terminal, only ours: a second one would tell it not to drain.
     """
-    # Without byte code: Python takes a file as unchanged if its size and the second of its last change are the same.
+    # Without byte code files: Python reuses one if a source file has the same size and the same second of change.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     arguments = (sys.executable, "-P", "-m", "hookline", *command)
     process = await asyncio.create_subprocess_exec(*arguments, env=environment, process_group=0)
@@ -85,7 +85,7 @@ async def _end(process: Process, ending: asyncio.Task[None], end_s: float) -> in
 
 
 def folders_of(names: Iterable[str]) -> list[Path]:
-    """Where the files and modules lie that workers are found in, together with what they import from there."""
+    """The folders of these files and modules, which also hold what they import from there."""
     folders = {Path(name).resolve().parent if name.endswith(".py") else _package_folder(name) for name in names}
     for missing in (folder for folder in folders if not folder.is_dir()):
         raise SettingsError(f"{missing}: there is no such folder")
@@ -93,7 +93,7 @@ def folders_of(names: Iterable[str]) -> list[Path]:
 
 
 def _package_folder(name: str) -> Path:
-    """The folder of a module's outermost package. Finding it runs nothing of it."""
+    """The folder of a module's outermost package. The package is not imported to find it."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     spec = importlib.util.find_spec(name.partition(".")[0])

@@ -1,4 +1,4 @@
-"""Running the server and the workers in one process, from start to a stop that loses nothing."""
+"""Runs the ingress and workers in one process, from the start to a shutdown that loses nothing."""
 
 import asyncio
 import logging
@@ -34,35 +34,35 @@ log = logging.getLogger("hookline")
 async def serve(
     settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool, supervised: bool = False
 ) -> None:
-    """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short. A supervisor may say so, too.
+    """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
-    Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
-    states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
+    Order of the shutdown: readiness off, requests answered and confirmed, events in flight handled or put back, the
+    state of workers closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or the error that
+    ended a part.
     """
     stop, outcome_log = Stop(supervised=supervised), OutcomeLog(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
-        ours = [rooms_worker(await installation.room_log())] if rooms else []
-        starting = _Starting(broker, await installation.store(), outcome_log.report) if ours or workers else None
-        pools = [await starting.pool(worker) for worker in (*ours, *workers)] if starting else []
+        built_in = [rooms_worker(await installation.room_log())] if rooms else []
+        starting = _Starting(broker, await installation.store(), outcome_log.report) if built_in or workers else None
+        pools = [await starting.pool(worker) for worker in (*built_in, *workers)] if starting else []
         server = await _open_ingress(settings, broker.publisher) if ingress else None
-        _log(settings, ingress=ingress, supervised=supervised)
-        died = [asyncio.create_task(pool.run()) for pool in pools]
+        _report_open(settings, ingress=ingress, supervised=supervised)
+        running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
-            await stop.wait(died)
+            await stop.wait(running)
         finally:
             log.info("stopping")
-            await stop.unless_hurried(
-                _close(server, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0)
-            )
+            draining = _close(server, pools, settings.workers.shutdown_s)
+            await stop.drain(draining, lambda: _close(None, pools, 0))
             outcome_log.log_totals()
-            for task in died:
+            for task in running:
                 task.cancel()
 
 
 class _Starting:
-    """Starts workers that share a broker, a store, and the process that one of them may kill."""
+    """Starts workers that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
     def __init__(self, broker: Broker, store: Store, report: Report) -> None:
         self._broker = broker
@@ -89,9 +89,9 @@ class _Starting:
 
 
 async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
-    """An ingress that listens. Raises Unreachable if it cannot."""
+    """An ingress that listens. Raises Unreachable if it cannot listen."""
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
-    from hookline.ingress.server import Ingress  # noqa: PLC0415  likewise
+    from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
     receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
     ingress = Ingress(receiver, settings.ingress)
@@ -103,10 +103,10 @@ async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
     return ingress
 
 
-def _log(settings: Settings, *, ingress: bool, supervised: bool) -> None:
-    """Say that all is open: to a supervisor, which tells the rest once for all, or to whoever reads the log."""
+def _report_open(settings: Settings, *, ingress: bool, supervised: bool) -> None:
+    """Say that everything is open: to the supervisor, which logs the rest once for all processes, or in the log."""
     if supervised:
-        with suppress(BrokenPipeError):  # it is gone already, which the end of our input tells as well
+        with suppress(BrokenPipeError):  # it has ended, and the end of stdin stops this process
             os.write(sys.stdout.fileno(), b"open\n")
         return
     if ingress:
