@@ -104,11 +104,11 @@ def _show(*, queue: str, chosen: DeadLetterFilter, config: Path, raw: bool, as_j
     if raw or (chosen.limit is None and not chosen.ids):
         chosen = replace(chosen, limit=1)
 
-    def write(letter: DeadLetter) -> None:
+    def write(dead_letter: DeadLetter) -> None:
         if raw:
-            sys.stdout.buffer.write(letter.body)
+            sys.stdout.buffer.write(dead_letter.body)
         else:
-            click.echo(_json(all_facts(letter)) if as_json else page(letter))
+            click.echo(_json(all_facts(dead_letter)) if as_json else page(dead_letter))
 
     if not run_to_end(find(settings, queue, chosen, write)):
         click.echo(f"hookline: no {_noun(queue)} matches", err=True)
@@ -156,9 +156,11 @@ def _show_rows(
     """Print those that match, one JSON object each or in a table. Returns their number."""
     target = {} if to is None else {"to": to}
     if as_json:
-        return run_to_end(find(settings, queue, chosen, lambda letter: click.echo(_json({**facts(letter), **target}))))
+        return run_to_end(
+            find(settings, queue, chosen, lambda dead_letter: click.echo(_json({**facts(dead_letter), **target})))
+        )
     rows: list[tuple[str, ...]] = []
-    found = run_to_end(find(settings, queue, chosen, lambda letter: rows.append(row(letter))))
+    found = run_to_end(find(settings, queue, chosen, lambda dead_letter: rows.append(row(dead_letter))))
     if rows:
         tables.show(COLUMNS, rows)
     return found

@@ -32,18 +32,22 @@ class DeadLetterFilter:
     ids: frozenset[str] = frozenset()
     limit: int | None = None
 
-    def matches(self, letter: DeadLetter) -> bool:
+    def matches(self, dead_letter: DeadLetter) -> bool:
         """Whether a dead letter matches, apart from the limit. One without an envelope has only a reason and a time."""
-        return self.reason in (None, letter.reason) and self._matches_time(letter) and self._matches_envelope(letter)
+        return (
+            self.reason in (None, dead_letter.reason)
+            and self._matches_time(dead_letter)
+            and self._matches_envelope(dead_letter)
+        )
 
-    def _matches_time(self, letter: DeadLetter) -> bool:
-        time = kept_since(letter)
+    def _matches_time(self, dead_letter: DeadLetter) -> bool:
+        time = kept_since(dead_letter)
         if time is None:
             return self.since is None and self.until is None
         return (self.since is None or self.since <= time) and (self.until is None or time <= self.until)
 
-    def _matches_envelope(self, letter: DeadLetter) -> bool:
-        envelope = letter.envelope
+    def _matches_envelope(self, dead_letter: DeadLetter) -> bool:
+        envelope = dead_letter.envelope
         if envelope is None:
             return not self.ids and {self.provider, self.source, self.topic, self.subject} == {None}
         return (
@@ -67,22 +71,22 @@ class Selection:
     def is_full(self) -> bool:
         return self._left == 0
 
-    def __call__(self, letter: DeadLetter) -> Action:
-        return self._action if self.selects(letter) else Action.KEEP
+    def __call__(self, dead_letter: DeadLetter) -> Action:
+        return self._action if self.selects(dead_letter) else Action.KEEP
 
-    def selects(self, letter: DeadLetter) -> bool:
+    def selects(self, dead_letter: DeadLetter) -> bool:
         """Whether this dead letter is selected. Call it once for each one, in their order."""
-        if self.is_full or not self._filter.matches(letter):
+        if self.is_full or not self._filter.matches(dead_letter):
             return False
         if self._left is not None:
             self._left -= 1
         return True
 
 
-def kept_since(letter: DeadLetter) -> datetime | None:
+def kept_since(dead_letter: DeadLetter) -> datetime | None:
     """When the message was parked, or received if it was never parked."""
-    received_at = letter.envelope.received_at if letter.envelope is not None else None
-    return letter.parked_at or received_at
+    received_at = dead_letter.envelope.received_at if dead_letter.envelope is not None else None
+    return dead_letter.parked_at or received_at
 
 
 @asynccontextmanager
