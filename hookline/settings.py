@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
@@ -69,17 +70,9 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 
 
-class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The address kept for operators. Nothing listens there yet."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
-
-
 class SourceSettings(msgspec.Struct, frozen=True):
-    """What every source may say; its provider's own settings stand beside it in the same table."""
+    """What every source may say beside `provider`; the provider's own settings are in the same table."""
 
-    provider: str
     secrets: tuple[str, ...] = ()
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
     allow_from: tuple[str, ...] = ()
@@ -87,7 +80,11 @@ class SourceSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole settings file, with its path. `sources` is empty for a role that needs none."""
+    """A whole settings file, with its path.
+
+    `sources` is empty for a role that needs none. `providers` holds by name the built-in providers, and those from
+    outside that the sources name.
+    """
 
     path: Path
     broker: BrokerSettings
@@ -97,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Any, ...]
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
+    providers: Mapping[str, Provider[Any]]
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -105,7 +103,6 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "workers": WorkersSettings,
-    "admin": AdminSettings,
 }
 
 
@@ -115,15 +112,9 @@ def load(path: Path, *, with_sources: bool) -> Settings:
     A role that takes no callbacks does without the sources, and so without their secrets. Raises SettingsError, whose
     text names the key.
     """
-    try:
-        document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+    document = _document(path)
     _check_keys("", document, {*SECTIONS, "sources"})
+    outside = _outside_providers(document, path.parent)
     resolve = _Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
@@ -135,8 +126,43 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         ingress=ingress,
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_sources(document.get("sources", {}), resolve) if with_sources else {},
+        sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        providers=_by_name(outside),
     )
+
+
+def load_providers(path: Path) -> Mapping[str, Provider[Any]]:
+    """The built-in providers, and those from outside that the settings file names, by name. Raises SettingsError."""
+    return _by_name(_outside_providers(_document(path), path.parent))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    if "admin" in document:
+        raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
+    return document
+
+
+def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, Provider[Any]]:
+    """The providers that the sources name by a reference. Workers need them, and no other part of a source."""
+    tables = _table("sources", document.get("sources", {}))
+    references: dict[str, str] = {}
+    for name, table in tables.items():
+        provider = table.get("provider") if isinstance(table, dict) else None
+        if is_reference(provider):
+            references[f"sources.{name}.provider"] = provider
+    return load_outside_providers(references, folder)
+
+
+def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
+    return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:
@@ -152,19 +178,19 @@ def _section(name: str, table: Any, resolve: "_Resolver") -> msgspec.Struct:
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, resolve: "_Resolver") -> Mapping[str, AnySource]:
+def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
-    return {name: _source(name, table, resolve) for name, table in tables.items()}
+    return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
 
 
-def _source(name: str, table: Any, resolve: "_Resolver") -> AnySource:
+def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
-    table = _table(key, table)
-    provider = _provider(key, table.get("provider"))
+    table = dict(_table(key, table))
+    provider = _provider(key, table.pop("provider", None), providers)
     common, own = set(_keys(SourceSettings)), set(_keys(provider.account))
     _check_keys(key, table, common | own)
     table = resolve(key, table)
@@ -184,12 +210,13 @@ def _source(name: str, table: Any, resolve: "_Resolver") -> AnySource:
     return source
 
 
-def _provider(key: str, name: Any) -> Provider[Any]:
-    known = catalogue()
-    if name not in known:
-        said = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), known)}"
-        raise SettingsError(f"{key}.provider: {said}; there are {', '.join(known)}")
-    return known[name]
+def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:
+    if not isinstance(name, str) or name not in providers:
+        said = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), catalogue())}"
+        raise SettingsError(
+            f'{key}.provider: {said}; there are {", ".join(catalogue())}, and your own as "package.module:NAME"'
+        )
+    return providers[name]
 
 
 def _secret(key: str, secret: str) -> str:

@@ -8,10 +8,10 @@ from aiohttp import http_parser, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from hookline.ingress import answers
+from hookline.ingress import responses
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
-from hookline.schemas.errors import MalformedRequest, NotDurable, SettingsError
+from hookline.schemas.errors import MalformedRequest, SettingsError
 
 log = logging.getLogger("hookline.ingress")
 
@@ -90,8 +90,8 @@ class IngressConnection(web.RequestHandler):
         """What the parser refuses, in our form. aiohttp's own answer would quote the request."""
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
-            return answers.refused(NotDurable("the event could not be taken now"))
-        return answers.refused(MalformedRequest("this is not a request that we can read"), _parser_status(exc))
+            return responses.unavailable()
+        return responses.refused(MalformedRequest("this is not a request that we can read"), _parser_status(exc))
 
     def _break_off(self) -> None:
         """Tell whoever reads a body that the parser has given up: it would wait for the rest until its time is out."""

@@ -13,6 +13,9 @@ import msgspec
 from hookline.schemas.dead_letters import Action, DeadLetter, Scanned
 from hookline.schemas.envelope import Envelope
 
+MAX_UNSETTLED_S = 1800.0
+"""A broker leaves a message to the process that took it for at least this long. Then it may deliver it elsewhere."""
+
 
 class Done(msgspec.Struct, frozen=True):
     """Nothing is left to do: handled now, or handled before (`reason` says which)."""

@@ -16,6 +16,14 @@ from hookline.schemas.events import EventHead
 
 UNREADABLE = "unreadable"
 SPEC_VERSION = "1.0"
+ID_HEADER = "cloudEvents_id"
+SOURCE_HEADER = "cloudEvents_source"
+TYPE_HEADER = "cloudEvents_type"
+SUBJECT_HEADER = "cloudEvents_subject"
+TIME_HEADER = "cloudEvents_time"
+SPEC_VERSION_HEADER = "cloudEvents_specversion"
+RECEIVED_AT_HEADER = "hookline-received-at"
+MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up to 127 characters each, and a slash
 _SOURCE_PREFIX = "/hookline/"
 _EARLIEST_S = 0
 _LATEST_S = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
@@ -33,6 +41,14 @@ class Identity(msgspec.Struct, frozen=True):
     event_type: str
     facts: tuple[str | int | None, ...]
     subject: str
+    occurred_s: float
+
+
+class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
+    """What orders a message among others. `ordered_by` is None for one that nothing comes before or after."""
+
+    event_id: str
+    ordered_by: str | None
     occurred_s: float
 
 
@@ -127,30 +143,52 @@ def origin(provider: str, source: str) -> str:
 def to_headers(envelope: Envelope) -> dict[str, str]:
     """The message headers of an envelope: CloudEvents' attributes for AMQP, and when we received it."""
     return {
-        "cloudEvents_id": envelope.id,
-        "cloudEvents_source": origin(envelope.provider, envelope.source),
-        "cloudEvents_type": envelope.event_type,
-        "cloudEvents_subject": envelope.subject,
-        "cloudEvents_time": iso(envelope.occurred_at),
-        "cloudEvents_specversion": SPEC_VERSION,
-        "hookline-received-at": iso(envelope.received_at),
+        ID_HEADER: envelope.id,
+        SOURCE_HEADER: origin(envelope.provider, envelope.source),
+        TYPE_HEADER: envelope.event_type,
+        SUBJECT_HEADER: envelope.subject,
+        TIME_HEADER: iso(envelope.occurred_at),
+        SPEC_VERSION_HEADER: SPEC_VERSION,
+        RECEIVED_AT_HEADER: iso(envelope.received_at),
     }
 
 
 def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope:
     """The envelope of a message, or Unreadable if it was not sealed by us."""
     try:
-        provider, source = headers["cloudEvents_source"].removeprefix(_SOURCE_PREFIX).split("/")
+        provider, source = headers[SOURCE_HEADER].removeprefix(_SOURCE_PREFIX).split("/")
         return Envelope(
-            id=str(headers["cloudEvents_id"]),
+            id=str(headers[ID_HEADER]),
             provider=provider,
             source=source,
-            event_type=str(headers["cloudEvents_type"]),
-            subject=str(headers["cloudEvents_subject"]),
-            occurred_at=datetime.fromisoformat(headers["cloudEvents_time"]),
-            received_at=datetime.fromisoformat(headers["hookline-received-at"]),
+            event_type=str(headers[TYPE_HEADER]),
+            subject=str(headers[SUBJECT_HEADER]),
+            occurred_at=datetime.fromisoformat(headers[TIME_HEADER]),
+            received_at=datetime.fromisoformat(headers[RECEIVED_AT_HEADER]),
             content_type=content_type,
             body=body,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Unreadable(f"the message is no envelope: {type(error).__name__}") from None
+
+
+def ordering_facts(headers: Mapping[str, Any]) -> OrderingFacts:
+    """What orders a message, from its headers alone. A message that was not sealed by us has no order, and time 0."""
+    subject = headers.get(SUBJECT_HEADER)
+    return OrderingFacts(
+        event_id=str(headers.get(ID_HEADER, "")),
+        ordered_by=f"{headers.get(SOURCE_HEADER)}/{subject}" if subject else None,
+        occurred_s=_seconds(headers.get(TIME_HEADER)),
+    )
+
+
+def subject_of(headers: Mapping[str, Any]) -> str:
+    """The subject of a message, from its headers alone; empty if it has none."""
+    return str(headers.get(SUBJECT_HEADER, ""))
+
+
+def _seconds(text: object) -> float:
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0

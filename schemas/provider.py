@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -110,6 +110,10 @@ class Example:
     settings: Mapping[str, str | int | bool]
 
 
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The default for `Provider.account`: the sources of this provider need no settings of its own."""
+
+
 def needs_a_secret(source: Source[Any]) -> str | None:
     """The default for `Provider.fault`: without a secret nothing can be verified."""
     return None if source.keys else "secrets: at least one is needed, or anyone could send events"
@@ -118,6 +122,11 @@ def needs_a_secret(source: Source[Any]) -> str | None:
 def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
     """The default for `Provider.challenge`: a provider that does not check URLs."""
     return None
+
+
+def no_sign(body: bytes, source: Source[Any], now_s: float) -> Outgoing:
+    """The default for `Provider.sign`: callbacks cannot be signed here. Raises ValueError."""
+    raise ValueError("its provider has no `sign`")
 
 
 def key_from_text(secret: str) -> Key:
@@ -140,22 +149,23 @@ class Provider(Generic[A]):
       carry a signature.
     - `fault(source)` is one sentence that names the key, if the settings of a source do not go together.
 
-    `types` maps the provider's own types to our topics, `samples` tell a little story in order; `covers` and
-    `leaves_open` say in a few words what a good signature proves and what it does not.
+    The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
+    topics, `samples` tell a little story in order; `covers` and `leaves_open` say in a few words what a good signature
+    proves and what it does not.
     """
 
     name: str
     title: str
-    account: type[A]
-    example: Example
-    types: Mapping[str, str]
-    covers: str
-    leaves_open: str
     verify: Callable[[Request, Source[A], float], None]
     identify: Callable[[bytes], Identity]
     normalise: Callable[[Envelope], tuple[Event, ...]]
-    sign: Callable[[bytes, Source[A], float], Outgoing]
-    samples: Sequence[Sample]
+    account: type[A] = cast("Any", NoSettings)  # noqa: RUF009  a class, which nothing changes
+    types: Mapping[str, str] = field(default_factory=dict)
+    example: Example = Example("main", {})
+    samples: Sequence[Sample] = ()
+    sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
+    covers: str = ""
+    leaves_open: str = ""
     reply: Reply = Reply()
     challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
     key: Callable[[str], Key] = key_from_text

@@ -12,7 +12,6 @@ EXCHANGE = "hookline.events"
 UNROUTED = "hookline.unrouted"
 RECEIVED = "hookline.received"
 HISTORY = "hookline.history"
-REGISTER = "hookline._queues"  # no worker's queue begins with _
 PARTITIONS = 16
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -101,27 +100,6 @@ def whole_name(name: str) -> str:
     return whole if last in PARTITION_WORDS else name
 
 
-def bound_name(queue: str, key: str) -> str:
-    """The broker's name for that queue of a worker which a binding key binds."""
-    last = key.rpartition(".")[2]
-    return partition_name(queue, last) if last in PARTITION_WORDS else queue_name(queue)
-
-
 def dead_name(queue: str) -> str:
     """The broker's name for the dead letters of a worker's queue."""
     return f"hookline.{queue}.dead"
-
-
-def retry_name(queue: str, delay_ms: int) -> str:
-    """The broker's name for the queue in which failed deliveries of a worker wait for `delay_ms`."""
-    return f"hookline.{queue}.retry.{delay_ms}ms"
-
-
-def bindings_name(queue: str) -> str:
-    """The broker's name for the note of what a worker's queue is bound to."""
-    return f"hookline.{queue}.bindings"
-
-
-def lock_name(queue: str) -> str:
-    """The broker's name for what one process holds while it changes the bindings of a worker's queue."""
-    return f"hookline.{queue}.lock"

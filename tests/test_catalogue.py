@@ -4,6 +4,7 @@ import pkgutil
 from pathlib import Path
 
 from hookline.schemas import providers
+from hookline.schemas.provider import no_sign
 from hookline.schemas.providers import catalogue
 from hookline.schemas.topics import NAME
 from tests.vector_cases import FOLDER, all_vectors
@@ -17,6 +18,12 @@ def module_names() -> set[str]:
 
 def test_every_module_is_a_provider_of_its_name() -> None:
     assert module_names() == set(catalogue())
+
+
+def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:
+    for provider in catalogue().values():
+        assert all((provider.types, provider.samples, provider.covers, provider.leaves_open)), provider.name
+        assert provider.sign is not no_sign, provider.name
 
 
 def test_every_provider_has_a_folder_of_vectors_and_every_folder_a_provider() -> None:

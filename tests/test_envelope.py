@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hookline.schemas.envelope import Identity, event_id, from_headers, moment, seal, to_headers
+from hookline.schemas.envelope import (
+    Identity,
+    OrderingFacts,
+    event_id,
+    from_headers,
+    moment,
+    ordering_facts,
+    seal,
+    subject_of,
+    to_headers,
+)
 from hookline.schemas.errors import Unreadable
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -102,3 +112,18 @@ def test_a_message_with_a_strange_header_is_no_envelope(name: str, value: Any) -
 
 def test_an_event_without_a_subject_is_in_no_order() -> None:
     assert (SEALED.ordered_by, msgspec.structs.replace(SEALED, subject="").ordered_by) == ("krtc-main/demo", None)
+
+
+def test_a_message_is_ordered_by_its_headers_alone() -> None:
+    headers = to_headers(SEALED)
+    assert ordering_facts(headers) == OrderingFacts(SEALED.id, "/hookline/krtc/krtc-main/demo", 1_700_000_000.0)
+    assert subject_of(headers) == "demo"
+
+
+@pytest.mark.parametrize("time", ["yesterday", None, 5, "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00"])
+def test_a_message_with_a_strange_time_has_a_place_in_the_order(time: Any) -> None:
+    assert isinstance(ordering_facts({**to_headers(SEALED), "cloudEvents_time": time}).occurred_s, float)
+
+
+def test_a_message_that_is_no_envelope_has_no_order() -> None:
+    assert (ordering_facts({}), subject_of({})) == (OrderingFacts("", None, 0.0), "")

@@ -85,3 +85,43 @@ def test_no_two_modules_import_each_other() -> None:
 def test_schemas_is_pure(module: str) -> None:
     outside = {name.partition(".")[0] for name in imported(MODULES[module])} - {"hookline", "msgspec"}
     assert outside <= set(sys.stdlib_module_names) - IMPURE
+
+
+WIRE = "hookline.broker.rabbitmq.wire"
+OF_RABBITMQ = sorted(name for name in MODULES if name.startswith("hookline.broker.rabbitmq"))
+PUBLIC = frozenset({"aiormq.abc", "aiormq.exceptions"})
+INSIDE = frozenset({"confirmations", "connection_tune", "kwargs", "ready", "transport_factory", "write_queue"})
+"""Attributes of aiormq and aio-pika that no documentation of theirs promises, or that change what a call promises."""
+
+
+def of_the_driver(path: Path) -> set[str]:
+    """What a module imports of the AMQP libraries, beyond aiormq's types and exceptions."""
+    return {name for name in imported(path) if name.partition(".")[0] in {"aio_pika", "aiormq", "pamqp"}} - PUBLIC
+
+
+def inside_the_driver(path: Path) -> set[str]:
+    """What a module names that aiormq and aio-pika keep to themselves."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & INSIDE
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.startswith(WIRE)))
+def test_only_the_wire_room_imports_more_of_the_amqp_libraries_than_types_and_exceptions(module: str) -> None:
+    assert of_the_driver(MODULES[module]) == set()
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.startswith("hookline.broker.rabbitmq")))
+def test_only_the_rabbitmq_broker_imports_aiormq(module: str) -> None:
+    assert not set(imported(MODULES[module])) & PUBLIC
+
+
+@pytest.mark.parametrize("module", [name for name in OF_RABBITMQ if not name.startswith(WIRE)])
+def test_only_the_wire_room_uses_what_aiormq_keeps_to_itself(module: str) -> None:
+    assert inside_the_driver(MODULES[module]) == set()
+
+
+def test_the_wire_room_is_where_the_inside_of_the_amqp_libraries_is_used() -> None:
+    """Otherwise the three tests before this one would look for the wrong names."""
+    wire = [path for name, path in MODULES.items() if name.startswith(WIRE)]
+    assert {"aio_pika", "aiormq", "pamqp.commands"} <= set().union(*map(of_the_driver, wire))
+    assert {"kwargs", "ready", "connection_tune"} <= set().union(*map(inside_the_driver, wire))

@@ -12,7 +12,8 @@ from yarl import URL
 
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
-from hookline.broker.rabbitmq.topology import delay_step_ms
+from hookline.broker.rabbitmq.names import retry_name
+from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
@@ -175,7 +176,7 @@ async def test_a_retry_queue_that_was_deleted_is_declared_again(url: str, broker
     await queue.settle(received, Again(0.1, 2, "once"))
     (received,) = await taken(queue)
     async with raw_channel(url) as channel:
-        await channel.queue_delete(topics.retry_name(name, 100))
+        await channel.queue_delete(retry_name(name, 100))
     await queue.settle(received, Again(0.1, 3, "twice"))
     (received,) = await taken(queue)
     assert received.attempt == 3

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames
-from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS, Envelope, to_headers
 from hookline.schemas.errors import NotDurable
 
 TIMES = st.datetimes(timezones=st.just(UTC) | st.builds(timezone, st.timedeltas(timedelta(0), timedelta(hours=23))))
@@ -68,3 +68,8 @@ def test_a_large_body_is_not_copied() -> None:
 def test_an_envelope_whose_headers_no_frame_can_hold_is_refused() -> None:
     with pytest.raises(NotDurable):
         envelope_frames(3, "e", sealed("s" * 1000, b""), "m-1", 1000)
+
+
+def test_every_content_type_that_the_ingress_accepts_can_be_published() -> None:
+    longest = Message("e", "k", {}, "c" * MAX_CONTENT_TYPE_CHARACTERS, b"")
+    assert b"c" * MAX_CONTENT_TYPE_CHARACTERS in b"".join(publish_frames(1, longest, "m-1", 1000))

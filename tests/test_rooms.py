@@ -27,9 +27,10 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.room_log import RoomEvent, SqliteRoomLog
+from hookline.workers.room_log import RoomEvent
 from hookline.workers.rooms import RoomView, rooms_worker, view
 from hookline.workers.store import MemoryStore
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from tests.events import START, make
 from tests.vector_cases import example_source, seal_with, sent
 
@@ -174,7 +175,7 @@ def test_absurd_durations_and_times_do_no_harm() -> None:
 
 async def test_the_worker_keeps_each_event_once(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "store.db")
-    log = await SqliteRoomLog.open(database)
+    log = SqliteRoomLog(database)
     event = make(ParticipantJoined, user_id="用户😀")
     for _ in range(2):
         await deliver(rooms_worker(log), event, store=MemoryStore())
@@ -184,7 +185,7 @@ async def test_the_worker_keeps_each_event_once(tmp_path: Path) -> None:
 
 async def test_of_an_event_that_is_told_with_two_times_the_earlier_is_kept(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "store.db")
-    log, store = await SqliteRoomLog.open(database), MemoryStore()
+    log, store = SqliteRoomLog(database), MemoryStore()
     for at_s in (60, 0, 30):  # a re-send overtook the first sending
         await deliver(rooms_worker(log), make(RecordingStarted, at_s=at_s, task_id="t"), store=store)
     assert [event.occurred_at for event in await log.events()] == [START]
@@ -193,7 +194,7 @@ async def test_of_an_event_that_is_told_with_two_times_the_earlier_is_kept(tmp_p
 
 async def test_calls_are_taken_but_are_in_no_room(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "store.db")
-    log = await SqliteRoomLog.open(database)
+    log = SqliteRoomLog(database)
     await deliver(rooms_worker(log), make(CallStarted, caller_id="a"))
     assert await log.events() == []
     await database.close()

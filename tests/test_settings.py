@@ -48,9 +48,6 @@ def test_all_of_the_documented_example_is_understood(tmp_path: Path, monkeypatch
         [ingress]
         host = "0.0.0.0"
         port = 8080
-        [admin]
-        host = "127.0.0.1"
-        port = 9464
         [store]
         url = "sqlite:hookline.db"
         [sources.krtc-main]
@@ -120,6 +117,7 @@ def test_a_role_without_a_door_needs_no_secrets(tmp_path: Path) -> None:
         ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1", "sources.x."),
         ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\ninsecure_no_signature = true", "sources.x."),
         ("not toml", "is not TOML"),
+        (GOOD + "[admin]\nport = 9464", "admin: nothing listens on an operator's port yet; remove the table [admin]"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, text: str, said: str) -> None:

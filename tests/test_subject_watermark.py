@@ -24,7 +24,7 @@ from tests.events import make
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     database = await Database.open(tmp_path / "store.db")
-    yield await SqliteStore.open(database)
+    yield SqliteStore(database)
     await database.close()
 
 

@@ -29,7 +29,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def store(database: Database) -> SqliteStore:
-    return await SqliteStore.open(database)
+    return SqliteStore(database)
 
 
 async def effects(database: Database) -> list[str]:
@@ -66,7 +66,15 @@ async def test_a_function_that_fails_has_written_nothing(store: SqliteStore, dat
 
 
 @pytest.mark.parametrize(
-    "statement", ["COMMIT", "ROLLBACK", "SAVEPOINT s", "ATTACH ':memory:' AS other", "INSERT INTO nowhere VALUES (1)"]
+    "statement",
+    [
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT s",
+        "ATTACH ':memory:' AS other",
+        "PRAGMA user_version = 7",
+        "INSERT INTO nowhere VALUES (1)",
+    ],
 )
 async def test_a_statement_that_may_not_run_is_a_failure_and_nothing_is_written(
     store: SqliteStore, database: Database, statement: str

@@ -9,13 +9,14 @@ from typing import Any, Generic, Self, TypeAlias
 import msgspec
 from typing_extensions import TypeVar
 
+from hookline.schemas.broker import MAX_UNSETTLED_S
 from hookline.schemas.events import CanonicalEvent
 
 E_contra = TypeVar("E_contra", bound=CanonicalEvent, contravariant=True)
 StateT = TypeVar("StateT", default=Any)
 StateT_co = TypeVar("StateT_co", covariant=True, default=None)
 
-_MAX_WAIT_S = 600.0
+_MAX_WAIT_S = MAX_UNSETTLED_S / 3
 
 
 class Retry(Exception):
@@ -82,7 +83,7 @@ class Order:
     reorder_s: float = 0.0
 
     def __post_init__(self) -> None:
-        """A broker takes an unacknowledged message back after a while, so both times are bounded."""
+        """Neither may be long: after MAX_UNSETTLED_S a queue gives an unsettled event to another process."""
         if not 0 <= self.hold_s <= _MAX_WAIT_S or not 0 <= self.reorder_s <= _MAX_WAIT_S:
             raise ValueError(f"hold_s and reorder_s must be 0 to {_MAX_WAIT_S:g}")
 

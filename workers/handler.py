@@ -3,15 +3,15 @@
 import asyncio
 import time
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-import msgspec
-
+from hookline.aio.deadlines import Deadlines
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.failure_policy import HandlerTimedOut
 from hookline.workers.middleware import around
 from hookline.workers.work import Case
 
+_Task: TypeAlias = "asyncio.Task[None]"
 _QUICK_S = 0.01
 _WEIGHT = 1 / 16  # of the latest call in the mean
 
@@ -37,60 +37,38 @@ class Handler:
             self.latency.record(time.monotonic() - started_s)
 
 
-class _End(msgspec.Struct, frozen=True, gc=False):
-    """When the time of a task ends, on the monotonic clock, and how often it had been cancelled before it began."""
-
-    at_s: float
-    cancelled: int
-
-
 class HandlerTimeout:
     """Cancels a task that stays within it for longer than `limit_s`, and turns that into HandlerTimedOut.
 
-    Many tasks may be within it at a time, each of them once. One timer serves all, because they have the same time: the
-    timer that `asyncio.timeout` sets for each costs more than most functions take.
+    Many tasks may be within it at a time, each of them once.
     """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._ends: dict[asyncio.Task[None], _End] = {}  # first in, first to end
-        self._cancelled: dict[asyncio.Task[None], _End] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
+        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
         task = self._this_task()
-        self._ends[task] = _End(time.monotonic() + self._limit_s, task.cancelling())
-        if self._timer is None:
-            self._timer = task.get_loop().call_later(self._limit_s, self._cancel_overdue)
+        self._cancelled[task] = task.cancelling()
+        self._deadlines.start(task)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = self._this_task()
-        if self._ends.pop(task, None) is None:
-            self._raise_if_timed_out(task, kind)
-
-    def _raise_if_timed_out(self, task: "asyncio.Task[None]", kind: type[BaseException] | None) -> None:
-        """Raise HandlerTimedOut unless the task was also cancelled by others."""
-        by_others = task.uncancel() > self._cancelled.pop(task).cancelled
+        cancelled = self._cancelled.pop(task)
+        if self._deadlines.stop(task):
+            return
+        by_others = task.uncancel() > cancelled
         ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
         if kind is not None and issubclass(kind, ends):
             raise HandlerTimedOut(f"the function took more than {self._limit_s:g} s") from None
 
-    def _cancel_overdue(self) -> None:
-        self._timer = None
-        for task, end in tuple(self._ends.items()):
-            left_s = end.at_s - time.monotonic()
-            if left_s > 0:
-                self._timer = task.get_loop().call_later(left_s, self._cancel_overdue)
-                return
-            self._cancelled[task] = self._ends.pop(task)
-            task.cancel()
-
-    def _this_task(self) -> "asyncio.Task[None]":
+    def _this_task(self) -> _Task:
         """The loop is kept, because finding it takes a system call on Python 3.11."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        return cast("asyncio.Task[None]", asyncio.current_task(self._loop))
+        return cast("_Task", asyncio.current_task(self._loop))
 
 
 class HandlerLatency:

@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, cast
 
 import msgspec
 
 from hookline.schemas.broker import Again, Parked, Queue, Received
-from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.partitions import Open, Partitions
@@ -85,14 +84,13 @@ class OrderedPool:
             self._died.set_exception(error)
 
     def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
-        headers = received.headers
-        subject = headers.get("cloudEvents_subject")
+        facts = ordering_facts(received.headers)
         self._subject_queues.add(
             _Message(received, queue),
-            subject=f"{headers.get('cloudEvents_source')}/{subject}" if subject else None,
+            subject=facts.ordered_by,
             partition=partition,
-            event_id=event_key(str(headers.get("cloudEvents_id", "")), headers),
-            occurred_s=_occurred_s(headers.get("cloudEvents_time")),
+            event_id=event_key(facts.event_id, received.headers),
+            occurred_s=facts.occurred_s,
             now_s=time.monotonic(),
         )
         self._wake.set()
@@ -183,11 +181,3 @@ def _repeat(received: Received) -> Work:
     with suppress(Unreadable):
         envelope = from_headers(received.headers, received.content_type, received.body)
     return Work(received, envelope, (), DUPLICATE)
-
-
-def _occurred_s(text: object) -> float:
-    """0 for a message that Hookline did not seal: it is handed out at once, and parked."""
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0

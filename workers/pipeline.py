@@ -11,9 +11,8 @@ import msgspec
 from hookline.schemas.broker import Done, Outcome, Received
 from hookline.schemas.dead_letters import replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
-from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import catalogue, normaliser
 from hookline.workers.admission import Admission, ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.claims import Claims
@@ -24,14 +23,6 @@ from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, 
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
-
-
-def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
-    """The canonical events of an envelope. Raises Unreadable."""
-    provider = catalogue().get(envelope.provider)
-    if provider is None:
-        raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-    return provider.normalise(envelope)
 
 
 class Pipeline:
@@ -45,14 +36,14 @@ class Pipeline:
         worker: Worker[Any],
         store: Store,
         gate: ExclusiveGate | None = None,
-        normalise: Normalise = normalise,
+        normalise: Normalise | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
         self._claims = Claims(worker, store)
-        self._normalise = normalise
+        self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
@@ -105,33 +96,43 @@ class Pipeline:
 
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""
-        late = False
         if claim.failures:  # an event that was retried in place has no message of its own to count its attempts
             case = msgspec.structs.replace(case, attempt=case.attempt + claim.failures)
         try:
-            if claim.crashes:
-                self._check_crashes(case, claim)
-            async with self.admission.call(alone=claim.crash_suspect):
-                late = self._asks_for_late and self._claims.is_late(claim, case)
-                ending = Ending(HANDLED, case.attempt, late)
-                if late and self.worker.latest_only:
-                    ending = Ending(SUPERSEDED, case.attempt, late)
-                elif self.worker.transactional or claim.crash_suspect:
-                    await self._call_carefully(case, claim, late=late)
-                else:
-                    await self.handler.call(case, late=late)
+            ending = await self._call(case, claim)
         except AlreadyFinished:
-            return Ending(DUPLICATE, case.attempt, late)
+            return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything
             outcome = self._failure(error, case.received, case.envelope, case.attempt, last=case.last)
             await self._claims.release(case, outcome)
-            return Ending(outcome, case.attempt, late)
+            return Ending(outcome, case.attempt, self._asks_for_late and self._claims.is_late(claim, case))
         except BaseException:  # a cancelled call has not finished either
             await self._claims.release(case)
             raise
-        if not (self.worker.transactional and ending.outcome is HANDLED):  # the transaction has recorded that
+        if not (self.worker.transactional and ending.outcome is HANDLED):  # its transaction has recorded that
             await self._claims.complete(case)
         return ending
+
+    async def _call(self, case: Case, claim: Acquired) -> Ending:
+        """Call the function once it is admitted, unless the event is superseded by then."""
+        if claim.crashes:
+            self._check_crashes(case, claim)
+        async with self.admission.call(alone=claim.crash_suspect):
+            late = self._asks_for_late and self._claims.is_late(claim, case)
+            if late and self.worker.latest_only:
+                return Ending(SUPERSEDED, case.attempt, late)
+            if self.worker.transactional or claim.crash_suspect:
+                await self._call_carefully(case, claim, late=late)
+            else:
+                await self.handler.call(case, late=late)
+        return Ending(HANDLED, case.attempt, late)
+
+    async def _call_carefully(self, case: Case, claim: Acquired, *, late: bool) -> None:
+        """A crash suspect is marked before its call. What a transactional function writes is committed after it."""
+        if claim.crash_suspect:
+            await self._claims.mark_exclusive(case)
+        async with self._claims.transaction(case) as transaction:
+            await self.handler.call(case, late=late, transaction=transaction)
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
         """The store blames the event for a crash until it is completed or released: nothing else runs until then."""
@@ -144,13 +145,6 @@ class Pipeline:
             if not is_alone:  # cancelled while it waited
                 await self._claims.release(case)
             raise
-
-    async def _call_carefully(self, case: Case, claim: Acquired, *, late: bool) -> None:
-        """A crash suspect is marked before its call. What a transactional function writes is committed after it."""
-        if claim.crash_suspect:
-            await self._claims.mark_exclusive(case)
-        async with self._claims.transaction(case) as transaction:
-            await self.handler.call(case, late=late, transaction=transaction)
 
     async def _repeat(self, case: Case) -> Ending:
         """The event is finished. Only a worker that asks for repeats sees it again."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Generic, TypeVar
 
+from hookline.schemas.broker import MAX_UNSETTLED_S
+
 T = TypeVar("T")
 
-MAX_WAIT_S = 900.0  # a broker takes an unacknowledged message back after a while
+MAX_WAIT_S = MAX_UNSETTLED_S / 2
 
 
 @dataclass(slots=True, eq=False)

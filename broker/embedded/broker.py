@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from hookline.aio.deadlines import Deadlines
+from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
@@ -40,17 +40,13 @@ class Limits:
 class EmbeddedBroker:
     """Implements `schemas.broker.Broker` on a database that somebody else opens and closes."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self._database = database
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
-
-    @classmethod
-    async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":
-        await database.run(tables.create)
-        return cls(database, limits or Limits())
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)
@@ -90,32 +86,40 @@ class EmbeddedPublisher:
         self._limits = limits
         self._wake = wake
         self._router = tables.Router()
-        self._deadlines = Deadlines(limits.publish_timeout_s)
-        self._in_flight = 0
+        self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
         self._is_writable = True
 
     @property
     def ready(self) -> bool:
-        return self._in_flight < self._limits.max_in_flight
+        return len(self._writing.running) < self._limits.max_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
         if not self.ready:
             raise NotDurable("too many events are being written")
-        self._in_flight += 1
         try:
-            await self._deadlines.watched(self._database.share(self._store, envelope))
+            await self._written(envelope)
             self._is_writable = True
         except TimeoutError:
             raise NotDurable("the event was not written in time") from None
         except Unreachable as error:
             self._tell(error)
             raise NotDurable("the event could not be written") from None
-        finally:
-            self._in_flight -= 1
         self._wake()
 
     async def close(self) -> None:
-        await self._deadlines.close()
+        """Return once what is being written is on disk, or given up."""
+        while writing := [written for written in self._writing.running if not written.done()]:
+            await asyncio.wait(writing)
+        self._writing.close()
+
+    async def _written(self, envelope: Envelope) -> None:
+        """Raises TimeoutError, NotDurable or Unreachable."""
+        written = self._database.share(self._store, envelope)
+        self._writing.start(written)
+        try:
+            await written
+        finally:
+            self._writing.stop(written)
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
         """Where there is no room, what is too old of the history is dropped all the same."""

@@ -11,13 +11,15 @@ from typing import TypeAlias
 
 from aiormq.abc import AbstractConnection
 
-from hookline.broker.rabbitmq import topology
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
 from hookline.broker.rabbitmq.forwarding import AT_ONCE, Forwarding
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
+from hookline.broker.rabbitmq.topology.queue_depth import exists
+from hookline.broker.rabbitmq.topology.worker_queues import declare_partitions, declare_queue
 from hookline.schemas import topics
 
 Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
@@ -43,7 +45,7 @@ class RabbitMQBroker:
         try:
             await broker._outward.open()
             await broker._inward.open()
-            await topology.declare_exchanges(broker._inward.require(), settings.retention, settings.connect_timeout_s)
+            await declare_exchanges(broker._inward.require(), settings.retention, settings.connect_timeout_s)
             await broker.publisher.open()
         except BaseException:
             await broker.close()
@@ -88,7 +90,7 @@ class RabbitMQBroker:
     async def _empty_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
         """What waits since the worker was ordered comes back to its queue."""
         last = topics.partition_name(subscription.queue, topics.PARTITION_WORDS[-1])
-        if await topology.exists(self._inward.require(), last, subscription.timeout_s):
+        if await exists(self._inward.require(), last, subscription.timeout_s):
             for partition in topics.PARTITION_WORDS:
                 old = replace(subscription, partition=partition, prefetch=AT_ONCE)
                 await self._pass_through(consumer, old, None)
@@ -115,8 +117,8 @@ class RabbitMQBroker:
 
     async def _declare_queue(self, asked: Subscription, connection: AbstractConnection) -> None:
         async with self._subscribing:
-            await topology.declare_queue(connection, asked.queue, asked.patterns, asked.timeout_s)
+            await declare_queue(connection, asked.queue, asked.patterns, asked.timeout_s)
 
     async def _declare_partitions(self, asked: Subscription, connection: AbstractConnection) -> None:
         async with self._subscribing:
-            await topology.declare_partitions(connection, asked.queue, asked.patterns, asked.timeout_s)
+            await declare_partitions(connection, asked.queue, asked.patterns, asked.timeout_s)

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from itertools import chain
 
 import msgspec
 
+from hookline.aio.deadlines import Deadlines
 from hookline.broker.rabbitmq.wire.encode import Frames
 from hookline.schemas.errors import NotDurable
 
@@ -23,7 +22,6 @@ class Pending(msgspec.Struct):
 
     message_id: str
     frames: Frames
-    due_s: float
     confirmed: "asyncio.Future[None]"
     tag: int = 0
 
@@ -32,12 +30,11 @@ class Confirms:
     """Publishes in the order in which they came, which is also that of their tags, and of their time-outs."""
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines[asyncio.Future[None]](timeout_s, self._time_out)
         self._unwritten: deque[Pending] = deque()
         self._written: dict[int, Pending] = {}
         self._tag = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._has_timed_out = False  # since the last confirm
 
     @property
@@ -53,10 +50,8 @@ class Confirms:
     def add(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
         """Its answer: None, or NotDurable, in time."""
         confirmed = self._loop.create_future()
-        due_s = self._loop.time() + self._timeout_s
-        self._unwritten.append(Pending(message_id, frames, due_s, confirmed))
-        if self._timer is None:
-            self._timer = self._loop.call_at(due_s, self._expire)
+        self._unwritten.append(Pending(message_id, frames, confirmed))
+        self._deadlines.start(confirmed)
         return confirmed
 
     def next_batch(self) -> list[Pending]:
@@ -78,33 +73,32 @@ class Confirms:
         for each in self._up_to(tag) if multiple else (tag,):
             pending = self._written.pop(each, None)
             if pending is not None:
-                _answer(pending, refusal)
+                self._answer(pending, refusal)
 
     def returned(self, message_id: str) -> None:
         """No queue takes this one. Its confirm is still to come, and will find it answered."""
         for pending in self._written.values():
             if pending.message_id == message_id:
-                _answer(pending, UNROUTABLE)
+                self._answer(pending, UNROUTABLE)
                 return
 
     def refuse_unwritten(self, reason: str) -> None:
         """What was not written yet will not be."""
         for pending in self._unwritten:
-            _answer(pending, reason)
+            self._answer(pending, reason)
         self._unwritten.clear()
 
     def fail(self, reason: str) -> None:
         """Nothing more will be confirmed."""
         self.refuse_unwritten(reason)
         for pending in self._written.values():
-            _answer(pending, reason)
+            self._answer(pending, reason)
         self._written.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadlines.close()
 
     async def answered(self) -> None:
         """Return once everybody has an answer."""
-        while waiting := [pending.confirmed for pending in self._all() if not pending.confirmed.done()]:
+        while waiting := [confirmed for confirmed in self._deadlines.running if not confirmed.done()]:
             await asyncio.wait(waiting)
 
     def _up_to(self, tag: int) -> list[int]:
@@ -115,27 +109,16 @@ class Confirms:
             due.append(each)
         return due
 
-    def _expire(self) -> None:
-        """One timer does for all, since each waits as long as any other."""
-        self._timer = None
-        now_s = self._loop.time()
-        for pending in self._all():
-            if pending.confirmed.done():
-                continue
-            if pending.due_s > now_s:
-                self._timer = self._loop.call_at(pending.due_s, self._expire)
-                return
+    def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
+        if not confirmed.done():
             self._has_timed_out = True
-            _answer(pending, "RabbitMQ did not confirm in time")
+            confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
 
-    def _all(self) -> Iterable[Pending]:
-        return chain(self._written.values(), self._unwritten)
-
-
-def _answer(pending: Pending, refusal: str | None) -> None:
-    if pending.confirmed.done():
-        return
-    if refusal is None:
-        pending.confirmed.set_result(None)
-    else:
-        pending.confirmed.set_exception(NotDurable(refusal))
+    def _answer(self, pending: Pending, refusal: str | None) -> None:
+        self._deadlines.stop(pending.confirmed)
+        if pending.confirmed.done():
+            return
+        if refusal is None:
+            pending.confirmed.set_result(None)
+        else:
+            pending.confirmed.set_exception(NotDurable(refusal))

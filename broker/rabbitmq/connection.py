@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import aio_pika
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, underlying
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
@@ -75,6 +75,12 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
         raise Unreachable(f"RabbitMQ: {what} failed (the connection was lost)") from None
 
 
+async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> None:
+    """Await something of our own. Raises Unreachable."""
+    async with bounded(timeout_s, what):
+        await awaited
+
+
 @asynccontextmanager
 async def open_channel(
     connection: AbstractConnection, timeout_s: float, *, confirms: bool = False
@@ -112,7 +118,7 @@ class Connection:
     def __init__(self, settings: RabbitMQSettings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._current: aio_pika.Connection | None = None
+        self._current: OpenConnection | None = None
         self._transport: FrameTransport | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -120,8 +126,7 @@ class Connection:
     @property
     def connection(self) -> AbstractConnection | None:
         """The connection as it is now; it may be found closed."""
-        transport = self._current.transport if self._current is not None else None
-        return transport.connection if transport is not None else None
+        return underlying(self._current)
 
     def require(self) -> AbstractConnection:
         """The connection as it is now. Raises Unreachable if there is none."""

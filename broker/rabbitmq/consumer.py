@@ -14,12 +14,13 @@ from typing import assert_never
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from hookline.broker.rabbitmq import topology
 from hookline.broker.rabbitmq.ack_batcher import Token
-from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, open_channel
+from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
+from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.retry_queues import declare_retry, delay_step_ms
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas import topics
@@ -75,7 +76,7 @@ class RabbitMQQueue:
     async def open(self) -> None:
         """Start to consume; return once the server has agreed. Raises Unreachable."""
         self._task = asyncio.create_task(self._connection.keep(self._session))
-        await topology.in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
+        await in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
 
     async def take(self) -> Received:
         while True:
@@ -232,7 +233,7 @@ class RabbitMQQueue:
                 return
 
     async def _delay(self, received: Received, again: Again) -> None:
-        delay_ms = topology.delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
+        delay_ms = delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
         name = await self._retry_queue(delay_ms) if delay_ms else self._name
         headers = {**received.headers, ATTEMPT: str(again.attempt)}
         # Exact, up to what stands before it in a queue that holds none for longer than its step.
@@ -247,9 +248,9 @@ class RabbitMQQueue:
         if delay_ms not in self._retry_queues:
             connection = self._connection.require()
             subscription = self._subscription
-            await topology.declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
+            await declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
             self._retry_queues.add(delay_ms)
-        return topics.retry_name(self._subscription.queue, delay_ms)
+        return retry_name(self._subscription.queue, delay_ms)
 
     async def _park(self, received: Received, parked: Parked) -> None:
         headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}

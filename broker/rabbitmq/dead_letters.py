@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from hookline.broker.rabbitmq import topology
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.headers import letter
+from hookline.broker.rabbitmq.names import REGISTER
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.lock import locked
+from hookline.broker.rabbitmq.topology.queue_depth import depth
+from hookline.broker.rabbitmq.topology.register import registered
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
@@ -40,20 +43,20 @@ class RabbitMQDeadLetters:
 
     async def counts(self) -> Mapping[str, int]:
         connection = self._connection.require()
-        async with topology.locked(connection, topics.short_name(topics.REGISTER), self._timeout_s):
-            queues = await topology.registered(connection, self._timeout_s)
+        async with locked(connection, topics.short_name(REGISTER), self._timeout_s):
+            queues = await registered(connection, self._timeout_s)
         depths = {queue: await self._depth(topics.dead_name(queue)) for queue in sorted(queues)}
-        return {queue: depth for queue, depth in depths.items() if depth}
+        return {queue: count for queue, count in depths.items() if count}
 
     async def count(self, queue: str) -> int:
-        depth = await self._depth(_place(queue))
-        if depth is None:
+        found = await self._depth(_place(queue))
+        if found is None:
             raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
-        return depth
+        return found
 
     async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         connection, place = self._connection.require(), _place(queue)
-        async with topology.locked(connection, f"{queue}.dead_letters", self._timeout_s):
+        async with locked(connection, f"{queue}.dead_letters", self._timeout_s):
             left = await self.count(queue)
             async with open_channel(connection, self._timeout_s) as channel, _giving_back(channel, place) as kept:
                 while page := await _page(channel, place, min(left, self._page_size)):
@@ -94,7 +97,7 @@ class RabbitMQDeadLetters:
         return Unreachable(f"a letter could not be replayed: {error}")
 
     async def _depth(self, name: str) -> int | None:
-        return await topology.depth(self._connection.require(), name, self._timeout_s)
+        return await depth(self._connection.require(), name, self._timeout_s)
 
 
 async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage]) -> None:

@@ -5,6 +5,7 @@ import asyncio
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.schemas import topics
 from hookline.schemas.broker import Received
+from hookline.schemas.envelope import subject_of
 
 AT_ONCE = 64
 
@@ -43,5 +44,5 @@ class Forwarding:
     def _target(self, received: Received) -> str:
         if self._source.partition is not None:
             return topics.queue_name(self._source.queue)
-        subject = str(received.headers.get("cloudEvents_subject", ""))
-        return topics.partition_name(self._source.queue, topics.partition(subject))
+        partition = topics.partition(subject_of(received.headers))
+        return topics.partition_name(self._source.queue, partition)

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from hookline.broker.rabbitmq import topology
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.bindings import bound_to
+from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope, from_headers, to_headers
@@ -37,15 +38,13 @@ class RabbitMQHistory:
         self._settings = settings
 
     async def wanted_by(self, queue: str) -> frozenset[str]:
-        return await topology.bound_to(
-            self._connection.require(), topics.check_queue(queue), self._settings.connect_timeout_s
-        )
+        return await bound_to(self._connection.require(), topics.check_queue(queue), self._settings.connect_timeout_s)
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
         """The server seeks by when it took an event, which is soon after it was received, by another clock."""
         timeout_s = self._settings.connect_timeout_s
         connection = self._connection.require()
-        if not await topology.exists(connection, topics.HISTORY, timeout_s):
+        if not await exists(connection, topics.HISTORY, timeout_s):
             raise SettingsError("history.enabled: it is off, and nothing was kept")
         begun, mark = datetime.now(UTC), uuid4().hex
         await self._publisher.send(Message("", topics.HISTORY, {_END: mark}, "", b""))

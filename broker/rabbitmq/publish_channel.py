@@ -9,19 +9,19 @@ from uuid import uuid4
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
-from pamqp.commands import Basic
 
 from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms, Pending
+from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames
 from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
+from hookline.broker.rabbitmq.wire.properties import properties_of
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
 _REFUSED = "a queue of RabbitMQ refused the event"
-_FRAME_OVERHEAD_BYTES = 8
 _ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
 _tag_and_bits = Struct(">QB").unpack_from
 
@@ -68,7 +68,7 @@ class RawPublishChannel:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
         self._number = channel.number
-        self._max_content_bytes = _max_content_bytes(channel)
+        self._max_content_bytes = max_content_bytes(channel)
         self._returns = Assembly(_RETURN, self._returned)
         self._message_ids = _message_ids()
         self._is_due = False
@@ -142,15 +142,7 @@ class AiormqPublishChannel:
 
     @property
     def is_blocked(self) -> bool:
-        """`ready()` returns at once unless the connection is blocked. It is stepped by hand: nobody here may wait."""
-        probe = self._channel.connection.ready().__await__()
-        try:
-            next(probe)
-        except StopIteration:
-            return False
-        finally:
-            probe.close()
-        return True
+        return is_blocked(self._channel.connection)
 
     def send(self, message: Message) -> "asyncio.Future[None]":
         if self.ended.done():
@@ -158,7 +150,7 @@ class AiormqPublishChannel:
         if self.is_blocked:
             raise NotDurable(_ALARM)
         each = next(self._message_ids)
-        publish_frames(self._channel.number, message, each, _max_content_bytes(self._channel))  # to see that it can be
+        publish_frames(self._channel.number, message, each, max_content_bytes(self._channel))  # to see that it can be
         confirmed = self.confirms.add(each, [])
         for pending in self.confirms.next_batch():
             task = asyncio.create_task(self._publish(message, pending))
@@ -190,24 +182,13 @@ class AiormqPublishChannel:
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
 
     async def _basic_publish(self, message: Message, message_id: str) -> None:
-        properties = Basic.Properties(
-            content_type=message.content_type,
-            headers=dict(message.headers),
-            delivery_mode=2,
-            message_id=message_id,
-            expiration=None if message.expiration_ms is None else str(message.expiration_ms),
-        )
         await self._channel.basic_publish(
             message.body,
             exchange=message.exchange,
             routing_key=message.routing_key,
-            properties=properties,
+            properties=properties_of(message, message_id),
             mandatory=True,
         )
-
-
-def _max_content_bytes(channel: AbstractChannel) -> int:
-    return channel.connection.connection_tune.frame_max - _FRAME_OVERHEAD_BYTES
 
 
 def _message_ids() -> Iterator[str]:

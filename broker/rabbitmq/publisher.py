@@ -4,9 +4,9 @@ import asyncio
 
 from aiormq.abc import AbstractConnection
 
-from hookline.broker.rabbitmq import topology
-from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, open_channel
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
+from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
@@ -49,7 +49,7 @@ class RabbitMQPublisher:
     async def open(self) -> None:
         """Start to publish; return once that is possible. Raises Unreachable."""
         self._task = asyncio.create_task(self._connection.keep(self._session))
-        await topology.in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
+        await in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
     async def close(self) -> None:
         """Wait for the confirms that are still to come, for as long as a publish may take, then stop."""
@@ -62,7 +62,7 @@ class RabbitMQPublisher:
     async def _session(self, connection: AbstractConnection) -> None:
         """Publish on one connection until its channel is closed."""
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
-        await topology.declare_exchanges(connection, self._settings.retention, timeout_s)
+        await declare_exchanges(connection, self._settings.retention, timeout_s)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
             publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s)
             self._channel = publishing

@@ -1,44 +1,61 @@
-"""Waiting for futures no longer than a time that is the same for all: one timer does, since they are due in order."""
+"""Deadlines of equal length. One timer serves them all, since they end in the order in which they began."""
 
 import asyncio
-from collections import deque
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Deadlines:
-    """Belongs to the event loop that runs when it is made."""
+class Deadlines(Generic[T]):
+    """Calls `expired` with each item that is started and not stopped within `timeout_s`.
 
-    def __init__(self, timeout_s: float) -> None:
+    An item is hashable, and running once at a time. A timer for each would cost more than most of what it bounds.
+    """
+
+    def __init__(self, timeout_s: float, expired: Callable[[T], object]) -> None:
         self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._watched: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._expired = expired
+        self._due_s: dict[T, float] = {}  # the first to start is the first to expire
         self._timer: asyncio.TimerHandle | None = None
 
-    def watched(self, future: "asyncio.Future[T]") -> "asyncio.Future[T]":
-        """The same future, which raises TimeoutError unless it is done in time."""
-        while self._watched and self._watched[0][1].done():
-            self._watched.popleft()
-        due_s = self._loop.time() + self._timeout_s
-        self._watched.append((due_s, future))
-        if self._timer is None:
-            self._timer = self._loop.call_at(due_s, self._expire)
-        return future
+    @property
+    def running(self) -> Collection[T]:
+        """The items that are neither stopped nor expired."""
+        return self._due_s.keys()
 
-    async def close(self) -> None:
-        """Return once nothing is watched any more."""
-        if waiting := [future for _, future in self._watched if not future.done()]:
-            await asyncio.wait(waiting)
+    def start(self, item: T) -> None:
+        self._due_s[item] = time.monotonic() + self._timeout_s
+        if self._timer is None:
+            self._set_timer(self._timeout_s)
+
+    def stop(self, item: T) -> bool:
+        """Whether the item was still running. If not, it has expired, or was never started."""
+        return self._due_s.pop(item, None) is not None
+
+    def close(self) -> None:
+        """Stop all items."""
+        self._due_s.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, delay_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
-        now_s = self._loop.time()
-        while self._watched and (self._watched[0][1].done() or self._watched[0][0] <= now_s):
-            _, future = self._watched.popleft()
-            if not future.done():
-                future.set_exception(TimeoutError())
-        if self._watched:
-            self._timer = self._loop.call_at(self._watched[0][0], self._expire)
+        for item, due_s in list(self._due_s.items()):
+            left_s = due_s - time.monotonic()
+            if left_s > 0:
+                self._set_timer(left_s)
+                return
+            if self.stop(item):
+                self._expired(item)
+
+
+def time_out(future: "asyncio.Future[Any]") -> None:
+    """End a future with TimeoutError unless it has ended."""
+    if not future.done():
+        future.set_exception(TimeoutError())

@@ -74,7 +74,7 @@ def send(  # noqa: PLR0913  one for each option
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
         click.echo(f"{source} has no secret, so its callbacks are not signed", err=True)
-    samples = choose_samples(chosen, event)
+    samples = () if body and event is None else choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
     arranged = arrange(sequence, duplicate=duplicate, shuffle=shuffle)

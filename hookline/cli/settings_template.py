@@ -25,6 +25,7 @@ port = 8080
 # One table for each account at a provider. Its name is part of its URL, POST /hooks/<name>.
 # secrets: any of them verifies a callback, so you can add a new secret before you remove the old one. These are random.
 # Replace them with the provider's, or keep them to try things out: `hookline send` signs with them.
+# provider: one of those below, or "package.module:PROVIDER" for your own.
 # Also: tolerance_s (maximum age of a signed time stamp), allow_from (addresses as CIDR), max_body_bytes.
 """
 

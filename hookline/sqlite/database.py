@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hookline.schemas.errors import Unreachable
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
@@ -46,7 +46,10 @@ class Database:
 
     @classmethod
     async def open(cls, path: Path, clock: Clock = time.time) -> "Database":
-        """Create the file if there is none (mode 600), and start the writer. Raises Unreachable."""
+        """Create the file if there is none (mode 600), bring its schema forward, and start the writer.
+
+        Raises Unreachable, or SettingsError for a file that a newer version or another program has written.
+        """
         database = cls(path, clock)
         database._thread.start()
         await database._opened
@@ -91,9 +94,8 @@ class Database:
         """The writer thread."""
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock)
-        except (sqlite3.Error, OSError) as error:
-            failure = Unreachable(f"{self.path} cannot be opened: {error}")
-            self._loop.call_soon_threadsafe(self._opened.set_exception, failure)
+        except (sqlite3.Error, OSError, SettingsError) as error:
+            self._loop.call_soon_threadsafe(self._opened.set_exception, _not_opened(self.path, error))
             return
         self._loop.call_soon_threadsafe(self._opened.set_result, None)
         ending = False
@@ -129,6 +131,16 @@ class Database:
                 pending.future.set_exception(pending.answer)
             else:
                 pending.future.set_result(pending.answer)
+
+
+def _not_opened(path: Path, error: Exception) -> HooklineError:
+    if isinstance(error, SettingsError):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    hint = ""
+    if isinstance(error, PermissionError) or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        hint = "; this user must be able to write to the file and to its folder"
+    return Unreachable(f"{path} cannot be opened: {error}{hint}")
 
 
 def _do_each(connection: sqlite3.Connection, steps: Sequence[Step[Any]]) -> list[Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from hookline.sqlite import schema
+
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Clock: TypeAlias = Callable[[], float]
@@ -35,14 +37,19 @@ class Pending:
 
 
 class SqliteWriterThread:
-    """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used."""
+    """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used, or SettingsError."""
 
     def __init__(self, path: Path, owner: str, clock: Clock) -> None:
-        self._connection = _connect(path, clock)
+        self._connection = _connect(path)
         self._owner = owner
         self._beat_due_s = 0.0
         self._is_synced = True
-        self._beat()
+        try:
+            _prepare(self._connection, path, clock)
+            self._beat()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def run(self, group: Sequence[Pending]) -> None:
         """Answer all. If one fails, each step has a transaction of its own; if that fails too, each item has."""
@@ -131,21 +138,24 @@ class SqliteWriterThread:
             self._is_synced = synced
 
 
-def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
     )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
+    schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
-    connection.execute("CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID")
+    schema.bring_forward(connection, path)
     # A time stamp from the future is a clock that was set back, not a long life.
     span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
     connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
-    return connection
 
 
 def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:

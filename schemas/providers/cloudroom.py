@@ -6,7 +6,6 @@ Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. Its 
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
@@ -20,22 +19,11 @@ from hookline.schemas.events import (
     RecordingCompleted,
     RoomCreated,
     RoomEnded,
-    Unknown,
 )
-from hookline.schemas.payload import (
-    Id,
-    Number,
-    anything,
-    number,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {
     "ROOM_CREATE": "room.created",
@@ -86,23 +74,23 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"
     time: Number
 
 
-class RoomCreate(Notice, frozen=True, rename="pascal", tag="ROOM_CREATE"):
+class RoomCreate(Notice, frozen=True, tag="ROOM_CREATE"):
     details: Room
 
 
-class RoomDelete(Notice, frozen=True, rename="pascal", tag="ROOM_DELETE"):
+class RoomDelete(Notice, frozen=True, tag="ROOM_DELETE"):
     details: Room
 
 
-class RoomJoin(Notice, frozen=True, rename="pascal", tag="ROOM_JOIN"):
+class RoomJoin(Notice, frozen=True, tag="ROOM_JOIN"):
     details: Member
 
 
-class RoomLeave(Notice, frozen=True, rename="pascal", tag="ROOM_LEAVE"):
+class RoomLeave(Notice, frozen=True, tag="ROOM_LEAVE"):
     details: Member
 
 
-class RecordFinish(Notice, frozen=True, rename="pascal", tag="RECORD_FINISH"):
+class RecordFinish(Notice, frozen=True, tag="RECORD_FINISH"):
     details: File
 
 
@@ -117,8 +105,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
     proof = _read_proof(request.body)
     sent_s = _seconds(proof.time)
-    given = from_hex(_signature(proof.signature), 16)
-    check_digest(given, [_digest(source.account, key, sent_s) for key in source.keys])
+    check_hex(_signature(proof.signature), [_digest(source.account, key, sent_s) for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -170,7 +157,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if kind.event_type not in TYPES:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="Time", per_attempt=("Signature",))
     notice = read_again(_notice, body)
     room, time = text(notice.details.room_id), number(notice.time)
     facts: tuple[str | int | None, ...] = (text(kind.event_type), room, *_which(notice.details), time)
@@ -189,20 +176,13 @@ def _which(details: Room | Member | File) -> tuple[str, ...]:
             assert_never(details)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name != "Signature"}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number(kind.time))
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if kind.event_type not in TYPES:
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
-    room = text(notice.details.room_id)
+    head, room = envelope.head(kind.event_type), text(notice.details.room_id)
     match notice:
         case RoomJoin():
             return (ParticipantJoined(**head, room_id=room, user_id=text(notice.details.uid)),)
@@ -219,21 +199,21 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
             assert_never(notice)
 
 
-def _body(kind: str, **details: str) -> Callable[[int, float], Any]:
+def _sample(kind: str, **details: str) -> Sample:
     def body(n: int, at_s: float) -> Any:
         return {"EventType": kind, "Time": int(at_s), "Details": {"RoomId": 12345600 + n, **details}}
 
-    return body
+    return Sample(kind, body)
 
 
 SAMPLES = (
-    Sample("ROOM_CREATE", _body("ROOM_CREATE")),
-    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="teacher")),
-    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="student")),
-    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="student")),
-    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="teacher")),
-    Sample("ROOM_DELETE", _body("ROOM_DELETE")),
-    Sample("RECORD_FINISH", _body("RECORD_FINISH", DirPath="/", FileName="lesson.mp4")),
+    _sample("ROOM_CREATE"),
+    _sample("ROOM_JOIN", UID="teacher"),
+    _sample("ROOM_JOIN", UID="student"),
+    _sample("ROOM_LEAVE", UID="student"),
+    _sample("ROOM_LEAVE", UID="teacher"),
+    _sample("ROOM_DELETE"),
+    _sample("RECORD_FINISH", DirPath="/", FileName="lesson.mp4"),
 )
 
 PROVIDER = Provider(

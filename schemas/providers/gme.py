@@ -7,28 +7,17 @@ both forms are taken here, and the prefix can be switched on.
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded, Unknown
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    anything,
-    number_or_zero,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded
+from hookline.schemas.payload import Id, Int, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_digest, from_base64, from_hex
+from hookline.schemas.signing import check_base64, check_hex
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingUploaded]] = {
     1: RecordingStarted,
@@ -85,8 +74,8 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     A `BizID` other than ours is no reason to refuse: the key has proven the sender, and what is signed is kept.
     """
     signature = request.header("Signature")
-    given = from_hex(signature, 20) if len(signature) == HEX_CHARACTERS else from_base64(signature, 20)
-    check_digest(given, [_digest(request.body, source.account, key) for key in source.keys])
+    check = check_hex if len(signature) == HEX_CHARACTERS else check_base64
+    check(signature, [_digest(request.body, source.account, key) for key in source.keys])
 
 
 def _digest(body: bytes, account: Account, key: Key) -> bytes:
@@ -106,7 +95,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if kind.event_type not in RECORDINGS:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="Timestamp", per_attempt=("Timestamp",))
     notice = read_again(_notice, body)
     task, segment = text(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
@@ -114,22 +103,15 @@ def identify(body: bytes) -> Identity:
     return Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name != "Timestamp"}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("Timestamp")))
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if kind.event_type not in RECORDINGS:
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
     directory, file_name = _place(notice.detail.file_name)
     recording = RECORDINGS[notice.event_type](
-        **head,
+        **envelope.head(kind.event_type),
         room_id=text(notice.room_id),
         user_id=optional_text(notice.user_id) or None,  # whose it is in mixed mode, the page does not say
         task_id=text(notice.task_id),
@@ -149,7 +131,7 @@ def _place(path: str | None) -> tuple[str | None, str | None]:
     return (directory if slash else None), name
 
 
-def _body(kind: int) -> Callable[[int, float], Any]:
+def _sample(kind: int) -> Sample:
     def body(n: int, at_s: float) -> Any:
         task = 446946705284000000 + n
         return {
@@ -163,10 +145,10 @@ def _body(kind: int) -> Callable[[int, float], Any]:
             "Detail": {"SeqNo": 0, "FileName": f"1400000000_demo-{n}_999/{task}_audio.mp3"},
         }
 
-    return body
+    return Sample(str(kind), body)
 
 
-SAMPLES = tuple(Sample(str(kind), _body(kind)) for kind in RECORDINGS)
+SAMPLES = tuple(_sample(kind) for kind in RECORDINGS)
 
 PROVIDER = Provider(
     name="gme",

@@ -20,23 +20,11 @@ from hookline.schemas.events import (
     Role,
     RoomCreated,
     RoomEnded,
-    Unknown,
 )
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    anything,
-    number_or_zero,
-    read,
-    read_again,
-    recheck,
-    required,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.payload import Id, Int, read, read_again, recheck, required, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_digest, from_hex
+from hookline.schemas.signing import check_hex
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {
     "101": "room.created",
@@ -91,8 +79,7 @@ _notice = msgspec.json.Decoder(Notice)
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA256 of the body, in hexadecimal. It covers the body and no time."""
-    given = from_hex(request.header("KRTC-Signature"), 32)
-    check_digest(given, [hmac.digest(key, request.body, "sha256") for key in source.keys])
+    check_hex(request.header("KRTC-Signature"), [hmac.digest(key, request.body, "sha256") for key in source.keys])
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -107,7 +94,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="notifyMs", ticks_per_s=1000, per_attempt=PER_ATTEMPT)
     notice = read_again(_notice, body)
     room = text(notice.payload.channel_name)
     facts = (notice.product_id, notice.event_type, room, _user(notice), notice.payload.ts)
@@ -118,12 +105,6 @@ def _is_known(kind: Kind) -> bool:
     return kind.product_id == REAL_TIME_COMMUNICATION and type(kind.event_type) is int and str(kind.event_type) in TYPES
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name not in PER_ATTEMPT}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("notifyMs")) / 1000)
-
-
 def _user(notice: Notice) -> str:
     return "" if notice.event_type in WITHOUT_USER else required(notice.payload.uid, "uid")
 
@@ -131,12 +112,11 @@ def _user(notice: Notice) -> str:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if not _is_known(kind):
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type
-    room, user = text(payload.channel_name), _user(notice)
+    head, room, user = envelope.head(number), text(payload.channel_name), _user(notice)
     match number:
         case 101:
             return (RoomCreated(**head, room_id=room),)
@@ -164,7 +144,7 @@ def _platform(number: int | None) -> str | None:
     return None if number is None else PLATFORMS.get(number, str(number))
 
 
-def _notice_body(number: int, **details: Any) -> Any:
+def _sample(number: int, **details: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
         payload = {"channelName": f"demo-{n}", **details, "ts": int(at_s)}
         return {
@@ -175,18 +155,18 @@ def _notice_body(number: int, **details: Any) -> Any:
             "payload": payload,
         }
 
-    return body
+    return Sample(str(number), body)
 
 
 SAMPLES = (
-    Sample("101", _notice_body(101)),
-    Sample("103", _notice_body(103, uid="teacher", platform=1, clientSeq=0)),
-    Sample("105", _notice_body(105, uid="student", platform=2, clientSeq=0)),
-    Sample("111", _notice_body(111, uid="student", clientSeq=0)),
-    Sample("112", _notice_body(112, uid="student", clientSeq=0)),
-    Sample("106", _notice_body(106, uid="student", platform=2, clientSeq=0, reason=420, duration=3)),
-    Sample("104", _notice_body(104, uid="teacher", platform=1, clientSeq=0, reason=420, duration=5)),
-    Sample("102", _notice_body(102)),
+    _sample(101),
+    _sample(103, uid="teacher", platform=1, clientSeq=0),
+    _sample(105, uid="student", platform=2, clientSeq=0),
+    _sample(111, uid="student", clientSeq=0),
+    _sample(112, uid="student", clientSeq=0),
+    _sample(106, uid="student", platform=2, clientSeq=0, reason=420, duration=3),
+    _sample(104, uid="teacher", platform=1, clientSeq=0, reason=420, duration=5),
+    _sample(102),
 )
 
 PROVIDER = Provider(

@@ -6,31 +6,30 @@ The samples' MD5 and CheckSum are the same on every page, and fit none of the bo
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
-from hookline.schemas.events import CallStarted, Event, Media, RoomCreated, Unknown
+from hookline.schemas.events import CallStarted, Event, Media, RoomCreated
 from hookline.schemas.payload import (
     Id,
     Int,
     Number,
     anything,
     number,
-    number_or_zero,
     optional_text,
     read,
     read_again,
     recheck,
     text,
     unknown_facts,
-    unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {"20": "call.started", "21": "room.created"}
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
@@ -58,13 +57,13 @@ class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="eventType")
     timestamp: Number | None = None
 
 
-class Call(Notice, frozen=True, kw_only=True, rename="camel", tag=20):
+class Call(Notice, frozen=True, kw_only=True, tag=20):
     to_account_list: tuple[Id, ...] | None = None
     call_type: Int | None = None
     notify_attach: str | None = None
 
 
-class Room(Notice, frozen=True, kw_only=True, rename="camel", tag=21):
+class Room(Notice, frozen=True, kw_only=True, tag=21):
     """`channelName` is in the sample but not in the table; without it there is no room to speak of."""
 
     channel_name: Id
@@ -81,13 +80,13 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     The MD5 is made from the body anew: were the header's taken on trust, any body would fit.
     """
     app_key, cur_time = request.header("AppKey"), request.header("CurTime")
-    md5, check_sum = from_hex(request.header("MD5"), 16), from_hex(request.header("CheckSum"), 20)
+    md5, check_sum = request.header("MD5"), request.header("CheckSum")
     if app_key != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
     body_md5 = _md5(request.body)
-    check_digest(md5, [body_md5.digest()])
-    check_digest(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
+    check_hex(md5, [body_md5.digest()])
+    check_hex(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -132,7 +131,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(_type_word(kind), body, time="timestamp", ticks_per_s=1000)
     notice = read_again(_notice, body)
     ms = None if notice.timestamp is None else number(notice.timestamp)
     facts: tuple[str | int | None, ...] = (
@@ -163,11 +162,6 @@ def _subject(notice: Call | Room) -> str:
     return text(notice.channel_name if isinstance(notice, Room) else notice.from_account)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    facts = unknown_facts(_type_word(kind), content)
-    return Identity(unknown_type(_type_word(kind)), facts, "", number_or_zero(content.get("timestamp")) / 1000)
-
-
 def _type_word(kind: Kind) -> Id:
     return NO_TYPE if kind.event_type is None else kind.event_type
 
@@ -175,11 +169,10 @@ def _type_word(kind: Kind) -> Id:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(_type_word(kind))
     if not _is_known(kind):
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, _type_word(kind))
     notice = read_again(_notice, envelope.body)
-    account = text(notice.from_account)
+    head, account = envelope.head(_type_word(kind)), text(notice.from_account)
     match notice:
         case Call():
             media, custom = MEDIA.get(notice.call_type), notice.notify_attach
@@ -193,7 +186,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
             assert_never(notice)
 
 
-def _body(kind: int, account: str, **fields: Any) -> Callable[[int, float], Any]:
+def _sample(kind: int, account: str, **fields: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
         own = {name: value.format(n=n) if isinstance(value, str) else value for name, value in fields.items()}
         origin = {"fromClientType": "WEB", "fromClientIp": "203.0.113.7", "fromClientPort": "46612"}
@@ -206,12 +199,12 @@ def _body(kind: int, account: str, **fields: Any) -> Callable[[int, float], Any]
             "timestamp": str(int(at_s * 1000)),
         }
 
-    return body
+    return Sample(str(kind), body)
 
 
 SAMPLES = (
-    Sample("21", _body(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig="")),
-    Sample("20", _body(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach="")),
+    _sample(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig=""),
+    _sample(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach=""),
 )
 
 PROVIDER = Provider(

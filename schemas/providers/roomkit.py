@@ -6,14 +6,14 @@ unknown.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict, assert_never
-from urllib.parse import unquote_plus, urlencode
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, assert_never
+from urllib.parse import urlencode
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
+from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import (
     Event,
     EventHead,
@@ -25,7 +25,6 @@ from hookline.schemas.events import (
     RoomUpdated,
     Seat,
     SeatsChanged,
-    Unknown,
 )
 from hookline.schemas.payload import (
     Flag,
@@ -34,17 +33,17 @@ from hookline.schemas.payload import (
     anything,
     canonical,
     flag,
-    number_or_zero,
     optional_text,
     read,
     read_again,
     recheck,
     text,
     unknown_facts,
-    unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.query import parameter, parameters
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",
@@ -56,7 +55,6 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
-MAX_PARAMETERS = 64
 NOBODY = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
@@ -98,14 +96,14 @@ class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
     is_audio_disabled: Flag | None = None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="CallbackCommand"):
+class Notice(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
     """`event_time` is Unix milliseconds; one page's table leaves it out, and a sister family does not send it."""
 
     event_time: Int | None = None
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
 
 
-class AboutRoom(Notice, frozen=True, kw_only=True, rename="pascal"):
+class AboutRoom(Notice, frozen=True, kw_only=True):
     room_info: RoomInfo
 
     @property
@@ -113,44 +111,37 @@ class AboutRoom(Notice, frozen=True, kw_only=True, rename="pascal"):
         return self.room_info.room_id
 
 
-class CreateRoom(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterCreateRoom"):
-    pass
-
-
-class UpdateRoomInfo(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterUpdateRoomInfo"):
-    pass
-
-
-class DestroyRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterDestroyRoom"):
+class InRoom(Notice, frozen=True, kw_only=True):
     room_id: Id
 
 
-class MemberEnter(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberEnter"):
-    room_id: Id
+class CreateRoom(AboutRoom, frozen=True, tag="Room.CallbackAfterCreateRoom"):
+    pass
+
+
+class UpdateRoomInfo(AboutRoom, frozen=True, tag="Room.CallbackAfterUpdateRoomInfo"):
+    pass
+
+
+class DestroyRoom(InRoom, frozen=True, tag="Room.CallbackAfterDestroyRoom"):
+    pass
+
+
+class MemberEnter(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberEnter"):
     members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
 
 
-class MemberLeave(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberLeave"):
-    room_id: Id
+class MemberLeave(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberLeave"):
     members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
     type: str | None = None
 
 
-class SeatInfoChanged(Notice, frozen=True, kw_only=True, rename="pascal", tag="Mic.CallbackAfterSeatInfoChanged"):
-    room_id: Id
+class SeatInfoChanged(InRoom, frozen=True, kw_only=True, tag="Mic.CallbackAfterSeatInfoChanged"):
     seat_list: tuple[SeatInfo, ...]
 
 
-class About(TypedDict):
-    """What the two events with room information have in common, as keyword arguments for building one."""
-
-    name: str | None
-    owner_id: str | None
-    custom: str | None
-
-
 class Changes(msgspec.Struct, frozen=True, rename="pascal"):
-    """All that an update says of its room, also what we do not know."""
+    """Everything that an update says of its room, including fields that we do not know."""
 
     room_info: dict[str, Any]
 
@@ -175,47 +166,15 @@ def fault(source: Source[Account]) -> str | None:
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """SHA-256 of token and time, in hexadecimal, in the query. It covers the time and nothing else."""
-    query = _parameters(request.query)
-    if _only(query, "sdkappid") != str(source.account.sdk_app_id):
+    query = parameters(request.query)  # the pages write some names in more than one case
+    if parameter(query, "sdkappid") != str(source.account.sdk_app_id):
         raise BadSignature("the SdkAppid is not that of this source")
     if not source.keys and source.account.insecure_no_signature:
         return
-    given = from_hex(_only(query, "sign"), 32)
-    request_time = _only(query, "requesttime")
+    signature, request_time = parameter(query, "sign"), parameter(query, "requesttime")
     sent_s = decimal(request_time, TIME_DIGITS)
-    check_digest(given, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
+    check_hex(signature, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
-
-
-def _parameters(query: str) -> Mapping[str, Sequence[str]]:
-    """The values by name in lower case: the pages write some names in more than one way."""
-    fields = query.split("&")
-    if len(fields) > MAX_PARAMETERS:
-        raise BadSignature("the query has too many parameters")
-    values: dict[str, list[str]] = {}
-    for field in fields:
-        name, value = _pair(field)
-        values.setdefault(name.lower(), []).append(value)
-    return values
-
-
-def _pair(field: str) -> tuple[str, str]:
-    name, _, value = field.partition("=")
-    if "%" not in field and "+" not in field:
-        return name, value
-    try:
-        return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
-    except ValueError:
-        raise BadSignature("the query cannot be read") from None
-
-
-def _only(query: Mapping[str, Sequence[str]], name: str) -> str:
-    values = query.get(name, ())
-    if not values or not values[0].strip():
-        raise MissingSignature(f"the parameter {name} is missing")
-    if len(values) > 1:
-        raise BadSignature(f"the parameter {name} is there more than once")
-    return values[0]
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -236,7 +195,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.callback_command, body, time="EventTime", ticks_per_s=1000)
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises also where the time is missing, as for a worker
     if notice.event_time is None:
@@ -299,17 +258,11 @@ def _switch(name: str, value: Any) -> Any:
     return value == "true" if name in SWITCHES and value in ("true", "false") else value
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    facts = unknown_facts(kind.callback_command, content)
-    occurred_s = number_or_zero(content.get("EventTime")) / 1000
-    return Identity(unknown_type(kind.callback_command), facts, "", occurred_s)
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     command = read_again(_kind, envelope.body).callback_command
     if command not in TYPES:
-        return (Unknown(**envelope.head(command), payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
 
@@ -335,40 +288,34 @@ def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Eve
             assert_never(notice)
 
 
-def _about(info: RoomInfo) -> About:
+def _about(info: RoomInfo) -> dict[str, str | None]:
     return {"name": info.room_name, "owner_id": optional_text(info.owner), "custom": info.custom_info}
 
 
 def _heads(envelope: Envelope, head: EventHead, members: Sequence[str]) -> Sequence[tuple[str, EventHead]]:
-    """Each member with the head of an event about it; one that is alone needs no number."""
+    """Each member with the head of its event; a single member's event needs no number."""
     if len(members) == 1:
         return [(members[0], head)]
     return [(user, envelope.head(head["provider_type"], place)) for place, user in enumerate(members)]
 
 
-def _body(command: str, operator: str, **fields: Any) -> Callable[[int, float], Any]:
+def _sample(command: str, operator: str, **fields: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
-        room = {"RoomId": f"demo-{n}"}
-        about = {"RoomInfo": {**room, **fields}} if command in WITH_ROOM_INFO else {**room, **fields}
-        head = {"CallbackCommand": command, "Operator_Account": operator}
-        return {**head, **about, "EventTime": int(at_s * 1000)}
+        room = {"RoomId": f"demo-{n}", **fields}
+        about = {"RoomInfo": room} if command in WITH_ROOM_INFO else room
+        return {"CallbackCommand": command, "Operator_Account": operator, **about, "EventTime": int(at_s * 1000)}
 
-    return body
+    return Sample(command, body)
 
 
 def _member(action: str, user: str, kind: str, count: int) -> Sample:
     command = f"Room.CallbackAfterMember{action}"
-    return Sample(command, _body(command, user, MemberCount=count, Type=kind, MemberList_Account=[user]))
+    return _sample(command, user, MemberCount=count, Type=kind, MemberList_Account=[user])
 
 
 def _seat(index: int, user: str) -> Any:
-    return {
-        "Index": index,
-        "Member_Account": user,
-        "IsTakenDisabled": False,
-        "IsVideoDisabled": False,
-        "IsAudioDisabled": False,
-    }
+    flags = ("IsTakenDisabled", "IsVideoDisabled", "IsAudioDisabled")
+    return {"Index": index, "Member_Account": user, **dict.fromkeys(flags, False)}
 
 
 WITH_ROOM_INFO = ("Room.CallbackAfterCreateRoom", "Room.CallbackAfterUpdateRoomInfo")
@@ -383,19 +330,15 @@ ROOM = {
     "IsSeatEnabled": True,
     "TakeSeatMode": "ApplyToTake",
 }
-SEATS = [_seat(0, "student"), _seat(1, "")]
 SAMPLES = (
-    Sample("Room.CallbackAfterCreateRoom", _body("Room.CallbackAfterCreateRoom", "teacher", **ROOM)),
+    _sample("Room.CallbackAfterCreateRoom", "teacher", **ROOM),
     _member("Enter", "teacher", "Enter", 1),
     _member("Enter", "student", "Enter", 2),
-    Sample(
-        "Room.CallbackAfterUpdateRoomInfo",
-        _body("Room.CallbackAfterUpdateRoomInfo", "teacher", RoomName="Demo, renamed", IsMessageDisabled=True),
-    ),
-    Sample("Mic.CallbackAfterSeatInfoChanged", _body("Mic.CallbackAfterSeatInfoChanged", "teacher", SeatList=SEATS)),
+    _sample("Room.CallbackAfterUpdateRoomInfo", "teacher", RoomName="Demo, renamed", IsMessageDisabled=True),
+    _sample("Mic.CallbackAfterSeatInfoChanged", "teacher", SeatList=[_seat(0, "student"), _seat(1, "")]),
     _member("Leave", "student", "Kicked", 1),
     _member("Leave", "teacher", "Leave", 0),
-    Sample("Room.CallbackAfterDestroyRoom", _body("Room.CallbackAfterDestroyRoom", "teacher")),
+    _sample("Room.CallbackAfterDestroyRoom", "teacher"),
 )
 
 PROVIDER = Provider(

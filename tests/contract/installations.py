@@ -18,7 +18,9 @@ from aiormq.abc import AbstractChannel
 from hookline.broker.embedded.broker import EmbeddedBroker, Limits
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
-from hookline.broker.rabbitmq.topology import delay_step_ms, registered
+from hookline.broker.rabbitmq.names import REGISTER, bindings_name, retry_name
+from hookline.broker.rabbitmq.topology.register import registered
+from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Broker, Received, Retention
 from hookline.schemas.envelope import Envelope
@@ -109,7 +111,7 @@ class RabbitMQInstallation:
             for queue in await registered(channel.connection, _TIMEOUT_S):
                 for name in _names_of(queue):
                     await channel.queue_delete(name)
-            await channel.queue_delete(topics.REGISTER)
+            await channel.queue_delete(REGISTER)
             await channel.exchange_delete(topics.EXCHANGE)
             await channel.exchange_delete(topics.UNROUTED)
             await channel.queue_delete(topics.UNROUTED)
@@ -135,11 +137,11 @@ class RabbitMQInstallation:
 
 def _names_of(queue: str) -> Iterator[str]:
     """The queues that belong to a worker's, as far as there are any."""
-    yield from (topics.queue_name(queue), topics.dead_name(queue), topics.bindings_name(queue))
+    yield from (topics.queue_name(queue), topics.dead_name(queue), bindings_name(queue))
     yield from (topics.partition_name(queue, partition) for partition in topics.PARTITION_WORDS)
     delay_ms = delay_step_ms(0)
     while delay_ms < _LONGEST_MS:
-        yield topics.retry_name(queue, delay_ms)
+        yield retry_name(queue, delay_ms)
         delay_ms = delay_step_ms((delay_ms + 1) / 1000)
 
 
@@ -156,7 +158,7 @@ async def opened(address: str, max_in_flight: int = 1000, retention: Retention =
             await rabbitmq.close()
         return
     database = await Database.open(Path(address.removeprefix("sqlite:")))
-    embedded = await EmbeddedBroker.open(database, Limits(max_in_flight=max_in_flight, retention=retention))
+    embedded = EmbeddedBroker(database, Limits(max_in_flight=max_in_flight, retention=retention))
     try:
         yield embedded
     finally:

@@ -30,7 +30,7 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
         yield MemoryStore()
     elif address.startswith("sqlite:"):
         database = await Database.open(Path(address.removeprefix("sqlite:")))
-        yield await SqliteStore.open(database, ttl_s)
+        yield SqliteStore(database, ttl_s)
         await database.close()
     elif address.startswith("redis:"):
         redis = await RedisStore.open(address, ttl_s, timeout_s)

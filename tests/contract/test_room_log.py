@@ -9,9 +9,10 @@ import pytest
 
 from hookline.events import ParticipantJoined, RecordingStarted
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomEvent, RoomLog, SqliteRoomLog
+from hookline.workers.room_log import RoomEvent, RoomLog
 from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
 from hookline.workers.stores.redis.room_log import RedisRoomLog
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from tests.contract.stores import shared_stores
 from tests.events import START, make
 
@@ -25,7 +26,7 @@ AN_HOUR_S = 3600.0
 async def opened(address: str, keep_s: float = FOR_EVER_S) -> AsyncIterator[RoomLog]:
     if address.startswith("sqlite:"):
         database = await Database.open(Path(address.removeprefix("sqlite:")))
-        yield await SqliteRoomLog.open(database, keep_s)
+        yield SqliteRoomLog(database, keep_s)
         await database.close()
     elif address.startswith("redis:"):
         redis = await RedisRoomLog.open(address, keep_s)

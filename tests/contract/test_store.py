@@ -271,14 +271,14 @@ async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
 
 
 async def test_a_claim_in_sqlite_ends_with_its_time(database: Database, clock: Clock) -> None:
-    store = await SqliteStore.open(database)
+    store = SqliteStore(database)
     await store.claim("q", "e", 5)
     clock.now_s += 6
     assert await store.claim("q", "e", 5) == Acquired()
 
 
 async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Database, clock: Clock) -> None:
-    store = await SqliteStore.open(database, ttl_s=3600)
+    store = SqliteStore(database, ttl_s=3600)
     await store.finish("q", "old", subject="room", occurred_s=1)
     await store.claim("q", "failed", 60)
     await store.release("q", "failed", failed=True)
@@ -320,19 +320,6 @@ async def test_what_was_finished_long_ago_is_forgotten_by_postgresql(address: st
     assert await store.claim(queue, "999", 60) == Duplicate()
     assert await store.claim(queue, "failed", 60) == Acquired()
     assert await newest(store, queue, "room") is None
-
-
-async def test_a_store_of_an_earlier_version_is_brought_up_to_date(database: Database) -> None:
-    await database.run(
-        lambda connection: connection.execute(
-            """CREATE TABLE claims (queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL,
-            alone INTEGER NOT NULL, crashes INTEGER NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID"""
-        )
-    )
-    store = await SqliteStore.open(database)
-    await store.claim("q", "e", 60)
-    await store.release("q", "e", failed=True)
-    assert await store.claim("q", "e", 60) == Acquired(failures=1)
 
 
 async def test_a_memory_store_has_no_transactions() -> None:

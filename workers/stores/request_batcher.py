@@ -1,24 +1,29 @@
 """Asking a server in groups: what is asked while one group is under way goes out together as the next."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from hookline.aio.deadlines import Deadlines
 from hookline.schemas.errors import Unreachable
 
-T = TypeVar("T")
-R = TypeVar("R")
 _MAX_GROUP = 512
 
 
+class Keyed(Protocol):
+    @property
+    def key(self) -> Hashable: ...
+
+
+T = TypeVar("T", bound=Keyed)
+R = TypeVar("R")
+
+
 class _Asked(msgspec.Struct, Generic[T, R], frozen=True):
-    key: Hashable
     item: T
     answer: "asyncio.Future[R]"
-    until_s: float
 
 
 class RequestBatcher(Generic[T, R]):
@@ -26,22 +31,22 @@ class RequestBatcher(Generic[T, R]):
 
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
         self._send = send
-        self._timeout_s = timeout_s
+        self._deadlines = Deadlines[asyncio.Future[R]](timeout_s, _give_up)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Asked[T, R]] = []
-        self._under_way: list[_Asked[T, R]] = []
-        self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
 
-    async def ask(self, key: Hashable, item: T) -> R:
+    async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, after the time-out at the latest."""
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Asked(key, item, answer, time.monotonic() + self._timeout_s))
-        if self._timer is None:  # one for all, since a timer for each costs more than the rest of asking
-            self._timer = self._loop.call_later(self._timeout_s, self._give_up)
+        self._waiting.append(_Asked(item, answer))
+        self._deadlines.start(answer)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._deadlines.stop(answer)
 
     async def close(self) -> None:
         """End what is still being asked; whoever waits for it has the time-out."""
@@ -49,19 +54,8 @@ class RequestBatcher(Generic[T, R]):
             self._sender.cancel()
             await asyncio.wait([self._sender])
 
-    def _give_up(self) -> None:
-        """End the waits whose time is over, and come back when that of the next is."""
-        now_s = time.monotonic()
-        waits = [asked for asked in (*self._under_way, *self._waiting) if not asked.answer.done()]
-        for asked in waits:
-            if asked.until_s <= now_s:
-                asked.answer.set_exception(Unreachable("the store did not answer in time"))
-        later_s = min((asked.until_s for asked in waits if asked.until_s > now_s), default=None)
-        self._timer = None if later_s is None else self._loop.call_later(later_s - now_s, self._give_up)
-
     async def _send_all(self) -> None:
         while group := self._next_group():
-            self._under_way = group
             if not await self._answered(group):
                 for asked in group:  # so that one that cannot be asked harms no other
                     await self._answered([asked])
@@ -72,10 +66,11 @@ class RequestBatcher(Generic[T, R]):
         for asked in self._waiting:
             if asked.answer.done():  # whoever asked has stopped waiting
                 continue
-            if asked.key in group or len(group) == _MAX_GROUP:
+            key = asked.item.key
+            if key in group or len(group) == _MAX_GROUP:
                 later.append(asked)
             else:
-                group[asked.key] = asked
+                group[key] = asked
         self._waiting = later
         return list(group.values())
 
@@ -94,3 +89,8 @@ class RequestBatcher(Generic[T, R]):
             if not asked.answer.done():
                 asked.answer.set_result(answer)
         return True
+
+
+def _give_up(answer: "asyncio.Future[Any]") -> None:
+    if not answer.done():
+        answer.set_exception(Unreachable("the store did not answer in time"))

@@ -7,10 +7,22 @@ from typing import TypeAlias
 
 import msgspec
 
-from hookline.schemas.envelope import SPEC_VERSION, Envelope, iso, origin
+from hookline.schemas.envelope import (
+    ID_HEADER,
+    RECEIVED_AT_HEADER,
+    SOURCE_HEADER,
+    SPEC_VERSION,
+    SPEC_VERSION_HEADER,
+    SUBJECT_HEADER,
+    TIME_HEADER,
+    TYPE_HEADER,
+    Envelope,
+    iso,
+    origin,
+)
 from hookline.schemas.errors import NotDurable
 
-MAX_SHORT = 255
+_MAX_SHORT_BYTES = 255  # of an AMQP short string
 _END = b"\xce"
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _BASIC, _PUBLISH, _ACK = 60, 40, 80
@@ -128,7 +140,7 @@ def _envelope_table(envelope: Envelope) -> bytes:
 
 @lru_cache(maxsize=4096)  # one for each topic that is in use
 def _origin_fields(provider: str, source: str, event_type: str) -> bytes:
-    return _table({"cloudEvents_source": origin(provider, source), "cloudEvents_type": event_type})
+    return _table({SOURCE_HEADER: origin(provider, source), TYPE_HEADER: event_type})
 
 
 @lru_cache(maxsize=256)
@@ -144,18 +156,18 @@ def _field_name(name: str) -> bytes:
 
 def _short(text: str) -> bytes:
     raw = text.encode("utf-8", "replace")
-    if len(raw) > MAX_SHORT:
+    if len(raw) > _MAX_SHORT_BYTES:
         raise NotDurable("a name is longer than RabbitMQ allows")
     return bytes((len(raw),)) + raw
 
 
 _ENVELOPE_TABLE = b"".join(
     (
-        *(_field_name("cloudEvents_id"), b"%b%b"),
+        *(_field_name(ID_HEADER), b"%b%b"),
         b"%b",  # source and type
-        *(_field_name("cloudEvents_subject"), b"%b%b"),
-        *(_field_name("cloudEvents_time"), b"\0\0\0%c%b"),
-        _table({"cloudEvents_specversion": SPEC_VERSION}),
-        *(_field_name("hookline-received-at"), b"\0\0\0%c%b"),
+        *(_field_name(SUBJECT_HEADER), b"%b%b"),
+        *(_field_name(TIME_HEADER), b"\0\0\0%c%b"),
+        _table({SPEC_VERSION_HEADER: SPEC_VERSION}),
+        *(_field_name(RECEIVED_AT_HEADER), b"\0\0\0%c%b"),
     )
 )

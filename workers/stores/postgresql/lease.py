@@ -5,7 +5,7 @@ import uuid
 import psycopg
 
 from hookline.workers.stores.heartbeat import LEASE_S
-from hookline.workers.stores.postgresql.connection import unreachable
+from hookline.workers.stores.postgresql.pool import unreachable
 
 # After a start of the server nobody had a chance to show up yet; until then everybody lives who lived before.
 ALIVE = f"""SELECT owner FROM hookline_owners

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, encode
-from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
+from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 
 TIMEOUT_S = 5.0
 _CONNECTIONS = 2
@@ -14,32 +14,32 @@ _PURGE_AT_MOST = 2000
 class PostgresqlRoomLog:
     """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
 
-    def __init__(self, link: Link, keep_s: float) -> None:
-        self._link = link
+    def __init__(self, pool: ConnectionPool, keep_s: float) -> None:
+        self._pool = pool
         self._keep_s = keep_s
         self._added = 0
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "PostgresqlRoomLog":
         """Raises Unreachable, or SettingsError for a URL that is none."""
-        link = Link(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
+        pool = ConnectionPool(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
         try:
-            await link.run(_create)
+            await pool.run(_create)
         except BaseException:
-            await link.close()
+            await pool.close()
             raise
-        return cls(link, keep_s)
+        return cls(pool, keep_s)
 
     async def close(self) -> None:
-        await self._link.close()
+        await self._pool.close()
 
     async def add(self, event: RoomEvent) -> None:
         self._added += 1
         keep_s = self._keep_s if self._added % PURGE_EVERY == 0 else None
-        await self._link.run(partial(_add, event=event, keep_s=keep_s))
+        await self._pool.run(partial(_add, event=event, keep_s=keep_s))
 
     async def events(self) -> Sequence[RoomEvent]:
-        return [decode(body) for body in await self._link.run(_bodies)]
+        return [decode(body) for body in await self._pool.run(_bodies)]
 
 
 async def _create(connection: Connection) -> None:

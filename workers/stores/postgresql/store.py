@@ -8,11 +8,12 @@ import psycopg
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRequest, Completion
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.postgresql import tables
-from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
 from hookline.workers.stores.postgresql.lease import BEAT, Owner
+from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
+from hookline.workers.stores.request_batcher import RequestBatcher
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
@@ -33,9 +34,11 @@ class PostgresqlStore:
         settings = connection_settings(url, timeout_s)
         self._owner = Owner(settings)
         self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
-        self._own = Link(settings, _OWN_CONNECTIONS, timeout_s)
-        self._for_functions = Link(settings, connections, timeout_s, _WAIT_S)
-        self._coalescer = ClaimCoalescer(self._ask, self._mark, timeout_s)
+        self._own = ConnectionPool(settings, _OWN_CONNECTIONS, timeout_s)
+        self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
+        self._claims = RequestBatcher(self._claim, timeout_s)
+        self._completions = RequestBatcher(self._finish, timeout_s)
+        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
         self._ttl_s = ttl_s
         self._marks_since_purge = 0
 
@@ -54,7 +57,9 @@ class PostgresqlStore:
         return store
 
     async def close(self) -> None:
+        await self._claims.close()
         await self._coalescer.close()
+        await self._completions.close()
         await self._heartbeat.stop()
         await self._own.close()
         await self._for_functions.close()
@@ -90,12 +95,7 @@ class PostgresqlStore:
         await self._purge_after(1)
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        step = partial(tables.release, owner=self._owner.name, key=(queue, event_id), failed=failed, parked=parked)
-        try:
-            await self._own.run(step)
-        except BaseException:  # a cancelled one was sent too
-            self._coalescer.mark_uncertain(queue, event_id)
-            raise
+        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
@@ -108,12 +108,16 @@ class PostgresqlStore:
     async def revoke(self, queue: str, partition: str) -> None:
         await self._own.run(partial(tables.revoke, owner=self._owner.name, queue=queue, partition=partition))
 
-    async def _ask(self, requests: list[ClaimRequest]) -> list[Claim]:
+    async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
         return await self._own.run(partial(tables.claim, owner=self._owner.name, requests=requests))
 
-    async def _mark(self, marks: list[Completion]) -> None:
-        await self._own.run(partial(tables.finish, marks=marks))
-        await self._purge_after(len(marks))
+    async def _finish(self, completions: list[Completion]) -> list[None]:
+        await self._own.run(partial(tables.finish, marks=completions))
+        await self._purge_after(len(completions))
+        return [None] * len(completions)
+
+    async def _release(self, release: ClaimRelease) -> None:
+        await self._own.run(partial(tables.release, owner=self._owner.name, release=release))
 
     async def _purge_after(self, marks: int) -> None:
         """Drop what is old after every thousand marks; if that fails, the next time will do."""

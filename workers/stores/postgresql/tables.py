@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.claim_coalescer import ClaimRequest, Completion
-from hookline.workers.stores.postgresql.connection import Connection
+from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.postgresql.lease import ALIVE
 from hookline.workers.stores.postgresql.lease import CREATE as CREATE_OWNERS
+from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.stores.subject_key import subject_key
 
 _PURGE_AT_MOST = 2000
@@ -79,10 +79,10 @@ async def finish(connection: Connection, marks: Sequence[Completion]) -> int:
     return (await connection.execute(_MARK_AND_NOTE, (*_keys(marks), *noted))).rowcount
 
 
-async def release(connection: Connection, owner: str, key: tuple[str, str], *, failed: bool, parked: bool) -> None:
+async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
     async with connection.transaction():
-        await connection.execute(_RELEASE, (int(failed), *key, owner))
-        await connection.execute(_TIDY, (*key, parked))
+        await connection.execute(_RELEASE, (int(release.failed), *release.key, owner))
+        await connection.execute(_TIDY, (*release.key, release.parked))
 
 
 async def mark_exclusive(connection: Connection, queue: str, event_id: str) -> None:

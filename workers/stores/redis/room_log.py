@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import redis.asyncio
 
 from hookline.workers.room_log import KEEP_S, RoomEvent, decode, encode
-from hookline.workers.stores.redis.connection import Link
+from hookline.workers.stores.redis.client import Client
 
 TIMEOUT_S = 5.0
 _EVENTS = "hookline:rooms:events"
@@ -32,32 +32,32 @@ end
 class RedisRoomLog:
     """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
 
-    def __init__(self, link: Link, keep_s: float) -> None:
-        self._link = link
+    def __init__(self, client: Client, keep_s: float) -> None:
+        self._client = client
         self._keep_s = keep_s
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "RedisRoomLog":
         """Raises Unreachable, or SettingsError for a URL that is none."""
-        link = Link(url, timeout_s)
+        client = Client(url, timeout_s)
         try:
-            await link.run(lambda client: client.ping())
+            await client.run(lambda server: server.ping())
         except BaseException:
-            await link.close()
+            await client.close()
             raise
-        return cls(link, keep_s)
+        return cls(client, keep_s)
 
     async def close(self) -> None:
-        await self._link.close()
+        await self._client.close()
 
     async def add(self, event: RoomEvent) -> None:
         row: list[str | float] = [event.id, repr(event.occurred_at.timestamp()), encode(event).decode(), self._keep_s]
-        await self._link.script(_ADD, [_EVENTS, _TIMES], row)
+        await self._client.script(_ADD, [_EVENTS, _TIMES], row)
 
     async def events(self) -> Sequence[RoomEvent]:
-        return [decode(body) for body in (await self._link.run(_bodies)).values()]
+        return [decode(body) for body in (await self._client.run(_bodies)).values()]
 
 
-async def _bodies(client: "redis.asyncio.Redis") -> dict[str, str]:
+async def _bodies(server: "redis.asyncio.Redis") -> dict[str, str]:
     """In statements_by_queue, since one command that reads everything would hold up everybody else."""
-    return {event_id: body async for event_id, body in client.hscan_iter(_EVENTS, count=_PAGE)}
+    return {event_id: body async for event_id, body in server.hscan_iter(_EVENTS, count=_PAGE)}

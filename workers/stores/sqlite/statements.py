@@ -6,41 +6,14 @@ Statements name events by parameters rather than in one JSON text: an id is any 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
 from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
+from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 
 _MAX_ROWS = 64  # to a statement
-
-
-class ClaimRequest(NamedTuple):
-    """A claim that is asked for, for so many seconds; and the newest of a subject, if one is named.
-
-    `ours`: whatever of it this process holds already, it does not know of.
-    """
-
-    event_id: str
-    for_s: float
-    subject: str | None
-    ours: bool
-
-
-class Completion(NamedTuple):
-    """What is written of an event that is finished."""
-
-    event_id: str
-    subject: str | None
-    occurred_s: float
-
-
-class ClaimRelease(NamedTuple):
-    """A claim that is given up: whether the event failed, and whether it is parked."""
-
-    event_id: str
-    failed: bool
-    parked: bool
 
 
 class StoreStatements:
@@ -59,13 +32,14 @@ class StoreStatements:
         newest = self._newest(connection, {ask.subject for ask in requests if ask.subject is not None})
         claims: list[Claim] = []
         rows = []
-        for event_id, for_s, subject, _ in requests:
+        for ask in requests:
+            event_id = ask.event_id
             claim = known.get(event_id, _NEW)
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
-                rows.append((self._queue, event_id, self._owner, now_s + for_s, claim.crashes, claim.failures))
-                if subject in newest:
-                    claim = replace(claim, newest_s=newest[subject])
+                rows.append((self._queue, event_id, self._owner, now_s + ask.for_s, claim.crashes, claim.failures))
+                if ask.subject in newest:
+                    claim = replace(claim, newest_s=newest[ask.subject])
             claims.append(claim)
         for part in _parts(rows):
             connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))

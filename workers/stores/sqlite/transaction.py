@@ -23,6 +23,7 @@ _OUR_FAULT = frozenset(
 _NOT_THEIRS = frozenset(
     {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
 )
+_OF_SCHEMA = frozenset({"user_version", "application_id"})
 
 
 class StatementFailed(Exception):
@@ -62,6 +63,7 @@ class Writes:
             connection.set_authorizer(None)
 
 
-def _authorize(action: int, *_: str | None) -> int:
-    """Beginning and ending the transaction is not the function's."""
-    return sqlite3.SQLITE_DENY if action in _NOT_THEIRS else sqlite3.SQLITE_OK
+def _authorize(action: int, name: str | None, value: str | None, *_: str | None) -> int:
+    """Beginning and ending the transaction is not the function's, nor are the numbers of the file's schema."""
+    is_schema = action == sqlite3.SQLITE_PRAGMA and name in _OF_SCHEMA and value is not None
+    return sqlite3.SQLITE_DENY if is_schema or action in _NOT_THEIRS else sqlite3.SQLITE_OK

@@ -1,4 +1,4 @@
-"""Callbacks that are well formed and not genuine."""
+"""Callbacks that are well formed but not genuine."""
 
 import hashlib
 import json
@@ -10,13 +10,30 @@ from urllib.parse import urlencode
 import msgspec
 
 from hookline.schemas.provider import AnySource, Outgoing
-from tests.ingress.house import CALLS, CLASSROOM, KRTC, MEETINGS, NOW_S, SECRET, SOURCES, VOICE, post, sample, signed
-from tests.ingress.rows import BODY, WHOLE, Row, changed, in_chunks, with_header
+from tests.ingress.callbacks import (
+    BODY,
+    CALLS,
+    CLASSROOM,
+    KRTC,
+    MEETINGS,
+    NOW_S,
+    SECRET,
+    SOURCES,
+    VOICE,
+    WHOLE,
+    changed,
+    in_chunks,
+    post,
+    sample,
+    signed,
+    with_header,
+)
+from tests.ingress.refusals import Refusal
 from tests.vector_cases import with_secrets
 
 
 def _proofs(*values: bytes) -> bytes:
-    """The good callback with these signatures."""
+    """The good callback with other signatures."""
     return changed(b"KRTC-Signature: " + GOOD_PROOF, b"\r\n".join(b"KRTC-Signature: " + value for value in values))
 
 
@@ -30,42 +47,42 @@ GOOD_VOICE = signed(VOICE).headers["Signature"]
 
 def _forgeries() -> Iterable[tuple[str, bytes, str]]:
     bad, missing = "bad_signature", "missing_signature"
-    yield "19: the signature as a trailer", _in_trailer(), missing
-    yield "26: bytes beyond ASCII for a signature", _proofs(b"\xff\xfe" * 32), bad
-    yield "26: full-width digits for a signature", _proofs("\N{FULLWIDTH DIGIT ONE}".encode() * 64), bad
-    yield "26: bytes beyond ASCII for base64", _voice("\xff" * 28), bad
-    yield "55: no signature", changed(b"KRTC-Signature: " + GOOD_PROOF + b"\r\n\r\n", b"\r\n"), missing
-    yield "56: an empty signature", _proofs(b""), missing
-    yield "56: a blank signature", _proofs(b" \t "), missing
-    yield "57: the signature twice", _proofs(GOOD_PROOF, GOOD_PROOF), bad
-    yield "57: a good signature and a bad one", _proofs(GOOD_PROOF, b"0" * 64), bad
-    yield "57: a bad signature and a good one", _proofs(b"0" * 64, GOOD_PROOF), bad
-    yield "57: twice, in other case", with_header(b"krtc-signature: " + GOOD_PROOF), bad
-    yield "58: an underscore", changed(b"KRTC-Signature", b"KRTC_Signature"), missing
-    yield "59: cut short", _proofs(GOOD_PROOF[:-2]), bad
-    yield "59: one digit less", _proofs(GOOD_PROOF[:-1]), bad
-    yield "59: too long", _proofs(GOOD_PROOF + b"00"), bad
-    yield "59: not hexadecimal", _proofs(b"zebra".ljust(64, b"z")), bad
-    yield "59: named", _proofs(b"sha256=" + GOOD_PROOF), bad
-    yield "59: in quotes", _proofs(b'"' + GOOD_PROOF + b'"'), bad
-    yield "60: junk after base64", _voice(GOOD_VOICE + "!!"), bad
-    yield "60: junk in base64", _voice(GOOD_VOICE[:4] + "!" + GOOD_VOICE[4:]), bad
-    yield "60: base64 without padding", _voice(GOOD_VOICE.rstrip("=")), bad
-    yield "62: made with an empty secret", _made_with(KRTC, ""), bad
-    yield "70: 1,000 signatures", _proofs(b",".join([b"0" * 7] * 1000)), bad
-    yield "70: 50 signature headers", _proofs(*[GOOD_PROOF] * 50), bad
-    yield "71: one byte of the body changed", _with_body(BODY.replace(b"demo-1", b"demo-2")), bad
-    yield "71: the body written anew", _with_body(BODY.replace(b":", b": ")), bad
-    yield "71: a blank after the body", _with_body(BODY + b" "), bad
-    yield "72: the body of another callback", _with_body(sample(KRTC, 1)), bad
-    yield "73: a byte moved from time to key", _moved(), bad
-    yield "76: an unsigned order to switch off", _unsigned(b'{"eventType":"Deactivated"}'), missing
+    yield "the signature in a trailer", _in_trailer(), missing
+    yield "bytes beyond ASCII for a signature", _proofs(b"\xff\xfe" * 32), bad
+    yield "full-width digits for a signature", _proofs("\N{FULLWIDTH DIGIT ONE}".encode() * 64), bad
+    yield "bytes beyond ASCII for base64", _voice("\xff" * 28), bad
+    yield "no signature", changed(b"KRTC-Signature: " + GOOD_PROOF + b"\r\n\r\n", b"\r\n"), missing
+    yield "an empty signature", _proofs(b""), missing
+    yield "a blank signature", _proofs(b" \t "), missing
+    yield "the signature twice", _proofs(GOOD_PROOF, GOOD_PROOF), bad
+    yield "a good signature and a bad one", _proofs(GOOD_PROOF, b"0" * 64), bad
+    yield "a bad signature and a good one", _proofs(b"0" * 64, GOOD_PROOF), bad
+    yield "the signature twice, in another case", with_header(b"krtc-signature: " + GOOD_PROOF), bad
+    yield "an underscore in the header's name", changed(b"KRTC-Signature", b"KRTC_Signature"), missing
+    yield "a signature cut short", _proofs(GOOD_PROOF[:-2]), bad
+    yield "a signature of one digit less", _proofs(GOOD_PROOF[:-1]), bad
+    yield "a signature that is too long", _proofs(GOOD_PROOF + b"00"), bad
+    yield "a signature that is not hexadecimal", _proofs(b"zebra".ljust(64, b"z")), bad
+    yield "a signature with the name of its algorithm", _proofs(b"sha256=" + GOOD_PROOF), bad
+    yield "a signature in quotes", _proofs(b'"' + GOOD_PROOF + b'"'), bad
+    yield "junk after base64", _voice(GOOD_VOICE + "!!"), bad
+    yield "junk in base64", _voice(GOOD_VOICE[:4] + "!" + GOOD_VOICE[4:]), bad
+    yield "base64 without padding", _voice(GOOD_VOICE.rstrip("=")), bad
+    yield "a signature made with an empty secret", _made_with(KRTC, ""), bad
+    yield "1,000 signatures", _proofs(b",".join([b"0" * 7] * 1000)), bad
+    yield "50 signature headers", _proofs(*[GOOD_PROOF] * 50), bad
+    yield "one byte of the body changed", _with_body(BODY.replace(b"demo-1", b"demo-2")), bad
+    yield "the body with other spacing", _with_body(BODY.replace(b":", b": ")), bad
+    yield "a blank after the body", _with_body(BODY + b" "), bad
+    yield "the body of another callback", _with_body(sample(KRTC, 1)), bad
+    yield "a digit moved from the time to the key", _moved(), bad
+    yield "an unsigned request to deactivate", _unsigned(b'{"eventType":"Deactivated"}'), missing
     yield from _untimely()
     for source in SOURCES.values():
-        yield f"64: {source.name} with another secret", _made_with(source, "zebra-secret"), bad
+        yield f"{source.name}, signed with another secret", _made_with(source, "zebra-secret"), bad
         for other in SOURCES.values():
             if other is not source:
-                yield f"64: {source.name} for {other.name}", _elsewhere(source, other), missing
+                yield f"a callback of {source.name} sent to {other.name}", _elsewhere(source, other), missing
 
 
 def _in_trailer() -> bytes:
@@ -98,18 +115,18 @@ def _elsewhere(source: AnySource, other: AnySource) -> bytes:
 
 def _untimely() -> Iterable[tuple[str, bytes, str]]:
     for source in (CALLS, CLASSROOM, MEETINGS):
-        for number, late_s in ((80, -301), (81, 301)):
+        for when, late_s in (("ago", -301), ("in the future", 301)):
             yield (
-                f"{number}: {source.name} at {late_s} s",
+                f"{source.name}, sent {abs(late_s)} s {when}",
                 post(source, signed(source, at_s=NOW_S + late_s)),
                 "stale_timestamp",
             )
         for text in ("", " ", *_NO_TIMES):
             code = "bad_signature" if text.strip() or source is CLASSROOM else "missing_signature"
-            yield f"75: {source.name} at {text!r}", post(source, _at(source, text)), code
+            yield f"{source.name}, sent at {text!r}", post(source, _at(source, text)), code
     for value in (None, True, 1.7e9, [1700000000], {"a": 1}, 2**70):
         code = "missing_signature" if value is None else "bad_signature"
-        yield f"75: classroom at {value!r}", post(CLASSROOM, _notice_at(value)), code
+        yield f"classroom, sent at the JSON value {value!r}", post(CLASSROOM, _notice_at(value)), code
 
 
 _NO_TIMES = (
@@ -127,7 +144,7 @@ _NO_TIMES = (
 
 
 def _at(source: AnySource, time: str) -> Outgoing:
-    """A callback signed, with the secret, for a text that is no time in the provider's form."""
+    """A callback with a correct signature over a text that is not a time in the provider's form."""
     key = SECRET.encode()
     match source.provider.name:
         case "netease":
@@ -149,4 +166,5 @@ def _notice_at(time: Any) -> Outgoing:
     return Outgoing(json.dumps(content).encode())
 
 
-FORGED = [Row(name, request, 401, code, closes=False) for name, request, code in _forgeries()]
+FORGERY = _made_with(KRTC, "another-secret")
+FORGED = [Refusal(name, request, 401, code, closes=False) for name, request, code in _forgeries()]

@@ -1,4 +1,4 @@
-"""What the door answers: the provider's reply, and from error to HTTP answer, in one table."""
+"""The HTTP responses: the provider's reply, health, and one table from error to status."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from hookline.schemas import errors
-from hookline.schemas.errors import Refused
+from hookline.schemas.errors import NotDurable, Refused
 from hookline.schemas.provider import Reply
 
 STATUS: Mapping[type[Refused], int] = {
@@ -35,14 +35,14 @@ _HEADERS: Mapping[type[Refused], Mapping[str, str]] = {
     errors.TooManyRequests: {"Retry-After": "10"},
     errors.NotDurable: {"Retry-After": "5"},
 }
-# After these the connection can go on: the request was read to its end.
+# After these the connection stays open: the request was read to its end.
 _KEEPS_OPEN = (errors.Unverified, errors.NotDurable)
 _SERVER = {"Server": "hookline"}  # aiohttp would name itself and its version
 _CONNECTION = {(HttpVersion11, False): "Connection: close\r\n", (HttpVersion10, True): "Connection: keep-alive\r\n"}
 
 
 class Accepted(web.StreamResponse):
-    """What the provider wants to hear after its POST: the bytes of a `web.Response`, but made once a second."""
+    """The provider's reply: the bytes of a `web.Response`, encoded once a second instead of for each request."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(status=reply.status)
@@ -72,7 +72,7 @@ def _wire(reply: Reply, version: HttpVersion, unix_s: int, *, keep_alive: bool) 
 
 
 def refused(refusal: Refused, status: int | None = None) -> web.Response:
-    """The answer to a request that is not accepted; `status` where HTTP has a finer one than the table."""
+    """The response to a request that is not accepted; `status` where HTTP has a more exact one than the table."""
     body = msgspec.json.encode({"error": {"code": refusal.reason, "message": str(refusal)}})
     kind = type(refusal)
     headers = {**_SERVER, **_HEADERS.get(kind, {})}
@@ -82,7 +82,12 @@ def refused(refusal: Refused, status: int | None = None) -> web.Response:
     return response
 
 
+def unavailable() -> web.Response:
+    """The response to a request that failed because of an error of ours."""
+    return refused(NotDurable("the event could not be stored now"))
+
+
 def health(*, status: str, ok: bool) -> web.Response:
-    """The answer to a load balancer."""
+    """The response to a load balancer."""
     body = msgspec.json.encode({"status": status})
     return web.Response(body=body, status=200 if ok else 503, content_type="application/json", headers=_SERVER)

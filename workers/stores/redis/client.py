@@ -21,7 +21,7 @@ CONNECTIONS = 8
 _OWNER = "hookline:owner:"
 
 
-class Link:
+class Client:
     """At most eight connections, and one more for the heartbeat's thread. Nothing is tried again here."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -39,25 +39,25 @@ class Link:
             self._beating = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits)
         except ValueError:
             raise SettingsError('store.url: expected "redis://:password@host:6379/0"') from None
-        self._client = redis.asyncio.Redis.from_pool(pool)
+        self._server = redis.asyncio.Redis.from_pool(pool)
         self._digests: dict[str, str] = {}
 
     async def run(self, work: "Callable[[redis.asyncio.Redis], Awaitable[T]]") -> T:
         """What `work` returns. Raises Unreachable, also for a server that is full or may not be written to."""
         try:
-            return await work(self._client)
+            return await work(self._server)
         except (RedisError, OSError, TimeoutError) as error:
             raise _unreachable(error) from error
 
     async def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
         """What a script returns, which the server runs as one step."""
 
-        async def work(client: redis.asyncio.Redis) -> Any:
-            digest = self._digests.get(text) or await self._load(client, text)
+        async def work(server: redis.asyncio.Redis) -> Any:
+            digest = self._digests.get(text) or await self._load(server, text)
             try:
-                return await client.evalsha(digest, len(keys), *keys, *map(str, arguments))
+                return await server.evalsha(digest, len(keys), *keys, *map(str, arguments))
             except NoScriptError:  # the server was started again
-                return await client.evalsha(await self._load(client, text), len(keys), *keys, *map(str, arguments))
+                return await server.evalsha(await self._load(server, text), len(keys), *keys, *map(str, arguments))
 
         return await self.run(work)
 
@@ -75,10 +75,10 @@ class Link:
         self._beating.close()
 
     async def close(self) -> None:
-        await self._client.aclose(close_connection_pool=True)
+        await self._server.aclose(close_connection_pool=True)
 
-    async def _load(self, client: redis.asyncio.Redis, text: str) -> str:
-        digest = self._digests[text] = str(await client.script_load(text))
+    async def _load(self, server: redis.asyncio.Redis, text: str) -> str:
+        digest = self._digests[text] = str(await server.script_load(text))
         return digest
 
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
-class Link:
+class ConnectionPool:
     """At most so many connections at a time; each wait for the server, and for a connection to be free, has an end."""
 
     def __init__(self, conninfo: str, connections: int, timeout_s: float, wait_s: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes it is told to, and reads what comes back."""
+"""An HTTP client that sends exactly the given bytes, and reads the answers."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ TURNS = 10
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer as it came. `raw` is all of it."""
+    """One answer. `raw` is all of its bytes."""
 
     raw: bytes
 
@@ -34,12 +34,12 @@ class Answer:
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends with it; without saying so in other versions than HTTP/1.1."""
+        """Whether it ends the connection; versions other than HTTP/1.1 do so without a header."""
         return self.headers.get("connection") == "close" or not self.raw.startswith(b"HTTP/1.1")
 
     @property
     def code(self) -> str:
-        """The code of a refusal, whose body must have exactly the form that is promised."""
+        """The code of a refusal, whose body must have exactly the documented form."""
         content: Any = msgspec.json.decode(self.body)
         assert content.keys() == {"error"}
         assert content["error"].keys() == {"code", "message"}
@@ -61,16 +61,16 @@ class Client:
                 await self._writer.drain()
 
     async def send_until_answered(self, parts: Sequence[bytes]) -> Answer | None:
-        """Send the parts one after another, so that the ingress sees each by itself; stop at the first answer."""
+        """Send the parts one by one, each in a segment of its own, until the first answer."""
         answer = asyncio.create_task(self.answer())
         for part in parts:
             if not answer.done():
                 await self.send(part)
-                await turns()
+                await let_ingress_run()
         return await answer
 
     def half_close(self) -> None:
-        with suppress(OSError):  # the other side was quicker
+        with suppress(OSError):  # the other side closed first
             self._writer.write_eof()
 
     def abort(self) -> None:
@@ -87,7 +87,7 @@ class Client:
                 return None
 
     async def is_closed(self) -> bool:
-        """Wait for the end; False if something else comes."""
+        """Wait until the other side closes the connection; False if it sends something instead."""
         async with asyncio.timeout(PATIENCE_S):
             try:
                 return await self._reader.read(1) == b""
@@ -95,7 +95,7 @@ class Client:
                 return True
 
     async def closed_within(self, seconds: float) -> bool:
-        """Whether the end comes within this time; nothing else may come."""
+        """Whether the other side closes the connection within this time; it must send nothing else."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.is_closed()
@@ -104,7 +104,7 @@ class Client:
 
     @property
     def cut_off(self) -> bool:
-        """Whether this side has noticed that there is nobody any more."""
+        """Whether this side has noticed that the connection is lost."""
         return self._writer.is_closing()
 
     async def close(self) -> None:
@@ -113,8 +113,8 @@ class Client:
             await self._writer.wait_closed()
 
 
-async def turns() -> None:
-    """Let the ingress, which shares the event loop, read what was sent and do what needs no waiting."""
+async def let_ingress_run() -> None:
+    """Let the ingress, which shares the event loop, read what was sent and do everything that needs no waiting."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
 

@@ -1,0 +1,53 @@
+"""The exchanges that all events pass, the queue of unrouted events, and the history."""
+
+import math
+from typing import Any
+
+from aiormq.abc import AbstractConnection
+
+from hookline.broker.rabbitmq.topology.arguments import KEPT
+from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.schemas import topics
+from hookline.schemas.broker import Retention
+
+_SEGMENTS = 20  # RabbitMQ drops whole segments, so the size of the history varies by one of them
+_MAX_SEGMENT_BYTES = 500 * 10**6
+_ANOTHER_RETENTION = (
+    "let history.max_age_s and history.max_bytes be what they were, or delete the stream, and what it keeps with it"
+)
+
+
+async def declare_exchanges(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+    """Declare the exchange of all events, the queue of unrouted events, and the history if it is enabled.
+
+    Raises SettingsError if one exists in another form.
+    """
+    async with declaring(connection, timeout_s, topics.EXCHANGE) as channel:
+        await channel.exchange_declare(topics.UNROUTED, exchange_type="fanout", durable=True)
+        await channel.queue_declare(topics.UNROUTED, durable=True, arguments=KEPT)
+        await channel.queue_bind(topics.UNROUTED, topics.UNROUTED)
+        arguments: dict[str, Any] = {"alternate-exchange": topics.UNROUTED}
+        await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True, arguments=arguments)
+    if retention.enabled:
+        await _declare_history(connection, retention, timeout_s)
+
+
+async def _declare_history(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+    """Declare the stream of everything received, and the exchange that feeds both the stream and the event exchange.
+
+    A stream does not sync what it takes, so an event must never be routed to the stream alone. If the stream were bound
+    to the event exchange, an event that no worker wants would count as routed. The stream is bound to an exchange in
+    front of it instead: the event exchange still routes to its own queues, or to the unrouted queue, and the confirm
+    waits for all of them.
+    """
+    async with declaring(connection, timeout_s, topics.HISTORY, _ANOTHER_RETENTION) as channel:
+        await channel.exchange_declare(topics.RECEIVED, exchange_type="fanout", durable=True)
+        await channel.exchange_bind(topics.EXCHANGE, topics.RECEIVED)
+        arguments: dict[str, Any] = {
+            "x-queue-type": "stream",
+            "x-max-age": f"{math.ceil(retention.max_age_s)}s",
+            "x-max-length-bytes": retention.max_bytes,
+            "x-stream-max-segment-size-bytes": min(retention.max_bytes // _SEGMENTS, _MAX_SEGMENT_BYTES),
+        }
+        await channel.queue_declare(topics.HISTORY, durable=True, arguments=arguments)
+        await channel.queue_bind(topics.HISTORY, topics.RECEIVED)

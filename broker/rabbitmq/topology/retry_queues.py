@@ -1,0 +1,34 @@
+"""Retry queues: a message waits in one for its delay, then returns to the worker's queue."""
+
+from aiormq.abc import AbstractConnection
+
+from hookline.broker.rabbitmq.names import retry_name
+from hookline.broker.rabbitmq.topology.arguments import dead_lettering_to
+from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.schemas import topics
+
+_MAX_TTL_MS = 2**32 - 1
+_STEPS = (10, 12, 15, 18, 20, 25, 30, 36, 45, 60, 75, 90, 100)
+_MIN_STEP_MS = 100
+
+
+async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
+    """Declare the queue in which messages wait for `delay_ms` and then return to the worker's queue; its name."""
+    name = retry_name(queue, delay_ms)
+    async with declaring(connection, timeout_s, name) as channel:
+        arguments = {**dead_lettering_to(topics.queue_name(queue)), "x-message-ttl": delay_ms}
+        await channel.queue_declare(name, durable=True, arguments=arguments)
+    return name
+
+
+def delay_step_ms(delay_s: float) -> int:
+    """A delay rounded up to one of twelve steps in a decade, since each delay in use has a queue of its own.
+
+    The steps include common delays: 10, 12, 15, 20, 30, 60, 90 seconds, five minutes, an hour. None is below 100 ms or
+    above 49 days.
+    """
+    delay_ms = min(delay_s * 1000, _MAX_TTL_MS)
+    scale = _MIN_STEP_MS // _STEPS[0]
+    while _STEPS[-1] * scale < delay_ms:
+        scale *= 10
+    return min(next(step * scale for step in _STEPS if step * scale >= delay_ms), _MAX_TTL_MS)
