@@ -1,4 +1,4 @@
-"""The garbage collector keeps out of the way, and comes all the same."""
+"""The garbage collector runs rarely, but it runs."""
 
 import gc
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ def as_served() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def collections_while_there_are(new_objects: int) -> int:
+def collections_during(new_objects: int) -> int:
     before = gc.get_stats()[0]["collections"]
     kept = [[number] for number in range(new_objects)]
     del kept
     return int(gc.get_stats()[0]["collections"]) - int(before)
 
 
-def test_what_a_thousand_requests_in_hand_need_sets_off_no_collection() -> None:
-    assert collections_while_there_are(15_000) == 0
+def test_the_objects_of_a_thousand_requests_in_flight_trigger_no_collection() -> None:
+    assert collections_during(15_000) == 0
 
 
-def test_what_grows_beyond_that_is_looked_at() -> None:
-    assert collections_while_there_are(50_000) > 0
+def test_more_objects_trigger_collections() -> None:
+    assert collections_during(50_000) > 0

@@ -10,7 +10,7 @@ from hookline.settings import load
 
 
 @pytest.mark.parametrize("name", ["classroom", "voice", "krtc-main", "calls", "meetings"])
-def test_no_two_calls_tell_the_same_story(tmp_path: Path, name: str) -> None:
+def test_no_two_calls_make_the_same_callback(tmp_path: Path, name: str) -> None:
     config = tmp_path / "hookline.toml"
     config.write_text(settings_file())
     source = load(config, with_sources=True).sources[name]
