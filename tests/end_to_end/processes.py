@@ -1,4 +1,4 @@
-"""Hookline as its users run it: processes with a settings file, started, asked and killed."""
+"""Hookline as its users run it: processes with a settings file that tests start, query and kill."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ END_S = WITHIN_S
 _SHOWN_LINES = 400
 
 COUNTER = '''
-"""A worker as a team would write it, in a file of its own: one line for each event that it handles."""
+"""A worker in its own file, as a team would write it. It writes a line for each event that it handles."""
 
 import os
 
@@ -42,7 +42,7 @@ async def counter(event: Event, delivery: Delivery) -> None:
 
 @dataclass
 class Process:
-    """A running command with its log, one JSON object a line."""
+    """A running command and its log, with one JSON object on each line."""
 
     popen: subprocess.Popen[str]
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Project:
         return f"http://127.0.0.1:{self.settings.ingress.port}/hooks/{source}"
 
     def start(self, *arguments: str, ready: str = "queue: ") -> Process:
-        """A command that goes on running, once it says that it is ready."""
+        """Start a command that keeps running, and wait until its log says that it is ready."""
         popen = subprocess.Popen(  # noqa: S603  our own command
             [sys.executable, "-m", "hookline", *arguments, "--config", str(self.config), "--log", "json"],
             env=self._environment(),
@@ -122,7 +122,7 @@ class Project:
         return process
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command that ends by itself."""
+        """Run a command that ends by itself."""
         command = [sys.executable, "-m", "hookline", *arguments]
         if "--config" not in arguments and arguments[0] not in ("topics", "--help", "--version"):
             command += ["--config", str(self.config)]
@@ -135,12 +135,12 @@ class Project:
         return found
 
     def handled(self) -> list[str]:
-        """The ids of the events that the counting worker handled, in order."""
+        """The ids of the events that the worker `counter` handled, in order."""
         lines = self.counted.read_text().splitlines() if self.counted.exists() else []
         return [line.split()[0] for line in lines]
 
     def close(self) -> None:
-        """End everything, and print what it said: pytest shows that of a test that failed."""
+        """Kill all processes and print their logs, which pytest shows if the test failed."""
         for process in self._running:
             if process.popen.poll() is None:
                 process.kill()

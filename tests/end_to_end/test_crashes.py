@@ -1,4 +1,4 @@
-"""kill -9 and SIGTERM in the middle of traffic: what got a 2xx is handled, whatever dies."""
+"""SIGKILL and SIGTERM in the middle of traffic: every event that got a 2xx is handled."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,8 +22,8 @@ def event_id_of(source: AnySource, callback: Callback) -> str:
     return sealed.id
 
 
-async def send_while(project: Project, in_the_middle: Callable[[], object]) -> set[str]:
-    """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
+async def send_while(project: Project, act: Callable[[], object]) -> set[str]:
+    """Send a thousand callbacks of all providers, and act after a third of them. Returns the ids that got a 2xx."""
     sources = list(project.settings.sources.values())
     share = CALLBACKS // len(sources)
     sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]
@@ -32,13 +32,13 @@ async def send_while(project: Project, in_the_middle: Callable[[], object]) -> s
         for step in zip(*sequences, strict=True)
         for source, callback in zip(sources, step, strict=True)
     ]
-    left = iter(enumerate(mixed))
+    remaining = iter(enumerate(mixed))
     accepted: set[str] = set()
 
     async def send_rest(session: aiohttp.ClientSession) -> None:
-        for number, (source, callback) in left:
+        for number, (source, callback) in remaining:
             if number == CALLBACKS // 3:
-                await asyncio.to_thread(in_the_middle)
+                await asyncio.to_thread(act)
             answer = await send_callback(session, project.url(source.name), source, callback)
             if answer.status == 200:
                 accepted.add(event_id_of(source, callback))
@@ -53,14 +53,14 @@ async def all_handled(project: Project, accepted: set[str]) -> None:
     await eventually(lambda: accepted <= set(project.handled()))
 
 
-async def test_killing_everything_loses_nothing_that_was_accepted(project: Project) -> None:
+async def test_killing_the_process_loses_no_accepted_event(project: Project) -> None:
     run = project.start("run", "counter.py")
     accepted = await send_while(project, run.kill)
     project.start("run", "counter.py")
     await all_handled(project, accepted)
 
 
-async def test_killing_the_door_loses_nothing_that_was_accepted(project: Project) -> None:
+async def test_killing_the_ingress_loses_no_accepted_event(project: Project) -> None:
     project.start("worker", "counter.py")
     ingress = project.start("ingress")
 
@@ -79,7 +79,7 @@ async def test_killing_a_worker_leaves_its_events_to_the_other(project: Project)
     await all_handled(project, accepted)
 
 
-async def test_stopping_in_the_middle_refuses_some_but_loses_none_and_repeats_none(project: Project) -> None:
+async def test_a_stop_refuses_callbacks_but_loses_and_repeats_no_event(project: Project) -> None:
     run = project.start("run", "counter.py")
     codes: list[int] = []
     accepted = await send_while(project, lambda: codes.append(run.stop()))

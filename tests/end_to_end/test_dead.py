@@ -1,4 +1,4 @@
-"""Dead letters and unrouted events as an operator meets them."""
+"""Dead letters and unrouted events, as an operator handles them."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def address(project: Project) -> str:
 
 
 def start_counter(project: Project, queue: str) -> None:
-    """A worker that writes down what it handles."""
+    """Start a worker that writes down what it handles."""
     (project.folder / "mine.py").write_text(COUNTER.replace('queue="counter"', f'queue="{queue}"'))
     project.start("worker", "mine.py")
 
@@ -58,16 +58,16 @@ def lines(project: Project, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def send_and_bury(project: Project, queue: str, count: int) -> None:
-    """Let a worker fail with so many callbacks."""
+def send_and_park(project: Project, queue: str, count: int) -> None:
+    """Send callbacks to a worker that fails, until they are dead letters."""
     process = start_failing(project, queue)
     assert project.call("send", "krtc-main", "--count", str(count)).returncode == 0
     until(lambda: len(lines(project, "dead", "list", queue)) == count)
     assert process.stop() == 0
 
 
-async def bury(project: Project, queue: str, count: int) -> list[str]:
-    """Put so many letters among the dead of a queue; their events' ids."""
+async def park(project: Project, queue: str, count: int) -> list[str]:
+    """Make dead letters in a queue. Returns the ids of their events."""
     async with opened(address(project)) as broker:
         consumer = await broker.subscribe(queue, ("#",), 500)
         events = [envelope(number=number, body=BODY) for number in range(count)]
@@ -87,34 +87,34 @@ async def _publish(broker: Broker, events: Sequence[Envelope]) -> None:
     await asyncio.gather(*(broker.publisher.publish(event) for event in events))
 
 
-def call_and_die(project: Project, letters: int, *arguments: str) -> int:
+def call_and_die(project: Project, replays: int, *arguments: str) -> int:
     return subprocess.run(  # noqa: S603  our own command
-        [sys.executable, DYING, str(letters), *arguments, "--config", project.config],
+        [sys.executable, DYING, str(replays), *arguments, "--config", project.config],
         env={**os.environ, "PYTHONPATH": str(DYING.parents[2])},
         timeout=WITHIN_S,
         check=False,
     ).returncode
 
 
-def test_what_failed_is_listed_shown_and_replayed_to_a_repaired_worker(project: Project) -> None:
+def test_dead_letters_are_listed_shown_and_replayed_to_a_repaired_worker(project: Project) -> None:
     queue = queue_name()
-    send_and_bury(project, queue, 4)
+    send_and_park(project, queue, 4)
     assert {"queue": queue, "letters": 4} in lines(project, "dead", "list")
     shown = project.call("dead", "show", queue).stdout
     assert "ValueError: the price list is missing" in shown
     assert '"eventType":101' in shown.replace(" ", "")
-    rehearsed = project.call("dead", "replay", queue, "--dry-run").stdout
-    assert rehearsed.count("ValueError: the price list is missing") == 4
-    assert rehearsed.endswith(f"\n4 dead letters would be replayed to {queue}\n")
+    dry_run = project.call("dead", "replay", queue, "--dry-run").stdout
+    assert dry_run.count("ValueError: the price list is missing") == 4
+    assert dry_run.endswith(f"\n4 dead letters would be replayed to {queue}\n")
     start_counter(project, queue)
     assert lines(project, "dead", "replay", queue) == [{"to": queue, "replayed": 4, "left": 0}]
     until(lambda: len(project.handled()) == 4)
     assert not [row for row in lines(project, "dead", "list") if row["queue"] == queue]
 
 
-def test_filters_choose_letters_and_the_rest_stay(embedded_project: Project) -> None:
+def test_filters_select_dead_letters_and_the_others_stay(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_project, queue, 4)
+    send_and_park(embedded_project, queue, 4)
     first, second, *_ = lines(embedded_project, "dead", "list", queue)
     assert lines(embedded_project, "dead", "list", queue, "--limit", "1") == [first]
     assert lines(embedded_project, "dead", "list", queue, "--id", second["id"]) == [second]
@@ -132,42 +132,42 @@ def test_filters_choose_letters_and_the_rest_stay(embedded_project: Project) -> 
     assert first["id"] not in [row["id"] for row in lines(embedded_project, "dead", "list", queue)]
 
 
-def test_many_are_not_dropped_without_being_told_twice(embedded_project: Project) -> None:
+def test_several_are_not_dropped_without_confirmation(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_project, queue, 2)
+    send_and_park(embedded_project, queue, 2)
     refused = embedded_project.call("dead", "drop", queue)
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
     assert len(lines(embedded_project, "dead", "list", queue)) == 2
     assert lines(embedded_project, "dead", "drop", queue, "--yes") == [{"dropped": 2, "left": 0}]
 
 
-def test_a_letter_that_is_not_there_is_exit_code_1_and_a_queue_that_is_not_there_2(embedded_project: Project) -> None:
+def test_an_unknown_dead_letter_is_exit_code_1_and_an_unknown_queue_is_exit_code_2(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_project, queue, 1)
+    send_and_park(embedded_project, queue, 1)
     assert embedded_project.call("dead", "show", queue, "--id", "nothing").returncode == 1
     unknown = embedded_project.call("dead", "list", "q-nowhere")
     assert (unknown.returncode, "there is no queue 'q-nowhere'" in unknown.stderr) == (2, True)
 
 
-def test_the_body_can_be_had_byte_for_byte(embedded_project: Project) -> None:
-    async def bury_one() -> None:
+def test_raw_writes_the_body_byte_for_byte(embedded_project: Project) -> None:
+    async def park_one() -> None:
         async with opened(address(embedded_project)) as broker:
             queue = await broker.subscribe("billing", ("#",), 1)
             await broker.publisher.publish(envelope(body=b"\x00\xff\n"))
             (received,) = await taken(queue)
             await queue.settle(received, Parked("failed", "", 1))
 
-    asyncio.run(bury_one())
+    asyncio.run(park_one())
     command = [sys.executable, "-m", "hookline", "dead", "show", "billing", "--raw"]
     command += ["--config", str(embedded_project.config)]
     shown = subprocess.run(command, capture_output=True, cwd=embedded_project.folder, timeout=WITHIN_S, check=True)  # noqa: S603  our own command
     assert shown.stdout == b"\x00\xff\n"
     assert "\\u0000" in embedded_project.call("dead", "show", "billing").stdout
-    (told,) = lines(embedded_project, "dead", "show", "billing")
-    assert told["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
+    (shown_as_json,) = lines(embedded_project, "dead", "show", "billing")
+    assert shown_as_json["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
 
 
-def test_events_that_no_queue_wanted_reach_a_worker_that_was_started_later(project: Project) -> None:
+def test_unrouted_events_reach_a_worker_that_starts_later(project: Project) -> None:
     project.start("ingress")
     assert project.call("send", "krtc-main", "--count", "3").returncode == 0
     until(lambda: len(lines(project, "unrouted", "list")) == 3)
@@ -176,9 +176,9 @@ def test_events_that_no_queue_wanted_reach_a_worker_that_was_started_later(proje
     until(lambda: len(project.handled()) == 3)
 
 
-def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(project: Project) -> None:
+def test_a_replay_that_was_killed_half_way_is_repeated_and_each_event_is_handled_once(project: Project) -> None:
     queue = queue_name()
-    ids = asyncio.run(bury(project, queue, MANY))
+    ids = asyncio.run(park(project, queue, MANY))
     start_counter(project, queue)
     assert call_and_die(project, MANY // 2, "dead", "replay", queue) == -signal.SIGKILL
     until(lambda: len(project.handled()) >= MANY // 4)

@@ -1,4 +1,4 @@
-"""Workers on several machines, as far as they can notify: what was handled is in PostgreSQL or Redis."""
+"""Workers on several machines share a store in PostgreSQL or Redis. Here they are processes on one machine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ CALLBACKS = 2000
 PROCESSES = 4
 
 COUNTING = '''
-"""Writes a line for each event in the transaction that marks it as handled, and fails in one case of twenty."""
+"""Inserts a row for each event in the transaction that completes it, and fails in one of twenty cases."""
 
 import random
 
@@ -33,18 +33,20 @@ async def counting(event: ParticipantJoined, delivery: Delivery) -> None:
 
 @pytest.fixture
 async def postgresql_url(pytestconfig: pytest.Config) -> AsyncIterator[str]:
-    """A database with an empty table for what is counted."""
+    """A database with an empty table `counted`."""
     url = postgresql.server_url(pytestconfig)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("DROP TABLE IF EXISTS counted")
-        await connection.execute("CREATE TABLE counted (id text NOT NULL)")  # and nothing that keeps a second line out
+        await connection.execute(
+            "CREATE TABLE counted (id text NOT NULL)"
+        )  # without a constraint that prevents duplicates
         yield url
         await connection.execute("DROP TABLE counted")
 
 
 @pytest.fixture
 async def project_with(tmp_path: Path, pytestconfig: pytest.Config) -> AsyncIterator[Callable[[str], Project]]:
-    """A project on RabbitMQ with the store at a URL."""
+    """Makes a project on RabbitMQ with the store at a URL."""
     url = rabbitmq.server_url(pytestconfig)
     await RabbitMQInstallation(url).clear()
     projects: list[Project] = []

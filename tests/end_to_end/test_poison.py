@@ -1,4 +1,4 @@
-"""An event that kills its process ends parked with attempts of its own; its neighbours lose none."""
+"""An event that kills its process is parked after its own attempts. Its neighbours lose none of theirs."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.end_to_end.processes import Process, Project, until
 NEIGHBOURS = 30
 
 KILLER = '''
-"""Dies of one room, and counts the attempts of all others."""
+"""Kills its process for one room, and writes down the attempts for all others."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ async def killer(event: RoomCreated, delivery: Delivery) -> None:
 '''
 
 
-@pytest.mark.parametrize("concurrency", [1, 50])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, id="one at a time"), pytest.param(50, id="50 at a time")])
 def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project: Project, concurrency: int) -> None:
     (project.folder / "killer.py").write_text(KILLER.format(concurrency=concurrency))
     declaring = project.start("worker", "killer.py")
@@ -43,7 +43,7 @@ def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project
     assert project.call("send", "krtc-main", "101", "--body", "poison.json").returncode == 0
     assert project.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
     deaths, parked = run_until_parked(project)
-    assert deaths == 3  # with its neighbours, and then twice alone: as often as it may fail
+    assert deaths == 3  # once among its neighbours, then twice alone, as often as it may fail
     assert parked["reason"] == "crashed"
     until(lambda: len(set(project.handled())) == 2 * NEIGHBOURS)
     attempts = Counter(line.split()[1] for line in project.counted.read_text().splitlines())
@@ -59,7 +59,7 @@ def poison(project: Project) -> Any:
 
 
 def run_until_parked(project: Project) -> tuple[int, dict[str, Any]]:
-    """Start the worker again whenever it dies; how often it did, and what was parked."""
+    """Restart the worker until it parks an event. Returns the number of deaths and the log line of the event."""
     deaths = 0
     while True:
         process = project.start("worker", "killer.py")

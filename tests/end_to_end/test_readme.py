@@ -1,4 +1,4 @@
-"""README, followed to the letter."""
+"""The commands and tables of README."""
 
 import os
 import re
@@ -19,9 +19,9 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def tour(name: str = "") -> list[str]:
-    """The blocks of the tour: those that are commands, or the file of that name."""
-    mark = re.escape(f"<!-- tour {name} -->" if name else "<!-- tour -->")
-    return re.findall(mark + r"\n```\w+\n(.*?)```", TEXT, re.DOTALL)
+    """The blocks of the tour: its commands, or the file of that name."""
+    marker = re.escape(f"<!-- tour {name} -->" if name else "<!-- tour -->")
+    return re.findall(marker + r"\n```\w+\n(.*?)```", TEXT, re.DOTALL)
 
 
 def follow(project: Project, script: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +66,7 @@ def test_the_callback_by_hand_is_accepted(embedded_project: Project) -> None:
     until(lambda: any(line.get("subject") == "lesson" for line in run.lines))
 
 
-def test_the_tables_say_what_the_code_says() -> None:
+def test_the_tables_match_the_code() -> None:
     assert with_tables(TEXT) == TEXT, "run `make docs`"
 
 

@@ -1,4 +1,4 @@
-"""`--reload`: workers that start again whenever somebody saves their file."""
+"""`--reload`: workers restart when their file is saved."""
 
 import signal
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def save(project: Project, *, body: str = NOTE, version: str = "one") -> None:
 
 @contextmanager
 def reloading(project: Project, command: str, *arguments: str) -> Iterator[Process]:
-    """A command that is ended with its own process, whatever becomes of the test."""
+    """A command that is stopped together with its child process, even if the test fails."""
     process = project.start(command, "--reload", *arguments, ready="worker versions")
     try:
         yield process
@@ -65,7 +65,7 @@ def handled(project: Project, *lines: str) -> None:
     until(lambda: project.counted.exists() and project.counted.read_text().splitlines() == list(lines))
 
 
-def test_a_worker_is_run_anew_when_its_file_or_a_neighbour_changes(embedded_project: Project) -> None:
+def test_a_worker_restarts_when_its_file_or_a_neighbour_changes(embedded_project: Project) -> None:
     save(embedded_project)
     embedded_project.start("ingress")
     with reloading(embedded_project, "worker", "mine.py") as process:
@@ -82,7 +82,7 @@ def test_a_worker_is_run_anew_when_its_file_or_a_neighbour_changes(embedded_proj
         assert process.stop() == 0
 
 
-def test_a_syntax_error_is_told_and_the_next_change_mends_it(embedded_project: Project) -> None:
+def test_a_syntax_error_is_logged_and_the_next_change_restarts_the_worker(embedded_project: Project) -> None:
     save(embedded_project)
     with reloading(embedded_project, "worker", "mine.py") as process:
         save(embedded_project, body="def :")
@@ -92,7 +92,7 @@ def test_a_syntax_error_is_told_and_the_next_change_mends_it(embedded_project: P
         started(process, 2)
 
 
-def test_what_is_in_hand_is_finished_before_the_new_start(embedded_project: Project) -> None:
+def test_events_in_flight_finish_before_the_restart(embedded_project: Project) -> None:
     save(embedded_project, body=WAIT)
     embedded_project.start("ingress")
     with reloading(embedded_project, "worker", "mine.py") as process:
@@ -106,7 +106,7 @@ def test_what_is_in_hand_is_finished_before_the_new_start(embedded_project: Proj
         handled(embedded_project, "began", "finished", "first one")
 
 
-def test_ctrl_c_lets_what_is_in_flight_finish(embedded_project: Project) -> None:
+def test_ctrl_c_lets_events_in_flight_finish(embedded_project: Project) -> None:
     save(embedded_project, body=WAIT)
     embedded_project.start("ingress")
     with reloading(embedded_project, "worker", "mine.py") as process:
@@ -135,7 +135,7 @@ def test_a_process_that_drains_at_a_stop_is_not_replaced(embedded_project: Proje
         assert process.count("worker versions") == 1
 
 
-def test_door_and_workers_in_one_process_are_run_anew_too(embedded_project: Project) -> None:
+def test_ingress_and_workers_in_one_process_restart_too(embedded_project: Project) -> None:
     save(embedded_project)
     with reloading(embedded_project, "run", "mine.py") as process:
         until(lambda: process.count("queue: ") == 1)
@@ -145,7 +145,7 @@ def test_door_and_workers_in_one_process_are_run_anew_too(embedded_project: Proj
         handled(embedded_project, "first two")
 
 
-def test_a_process_that_dies_is_told_and_started_again_at_the_next_change(embedded_project: Project) -> None:
+def test_a_process_that_dies_is_logged_and_restarts_at_the_next_change(embedded_project: Project) -> None:
     save(embedded_project, body="os._exit(7)")
     embedded_project.start("ingress")
     with reloading(embedded_project, "worker", "mine.py") as process:
@@ -155,9 +155,9 @@ def test_a_process_that_dies_is_told_and_started_again_at_the_next_change(embedd
         handled(embedded_project, "first one")
 
 
-def test_without_the_library_the_command_says_how_to_get_it(embedded_project: Project) -> None:
+def test_without_the_library_the_command_says_how_to_install_it(embedded_project: Project) -> None:
     save(embedded_project)
-    (embedded_project.folder / "watchfiles.py").write_text("raise ImportError\n")  # hides the one that is installed
+    (embedded_project.folder / "watchfiles.py").write_text("raise ImportError\n")  # hides the installed one
     done = embedded_project.call("worker", "--reload", "mine.py")
     assert done.returncode == 2
     assert "pip install 'hookline[reload]'" in done.stderr

@@ -1,4 +1,4 @@
-"""A worker that was not there when the events came handles them all the same, each once."""
+"""`hookline replay` feeds a worker events from before its start, and each is handled once."""
 
 import json
 import os
@@ -16,7 +16,7 @@ WITHIN_S = 60
 
 
 def start_and_send(project: Project) -> Process:
-    """Let a project keep what it receives, and a worker of it handle 200 callbacks; the process of both."""
+    """Switch the history on and have a worker handle 200 callbacks. Returns the process."""
     project.config.write_text(project.config.read_text() + "\n[history]\nenabled = true\n")
     run = project.start("run", "counter.py")
     sent = project.call("send", "krtc-main", "--count", str(CALLBACKS))
@@ -26,7 +26,7 @@ def start_and_send(project: Project) -> Process:
 
 
 def start_newcomer(project: Project, topic: str = "#") -> Process:
-    """A worker with a queue that was not there before, which writes what it handles elsewhere."""
+    """Start a worker with a new queue, which writes what it handles to another file."""
     newcomer = COUNTER.replace('topic="#", queue="counter"', f'topic="{topic}", queue="newcomer"')
     (project.folder / "newcomer.py").write_text(newcomer.replace('os.environ["COUNTED"]', '"newcomer"'))
     return project.start("worker", "newcomer.py")
@@ -43,7 +43,7 @@ def fed(project: Project, *options: str) -> int:
     return int(json.loads(done.stdout)["events"])
 
 
-def test_a_new_worker_handles_what_came_before_it(project: Project) -> None:
+def test_a_new_worker_handles_events_from_before_its_start(project: Project) -> None:
     start_and_send(project)
     start_newcomer(project)
     assert fed(project) == CALLBACKS
@@ -51,7 +51,7 @@ def test_a_new_worker_handles_what_came_before_it(project: Project) -> None:
     assert sorted(handled_by_newcomer(project)) == sorted(project.handled())
 
 
-def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(project: Project) -> None:
+def test_a_replay_that_was_killed_half_way_is_repeated_and_each_event_is_handled_once(project: Project) -> None:
     start_and_send(project)
     newcomer = start_newcomer(project)
     died = subprocess.run(  # noqa: S603  our own command
@@ -68,7 +68,7 @@ def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once
 
 
 def settled(process: Process, queue: str = "newcomer") -> int:
-    """How many deliveries of the queue are done with; one that comes again is not."""
+    """How many deliveries of the queue are handled or duplicates."""
     done = [line for line in list(process.lines) if line.get("outcome") in ("handled", "duplicate")]
     return len([line for line in done if line["queue"] == queue])
 
@@ -90,7 +90,7 @@ def test_a_worker_is_fed_only_what_it_is_bound_to(embedded_project: Project) -> 
     assert fed(embedded_project) == CALLBACKS // 4
 
 
-def test_a_repaired_worker_handles_again_what_it_has_finished_once_for_each_name(embedded_project: Project) -> None:
+def test_a_repaired_worker_handles_finished_events_once_more_for_each_name(embedded_project: Project) -> None:
     run = start_and_send(embedded_project)
     for again in ("repair-1", "repair-1", "repair-2"):
         done = embedded_project.call("replay", "--since", "1h", "--to", "counter", "--again", again)

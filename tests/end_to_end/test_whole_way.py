@@ -1,4 +1,4 @@
-"""From an HTTP request to a worker's effect and the room view, through real processes."""
+"""From an HTTP request to the effect of a worker and the room view, through real processes."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def send_all(project: Project, *options: str) -> list[dict[str, Any]]:
     return answers
 
 
-def test_every_event_of_every_provider_comes_through_once_however_often_it_is_sent(project: Project) -> None:
+def test_every_event_of_every_provider_is_handled_once_however_often_it_is_sent(project: Project) -> None:
     run = project.start("run", "counter.py")
     answers = send_all(project, "--duplicate", "--shuffle")
     assert {answer["status"] for answer in answers} == {200}
@@ -35,7 +35,7 @@ def test_every_event_of_every_provider_comes_through_once_however_often_it_is_se
     assert len(project.handled()) == EVERY
 
 
-def test_the_room_view_tells_every_providers_story(project: Project) -> None:
+def test_the_room_view_shows_the_rooms_of_every_provider(project: Project) -> None:
     run = project.start("run")
     send_all(project)
     until(lambda: handled_by_rooms(run.lines) >= EVERY)
@@ -89,7 +89,7 @@ async def test_a_genuine_callback_of_unknown_type_is_kept_not_refused(
     ingress = project.start("ingress")
     source = project.settings.sources["krtc-main"]
     body = b'{"noticeId":"1","productId":1,"eventType":999,"notifyMs":1,"payload":{"what":"is \xe8\xbf\x99"}}'
-    project.start("worker", "counter.py")  # its queue has to be there first
+    project.start("worker", "counter.py")  # its queue must exist first
     answer = await send_callback(session, project.url("krtc-main"), source, Callback("odd", body, 0))
     assert answer.status == 200
     await eventually(lambda: len(project.handled()) == 1)
@@ -97,7 +97,7 @@ async def test_a_genuine_callback_of_unknown_type_is_kept_not_refused(
     ingress.stop()
 
 
-async def test_an_event_that_no_worker_wants_waits_in_unrouted(
+async def test_an_event_that_no_worker_wants_is_logged_as_unrouted(
     embedded_project: Project, session: aiohttp.ClientSession
 ) -> None:
     ingress = embedded_project.start("ingress")
@@ -107,7 +107,7 @@ async def test_an_event_that_no_worker_wants_waits_in_unrouted(
     await eventually(lambda: ingress.count("hookline.unrouted") > 0)
 
 
-async def test_ids_beyond_double_precision_and_every_script_come_through_exactly(
+async def test_ids_beyond_double_precision_and_of_every_script_stay_exact(
     embedded_project: Project, session: aiohttp.ClientSession
 ) -> None:
     run = embedded_project.start("run")
@@ -127,7 +127,7 @@ async def test_ids_beyond_double_precision_and_every_script_come_through_exactly
 def test_two_worker_processes_share_a_queue_and_handle_each_event_once(project: Project) -> None:
     project.start("ingress")
     workers = [project.start("worker", "counter.py") for _ in range(2)]
-    # In order, the server could give all the first ones to one process, and all the repeats to the other.
+    # Shuffled: otherwise one process could get all events and the other all duplicates.
     done = project.call("send", "krtc-main", "--count", "300", "--duplicate", "--shuffle")
     assert done.returncode == 0, done.stderr
     until(lambda: len(set(project.handled())) >= 300)
@@ -141,7 +141,7 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
 ) -> None:
     run = embedded_project.start("run", "counter.py")
     private: set[str] = set()
-    told: list[str] = []
+    answers: list[str] = []
     for source in embedded_project.settings.sources.values():
         callback = signed(source)
         outgoing = source.provider.sign(callback.body, source, callback.at_s)
@@ -149,20 +149,20 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
         for body in (outgoing.body, outgoing.body + b" ", b"[" + outgoing.body):
             url = URL(f"{embedded_project.url(source.name)}?{outgoing.query}", encoded=True)
             async with session.post(url, data=body, headers=outgoing.headers) as answer:
-                told.append(await answer.text())
+                answers.append(await answer.text())
     await eventually(lambda: len(set(embedded_project.handled())) >= len(embedded_project.settings.sources))
     run.stop()
     assert len(private) >= 2 * len(embedded_project.settings.sources)
-    assert [text for text in private if any(text in line for line in (*run.output, *told))] == []
+    assert [text for text in private if any(text in line for line in (*run.output, *answers))] == []
 
 
 def signatures(outgoing: Outgoing) -> set[str]:
-    """Whatever of a callback looks like a digest, in hexadecimal or base64, wherever it is."""
-    places = " ".join([*outgoing.headers.values(), outgoing.query, outgoing.body.decode()])
-    return set(re.findall(r"\b[0-9a-f]{32,}\b|[A-Za-z0-9+/]{27}=", places))
+    """All parts of a callback that look like a digest, in hexadecimal or base64."""
+    text = " ".join([*outgoing.headers.values(), outgoing.query, outgoing.body.decode()])
+    return set(re.findall(r"\b[0-9a-f]{32,}\b|[A-Za-z0-9+/]{27}=", text))
 
 
-def test_at_the_end_each_queue_says_how_its_deliveries_ended(embedded_project: Project) -> None:
+def test_at_the_end_the_log_says_how_the_deliveries_of_each_queue_ended(embedded_project: Project) -> None:
     run = embedded_project.start("run")
     samples = len(catalogue()["krtc"].samples)
     assert embedded_project.call("send", "krtc-main", "--duplicate").returncode == 0
