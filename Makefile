@@ -36,10 +36,10 @@ check: $(STAMP)  ## lint, types, and that README's tables are what the code says
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m hookline.readme --check
+	$(BIN)/python -m docs.readme_tables --check
 
 docs: $(STAMP)  ## write README's tables anew from the code
-	@$(BIN)/python -m hookline.readme
+	@$(BIN)/python -m docs.readme_tables
 
 bench: $(STAMP)  ## measure everything side by side with simpler programs (some twelve minutes), and print the ratios
 	@sh tests/services/install.sh

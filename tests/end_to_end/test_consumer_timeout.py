@@ -15,7 +15,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Done, Queue, Received
 from tests.contract.installations import RabbitMQInstallation, envelope, opened, queue_name
 from tests.contract.installations import eventually as within
-from tests.end_to_end.processes import House, Process, eventually
+from tests.end_to_end.processes import Project, Process, eventually
 from tests.end_to_end.test_order import joined
 from tests.services import rabbitmq, servers
 
@@ -63,11 +63,11 @@ async def node(request: pytest.FixtureRequest) -> rabbitmq.Node:
 
 
 async def test_ordered_processes_go_on_after_time_outs_in_every_partition(node: rabbitmq.Node, tmp_path: Path) -> None:
-    house = House(tmp_path, node.url)
+    project = Project(tmp_path, node.url)
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "rooms").mkdir()
     try:
-        processes = [await asyncio.to_thread(house.start, "worker", "slow.py") for _ in range(2)]
+        processes = [await asyncio.to_thread(project.start, "worker", "slow.py") for _ in range(2)]
         async with opened(node.url) as broker:
             rooms = one_room_of_each_partition()
             await asyncio.gather(*(broker.publisher.publish(joined(room, 0)) for room in rooms))
@@ -80,7 +80,7 @@ async def test_ordered_processes_go_on_after_time_outs_in_every_partition(node: 
             await eventually(lambda: all(len(ended(tmp_path, room)) > LATER for room in rooms), WITHIN_S)
         assert {room: ended(tmp_path, room) for room in rooms} == {room: list(range(1 + LATER)) for room in rooms}
     finally:
-        house.close()
+        project.close()
 
 
 async def test_a_partition_goes_on_after_every_consumer_of_it_timed_out(node: rabbitmq.Node) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hookline.readme import README
+from docs.readme_tables import README
 
 _IN_README = re.compile(r"<!-- provider acme_rtc/hookline\.py -->\n```python\n(.*?)```", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Sending sample callbacks as a provider would: signed with the settings' own secrets, over real HTTP."""
+"""Makes sample callbacks, and sends them as a provider would: signed with the secrets of the settings, over HTTP."""
 
 import random
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One callback to send: what to call it, its body, and the Unix time at which it happens."""
+    """A callback to send: its name, its body, and the Unix time at which its event occurs."""
 
     name: str
     body: bytes
@@ -27,7 +27,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How the door answered; `status` is 0 if it did not, and `text` then says why."""
+    """The answer of the ingress. `status` is 0 if there was none, and `text` then says why."""
 
     name: str
     status: int
@@ -36,7 +36,7 @@ class Answer:
 
 
 def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
-    """The samples of an event, by our topic or the provider's own type; all of them if none is named.
+    """The samples of an event, named by our topic or the provider's own type. All samples if no event is named.
 
     Raises SettingsError for an event that the provider does not send, and for a provider without samples.
     """
@@ -52,10 +52,10 @@ def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
     return chosen
 
 
-def callbacks(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
-    """So many callbacks, story after story; each story has rooms and people of its own, and lies just behind us."""
+def callbacks_of(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
+    """`count` callbacks, story after story. Each story has its own rooms and users, and happened just now."""
     now_s = time.time()
-    first_story = time.time_ns() // 1000  # the next call's stories have other numbers: none is told in a microsecond
+    first_story = time.time_ns() // 1000  # unique: no story is sent within a microsecond
     for number in range(count):
         story, step = divmod(number, len(samples))
         sample, at_s = samples[step], now_s - (len(samples) - step)
@@ -64,22 +64,22 @@ def callbacks(source: AnySource, samples: Sequence[Sample], count: int) -> Itera
 
 
 def own_body(path: Path) -> Callback:
-    """A callback with a body from a file."""
+    """A callback with the body from a file."""
     return Callback(path.name, path.read_bytes(), time.time())
 
 
 def arrange(sequence: Sequence[Callback], *, duplicate: bool, shuffle: bool) -> list[Callback]:
-    """The order of sending: each twice where asked, as a provider that got no answer does; in any order where asked."""
+    """The callbacks in the order of sending: each twice, as a provider does without an answer, or in random order."""
     arranged = [callback for callback in sequence for _ in range(2 if duplicate else 1)]
     if shuffle:
         random.shuffle(arranged)
     return arranged
 
 
-async def send(session: "ClientSession", url: str, source: AnySource, callback: Callback) -> Answer:
-    """Sign one callback, send it, and say how it was answered."""
+async def send_callback(session: "ClientSession", url: str, source: AnySource, callback: Callback) -> Answer:
+    """Sign a callback and send it. Returns the answer."""
     from aiohttp import ClientError  # noqa: PLC0415  slow to load, and no other command needs it
-    from yarl import URL  # noqa: PLC0415  likewise
+    from yarl import URL  # noqa: PLC0415  see above
 
     try:
         signed = source.provider.sign(callback.body, source, callback.at_s)

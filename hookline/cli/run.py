@@ -1,4 +1,4 @@
-"""`hookline run`, `ingress` and `worker`: what goes on until it is told to stop."""
+"""`hookline run`, `ingress` and `worker`: the commands that run until they are stopped."""
 
 import asyncio
 import sys
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 import click
 
-from hookline.cli.options import config_option, log_option, run_to_end
+from hookline.cli.options import config_option, log_option
 from hookline.runtime import logs
-from hookline.runtime.garbage_collection import collect_rarely
+from hookline.runtime.event_loop import collect_rarely, run_to_end
+from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.reloader import folders_of, run_reloading
-from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
@@ -22,7 +22,7 @@ reload_option = click.option(
     "--reload",
     "reloads",
     is_flag=True,
-    help="For development: start again whenever a Python file beside the workers changes.",
+    help="For development: restart when a Python file next to the workers changes.",
 )
 
 
@@ -40,15 +40,16 @@ reload_option = click.option(
 @config_option
 @log_option
 def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
-    """Run door, room view and workers in one process: the way to begin.
+    """Run the ingress and workers in one process.
 
-    WORKER is a Python file or a module; every worker in it runs.
+    This is the way to start. The built-in room view runs too. WORKER is a Python file or a module. All workers in
+    it run.
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1:
         raise SettingsError(
-            f"ingress.processes is {settings.ingress.processes}, and `hookline run` is one process: "
+            f"ingress.processes is {settings.ingress.processes}, but `hookline run` is one process: "
             "run `hookline ingress` and `hookline worker` instead"
         )
     if reloads:
@@ -66,11 +67,12 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
 )
 @config_option
 @log_option
-@click.option("--process", type=int, hidden=True, help="Which of several this is; a supervisor says so.")
+@click.option("--process", type=int, hidden=True, help="The number of this process, given by the supervisor.")
 def ingress(config: Path, log_style: str, process: int | None) -> None:
-    """Run only the door: take callbacks and put them on the queue.
+    """Run only the ingress.
 
-    With `processes` under [ingress] in the settings, as many share the port, and each that falls is replaced.
+    It receives callbacks and publishes them to the queue. With `processes` under [ingress] in the settings, that
+    many processes share the port. One that ends is replaced.
     """
     logs.set_up(log_style, process=process)
     settings = load(config, with_sources=True)
@@ -92,10 +94,11 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
 @config_option
 @log_option
 def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
-    """Run only workers. Start as many processes as you like: they share each queue's events.
+    """Run only workers.
 
-    WORKER is a Python file or a module, in which every worker runs, or `rooms` for the built-in room view.
-    The sources' secrets are not needed here, and not read.
+    You can start several processes: they share the events of each queue. WORKER is a Python file or a module, of
+    which all workers run, or `rooms` for the built-in room view. The secrets of the sources are not needed and not
+    read.
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=False)
@@ -113,14 +116,14 @@ def _serve(
     rooms: bool = False,
     supervised: bool = False,
 ) -> None:
-    from hookline.runtime.serve import serve  # noqa: PLC0415  nobody else waits for what this loads
+    from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
     run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
 
 
 def _supervise(settings: Settings, log_style: str) -> NoReturn:
-    from hookline.runtime.supervisor import supervise  # noqa: PLC0415  likewise
+    from hookline.runtime.supervisor import supervise  # noqa: PLC0415  slow to load
 
     def opened() -> None:
         log_sources(settings)
@@ -133,6 +136,6 @@ def _supervise(settings: Settings, log_style: str) -> NoReturn:
 def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:
     folders = folders_of(name for name in workers if name != BUILT_IN)
     if not folders:
-        raise click.UsageError("--reload needs the file or module of a worker, to see when it changes")
+        raise click.UsageError("--reload needs the file or module of a worker to watch")
     arguments = [command, "--config", str(settings.path), "--log", log_style, "--", *workers]
-    sys.exit(run_reloading(arguments, folders, settings.workers.shutdown_s))
+    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))

@@ -1,10 +1,10 @@
-"""README's tables, written from the code: `python -m hookline.readme` writes them, `--check` only compares."""
+"""Writes README's tables from the code: `python -m docs.readme_tables`. With `--check` it only compares them."""
 
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hookline.cli import text_tables
+from hookline.cli import topics
 from hookline.schemas.providers import catalogue
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -22,7 +22,7 @@ def providers_table() -> str:
 def events_table() -> str:
     rows = [
         _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row["sent_by"]))
-        for row in text_tables.topics(catalogue())
+        for row in topics.events(catalogue())
     ]
     return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
 
@@ -39,7 +39,7 @@ TABLES: Mapping[str, Callable[[], str]] = {"providers": providers_table, "events
 
 
 def with_tables(text: str) -> str:
-    """The text with everything between `<!-- NAME -->` and `<!-- /NAME -->` written anew."""
+    """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
     for name, table in TABLES.items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
         after = rest.partition(f"<!-- /{name} -->")[2]
@@ -54,7 +54,7 @@ def main() -> int:
         return 0
     if with_tables(text) == text:
         return 0
-    sys.stderr.write("README.md: a table is not what the code says; `make docs` writes it anew\n")
+    sys.stderr.write("README.md: a table differs from the code; `make docs` writes it\n")
     return 1
 
 
