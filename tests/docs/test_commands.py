@@ -13,7 +13,7 @@ import pytest
 
 from hookline import events
 from hookline.cli.main import cli
-from hookline.settings import SECTIONS
+from hookline.settings import SECTIONS, SourceSettings
 from tests.docs.pages import PAGES, README, ROOT, Block, all_blocks
 
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -169,20 +169,17 @@ def test_python_of_readme_runs(block: Block) -> None:
 
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=str)
 def test_settings_of_a_page_exist(block: Block) -> None:
-    for section, keys in tomllib.loads(block.text).items():
-        known = {field.encode_name for field in msgspec.structs.fields(SECTIONS[section])}
-        assert set(keys) <= known
+    settings = tomllib.loads(block.text)
+    tables = [(SECTIONS[name], table) for name, table in settings.items() if name != "sources"]
+    for table in settings.get("sources", {}).values():
+        assert table.pop("provider")
+        tables.append((SourceSettings, table))
+    for kind, table in tables:
+        assert set(table) <= {field.encode_name for field in msgspec.structs.fields(kind)}
 
 
 def test_every_block_of_the_tour_is_marked_as_one_that_the_tests_follow() -> None:
     tour = README.read_text(encoding="utf-8").partition("## A five-minute tour")[2].partition("\n## ")[0]
-    unmarked = re.findall(r"(?<!-->\n)^```(?:sh|python|toml)\n(.*?)^```", tour, re.DOTALL | re.MULTILINE)
-    assert [text.split()[0] for text in unmarked] == ["python3"], (
-        "only the containers are followed by `make compose-test`"
-    )
-
-
-def test_pages_say_the_same_of_the_containers() -> None:
-    found = [block.text for block in all_blocks("sh") if "docker compose up" in block.text]
-    assert len(found) == 2
-    assert len(set(found)) == 1
+    fences = re.findall(r"(?m)^(.*)\n```(?:sh|python|toml)$", tour)
+    assert len(fences) == 8
+    assert [line for line in fences if not line.startswith("<!-- tour")] == []

@@ -16,9 +16,11 @@ from tests.end_to_end.terminal import Terminal
 from tests.services.rabbitmq import server_url
 from tests.services.servers import free_ports
 
+OPERATIONS = ROOT / "docs" / "operations.md"
 FIRST_RUN, FIRST_RUN_OF_WORKER = [block.text for block in blocks(README) if block.marker == "tour first"]
-SEND, LOOK, SEND_AGAIN, BY_HAND = [block.text for block in blocks(README) if block.marker == "tour"]
-FILES = {block.marker.removeprefix("tour "): block.text for block in blocks(README) if block.language != "sh"}
+SEND, LOOK, SEND_AGAIN = [block.text for block in blocks(README) if block.marker == "tour"]
+(BY_HAND,) = [block.text for block in blocks(OPERATIONS) if block.marker == "tour"]
+FILES = {block.marker.removeprefix("tour "): block.text for block in blocks(README) if block.marker.startswith("tour ")}
 (ROLES,) = [block.text.splitlines() for block in blocks(README) if block.marker == "tour roles"]
 ON_SQLITE = '[broker]\nurl = "sqlite:hookline.db" '
 
