@@ -25,7 +25,7 @@ TARGETS = re.findall(
 )
 SERVICES = re.findall(r"(?m)^  ([\w-]+):$", (ROOT / "compose.yaml").read_text(encoding="utf-8"))
 
-_ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")
+_ASSIGNMENT = re.compile(r"[A-Z0-9_]+=.*")
 _WHEEL = re.compile(r"\S+/hookline-(?P<version>[\d.]+)-py3-none-any\.whl(?:\[(?P<extras>[\w,]+)\])?")
 _FROM_GIT = re.compile(r"hookline(?:\[(?P<extras>[\w,]+)\])? @ git\+https://\S+")
 

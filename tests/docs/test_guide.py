@@ -1,11 +1,13 @@
 """The guide shows every example unchanged, and links of all pages lead somewhere."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import GROUPS, ROWS
+from hookline.provider import Provider
 from tests.docs.pages import PAGES, ROOT
 
 GUIDE = ROOT / "docs" / "writing-workers.md"
@@ -47,3 +49,9 @@ def test_rows_that_the_page_on_performance_names_can_be_measured() -> None:
     words = [word for command in commands for word in re.sub(r"--\w+ \d+|>.*|--\w+", "", command).split()]
     assert words
     assert set(words) <= {*ROWS, *GROUPS}
+
+
+def test_the_page_on_providers_names_everything_that_a_provider_declares() -> None:
+    text = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+    named = [name for row in re.findall(r"(?m)^\| (`.*?) \| ", text) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(field.name for field in dataclasses.fields(Provider))
