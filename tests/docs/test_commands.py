@@ -101,10 +101,14 @@ def check_docker(words: Sequence[str]) -> None:
 def check_compose(words: Sequence[str]) -> None:
     scaled = [word.partition("=")[0] for word, before in zip(words[1:], words, strict=False) if before == "--scale"]
     assert set(scaled) <= set(SERVICES)
-    if words[0] == "exec":
-        assert words[1] in SERVICES
-        assert words[2] == "hookline"
-        check_hookline(words[3:])
+    match list(words):
+        case ["exec", service, "hookline", *rest]:
+            assert service in SERVICES
+            check_hookline(rest)
+        case ["run", "--rm", service]:
+            assert service in SERVICES
+        case _:
+            assert words[0] in ("build", "up")
 
 
 def check_activation(words: Sequence[str]) -> None:
@@ -129,6 +133,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "git": check_nothing,
     "hookline": check_hookline,
     "make": check_make,
+    "mkdir": check_nothing,
     "pip": check_pip,
     "pre-commit": check_nothing,
     "psql": check_nothing,
