@@ -1,4 +1,4 @@
-# Everything that a fresh machine needs: `make run` and `make test`.
+# Everything that a fresh machine needs: `make run` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +12,13 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs bench compose-test lock clean
+.PHONY: run test test-rabbitmq4 check docs wheel bench compose-test lock clean help
 
-run: $(STAMP)  ## start the door and the room view on the embedded broker, with a hookline.toml of its own
+run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
 	@$(BIN)/hookline run
 
-test: $(STAMP) docs  ## install what the tests need, real servers included, and run them
+test: $(STAMP) docs  ## install what the tests need, real servers included, and run them all
 	@bash tests/services/install.sh
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
@@ -32,22 +32,26 @@ test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_P
 			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
 	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
-check: $(STAMP)  ## lint, types, and that README's tables are what the code says
+check: $(STAMP)  ## lint, check types, and compare README's tables with the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.readme_tables --check
 
-docs: $(STAMP)  ## write README's tables anew from the code
+docs: $(STAMP)  ## write README's tables from the code
 	@$(BIN)/python -m docs.readme_tables
 
-bench: $(STAMP)  ## measure everything side by side with simpler programs (some twelve minutes), and print the ratios
+wheel: $(STAMP)  ## build the wheel into dist/, to install in another project
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+bench: $(STAMP)  ## measure beside simpler programs and print the ratios (about twelve minutes)
 	@sh tests/services/install.sh
 	@sh benchmarks/install.sh
 	@$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks
 
-compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks through HAProxy
+compose-test: $(STAMP)  ## test compose.yaml with signed callbacks through HAProxy (needs Docker)
 	bash tests/compose/run.sh
 
 lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
@@ -56,6 +60,9 @@ lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(LOCK) - --output-file deploy/build.lock
 
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
@@ -63,5 +70,5 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
 	@touch $@
 
-clean:
+clean:  ## remove the virtual environment and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

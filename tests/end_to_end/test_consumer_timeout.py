@@ -15,7 +15,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Done, Queue, Received
 from tests.contract.installations import RabbitMQInstallation, envelope, opened, queue_name
 from tests.contract.installations import eventually as within
-from tests.end_to_end.processes import Project, Process, eventually
+from tests.end_to_end.processes import Process, Project, eventually
 from tests.end_to_end.test_order import joined
 from tests.services import rabbitmq, servers
 
