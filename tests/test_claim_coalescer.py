@@ -10,7 +10,7 @@ from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease
 
 
 class Flaky:
-    """A store that is down while `is_down`. It keeps what it is asked, also what it does not answer."""
+    """A store that is down while `is_down`. It counts requests, also those that it fails."""
 
     def __init__(self) -> None:
         self.is_down = False

@@ -105,35 +105,35 @@ def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str
 # after this statement began may have an owner that this statement does not see yet.
 _CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, until)
     SELECT queue, id, %(owner)s, now(), now() + for_s * interval '1 s'
-    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS asked (queue, id, for_s)
-    WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (asked.queue, asked.id))
+    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS requested (queue, id, for_s)
+    WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (requested.queue, requested.id))
     ORDER BY queue, id
     ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), until = excluded.until,
         suspect = c.owner NOT IN ({ALIVE}) IS TRUE,
         crashes = c.crashes + (c.alone AND c.owner NOT IN ({ALIVE}) IS TRUE)::int, alone = false
     WHERE c.owner IS NULL OR c.until <= now() OR (c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
     RETURNING queue, id, suspect, crashes, failures"""  # noqa: S608  of constants
-_ASKED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS asked (queue, id)"
-_FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_ASKED}) asked USING (queue, id)"  # noqa: S608
+_REQUESTED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS requested (queue, id)"
+_FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_REQUESTED}) requested USING (queue, id)"  # noqa: S608
 _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
-    JOIN ({_ASKED}) asked USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
-_GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_ASKED}) asked
-    WHERE (c.queue, c.id) = (asked.queue, asked.id) AND owner = %s"""  # noqa: S608
+    JOIN ({_REQUESTED}) requested USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
+_GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_REQUESTED}) requested
+    WHERE (c.queue, c.id) = (requested.queue, requested.id) AND owner = %s"""  # noqa: S608
 # One statement is a transaction by itself: one round trip to the server instead of four.
-_ASKED_AND_GONE = f"""WITH asked AS ({_ASKED}), gone AS (DELETE FROM hookline_claims WHERE (queue, id) IN (
-        SELECT queue, id FROM hookline_claims JOIN asked USING (queue, id) ORDER BY queue, id
-        FOR UPDATE OF hookline_claims))"""  # noqa: S608
+_REQUESTED_AND_DELETED = f"""WITH requested AS ({_REQUESTED}),
+    deleted AS (DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
+        JOIN requested USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims))"""  # noqa: S608
 _NOTED = """noted AS (INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
         FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
         GROUP BY queue, subject ORDER BY queue, subject
         ON CONFLICT (queue, subject) DO UPDATE
         SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now())"""
-_HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM asked ORDER BY queue, id
+_HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM requested ORDER BY queue, id
     ON CONFLICT DO NOTHING"""
-_FINISH = f"{_ASKED_AND_GONE} {_HANDLED}"
-_FINISH_AND_NOTE = f"{_ASKED_AND_GONE}, {_NOTED} {_HANDLED}"
+_FINISH = f"{_REQUESTED_AND_DELETED} {_HANDLED}"
+_FINISH_AND_NOTE = f"{_REQUESTED_AND_DELETED}, {_NOTED} {_HANDLED}"
 _NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
-    JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (queue, id, subject) USING (queue, subject)"""
+    JOIN unnest(%s::text[], %s::text[], %s::text[]) AS requested (queue, id, subject) USING (queue, subject)"""
 _RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
     WHERE queue = %s AND id = %s AND owner = %s"""
 _TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL
@@ -143,6 +143,6 @@ _TAKE = """INSERT INTO hookline_shares SELECT %s, share, %s FROM unnest(%s::text
     ON CONFLICT (queue, share) DO UPDATE SET owner = excluded.owner"""
 _PURGE = tuple(
     f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
-    WHERE {moment} < now() - %s * interval '1 s' ORDER BY {moment} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
-    for table, moment in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until"))
+    WHERE {column} < now() - %s * interval '1 s' ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
+    for table, column in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until"))
 )
