@@ -1,7 +1,7 @@
-"""The socket to RabbitMQ, shared with aiormq: frames of the hot path are taken off it, and written to it, as bytes.
+"""The socket to RabbitMQ, shared with aiormq. Frames of the hot path are read and written here, as bytes.
 
-aiormq makes an object of each frame and a task of each delivery: most of the cost of an event. Here the listener of a
-channel gets its frames as they come off the socket. All others go on to aiormq, which opens channels, declares, and
+aiormq makes an object of each frame and a task of each delivery, which is most of the cost of an event. Here the
+listener of a channel gets its frames as they arrive. All others go on to aiormq, which opens channels, declares, and
 keeps the connection alive. This relies on aiormq's `Connection`, which takes a `transport_factory`, and on aio-pika's,
 which hands its `kwargs` to it. Without either there is no frame transport, and public calls do the work. A contract
 test runs both ways.
@@ -24,44 +24,44 @@ _HEAD_BYTES = 7
 _END = 0xCE
 _CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, Channel.CloseOk
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
-_SIGN_OF_LIFE = b"\x08\0\0\0\0\0\0\xce"  # a heartbeat
-_SIGNS_EVERY_S = 1.0
+_HEARTBEAT_FRAME = b"\x08\0\0\0\0\0\0\xce"
+_HEARTBEAT_EVERY_S = 1.0
 _head = Struct(">BHI").unpack_from
 
 
 class Listener(Protocol):
-    """Takes frames of one channel. Called by the event loop: nothing here may wait, or raise."""
+    """Takes frames of one channel. The event loop calls it: no method may block or raise."""
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        """Whether the frame is taken. If not, aiormq gets it."""
+        """Return whether the frame is taken. aiormq gets the others."""
 
     def writable(self) -> None:
-        """The socket takes bytes again."""
+        """The socket accepts bytes again."""
 
     def closed(self) -> None:
-        """The channel is gone. A frame that is written to it now would cost the connection."""
+        """The channel is closed. The server closes the connection if another frame is written to the channel."""
 
 
 class FrameTransport(asyncio.Protocol):
-    """One connection's socket. `streams` is told of all that nobody takes, in order and in whole frames."""
+    """One connection's socket. `streams` gets all frames that no listener takes, whole and in order."""
 
     def __init__(self, streams: asyncio.Protocol, clock: Callable[[], float]) -> None:
-        self.is_blocked = False  # the server has said that it takes nothing now (a memory or disk alarm)
-        self.is_paused = False  # the socket takes nothing now
+        self.is_blocked = False  # by the server: a memory or disk alarm
+        self.is_paused = False  # the socket's buffer is full
         self._streams = streams
         self._clock = clock
         self._listeners: dict[int, Listener] = {}
         self._transport: Any = None
         self._rest = b""
         self._is_understood = True
-        self._next_sign_s = 0.0
+        self._next_heartbeat_s = 0.0
 
     def listen(self, channel: int, listener: Listener) -> None:
         """Give the listener each frame of the channel, until that is closed."""
         self._listeners[channel] = listener
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
-        """Send whole frames, before or after those of others. Nothing happens if the connection is gone."""
+        """Send whole frames. Does nothing if the connection is closed."""
         if not self._transport.is_closing():
             self._transport.writelines(frames)
 
@@ -93,15 +93,15 @@ class FrameTransport(asyncio.Protocol):
             listener.writable()
 
     def _take(self, data: bytes) -> bytes:
-        """Hand frames to their listeners; what is left. The beginning of a frame is kept until the rest has come."""
+        """Hand frames to their listeners; return the others. An incomplete frame is kept until the rest arrives."""
         left: list[bytes] = []
-        at = since = 0  # where this frame begins, and where those before it that nobody took
+        at = since = 0  # where this frame begins, and where the untaken frames before it begin
         end = len(data)
         while end - at >= _HEAD_BYTES:
             kind, channel, size = _head(data, at)
             after = at + _HEAD_BYTES + size + 1
             if kind not in _FRAME_TYPES or (after <= end and data[after - 1] != _END):
-                self._is_understood = False  # no AMQP: aiormq says so
+                self._is_understood = False  # not AMQP; aiormq raises the error
                 at = end
                 break
             if after > end:
@@ -115,7 +115,7 @@ class FrameTransport(asyncio.Protocol):
         self._rest = data[at:]
         left.append(data[since:at])
         if since:
-            left.append(self._sign_of_life())
+            left.append(self._heartbeat())
         return b"".join(left)
 
     def _is_taken(self, channel: int, kind: int, payload: bytes) -> bool:
@@ -128,16 +128,17 @@ class FrameTransport(asyncio.Protocol):
         if payload.startswith((_BLOCKED, _UNBLOCKED)):
             self.is_blocked = payload.startswith(_BLOCKED)
 
-    def _sign_of_life(self) -> bytes:
-        """Now and then a heartbeat for aiormq, which does not see what is taken, and gives up a silent connection.
+    def _heartbeat(self) -> bytes:
+        """A heartbeat for aiormq, at most one a second; empty in between.
 
-        The server sends none while it has other frames to send.
+        aiormq does not see the frames that are taken, and the server sends no heartbeats while it sends other frames.
+        Without this aiormq would close the connection as dead.
         """
         now_s = self._clock()
-        if now_s < self._next_sign_s:
+        if now_s < self._next_heartbeat_s:
             return b""
-        self._next_sign_s = now_s + _SIGNS_EVERY_S
-        return _SIGN_OF_LIFE
+        self._next_heartbeat_s = now_s + _HEARTBEAT_EVERY_S
+        return _HEARTBEAT_FRAME
 
 
 class _Opener:
