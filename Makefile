@@ -3,10 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Debian keeps venv in a package of its own.
-INSTALL_VENV = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq python3-venv
+# What depends on RabbitMQ's version: contracts, RabbitMQ itself, and faults of whole installations.
+RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_retention.py tests/test_installation.py \
+	$(addprefix tests/end_to_end/test_,consumer_timeout.py crashes.py dead.py exactly_once.py order.py poison.py replay.py \
+	whole_way.py)
+# Debian and Ubuntu keep venv in a package of its own, for each version of Python.
+INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
+# Every platform and Python that the project supports; no comment says which index was used.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test check docs bench compose-test clean
+.PHONY: run test test-rabbitmq4 check docs bench compose-test lock clean
 
 run: $(STAMP)  ## start the door and the room view on the embedded broker, with a hookline.toml of its own
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -15,6 +21,16 @@ run: $(STAMP)  ## start the door and the room view on the embedded broker, with 
 test: $(STAMP) docs  ## install what the tests need, real servers included, and run them
 	@bash tests/services/install.sh
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_PROGRAMS="folder folder"
+	@test -n "$(RABBITMQ4_PROGRAMS)" || { echo "Name the folders that hold rabbitmq-server and rabbitmqctl of RabbitMQ 4:" \
+		'make test-rabbitmq4 RABBITMQ4_PROGRAMS="/opt/rabbitmq-4.0/sbin /opt/rabbitmq-4.3/sbin"' >&2; exit 2; }
+	@HOOKLINE_TEST_RABBITMQ_PROGRAMS=named bash tests/services/install.sh
+	@failed=; for folder in $(RABBITMQ4_PROGRAMS); do \
+		echo "RabbitMQ $$($$folder/rabbitmqctl --quiet version) of $$folder:"; \
+		env -u HOOKLINE_TEST_AMQP_URL CI=1 HOOKLINE_TEST_RABBITMQ_PROGRAMS=$$folder \
+			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
+	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
 check: $(STAMP)  ## lint, types, and that README's tables are what the code says
 	$(BIN)/ruff check .
@@ -33,6 +49,12 @@ bench: $(STAMP)  ## measure everything side by side with simpler programs (some 
 
 compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks through HAProxy
 	bash tests/compose/run.sh
+
+lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
+	$(BIN)/python -m pip install --quiet 'uv>=0.13,<0.14'
+	$(LOCK) --extra redis --extra postgresql pyproject.toml --output-file deploy/requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(LOCK) - --output-file deploy/build.lock
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer"; exit 1; }

@@ -46,7 +46,7 @@ WORKER_STEPS: Steps = {
     "claim and finish, on the event loop: asking the store": ("(workers/stores/", "(broker/"),
     "open: the envelope": ("from_headers (schemas/",),
     "normalise: canonical events": ("normalise (",),
-    "handle: the function, its limits, what is noted here": ("_call (workers/", "(workers/limit", "(benchmarks/"),
+    "handle: the function, its limits, what is noted here": ("_call (workers/", "(workers/handler", "(benchmarks/"),
     "the way through pool and pipeline": ("(workers/", "(hookline/"),
     "the event loop": (EVENT_LOOP,),
 }

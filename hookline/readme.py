@@ -22,7 +22,7 @@ def providers_table() -> str:
 def events_table() -> str:
     rows = [
         _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row["sent_by"]))
-        for row in text_tables.topics()
+        for row in text_tables.topics(catalogue())
     ]
     return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
 

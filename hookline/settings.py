@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
@@ -27,7 +28,7 @@ _PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_bytes` bounds the embedded broker's file, `max_in_flight` the events that wait for their confirm."""
+    """`max_bytes` bounds the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
 
     url: str = DEFAULT_URL
     publish_timeout_s: Seconds = 5
@@ -36,10 +37,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the store remembers what was finished, and the room view what happened, in seconds.
+    """The store, and how long it keeps things.
 
-    `timeout_s` bounds each wait for Redis or PostgreSQL, `max_transactions` the connections to PostgreSQL that a
-    process uses for transactional workers.
+    `ttl_s` is how long finished events are remembered, `rooms_ttl_s` how long the room view is kept. `timeout_s` bounds
+    each wait for Redis or PostgreSQL, `max_transactions` the PostgreSQL connections that a process uses for
+    transactional workers.
     """
 
     url: str = DEFAULT_URL
@@ -50,7 +52,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether what is received is kept for `hookline replay`, for how long at least, and how much of it at most."""
+    """Whether received events are kept for `hookline replay`, for how long at least, and how much of them at most."""
 
     enabled: bool = False
     max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
@@ -58,10 +60,10 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back.
+    """`shutdown_s` is how long events in flight may take after SIGTERM; then they go back to the queue.
 
-    `state_s` is how long a worker's state may take to open, and again to close. Of the deliveries that end well so many
-    have a line of their own in the log each second as `log_events_per_s` says.
+    `state_s` is how long a worker's state may take to open, and to close. At most `log_events_per_s` successful
+    deliveries are logged each second.
     """
 
     shutdown_s: Seconds = 20
@@ -69,17 +71,9 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 
 
-class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The address kept for operators. Nothing listens there yet."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
-
-
 class SourceSettings(msgspec.Struct, frozen=True):
-    """What every source may say; its provider's own settings stand beside it in the same table."""
+    """What every source may say beside `provider`; the provider's own settings are in the same table."""
 
-    provider: str
     secrets: tuple[str, ...] = ()
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
     allow_from: tuple[str, ...] = ()
@@ -87,7 +81,11 @@ class SourceSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole settings file, with its path. `sources` is empty for a role that needs none."""
+    """A whole settings file, with its path.
+
+    `sources` is empty for a role that needs none. `providers` holds by name the built-in providers, and those from
+    outside that the sources name.
+    """
 
     path: Path
     broker: BrokerSettings
@@ -97,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Any, ...]
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
+    providers: Mapping[str, Provider[Any]]
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -105,25 +104,17 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "workers": WorkersSettings,
-    "admin": AdminSettings,
 }
 
 
 def load(path: Path, *, with_sources: bool) -> Settings:
-    """Read and check a settings file.
+    """Read and check a settings file. Raises SettingsError, whose text names the key.
 
-    A role that takes no callbacks does without the sources, and so without their secrets. Raises SettingsError, whose
-    text names the key.
+    A role that receives no callbacks loads no sources, and so reads none of their secrets.
     """
-    try:
-        document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+    document = _document(path)
     _check_keys("", document, {*SECTIONS, "sources"})
+    outside = _outside_providers(document, path.parent)
     resolve = _Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
@@ -135,8 +126,43 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         ingress=ingress,
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_sources(document.get("sources", {}), resolve) if with_sources else {},
+        sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        providers=_by_name(outside),
     )
+
+
+def load_providers(path: Path) -> Mapping[str, Provider[Any]]:
+    """The built-in providers, and those from outside that the settings file names, by name. Raises SettingsError."""
+    return _by_name(_outside_providers(_document(path), path.parent))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    if "admin" in document:
+        raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
+    return document
+
+
+def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, Provider[Any]]:
+    """The providers that the sources name by a reference. Workers need them, and no other part of a source."""
+    tables = _table("sources", document.get("sources", {}))
+    references: dict[str, str] = {}
+    for name, table in tables.items():
+        provider = table.get("provider") if isinstance(table, dict) else None
+        if is_reference(provider):
+            references[f"sources.{name}.provider"] = provider
+    return load_outside_providers(references, folder)
+
+
+def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
+    return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:
@@ -152,19 +178,19 @@ def _section(name: str, table: Any, resolve: "_Resolver") -> msgspec.Struct:
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, resolve: "_Resolver") -> Mapping[str, AnySource]:
+def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
-    return {name: _source(name, table, resolve) for name, table in tables.items()}
+    return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
 
 
-def _source(name: str, table: Any, resolve: "_Resolver") -> AnySource:
+def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
-    table = _table(key, table)
-    provider = _provider(key, table.get("provider"))
+    table = dict(_table(key, table))
+    provider = _provider(key, table.pop("provider", None), providers)
     common, own = set(_keys(SourceSettings)), set(_keys(provider.account))
     _check_keys(key, table, common | own)
     table = resolve(key, table)
@@ -184,12 +210,13 @@ def _source(name: str, table: Any, resolve: "_Resolver") -> AnySource:
     return source
 
 
-def _provider(key: str, name: Any) -> Provider[Any]:
-    known = catalogue()
-    if name not in known:
-        said = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), known)}"
-        raise SettingsError(f"{key}.provider: {said}; there are {', '.join(known)}")
-    return known[name]
+def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:
+    if not isinstance(name, str) or name not in providers:
+        fault = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), catalogue())}"
+        raise SettingsError(
+            f'{key}.provider: {fault}; there are {", ".join(catalogue())}, and your own as "package.module:NAME"'
+        )
+    return providers[name]
 
 
 def _secret(key: str, secret: str) -> str:
@@ -236,17 +263,17 @@ def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:
         raise SettingsError(_sentence(key, str(error))) from None
 
 
-def _sentence(key: str, said: str) -> str:
-    """Msgspec's message as a sentence that begins with the key."""
-    missing = re.search(r"missing required field `(\w+)`", said)
+def _sentence(key: str, message: str) -> str:
+    """A sentence that begins with the key, from msgspec's message."""
+    missing = re.search(r"missing required field `(\w+)`", message)
     if missing:
         return f"{key}.{missing[1]}: is missing"
-    said, _, place = said.replace("`", "").partition(" - at $")
-    return f"{key}{place}: {said[0].lower()}{said[1:]}"
+    fault, _, place = message.replace("`", "").partition(" - at $")
+    return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
 
 
 class _Resolver:
-    """Puts in what a setting takes from elsewhere: `${NAME}` from the environment, `file:…` from a file."""
+    """Replaces `${NAME}` by a value from the environment, and `file:…` by the contents of a file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Run a worker through the real pipeline in memory: for your tests, and for ours."""
+"""Runs a worker through the real pipeline in memory: for your tests, and for ours."""
 
 from typing import Any, TypeVar, overload
 
@@ -34,12 +34,12 @@ async def deliver(
     body: bytes = b"{}",
     store: Store | None = None,
 ) -> Outcome:
-    """Deliver an event to a worker as the queue would, and return what became of it: Done, Again or Parked.
+    """Deliver an event to a worker as its queue would, and return the outcome: Done, Again or Parked.
 
-    `state` stands in for what the worker's own state function would open; that function is not called. `store` makes
-    deliveries remember each other: give the same `MemoryStore()` to two and the second of one event is a duplicate.
-    What the worker's function raises becomes the outcome. Raises SettingsError only, for a transactional worker without
-    a store that has transactions.
+    `state` replaces what the worker's own state function would open; that function is not called. Deliveries that share
+    a `store` know of each other: with the same `MemoryStore()`, the second delivery of an event is a duplicate. What
+    the worker's function raises becomes the outcome. Raises SettingsError for a transactional worker with a store that
+    has no transactions.
     """
     envelope = Envelope(
         id=event.id,

@@ -1,12 +1,12 @@
 """The canonical events: what every provider's callbacks become, as a tagged union of frozen structs.
 
-The tag is the event's topic (`room.created`). Identifiers are text, because 64-bit integers beyond 2^53 appear in the
-wild and many readers round them. Optional fields are `None` where the provider says nothing.
+The tag is the event's topic (`room.created`). Identifiers are text, because providers send integers beyond 2^53,
+which many JSON readers round. Optional fields are `None` where the provider says nothing.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 import msgspec
 
@@ -53,10 +53,10 @@ class EventHead(TypedDict):
 
 
 class CanonicalEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """What every event carries.
+    """The fields of every event.
 
     `occurred_at` is the provider's time of the event, or its sending time where it gives no other; both times are
-    aware and in UTC. `provider_type` is the provider's own name for it.
+    aware and in UTC. `provider_type` is the provider's own name of the type.
     """
 
     id: str
@@ -67,7 +67,9 @@ class CanonicalEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
     provider_type: str
 
 
-class RoomCreated(CanonicalEvent, frozen=True, kw_only=True, tag="room.created"):
+class RoomDetails(CanonicalEvent, frozen=True, kw_only=True):
+    """The fields that the two events about a room's details share."""
+
     room_id: str
     name: str | None = None
     owner_id: str | None = None
@@ -75,14 +77,13 @@ class RoomCreated(CanonicalEvent, frozen=True, kw_only=True, tag="room.created")
     custom: str | None = None
 
 
-class RoomUpdated(CanonicalEvent, frozen=True, kw_only=True, tag="room.updated"):
+class RoomCreated(RoomDetails, frozen=True, kw_only=True, tag="room.created"):
+    pass
+
+
+class RoomUpdated(RoomDetails, frozen=True, kw_only=True, tag="room.updated"):
     """`changes` holds what the provider sent about the room, under the provider's names."""
 
-    room_id: str
-    name: str | None = None
-    owner_id: str | None = None
-    operator_id: str | None = None
-    custom: str | None = None
     changes: Mapping[str, Any] = {}
 
 
@@ -115,7 +116,7 @@ class ParticipantRoleChanged(CanonicalEvent, frozen=True, kw_only=True, tag="par
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
-    """One seat; `user_id` is None when nobody sits there."""
+    """One seat; `user_id` is None when it is empty."""
 
     index: int
     user_id: str | None = None
@@ -137,7 +138,7 @@ class CallStarted(CanonicalEvent, frozen=True, kw_only=True, tag="call.started")
 
 
 class Recording(CanonicalEvent, frozen=True, kw_only=True):
-    """What the three recording events say; `segment` counts the files of one task from 0."""
+    """The fields of the three recording events; `segment` counts the files of one task from 0."""
 
     room_id: str
     user_id: str | None = None
@@ -182,23 +183,8 @@ Event: TypeAlias = (
 )
 EventT = TypeVar("EventT", bound=CanonicalEvent)
 
-EVENT_TYPES: Mapping[str, type[CanonicalEvent]] = {
-    str(event.__struct_config__.tag): event
-    for event in (
-        RoomCreated,
-        RoomUpdated,
-        RoomEnded,
-        ParticipantJoined,
-        ParticipantLeft,
-        ParticipantRoleChanged,
-        SeatsChanged,
-        CallStarted,
-        RecordingStarted,
-        RecordingCompleted,
-        RecordingUploaded,
-        Unknown,
-    )
-}
+EVENT_TYPES: Mapping[str, type[CanonicalEvent]] = {event.__struct_config__.tag: event for event in get_args(Event)}
+"""The canonical events by topic, such as `room.created`."""
 
 
 def event_topic(event: type[CanonicalEvent] | CanonicalEvent) -> str:

@@ -1,7 +1,7 @@
-"""The recipes that senders share: digests, their text forms, and the age of a time stamp.
+"""The recipes that providers share: checking digests in their text forms, and the age of a time stamp.
 
-Digests are compared as bytes in constant time, so that the case of hexadecimal digits does not matter and nothing about
-the expected value leaks through timing. Text is read strictly: junk that a lenient decoder skips is a refusal.
+Digests are compared as bytes in constant time: the case of hexadecimal digits does not matter, and timing reveals
+nothing about the expected value. Text is decoded strictly: junk that a lenient decoder skips is refused.
 """
 
 import hmac
@@ -11,46 +11,41 @@ from collections.abc import Iterable
 from hookline.schemas.errors import BadSignature, StaleTimestamp
 
 
-def from_hex(text: str, size: int) -> bytes:
-    """The `size` bytes that the text says in hexadecimal, in either case; BadSignature for anything else."""
-    if len(text) != 2 * size:
-        raise BadSignature("the signature does not have the length of one")
+def check_hex(text: str, expected: Iterable[bytes]) -> None:
+    """Return if the text is one of the expected digests in hexadecimal, in either case; else raise BadSignature."""
     try:
-        return a2b_hex(text)
+        given = a2b_hex(text)
     except ValueError:
         raise BadSignature("the signature is not hexadecimal") from None
+    _check_digest(given, expected)
 
 
-def from_base64(text: str, size: int) -> bytes:
-    """The `size` bytes that the text says in padded base64; BadSignature for anything else.
+def check_base64(text: str, expected: Iterable[bytes]) -> None:
+    """Return if the text is one of the expected digests in padded base64, else raise BadSignature.
 
-    The text must be the one that encodes the bytes: a decoder overlooks the last bits before the padding.
+    The text must be exactly what encodes the digest: a decoder ignores the last bits before the padding.
     """
     try:
-        digest = a2b_base64(text.encode("ascii"), strict_mode=True)
+        given = a2b_base64(text.encode("ascii"), strict_mode=True)
     except (Error, ValueError):
         raise BadSignature("the signature is not base64") from None
-    if b2a_base64(digest, newline=False) != text.encode("ascii"):
+    if b2a_base64(given, newline=False) != text.encode("ascii"):
         raise BadSignature("the signature is not base64")
-    if len(digest) != size:
-        raise BadSignature("the signature does not have the length of one")
-    return digest
+    _check_digest(given, expected)
 
 
-def check_digest(given: bytes, expected: Iterable[bytes]) -> None:
-    """Return if `given` is one of the expected digests, else raise BadSignature. Looks at all of them, always."""
+def _check_digest(given: bytes, expected: Iterable[bytes]) -> None:
     fits = False
-    for digest in expected:
+    for digest in expected:  # all of them, always: the time must not tell which one fits
         fits |= hmac.compare_digest(given, digest)
     if not fits:
-        raise BadSignature("the signature does not fit")
+        raise BadSignature("the signature is wrong")
 
 
 def decimal(text: str, digits: int) -> int:
-    """A number of exactly so many ASCII digits; BadSignature for anything else.
+    """The number that exactly so many ASCII digits make; BadSignature for any other text.
 
-    Python's `int` would also take signs, blanks, underscores and digits of other scripts, each another text for one
-    signature.
+    Python's `int` also accepts signs, blanks, underscores and digits of other scripts: several texts for one signature.
     """
     if len(text) != digits or not (text.isascii() and text.isdigit()):
         raise BadSignature(f"the time stamp is not {digits} digits")
@@ -58,6 +53,6 @@ def decimal(text: str, digits: int) -> int:
 
 
 def check_fresh(sent_s: float, now_s: float, tolerance_s: int) -> None:
-    """Return if a time stamp is neither older than the tolerance nor further in the future, else StaleTimestamp."""
+    """Return if a time stamp is neither older than the tolerance nor further in the future; else StaleTimestamp."""
     if abs(now_s - sent_s) > tolerance_s:
-        raise StaleTimestamp(f"the time stamp is more than {tolerance_s} s off")
+        raise StaleTimestamp(f"the time stamp is more than {tolerance_s} s away from now")

@@ -4,6 +4,7 @@ import pkgutil
 from pathlib import Path
 
 from hookline.schemas import providers
+from hookline.schemas.provider import no_sign
 from hookline.schemas.providers import catalogue
 from hookline.schemas.topics import NAME
 from tests.vector_cases import FOLDER, all_vectors
@@ -19,7 +20,13 @@ def test_every_module_is_a_provider_of_its_name() -> None:
     assert module_names() == set(catalogue())
 
 
-def test_every_provider_has_a_folder_of_vectors_and_every_folder_a_provider() -> None:
+def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:
+    for provider in catalogue().values():
+        assert all((provider.types, provider.samples, provider.covers, provider.leaves_open)), provider.name
+        assert provider.sign is not no_sign, provider.name
+
+
+def test_providers_and_folders_of_vectors_match() -> None:
     assert {folder.name for folder in FOLDER.iterdir() if folder.is_dir()} == set(catalogue())
 
 
@@ -29,16 +36,16 @@ def test_every_provider_has_vectors_for_all_its_events() -> None:
     assert promised <= shown
 
 
-def test_every_provider_has_a_vector_of_a_type_that_nobody_knows() -> None:
+def test_every_provider_has_a_vector_of_an_unknown_type() -> None:
     types = {(vector.provider.name, vector.case.expected.event_type.partition(".")[0]) for vector in all_vectors()}
     assert {(name, "unknown") for name in catalogue()} <= types
 
 
-def test_every_folder_of_vectors_says_where_they_come_from() -> None:
+def test_every_folder_of_vectors_names_their_origin() -> None:
     for name in catalogue():
-        said = (FOLDER / name / "README.md").read_text(encoding="utf-8")
+        text = (FOLDER / name / "README.md").read_text(encoding="utf-8")
         cases = [vector.name for vector in all_vectors() if vector.provider.name == name]
-        assert [case for case in cases if case not in said] == []
+        assert [case for case in cases if case not in text] == []
 
 
 def test_names_fit_into_topics_and_urls() -> None:

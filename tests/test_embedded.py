@@ -40,7 +40,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_what_comes_due_at_any_moment_comes_again(database: Database) -> None:
-    broker = await EmbeddedBroker.open(database)
+    broker = EmbeddedBroker(database)
     queue = await broker.subscribe("q", ALL, 200)
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(200)))
     for number, received in enumerate(await taken(queue, 200)):
@@ -62,7 +62,6 @@ async def test_what_failed_with_a_text_that_is_no_unicode_is_parked_like_the_res
 
 
 async def test_what_was_bound_in_vain_routes_nothing(database: Database) -> None:
-    await EmbeddedBroker.open(database)
     router = tables.Router()
 
     def store(connection: sqlite3.Connection, *, bound: str) -> None:
@@ -78,14 +77,14 @@ async def test_what_was_bound_in_vain_routes_nothing(database: Database) -> None
 
 
 async def test_a_publish_that_takes_too_long_is_refused(database: Database) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(publish_timeout_s=0))
+    broker = EmbeddedBroker(database, Limits(publish_timeout_s=0))
     with pytest.raises(NotDurable, match="not written in time"):
         await broker.publisher.publish(envelope())
     await broker.close()
 
 
 async def test_publishing_goes_on_after_one_took_too_long(database: Database) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(publish_timeout_s=0.2))
+    broker = EmbeddedBroker(database, Limits(publish_timeout_s=0.2))
     held_up = asyncio.Event()
     blocking = asyncio.create_task(
         database.run(lambda _: asyncio.run_coroutine_threadsafe(held_up.wait(), loop).result())
@@ -100,7 +99,7 @@ async def test_publishing_goes_on_after_one_took_too_long(database: Database) ->
 
 
 async def test_closing_waits_for_what_is_being_published(database: Database) -> None:
-    broker = await EmbeddedBroker.open(database)
+    broker = EmbeddedBroker(database)
     publishing = asyncio.create_task(broker.publisher.publish(envelope()))
     await asyncio.sleep(0)
     await broker.close()
@@ -108,8 +107,8 @@ async def test_closing_waits_for_what_is_being_published(database: Database) -> 
 
 
 async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(database: Database) -> None:
-    broker = await EmbeddedBroker.open(database)
-    store = await SqliteStore.open(database)
+    broker = EmbeddedBroker(database)
+    store = SqliteStore(database)
     queue = await broker.subscribe("q", ALL, 10)
     asked: list[str] = []
     await database.run(lambda connection: connection.set_trace_callback(asked.append))

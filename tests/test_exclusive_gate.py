@@ -1,4 +1,4 @@
-"""Together or alone."""
+"""Entries to the gate, shared and exclusive."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from hookline import worker
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Received
 from hookline.schemas.envelope import to_headers
-from hookline.workers.exclusive_gate import ExclusiveGate
+from hookline.workers.admission import ExclusiveGate
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore
 from tests.contract.installations import envelope
@@ -17,24 +17,24 @@ from tests.events import make
 
 
 class Visit:
-    """Somebody inside, until told to leave."""
+    """An entry that lasts until it is told to leave."""
 
-    def __init__(self, exclusive_gate: ExclusiveGate, *, alone: bool = False) -> None:
-        self._exclusive_gate = exclusive_gate
+    def __init__(self, gate: ExclusiveGate, *, alone: bool = False) -> None:
+        self._gate = gate
         self._leave = asyncio.Event()
         self.entered = asyncio.Event()
         self.task = asyncio.create_task(self._stay(alone=alone))
 
     async def _stay(self, *, alone: bool) -> None:
-        if not alone:
-            async with self._exclusive_gate:
+        if alone:
+            async with self._gate.exclusive():
                 await self._be()
             return
-        await self._exclusive_gate.begin()
+        await self._gate.enter()
         try:
             await self._be()
         finally:
-            self._exclusive_gate.end()
+            self._gate.leave()
 
     async def _be(self) -> None:
         self.entered.set()
@@ -51,8 +51,8 @@ async def settle_down() -> None:
 
 
 async def test_many_are_together() -> None:
-    exclusive_gate = ExclusiveGate()
-    visits = [Visit(exclusive_gate) for _ in range(3)]
+    gate = ExclusiveGate()
+    visits = [Visit(gate) for _ in range(3)]
     await settle_down()
     assert all(visit.entered.is_set() for visit in visits)
     for visit in visits:
@@ -60,12 +60,12 @@ async def test_many_are_together() -> None:
 
 
 async def test_one_is_alone_only_when_the_others_have_left_and_nobody_new_comes_in() -> None:
-    exclusive_gate = ExclusiveGate()
-    first = Visit(exclusive_gate)
+    gate = ExclusiveGate()
+    first = Visit(gate)
     await settle_down()
-    alone, late = Visit(exclusive_gate, alone=True), None
+    alone, late = Visit(gate, alone=True), None
     await settle_down()
-    late = Visit(exclusive_gate)
+    late = Visit(gate)
     await settle_down()
     assert not alone.entered.is_set()
     await first.leave()
@@ -79,8 +79,8 @@ async def test_one_is_alone_only_when_the_others_have_left_and_nobody_new_comes_
 
 
 async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
-    exclusive_gate = ExclusiveGate()
-    first, second = Visit(exclusive_gate, alone=True), Visit(exclusive_gate, alone=True)
+    gate = ExclusiveGate()
+    first, second = Visit(gate, alone=True), Visit(gate, alone=True)
     await settle_down()
     assert first.entered.is_set() != second.entered.is_set()
     await first.leave()
@@ -90,12 +90,12 @@ async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
 
 
 async def test_one_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
-    exclusive_gate = ExclusiveGate()
-    first, impatient = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
+    gate = ExclusiveGate()
+    first, impatient = Visit(gate), Visit(gate, alone=True)
     await settle_down()
     impatient.task.cancel()
     await settle_down()
-    other = Visit(exclusive_gate)
+    other = Visit(gate)
     await settle_down()
     assert other.entered.is_set()
     await other.leave()
@@ -103,10 +103,10 @@ async def test_one_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
 
 
 async def test_whoever_waits_to_be_alone_is_not_overtaken() -> None:
-    exclusive_gate = ExclusiveGate()
-    first, alone = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
+    gate = ExclusiveGate()
+    first, alone = Visit(gate), Visit(gate, alone=True)
     await settle_down()
-    late, another = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
+    late, another = Visit(gate), Visit(gate, alone=True)
     for visit in (first, alone, late, another):
         await settle_down()
         assert visit.entered.is_set()
@@ -114,13 +114,13 @@ async def test_whoever_waits_to_be_alone_is_not_overtaken() -> None:
 
 
 async def test_one_who_is_let_in_and_cancelled_at_once_does_not_stay() -> None:
-    exclusive_gate = ExclusiveGate()
-    first, cancelled = Visit(exclusive_gate), Visit(exclusive_gate, alone=True)
+    gate = ExclusiveGate()
+    first, cancelled = Visit(gate), Visit(gate, alone=True)
     await settle_down()
     first.task.add_done_callback(lambda _: cancelled.task.cancel())
     await first.leave()
     await settle_down()
-    other = Visit(exclusive_gate, alone=True)
+    other = Visit(gate, alone=True)
     await settle_down()
     assert other.entered.is_set()
     await other.leave()
@@ -135,24 +135,24 @@ class Suspecting(MemoryStore):
         return replace(claim, crash_suspect=True) if isinstance(claim, Acquired) else claim
 
 
-@pytest.mark.parametrize("turns", [1, 10])  # it is asked for, or waits to be alone
-async def test_the_claim_of_one_who_gives_up_waiting_is_given_up(turns: int) -> None:
+@pytest.mark.parametrize("turns", [1, 10], ids=["while it asks the store", "while it waits to be alone"])
+async def test_a_cancelled_crash_suspect_releases_its_claim(turns: int) -> None:
     event = make(ParticipantJoined, user_id="u")
-    store, exclusive_gate = Suspecting(), ExclusiveGate()
+    store, gate = Suspecting(), ExclusiveGate()
     called: list[str] = []
 
     @worker(ParticipantJoined)
     async def welcome(event: ParticipantJoined) -> None:
         called.append(event.id)
 
-    pipeline = Pipeline(welcome, store, exclusive_gate, normalise=lambda _: (event,))
-    await exclusive_gate.begin()
+    pipeline = Pipeline(welcome, store, gate, normalise=lambda _: (event,))
     received = Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None)
-    task = asyncio.create_task(pipeline.work(received))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    assert await store.claim("welcome", event.id, 1) == LeasedElsewhere()
-    task.cancel()
-    await settle_down()
+    async with gate.exclusive():
+        task = asyncio.create_task(pipeline.work(received))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert await store.claim("welcome", event.id, 1) == LeasedElsewhere()
+        task.cancel()
+        await settle_down()
     assert await store.claim("welcome", event.id, 1) == Acquired(crash_suspect=True)
     assert called == []

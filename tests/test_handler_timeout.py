@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from hookline.workers.failure_policy import HandlerTimedOut
-from hookline.workers.handler_timeout import HandlerTimeout
+from hookline.workers.handler import HandlerTimeout
 
 SOON_S = 0.01
 

@@ -1,4 +1,4 @@
-"""Whatever is changed in a callback, and whatever else is thrown at the ingress: no event, and no fault of ours."""
+"""Random changes of callbacks, and random bytes: the ingress publishes no event, and never answers 5xx."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,39 +10,40 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hookline.schemas.provider import AnySource
-from tests.ingress.house import CALLS, KRTC, NOW_S, SECRET, VOICE, House, opened, post, sample, signed
-from tests.ingress.rows import GOOD
-from tests.ingress.wire import turns
+from tests.ingress.callbacks import GOOD, post, sample, signed
+from tests.ingress.http_client import let_ingress_run
+from tests.ingress.running_ingress import RunningIngress, running_ingress
+from tests.ingress.sources import CALLS, KRTC, NOW_S, SECRET, VOICE
 from tests.vector_cases import with_secrets
 
-COVERING = [KRTC, VOICE, CALLS]  # whose signatures cover the body
+COVERING = [KRTC, VOICE, CALLS]  # their signatures cover the body
 often = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 each_source = pytest.mark.parametrize("source", COVERING, ids=lambda source: source.name)
 
 
-def at_the_door(trial: Callable[[House], Awaitable[None]]) -> None:
-    """Run one trial in an event loop of its own, since Hypothesis calls functions that do not wait."""
+def with_ingress(trial: Callable[[RunningIngress], Awaitable[None]]) -> None:
+    """Run one trial in its own event loop, since Hypothesis calls synchronous functions."""
 
     async def run() -> None:
-        async with opened() as house:
-            await trial(house)
+        async with running_ingress() as ingress:
+            await trial(ingress)
 
     asyncio.run(run())
 
 
-def is_refused(request: bytes) -> None:
-    async def trial(house: House) -> None:
-        answer, _ = await house.ask(request)
+def check_refused(request: bytes) -> None:
+    async def trial(ingress: RunningIngress) -> None:
+        answer, _ = await ingress.ask(request)
         assert answer is not None
         assert answer.status in (400, 401)
-        assert house.publisher.envelopes == []
+        assert ingress.publisher.envelopes == []
 
-    at_the_door(trial)
+    with_ingress(trial)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One change anywhere: some bytes at a place, counted around the end, give way to others."""
+    """One change: other bytes replace some at a place, which is counted modulo the length."""
 
     at: int
     removed: int
@@ -63,51 +64,51 @@ HEADER_EDITS = st.builds(Edit, st.integers(0, 200), st.integers(0, 3), PRINTABLE
 @example(edit=Edit(0, 0, b" "))
 @example(edit=Edit(10**6, 0, b"\n"))
 @often
-def test_one_change_in_the_body_means_no_event(source: AnySource, edit: Edit) -> None:
+def test_a_callback_with_a_changed_body_is_refused(source: AnySource, edit: Edit) -> None:
     call = signed(source)
     body = edit.of(call.body)
     if body != call.body:
-        is_refused(post(source, replace(call, body=body)))
+        check_refused(post(source, replace(call, body=body)))
 
 
 @each_source
 @given(which=st.integers(0, 3), edit=HEADER_EDITS)
 @often
-def test_one_change_in_a_signed_header_means_no_event(source: AnySource, which: int, edit: Edit) -> None:
+def test_a_callback_with_a_changed_signed_header_is_refused(source: AnySource, which: int, edit: Edit) -> None:
     call = signed(source)
     name = sorted(call.headers)[which % len(call.headers)]
     before = call.headers[name]
     after = edit.of(before.encode()).decode()
     if after.lower() != before.lower():  # hexadecimal digits may have either case
-        is_refused(post(source, replace(call, headers={**call.headers, name: after})))
+        check_refused(post(source, replace(call, headers={**call.headers, name: after})))
 
 
 @given(edit=HEADER_EDITS)
 @often
-def test_no_other_base64_stands_for_a_signature(edit: Edit) -> None:
+def test_no_other_base64_text_passes_for_a_signature(edit: Edit) -> None:
     before = signed(VOICE).headers["Signature"]
     after = edit.of(before.encode()).decode()
     if after != before:
-        is_refused(post(VOICE, headers={"Signature": after}))
+        check_refused(post(VOICE, headers={"Signature": after}))
 
 
 @each_source
 @given(edit=EDITS)
 @often
-def test_one_change_in_the_secret_means_no_event(source: AnySource, edit: Edit) -> None:
+def test_a_callback_signed_with_a_changed_secret_is_refused(source: AnySource, edit: Edit) -> None:
     secret = edit.of(SECRET.encode()).decode("latin-1")
-    # An HMAC key is filled up with zeros, so that trailing ones make no other key.
+    # HMAC pads a key with zeros, so trailing zeros make no other key.
     if secret.rstrip("\0") != SECRET:
-        is_refused(post(source, signed(with_secrets(source, [secret]), sample(source))))
+        check_refused(post(source, signed(with_secrets(source, [secret]), sample(source))))
 
 
 @given(off_s=st.integers(-(10**9), 10**9))
 @often
-def test_one_change_in_the_time_means_no_event(off_s: int) -> None:
+def test_a_callback_with_a_changed_time_is_refused(off_s: int) -> None:
     call = signed(CALLS)
     time = f"{int(NOW_S * 1000) + off_s:013}"
     if off_s:
-        is_refused(post(CALLS, replace(call, headers={**call.headers, "CurTime": time})))
+        check_refused(post(CALLS, replace(call, headers={**call.headers, "CurTime": time})))
 
 
 FRAGMENTS = [
@@ -153,48 +154,48 @@ FORGERY = post(KRTC, signed(with_secrets(KRTC, ["another-secret"]), sample(KRTC)
 HOSTILE = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=8), max_size=20).map(b"".join)
 
 
-def is_survived(*parts: bytes) -> None:
-    """Whatever comes back is no fault of ours, nothing is published, and the next callback is taken."""
+def check_survives(*parts: bytes) -> None:
+    """The ingress answers no 5xx to the parts, publishes nothing, and accepts the next callback."""
 
-    async def trial(house: House) -> None:
+    async def trial(ingress: RunningIngress) -> None:
         faults: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-        async with house.connect() as client:
+        async with ingress.connect() as client:
             for part in parts:
                 await client.send(part)
-                await turns()
+                await let_ingress_run()
             client.half_close()
             while (answer := await client.answer()) is not None:
                 assert answer.status < 500
-        assert house.publisher.envelopes == []
-        taken, _ = await house.ask(GOOD)
+        assert ingress.publisher.envelopes == []
+        taken, _ = await ingress.ask(GOOD)
         assert taken is not None
         assert taken.status == 200
         assert faults == []
 
-    at_the_door(trial)
+    with_ingress(trial)
 
 
 @given(hostile=HOSTILE)
 @settings(often, max_examples=300)
-def test_arbitrary_bytes_are_survived(hostile: bytes) -> None:
-    is_survived(hostile)
+def test_the_ingress_survives_arbitrary_bytes(hostile: bytes) -> None:
+    check_survives(hostile)
 
 
 @given(hostile=HOSTILE, at=st.integers(0, 200))
 @often
-def test_arbitrary_bytes_in_two_parts_are_survived(hostile: bytes, at: int) -> None:
-    is_survived(hostile[:at], hostile[at:])
+def test_the_ingress_survives_arbitrary_bytes_in_two_parts(hostile: bytes, at: int) -> None:
+    check_survives(hostile[:at], hostile[at:])
 
 
 @given(edit=EDITS)
 @example(edit=Edit(0, 0, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
 @settings(often, max_examples=300)
-def test_one_change_in_a_forgery_is_survived(edit: Edit) -> None:
-    is_survived(edit.of(FORGERY))
+def test_the_ingress_survives_a_changed_forgery(edit: Edit) -> None:
+    check_survives(edit.of(FORGERY))
 
 
 @given(target=st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=3), max_size=6).map(b"".join))
 @often
-def test_any_target_is_survived(target: bytes) -> None:
-    is_survived(b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+def test_the_ingress_survives_any_target(target: bytes) -> None:
+    check_survives(b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")

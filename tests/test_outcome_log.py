@@ -11,7 +11,7 @@ import pytest
 
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
-from hookline.workers.pipeline import Work
+from hookline.workers.work import Work
 
 FAULTS = (Again(1, 2, "failed"), Parked("failed", "", 10))
 

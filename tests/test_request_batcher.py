@@ -1,7 +1,8 @@
-"""Asking a server in groups."""
+"""Requests in groups."""
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -11,23 +12,28 @@ from hookline.workers.stores.request_batcher import RequestBatcher
 SOON_S = 0.02
 
 
+class Item(NamedTuple):
+    key: str
+    number: int
+
+
 class Server:
-    """Doubles what it is asked, as soon as it may."""
+    """Doubles the numbers of a group, once it may answer."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.may_answer = asyncio.Event()
 
-    async def answer(self, items: list[int]) -> Sequence[int]:
-        self.groups.append(items)
+    async def answer(self, items: list[Item]) -> Sequence[int]:
+        self.groups.append([item.number for item in items])
         await self.may_answer.wait()
-        return [2 * item for item in items]
+        return [2 * item.number for item in items]
 
 
-async def test_what_is_asked_meanwhile_goes_out_together_and_each_has_its_own_answer() -> None:
+async def test_requests_that_wait_are_sent_together_and_each_gets_its_own_answer() -> None:
     server = Server()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    requests = [asyncio.create_task(groups.ask(item, item)) for item in range(3)]
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    requests = [asyncio.create_task(batcher.ask(Item(str(item), item))) for item in range(3)]
     await asyncio.sleep(0)
     server.may_answer.set()
     assert await asyncio.gather(*requests) == [0, 2, 4]
@@ -37,23 +43,27 @@ async def test_what_is_asked_meanwhile_goes_out_together_and_each_has_its_own_an
 async def test_no_key_is_twice_in_a_group() -> None:
     server = Server()
     server.may_answer.set()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    assert [*await asyncio.gather(groups.ask("a", 1), groups.ask("b", 2), groups.ask("a", 3))] == [2, 4, 6]
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    assert [*await asyncio.gather(batcher.ask(Item("a", 1)), batcher.ask(Item("b", 2)), batcher.ask(Item("a", 3)))] == [
+        2,
+        4,
+        6,
+    ]
     assert server.groups == [[1, 2], [3]]
 
 
-async def test_whoever_asks_a_server_that_does_not_answer_is_told_in_time() -> None:
-    groups = RequestBatcher(Server().answer, SOON_S)
+async def test_a_request_without_an_answer_is_unreachable_after_the_time_out() -> None:
+    batcher = RequestBatcher(Server().answer, SOON_S)
     with pytest.raises(Unreachable):
-        await groups.ask("a", 1)
+        await batcher.ask(Item("a", 1))
 
 
-async def test_each_has_the_whole_time_though_another_asked_before() -> None:
-    groups = RequestBatcher(Server().answer, 3 * SOON_S)
-    first = asyncio.create_task(groups.ask("a", 1))
+async def test_each_request_has_the_whole_time_out() -> None:
+    batcher = RequestBatcher(Server().answer, 3 * SOON_S)
+    first = asyncio.create_task(batcher.ask(Item("a", 1)))
     with pytest.raises(Unreachable):
-        await RequestBatcher(Server().answer, SOON_S).ask("b", 1)
-    second = asyncio.create_task(groups.ask("c", 1))
+        await RequestBatcher(Server().answer, SOON_S).ask(Item("b", 1))
+    second = asyncio.create_task(batcher.ask(Item("c", 1)))
     with pytest.raises(Unreachable):
         await first
     assert not second.done()
@@ -61,13 +71,13 @@ async def test_each_has_the_whole_time_though_another_asked_before() -> None:
         await second
 
 
-async def test_whoever_has_stopped_waiting_is_not_asked_for() -> None:
+async def test_a_request_whose_caller_stopped_waiting_is_not_sent() -> None:
     server = Server()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    first = asyncio.create_task(groups.ask("a", 1))
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    first = asyncio.create_task(batcher.ask(Item("a", 1)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    impatient, second = asyncio.create_task(groups.ask("b", 2)), asyncio.create_task(groups.ask("c", 3))
+    impatient, second = asyncio.create_task(batcher.ask(Item("b", 2))), asyncio.create_task(batcher.ask(Item("c", 3)))
     await asyncio.sleep(0)
     impatient.cancel()
     server.may_answer.set()

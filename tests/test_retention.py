@@ -65,7 +65,7 @@ async def publish(broker: Broker, clock: Clock, numbers: range) -> None:
 
 
 async def test_what_is_too_old_goes_when_something_new_comes(database: Database, clock: Clock) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=HOUR_S)))
+    broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=HOUR_S)))
     await publish(broker, clock, range(3))
     clock.now_s += HOUR_S - 2
     await publish(broker, clock, range(3, 4))
@@ -73,7 +73,7 @@ async def test_what_is_too_old_goes_when_something_new_comes(database: Database,
 
 
 async def test_what_is_too_much_goes_the_oldest_first(database: Database, clock: Clock) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_bytes=10_000)))
+    broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_bytes=10_000)))
     await publish(broker, clock, range(100))
     kept = await bodies(broker, clock)
     assert kept == list(range(100 - len(kept), 100))
@@ -81,7 +81,7 @@ async def test_what_is_too_much_goes_the_oldest_first(database: Database, clock:
 
 
 async def test_what_a_queue_still_wants_stays_when_the_history_lets_it_go(database: Database, clock: Clock) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=1)))
+    broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=1)))
     queue = await broker.subscribe(queue_name(), ("#",), 10)
     await publish(broker, clock, range(3))
     clock.now_s += 1  # no longer than a process may be silent
@@ -92,7 +92,7 @@ async def test_what_a_queue_still_wants_stays_when_the_history_lets_it_go(databa
 
 
 async def test_what_nobody_wants_any_more_leaves_the_file(database: Database, clock: Clock) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(retention=Retention(enabled=True, max_age_s=60)))
+    broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=60)))
     await broker.publisher.publish(envelope(received_at=clock.now))
     await database.run(lambda connection: connection.execute("UPDATE envelopes SET waiting = 1"))  # only the history
     clock.now_s += HOUR_S
@@ -103,9 +103,9 @@ async def test_what_nobody_wants_any_more_leaves_the_file(database: Database, cl
 async def test_what_was_kept_before_the_history_was_switched_off_goes_with_time(
     database: Database, clock: Clock
 ) -> None:
-    keeping = await EmbeddedBroker.open(database, Limits(retention=KEPT))
+    keeping = EmbeddedBroker(database, Limits(retention=KEPT))
     await publish(keeping, clock, range(3))
-    plain = await EmbeddedBroker.open(database)
+    plain = EmbeddedBroker(database)
     await publish(plain, clock, range(3, 4))
     assert await bodies(plain, clock) == [0, 1, 2]
     clock.now_s += NOTHING_KEPT.max_age_s
@@ -116,13 +116,13 @@ async def test_what_was_kept_before_the_history_was_switched_off_goes_with_time(
 
 async def test_what_is_kept_takes_nothing_from_the_room_for_what_waits(database: Database, clock: Clock) -> None:
     limits = Limits(max_bytes=2**20, retention=Retention(enabled=True, max_bytes=20 * 2**20))
-    broker = await EmbeddedBroker.open(database, limits)
+    broker = EmbeddedBroker(database, limits)
     for _ in range(40):
         await broker.publisher.publish(envelope(received_at=clock.now, body=bytes(100_000)))
 
 
 async def test_what_is_fed_must_find_room_as_well(database: Database, clock: Clock) -> None:
-    broker = await EmbeddedBroker.open(database, Limits(max_bytes=2**20))
+    broker = EmbeddedBroker(database, Limits(max_bytes=2**20))
     page = [envelope(received_at=clock.now, body=bytes(100_000)) for _ in range(5)]
     for _ in range(2):
         await broker.history.feed("q", page, {})
@@ -131,7 +131,6 @@ async def test_what_is_fed_must_find_room_as_well(database: Database, clock: Clo
 
 
 async def test_reading_and_dropping_look_up_and_never_look_through(database: Database) -> None:
-    await EmbeddedBroker.open(database)
     asked: list[str] = []
 
     def step(connection: sqlite3.Connection) -> list[str]:

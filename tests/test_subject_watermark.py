@@ -13,17 +13,18 @@ from hookline.schemas.broker import Again, Done, Parked, Received
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.claims import SubjectWatermark
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
-from hookline.workers.subject_watermark import SubjectWatermark
+from hookline.workers.work import Work
 from tests.events import make
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     database = await Database.open(tmp_path / "store.db")
-    yield await SqliteStore.open(database)
+    yield SqliteStore(database)
     await database.close()
 
 
@@ -72,22 +73,22 @@ async def test_what_was_handled_while_an_event_waited_takes_its_place(store: Sql
 
 
 def test_a_process_remembers_no_more_subjects_than_it_is_told_to() -> None:
-    subject_watermark = SubjectWatermark(2)
+    watermark = SubjectWatermark(2)
     for subject in ("a", "b", "c"):
-        subject_watermark.note(subject, 2.0)
-    assert [subject_watermark.of(Acquired(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
+        watermark.advance(subject, 2.0)
+    assert [watermark.is_late(Acquired(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
 
 
 def test_of_what_the_store_tells_and_what_the_process_handled_the_newer_counts() -> None:
-    subject_watermark = SubjectWatermark(1)
-    subject_watermark.note("room", 2.0)
-    subject_watermark.note("room", 1.0)
-    assert [subject_watermark.of(Acquired(newest_s=newest_s), "room", 1.5) for newest_s in (None, 1.0, 3.0)] == [
+    watermark = SubjectWatermark(1)
+    watermark.advance("room", 2.0)
+    watermark.advance("room", 1.0)
+    assert [watermark.is_late(Acquired(newest_s=newest_s), "room", 1.5) for newest_s in (None, 1.0, 3.0)] == [
         True,
         True,
         True,
     ]
-    assert [subject_watermark.of(Acquired(newest_s=newest_s), "room", 2.5) for newest_s in (None, 1.0, 3.0)] == [
+    assert [watermark.is_late(Acquired(newest_s=newest_s), "room", 2.5) for newest_s in (None, 1.0, 3.0)] == [
         False,
         False,
         True,

@@ -1,4 +1,4 @@
-"""What a team writes workers with: `Delivery`, `Backoff`, and the ways in which a function can end."""
+"""What workers are written with: `Delivery`, `Backoff`, and the ways in which a function can end."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +20,7 @@ _MAX_WAIT_S = MAX_UNSETTLED_S / 3
 
 
 class Retry(Exception):
-    """Raise it to have the event delivered again after `after_s` seconds, without using up an attempt."""
+    """Raise it to have the event delivered again after `after_s` seconds. It uses up no attempt."""
 
     def __init__(self, *, after_s: float) -> None:
         super().__init__(f"again in {after_s:g} s")
@@ -28,7 +28,7 @@ class Retry(Exception):
 
 
 class Poisoned(Exception):
-    """Raise it to park the event now, for a reason that another attempt would not change."""
+    """Raise it to park the event now. `reason` says why another attempt would change nothing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,9 +38,9 @@ class Poisoned(Exception):
 class Backoff:
     """When a failed event is tried again: after `first_s` seconds, then `factor` times longer each time, up to `max_s`.
 
-    Each delay is up to a `jitter`-th part longer or shorter than that, so that what failed together does not return
-    together. After `attempts` attempts the event is parked: with the defaults, some 42 minutes after the first. So is
-    one that fails or raises `Retry` when it was received, or replayed, more than `max_age_s` ago.
+    Each delay varies by up to `jitter` of its length at random, so that events that failed together do not return
+    together. After `attempts` attempts the event is parked: with the defaults, about 42 minutes after the first. An
+    event that fails or raises `Retry` more than `max_age_s` after it was received or replayed is parked too.
     """
 
     first_s: float = 1.0
@@ -57,14 +57,14 @@ class Backoff:
             raise ValueError("Backoff needs jitter from 0 to 1, and max_age_s > 0")
 
     def delay_s(self, attempt: int, chance: float = 0.5) -> float | None:
-        """Seconds to wait after this attempt failed, counted from 1; None if it was the last.
+        """Seconds to wait after this attempt, counted from 1, has failed; None if it was the last.
 
-        `chance`, from 0 to 1, says where in the jitter: the same chance gives the same delay.
+        `chance`, from 0 to 1, picks the place within the jitter. The same chance gives the same delay.
         """
         if attempt >= self.attempts:
             return None
         middle_s = self.first_s
-        for _ in range(attempt - 1):  # not a power, which overflows long before an attempt does
+        for _ in range(attempt - 1):  # a power would overflow first
             if middle_s >= self.max_s:
                 break
             middle_s *= self.factor
@@ -75,8 +75,8 @@ class Backoff:
 class Order:
     """How a worker keeps the events of each subject in order.
 
-    One that fails is tried again for up to `hold_s` seconds, while its subject waits. Each is held back for `reorder_s`
-    seconds, so that one that arrives later and occurred earlier can go before it.
+    An event that fails is tried again for up to `hold_s` seconds, while its subject waits. Each event is held back for
+    `reorder_s` seconds, so that one that occurred earlier and arrives later can go first.
     """
 
     hold_s: float = 60.0
@@ -89,11 +89,11 @@ class Order:
 
 
 class Delivery(msgspec.Struct, Generic[StateT_co], frozen=True):
-    """How an event came. `attempt` counts from 1; `body` is the exact bytes that the provider sent.
+    """How an event arrived. `attempt` counts from 1; `body` holds the exact bytes that the provider sent.
 
-    `event_id` is the same for every delivery of the event, and is fit for an idempotency key. `late`: this queue has
-    already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
-    opened in this process, None if the worker names none. `transaction` is what a transactional worker writes through:
+    `event_id` is the same for every delivery of the event: use it as an idempotency key. `late` says that this queue
+    has already handled an event of the same subject that occurred later. `state` is what the worker's `state` function
+    opened in this process, or None without one. `transaction` is what a transactional worker writes through:
     a psycopg `AsyncConnection`, or `hookline.workers.stores.sqlite.transaction.Writes`.
     """
 
@@ -115,21 +115,19 @@ Call: TypeAlias = Callable[[CanonicalEvent, Delivery[Any]], Awaitable[None]]
 """One step of handling: a worker's function, or a middleware around it."""
 
 Middleware: TypeAlias = Callable[[Call], Call]
-"""A function around a function: given the next step, it returns the step that goes before."""
+"""Given the next step, returns a step that runs around it."""
 
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[StateT]]
-"""Opens what a worker's function needs, and closes it at the end: a function made with `@asynccontextmanager`."""
+"""Opens what a worker's function needs, and closes it at the end: a function decorated with `@asynccontextmanager`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker(Generic[E_contra, StateT]):
     """A function with a queue. Calling it calls the function.
 
-    `opener` opens the state, and `state` is what it gave in this process, None before. `order` is None if the worker
-    takes events in any order.
-
-    `sees_repeats`: the function is idempotent and wants repeats too, as the room view does, where a re-send may carry
-    another time than the first.
+    `opener` opens the state; `state` is what it returned in this process, None before. `order` is None for a worker
+    that takes events in any order. `sees_repeats`: the function is idempotent and is called for repeats too, as the
+    room view needs it, because a re-send may carry another time than the first delivery.
     """
 
     function: Callable[..., Awaitable[None]]
@@ -152,9 +150,9 @@ class Worker(Generic[E_contra, StateT]):
         return self.function(event, *delivery)
 
     def with_state(self, state: StateT | None) -> Self:
-        """The worker with what its opener gave."""
+        """The worker with the state that its opener returned."""
         return replace(self, state=state)
 
     def wants(self, event: CanonicalEvent) -> bool:
-        """Whether the event is of a type that the worker named; one that named a topic takes every type."""
+        """Whether the worker names the type of the event. A worker that names a topic takes every type."""
         return not self.events or isinstance(event, self.events)

@@ -1,4 +1,4 @@
-"""`@worker`: makes a worker of a function, or says what keeps it from being one."""
+"""`@worker`: makes a worker from a function, or says why it cannot."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,17 +28,17 @@ Make: TypeAlias = Callable[[Handler[_E, S]], Worker[_E, S]]
 
 
 class Options(TypedDict, total=False):
-    """What a worker may say about its queue. `queue` is the function's name unless said otherwise.
+    """The options of a worker. `queue` defaults to the name of the function.
 
-    `middleware` are functions around the function, the first outermost; the time limit holds for all together.
+    `middleware`: functions around the function, the first outermost. The time-out covers all of them together.
 
-    `ordered`: events of one subject are handled one at a time and in the order of arrival, whatever processes run; one
+    `ordered`: events of one subject are handled one at a time, in the order of arrival, across all processes. An event
     that fails is tried again at the head of its subject for up to `hold_s` seconds, and then parked. `reorder_s`: hold
-    them back for so long, and hand them out in the order of their time. `latest_only`: what is older than something
-    that was handled of its subject is settled without calling the function.
+    events back for that long, and hand them out by the time at which they occurred. `latest_only`: an event older than
+    one that was already handled for its subject is settled without a call.
 
-    `transactional`: what the function writes through `delivery.transaction` is committed together with the mark that
-    the event is finished, both or neither. The store must be in SQLite or PostgreSQL.
+    `transactional`: what the function writes through `delivery.transaction` is committed together with the record that
+    the event is finished. The store must be SQLite or PostgreSQL.
     """
 
     queue: str
@@ -142,15 +142,15 @@ def worker(
     state: Opener[Any] | None = None,
     **options: Unpack[Options],
 ) -> Callable[[Any], Worker[Any]]:
-    """Make a worker of an `async` function of an event, or of an event and its `Delivery`.
+    """Make a worker from an `async` function that takes an event, or an event and its `Delivery`.
 
     Name either the events that it wants, or a topic pattern (`krtc.*.room.*`; `*` is one word, `#` any number).
-    `concurrency` is how many events it handles at a time in one process, `timeout_s` how long each may take. `state` is
-    entered once per process, before the first event is taken, and left after the last was settled; the function finds
-    it in `Delivery.state`. Workers that name the same one share it.
+    `concurrency` is how many events one process handles at a time, `timeout_s` how long each call may take. `state` is
+    entered once per process, before the first event is taken, and left after the last one is settled; the function
+    finds it in `Delivery.state`. Workers that name the same `state` function share it.
 
-    Raises TypeError or ValueError at once if these do not make a worker. Nothing is registered: the value is
-    the worker.
+    Raises TypeError or ValueError at once if the options do not make a worker. Nothing is registered: the returned
+    value is the worker.
     """
     if bool(events) == (topic is not None):
         raise TypeError("@worker takes either event types or topic=..., one of the two")
@@ -179,7 +179,7 @@ def worker(
 
 
 def _check(options: Options, state: Opener[Any] | None, name: str, *, takes_delivery: bool) -> None:
-    """Raise TypeError or ValueError for options that say nothing possible."""
+    """Raise TypeError or ValueError for options that cannot be met."""
     functions = [*options.get("middleware", ()), *([] if state is None else [state])]
     if not all(callable(each) for each in functions):
         raise TypeError(f"{name}: middleware is a list of functions, and state is a function")
@@ -197,12 +197,12 @@ def _order(options: Options) -> Order | None:
     if options.get("ordered", False):
         return Order(options.get("hold_s", 60.0), options.get("reorder_s", 0.0))
     if "hold_s" in options or "reorder_s" in options:
-        raise ValueError("hold_s and reorder_s say something only with ordered=True")
+        raise ValueError("hold_s and reorder_s need ordered=True")
     return None
 
 
 def _pattern(event: type[CanonicalEvent]) -> str:
-    """Where events of this type are published, whatever their provider and source."""
+    """The topic pattern of an event type, for every provider and source."""
     topic = event_topic(event)
     return f"*.*.{topic}.*" if event is Unknown else f"*.*.{topic}"
 

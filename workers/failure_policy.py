@@ -1,4 +1,4 @@
-"""What becomes of a delivery whose function did not return: again later, or kept among the dead letters."""
+"""What becomes of a delivery whose function did not return: retried later, or parked as a dead letter."""
 
 import traceback
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ _MAX_DETAIL = 16_384
 
 
 class ClaimUnavailable(Exception):
-    """Another process has the event in hand."""
+    """Another process is handling the event."""
 
 
 class ProcessDied(Exception):
-    """An event has killed the process that handled it, too often."""
+    """The event crashed the process that handled it too often."""
 
 
 class HandlerTimedOut(Exception):
-    """A worker's function did not return within its time limit."""
+    """A worker's function did not return within its time-out."""
 
 
 _PARKING: Mapping[type[Exception], str] = {
@@ -35,10 +35,10 @@ _PARKING: Mapping[type[Exception], str] = {
 def failure_policy(
     error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool = False
 ) -> Outcome:
-    """The outcome of an error.
+    """The outcome of a delivery that ended in an error.
 
-    `age_s` is how long ago the event was received, or replayed; `chance`, from 0 to 1, where in the jitter the delay
-    lies. An event that is too old is not tried again, unless it never had its turn; nor is one that had its `last`.
+    `age_s` counts from when the event was received or replayed. `chance`, from 0 to 1, picks the delay within the
+    jitter. An event that is too old is not tried again, unless it was never tried; nor is one after its `last` attempt.
     """
     match error:
         case ClaimUnavailable():
@@ -63,7 +63,7 @@ def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance
 
 
 def _place(error: Exception) -> str:
-    """The kind of an error and where it was raised, for logs: its text may quote a payload."""
+    """The type of an error and where it was raised, for logs. Its text may quote a payload, and is left out."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"

@@ -1,4 +1,4 @@
-"""Functions around a worker's function: built once, when the worker starts."""
+"""Functions around a worker's function, applied once when the worker starts."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,9 +9,9 @@ from hookline.workers.api import Call, Delivery, Worker
 
 
 def around(worker: Worker[Any]) -> Callable[..., Awaitable[None]]:
-    """The worker's function with its middleware around it, the first outermost; the function itself if it has none.
+    """The worker's function with its middleware around it, the first outermost.
 
-    Raises NotStarted for a middleware that fails, or gives no function back.
+    Raises NotStarted for a middleware that fails, or that returns no function.
     """
     if not worker.middleware:
         return worker.function
@@ -29,7 +29,7 @@ def _apply(worker: Worker[Any], middleware: Callable[[Call], Any], call: Call) -
         raise NotStarted(f"worker {worker.queue}: {name} failed: {type(error).__name__}: {error}") from error
     if not callable(made):
         raise NotStarted(f"worker {worker.queue}: {name} returned {type(made).__name__}, and must return a function")
-    return made  # type: ignore[no-any-return]  # that it takes an event and a delivery shows when it is called
+    return made  # type: ignore[no-any-return]  # its parameters are checked by the call
 
 
 def _without_delivery(worker: Worker[Any]) -> Call:

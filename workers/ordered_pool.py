@@ -8,15 +8,16 @@ from typing import Any, cast
 
 import msgspec
 
-from hookline.schemas.broker import Again, Done, Parked, Queue, Received
+from hookline.schemas.broker import Again, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.partitions import Open, Partitions
-from hookline.workers.pipeline import Pipeline, Work, mark
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, prefetch
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", Unreachable.reason})
 _MIN_PREFETCH = 256
@@ -31,13 +32,13 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 def partition_prefetch(worker: Worker[Any]) -> int:
-    """How much of a partition a process takes ahead: enough that others find their way past a subject that waits."""
+    """How many events of a partition a process takes: enough that others get past a subject that waits."""
     reorders = worker.order is not None and worker.order.reorder_s
     return max(_MIN_PREFETCH_TO_REORDER if reorders else _MIN_PREFETCH, 4 * worker.concurrency)
 
 
 class OrderedPool:
-    """An ordered worker in one process; `open_` opens the queue of a partition."""
+    """An ordered worker in one process. `open_` opens a consumer on a partition."""
 
     def __init__(self, pipeline: Pipeline, store: Store, open_: Open, report: Report) -> None:
         worker = pipeline.worker
@@ -58,13 +59,13 @@ class OrderedPool:
         self._tasks = [self._start(self._partitions.keep()), self._start(self._dispatch())]
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises whatever a part of it dies of."""
+        """Work until `stop` is called. Raises what a part of it fails with."""
         await self._died
 
     async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queues."""
         self._stopping = True
-        self._pipeline.begin_nothing()
+        self._pipeline.admission.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -88,7 +89,7 @@ class OrderedPool:
             _Message(received, queue),
             subject=facts.ordered_by,
             partition=partition,
-            event_id=mark(facts.event_id, received.headers),
+            event_id=event_key(facts.event_id, received.headers),
             occurred_s=facts.occurred_s,
             now_s=time.monotonic(),
         )
@@ -103,7 +104,7 @@ class OrderedPool:
             task.add_done_callback(self._task_ended)
 
     async def _next(self) -> Slot[_Message]:
-        """The next event whose slot it is."""
+        """Wait for the next event that may be handled."""
         while (slot := self._ready()) is None:
             self._wake.clear()
             due_s = self._subject_queues.due_s()
@@ -113,7 +114,7 @@ class OrderedPool:
         return slot
 
     def _ready(self) -> Slot[_Message] | None:
-        """An event whose slot it is now. What was lost meanwhile comes again, before all that came after it."""
+        """The next event, if one may be handled now. Lost deliveries are skipped: they come again, in their order."""
         while (slot := self._subject_queues.next(time.monotonic())) is not None:
             if slot.item.queue.holds(slot.item.received):
                 return slot
@@ -121,12 +122,12 @@ class OrderedPool:
         return None
 
     async def _work_until_idle(self, slot: Slot[_Message] | None) -> None:
-        """Handle an event, and then what is ready by then: a task for each would cost as much as all the rest."""
+        """Handle an event and then what is ready next. A task for each event would double its cost."""
         this = cast("asyncio.Task[None]", asyncio.current_task())
         while slot is not None:
             self._in_flight[this] = slot.partition
             await self._work(slot)
-            if self._subject_queues.due_s() is not None:  # somebody waits for that, or for what was due before
+            if self._subject_queues.due_s() is not None:  # the dispatcher waits for that, or for an earlier time
                 self._wake.set()
             slot = None if self._stopping or slot.partition in self._leaving else self._ready()
 
@@ -149,7 +150,7 @@ class OrderedPool:
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
         if isinstance(outcome, Again):
-            await asyncio.sleep(0)  # one that is tried again at once does not keep everything else from its slot
+            await asyncio.sleep(0)  # an event that is retried at once lets others run
 
     async def _try(self, slot: Slot[_Message]) -> Work:
         return await self._pipeline.work(slot.item.received, last=slot.last)
@@ -159,13 +160,13 @@ class OrderedPool:
         self._leaving.add(partition)
         try:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
-            self._pipeline.turn_away(ours)
+            self._pipeline.admission.turn_away(ours)
             await self._end(ours, 0 if lost else None)
         finally:
             self._leaving.discard(partition)
 
     async def _end(self, tasks: set[asyncio.Task[None]], grace_s: float | None) -> None:
-        """Wait for tasks, and cut short those that take longer."""
+        """Wait for tasks, and cancel those that take longer."""
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=grace_s)
@@ -179,4 +180,4 @@ def _repeat(received: Received) -> Work:
     envelope: Envelope | None = None
     with suppress(Unreadable):
         envelope = from_headers(received.headers, received.content_type, received.body)
-    return Work(received, envelope, (), Done("duplicate"))
+    return Work(received, envelope, (), DUPLICATE)

@@ -1,4 +1,4 @@
-"""The partitions of an ordered worker that this process holds: taken and let go as processes come and go."""
+"""The partitions that are assigned to this process: consumed, and revoked, as processes come and go."""
 
 import asyncio
 import logging
@@ -15,20 +15,20 @@ from hookline.workers.store import Store
 log = logging.getLogger("hookline.workers")
 
 Open: TypeAlias = Callable[[str], Awaitable[Queue]]
-"""Consume from the queue of a partition."""
+"""Opens a consumer on the queue of a partition."""
 
 Arrived: TypeAlias = Callable[[str, Queue, Received], None]
-"""Told of each message that is taken, with its partition and the queue to settle it in."""
+"""Called for each message, with its partition and the queue to settle it in."""
 
 Leave: TypeAlias = Callable[[str, bool], Awaitable[None]]
-"""Stop with a partition: return once nothing of it is in hand. If told so, do not wait for what is, but give it up."""
+"""Ends the work on a partition: returns once none of its events is in flight. The flag says to cancel them."""
 
 ASK_S = 1.0
 
 
 @dataclass(slots=True)
-class _Tenure:
-    """A partition while it is ours."""
+class _Consumer:
+    """The consumer of an assigned partition."""
 
     queue: Queue
     taking: asyncio.Task[None]
@@ -36,10 +36,10 @@ class _Tenure:
 
 
 class Partitions:
-    """Asks the store every second which partitions are this process's, and takes what comes in those.
+    """Asks the store every second which partitions are assigned to this process, and consumes those.
 
-    A partition that others wait for is left in order: nothing new is taken, what is in hand ends, the queue is closed,
-    and only then may another process have it. One that is lost (this process was taken for dead) is left at once.
+    A surplus partition is left in order: nothing new is taken, events in flight end, the queue is closed, and only then
+    is the partition revoked. A partition that was lost, because the lease of this process ended, is left at once.
     """
 
     def __init__(self, queue: str, store: Store, open_: Open, arrived: Arrived, leave: Leave) -> None:
@@ -48,37 +48,37 @@ class Partitions:
         self._open = open_
         self._arrived = arrived
         self._leave = leave
-        self._tenures: dict[str, _Tenure] = {}
+        self._consumers: dict[str, _Consumer] = {}
 
     async def keep(self) -> None:
-        """Hold what is ours, until cancelled."""
+        """Follow the assignment until cancelled."""
         while True:
             try:
                 await self._assign()
             except HooklineError as error:
-                log.warning("worker %s: its partitions cannot be divided now: %s", self._queue, error)
+                log.warning("worker %s: its partitions cannot be assigned now: %s", self._queue, error)
             await asyncio.sleep(ASK_S)
 
     async def stop_taking(self) -> None:
-        tasks = [task for tenure in self._tenures.values() for task in (tenure.taking, tenure.leaving) if task]
-        for tenure in self._tenures.values():
-            tenure.taking.cancel()
+        tasks = [task for consumer in self._consumers.values() for task in (consumer.taking, consumer.leaving) if task]
+        for consumer in self._consumers.values():
+            consumer.taking.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Give back what was taken, so that another process can have it at once."""
+        """Close every consumer and revoke its partition, so that another process can have it at once."""
         await self.stop_taking()
-        await asyncio.gather(*(self._end(partition) for partition in tuple(self._tenures)))
+        await asyncio.gather(*(self._end(partition) for partition in tuple(self._consumers)))
 
     async def _assign(self) -> None:
-        held = await self._store.assign(self._queue, topics.PARTITION_WORDS)
-        for partition, tenure in tuple(self._tenures.items()):
-            if tenure.leaving is None and (partition in held.surplus or partition not in held.partitions):
-                lost = partition not in held.partitions
-                tenure.taking.cancel()
-                tenure.leaving = asyncio.create_task(self._depart(partition, lost=lost))
-        new = held.partitions - held.surplus - self._tenures.keys()
+        assignment = await self._store.assign(self._queue, topics.PARTITION_WORDS)
+        for partition, consumer in tuple(self._consumers.items()):
+            if consumer.leaving is None and (partition in assignment.surplus or partition not in assignment.partitions):
+                lost = partition not in assignment.partitions
+                consumer.taking.cancel()
+                consumer.leaving = asyncio.create_task(self._depart(partition, lost=lost))
+        new = assignment.partitions - assignment.surplus - self._consumers.keys()
         begun = await asyncio.gather(*(self._begin(partition) for partition in sorted(new)), return_exceptions=True)
         for error in begun:
             if isinstance(error, BaseException):
@@ -86,7 +86,7 @@ class Partitions:
 
     async def _begin(self, partition: str) -> None:
         queue = await self._open(partition)
-        self._tenures[partition] = _Tenure(queue, asyncio.create_task(self._take(partition, queue)))
+        self._consumers[partition] = _Consumer(queue, asyncio.create_task(self._take(partition, queue)))
 
     async def _take(self, partition: str, queue: Queue) -> None:
         while True:
@@ -99,7 +99,7 @@ class Partitions:
         await self._end(partition)
 
     async def _end(self, partition: str) -> None:
-        await self._tenures[partition].queue.close()
-        self._tenures.pop(partition, None)
-        with suppress(Unreachable):  # then it is free when this process has ended
+        await self._consumers[partition].queue.close()
+        self._consumers.pop(partition, None)
+        with suppress(Unreachable):  # the lease of this process frees it later
             await self._store.revoke(self._queue, partition)

@@ -1,311 +1,173 @@
-"""The way of one delivery through a worker: open, normalise, claim, handle, and the outcome to settle it with."""
+"""The way of one delivery through a worker: open, normalise, claim, handle; the pool settles it with the outcome."""
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, assert_never
 
 import msgspec
 
-from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
-from hookline.schemas.dead_letters import AGAIN, replayed_at
+from hookline.schemas.broker import Done, Outcome, Received
+from hookline.schemas.dead_letters import replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
-from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.providers import catalogue
-from hookline.workers.api import Delivery, Worker
-from hookline.workers.exclusive_gate import ExclusiveGate
+from hookline.schemas.providers import catalogue, normaliser
+from hookline.workers.admission import Admission, ExclusiveGate
+from hookline.workers.api import Worker
+from hookline.workers.claims import Claims
 from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
-from hookline.workers.handler_latency import HandlerLatency
-from hookline.workers.handler_limit import HandlerLimit
-from hookline.workers.handler_timeout import HandlerTimeout
-from hookline.workers.in_flight import InFlightKeys
-from hookline.workers.middleware import around
-from hookline.workers.store import (
-    Acquired,
-    AlreadyFinished,
-    Claim,
-    Duplicate,
-    LeasedElsewhere,
-    Store,
-    TransactionalStore,
-)
-from hookline.workers.subject_watermark import SubjectWatermark
+from hookline.workers.handler import Handler
+from hookline.workers.store import Acquired, AlreadyFinished, Duplicate, LeasedElsewhere, Store
+from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work, event_key, finished
 
-S = TypeVar("S")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
-
-PREFETCH_FACTOR = 16
-"""How many deliveries may be in hand for each that is handled."""
-_CLAIM_MARGIN_S = 30.0
-_ALONE = nullcontext()  # nothing else has a place then
-
-
-class Work(msgspec.Struct, frozen=True):
-    """One delivery that was worked on. `envelope` is None for a message that is none of ours."""
-
-    received: Received
-    envelope: Envelope | None
-    events: tuple[CanonicalEvent, ...]
-    outcome: Outcome
-    late: bool = False
-
-
-class _Case(msgspec.Struct, frozen=True):
-    """One event of a delivery, on its way through a worker. `last`: it is parked if it fails, whatever is left.
-
-    `subject` and `occurred_s` are for a worker that tells what is late, and nothing to others.
-    """
-
-    event: CanonicalEvent
-    mark: str
-    subject: str | None
-    occurred_s: float
-    envelope: Envelope
-    received: Received
-    last: bool
-
-
-class _Turn(msgspec.Struct, frozen=True, gc=False):
-    """One event of a delivery that came to a good end, in its own way."""
-
-    reason: Literal["handled", "duplicate", "superseded"]
-    attempt: int
-    late: bool = False
-
-
-class _Unfinished(Exception):
-    """One event of a delivery that came to no good end."""
-
-    def __init__(self, outcome: Outcome, attempt: int, *, late: bool) -> None:
-        super().__init__()
-        self.outcome = outcome
-        self.attempt = attempt
-        self.late = late
-
-
-def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
-    """The canonical events of an envelope. Raises Unreadable."""
-    provider = catalogue().get(envelope.provider)
-    if provider is None:
-        raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-    return provider.normalise(envelope)
 
 
 class Pipeline:
     """A worker with its store. `work` is the main path of the consuming side.
 
-    Raises SettingsError if the worker is transactional and the store is not.
+    Raises SettingsError if the worker is transactional and the store is not, NotStarted if a middleware fails.
     """
 
     def __init__(
         self,
         worker: Worker[Any],
         store: Store,
-        exclusive_gate: ExclusiveGate | None = None,
-        normalise: Normalise = normalise,
+        gate: ExclusiveGate | None = None,
+        normalise: Normalise | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.worker = worker
-        self._function = around(worker)
-        self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
-        self._tells_late = worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
-        self._store = store
-        self._transactional = _transactional(store, worker) if worker.transactional else None
-        self._exclusive_gate = exclusive_gate or ExclusiveGate()
-        self._normalise = normalise
+        self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
+        self.handler = Handler(worker)
+        self._claims = Claims(worker, store)
+        self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
-        self.handler_latency = HandlerLatency()
-        self._timeout = HandlerTimeout(worker.timeout_s)
-        self._handler_limit = HandlerLimit(worker.concurrency)
-        self._claim_s = PREFETCH_FACTOR * worker.timeout_s + _CLAIM_MARGIN_S  # for those before it, and itself
-        self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
-        self._in_flight = InFlightKeys()
+        self._asks_for_late = (
+            worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
+        )
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
 
-        `last`: it is parked if it fails, whatever attempts are left.
+        `last`: it is parked if it fails, however many attempts are left.
         """
         envelope: Envelope | None = None
         events: tuple[CanonicalEvent, ...] = ()
-        outcome: Outcome
-        attempt, late = received.attempt, False
+        endings: list[Ending] = []
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             events = tuple(filter(self.worker.wants, self._normalise(envelope)))
-            turns = []
-            for event in events:  # a comprehension that awaits would be one more coroutine
-                turns.append(await self._handle(self._case(event, envelope, received, last=last)))  # noqa: PERF401
-            outcome, attempt, late = _together(turns, attempt)
-        except _Unfinished as ended:
-            outcome, attempt, late = ended.outcome, ended.attempt, ended.late
-        except Exception as error:  # noqa: BLE001  a handler may raise anything
-            outcome = self._outcome(error, received, envelope, last=last)
-        counted = received if attempt == received.attempt else msgspec.structs.replace(received, attempt=attempt)
-        return Work(counted, envelope, events, outcome, late)
+            for event in events:
+                endings.append(await self._claim(self._case(event, envelope, received, last=last)))
+                if not isinstance(endings[-1].outcome, Done):
+                    break
+        except Exception as error:  # noqa: BLE001  a provider's module or the store may raise anything
+            outcome = self._failure(error, received, envelope, received.attempt, last=last)
+            return Work(received, envelope, events, outcome)
+        return finished(received, envelope, events, endings)
 
-    def begin_nothing(self) -> None:
-        """Let nothing wait for a call to end: it is cancelled, and so are those that would have to from now on."""
-        self._handler_limit.close()
+    def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> Case:
+        subject, occurred_s = None, 0.0
+        if self._asks_for_late:
+            subject, occurred_s = envelope.ordered_by, envelope.occurred_at.timestamp()
+        key = event_key(event.id, received.headers)
+        return Case(event, key, subject, occurred_s, envelope, received, received.attempt, last)
 
-    def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
-        """Let these tasks wait for no call to end, likewise."""
-        self._handler_limit.turn_away(tasks)
-
-    def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> _Case:
-        timed = (envelope.ordered_by, envelope.occurred_at.timestamp()) if self._tells_late else (None, 0.0)
-        return _Case(event, mark(event.id, received.headers), *timed, envelope, received, last)
-
-    async def _handle(self, case: _Case) -> _Turn:
-        """Call the function, unless this queue has finished the event before."""
-        await self._in_flight.acquire(case.event.id)
+    async def _claim(self, case: Case) -> Ending:
+        """Handle an event, unless this queue has finished it before or another process handles it now."""
+        await self.admission.keys.acquire(case.event.id)
         try:
-            claim = await self._claim(case)
-            match claim:
+            match claim := await self._claims.acquire(case):
                 case Acquired(crash_suspect=True):
-                    # As long as it is claimed: the store blames it for whatever kills the process until then.
-                    try:
-                        return await self._finish_or_release(claim, _counted(case, claim.failures))
-                    finally:
-                        self._exclusive_gate.end()
+                    return await self._handle_alone(case, claim)
                 case Acquired():
-                    return await self._finish_or_release(claim, _counted(case, claim.failures))
+                    return await self._handle(case, claim)
                 case Duplicate():
-                    if self.worker.sees_repeats:
-                        async with self._handler_limit:
-                            await self._call(case)
-                    return _Turn("duplicate", case.received.attempt)
+                    return await self._repeat(case)
                 case LeasedElsewhere():
                     raise ClaimUnavailable
+                case _:
+                    assert_never(claim)
         finally:
-            self._in_flight.release(case.event.id)
+            self.admission.keys.release(case.event.id)
 
-    async def _claim(self, case: _Case) -> Claim:
-        """Ask the store for the event; once it is ours, and a suspect, nothing else is in hand."""
+    async def _handle(self, case: Case, claim: Acquired) -> Ending:
+        """Call the function, then complete the event or release the claim."""
+        if claim.failures:  # an event that was retried in place has no message of its own to count its attempts
+            case = msgspec.structs.replace(case, attempt=case.attempt + claim.failures)
         try:
-            claim = await self._store.claim(self.worker.queue, case.mark, self._claim_s, case.subject)
-            if isinstance(claim, Acquired) and claim.crash_suspect:
-                await self._exclusive_gate.begin()
-        except asyncio.CancelledError:  # it may be ours all the same
-            await self._release(case.mark)
-            raise
-        return claim
-
-    async def _finish_or_release(self, claim: Acquired, case: _Case) -> _Turn:
-        late, attempt = False, case.received.attempt
-        try:
-            self._check_crashes(claim, attempt)
-            places, company = (_ALONE, _ALONE) if claim.crash_suspect else (self._handler_limit, self._exclusive_gate)
-            async with places, company:
-                late = self._watermark.of(claim, case.subject, case.occurred_s)
-                if not (late and self.worker.latest_only):
-                    if claim.crash_suspect:
-                        await self._store.mark_exclusive(self.worker.queue, case.mark)
-                    if self._transactional is not None:
-                        await self._call_in_transaction(self._transactional, case, late=late)
-                        return _Turn("handled", attempt, late)
-                    await self._call(case, late=late)
+            ending = await self._call(case, claim)
         except AlreadyFinished:
-            return _Turn("duplicate", attempt, late)
-        except Exception as error:
-            outcome = self._outcome(error, case.received, case.envelope, last=case.last)
-            await self._release(case.mark, outcome, attempt)
-            raise _Unfinished(outcome, attempt, late=late) from error
-        except BaseException:  # a cancelled handler has not finished either
-            await self._release(case.mark)
+            return Ending(DUPLICATE, case.attempt)
+        except Exception as error:  # noqa: BLE001  a function may raise anything
+            outcome = self._failure(error, case.received, case.envelope, case.attempt, last=case.last)
+            await self._claims.release(case, outcome)
+            return Ending(outcome, case.attempt, self._asks_for_late and self._claims.is_late(claim, case))
+        except BaseException:  # a cancelled call has not finished either
+            await self._claims.release(case)
             raise
-        await self._finish(case)
-        return _Turn("superseded" if late and self.worker.latest_only else "handled", attempt, late)
+        if not (self.worker.transactional and ending.outcome is HANDLED):  # its transaction has recorded that
+            await self._claims.complete(case)
+        return ending
 
-    async def _release(self, mark: str, outcome: Outcome | None = None, attempt: int = 0) -> None:
-        """Give the claim up. What is tried again in place has no message of its own to carry its attempts."""
-        failed = self.worker.order is not None and isinstance(outcome, Again) and outcome.attempt > attempt
-        with suppress(Unreachable):
-            await self._store.release(self.worker.queue, mark, failed=failed, parked=isinstance(outcome, Parked))
+    async def _call(self, case: Case, claim: Acquired) -> Ending:
+        """Call the function once it is admitted, unless the event is superseded by then."""
+        if claim.crashes:
+            self._check_crashes(case, claim)
+        async with self.admission.call(alone=claim.crash_suspect):
+            late = self._asks_for_late and self._claims.is_late(claim, case)
+            if late and self.worker.latest_only:
+                return Ending(SUPERSEDED, case.attempt, late)
+            if self.worker.transactional or claim.crash_suspect:
+                await self._call_carefully(case, claim, late=late)
+            else:
+                await self.handler.call(case, late=late)
+        return Ending(HANDLED, case.attempt, late)
 
-    async def _finish(self, case: _Case) -> None:
-        self._watermark.note(case.subject, case.occurred_s)
-        await self._store.finish(self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s)
+    async def _call_carefully(self, case: Case, claim: Acquired, *, late: bool) -> None:
+        """A crash suspect is marked before its call. What a transactional function writes is committed after it."""
+        if claim.crash_suspect:
+            await self._claims.mark_exclusive(case)
+        async with self._claims.transaction(case) as transaction:
+            await self.handler.call(case, late=late, transaction=transaction)
 
-    def _check_crashes(self, claim: Acquired, attempt: int) -> None:
-        """Raise if the event has killed its process as often as it may fail. Its neighbours there are not counted."""
-        if claim.crashes and attempt + claim.crashes > self.worker.retry.attempts:
+    async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
+        """The store blames the event for a crash until it is completed or released: nothing else runs until then."""
+        is_alone = False
+        try:
+            async with self.admission.alone():
+                is_alone = True
+                return await self._handle(case, claim)
+        except asyncio.CancelledError:
+            if not is_alone:  # cancelled while it waited
+                await self._claims.release(case)
+            raise
+
+    async def _repeat(self, case: Case) -> Ending:
+        """The event is finished. Only a worker that asks for repeats sees it again."""
+        if self.worker.sees_repeats:
+            async with self.admission:
+                await self.handler.call(case, late=False)
+        return Ending(DUPLICATE, case.attempt)
+
+    def _check_crashes(self, case: Case, claim: Acquired) -> None:
+        """Raise ProcessDied if the event has crashed its process as often as it may fail. Others are not counted."""
+        if claim.crashes and case.attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
 
-    async def _call_in_transaction(self, store: TransactionalStore, case: _Case, *, late: bool) -> None:
-        """Raises AlreadyFinished if another process was faster; nothing was written then."""
-        async with store.transaction(
-            self.worker.queue, case.mark, subject=case.subject, occurred_s=case.occurred_s
-        ) as transaction:
-            await self._call(case, late=late, transaction=transaction)
-        self._watermark.note(case.subject, case.occurred_s)
-
-    async def _call(self, case: _Case, *, late: bool = False, transaction: Any = None) -> None:
-        arguments = []
-        if self._takes_delivery:
-            arguments = [_delivery(case, self.worker.state, late=late, transaction=transaction)]
-        begun_s = time.monotonic()
-        try:
-            with self._timeout:
-                await self._function(case.event, *arguments)
-        finally:
-            self.handler_latency.note(time.monotonic() - begun_s)
-
-    def _outcome(self, error: Exception, received: Received, envelope: Envelope | None, *, last: bool) -> Outcome:
+    def _failure(
+        self, error: Exception, received: Received, envelope: Envelope | None, attempt: int, *, last: bool
+    ) -> Outcome:
         age_s = 0.0
         if envelope is not None:
             since = replayed_at(received.headers) or envelope.received_at
             age_s = self._clock() - since.timestamp()
         chance = random.random()  # noqa: S311  # no secret
-        return failure_policy(error, self.worker.retry, received.attempt, age_s, chance, last=last)
+        return failure_policy(error, self.worker.retry, attempt, age_s, chance, last=last)
 
 
-def mark(event_id: str, headers: Mapping[str, Any]) -> str:
-    """What the store knows an event by: its id, and the name of the replay that wants it handled anew, if one does."""
-    again = headers.get(AGAIN)
-    return event_id if again is None else f"{event_id}@{again}"
-
-
-def _counted(case: _Case, failures: int) -> _Case:
-    """The case with the attempts that the store has counted, for one that was tried again in place."""
-    if not failures:
-        return case
-    received = msgspec.structs.replace(case.received, attempt=case.received.attempt + failures)
-    return msgspec.structs.replace(case, received=received)
-
-
-def _together(turns: Sequence[_Turn], attempt: int) -> tuple[Done, int, bool]:
-    """Of all events of a delivery: the outcome, the highest attempt, and whether any was late."""
-    if len(turns) == 1:  # as it is with most
-        return Done(turns[0].reason), turns[0].attempt, turns[0].late
-    reasons = {turn.reason for turn in turns}
-    reason = next((reason for reason in ("handled", "superseded", "duplicate") if reason in reasons), "handled")
-    return Done(reason), max((turn.attempt for turn in turns), default=attempt), any(turn.late for turn in turns)
-
-
-def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
-    if not isinstance(store, TransactionalStore):
-        raise SettingsError(f"store.url: the worker {worker.queue} is transactional, which takes SQLite or PostgreSQL")
-    return store
-
-
-def _delivery(case: _Case, state: S, *, late: bool, transaction: Any) -> Delivery[S]:
-    envelope, received = case.envelope, case.received
-    return Delivery(
-        event_id=case.event.id,
-        attempt=received.attempt,
-        provider=envelope.provider,
-        source=envelope.source,
-        topic=envelope.topic,
-        body=received.body,
-        headers=received.headers,
-        occurred_at=envelope.occurred_at,
-        received_at=envelope.received_at,
-        state=state,
-        late=late,
-        transaction=transaction,
-    )
+def _asks_for_late(worker: Worker[Any]) -> bool:
+    return worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)

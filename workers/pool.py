@@ -1,4 +1,4 @@
-"""Runs a worker: as many deliveries at a time as it allows, until told to stop."""
+"""Runs an unordered worker: as many deliveries at a time as it allows, until it is stopped."""
 
 import asyncio
 import time
@@ -7,26 +7,28 @@ from typing import Any, cast
 
 from hookline.schemas.broker import Queue
 from hookline.workers.api import Worker
-from hookline.workers.pipeline import PREFETCH_FACTOR, Pipeline, Work
+from hookline.workers.claims import PREFETCH_FACTOR
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.work import Work
 
 Report = Callable[[str, Work, float], None]
-"""Told of each settled delivery: the queue, the work with its outcome, and the seconds it took."""
+"""Called for each settled delivery with the queue, the work with its outcome, and the seconds that it took."""
 
-_ENOUGH = 256  # more cost a store hardly less, and each would be a suspect if the process died
+_MAX_PREFETCH = 256  # more save a store little, and each is a crash suspect if the process dies
 
 
 def prefetch(worker: Worker[Any]) -> int:
-    """How many deliveries a process works on, and is given, at most: more than it handles at a time.
+    """How many deliveries a process has in flight at most: more than it handles at a time.
 
-    Those are claimed, or marked as finished, meanwhile, so that the store is asked for many at once. While calls are
-    long a Pool has twice as many at most: whatever is in hand here is held back from other processes. An ordered one
-    does not look at that: its partitions are nobody else's.
+    While some are handled, others are claimed or completed, so that the store is asked for many at once. While calls
+    are long, a `Pool` has only twice its concurrency in flight, because it keeps these from other processes. An
+    `OrderedPool` always uses this number: no other process shares its partitions.
     """
-    return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _ENOUGH))
+    return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _MAX_PREFETCH))
 
 
 class Pool:
-    """The loops of one worker in one process."""
+    """The consuming loops of one worker in one process."""
 
     def __init__(self, pipeline: Pipeline, queue: Queue, report: Report) -> None:
         self._pipeline = pipeline
@@ -34,22 +36,22 @@ class Pool:
         self._report = report
         self._idle: set[asyncio.Task[None]] = set()
         self._stopping = False
-        always = 2 * pipeline.worker.concurrency  # so that whoever may be handled next is there
+        always = 2 * pipeline.worker.concurrency  # the next event is there when a call ends
         self._loops = [
             asyncio.create_task(self._loop(ahead=number >= always)) for number in range(prefetch(pipeline.worker))
         ]
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises whatever a loop dies of: a pool that works with fewer hands is a bug."""
+        """Work until `stop` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
         ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
         for loop in ended:
             if not loop.cancelled():
                 loop.result()
 
     async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let what is in hand finish for `grace_s` seconds, and give back the rest."""
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queue."""
         self._stopping = True
-        self._pipeline.begin_nothing()
+        self._pipeline.admission.close()
         for loop in self._idle:
             loop.cancel()
         _, late = await asyncio.wait(self._loops, timeout=grace_s)
@@ -64,7 +66,7 @@ class Pool:
         while not self._stopping:
             self._idle.add(this)
             if ahead:
-                await self._pipeline.handler_latency.quick()
+                await self._pipeline.handler.latency.quick()
             received = await self._queue.take()
             self._idle.discard(this)
             started = time.monotonic()

@@ -1,6 +1,5 @@
-"""What the room view is made from: the events of each room, each kept once."""
+"""The room log: the events from which the room view is computed, each kept once."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
@@ -18,7 +17,6 @@ from hookline.schemas.events import (
     RoomUpdated,
     SeatsChanged,
 )
-from hookline.workers.stores.sqlite.store import Database
 
 RoomEvent: TypeAlias = (
     RoomCreated
@@ -49,54 +47,10 @@ def decode(body: bytes | str) -> RoomEvent:
 
 
 class RoomLog(Protocol):
-    """Remembers room events. Raises Unreachable."""
+    """Keeps room events. Every method raises Unreachable."""
 
     async def add(self, event: RoomEvent) -> None:
-        """Keep the event; of one that is told again with another time, the earliest."""
+        """Keep the event. Of several versions of one event, the earliest is kept."""
 
     async def events(self) -> Sequence[RoomEvent]:
         """All events, in no particular order."""
-
-
-class SqliteRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
-
-    def __init__(self, database: Database, keep_s: float) -> None:
-        self._database = database
-        self._keep_s = keep_s
-        self._added = 0
-
-    @classmethod
-    async def open(cls, database: Database, keep_s: float = KEEP_S) -> "SqliteRoomLog":
-        await database.run(_create)
-        return cls(database, keep_s)
-
-    async def add(self, event: RoomEvent) -> None:
-        row = (event.id, event.occurred_at.timestamp(), encode(event))
-        self._added += 1
-        purge = self._added % PURGE_EVERY == 0
-
-        def step(connection: sqlite3.Connection) -> None:
-            connection.execute(_ADD, row)
-            if purge:
-                connection.execute("DELETE FROM room_events WHERE occurred_at < now() - ?", (self._keep_s,))
-
-        await self._database.run(step)
-
-    async def events(self) -> Sequence[RoomEvent]:
-        def step(connection: sqlite3.Connection) -> list[bytes]:
-            return [body for (body,) in connection.execute("SELECT event FROM room_events")]
-
-        return [decode(body) for body in await self._database.run(step)]
-
-
-_ADD = """INSERT INTO room_events VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE
-    SET occurred_at = excluded.occurred_at, event = excluded.event WHERE excluded.occurred_at < occurred_at"""
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS room_events"
-        " (id TEXT PRIMARY KEY, occurred_at REAL NOT NULL, event BLOB NOT NULL) WITHOUT ROWID"
-    )
-    connection.execute("CREATE INDEX IF NOT EXISTS room_events_by_age ON room_events (occurred_at)")

@@ -1,4 +1,4 @@
-"""What workers open at their start and close at their end: database pools, HTTP sessions, models."""
+"""What workers open when they start and close when they end: database pools, HTTP sessions, models."""
 
 import asyncio
 import logging
@@ -14,10 +14,10 @@ log = logging.getLogger("hookline.workers")
 
 
 class States:
-    """The states of one process: each opener is entered once, however many workers name it.
+    """The states of one process. Each opener is entered once, even if several workers name it.
 
-    Use it as a context manager around the workers: what was opened is closed on leaving, the last first, by the task
-    that opened it. `limit_s` bounds each opening and each closing.
+    Use it as a context manager around the workers. Leaving it closes what was opened, the last first, in the task that
+    opened it. `limit_s` bounds each opening and each closing.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -32,7 +32,7 @@ class States:
         await self._open.aclose()
 
     async def ready(self, worker: Worker[Any]) -> Worker[Any]:
-        """The worker with its state, opened if no other worker named it before. Raises NotStarted."""
+        """The worker with its state, opened unless another worker has opened it. Raises NotStarted."""
         if worker.opener is None:
             return worker
         if worker.opener not in self._states:
@@ -56,7 +56,7 @@ class States:
         return state
 
     async def _leave(self, name: str, context: Any) -> None:
-        """Close one state. What fails is told and goes no further: the others are to be closed too."""
+        """Close one state. A failure is logged and goes no further, so that the others are closed too."""
         try:
             async with asyncio.timeout(self._limit_s):
                 await context.__aexit__(None, None, None)

@@ -1,6 +1,6 @@
 """The queues in which the events of an ordered worker wait, one for each subject. Time is an argument.
 
-Of each queue one event at a time is in hand, the first. One that failed stays first, and is tried again later.
+The first event of each queue is in flight, one at a time. An event that failed stays first and is tried again later.
 """
 
 import heapq
@@ -19,9 +19,9 @@ MAX_WAIT_S = MAX_UNSETTLED_S / 2
 
 @dataclass(slots=True, eq=False)
 class Slot(Generic[T]):
-    """An event in its queue. It is the `last` slot if it shall not be tried again, however it ends.
+    """An event in its queue. `last`: it is not tried again, however its next attempt ends.
 
-    `is_repeat`: while it waited, another delivery of the same event was parked.
+    `is_repeat`: another delivery of the same event was parked while this one waited.
     """
 
     item: T
@@ -32,7 +32,7 @@ class Slot(Generic[T]):
     number: int
     queue: "_SubjectQueue[T]"
     taken_s: float = 0.0
-    failed_s: float | None = None  # for the first time
+    failed_s: float | None = None  # when it first failed
     last: bool = False
     is_repeat: bool = False
     is_held: bool = False
@@ -43,12 +43,12 @@ class _SubjectQueue(Generic[T]):
     subject: str | None
     partition: str
     waiting: deque[Slot[T]] = field(default_factory=deque)
-    held: list[tuple[float, int, Slot[T]]] = field(default_factory=list)  # a heap, by time
-    arrivals: deque[Slot[T]] = field(default_factory=deque)  # of what is held, or was
+    held: list[tuple[float, int, Slot[T]]] = field(default_factory=list)  # a heap, by the time of the event
+    arrivals: deque[Slot[T]] = field(default_factory=deque)  # of events that are held back, or were
     in_flight: bool = False
     left: bool = False
-    ready_s: float = 0.0  # the first is not tried before
-    wake_s: float | None = None  # where it stands among those that wait for their time
+    ready_s: float = 0.0  # the first event is not tried before
+    wake_s: float | None = None  # its entry among the queues that wait
     is_ready: bool = False
 
     def __iter__(self) -> Iterator[Slot[T]]:
@@ -56,7 +56,7 @@ class _SubjectQueue(Generic[T]):
 
 
 class SubjectQueues(Generic[T]):
-    """All queues of one worker in one process.
+    """The queues of one worker in one process.
 
     An event is tried again for `hold_s` seconds after it first failed. Its subject waits meanwhile, unless more than
     `max_waiting` events are queued behind it, or it has itself waited for too long; then each event has one attempt.
@@ -76,7 +76,7 @@ class SubjectQueues(Generic[T]):
     def add(
         self, item: T, *, subject: str | None, partition: str, event_id: str, occurred_s: float, now_s: float
     ) -> None:
-        """An event arrives. Without a subject it has a queue of its own."""
+        """Add an event that arrived. Without a subject it gets a queue of its own."""
         queue = self._queue(subject, partition)
         slot = Slot(item, event_id, partition, occurred_s, now_s, next(self._numbers), queue)
         if self._reorder_s and subject is not None:
@@ -90,7 +90,7 @@ class SubjectQueues(Generic[T]):
         self._schedule(queue, now_s)
 
     def next(self, now_s: float) -> Slot[T] | None:
-        """The next event that may be handled; it is in hand from now on."""
+        """The next event that may be handled, in flight from now on; None if there is none."""
         while self._later and self._later[0][0] <= now_s:
             wake_s, _, queue = heapq.heappop(self._later)
             if queue.wake_s == wake_s:
@@ -104,11 +104,11 @@ class SubjectQueues(Generic[T]):
         return None
 
     def due_s(self) -> float | None:
-        """When `next` may have something though nothing arrived or ended; None if never."""
+        """When `next` has something although nothing arrived or ended; None if never."""
         return self._later[0][0] if self._later else None
 
     def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
-        """An event that was in hand is settled: the next of its queue may go on."""
+        """End an event that was in flight and is settled: the next of its queue may go on."""
         queue = slot.queue
         if parked:
             for other in queue:
@@ -118,9 +118,9 @@ class SubjectQueues(Generic[T]):
         self._schedule(queue, now_s)
 
     def again(self, slot: Slot[T], delay_s: float, now_s: float, *, was_tried: bool = True) -> float:
-        """An event that was in hand is to be tried again; after how many seconds, since the time for that is limited.
+        """End an event that was in flight and is tried again. Returns the delay, cut to the time that it has left.
 
-        One that had not had its slot, because the store was away or the like, is waited for.
+        An event that was not really tried, because the store was away for example, loses none of its time.
         """
         queue = slot.queue
         if was_tried:
@@ -136,7 +136,7 @@ class SubjectQueues(Generic[T]):
         return delay_s
 
     def leave(self, partition: str) -> None:
-        """Forget what waits in a partition; what is in hand is settled all the same."""
+        """Forget the waiting events of a partition. An event in flight is still settled."""
         for queue in [
             queue for queue in (*self._subject_queues.values(), *self._without_subject) if queue.partition == partition
         ]:
@@ -170,7 +170,7 @@ class SubjectQueues(Generic[T]):
         return len(slot.queue.waiting) > self._max_waiting or now_s >= slot.arrived_s + MAX_WAIT_S + self._reorder_s
 
     def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
-        """Put a queue where it belongs: among the ready, among those that wait for their time, or nowhere."""
+        """Put a queue among the ready ones, among those that wait for their time, or nowhere."""
         self._release(queue, now_s)
         if queue.in_flight or queue.is_ready:
             return
@@ -190,7 +190,7 @@ class SubjectQueues(Generic[T]):
             heapq.heappush(self._later, (ready_s, next(self._numbers), queue))
 
     def _release(self, queue: _SubjectQueue[T], now_s: float) -> None:
-        """Let go on what was held back for long enough, and before each what occurred before it."""
+        """Release what was held back for long enough, each behind what occurred before it."""
         while queue.arrivals and queue.arrivals[0].arrived_s + self._reorder_s <= now_s:
             oldest = queue.arrivals[0]
             while oldest.is_held:

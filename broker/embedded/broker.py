@@ -40,17 +40,13 @@ class Limits:
 class EmbeddedBroker:
     """Implements `schemas.broker.Broker` on a database that the caller opens and closes."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self._database = database
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
-
-    @classmethod
-    async def open(cls, database: Database, limits: Limits | None = None) -> "EmbeddedBroker":
-        await database.run(tables.create)
-        return cls(database, limits or Limits())
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)

@@ -12,14 +12,6 @@ from hookline.schemas.broker import Retention
 
 _ROW_BYTES = 128  # per envelope, besides its texts
 
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS history (
-        received_s REAL NOT NULL, seq INTEGER NOT NULL, bytes INTEGER NOT NULL,
-        PRIMARY KEY (received_s, seq)) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS history_size (bytes INTEGER NOT NULL)",
-    "INSERT INTO history_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM history_size)",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -29,11 +21,6 @@ class Kept:
     headers: str
     content_type: str
     body: bytes
-
-
-def create(connection: sqlite3.Connection) -> None:
-    for statement in _CREATE:
-        connection.execute(statement)
 
 
 def keep(connection: sqlite3.Connection, rows: Sequence[tuple[float, int, int]]) -> None:

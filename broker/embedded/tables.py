@@ -30,29 +30,6 @@ _MAX_ROWS = 64  # to an INSERT
 _encode = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS envelopes (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL,
-        content_type TEXT NOT NULL, body BLOB NOT NULL, waiting INTEGER NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS bindings (
-        queue TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (queue, pattern)) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS bindings_version (version INTEGER NOT NULL)",
-    "INSERT INTO bindings_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM bindings_version)",
-    """CREATE TABLE IF NOT EXISTS deliveries (
-        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL, owner TEXT,
-        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS delayed (
-        queue TEXT NOT NULL, ready_at REAL NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
-        PRIMARY KEY (queue, ready_at, seq)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS dead (
-        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
-        detail TEXT NOT NULL, parked_at REAL NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS replayed (
-        queue TEXT NOT NULL, seq INTEGER NOT NULL, replays INTEGER NOT NULL, at REAL NOT NULL,
-        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
-)
-
-
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ?3 WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2))"
 _OURS = """SELECT json_group_array(d.seq) FROM json_each(?2) AS asked CROSS JOIN deliveries d
@@ -60,12 +37,6 @@ _OURS = """SELECT json_group_array(d.seq) FROM json_each(?2) AS asked CROSS JOIN
 _FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
-
-
-def create(connection: sqlite3.Connection) -> None:
-    for statement in _CREATE:
-        connection.execute(statement)
-    history.create(connection)
 
 
 def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> None:

@@ -57,7 +57,7 @@ def send(  # noqa: PLR0913  one for each option
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
         click.echo(f"{source} has no secret: its callbacks go unsigned", err=True)
-    samples = sender.choose_samples(chosen, event)
+    samples = () if body and event is None else sender.choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [sender.own_body(body)] * count if body else list(sender.callbacks(chosen, samples, count))
     arranged = sender.arrange(sequence, duplicate=duplicate, shuffle=shuffle)

@@ -38,9 +38,11 @@ class Answer:
 def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
     """The samples of an event, by our topic or the provider's own type; all of them if none is named.
 
-    Raises SettingsError for an event that the provider does not send.
+    Raises SettingsError for an event that the provider does not send, and for a provider without samples.
     """
     provider = source.provider
+    if not provider.samples:
+        raise SettingsError(f"{provider.title} has no samples; send a body of your own with --body FILE")
     if event is None:
         return provider.samples
     chosen = [sample for sample in provider.samples if event in (sample.type, provider.types.get(sample.type))]

@@ -25,22 +25,24 @@ port = 8080
 # One table for each account at a provider; the name is in its URL, POST /hooks/<name>.
 # secrets: any of them verifies, so that a new one can be added before the old one goes. These are random: put the
 # provider's in their place, or let `hookline send` sign with them to try things out.
+# provider: one of those below, or "package.module:PROVIDER" for one of your own.
 # Also: tolerance_s (age of a signed time stamp), allow_from (addresses, as CIDR), max_body_bytes.
 """
 
 
 def settings_file() -> str:
     """A commented file with one source for each provider, and fresh secrets."""
-    return "\n".join([_HEAD, *(_source(provider) for provider in catalogue().values())])
+    return "\n".join([_HEAD, *(source_table(each, secrets.token_urlsafe(24)) for each in catalogue().values())])
 
 
-def _source(provider: Provider[Any]) -> str:
+def source_table(provider: Provider[Any], secret: str) -> str:
+    """The table of a source of this provider, with the settings of its example."""
     own = "".join(f"{key} = {_toml(value)}\n" for key, value in provider.example.settings.items())
     return (
         f"[sources.{provider.example.source}]\n"
         f'provider = "{provider.name}"'
         f"  # {provider.title}\n{own}"
-        f'secrets = ["{secrets.token_urlsafe(24)}"]\n'
+        f'secrets = ["{secret}"]\n'
     )
 
 

@@ -9,7 +9,8 @@ import msgspec
 from hookline.cli import text_tables
 from hookline.cli.options import config_option, run_to_end
 from hookline.runtime.installation import Installation
-from hookline.settings import load
+from hookline.schemas.providers import catalogue
+from hookline.settings import load, load_providers
 from hookline.workers.rooms import view
 
 
@@ -21,9 +22,14 @@ from hookline.workers.rooms import view
     """
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def topics(*, as_json: bool) -> None:
-    """The canonical events, their fields, and which providers send them."""
-    click.echo(msgspec.json.encode(text_tables.topics()).decode() if as_json else text_tables.topics_text())
+@config_option
+def topics(config: Path, *, as_json: bool) -> None:
+    """The canonical events, their fields, and which providers send them.
+
+    Without a settings file, the built-in providers are shown; with one, also your own that it names.
+    """
+    rows = text_tables.topics(load_providers(config) if config.exists() else catalogue())
+    click.echo(msgspec.json.encode(rows).decode() if as_json else text_tables.topics_text(rows))
 
 
 @click.command(

@@ -1,6 +1,6 @@
 """Tables and views for a person's terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,36 +8,36 @@ import msgspec
 
 from hookline.runtime.logs import printable
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
-from hookline.schemas.providers import catalogue
+from hookline.schemas.provider import Provider
 from hookline.workers.rooms import RecordingView, RoomView, Session
 
 _SHARED_FIELDS = frozenset(field.name for field in msgspec.structs.fields(CanonicalEvent))
 
 
-def topics() -> list[dict[str, Any]]:
+def topics(providers: Mapping[str, Provider[Any]]) -> list[dict[str, Any]]:
     """The canonical events: topic, fields, and which providers send them under which of their own types."""
     return [
         {
             "topic": topic,
             "event": event.__name__,
             "fields": [field.name for field in msgspec.structs.fields(event) if field.name not in _SHARED_FIELDS],
-            "sent_by": {} if topic == "unknown" else _senders(topic),
+            "sent_by": {} if topic == "unknown" else _senders(topic, providers),
         }
         for topic, event in EVENT_TYPES.items()
     ]
 
 
-def _senders(topic: str) -> dict[str, list[str]]:
+def _senders(topic: str, providers: Mapping[str, Provider[Any]]) -> dict[str, list[str]]:
     sent = {
         provider.name: [theirs for theirs, ours in provider.types.items() if ours == topic]
-        for provider in catalogue().values()
+        for provider in providers.values()
     }
     return {name: types for name, types in sent.items() if types}
 
 
-def topics_text() -> str:
+def topics_text(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
-    for row in topics():
+    for row in rows:
         senders = "; ".join(f"{name} {', '.join(types)}" for name, types in row["sent_by"].items())
         lines += [
             f"{row['topic']}  ({row['event']})",

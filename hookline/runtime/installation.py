@@ -10,8 +10,9 @@ from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
 from hookline.settings import BrokerSettings, Settings
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomLog, SqliteRoomLog
+from hookline.workers.room_log import RoomLog
 from hookline.workers.store import Store
+from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from hookline.workers.stores.sqlite.store import SqliteStore
 
 _SQLITE = "sqlite:"
@@ -36,7 +37,7 @@ class Installation:
         settings, history = self._settings.broker, self._settings.history
         retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
         if settings.url.startswith(_SQLITE):
-            broker = await _open_embedded(await self._database(settings.url), settings, retention)
+            broker: Broker = _embedded(await self._database(settings.url), settings, retention)
         elif settings.url.startswith(("amqp://", "amqps://")):
             broker = await _open_rabbitmq(settings, retention)
         else:
@@ -48,7 +49,7 @@ class Installation:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(_SQLITE):
-            return await SqliteStore.open(await self._database(settings.url), settings.ttl_s)
+            return SqliteStore(await self._database(settings.url), settings.ttl_s)
         store = await open_store(settings)
         self._open.push_async_callback(store.close)
         return store
@@ -57,7 +58,7 @@ class Installation:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(_SQLITE):
-            return await SqliteRoomLog.open(await self._database(settings.url), settings.rooms_ttl_s)
+            return SqliteRoomLog(await self._database(settings.url), settings.rooms_ttl_s)
         log = await open_room_log(settings)
         self._open.push_async_callback(log.close)
         return log
@@ -70,11 +71,11 @@ class Installation:
         return self._databases[path]
 
 
-async def _open_embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
+def _embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
     from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  only what is used is loaded
 
     limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
-    return await EmbeddedBroker.open(database, limits)
+    return EmbeddedBroker(database, limits)
 
 
 async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:

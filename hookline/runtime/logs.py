@@ -12,7 +12,7 @@ import click
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.events import CanonicalEvent, event_topic
-from hookline.workers.pipeline import Work
+from hookline.workers.work import Work
 
 events_log = logging.getLogger("hookline.events")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from hookline.runtime.logs import is_good, log_together, report
 from hookline.schemas.broker import Again
-from hookline.workers.pipeline import Work
+from hookline.workers.work import Work
 
 log = logging.getLogger("hookline")
 

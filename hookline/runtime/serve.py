@@ -14,11 +14,12 @@ from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
 from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
+from hookline.schemas.providers import normaliser
 from hookline.settings import Settings
+from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
-from hookline.workers.exclusive_gate import ExclusiveGate
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Pipeline
+from hookline.workers.pipeline import Normalise, Pipeline
 from hookline.workers.pool import Pool, Report, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
@@ -43,8 +44,11 @@ async def serve(
         workers = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
         ours = [rooms_worker(await installation.room_log())] if rooms else []
-        starting = _Starting(broker, await installation.store(), outcome_log.report) if ours or workers else None
-        pools = [await starting.pool(worker) for worker in (*ours, *workers)] if starting else []
+        pools = []
+        if ours or workers:
+            normalise = normaliser(settings.providers)
+            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report)
+            pools = [await starting.pool(worker) for worker in (*ours, *workers)]
         server = await _open_ingress(settings, broker.publisher) if ingress else None
         _log(settings, ingress=ingress, supervised=supervised)
         died = [asyncio.create_task(pool.run()) for pool in pools]
@@ -63,14 +67,15 @@ async def serve(
 class _Starting:
     """Starts workers that share a broker, a store, and the process that one of them may kill."""
 
-    def __init__(self, broker: Broker, store: Store, report: Report) -> None:
+    def __init__(self, broker: Broker, store: Store, normalise: Normalise, report: Report) -> None:
         self._broker = broker
         self._store = store
+        self._normalise = normalise
         self._report = report
         self._exclusive_gate = ExclusiveGate()
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
-        pipeline = Pipeline(worker, self._store, self._exclusive_gate)
+        pipeline = Pipeline(worker, self._store, self._exclusive_gate, self._normalise)
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool

@@ -3,12 +3,12 @@
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hookline.import_errors import not_importable
 from hookline.schemas.errors import SettingsError
 from hookline.workers.api import Worker
 
@@ -57,7 +57,7 @@ def _load_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the file may raise anything
-        raise _not_importable(str(path), error) from error
+        raise not_importable(str(path), error) from error
     return module
 
 
@@ -66,10 +66,4 @@ def _load_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # the file may raise anything
-        raise _not_importable(name, error) from error
-
-
-def _not_importable(name: str, error: Exception) -> SettingsError:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = "" if isinstance(error, SyntaxError) else f", in {frame.filename}:{frame.lineno}"
-    return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}")
+        raise not_importable(name, error) from error

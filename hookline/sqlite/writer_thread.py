@@ -1,4 +1,4 @@
-"""The connection of the thread that writes to a SQLite file: groups of steps, each group one transaction."""
+"""The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
 import asyncio
 import os
@@ -10,22 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from hookline.sqlite import schema
+
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Clock: TypeAlias = Callable[[], float]
 SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
-"""What is done for several callers at once, whose items these are: the answer to each, or what it shall raise."""
+"""What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
 
 LEASE_S = 6
 BEAT_S = 1.0
 _BUSY_S = 5.0
-_LOOK_S = 0.0005
+_RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """One item that waits for a step to be done. The answer is what the step said of it, or what was raised."""
+    """One item that waits for a step. The answer is what the step returned for it, or what was raised."""
 
     step: SharedStep[Any, Any]
     item: Any
@@ -35,17 +37,22 @@ class Pending:
 
 
 class SqliteWriterThread:
-    """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used."""
+    """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used, or SettingsError."""
 
     def __init__(self, path: Path, owner: str, clock: Clock) -> None:
-        self._connection = _connect(path, clock)
+        self._connection = _connect(path)
         self._owner = owner
         self._beat_due_s = 0.0
         self._is_synced = True
-        self._beat()
+        try:
+            _prepare(self._connection, path, clock)
+            self._beat()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def run(self, group: Sequence[Pending]) -> None:
-        """Answer all. If one fails, each step has a transaction of its own; if that fails too, each item has."""
+        """Answer all. If the group fails, each step gets its own transaction; if that fails too, each item does."""
         if not group or self._in_transaction(group):
             return
         for kind in _by_step(group):
@@ -54,15 +61,15 @@ class SqliteWriterThread:
                     self._in_transaction([pending])
 
     def beat_if_due(self) -> None:
-        """Say that the owner lives, every second, and forget those that died."""
+        """Send the owner's heartbeat every second, and delete owners that died."""
         if time.monotonic() < self._beat_due_s:
             return
-        with suppress(sqlite3.Error):  # locked or full: tried again at once, long before the lease ends
+        with suppress(sqlite3.Error):  # locked or full: retried at once, long before the lease ends
             self._beat()
 
     def close(self) -> None:
-        """Give up the owner's name."""
-        with suppress(sqlite3.Error):  # then the name dies of age
+        """End the owner's lease."""
+        with suppress(sqlite3.Error):  # then it ends by itself
             self._do("DELETE FROM owners WHERE owner = ?", self._owner)
         self._connection.close()
 
@@ -72,7 +79,7 @@ class SqliteWriterThread:
         self._do("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
 
     def _do(self, statement: str, *values: str) -> None:
-        """One that needs not be on disk: after a power cut nobody lives."""
+        """Run one statement that need not be on disk: after a power cut no process is alive."""
         self._sync(synced=False)
         self._begin()
         try:
@@ -83,9 +90,10 @@ class SqliteWriterThread:
             raise
 
     def _begin(self) -> None:
-        """Wait for our turn among the processes that write to the file, and look often whether it has come.
+        """Wait for the write lock, and try often.
 
-        SQLite itself would sleep for up to a tenth of a second between two looks: whoever writes much would pass by.
+        SQLite itself sleeps for up to a tenth of a second between two tries. A process that writes much would get the
+        lock each time.
         """
         until_s = time.monotonic() + _BUSY_S
         while True:
@@ -94,12 +102,12 @@ class SqliteWriterThread:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
                     raise
-                time.sleep(_LOOK_S)
+                time.sleep(_RETRY_S)
             else:
                 return
 
     def _in_transaction(self, group: Sequence[Pending]) -> bool:
-        """Whether the caller is done with the group; if not, a step failed and nothing was written."""
+        """Whether the group has its answers. If not, a step failed and nothing was written."""
         connection = self._connection
         try:
             self._sync(synced=any(pending.durable for pending in group))
@@ -114,38 +122,41 @@ class SqliteWriterThread:
             return len(group) == 1 and _fail(group, error)
         try:
             connection.execute("COMMIT")
-        except sqlite3.Error as error:  # a failed fsync is never tried again and trusted
+        except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
             self._roll_back()
             return _fail(group, error)
         return True
 
     def _roll_back(self) -> None:
-        """After some errors, as of a full disk, SQLite has done so by itself."""
+        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
     def _sync(self, *, synced: bool) -> None:
-        """Whether transactions are on disk when they return. If not, they are with the next that is."""
+        """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""
         if synced is not self._is_synced:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             self._is_synced = synced
 
 
-def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
     )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
+    schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
-    connection.execute("CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID")
-    # A time stamp from the future is a clock that was set back, not a long life.
+    schema.bring_forward(connection, path)
+    # A time stamp from the future means that the clock was set back.
     span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
     connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
-    return connection
 
 
 def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:

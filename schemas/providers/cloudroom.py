@@ -1,12 +1,11 @@
-"""CloudRoom (云屋): rooms, who joins and leaves them, and finished recordings.
+"""CloudRoom (云屋): rooms, their participants, and finished recordings.
 
-Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. Its samples carry one signature, that of company
-1 with secret 1 and a blank after the time, which a JSON number cannot carry; it confirms all but the blank.
+Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. The one signature in its samples is that of
+company 1 with secret 1 and a blank after the time. A JSON number has no blank; the rest of the recipe is confirmed.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
@@ -20,22 +19,11 @@ from hookline.schemas.events import (
     RecordingCompleted,
     RoomCreated,
     RoomEnded,
-    Unknown,
 )
-from hookline.schemas.payload import (
-    Id,
-    Number,
-    anything,
-    number,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {
     "ROOM_CREATE": "room.created",
@@ -54,14 +42,14 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Proof(msgspec.Struct, frozen=True, rename="pascal"):
-    """The signature and what it covers; they stand in the body."""
+    """The signature and the time that it covers. Both are fields of the body."""
 
     time: Any = None
     signature: Any = None
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    """`time` is when the notice was made, in Unix seconds; there is no time of the event itself."""
+    """`time` is when the notice was made, in Unix seconds. There is no time of the event itself."""
 
     event_type: Id
     time: Number
@@ -86,23 +74,23 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"
     time: Number
 
 
-class RoomCreate(Notice, frozen=True, rename="pascal", tag="ROOM_CREATE"):
+class RoomCreate(Notice, frozen=True, tag="ROOM_CREATE"):
     details: Room
 
 
-class RoomDelete(Notice, frozen=True, rename="pascal", tag="ROOM_DELETE"):
+class RoomDelete(Notice, frozen=True, tag="ROOM_DELETE"):
     details: Room
 
 
-class RoomJoin(Notice, frozen=True, rename="pascal", tag="ROOM_JOIN"):
+class RoomJoin(Notice, frozen=True, tag="ROOM_JOIN"):
     details: Member
 
 
-class RoomLeave(Notice, frozen=True, rename="pascal", tag="ROOM_LEAVE"):
+class RoomLeave(Notice, frozen=True, tag="ROOM_LEAVE"):
     details: Member
 
 
-class RecordFinish(Notice, frozen=True, rename="pascal", tag="RECORD_FINISH"):
+class RecordFinish(Notice, frozen=True, tag="RECORD_FINISH"):
     details: File
 
 
@@ -117,8 +105,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
     proof = _read_proof(request.body)
     sent_s = _seconds(proof.time)
-    given = from_hex(_signature(proof.signature), 16)
-    check_digest(given, [_digest(source.account, key, sent_s) for key in source.keys])
+    check_hex(_signature(proof.signature), [_digest(source.account, key, sent_s) for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -126,11 +113,11 @@ def _read_proof(body: bytes) -> Proof:
     try:
         return read_again(_proof, body)
     except Unreadable:
-        raise MalformedRequest("the body, where the signature is, is not a JSON object") from None
+        raise MalformedRequest("the body, which carries the signature, is not a JSON object") from None
 
 
 def _seconds(time: Any) -> int:
-    """The time stamp in its one form: more digits would let a forger lengthen what an MD5 was made of."""
+    """The time stamp, which has exactly ten digits: more would let a forger extend the text of a known MD5."""
     if time is None:
         raise MissingSignature("Time is missing")
     if not isinstance(time, int | str):
@@ -148,14 +135,14 @@ def _signature(signature: Any) -> str:
 
 def _digest(account: Account, key: Key, sent_s: int) -> bytes:
     signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
-    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider's action, not ours
+    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider chose MD5
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The body with `Time` and `Signature` set; ValueError if it is not a JSON object."""
     content = json.loads(body)
     if not isinstance(content, dict):
-        raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004 - as promised
+        raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004  as documented
     sent_s = int(now_s)
     signature = _digest(source.account, source.keys[0], sent_s).hex()
     return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
@@ -164,13 +151,12 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(body: bytes) -> Identity:
     """The facts are type, room, user or file, and time.
 
-    The time is that of the notice, and the only one there is: without it, a user's second visit would pass for a
-    re-send of the first. Should the provider renew it when it sends again (it does not say), the re-send counts as
-    another event.
+    The time is that of the notice, the only one there is. Without it, a user's second visit would pass for a re-send
+    of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
     kind = read(_kind, body)
     if kind.event_type not in TYPES:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="Time", per_attempt=("Signature",))
     notice = read_again(_notice, body)
     room, time = text(notice.details.room_id), number(notice.time)
     facts: tuple[str | int | None, ...] = (text(kind.event_type), room, *_which(notice.details), time)
@@ -178,7 +164,7 @@ def identify(body: bytes) -> Identity:
 
 
 def _which(details: Room | Member | File) -> tuple[str, ...]:
-    match details:  # the most frequent first: each that does not fit costs some time
+    match details:  # the most frequent first: each case that does not match costs some time
         case Member():
             return (text(details.uid),)
         case Room():
@@ -189,20 +175,13 @@ def _which(details: Room | Member | File) -> tuple[str, ...]:
             assert_never(details)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name != "Signature"}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number(kind.time))
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if kind.event_type not in TYPES:
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
-    room = text(notice.details.room_id)
+    head, room = envelope.head(kind.event_type), text(notice.details.room_id)
     match notice:
         case RoomJoin():
             return (ParticipantJoined(**head, room_id=room, user_id=text(notice.details.uid)),)
@@ -219,21 +198,21 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
             assert_never(notice)
 
 
-def _body(kind: str, **details: str) -> Callable[[int, float], Any]:
+def _sample(kind: str, **details: str) -> Sample:
     def body(n: int, at_s: float) -> Any:
         return {"EventType": kind, "Time": int(at_s), "Details": {"RoomId": 12345600 + n, **details}}
 
-    return body
+    return Sample(kind, body)
 
 
 SAMPLES = (
-    Sample("ROOM_CREATE", _body("ROOM_CREATE")),
-    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="teacher")),
-    Sample("ROOM_JOIN", _body("ROOM_JOIN", UID="student")),
-    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="student")),
-    Sample("ROOM_LEAVE", _body("ROOM_LEAVE", UID="teacher")),
-    Sample("ROOM_DELETE", _body("ROOM_DELETE")),
-    Sample("RECORD_FINISH", _body("RECORD_FINISH", DirPath="/", FileName="lesson.mp4")),
+    _sample("ROOM_CREATE"),
+    _sample("ROOM_JOIN", UID="teacher"),
+    _sample("ROOM_JOIN", UID="student"),
+    _sample("ROOM_LEAVE", UID="student"),
+    _sample("ROOM_LEAVE", UID="teacher"),
+    _sample("ROOM_DELETE"),
+    _sample("RECORD_FINISH", DirPath="/", FileName="lesson.mp4"),
 )
 
 PROVIDER = Provider(
@@ -242,12 +221,12 @@ PROVIDER = Provider(
     account=Account,
     example=Example("classroom", {"comp_id": "10001"}),
     types=TYPES,
-    covers="the company and the time (MD5)",
-    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    samples=SAMPLES,
     verify=verify,
+    covers="the company and the time (MD5)",
+    leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
-    reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names none
+    reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
 )

@@ -1,34 +1,23 @@
 """Tencent Cloud GME: server-side recording of voice rooms.
 
-Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision says in which text form
-the signature travels. The sister callback, for voice moderation, uses base64 and signs `POST` + body (607/64861): so
-both forms are taken here, and the prefix can be switched on.
+Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision names the text form of
+the signature. The callback for voice moderation uses base64 and signs `POST` + body (607/64861). So both forms are
+accepted here, and a setting switches the prefix on.
 """
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded, Unknown
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    anything,
-    number_or_zero,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded
+from hookline.schemas.payload import Id, Int, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_digest, from_base64, from_hex
+from hookline.schemas.signing import check_base64, check_hex
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingUploaded]] = {
     1: RecordingStarted,
@@ -43,7 +32,7 @@ HEX_CHARACTERS = 40
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`biz_id` is the application's AppID.
 
-    `sign_post_prefix` is for a service that signs `POST` and the body, as the moderation callback is documented to.
+    `sign_post_prefix` is for a service that signs `POST` + body, as documented for the moderation callback.
     """
 
     biz_id: int
@@ -60,7 +49,7 @@ class Detail(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Notice(msgspec.Struct, frozen=True, rename="pascal"):
-    """`timestamp` is when the callback was sent, in Unix seconds; there is no time of the event itself.
+    """`timestamp` is when the callback was sent, in Unix seconds. There is no time of the event itself.
 
     `task_id` is a bare number beyond 2^53 in the page's sample, and text in other calls of the product.
     """
@@ -82,11 +71,11 @@ _notice = msgspec.json.Decoder(Notice)
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA1 of the body, in base64 or hexadecimal. It covers the body and no time.
 
-    A `BizID` other than ours is no reason to refuse: the key has proven the sender, and what is signed is kept.
+    A callback with another `BizID` is accepted: the key proves the sender, and a signed callback is kept.
     """
     signature = request.header("Signature")
-    given = from_hex(signature, 20) if len(signature) == HEX_CHARACTERS else from_base64(signature, 20)
-    check_digest(given, [_digest(request.body, source.account, key) for key in source.keys])
+    check = check_hex if len(signature) == HEX_CHARACTERS else check_base64
+    check(signature, [_digest(request.body, source.account, key) for key in source.keys])
 
 
 def _digest(body: bytes, account: Account, key: Key) -> bytes:
@@ -94,19 +83,19 @@ def _digest(body: bytes, account: Account, key: Key) -> bytes:
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
-    """The base64 form, which is the house style of the product."""
+    """The base64 form, which the product's other callbacks use."""
     return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
 
 
 def identify(body: bytes) -> Identity:
     """The facts are application, task, user, segment and type.
 
-    The user is among them because a task in single mode may make a file for each; the time is not, since it is that
-    of sending. Where no segment is counted, the file tells them apart.
+    The user is a fact because a task in single mode may make a file for each user. The time is not, because it is the
+    time of sending. Without a segment number, the file name is the fact instead.
     """
     kind = read(_kind, body)
     if kind.event_type not in RECORDINGS:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="Timestamp", per_attempt=("Timestamp",))
     notice = read_again(_notice, body)
     task, segment = text(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
@@ -114,24 +103,17 @@ def identify(body: bytes) -> Identity:
     return Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name != "Timestamp"}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("Timestamp")))
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if kind.event_type not in RECORDINGS:
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
     directory, file_name = _place(notice.detail.file_name)
     recording = RECORDINGS[notice.event_type](
-        **head,
+        **envelope.head(kind.event_type),
         room_id=text(notice.room_id),
-        user_id=optional_text(notice.user_id) or None,  # whose it is in mixed mode, the page does not say
+        user_id=optional_text(notice.user_id) or None,  # the page does not say whose it is in mixed mode
         task_id=text(notice.task_id),
         segment=notice.detail.seq_no,
         directory=directory,
@@ -142,14 +124,14 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
 
 
 def _place(path: str | None) -> tuple[str | None, str | None]:
-    """Directory and file: `FileName` is a whole path here, while other providers send the two apart."""
+    """Directory and file name: `FileName` is a whole path here, while other providers send the two apart."""
     if path is None:
         return None, None
     directory, slash, name = path.rpartition("/")
     return (directory if slash else None), name
 
 
-def _body(kind: int) -> Callable[[int, float], Any]:
+def _sample(kind: int) -> Sample:
     def body(n: int, at_s: float) -> Any:
         task = 446946705284000000 + n
         return {
@@ -163,10 +145,10 @@ def _body(kind: int) -> Callable[[int, float], Any]:
             "Detail": {"SeqNo": 0, "FileName": f"1400000000_demo-{n}_999/{task}_audio.mp3"},
         }
 
-    return body
+    return Sample(str(kind), body)
 
 
-SAMPLES = tuple(Sample(str(kind), _body(kind)) for kind in RECORDINGS)
+SAMPLES = tuple(_sample(kind) for kind in RECORDINGS)
 
 PROVIDER = Provider(
     name="gme",
@@ -174,11 +156,11 @@ PROVIDER = Provider(
     account=Account,
     example=Example("voice", {"biz_id": 1400000000}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body (HMAC-SHA1)",
     leaves_open="no time: an old callback can be sent again, and counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
 )

@@ -1,7 +1,7 @@
 """Kingsoft Cloud KRTC (金山云): rooms, hosts and audience.
 
-Source: KRTC's page on channel events (频道事件), the only one there is. Its format is that of Agora's notifications,
-which were read to judge what the page leaves out; what comes from there is marked as inferred.
+Source: KRTC's page on channel events (频道事件), the only one there is. Its format is that of Agora's notifications.
+What the page leaves out is taken from Agora's documentation, and marked as inferred.
 """
 
 import hmac
@@ -20,23 +20,11 @@ from hookline.schemas.events import (
     Role,
     RoomCreated,
     RoomEnded,
-    Unknown,
 )
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    anything,
-    number_or_zero,
-    read,
-    read_again,
-    recheck,
-    required,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.payload import Id, Int, read, read_again, recheck, required, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_digest, from_hex
+from hookline.schemas.signing import check_hex
+from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TYPES = {
     "101": "room.created",
@@ -50,7 +38,7 @@ TYPES = {
 }
 ROLES: Mapping[int, Role] = {103: "host", 104: "host", 105: "audience", 106: "audience", 111: "host", 112: "audience"}
 REASONS: Mapping[int | None, LeaveReason] = {420: "left", 421: "disconnected", 469: "removed"}
-# Only 1 and 2 are documented, and the page says nothing of others.
+# Only 1 and 2 are documented.
 PLATFORMS: Mapping[int, str] = {1: "android", 2: "ios"}
 REAL_TIME_COMMUNICATION = 1
 WITHOUT_USER = (101, 102)
@@ -58,11 +46,11 @@ PER_ATTEMPT = ("noticeId", "notifyMs")
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """KRTC needs nothing but its secret: `callBackSk`, which its operations staff hand out."""
+    """KRTC needs only its secret, `callBackSk`, which its operations staff hand out."""
 
 
 class Payload(msgspec.Struct, frozen=True, rename="camel"):
-    """`ts` is the event's time in Unix seconds; that the page calls it the time of joining everywhere is a slip."""
+    """`ts` is the event's time in Unix seconds. The page calls it the time of joining for all types, by mistake."""
 
     channel_name: Id
     ts: Int
@@ -73,7 +61,7 @@ class Payload(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="camel"):
-    """What tells a known notice from an unknown one."""
+    """The fields that tell a known notice from an unknown one."""
 
     event_type: Id
     product_id: Int = REAL_TIME_COMMUNICATION
@@ -91,8 +79,7 @@ _notice = msgspec.json.Decoder(Notice)
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA256 of the body, in hexadecimal. It covers the body and no time."""
-    given = from_hex(request.header("KRTC-Signature"), 32)
-    check_digest(given, [hmac.digest(key, request.body, "sha256") for key in source.keys])
+    check_hex(request.header("KRTC-Signature"), [hmac.digest(key, request.body, "sha256") for key in source.keys])
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -102,12 +89,12 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(body: bytes) -> Identity:
     """The facts are product, type, room, user and time.
 
-    `noticeId` is not among them: it is "the time of the call", so a re-send may carry another. A user who changes role
-    back and forth twice within one second is taken for a re-send; the page offers nothing to tell them apart by.
+    `noticeId` is not a fact: it is "the time of the call", so a re-send may carry another. A user who changes role
+    back and forth twice within one second passes for a re-send; the page offers no field that tells the two apart.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.event_type, body, time="notifyMs", ticks_per_s=1000, per_attempt=PER_ATTEMPT)
     notice = read_again(_notice, body)
     room = text(notice.payload.channel_name)
     facts = (notice.product_id, notice.event_type, room, _user(notice), notice.payload.ts)
@@ -118,12 +105,6 @@ def _is_known(kind: Kind) -> bool:
     return kind.product_id == REAL_TIME_COMMUNICATION and type(kind.event_type) is int and str(kind.event_type) in TYPES
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    lasting = {name: value for name, value in content.items() if name not in PER_ATTEMPT}
-    facts = unknown_facts(kind.event_type, lasting)
-    return Identity(unknown_type(kind.event_type), facts, "", number_or_zero(content.get("notifyMs")) / 1000)
-
-
 def _user(notice: Notice) -> str:
     return "" if notice.event_type in WITHOUT_USER else required(notice.payload.uid, "uid")
 
@@ -131,12 +112,11 @@ def _user(notice: Notice) -> str:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(kind.event_type)
     if not _is_known(kind):
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type
-    room, user = text(payload.channel_name), _user(notice)
+    head, room, user = envelope.head(number), text(payload.channel_name), _user(notice)
     match number:
         case 101:
             return (RoomCreated(**head, room_id=room),)
@@ -164,7 +144,7 @@ def _platform(number: int | None) -> str | None:
     return None if number is None else PLATFORMS.get(number, str(number))
 
 
-def _notice_body(number: int, **details: Any) -> Any:
+def _sample(number: int, **details: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
         payload = {"channelName": f"demo-{n}", **details, "ts": int(at_s)}
         return {
@@ -175,18 +155,18 @@ def _notice_body(number: int, **details: Any) -> Any:
             "payload": payload,
         }
 
-    return body
+    return Sample(str(number), body)
 
 
 SAMPLES = (
-    Sample("101", _notice_body(101)),
-    Sample("103", _notice_body(103, uid="teacher", platform=1, clientSeq=0)),
-    Sample("105", _notice_body(105, uid="student", platform=2, clientSeq=0)),
-    Sample("111", _notice_body(111, uid="student", clientSeq=0)),
-    Sample("112", _notice_body(112, uid="student", clientSeq=0)),
-    Sample("106", _notice_body(106, uid="student", platform=2, clientSeq=0, reason=420, duration=3)),
-    Sample("104", _notice_body(104, uid="teacher", platform=1, clientSeq=0, reason=420, duration=5)),
-    Sample("102", _notice_body(102)),
+    _sample(101),
+    _sample(103, uid="teacher", platform=1, clientSeq=0),
+    _sample(105, uid="student", platform=2, clientSeq=0),
+    _sample(111, uid="student", clientSeq=0),
+    _sample(112, uid="student", clientSeq=0),
+    _sample(106, uid="student", platform=2, clientSeq=0, reason=420, duration=3),
+    _sample(104, uid="teacher", platform=1, clientSeq=0, reason=420, duration=5),
+    _sample(102),
 )
 
 PROVIDER = Provider(
@@ -195,11 +175,11 @@ PROVIDER = Provider(
     account=Account,
     example=Example("krtc-main", {}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body (HMAC-SHA256)",
     leaves_open="no time: an old callback can be sent again, and counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
 )

@@ -1,36 +1,23 @@
 """NetEase Yunxin (网易云信): third-party callbacks of audio/video 1.0, when a call starts and a room is created.
 
 Source: NetEase's page on these callbacks (音视频1.0相关回调) and its guide to third-party callbacks. Its copy services
-(消息抄送) sign in the same way, but number their events anew: they are kept as unknown, with all that they say.
-The samples' MD5 and CheckSum are the same on every page, and fit none of the bodies.
+(消息抄送) sign in the same way, but have their own numbers of event types: their callbacks are kept whole, as unknown.
+The samples' MD5 and CheckSum are the same on every page, and match none of the bodies.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
-from hookline.schemas.events import CallStarted, Event, Media, RoomCreated, Unknown
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    Number,
-    anything,
-    number,
-    number_or_zero,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.events import CallStarted, Event, Media, RoomCreated
+from hookline.schemas.payload import Id, Int, Number, number, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {"20": "call.started", "21": "room.created"}
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
@@ -39,7 +26,7 @@ NO_TYPE = "none"
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`app_key` names the application; the AppSecret that belongs to it goes under `secrets`."""
+    """`app_key` names the application; its AppSecret goes under `secrets`."""
 
     app_key: str
 
@@ -51,21 +38,21 @@ class Kind(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="eventType"):
-    """Any field may be left out or null, the page says. `timestamp` is Unix milliseconds, in quotes."""
+    """The page says that any field may be absent or null. `timestamp` is Unix milliseconds, in quotes."""
 
     from_account: Id
     from_device_id: Id | None = None
     timestamp: Number | None = None
 
 
-class Call(Notice, frozen=True, kw_only=True, rename="camel", tag=20):
+class Call(Notice, frozen=True, kw_only=True, tag=20):
     to_account_list: tuple[Id, ...] | None = None
     call_type: Int | None = None
     notify_attach: str | None = None
 
 
-class Room(Notice, frozen=True, kw_only=True, rename="camel", tag=21):
-    """`channelName` is in the sample but not in the table; without it there is no room to speak of."""
+class Room(Notice, frozen=True, kw_only=True, tag=21):
+    """`channelName` is in the sample but not in the table. It is required here: without it no room is named."""
 
     channel_name: Id
     self_config: str | None = None
@@ -78,20 +65,20 @@ _notice: msgspec.json.Decoder[Call | Room] = msgspec.json.Decoder(Call | Room)
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """SHA-1 of secret, MD5 of the body, and time, in hexadecimal. It covers the body and the time.
 
-    The MD5 is made from the body anew: were the header's taken on trust, any body would fit.
+    The MD5 is computed from the body. If that of the header were trusted, any body would pass.
     """
     app_key, cur_time = request.header("AppKey"), request.header("CurTime")
-    md5, check_sum = from_hex(request.header("MD5"), 16), from_hex(request.header("CheckSum"), 20)
+    md5, check_sum = request.header("MD5"), request.header("CheckSum")
     if app_key != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
     body_md5 = _md5(request.body)
-    check_digest(md5, [body_md5.digest()])
-    check_digest(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
+    check_hex(md5, [body_md5.digest()])
+    check_hex(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-# Both hashes are the provider's action, not ours.
+# The provider chose both hashes.
 def _md5(body: bytes) -> "hashlib._Hash":
     return hashlib.md5(body, usedforsecurity=False)
 
@@ -113,11 +100,11 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 REPLY = Reply(b'{"errCode":0}')
-"""The provider waits for leave to go on with the call; 0 grants it (commonly described, not in the page)."""
+"""The provider continues the call only after a reply of 0 (commonly described, not in the page)."""
 
 
 def challenge(request: Request, source: Source[Account], now_s: float) -> Reply | None:
-    """The check of a URL is a signed callback that says nothing: `{}` (documented for its room and meeting events)."""
+    """A URL check is a signed callback with the body `{}` (documented for its room and meeting events)."""
     if request.body.strip() != b"{}":
         return None
     verify(request, source, now_s)
@@ -125,14 +112,14 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are type, account, device, time, and whom the call is to or which room it is.
+    """The facts are type, account, device, time, and the callees or the room.
 
-    Without a time all that the callback says are its facts. The provider asks only once, so there is no re-send to
-    recognise but a copied one.
+    Without a time, all fields of the callback are its facts. The provider sends each callback once, so a repeat can
+    only be a copy.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(_type_word(kind), body, time="timestamp", ticks_per_s=1000)
     notice = read_again(_notice, body)
     ms = None if notice.timestamp is None else number(notice.timestamp)
     facts: tuple[str | int | None, ...] = (
@@ -143,7 +130,7 @@ def identify(body: bytes) -> Identity:
         *_which(notice),
     )
     if ms is None:
-        facts = unknown_facts(str(kind.event_type), read_again(anything, body))
+        facts = all_facts(str(kind.event_type), body)
     return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000)
 
 
@@ -163,11 +150,6 @@ def _subject(notice: Call | Room) -> str:
     return text(notice.channel_name if isinstance(notice, Room) else notice.from_account)
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    facts = unknown_facts(_type_word(kind), content)
-    return Identity(unknown_type(_type_word(kind)), facts, "", number_or_zero(content.get("timestamp")) / 1000)
-
-
 def _type_word(kind: Kind) -> Id:
     return NO_TYPE if kind.event_type is None else kind.event_type
 
@@ -175,25 +157,24 @@ def _type_word(kind: Kind) -> Id:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    head = envelope.head(_type_word(kind))
     if not _is_known(kind):
-        return (Unknown(**head, payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, _type_word(kind))
     notice = read_again(_notice, envelope.body)
-    account = text(notice.from_account)
+    head, account = envelope.head(_type_word(kind)), text(notice.from_account)
     match notice:
         case Call():
             media, custom = MEDIA.get(notice.call_type), notice.notify_attach
             callees = _callees(notice)
             return (CallStarted(**head, caller_id=account, callee_ids=callees, media=media, custom=custom),)
         case Room():
-            # The page calls the account an operator and names no owner. It sends "" for no attributes.
+            # The page calls the account an operator and names no owner. "" means no attributes.
             room, custom = text(notice.channel_name), notice.self_config or None
             return (RoomCreated(**head, room_id=room, operator_id=account, custom=custom),)
         case _:
             assert_never(notice)
 
 
-def _body(kind: int, account: str, **fields: Any) -> Callable[[int, float], Any]:
+def _sample(kind: int, account: str, **fields: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
         own = {name: value.format(n=n) if isinstance(value, str) else value for name, value in fields.items()}
         origin = {"fromClientType": "WEB", "fromClientIp": "203.0.113.7", "fromClientPort": "46612"}
@@ -206,12 +187,12 @@ def _body(kind: int, account: str, **fields: Any) -> Callable[[int, float], Any]
             "timestamp": str(int(at_s * 1000)),
         }
 
-    return body
+    return Sample(str(kind), body)
 
 
 SAMPLES = (
-    Sample("21", _body(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig="")),
-    Sample("20", _body(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach="")),
+    _sample(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig=""),
+    _sample(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach=""),
 )
 
 PROVIDER = Provider(
@@ -220,13 +201,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("calls", {"app_key": "example-app-key"}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body and the time (SHA-1 over its MD5)",
     leaves_open="a copy within the tolerance, which counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=REPLY,
     challenge=challenge,
 )

@@ -1,19 +1,18 @@
 """Tencent RoomKit: rooms, members and seats, through the webhook of Tencent Chat.
 
-Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354), which signs only
-where the console has a token. Other families (`Live.`, `Group.`, `State.`) come to the same URL; they are kept as
-unknown.
+Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354). It signs only if
+the console has a token. Other families (`Live.`, `Group.`, `State.`) arrive at the same URL; they are kept as unknown.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict, assert_never
-from urllib.parse import unquote_plus, urlencode
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, assert_never
+from urllib.parse import urlencode
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
+from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import (
     Event,
     EventHead,
@@ -25,26 +24,12 @@ from hookline.schemas.events import (
     RoomUpdated,
     Seat,
     SeatsChanged,
-    Unknown,
 )
-from hookline.schemas.payload import (
-    Flag,
-    Id,
-    Int,
-    anything,
-    canonical,
-    flag,
-    number_or_zero,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-    unknown_type,
-)
+from hookline.schemas.payload import Flag, Id, Int, canonical, flag, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_digest, check_fresh, decimal, from_hex
+from hookline.schemas.query import parameter, parameters
+from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",
@@ -56,8 +41,7 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
-MAX_PARAMETERS = 64
-NOBODY = ("", 0)
+EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
     "IsAudioDisabled",
@@ -68,7 +52,7 @@ SWITCHES = (
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`insecure_no_signature` is for a console without a token: nothing is proven then but the peer's address."""
+    """`insecure_no_signature` is for a console without a token: only the client's address is checked then."""
 
     sdk_app_id: int
     insecure_no_signature: bool = False
@@ -89,7 +73,7 @@ class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
-    """The member is a number beyond 2^53 in the page's sample, and text everywhere else."""
+    """`member` is a number beyond 2^53 in the page's sample, and text everywhere else."""
 
     index: Int
     member: Id | None = msgspec.field(name="Member_Account", default=None)
@@ -98,14 +82,14 @@ class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
     is_audio_disabled: Flag | None = None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="CallbackCommand"):
-    """`event_time` is Unix milliseconds; one page's table leaves it out, and a sister family does not send it."""
+class Notice(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
+    """`event_time` is Unix milliseconds. One page's table leaves it out, and another family does not send it."""
 
     event_time: Int | None = None
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
 
 
-class AboutRoom(Notice, frozen=True, kw_only=True, rename="pascal"):
+class AboutRoom(Notice, frozen=True, kw_only=True):
     room_info: RoomInfo
 
     @property
@@ -113,44 +97,37 @@ class AboutRoom(Notice, frozen=True, kw_only=True, rename="pascal"):
         return self.room_info.room_id
 
 
-class CreateRoom(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterCreateRoom"):
-    pass
-
-
-class UpdateRoomInfo(AboutRoom, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterUpdateRoomInfo"):
-    pass
-
-
-class DestroyRoom(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterDestroyRoom"):
+class InRoom(Notice, frozen=True, kw_only=True):
     room_id: Id
 
 
-class MemberEnter(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberEnter"):
-    room_id: Id
+class CreateRoom(AboutRoom, frozen=True, tag="Room.CallbackAfterCreateRoom"):
+    pass
+
+
+class UpdateRoomInfo(AboutRoom, frozen=True, tag="Room.CallbackAfterUpdateRoomInfo"):
+    pass
+
+
+class DestroyRoom(InRoom, frozen=True, tag="Room.CallbackAfterDestroyRoom"):
+    pass
+
+
+class MemberEnter(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberEnter"):
     members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
 
 
-class MemberLeave(Notice, frozen=True, kw_only=True, rename="pascal", tag="Room.CallbackAfterMemberLeave"):
-    room_id: Id
+class MemberLeave(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberLeave"):
     members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
     type: str | None = None
 
 
-class SeatInfoChanged(Notice, frozen=True, kw_only=True, rename="pascal", tag="Mic.CallbackAfterSeatInfoChanged"):
-    room_id: Id
+class SeatInfoChanged(InRoom, frozen=True, kw_only=True, tag="Mic.CallbackAfterSeatInfoChanged"):
     seat_list: tuple[SeatInfo, ...]
 
 
-class About(TypedDict):
-    """What the two events with room information have in common, as keyword arguments for building one."""
-
-    name: str | None
-    owner_id: str | None
-    custom: str | None
-
-
 class Changes(msgspec.Struct, frozen=True, rename="pascal"):
-    """All that an update says of its room, also what we do not know."""
+    """Everything that an update says of its room, including fields that we do not know."""
 
     room_info: dict[str, Any]
 
@@ -163,10 +140,10 @@ _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 
 
 def fault(source: Source[Account]) -> str | None:
-    """Without a token everything is open to everybody, which must be said aloud and narrowed to known addresses."""
+    """Without a token anyone could send events: the settings must say so, and allow known addresses only."""
     if source.account.insecure_no_signature:
         if source.keys:
-            return "insecure_no_signature: it contradicts secrets; remove the one that is not meant"
+            return "insecure_no_signature: it contradicts secrets; remove one of the two"
         if not source.allow_from:
             return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
         return None
@@ -175,51 +152,19 @@ def fault(source: Source[Account]) -> str | None:
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """SHA-256 of token and time, in hexadecimal, in the query. It covers the time and nothing else."""
-    query = _parameters(request.query)
-    if _only(query, "sdkappid") != str(source.account.sdk_app_id):
+    query = parameters(request.query)  # the pages write some names in more than one case
+    if parameter(query, "sdkappid") != str(source.account.sdk_app_id):
         raise BadSignature("the SdkAppid is not that of this source")
     if not source.keys and source.account.insecure_no_signature:
         return
-    given = from_hex(_only(query, "sign"), 32)
-    request_time = _only(query, "requesttime")
+    signature, request_time = parameter(query, "sign"), parameter(query, "requesttime")
     sent_s = decimal(request_time, TIME_DIGITS)
-    check_digest(given, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
+    check_hex(signature, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-def _parameters(query: str) -> Mapping[str, Sequence[str]]:
-    """The values by name in lower case: the pages write some names in more than one way."""
-    fields = query.split("&")
-    if len(fields) > MAX_PARAMETERS:
-        raise BadSignature("the query has too many parameters")
-    values: dict[str, list[str]] = {}
-    for field in fields:
-        name, value = _pair(field)
-        values.setdefault(name.lower(), []).append(value)
-    return values
-
-
-def _pair(field: str) -> tuple[str, str]:
-    name, _, value = field.partition("=")
-    if "%" not in field and "+" not in field:
-        return name, value
-    try:
-        return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
-    except ValueError:
-        raise BadSignature("the query cannot be read") from None
-
-
-def _only(query: Mapping[str, Sequence[str]], name: str) -> str:
-    values = query.get(name, ())
-    if not values or not values[0].strip():
-        raise MissingSignature(f"the parameter {name} is missing")
-    if len(values) > 1:
-        raise BadSignature(f"the parameter {name} is there more than once")
-    return values[0]
-
-
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
-    """What proves the sender; of the parameters that only repeat the body or tell of the client, none."""
+    """The parameters that prove the sender, without those that repeat the body or describe the client."""
     query = {"SdkAppid": str(source.account.sdk_app_id)}
     if source.keys:
         request_time = f"{int(now_s):0{TIME_DIGITS}}"
@@ -229,18 +174,18 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are command, room, time in milliseconds, and whom or what it is about.
+    """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
-    The command is the body's: that of the query may differ, on the page itself. Without a time, all that the callback
-    says are its facts.
+    The command is that of the body: the page itself shows a query with another one. Without a time, all fields of the
+    callback are its facts.
     """
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return _identify_unknown(kind, read_again(anything, body))
+        return identify_unknown(kind.callback_command, body, time="EventTime", ticks_per_s=1000)
     notice = read_again(_notice, body)
-    room, which = text(notice.room_id), _which(notice, body)  # raises also where the time is missing, as for a worker
+    room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     if notice.event_time is None:
-        facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
+        facts: tuple[str | int | None, ...] = all_facts(kind.callback_command, body)
     else:
         facts = (kind.callback_command, room, notice.event_time, *which)
     return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
@@ -253,7 +198,7 @@ def _occurred_s(notice: AnyNotice) -> float:
 
 
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
-    match notice:  # the most frequent first: each that does not fit costs some time
+    match notice:  # the most frequent first: each case that does not match costs some time
         case MemberEnter():
             return _members(notice)
         case MemberLeave():
@@ -269,7 +214,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
 
 
 def _members(notice: MemberEnter | MemberLeave) -> list[str]:
-    """Each member once, and in one order, so that each has the same event id however a re-send lists them."""
+    """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
     members = sorted({text(member) for member in notice.members})
     if not members:
         raise Unreadable("the body names no member")
@@ -280,7 +225,7 @@ def _seats(notice: SeatInfoChanged) -> tuple[Seat, ...]:
     return tuple(
         Seat(
             index=seat.index,
-            user_id=None if seat.member in NOBODY else optional_text(seat.member),
+            user_id=None if seat.member in EMPTY_SEAT else optional_text(seat.member),
             taken_disabled=flag(seat.is_taken_disabled),
             video_disabled=flag(seat.is_video_disabled),
             audio_disabled=flag(seat.is_audio_disabled),
@@ -290,7 +235,7 @@ def _seats(notice: SeatInfoChanged) -> tuple[Seat, ...]:
 
 
 def _sent(body: bytes) -> dict[str, Any]:
-    """What an update says of its room, with the switches as booleans: the page's own sample has one in quotes."""
+    """The fields of an update, with the switches as booleans: the page's own sample has one in quotes."""
     info = read_again(_changes, body).room_info
     return {name: _switch(name, value) for name, value in info.items() if name != "RoomId"}
 
@@ -299,17 +244,11 @@ def _switch(name: str, value: Any) -> Any:
     return value == "true" if name in SWITCHES and value in ("true", "false") else value
 
 
-def _identify_unknown(kind: Kind, content: dict[str, Any]) -> Identity:
-    facts = unknown_facts(kind.callback_command, content)
-    occurred_s = number_or_zero(content.get("EventTime")) / 1000
-    return Identity(unknown_type(kind.callback_command), facts, "", occurred_s)
-
-
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     command = read_again(_kind, envelope.body).callback_command
     if command not in TYPES:
-        return (Unknown(**envelope.head(command), payload=read_again(anything, envelope.body)),)
+        return normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
 
@@ -335,40 +274,34 @@ def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Eve
             assert_never(notice)
 
 
-def _about(info: RoomInfo) -> About:
+def _about(info: RoomInfo) -> dict[str, str | None]:
     return {"name": info.room_name, "owner_id": optional_text(info.owner), "custom": info.custom_info}
 
 
 def _heads(envelope: Envelope, head: EventHead, members: Sequence[str]) -> Sequence[tuple[str, EventHead]]:
-    """Each member with the head of an event about it; one that is alone needs no number."""
+    """Each member with the head of its event; a single member's event needs no number."""
     if len(members) == 1:
         return [(members[0], head)]
     return [(user, envelope.head(head["provider_type"], place)) for place, user in enumerate(members)]
 
 
-def _body(command: str, operator: str, **fields: Any) -> Callable[[int, float], Any]:
+def _sample(command: str, operator: str, **fields: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
-        room = {"RoomId": f"demo-{n}"}
-        about = {"RoomInfo": {**room, **fields}} if command in WITH_ROOM_INFO else {**room, **fields}
-        head = {"CallbackCommand": command, "Operator_Account": operator}
-        return {**head, **about, "EventTime": int(at_s * 1000)}
+        room = {"RoomId": f"demo-{n}", **fields}
+        about = {"RoomInfo": room} if command in WITH_ROOM_INFO else room
+        return {"CallbackCommand": command, "Operator_Account": operator, **about, "EventTime": int(at_s * 1000)}
 
-    return body
+    return Sample(command, body)
 
 
 def _member(action: str, user: str, kind: str, count: int) -> Sample:
     command = f"Room.CallbackAfterMember{action}"
-    return Sample(command, _body(command, user, MemberCount=count, Type=kind, MemberList_Account=[user]))
+    return _sample(command, user, MemberCount=count, Type=kind, MemberList_Account=[user])
 
 
 def _seat(index: int, user: str) -> Any:
-    return {
-        "Index": index,
-        "Member_Account": user,
-        "IsTakenDisabled": False,
-        "IsVideoDisabled": False,
-        "IsAudioDisabled": False,
-    }
+    flags = ("IsTakenDisabled", "IsVideoDisabled", "IsAudioDisabled")
+    return {"Index": index, "Member_Account": user, **dict.fromkeys(flags, False)}
 
 
 WITH_ROOM_INFO = ("Room.CallbackAfterCreateRoom", "Room.CallbackAfterUpdateRoomInfo")
@@ -383,19 +316,15 @@ ROOM = {
     "IsSeatEnabled": True,
     "TakeSeatMode": "ApplyToTake",
 }
-SEATS = [_seat(0, "student"), _seat(1, "")]
 SAMPLES = (
-    Sample("Room.CallbackAfterCreateRoom", _body("Room.CallbackAfterCreateRoom", "teacher", **ROOM)),
+    _sample("Room.CallbackAfterCreateRoom", "teacher", **ROOM),
     _member("Enter", "teacher", "Enter", 1),
     _member("Enter", "student", "Enter", 2),
-    Sample(
-        "Room.CallbackAfterUpdateRoomInfo",
-        _body("Room.CallbackAfterUpdateRoomInfo", "teacher", RoomName="Demo, renamed", IsMessageDisabled=True),
-    ),
-    Sample("Mic.CallbackAfterSeatInfoChanged", _body("Mic.CallbackAfterSeatInfoChanged", "teacher", SeatList=SEATS)),
+    _sample("Room.CallbackAfterUpdateRoomInfo", "teacher", RoomName="Demo, renamed", IsMessageDisabled=True),
+    _sample("Mic.CallbackAfterSeatInfoChanged", "teacher", SeatList=[_seat(0, "student"), _seat(1, "")]),
     _member("Leave", "student", "Kicked", 1),
     _member("Leave", "teacher", "Leave", 0),
-    Sample("Room.CallbackAfterDestroyRoom", _body("Room.CallbackAfterDestroyRoom", "teacher")),
+    _sample("Room.CallbackAfterDestroyRoom", "teacher"),
 )
 
 PROVIDER = Provider(
@@ -404,13 +333,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("meetings", {"sdk_app_id": 1400000000}),
     types=TYPES,
-    covers="the time (SHA-256), where the console has a token",
-    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    samples=SAMPLES,
     verify=verify,
+    covers="the time (SHA-256), where the console has a token",
+    leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
 )

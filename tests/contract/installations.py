@@ -158,7 +158,7 @@ async def opened(address: str, max_in_flight: int = 1000, retention: Retention =
             await rabbitmq.close()
         return
     database = await Database.open(Path(address.removeprefix("sqlite:")))
-    embedded = await EmbeddedBroker.open(database, Limits(max_in_flight=max_in_flight, retention=retention))
+    embedded = EmbeddedBroker(database, Limits(max_in_flight=max_in_flight, retention=retention))
     try:
         yield embedded
     finally:

@@ -3,16 +3,15 @@
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.envelope import Envelope
-from hookline.workers.pipeline import Work
-from hookline.workers.stores.sqlite.store import Database
+from hookline.workers.work import Work
 from tests.contract.installations import envelope
 from tests.events import make
 
@@ -170,10 +169,23 @@ class Trial:
                 assert self._effects_of_the_dead[event] or ends.count(Done("handled")) == 1
 
 
+class Steps(Protocol):
+    """What the SQLite store uses of `Database`."""
+
+    @property
+    def owner(self) -> str: ...
+
+    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
+
+    def share(
+        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
+    ) -> Awaitable[T]: ...
+
+
 class Mortal:
     """The database as a process has it. Once that is dead, none of its tasks gets any further, nor writes anything."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Steps) -> None:
         self._database = database
         self.dead = False
 

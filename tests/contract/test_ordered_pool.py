@@ -15,8 +15,9 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked
 from hookline.schemas.envelope import Envelope
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Assignment, Claim, MemoryStore
+from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
 

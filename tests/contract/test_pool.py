@@ -6,9 +6,10 @@ from hookline import Worker, worker
 from hookline.events import Event, RoomCreated
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool
 from hookline.workers.store import Acquired, Claim, MemoryStore
+from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
 

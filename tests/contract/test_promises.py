@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain, count, repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 import pytest
@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Parked, Received
 from hookline.schemas.envelope import to_headers
+from hookline.sqlite import schema
 from hookline.sqlite.database import Database
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool
 from hookline.workers.stores.sqlite.store import SqliteStore
+from hookline.workers.work import Work
 from tests.contract.installations import Installation, eventually, queue_name
 from tests.contract.promises import Act, Mortal, Move, Scenario, Trial, event_of, message_of, no_time_later
 
@@ -54,7 +56,7 @@ class InLoop:
         self._connection = connection
         self.owner = owner
         connection.execute("DELETE FROM owners")
-        connection.execute("INSERT INTO owners VALUES (?)", (owner,))
+        connection.execute("INSERT INTO owners VALUES (?, now())", (owner,))
 
     async def run(self, step: Callable[[sqlite3.Connection], T]) -> T:
         await asyncio.sleep(0)
@@ -92,7 +94,7 @@ class Model:
     async def run(self) -> Trial:
         for number in count():
             self._process = Mortal(InLoop(self._connection, f"process {number}"))
-            store = await SqliteStore.open(self._process)
+            store = SqliteStore(cast("Database", self._process))
             await self._live(Pipeline(self._trial.worker("model"), store, normalise=event_of, clock=no_time_later))
             if not self._queue:
                 break
@@ -165,7 +167,7 @@ each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQU
 def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.create_function("now", 0, no_time_later)
-        connection.execute("CREATE TABLE owners (owner TEXT PRIMARY KEY)")
+        schema.bring_forward(connection, Path(":memory:"))
         connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
         asyncio.run(Model(scenario, connection).run()).check_end()
 
@@ -216,7 +218,7 @@ class RealHouse:
         """Work until nothing is left, or the process dies."""
         database = await Database.open(self._path)
         self._process, self._ended = Mortal(database), asyncio.Event()
-        store = await SqliteStore.open(self._process)
+        store = SqliteStore(cast("Database", self._process))
         pipeline = Pipeline(self.trial.worker(self._name), store, normalise=event_of, clock=no_time_later)
         async with self._installation.opened() as broker:
             pool = Pool(pipeline, await broker.subscribe(self._name, ("#",), 4), self._report)

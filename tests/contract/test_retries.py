@@ -9,9 +9,10 @@ import pytest
 from hookline import Backoff, worker
 from hookline.events import CanonicalEvent, Event, RoomCreated
 from hookline.schemas.broker import Again, Broker, Outcome, Parked
-from hookline.workers.pipeline import Pipeline, Work
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool
 from hookline.workers.store import MemoryStore
+from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.providers import catalogue
-from hookline.workers.pipeline import PREFETCH_FACTOR
+from hookline.workers.claims import PREFETCH_FACTOR
 from tests.contract.installations import opened
 from tests.end_to_end.processes import House, Process, eventually
 

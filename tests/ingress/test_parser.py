@@ -1,4 +1,4 @@
-"""The ingress opens with the strict parser only."""
+"""The ingress starts with the strict parser only."""
 
 import os
 import subprocess
@@ -10,22 +10,22 @@ from aiohttp import http_parser
 
 from hookline.ingress.server import check_parser
 from hookline.schemas.errors import SettingsError
-from tests.ingress.house import opened
+from tests.ingress.running_ingress import running_ingress
 
 ROOT = Path(__file__).parents[2]
 START = """
 import asyncio
-from tests.ingress.house import opened
+from tests.ingress.running_ingress import running_ingress
 
 async def main():
-    async with opened():
+    async with running_ingress():
         print("open")
 
 asyncio.run(main())
 """
 
 
-def test_without_the_parser_in_c_the_door_stays_shut() -> None:
+def test_the_ingress_does_not_start_without_the_parser_in_c() -> None:
     ended = subprocess.run(  # noqa: S603  ourselves
         [sys.executable, "-c", START],
         cwd=ROOT,
@@ -40,12 +40,12 @@ def test_without_the_parser_in_c_the_door_stays_shut() -> None:
     assert "SettingsError: aiohttp lacks its C extension" in ended.stderr
 
 
-async def test_with_it_the_door_opens() -> None:
-    async with opened() as house:
-        assert house.port
+async def test_the_ingress_starts_with_the_parser_in_c() -> None:
+    async with running_ingress() as ingress:
+        assert ingress.port
 
 
-def test_what_to_do_about_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_how_to_get_the_parser_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
     with pytest.raises(SettingsError, match="unset AIOHTTP_NO_EXTENSIONS, or install aiohttp from a wheel"):
         check_parser()

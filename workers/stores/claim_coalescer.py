@@ -1,98 +1,123 @@
-"""Claims and marks of a store on a server: asked in groups, and remembered while the server is away."""
+"""The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 
 import msgspec
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Claim, Duplicate
 from hookline.workers.stores.bounded_dict import BoundedDict
-from hookline.workers.stores.request_batcher import RequestBatcher
 
-_MAX_PENDING = 500
-
-
-class ClaimRequest(msgspec.Struct, frozen=True, gc=False):
-    """A claim that is asked for. `ours`: whatever of it this process holds already, it does not know of."""
-
-    queue: str
-    event_id: str
-    for_s: float
-    subject: str | None
-    ours: bool
+_MAX_RETRIES = 500  # at a time
 
 
-class Completion(msgspec.Struct, frozen=True, gc=False):
-    """What is written of an event that is finished."""
+class EventRequest(msgspec.Struct, frozen=True, gc=False):
+    """What a queue asks of the store about one event."""
 
     queue: str
     event_id: str
-    subject: str | None
-    occurred_s: float
 
     @property
     def key(self) -> tuple[str, str]:
         return self.queue, self.event_id
 
 
-class ClaimCoalescer:
-    """`ask` and `mark` do so for a group, in which no key is twice. Both raise Unreachable.
+class ClaimRequest(EventRequest, frozen=True, gc=False):
+    """A claim to make. With `ours`, a claim that this process already holds on the event is no obstacle."""
 
-    An answer that did not arrive may have been a yes: asked again, such a claim is not held against ourselves. A mark
-    that could not be written is owed: the event counts as finished here, and the mark goes out with the next.
+    for_s: float
+    subject: str | None
+    ours: bool
+
+
+class Completion(EventRequest, frozen=True, gc=False):
+    """The record that an event is finished."""
+
+    subject: str | None
+    occurred_s: float
+
+
+class ClaimRelease(EventRequest, frozen=True, gc=False):
+    """A claim to give up, whether the event failed, and whether it is parked."""
+
+    failed: bool
+    parked: bool
+
+
+class ClaimCoalescer:
+    """`claim`, `finish` and `release` send one item each, in a group with others. All raise Unreachable.
+
+    A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
+    is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
+    in this process, and the completion is retried after the next one that succeeds.
     """
 
     def __init__(
         self,
-        ask: Callable[[list[ClaimRequest]], Awaitable[Sequence[Claim]]],
-        mark: Callable[[list[Completion]], Awaitable[None]],
-        timeout_s: float,
+        claim: Callable[[ClaimRequest], Awaitable[Claim]],
+        finish: Callable[[Completion], Awaitable[None]],
+        release: Callable[[ClaimRelease], Awaitable[None]],
     ) -> None:
-        self._mark = mark
-        self._asks = RequestBatcher(ask, timeout_s)
-        self._marks = RequestBatcher(self._write, timeout_s)
+        self._claim = claim
+        self._finish = finish
+        self._release = release
         self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
-        self._pending_completions: BoundedDict[tuple[str, str], Completion] = BoundedDict()
+        self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict()
+        self._is_retrying = False
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None) -> Claim:
-        key = (queue, event_id)
-        if key in self._pending_completions:
-            await self._marks.ask(key, self._pending_completions[key])
-            return Duplicate()
+        ours = False
+        if self._pending or self._uncertain:  # rarely
+            if completion := self._pending.get((queue, event_id)):
+                await self.finish(completion)
+                return Duplicate()
+            ours = (queue, event_id) in self._uncertain
         try:
-            claim = await self._asks.ask(key, ClaimRequest(queue, event_id, for_s, subject, key in self._uncertain))
-        except BaseException:  # a cancelled one was sent too
-            self.mark_uncertain(queue, event_id)
+            claim = await self._claim(ClaimRequest(queue, event_id, for_s, subject, ours))
+        except BaseException:  # a cancelled request was sent too
+            self._uncertain.note((queue, event_id), None)
             raise
-        self._uncertain.pop(key, None)
+        if ours:
+            self._uncertain.pop((queue, event_id), None)
         return claim
 
-    async def finish(self, mark: Completion) -> None:
-        self._uncertain.pop(mark.key, None)
+    async def finish(self, completion: Completion) -> None:
         try:
-            await self._marks.ask(mark.key, mark)
+            await self._finish(completion)
         except (Unreachable, asyncio.CancelledError):
-            self._pending_completions.note(mark.key, mark)
+            self._pending.note(completion.key, completion)
+            raise
+        if self._uncertain:
+            self._uncertain.pop(completion.key, None)
+        if self._pending:
+            self._pending.pop(completion.key, None)
+            await self._retry_some()
+
+    async def release(self, release: ClaimRelease) -> None:
+        try:
+            await self._release(release)
+        except BaseException:  # a cancelled release was sent too
+            self._uncertain.note(release.key, None)
             raise
 
-    def mark_uncertain(self, queue: str, event_id: str) -> None:
-        """Note a claim that this process may hold without knowing: asking for it, or releasing it, failed."""
-        self._uncertain.note((queue, event_id), None)
-
     async def close(self) -> None:
-        """Write what is owed, and end."""
-        await self._asks.close()
-        await self._marks.close()
-        if self._pending_completions:
-            with suppress(Unreachable):
-                await self._mark(list(self._pending_completions.values()))
+        """Retry all pending completions once."""
+        await asyncio.gather(*map(self._retry, [*self._pending.values()]))
 
-    async def _write(self, marks: list[Completion]) -> list[None]:
-        news = {mark.key for mark in marks}
-        owed = [mark for key, mark in self._pending_completions.items() if key not in news][:_MAX_PENDING]
-        await self._mark([*marks, *owed])
-        for mark in (*marks, *owed):
-            self._pending_completions.pop(mark.key, None)
-        return [None] * len(marks)
+    async def _retry_some(self) -> None:
+        """Retry a bounded number of pending completions, for one caller at a time."""
+        if self._is_retrying:
+            return
+        self._is_retrying = True
+        try:
+            await asyncio.gather(*map(self._retry, [*islice(self._pending.values(), _MAX_RETRIES)]))
+        finally:
+            self._is_retrying = False
+
+    async def _retry(self, completion: Completion) -> None:
+        with suppress(Unreachable):
+            await self._finish(completion)
+            self._pending.pop(completion.key, None)

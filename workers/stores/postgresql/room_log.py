@@ -1,10 +1,11 @@
-"""The events of the room view in PostgreSQL."""
+"""The room log in PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, encode
-from hookline.workers.stores.postgresql.connection import Connection, Link, connection_settings
+from hookline.workers.stores.postgresql import schema
+from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 
 TIMEOUT_S = 5.0
 _CONNECTIONS = 2
@@ -12,44 +13,35 @@ _PURGE_AT_MOST = 2000
 
 
 class PostgresqlRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+    """Implements `RoomLog`. Every so often, `add` drops events older than `keep_s` by the provider's time."""
 
-    def __init__(self, link: Link, keep_s: float) -> None:
-        self._link = link
+    def __init__(self, pool: ConnectionPool, keep_s: float) -> None:
+        self._pool = pool
         self._keep_s = keep_s
         self._added = 0
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "PostgresqlRoomLog":
-        """Raises Unreachable, or SettingsError for a URL that is none."""
-        link = Link(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
+        """Bring the tables forward. Raises Unreachable, or SettingsError for a wrong URL and for refused tables."""
+        pool = ConnectionPool(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
         try:
-            await link.run(_create)
+            await pool.open()
+            await pool.run(schema.bring_forward)
         except BaseException:
-            await link.close()
+            await pool.close()
             raise
-        return cls(link, keep_s)
+        return cls(pool, keep_s)
 
     async def close(self) -> None:
-        await self._link.close()
+        await self._pool.close()
 
     async def add(self, event: RoomEvent) -> None:
         self._added += 1
         keep_s = self._keep_s if self._added % PURGE_EVERY == 0 else None
-        await self._link.run(partial(_add, event=event, keep_s=keep_s))
+        await self._pool.run(partial(_add, event=event, keep_s=keep_s))
 
     async def events(self) -> Sequence[RoomEvent]:
-        return [decode(body) for body in await self._link.run(_bodies)]
-
-
-async def _create(connection: Connection) -> None:
-    found = await (await connection.execute("SELECT to_regclass('hookline_room_events') IS NULL")).fetchone()
-    if found == (False,):
-        return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
-        for statement in _CREATE:
-            await connection.execute(statement)
+        return [decode(body) for body in await self._pool.run(_bodies)]
 
 
 async def _add(connection: Connection, event: RoomEvent, keep_s: float | None) -> None:
@@ -63,11 +55,6 @@ async def _bodies(connection: Connection) -> list[bytes]:
     return [bytes(body) for (body,) in await cursor.fetchall()]
 
 
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS hookline_room_events (
-        id text PRIMARY KEY, occurred_at timestamptz NOT NULL, event bytea NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS hookline_room_events_by_age ON hookline_room_events (occurred_at)",
-)
 _ADD = """INSERT INTO hookline_room_events AS r VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE
     SET occurred_at = excluded.occurred_at, event = excluded.event WHERE excluded.occurred_at < r.occurred_at"""
 _PURGE = """DELETE FROM hookline_room_events WHERE id IN (SELECT id FROM hookline_room_events

@@ -1,84 +1,38 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from itertools import islice
-from typing import Protocol, TypeVar
 
-from hookline.schemas.errors import Unreachable
-from hookline.workers.store import AlreadyFinished, Assignment, Claim, Duplicate
+from hookline.sqlite.database import Database
+from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.bounded_dict import BoundedDict
-from hookline.workers.stores.sqlite.statements import ClaimRelease, ClaimRequest, Completion, StoreStatements
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.sqlite.statements import StoreStatements
 from hookline.workers.stores.sqlite.transaction import Writes
 
-T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741  an item
-
 TTL_S = 7 * 24 * 3600.0
-_MAX_PENDING = 500
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
-
-
-class Database(Protocol):
-    """What the store needs of an open SQLite file.
-
-    Steps run in transactions that are on disk when `run` returns; SQL there has `now()` (Unix seconds) and the view
-    `alive` of the owners whose processes live. With `share`, a step is done once for all items that wait for an equal
-    one; if it is not `durable`, a power cut may undo it.
-    """
-
-    @property
-    def owner(self) -> str: ...
-
-    async def run(self, step: Callable[[sqlite3.Connection], T]) -> T: ...
-
-    def share(
-        self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
-    ) -> Awaitable[T]: ...
 
 
 class SqliteStore:
     """Implements `TransactionalStore`.
 
-    What was finished is remembered for `ttl_s`, longer than any provider sends again. While the file cannot be written
-    (it is locked for long, or the disk is full), a mark is owed: the event counts as finished here, and the mark is
-    written with the next. A claim that could not be given up is not held against ourselves.
+    Completion records are kept for `ttl_s`, which is longer than any provider re-sends. `ClaimCoalescer` says what
+    happens while the file cannot be written, because it is locked for long or the disk is full.
     """
 
-    def __init__(self, database: Database, ttl_s: float) -> None:
+    def __init__(self, database: Database, ttl_s: float = TTL_S) -> None:
         self._database = database
         self._ttl_s = ttl_s
         self._finished = 0
         self._statements: dict[str, StoreStatements] = {}
-        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
-        self._pending_completions: BoundedDict[tuple[str, str], Completion] = BoundedDict()
-
-    @classmethod
-    async def open(cls, database: Database, ttl_s: float = TTL_S) -> "SqliteStore":
-        await database.run(_create)
-        return cls(database, ttl_s)
+        self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        ours = False
-        if self._pending_completions or self._uncertain:  # hardly ever
-            if (queue, event_id) in self._pending_completions:
-                await self._write_pending()
-                return Duplicate()
-            ours = (queue, event_id) in self._uncertain
-        try:
-            ask = ClaimRequest(event_id, for_s, subject, ours)
-            claim: Claim = await self._database.share(self._statements_of(queue).claim, ask, durable=False)
-        except BaseException:  # a cancelled one is carried out too
-            self._uncertain.note((queue, event_id), None)
-            raise
-        if ours:
-            self._uncertain.pop((queue, event_id), None)
-        return claim
+        return await self._coalescer.claim(queue, event_id, for_s, subject)
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -87,17 +41,7 @@ class SqliteStore:
         await self._database.run(step)
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        mark = Completion(event_id, subject, occurred_s)
-        try:
-            await self._database.share(self._statements_of(queue).finish, mark, durable=True)
-        except Unreachable:
-            self._pending_completions.note((queue, event_id), mark)
-            raise
-        if self._uncertain:
-            self._uncertain.pop((queue, event_id), None)
-        if self._pending_completions:
-            with suppress(Unreachable):
-                await self._write_pending()
+        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
         if self._purge_is_due():
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
@@ -105,13 +49,13 @@ class SqliteStore:
     async def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Writes]:
-        """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
+        """Collects the function's writes, and runs them in the transaction of its completion record."""
         writes = Writes()
         yield writes
-        page, mark = self._statements_of(queue), Completion(event_id, subject, occurred_s)
+        statements, completion = self._statements_of(queue), Completion(queue, event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
-            if not page.mark(connection, [mark]):
+            if not statements.complete(connection, [completion]):
                 raise AlreadyFinished
             writes.run(connection)
 
@@ -120,12 +64,7 @@ class SqliteStore:
             await self._database.run(partial(_purge, ttl_s=self._ttl_s))
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        release = ClaimRelease(event_id, failed=failed, parked=parked)
-        try:
-            await self._database.share(self._statements_of(queue).release, release, durable=True)
-        except Unreachable:
-            self._uncertain.note((queue, event_id), None)
-            raise
+        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -145,26 +84,20 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def _write_pending(self) -> None:
-        """Write marks that are owed. Raises Unreachable."""
-        paid = list(islice(self._pending_completions.items(), _MAX_PENDING))
-        marks: defaultdict[StoreStatements, list[Completion]] = defaultdict(list)
-        for (queue, _), mark in paid:
-            marks[self._statements_of(queue)].append(mark)
+    def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
+        return self._database.share(self._statements_of(request.queue).claim, request, durable=False)
 
-        def step(connection: sqlite3.Connection) -> None:
-            for page, of_page in marks.items():
-                page.mark(connection, of_page)
+    def _finish(self, completion: Completion) -> Awaitable[None]:
+        return self._database.share(self._statements_of(completion.queue).finish, completion, durable=True)
 
-        await self._database.run(step)
-        for key, _ in paid:
-            self._pending_completions.pop(key, None)
+    def _release(self, release: ClaimRelease) -> Awaitable[None]:
+        return self._database.share(self._statements_of(release.queue).release, release, durable=True)
 
     def _statements_of(self, queue: str) -> StoreStatements:
-        page = self._statements.get(queue)
-        if page is None:
-            page = self._statements[queue] = StoreStatements(queue, self._database.owner)
-        return page
+        statements = self._statements.get(queue)
+        if statements is None:
+            statements = self._statements[queue] = StoreStatements(queue, self._database.owner)
+        return statements
 
     def _purge_is_due(self) -> bool:
         self._finished += 1
@@ -176,10 +109,12 @@ def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlit
     connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
     members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
     holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
-    held = fair_assignment(partitions, holders, members | {owner}, owner)
-    taken = [(queue, partition, owner) for partition in sorted(held.partitions) if holders.get(partition) != owner]
+    assignment = fair_assignment(partitions, holders, members | {owner}, owner)
+    taken = [
+        (queue, partition, owner) for partition in sorted(assignment.partitions) if holders.get(partition) != owner
+    ]
     connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
-    return held
+    return assignment
 
 
 def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
@@ -187,34 +122,11 @@ def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
         connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _CREATE:
-        connection.execute(statement)
-    if "failures" not in {column[1] for column in connection.execute("PRAGMA table_info(claims)")}:
-        connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
-
-
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS claims (
-        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
-        crashes INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS handled (
-        queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
-    """CREATE TABLE IF NOT EXISTS newest (
-        queue TEXT NOT NULL, subject TEXT NOT NULL, occurred_s REAL NOT NULL, noted_at REAL NOT NULL,
-        PRIMARY KEY (queue, subject)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS newest_by_age ON newest (noted_at)",
-    """CREATE TABLE IF NOT EXISTS members (
-        queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS shares (
-        queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
-)
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
     """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
         ORDER BY noted_at LIMIT ?)""",
-    # What failed or died and never came again. Few rows: those in hand, and these.
+    # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
     """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
 )

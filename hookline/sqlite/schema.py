@@ -1,0 +1,117 @@
+"""The layout of the SQLite file, in numbered steps. `PRAGMA user_version` holds the number of the last step done.
+
+One file normally holds the embedded broker, the store and the room log, so one number stands for all of their tables.
+A change of the layout is a new step at the end of `STEPS`; a step that has been released never changes.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from hookline.schemas.errors import SettingsError
+
+Step: TypeAlias = Callable[[sqlite3.Connection], None]
+
+APPLICATION_ID = int.from_bytes(b"hook", "big")
+"""Says in the file's header whose `user_version` it is (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """The number of the last step done; 0 for an empty file, and for one written before the steps had numbers.
+
+    Raises SettingsError for a file that a newer version or another program has written.
+    """
+    found, owner = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+    if found and owner != APPLICATION_ID:
+        raise SettingsError(
+            f"{path} is the database of another program (its user_version is {found}): "
+            "name another file in broker.url and store.url"
+        )
+    if found > len(STEPS):
+        raise SettingsError(
+            f"{path} was written by a newer version of Hookline (its schema version is {found}, and this version "
+            f"knows {len(STEPS)}): install the newer version, or name another file in broker.url and store.url"
+        )
+    return found
+
+
+def bring_forward(connection: sqlite3.Connection, path: Path) -> None:
+    """Do the missing steps in one transaction. A process that starts at the same time waits, and finds them done."""
+    if version(connection, path) == len(STEPS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in STEPS[version(connection, path) :]:
+            step(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+_TABLES = (
+    # Processes, and when each was last seen.
+    "CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID",
+    # The embedded broker: `envelopes.waiting` counts the rows of `deliveries`, `delayed`, `dead` and `history`.
+    """CREATE TABLE IF NOT EXISTS envelopes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL,
+        content_type TEXT NOT NULL, body BLOB NOT NULL, waiting INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS bindings (
+        queue TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (queue, pattern)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS bindings_version (version INTEGER NOT NULL)",
+    "INSERT INTO bindings_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM bindings_version)",
+    """CREATE TABLE IF NOT EXISTS deliveries (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL, owner TEXT,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS delayed (
+        queue TEXT NOT NULL, ready_at REAL NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
+        PRIMARY KEY (queue, ready_at, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS dead (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        detail TEXT NOT NULL, parked_at REAL NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS replayed (
+        queue TEXT NOT NULL, seq INTEGER NOT NULL, replays INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (queue, seq)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS history (
+        received_s REAL NOT NULL, seq INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        PRIMARY KEY (received_s, seq)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS history_size (bytes INTEGER NOT NULL)",
+    "INSERT INTO history_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM history_size)",
+    # The store.
+    """CREATE TABLE IF NOT EXISTS claims (
+        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, until REAL NOT NULL, alone INTEGER NOT NULL,
+        crashes INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS handled (
+        queue TEXT NOT NULL, id TEXT NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (queue, id)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS handled_by_age ON handled (finished_at)",
+    """CREATE TABLE IF NOT EXISTS newest (
+        queue TEXT NOT NULL, subject TEXT NOT NULL, occurred_s REAL NOT NULL, noted_at REAL NOT NULL,
+        PRIMARY KEY (queue, subject)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS newest_by_age ON newest (noted_at)",
+    """CREATE TABLE IF NOT EXISTS members (
+        queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS shares (
+        queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
+    # The room log.
+    """CREATE TABLE IF NOT EXISTS room_events (
+        id TEXT PRIMARY KEY, occurred_at REAL NOT NULL, event BLOB NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS room_events_by_age ON room_events (occurred_at)",
+)
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    """Create what is missing: a file written before the steps had numbers has some of the tables, or all."""
+    for statement in _TABLES:
+        connection.execute(statement)
+    if "failures" not in {column[1] for column in connection.execute("PRAGMA table_info(claims)")}:
+        connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
+
+
+STEPS: tuple[Step, ...] = (_create_tables,)

@@ -1,0 +1,105 @@
+"""Reading one request: its head is checked more strictly than HTTP asks, its body is bounded in size and time."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import lru_cache
+
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+
+from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS
+from hookline.schemas.errors import (
+    BodyTooLarge,
+    ExpectationFailed,
+    LengthRequired,
+    MalformedRequest,
+    MethodNotAllowed,
+    SlowRequest,
+    UnsupportedEncoding,
+)
+
+_MEDIA_TYPES = frozenset(
+    {"", "application/json", "text/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}
+)
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+def check_target(request: web.BaseRequest) -> None:
+    """Raise MalformedRequest unless this is HTTP/1.0 or 1.1, and the target is a path.
+
+    A target that names a host is refused: a name that the client chose must not get anywhere.
+    """
+    if request.version not in (HttpVersion11, HttpVersion10):
+        raise MalformedRequest("only HTTP/1.1 and HTTP/1.0 are supported")
+    if not request.raw_path.startswith("/"):
+        raise MalformedRequest("the request target is not a path")
+
+
+def check_head(request: web.BaseRequest, max_body_bytes: int) -> None:
+    """Refuse what the head alone shows to be wrong, before any of the body is read."""
+    check_target(request)
+    headers = request.headers
+    if request.method != "POST":
+        if not request.method.isupper():
+            raise MalformedRequest("HTTP methods are upper case")
+        raise MethodNotAllowed("a callback is a POST request")
+    _check_framing(request)
+    if hdrs.EXPECT in headers and not _all(headers.getall(hdrs.EXPECT), "100-continue"):
+        raise ExpectationFailed("only the expectation 100-continue is supported")
+    if (request.content_length or 0) > max_body_bytes:
+        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+    if hdrs.CONTENT_ENCODING in headers and not _all(headers.getall(hdrs.CONTENT_ENCODING), "identity"):
+        raise UnsupportedEncoding("the body must not be compressed")
+    if not _is_json_like(headers.get(hdrs.CONTENT_TYPE, "")):
+        raise UnsupportedEncoding("the body must be JSON in UTF-8")
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    codings = request.headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if not codings:
+        if request.content_length is None:
+            raise LengthRequired("the body needs a Content-Length")
+    elif [coding.lower() for coding in codings] != ["chunked"] or request.version != HttpVersion11:
+        raise MalformedRequest("the framing of the body is not that of HTTP/1.1")
+
+
+def _all(values: Sequence[str], expected: str) -> bool:
+    return all(value.lower() == expected for value in values)
+
+
+@lru_cache(maxsize=256)
+def _is_json_like(content_type: str) -> bool:
+    """Whether a provider's callback may have this type. Some providers send no type, or their HTTP client's default."""
+    if len(content_type) > MAX_CONTENT_TYPE_CHARACTERS or not (content_type.isascii() and content_type.isprintable()):
+        return False
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = {part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset=")}
+    return (media_type in _MEDIA_TYPES or media_type.endswith("+json")) and charsets <= _CHARSETS
+
+
+async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: float) -> bytes:
+    """The exact bytes of the body. Raises BodyTooLarge, SlowRequest, or MalformedRequest if the connection breaks."""
+    if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    try:
+        if request.content.is_eof():  # nearly always: a callback arrives in one segment
+            body = request.content.read_nowait()
+        else:
+            async with asyncio.timeout(timeout_s):
+                body = await _read(request.content, max_body_bytes)
+    except TimeoutError:
+        raise SlowRequest(f"the body did not arrive within {timeout_s:g} s") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise MalformedRequest("the body is incomplete") from None
+    if len(body) > max_body_bytes:
+        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+    return body
+
+
+async def _read(content: StreamReader, max_body_bytes: int) -> bytes:
+    """All of the body, or more than the allowed bytes of it."""
+    chunks, size = [], 0
+    while size <= max_body_bytes and not content.at_eof():
+        chunk = await content.readany()
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,187 @@
+"""Which events may be handled now: each once, so many calls at a time, and a crash suspect alone."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import TracebackType
+from typing import cast
+from weakref import WeakSet
+
+_NOTHING_TO_WAIT_FOR = nullcontext()
+
+
+class InFlightKeys:
+    """Makes a second delivery of an event wait for the first to end."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, asyncio.Future[None] | None] = {}  # a future only where a delivery waits
+
+    async def acquire(self, event_id: str) -> None:
+        """Return once no other delivery of the event is in flight; the time-out of its call bounds the wait."""
+        while event_id in self._ended:
+            ended = self._ended[event_id] or asyncio.get_running_loop().create_future()
+            self._ended[event_id] = ended
+            await asyncio.wait([ended])  # a cancelled waiter leaves the future to the others
+        self._ended[event_id] = None
+
+    def release(self, event_id: str) -> None:
+        """End the delivery of the event."""
+        ended = self._ended.pop(event_id)
+        if ended is not None:
+            ended.set_result(None)
+
+
+class HandlerLimit:
+    """A semaphore that can be closed: a task that would have to wait is then cancelled instead.
+
+    An event whose call has not begun when its worker stops is better handled by another process.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._turned_away: WeakSet[asyncio.Task[None]] = WeakSet()
+        self._is_closed = False
+
+    async def acquire(self) -> None:
+        """Take a place, the longest waiting task first."""
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+
+    def release(self) -> None:
+        """Give a place back."""
+        self._free.release()
+
+    def close(self) -> None:
+        """Cancel every task that waits, now or later."""
+        self._is_closed = True
+        for task in self._waiting:
+            task.cancel()
+
+    def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
+        """Cancel these tasks if they wait, now or later."""
+        self._turned_away.update(tasks)
+        for task in self._waiting.intersection(tasks):
+            task.cancel()
+
+    async def _wait(self) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        if self._is_closed or task in self._turned_away:
+            raise asyncio.CancelledError
+        self._waiting.add(task)
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting.discard(task)
+
+
+class ExclusiveGate:
+    """One for all workers of a process, because a crash takes everything in flight in the process with it.
+
+    First come, first served: a shared entry waits behind an exclusive one that arrived earlier.
+    """
+
+    def __init__(self) -> None:
+        self._shared = 0
+        self._is_exclusive = False
+        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+
+    async def enter(self) -> None:
+        """Enter together with others; waits while an exclusive entry lasts, or waits itself."""
+        if self._is_exclusive or self._waiting:
+            await self._wait(exclusive=False)
+        else:
+            self._shared += 1
+
+    def leave(self) -> None:
+        """End a shared entry."""
+        self._shared -= 1
+        if self._waiting:
+            self._admit()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Enter alone, once every earlier entry has ended; nothing else enters until this is left."""
+        if self._is_exclusive or self._shared or self._waiting:
+            await self._wait(exclusive=True)
+        else:
+            self._is_exclusive = True
+        try:
+            yield
+        finally:
+            self._leave_exclusive()
+
+    def _leave_exclusive(self) -> None:
+        self._is_exclusive = False
+        self._admit()
+
+    async def _wait(self, *, exclusive: bool) -> None:
+        entered = asyncio.get_running_loop().create_future()
+        self._waiting.append((entered, exclusive))
+        try:
+            await entered
+        except asyncio.CancelledError:
+            if entered.cancelled():
+                self._admit()
+            elif exclusive:  # it had entered already
+                self._leave_exclusive()
+            else:
+                self.leave()
+            raise
+
+    def _admit(self) -> None:
+        """Let in the longest waiting entries, as far as they go together."""
+        while self._waiting and not self._is_exclusive:
+            entered, exclusive = self._waiting[0]
+            if not entered.cancelled():
+                if exclusive and self._shared:
+                    return
+                self._is_exclusive, self._shared = exclusive, self._shared + (not exclusive)
+                entered.set_result(None)
+            self._waiting.popleft()
+
+
+class Admission:
+    """Use it as a context manager around a call of the worker's function.
+
+    Entering waits for one of `concurrency` places, and for a crash suspect that is handled alone. All workers of a
+    process share the gate. `keys` admits one delivery of an event at a time.
+    """
+
+    def __init__(self, concurrency: int, gate: ExclusiveGate) -> None:
+        self.keys = InFlightKeys()
+        self._limit = HandlerLimit(concurrency)
+        self._gate = gate
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Entered once all running calls of the process have ended; no call begins until it is left."""
+        return self._gate.exclusive()
+
+    def call(self, *, alone: bool) -> AbstractAsyncContextManager[None]:
+        """What to call the function in: nothing holds up a call that is made within `alone`."""
+        return _NOTHING_TO_WAIT_FOR if alone else self
+
+    def close(self) -> None:
+        """Cancel every task that waits for a place, or that would have to from now on."""
+        self._limit.close()
+
+    def turn_away(self, tasks: Collection["asyncio.Task[None]"]) -> None:
+        """Cancel these tasks if they wait for a place, or would have to from now on."""
+        self._limit.turn_away(tasks)
+
+    async def __aenter__(self) -> None:
+        await self._limit.acquire()
+        try:
+            await self._gate.enter()
+        except BaseException:
+            self._limit.release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._gate.leave()
+        self._limit.release()

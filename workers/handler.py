@@ -1,0 +1,114 @@
+"""The worker's function as the pipeline calls it: with its middleware, its time limit and, if wanted, a `Delivery`."""
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any, TypeAlias, cast
+
+from hookline.aio.deadlines import Deadlines
+from hookline.workers.api import Delivery, Worker
+from hookline.workers.failure_policy import HandlerTimedOut
+from hookline.workers.middleware import around
+from hookline.workers.work import Case
+
+_Task: TypeAlias = "asyncio.Task[None]"
+_QUICK_S = 0.01
+_WEIGHT = 1 / 16  # of the latest call in the mean
+
+
+class Handler:
+    """Raises NotStarted for a middleware that fails when it is applied."""
+
+    def __init__(self, worker: Worker[Any]) -> None:
+        self.latency = HandlerLatency()
+        self._function = around(worker)
+        self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
+        self._state = worker.state
+        self._timeout = HandlerTimeout(worker.timeout_s)
+
+    async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
+        """Raises what the function raises, or HandlerTimedOut."""
+        arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
+        started_s = time.monotonic()
+        try:
+            with self._timeout:
+                await self._function(case.event, *arguments)
+        finally:
+            self.latency.record(time.monotonic() - started_s)
+
+
+class HandlerTimeout:
+    """Cancels a task that stays within it for longer than `limit_s`, and turns that into HandlerTimedOut.
+
+    Many tasks may be within it at a time, each of them once.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
+        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> None:
+        task = self._this_task()
+        self._cancelled[task] = task.cancelling()
+        self._deadlines.start(task)
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        task = self._this_task()
+        cancelled = self._cancelled.pop(task)
+        if self._deadlines.stop(task):
+            return
+        by_others = task.uncancel() > cancelled
+        ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
+        if kind is not None and issubclass(kind, ends):
+            raise HandlerTimedOut(f"the function took more than {self._limit_s:g} s") from None
+
+    def _this_task(self) -> _Task:
+        """The loop is kept, because finding it takes a system call on Python 3.11."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return cast("_Task", asyncio.current_task(self._loop))
+
+
+class HandlerLatency:
+    """Whether more events should be in flight than are handled at a time.
+
+    It pays while calls are so short that the store costs more than they do, because the store is asked for many events
+    at once. Events that would wait for long calls are better left to other processes; and if this process dies, fewer
+    events are crash suspects.
+    """
+
+    def __init__(self) -> None:
+        self._mean_s = _QUICK_S
+        self._is_quick = asyncio.Event()
+
+    def record(self, call_s: float) -> None:
+        """Count a call that took so many seconds."""
+        self._mean_s += (call_s - self._mean_s) * _WEIGHT
+        if self._mean_s < _QUICK_S:
+            self._is_quick.set()
+        else:
+            self._is_quick.clear()
+
+    async def quick(self) -> None:
+        """Return once recent calls were short. At the start calls count as long."""
+        await self._is_quick.wait()
+
+
+def _delivery(case: Case, state: Any, *, late: bool, transaction: Any) -> Delivery[Any]:
+    envelope = case.envelope
+    return Delivery(
+        event_id=case.event.id,
+        attempt=case.attempt,
+        provider=envelope.provider,
+        source=envelope.source,
+        topic=envelope.topic,
+        body=envelope.body,
+        headers=case.received.headers,
+        occurred_at=envelope.occurred_at,
+        received_at=envelope.received_at,
+        state=state,
+        late=late,
+        transaction=transaction,
+    )
