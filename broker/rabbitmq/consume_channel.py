@@ -1,4 +1,4 @@
-"""One channel to consume on: its deliveries come in as `Received`, and their acknowledgements go out."""
+"""One channel to consume on: turns its deliveries into `Received` and sends their acknowledgements."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _ACKNOWLEDGE_S = 5.0
 
 
 class ConsumeChannel:
-    """Calls `arrived` for each delivery. Implements `Listener`; without a frame transport aiormq hands them over."""
+    """Calls `arrived` for each delivery. Implements `Listener`; without a frame transport aiormq calls `delivered`."""
 
     def __init__(
         self,
@@ -39,26 +39,26 @@ class ConsumeChannel:
             transport.listen(channel.number, self)
 
     async def delivered(self, message: DeliveredMessage) -> None:
-        """For aiormq to call with whatever was not taken off the wire."""
+        """For aiormq to call with each delivery that the frame transport did not take."""
         properties = message.header.properties
         headers, attempt = read(properties.headers)
         token = Token(self.acks, message.delivery_tag or 0)
         self._arrived(Received(headers, properties.content_type or "", message.body, attempt, token))
 
     def writable(self) -> None:
-        """Acknowledgements do not wait for the socket: they are small, and never more than what was delivered."""
+        """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
 
     def closed(self) -> None:
         self.acks.end()
 
     async def acknowledged(self) -> None:
-        """Return once all that is settled is on its way to the server."""
+        """Return once the acknowledgements of all settled deliveries are written."""
         self.acks.flush()
         if self._acknowledging:
             await asyncio.wait(self._acknowledging)
 
     def _taken(self, method: bytes, header: bytes, body: bytes) -> None:
-        """A worker parks a message without headers. Given back, it would only come again."""
+        """A message that cannot be read has no headers, so a worker parks it. Requeued, it would come again."""
         tag, content_type, found, is_plain = delivery(method, header)
         headers, attempt = read_texts(found) if is_plain else read(found)
         self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, tag)))

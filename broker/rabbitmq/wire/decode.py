@@ -1,4 +1,4 @@
-"""Messages read off the wire: put together from their frames, and as much of their properties as is wanted."""
+"""Reading messages from frames: assembling them, and decoding the properties that Hookline uses."""
 
 import struct
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _delivery_tag = struct.Struct(">Q").unpack_from
 
 
 class Assembly:
-    """Puts together the messages of one channel that begin with a method, and hands them out: method, header, body."""
+    """Assembles the messages of one channel that start with `method`; calls `complete` with method, header and body."""
 
     def __init__(self, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
         self._wanted = method
@@ -36,7 +36,7 @@ class Assembly:
                 return False
             self._method = payload
             return True
-        if not self._method:  # the content of something else
+        if not self._method:  # the content of another method
             return False
         if kind == HEADER:
             self._header = payload
@@ -52,10 +52,10 @@ class Assembly:
 
 
 def delivery(method: bytes, header: bytes) -> tuple[int, str, dict[str, Any], bool]:
-    """Of a Basic.Deliver and its content header: the delivery tag, the content type, and the headers.
+    """The delivery tag, content type and headers of a Basic.Deliver and its content header.
 
-    The last item says whether the headers are all texts, and none of them the server's. Properties that cannot be read
-    are left out.
+    The last item is True if all headers are texts and none is set by the server. Properties that cannot be read are
+    left out.
     """
     tag = delivery_tag(method)
     try:
@@ -67,12 +67,12 @@ def delivery(method: bytes, header: bytes) -> tuple[int, str, dict[str, Any], bo
 
 
 def delivery_tag(deliver: bytes) -> int:
-    """The tag of a Basic.Deliver, which stands behind the consumer's."""
+    """The delivery tag of a Basic.Deliver, which follows the consumer tag."""
     return int(_delivery_tag(deliver, 5 + deliver[4])[0])
 
 
 def message_id(header: bytes) -> str:
-    """Raises Unreadable."""
+    """The message id of a content header. Raises Unreadable."""
     content = ContentHeader()
     try:
         content.unmarshal(header)
@@ -82,7 +82,7 @@ def message_id(header: bytes) -> str:
 
 
 def content_type_and_table(header: bytes) -> tuple[str, bytes]:
-    """The content type, and the table of headers, which none but publishers have looked at. Raises Unreadable."""
+    """The content type and the header table. The server does not check them. Raises Unreadable."""
     try:
         (flags,) = _flags(header, 12)
         at, content_type = 14, ""
@@ -98,7 +98,10 @@ def content_type_and_table(header: bytes) -> tuple[str, bytes]:
 
 
 def texts(table: bytes) -> dict[str, str] | None:
-    """A table of texts, as ours are; None for one with other values, or with what servers note. Raises Unreadable."""
+    """A header table of texts, as Hookline writes them; None for one with other values or with headers of a server.
+
+    Raises Unreadable.
+    """
     found: dict[str, str] = {}
     at, end = 4, len(table)
     try:
@@ -115,7 +118,7 @@ def texts(table: bytes) -> dict[str, str] | None:
 
 
 def values(table: bytes) -> dict[str, Any]:
-    """A table with values of any kind. Raises Unreadable."""
+    """A header table with values of any type. Raises Unreadable."""
     if not table:
         return {}
     try:
