@@ -102,7 +102,7 @@ MESSAGES = [*delivery(OURS, 1, b"one"), *delivery(OURS, 2), *delivery(OURS, 3, b
 FOREIGN = [frame.marshal(Basic.ConsumeOk("ctag1.x"), OURS), *delivery(THEIRS, 9, b"not ours")]
 
 
-def test_a_message_is_read_wherever_its_bytes_were_cut() -> None:
+def test_a_message_is_read_wherever_its_bytes_are_split() -> None:
     data = b"".join([*MESSAGES, *FOREIGN])
     for end in range(len(data)):
         here = Here()
@@ -112,7 +112,7 @@ def test_a_message_is_read_wherever_its_bytes_were_cut() -> None:
         assert here.left == b"".join(FOREIGN)
 
 
-def test_bytes_that_come_one_by_one_are_read() -> None:
+def test_messages_are_read_from_single_bytes() -> None:
     here = Here()
     for byte in b"".join([*MESSAGES, *FOREIGN]):
         here.hears(bytes([byte]))
@@ -135,7 +135,7 @@ def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool])
     turns=st.lists(st.booleans(), max_size=40),
     ends=st.lists(st.integers(min_value=0, max_value=10_000), max_size=12),
 )
-def test_however_channels_and_chunks_are_mixed_each_gets_its_own(
+def test_each_channel_gets_its_own_frames_from_any_mix_of_channels_and_chunks(
     ours: list[list[bytes]], theirs: list[list[bytes]], turns: list[bool], ends: list[int]
 ) -> None:
     here = Here(lambda: -1.0)  # when no heartbeat is due yet
@@ -147,7 +147,7 @@ def test_however_channels_and_chunks_are_mixed_each_gets_its_own(
     assert here.streams.received == b"".join(passed)
 
 
-def test_frames_between_two_of_a_message_go_on_to_aiormq() -> None:
+def test_foreign_frames_within_a_message_go_to_aiormq() -> None:
     here = Here()
     method, *content = delivery(OURS, 1, b"a", b"b")
     here.hears(b"".join([method, *FOREIGN, *content]))
@@ -155,7 +155,7 @@ def test_frames_between_two_of_a_message_go_on_to_aiormq() -> None:
     assert here.left == b"".join(FOREIGN)
 
 
-def test_what_was_got_and_not_delivered_goes_on_to_aiormq() -> None:
+def test_messages_from_basic_get_go_to_aiormq() -> None:
     here = Here()
     got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
     here.hears(b"".join(got))
@@ -163,21 +163,21 @@ def test_what_was_got_and_not_delivered_goes_on_to_aiormq() -> None:
     assert here.ears.messages == []
 
 
-def test_what_nobody_listens_to_goes_on_in_one_piece() -> None:
+def test_frames_without_a_listener_go_on_in_one_piece() -> None:
     here = Here()
     here.hears(b"".join(FOREIGN))
     assert here.streams.calls == 1
 
 
 @pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_is_no_amqp_goes_on_as_it_is(answer: bytes) -> None:
+def test_bytes_that_are_not_amqp_go_on_unchanged(answer: bytes) -> None:
     here = Here()
     for chunk in (answer[:7], answer[7:]):
         here.hears(chunk)
     assert here.streams.received == answer
 
 
-def test_a_frame_without_its_end_goes_on_with_all_that_follows() -> None:
+def test_a_frame_with_a_wrong_end_goes_on_with_everything_after_it() -> None:
     here = Here()
     broken = FOREIGN[0][:-1] + b"?"
     here.hears(b"".join([*MESSAGES, broken]))
@@ -186,7 +186,7 @@ def test_a_frame_without_its_end_goes_on_with_all_that_follows() -> None:
     assert len(here.ears.messages) == 3
 
 
-def test_aiormq_hears_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
+def test_aiormq_gets_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
     now_s = [0.0]
     here = Here(lambda: now_s[0])
     for half_second in range(20):
@@ -195,7 +195,7 @@ def test_aiormq_hears_a_heartbeat_once_a_second_while_frames_are_taken() -> None
     assert here.streams.received == 10 * HEARTBEAT
 
 
-def test_an_alarm_is_noticed_and_told_to_aiormq_as_well() -> None:
+def test_an_alarm_is_noticed_and_passed_on_to_aiormq() -> None:
     here = Here()
     alarms = [frame.marshal(each, 0) for each in (Connection.Blocked("memory"), Connection.Unblocked())]
     noticed = []
@@ -207,7 +207,7 @@ def test_an_alarm_is_noticed_and_told_to_aiormq_as_well() -> None:
 
 
 @pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
-def test_a_closed_channel_is_told_at_once_and_its_number_is_free(over: Any) -> None:
+def test_the_listener_of_a_closed_channel_is_called_at_once_and_its_number_is_free(over: Any) -> None:
     here = Here()
     here.hears(frame.marshal(over, OURS))
     assert here.ears.is_closed
@@ -216,7 +216,7 @@ def test_a_closed_channel_is_told_at_once_and_its_number_is_free(over: Any) -> N
     assert here.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
 
 
-def test_a_connection_lost_in_the_middle_of_a_frame_is_told_to_both() -> None:
+def test_listener_and_aiormq_are_called_when_the_connection_is_lost_within_a_frame() -> None:
     here = Here()
     here.hears(b"".join(MESSAGES)[:-2])
     here.wire.connection_lost(None)
@@ -241,7 +241,7 @@ TABLES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("encoding", ["", "gzip"])
-def test_properties_are_read_as_pamqp_reads_them(table: dict[str, Any], encoding: str) -> None:
+def test_properties_are_read_as_by_pamqp(table: dict[str, Any], encoding: str) -> None:
     properties = Basic.Properties(content_type="text/plain", content_encoding=encoding, headers=table, priority=3)
     content_type, raw = content_type_and_table(header_of(properties))
     assert content_type == "text/plain"
@@ -254,7 +254,7 @@ def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
     assert texts(content_type_and_table(header_of(Basic.Properties(headers=dict(table))))[1]) == table
 
 
-def test_what_a_server_notes_in_text_is_no_table_of_ours() -> None:
+def test_a_table_with_headers_of_the_server_is_not_plain() -> None:
     raw = content_type_and_table(header_of(Basic.Properties(headers={"x-first-death-queue": "q"})))[1]
     assert texts(raw) is None
 
@@ -264,14 +264,14 @@ def test_a_message_without_properties_is_read() -> None:
     assert (texts(b""), values(b"")) == ({}, {})
 
 
-def test_text_that_is_no_utf8_is_read_as_far_as_it_goes() -> None:
+def test_invalid_utf8_is_replaced() -> None:
     header = header_of(Basic.Properties(content_type="a/?", headers={"na?e": "v?"})).replace(b"?", b"\xff")
     content_type, raw = content_type_and_table(header)
     assert content_type == "a/\ufffd"
     assert texts(raw) == {"na\ufffde": "v\ufffd"}
 
 
-def test_a_returned_message_is_known_by_its_id() -> None:
+def test_the_message_id_of_a_returned_message_is_read() -> None:
     assert message_id(header_of(Basic.Properties(headers={"a": "b"}, message_id="m-1"))) == "m-1"
     assert message_id(header_of(Basic.Properties())) == ""
 

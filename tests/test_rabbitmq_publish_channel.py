@@ -77,13 +77,13 @@ def told(sent: "list[asyncio.Future[None]]") -> list[str | None]:
     return ["…" if not each.done() else str(each.exception()) if each.exception() else None for each in sent]
 
 
-async def test_all_that_is_published_in_one_turn_goes_out_in_one_write() -> None:
+async def test_messages_of_one_turn_of_the_loop_go_out_in_one_write() -> None:
     server = Server()
     await server.publishes(50)
     assert len(server.socket.writes) == 1
 
 
-async def test_confirms_may_come_in_any_order_one_by_one_or_many_at_once() -> None:
+async def test_confirms_may_come_in_any_order_single_or_multiple() -> None:
     server = Server()
     sent = await server.publishes(8)
     server.says(Basic.Ack(6))
@@ -97,7 +97,7 @@ async def test_confirms_may_come_in_any_order_one_by_one_or_many_at_once() -> No
     assert server.publishing.confirms.in_flight == 0
 
 
-async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
+async def test_an_unexpected_confirm_changes_nothing() -> None:
     server = Server()
     sent = await server.publishes(2)
     for _ in range(2):
@@ -106,7 +106,7 @@ async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
     assert server.publishing.confirms.in_flight == 1
 
 
-async def test_a_message_that_came_back_is_not_confirmed_by_its_confirm() -> None:
+async def test_a_returned_message_is_not_confirmed_by_its_confirm() -> None:
     server = Server()
     sent = await server.publishes(3)
     server.returns(1)
@@ -115,7 +115,7 @@ async def test_a_message_that_came_back_is_not_confirmed_by_its_confirm() -> Non
     assert told(sent) == [None, "no queue of RabbitMQ takes the event", None]
 
 
-async def test_a_returned_message_that_cannot_be_told_from_others_confirms_none() -> None:
+async def test_an_unreadable_returned_message_fails_all_in_flight() -> None:
     server = Server()
     sent = await server.publishes(2)
     server.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
@@ -125,7 +125,7 @@ async def test_a_returned_message_that_cannot_be_told_from_others_confirms_none(
     assert told(sent) == [LOST, LOST]
 
 
-async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
+async def test_nothing_is_written_while_the_socket_is_paused() -> None:
     server = Server()
     server.wire.is_paused = True
     sent = await server.publishes(3)
@@ -138,7 +138,7 @@ async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
     assert sent[0].result() is sent[2].result() is None
 
 
-async def test_what_is_published_during_an_alarm_is_refused_and_never_written() -> None:
+async def test_messages_published_during_an_alarm_are_refused_and_never_written() -> None:
     server = Server()
     server.says(Connection.Blocked("memory"), 0)
     sent = await server.publishes(2)
@@ -149,7 +149,7 @@ async def test_what_is_published_during_an_alarm_is_refused_and_never_written() 
     assert told(again) == [None]
 
 
-async def test_what_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None:
+async def test_a_message_that_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None:
     server = Server(timeout_s=0.01)
     sent = await server.publishes(2)
     late = await asyncio.gather(*sent, return_exceptions=True)
@@ -159,7 +159,7 @@ async def test_what_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None
     assert (server.publishing.confirms.in_flight, server.publishing.confirms.is_silent) == (0, False)
 
 
-async def test_each_has_its_own_time_although_one_timer_serves_all() -> None:
+async def test_each_message_has_its_own_deadline_although_they_share_a_timer() -> None:
     server = Server(timeout_s=0.02)
     for _ in range(3):
         (sent,) = await server.publishes(1)
@@ -180,7 +180,7 @@ async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: 
         await server.publishing.send(MESSAGE)
 
 
-async def test_everybody_is_answered_before_it_ends() -> None:
+async def test_answered_waits_for_every_message_in_flight() -> None:
     server = Server()
     await server.publishes(2)
     ending = asyncio.create_task(server.publishing.confirms.answered())

@@ -95,7 +95,7 @@ async def answers(publish_channel: PublishChannel, *messages: Message) -> list[s
     return [None if result is None else str(result) for result in results]
 
 
-def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_aiormq_of_another_shape_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     class Connection:
         kwargs: dict[str, Any] = {}  # noqa: RUF012  as aio-pika's, but for the type
 
@@ -104,7 +104,7 @@ def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert not frame_transport.is_supported(Connection())
 
 
-def test_an_aio_pika_of_another_shape_is_noticed() -> None:
+def test_an_aio_pika_of_another_shape_is_detected() -> None:
     assert not frame_transport.is_supported(object())
 
 
@@ -150,7 +150,7 @@ def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa:
     ],
     ids=["long routing key", "long header name", "large headers"],
 )
-def test_a_message_that_no_frame_can_hold_is_refused_alone(unsendable: Message) -> None:
+def test_a_message_that_does_not_fit_into_frames_is_refused_alone(unsendable: Message) -> None:
     with pytest.raises(NotDurable):
         publish_frames(1, unsendable, "m-1", 1000)
 
@@ -165,9 +165,7 @@ async def test_many_messages_are_confirmed_one_by_one(
     assert publish_channel.confirms.in_flight == 0
 
 
-async def test_a_message_that_came_back_fails_and_its_neighbours_do_not(
-    queue: str, publish_channel: PublishChannel
-) -> None:
+async def test_a_returned_message_fails_and_its_neighbours_do_not(queue: str, publish_channel: PublishChannel) -> None:
     told = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
     assert told == [None, "no queue of RabbitMQ takes the event"] * 2
     assert publish_channel.confirms.in_flight == 0
@@ -191,7 +189,7 @@ async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(
         await publish_channel.send(message(queue))
 
 
-async def test_a_channel_that_the_server_closes_does_not_cost_the_connection(request: pytest.FixtureRequest) -> None:
+async def test_a_channel_that_the_server_closes_does_not_close_the_connection(request: pytest.FixtureRequest) -> None:
     """As it does where aiormq goes on to publish on it."""
     async with connected(server_url(request.config)) as station, station.channel() as first:
         publish_channel = open_publish_channel(first, station.wire, TIMEOUT_S)
@@ -242,7 +240,7 @@ async def consumed(station: Station, queue: str) -> AsyncIterator[Consumed]:
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
-async def test_bodies_of_any_size_arrive_as_they_were_sent(
+async def test_bodies_of_any_size_arrive_unchanged(
     queue: str, publish_channel: PublishChannel, consumed: Consumed, size: int
 ) -> None:
     body = bytes(number % 251 for number in range(size))

@@ -71,7 +71,7 @@ async def with_dead(broker: Broker, count: int = 1) -> tuple[str, Queue]:
     return name, queue
 
 
-async def test_a_dead_letter_tells_what_became_of_it(broker: Broker) -> None:
+async def test_a_dead_letter_has_its_reason_body_and_headers(broker: Broker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     event = envelope(body=b"\x00poison", subject="会议室 🎥")
@@ -93,7 +93,7 @@ async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) ->
         assert numbers(await look(broker, name)) == list(range(MANY))
 
 
-async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
+async def test_a_scan_that_stops_early_keeps_all_dead_letters(broker: Broker) -> None:
     name, _ = await with_dead(broker, 10)
     async with aclosing(broker.dead_letters.scan(name, lambda _: Action.KEEP)) as letters:
         first = await anext(letters)
@@ -101,7 +101,7 @@ async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
     assert sorted(numbers(await look(broker, name))) == list(range(10))
 
 
-async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_its_history(broker: Broker) -> None:
+async def test_a_replayed_dead_letter_returns_to_its_queue_as_a_first_attempt(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     (scanned,) = await replay(broker, name)
     assert scanned.action is Action.REPLAY
@@ -115,7 +115,7 @@ async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_it
     assert await broker.dead_letters.count(name) == 0
 
 
-async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> None:
+async def test_a_dead_letter_counts_its_replays(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     for replays in (1, 2):
         await replay(broker, name)
@@ -128,7 +128,7 @@ async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> No
         assert (letter.replays, letter.reason, letter.attempts) == (replays, "poisoned", 2)
 
 
-async def test_a_replayed_letter_that_is_done_leaves_nothing(installation: Installation, broker: Broker) -> None:
+async def test_a_replayed_dead_letter_that_is_done_is_deleted(installation: Installation, broker: Broker) -> None:
     name, queue = await with_dead(broker)
     await replay(broker, name)
     (received,) = await taken(queue)
@@ -138,7 +138,7 @@ async def test_a_replayed_letter_that_is_done_leaves_nothing(installation: Insta
     assert await installation.depth(topics.dead_name(name)) == 0
 
 
-async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
+async def test_a_replay_reaches_no_other_queue(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     other = await broker.subscribe(queue_name(), ALL, 10)
     await replay(broker, name)
@@ -147,7 +147,7 @@ async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
         await taken(other, within_s=0.3)
 
 
-async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -> None:
+async def test_dead_letters_that_are_not_chosen_keep_their_order(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
     scanned = await replay(broker, name, is_even)
     assert [each.action for each in scanned] == [Action.REPLAY, Action.KEEP] * (MANY // 2)
@@ -156,7 +156,7 @@ async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -
     assert numbers(await look(broker, name)) == list(range(1, MANY, 2))
 
 
-async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
+async def test_a_dropped_dead_letter_is_deleted(broker: Broker) -> None:
     name, queue = await with_dead(broker, 10)
     await scan(broker, name, lambda letter: Action.DROP if is_even(letter) else Action.KEEP)
     assert numbers(await look(broker, name)) == [1, 3, 5, 7, 9]
@@ -164,7 +164,7 @@ async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
         await taken(queue, within_s=0.3)
 
 
-async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> None:
+async def test_a_scan_ends_although_dead_letters_keep_arriving(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
     looked_at = 0
     async with aclosing(broker.dead_letters.scan(name, lambda _: Action.REPLAY)) as letters, asyncio.timeout(30):
@@ -176,7 +176,7 @@ async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> N
     await parked(broker, name, MANY)
 
 
-async def test_two_who_look_at_once_both_see_everything(installation: Installation, broker: Broker) -> None:
+async def test_two_scans_at_once_both_see_everything(installation: Installation, broker: Broker) -> None:
     name, _ = await with_dead(broker, 50)
     async with installation.opened() as other:
         first, second = await asyncio.gather(look(broker, name), look(other, name))
@@ -194,14 +194,14 @@ async def test_the_queues_that_have_dead_letters_are_listed(broker: Broker) -> N
     assert await broker.dead_letters.count(none) == 0
 
 
-async def test_a_queue_that_never_was_is_an_error(broker: Broker) -> None:
+async def test_a_queue_that_does_not_exist_is_an_error(broker: Broker) -> None:
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
         await broker.dead_letters.count("q-nowhere")
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
         await look(broker, "q-nowhere")
 
 
-async def test_an_event_that_no_queue_wanted_is_shown_as_unrouted(broker: Broker) -> None:
+async def test_an_event_that_no_queue_wants_is_listed_as_unrouted(broker: Broker) -> None:
     event = envelope()
     await broker.publisher.publish(event)
     await parked(broker, UNROUTED)
@@ -209,7 +209,7 @@ async def test_an_event_that_no_queue_wanted_is_shown_as_unrouted(broker: Broker
     assert (letter.reason, letter.envelope, letter.attempts, letter.parked_at) == ("unrouted", event, 0, None)
 
 
-async def test_unrouted_events_go_to_every_queue_that_wants_them_now_and_the_rest_stay(broker: Broker) -> None:
+async def test_replayed_unrouted_events_reach_every_queue_that_wants_them_and_the_others_stay(broker: Broker) -> None:
     for event_type in ("room.created", "room.ended"):
         await broker.publisher.publish(envelope(event_type, number=1))
     await parked(broker, UNROUTED, 2)
@@ -232,7 +232,7 @@ async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("unrouted", [False, True])
-async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
+async def test_dead_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
     name, event = queue_name(), envelope()
     partition = topics.partition(event.subject)
     if unrouted:
@@ -253,7 +253,7 @@ async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Br
     assert (received.headers["cloudEvents_id"], received.headers[REPLAYS]) == (event.id, "0" if unrouted else "1")
 
 
-async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installation, broker: Broker) -> None:
+async def test_dead_letters_of_a_deleted_queue_stay(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("nobody deletes a queue of the embedded broker")
     name, queue = await with_dead(broker)
@@ -265,7 +265,7 @@ async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installati
     await parked(broker, name)
 
 
-async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: Installation, broker: Broker) -> None:
+async def test_messages_that_rabbitmq_dead_lettered_are_listed(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("only a server puts letters aside by itself")
     name = queue_name()
@@ -286,9 +286,7 @@ async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: In
     assert received.attempt == 1
 
 
-async def test_a_letter_that_is_none_of_ours_is_shown_and_can_be_dropped(
-    installation: Installation, broker: Broker
-) -> None:
+async def test_a_foreign_dead_letter_is_listed_and_can_be_dropped(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("nobody else writes into the embedded broker")
     name = queue_name()

@@ -164,7 +164,7 @@ each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQU
 @example(scenario=replace(SEQUENCES["deaths without end"], hands=2))
 @example(scenario=replace(SEQUENCES["everything"], hands=3))
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
+def test_every_message_gets_exactly_one_final_outcome_in_the_model(scenario: Scenario) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.create_function("now", 0, no_time_later)
         schema.bring_forward(connection, Path(":memory:"))
@@ -173,7 +173,7 @@ def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario)
 
 
 @each_sequence
-async def test_on_a_real_broker_too_every_message_comes_to_its_one_end(
+async def test_every_message_gets_exactly_one_final_outcome_on_a_real_broker(
     installation: Installation, tmp_path: Path, scenario: Scenario
 ) -> None:
     name = queue_name()
