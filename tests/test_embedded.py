@@ -22,7 +22,7 @@ TICK_S = 0.001
 
 
 class Clock:
-    """Goes on by a tick whenever somebody looks at it."""
+    """Advances by a tick at each reading."""
 
     def __init__(self) -> None:
         self.now_s = 1_800_000_000.0
@@ -57,8 +57,8 @@ async def test_an_error_text_with_lone_surrogates_is_parked(tmp_path: Path) -> N
         (received,) = await taken(queue)
         await queue.settle(received, Parked("failed", "ValueError: \ud800", 1))
         await queue.close()
-    (letter,) = await installation.dead("q")
-    assert letter.detail == "ValueError: \\ud800"
+    (dead_letter,) = await installation.dead("q")
+    assert dead_letter.detail == "ValueError: \\ud800"
 
 
 async def test_a_rolled_back_binding_routes_nothing(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What only RabbitMQ can do to us, short of failing."""
+"""Behaviour of the RabbitMQ broker on a server that works."""
 
 import asyncio
 import random
@@ -155,7 +155,7 @@ async def test_of_two_publishes_of_one_event_id_each_gets_its_own_confirm(url: s
 async def test_publishing_recovers_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
-    async with asyncio.timeout(PUBLISH_S - 1):  # a lost channel is news at once
+    async with asyncio.timeout(PUBLISH_S - 1):  # a closed channel fails publishes at once
         with pytest.raises(NotDurable):
             await broker.publisher.publish(envelope())
     await eventually(publishes(broker))
@@ -237,7 +237,7 @@ async def test_a_delivery_that_cannot_be_parked_is_retried_until_it_can(url: str
         await channel.queue_declare(dead, durable=True, arguments={"x-queue-type": "quorum"})
         async with asyncio.timeout(10):
             await parking
-    assert [letter.reason for letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
+    assert [dead_letter.reason for dead_letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
 
 
 async def test_a_delivery_that_could_not_be_parked_is_requeued_when_the_queue_is_closed(
@@ -264,9 +264,9 @@ async def test_a_long_traceback_keeps_its_end(url: str, broker: RabbitMQBroker) 
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "会" * 20_000 + "ValueError", 1))
-    (letter,) = await RabbitMQInstallation(url).dead(name)
-    assert letter.detail.endswith("会ValueError")
-    assert len(letter.detail.encode()) <= 16 * 1024
+    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    assert dead_letter.detail.endswith("会ValueError")
+    assert len(dead_letter.detail.encode()) <= 16 * 1024
 
 
 async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(url: str, broker: RabbitMQBroker) -> None:
@@ -275,9 +275,9 @@ async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(url: str, bro
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "", 1))
-    (letter,) = await RabbitMQInstallation(url).dead(name)
-    assert letter.headers["hookline-queue"] == name
-    assert letter.headers["hookline-parked-at"].endswith("+00:00")
+    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    assert dead_letter.headers["hookline-queue"] == name
+    assert dead_letter.headers["hookline-parked-at"].endswith("+00:00")
 
 
 async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str, broker: RabbitMQBroker) -> None:
@@ -314,10 +314,10 @@ async def test_settling_in_any_order_acknowledges_each_delivery_once(
             seen.append(each.headers["cloudEvents_id"])
             channels.add(each.token.acks)
             await queue.settle(each, Done())
-            await asyncio.sleep(0)  # so that acknowledgements go out in between
+            await asyncio.sleep(0)  # lets acknowledgements go out
     await queue.close()
     assert len(set(seen)) == total
-    assert len(channels) == 1  # an acknowledgement that the server does not expect closes the channel
+    assert len(channels) == 1  # an unexpected acknowledgement closes the channel
     assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 0
 
 

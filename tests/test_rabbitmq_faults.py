@@ -1,4 +1,4 @@
-"""What happens when RabbitMQ fails. These tests control the node, so they need one of their own."""
+"""Faults of RabbitMQ. These tests control the node, so they need their own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,7 +41,7 @@ def frozen(node: Node) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def alarm(node: Node) -> Iterator[Callable[[], str]]:
-    """Raise a memory alarm; it is over at the end of the test."""
+    """Raise a memory alarm that ends with the test."""
     yield lambda: node.control("set_vm_memory_high_watermark", "0.000001")
     node.control("set_vm_memory_high_watermark", "0.4")
 
@@ -66,7 +66,7 @@ def publishes(broker: RabbitMQBroker) -> Callable[[], Awaitable[bool]]:
 
 
 async def drained(queue: Queue) -> int:
-    """Settle until nothing more comes for a second; how many came."""
+    """Settle messages until none arrives for a second; return their number."""
     count = 0
     while True:
         try:
@@ -130,7 +130,7 @@ async def test_after_lost_connections_no_confirmed_event_is_missing(broker: Rabb
                 await broker.publisher.publish(event)
                 confirmed.add(event.id)
             except NotDurable:
-                await asyncio.sleep(0.01)  # as a provider that sends again
+                await asyncio.sleep(0.01)  # then send again, as a provider does
 
     async def consume() -> None:
         while True:
@@ -236,7 +236,7 @@ async def test_a_retry_waits_until_an_alarm_is_over(
         await fails(broker)
         await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
     again = received
-    while again.attempt == 1:  # the failed publish may have been kept after all
+    while again.attempt == 1:  # the server may have kept the failed publish
         (again,) = await taken(queue)
     assert (again.attempt, again.headers) == (2, received.headers)
 

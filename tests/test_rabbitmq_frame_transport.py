@@ -1,4 +1,4 @@
-"""The socket that is shared with aiormq, and what is read off it: no server, only bytes."""
+"""The frame transport and the decoder, fed with bytes and without a server."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +33,7 @@ Message = tuple[int, bytes]
 
 
 class Streams(asyncio.Protocol):
-    """What aiormq would see."""
+    """Collects what aiormq would get."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -48,8 +48,8 @@ class Streams(asyncio.Protocol):
         self.is_lost = True
 
 
-class Ears:
-    """Listens to deliveries."""
+class FakeListener:
+    """Collects deliveries."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -65,27 +65,27 @@ class Ears:
         self.messages.append((delivery_tag(method), body))
 
 
-class Here:
-    """A wire with one listener, on the channel `OURS`."""
+class Transport:
+    """A frame transport with one listener, on the channel `OURS`."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.streams = Streams()
         self.wire = FrameTransport(self.streams, clock)
-        self.ears = Ears()
+        self.listener = FakeListener()
         self.wire.connection_made(asyncio.Transport())
-        self.wire.listen(OURS, self.ears)
+        self.wire.listen(OURS, self.listener)
 
-    def hears(self, data: bytes) -> None:
+    def receives(self, data: bytes) -> None:
         self.wire.data_received(data)
 
     @property
     def left(self) -> bytes:
-        """What went on to aiormq, without the one heartbeat that was made up for it."""
+        """What aiormq got, without the one heartbeat that the transport added."""
         return self.streams.received.replace(HEARTBEAT, b"", 1)
 
 
 def delivery(channel: int, tag: int, *bodies: bytes) -> list[bytes]:
-    """The frames of a message whose body comes in so many."""
+    """The frames of a message, one body frame for each of `bodies`."""
     return [
         frame.marshal(Basic.Deliver("ctag1.x", tag, False, "hookline.events", "a.b"), channel),  # noqa: FBT003  the protocol's
         frame.marshal(ContentHeader(body_size=sum(map(len, bodies))), channel),
@@ -105,23 +105,23 @@ FOREIGN = [frame.marshal(Basic.ConsumeOk("ctag1.x"), OURS), *delivery(THEIRS, 9,
 def test_a_message_is_read_wherever_its_bytes_are_split() -> None:
     data = b"".join([*MESSAGES, *FOREIGN])
     for end in range(len(data)):
-        here = Here()
+        transport = Transport()
         for chunk in (data[:end], data[end:]):
-            here.hears(chunk)
-        assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
-        assert here.left == b"".join(FOREIGN)
+            transport.receives(chunk)
+        assert transport.listener.messages == [(1, b"one"), (2, b""), (3, b"three")]
+        assert transport.left == b"".join(FOREIGN)
 
 
 def test_messages_are_read_from_single_bytes() -> None:
-    here = Here()
+    transport = Transport()
     for byte in b"".join([*MESSAGES, *FOREIGN]):
-        here.hears(bytes([byte]))
-    assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
-    assert here.left == b"".join(FOREIGN)
+        transport.receives(bytes([byte]))
+    assert transport.listener.messages == [(1, b"one"), (2, b""), (3, b"three")]
+    assert transport.left == b"".join(FOREIGN)
 
 
 def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool]) -> bytes:
-    """Two channels' frames, each in order, one between the other."""
+    """The frames of two channels, interleaved, each in its order."""
     first, second, together = list(ours), list(theirs), []
     for turn in turns:
         queue = first if turn else second
@@ -138,91 +138,91 @@ def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool])
 def test_each_channel_gets_its_own_frames_from_any_mix_of_channels_and_chunks(
     ours: list[list[bytes]], theirs: list[list[bytes]], turns: list[bool], ends: list[int]
 ) -> None:
-    here = Here(lambda: -1.0)  # when no heartbeat is due yet
+    transport = Transport(lambda: -1.0)  # before the first heartbeat is due
     heard = [each for tag, bodies in enumerate(ours, 1) for each in delivery(OURS, tag, *bodies)]
     passed = [each for tag, bodies in enumerate(theirs, 1) for each in delivery(THEIRS, tag, *bodies)]
     for chunk in chunks(mixed(heard, passed, turns), ends):
-        here.hears(chunk)
-    assert here.ears.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
-    assert here.streams.received == b"".join(passed)
+        transport.receives(chunk)
+    assert transport.listener.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
+    assert transport.streams.received == b"".join(passed)
 
 
 def test_foreign_frames_within_a_message_go_to_aiormq() -> None:
-    here = Here()
+    transport = Transport()
     method, *content = delivery(OURS, 1, b"a", b"b")
-    here.hears(b"".join([method, *FOREIGN, *content]))
-    assert here.ears.messages == [(1, b"ab")]
-    assert here.left == b"".join(FOREIGN)
+    transport.receives(b"".join([method, *FOREIGN, *content]))
+    assert transport.listener.messages == [(1, b"ab")]
+    assert transport.left == b"".join(FOREIGN)
 
 
 def test_messages_from_basic_get_go_to_aiormq() -> None:
-    here = Here()
+    transport = Transport()
     got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
-    here.hears(b"".join(got))
-    assert here.streams.received == b"".join(got)
-    assert here.ears.messages == []
+    transport.receives(b"".join(got))
+    assert transport.streams.received == b"".join(got)
+    assert transport.listener.messages == []
 
 
 def test_frames_without_a_listener_go_on_in_one_piece() -> None:
-    here = Here()
-    here.hears(b"".join(FOREIGN))
-    assert here.streams.calls == 1
+    transport = Transport()
+    transport.receives(b"".join(FOREIGN))
+    assert transport.streams.calls == 1
 
 
 @pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_bytes_that_are_not_amqp_go_on_unchanged(answer: bytes) -> None:
-    here = Here()
+    transport = Transport()
     for chunk in (answer[:7], answer[7:]):
-        here.hears(chunk)
-    assert here.streams.received == answer
+        transport.receives(chunk)
+    assert transport.streams.received == answer
 
 
 def test_a_frame_with_a_wrong_end_goes_on_with_everything_after_it() -> None:
-    here = Here()
+    transport = Transport()
     broken = FOREIGN[0][:-1] + b"?"
-    here.hears(b"".join([*MESSAGES, broken]))
-    here.hears(b"whatever")
-    assert here.left == broken + b"whatever"
-    assert len(here.ears.messages) == 3
+    transport.receives(b"".join([*MESSAGES, broken]))
+    transport.receives(b"whatever")
+    assert transport.left == broken + b"whatever"
+    assert len(transport.listener.messages) == 3
 
 
 def test_aiormq_gets_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
     now_s = [0.0]
-    here = Here(lambda: now_s[0])
+    transport = Transport(lambda: now_s[0])
     for half_second in range(20):
         now_s[0] = half_second / 2
-        here.hears(b"".join(MESSAGES))
-    assert here.streams.received == 10 * HEARTBEAT
+        transport.receives(b"".join(MESSAGES))
+    assert transport.streams.received == 10 * HEARTBEAT
 
 
 def test_an_alarm_is_noticed_and_passed_on_to_aiormq() -> None:
-    here = Here()
+    transport = Transport()
     alarms = [frame.marshal(each, 0) for each in (Connection.Blocked("memory"), Connection.Unblocked())]
     noticed = []
     for alarm in alarms:
-        here.hears(alarm)
-        noticed.append(here.wire.is_blocked)
+        transport.receives(alarm)
+        noticed.append(transport.wire.is_blocked)
     assert noticed == [True, False]
-    assert here.streams.received == b"".join(alarms)
+    assert transport.streams.received == b"".join(alarms)
 
 
 @pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
 def test_the_listener_of_a_closed_channel_is_called_at_once_and_its_number_is_free(over: Any) -> None:
-    here = Here()
-    here.hears(frame.marshal(over, OURS))
-    assert here.ears.is_closed
-    here.hears(b"".join(MESSAGES))
-    assert here.ears.messages == []
-    assert here.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
+    transport = Transport()
+    transport.receives(frame.marshal(over, OURS))
+    assert transport.listener.is_closed
+    transport.receives(b"".join(MESSAGES))
+    assert transport.listener.messages == []
+    assert transport.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
 
 
 def test_listener_and_aiormq_are_called_when_the_connection_is_lost_within_a_frame() -> None:
-    here = Here()
-    here.hears(b"".join(MESSAGES)[:-2])
-    here.wire.connection_lost(None)
-    assert here.ears.is_closed
-    assert here.streams.is_lost
-    assert here.ears.messages == [(1, b"one"), (2, b"")]
+    transport = Transport()
+    transport.receives(b"".join(MESSAGES)[:-2])
+    transport.wire.connection_lost(None)
+    assert transport.listener.is_closed
+    assert transport.streams.is_lost
+    assert transport.listener.messages == [(1, b"one"), (2, b"")]
 
 
 def header_of(properties: Basic.Properties) -> bytes:

@@ -1,4 +1,4 @@
-"""What is kept of the past, for how long, and what it costs; on each broker what only that one has."""
+"""What the history keeps and drops, and at what cost. Each broker has its own part."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
 
 
 async def bodies(broker: Broker, clock: Clock) -> list[int]:
-    """What is kept, by the number that was published."""
+    """The numbers of the kept events."""
     found: list[int] = []
     async with aclosing(broker.history.read(datetime.fromtimestamp(0, UTC), clock.now)) as pages:
         async for page in pages:
@@ -84,7 +84,7 @@ async def test_an_event_dropped_from_the_history_stays_in_its_queue(database: Da
     broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=1)))
     queue = await broker.subscribe(queue_name(), ("#",), 10)
     await publish(broker, clock, range(3))
-    clock.now_s += 1  # no longer than a process may be silent
+    clock.now_s += 1  # less than a lease
     await publish(broker, clock, range(3, 4))
     assert await bodies(broker, clock) == [3]
     assert [int(each.body) for each in await taken(queue, 4)] == [0, 1, 2, 3]

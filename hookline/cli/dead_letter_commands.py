@@ -55,9 +55,9 @@ async def _pass(
     deciding, counting, found = Picker(wanted, action), Picker(wanted, action), 0
     async with aclosing(letters.scan(queue, deciding)) as scanning:
         async for scanned in scanning:
-            if counting.picks(scanned.letter) and scanned.action is action:
+            if counting.picks(scanned.dead_letter) and scanned.action is action:
                 found += 1
-                notify(scanned.letter)
+                notify(scanned.dead_letter)
             passed()
             if counting.is_full:
                 break

@@ -39,7 +39,7 @@ def message(routing_key: str, body: bytes = b"{}") -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A connection as ours are."""
+    """A connection opened as in production."""
 
     connection: Any
     wire: FrameTransport | None
@@ -89,7 +89,7 @@ async def publish_channel(station: Station) -> AsyncIterator[PublishChannel]:
 
 
 async def answers(publish_channel: PublishChannel, *messages: Message) -> list[str | None]:
-    """None for each that was confirmed, and why not for the others."""
+    """None for each message that was confirmed, the error for the others."""
     async with asyncio.timeout(TIMEOUT_S - 1):
         results = await asyncio.gather(*(publish_channel.send(each) for each in messages), return_exceptions=True)
     return [None if result is None else str(result) for result in results]
@@ -166,8 +166,8 @@ async def test_many_messages_are_confirmed_one_by_one(
 
 
 async def test_a_returned_message_fails_and_its_neighbours_do_not(queue: str, publish_channel: PublishChannel) -> None:
-    told = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
-    assert told == [None, "no queue of RabbitMQ takes the event"] * 2
+    results = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
+    assert results == [None, "no queue of RabbitMQ takes the event"] * 2
     assert publish_channel.confirms.in_flight == 0
 
 
@@ -190,7 +190,7 @@ async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(
 
 
 async def test_a_channel_that_the_server_closes_does_not_close_the_connection(request: pytest.FixtureRequest) -> None:
-    """As it does where aiormq goes on to publish on it."""
+    """It would if aiormq published another message on it."""
     async with connected(server_url(request.config)) as station, station.channel() as first:
         publish_channel = open_publish_channel(first, station.wire, TIMEOUT_S)
         missing = Message("no.such.exchange", "", {}, "", b"")
@@ -203,12 +203,12 @@ async def test_a_channel_that_the_server_closes_does_not_close_the_connection(re
 async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(
     station: Station, queue: str, publish_channel: PublishChannel
 ) -> None:
-    """The server may confirm some of it before it reads that the connection is closed."""
+    """The server may confirm some messages before it reads that the connection is closed."""
     waiting = asyncio.gather(
         *(publish_channel.send(message(queue, bytes(1_000_000))) for _ in range(4)), return_exceptions=True
     )
     await station.connection.close()
-    async with asyncio.timeout(TIMEOUT_S / 2):  # sooner than each would be given up
+    async with asyncio.timeout(TIMEOUT_S / 2):  # before they time out
         results = await waiting
         await publish_channel.ended
     assert all(result is None or isinstance(result, NotDurable) for result in results)
@@ -217,17 +217,17 @@ async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(
 
 
 class Consumed:
-    """What a queue of `ConsumeChannel`s would hand out."""
+    """Collects the messages of a ConsumeChannel."""
 
     def __init__(self, station: Station, channel: AbstractChannel) -> None:
         self.arrived: list[Received] = []
         self.consume_channel = ConsumeChannel(channel, station.wire, 10, self.arrived.append)
 
     async def until(self, count: int) -> list[Received]:
-        async def all_here() -> bool:
+        async def have_arrived() -> bool:
             return len(self.arrived) >= count
 
-        await eventually(all_here)
+        await eventually(have_arrived)
         return self.arrived
 
 
@@ -290,7 +290,7 @@ async def test_acknowledgements_reach_the_server(
 async def test_a_message_that_pamqp_cannot_read_is_handed_out(
     request: pytest.FixtureRequest, header: dict[str, Any]
 ) -> None:
-    """aiormq would lose the connection, and get the message again with the next one, for ever."""
+    """aiormq would close the connection, and get the message again on the next one, forever."""
     async with connected(server_url(request.config)) as station, station.channel() as channel:
         assert station.wire is not None
         queue = str((await channel.queue_declare(exclusive=True)).queue)

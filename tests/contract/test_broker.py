@@ -1,4 +1,4 @@
-"""What both brokers promise."""
+"""The contract of both brokers."""
 
 import asyncio
 import sys
@@ -135,10 +135,14 @@ async def test_a_parked_message_is_kept_with_its_reason(installation: Installati
         return await installation.depth(topics.dead_name(name)) == 1
 
     await eventually(parked)
-    (letter,) = await installation.dead(name)
-    assert (letter.reason, letter.detail, letter.attempts) == ("handler_failed", "Traceback …\nValueError: 毒", 7)
-    assert letter.body == event.body
-    assert to_headers(event).items() <= letter.headers.items()
+    (dead_letter,) = await installation.dead(name)
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.attempts) == (
+        "handler_failed",
+        "Traceback …\nValueError: 毒",
+        7,
+    )
+    assert dead_letter.body == event.body
+    assert to_headers(event).items() <= dead_letter.headers.items()
 
 
 async def test_unsettled_messages_are_requeued_without_counting_an_attempt(

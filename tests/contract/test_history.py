@@ -1,4 +1,4 @@
-"""What was received is kept where the settings say so, and comes again to whom it is fed."""
+"""The contract of both brokers for the history: what it keeps, how it is read, and how it is fed to workers."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -28,7 +28,11 @@ def now() -> datetime:
 
 
 async def publish(broker: Broker, count: int) -> list[Envelope]:
-    sent = [envelope(received_at=now(), body=f"会议室 {number}".encode()) for number in range(count)]
+    first = now()
+    sent = [
+        envelope(received_at=first + timedelta(microseconds=number), body=f"会议室 {number}".encode())
+        for number in range(count)
+    ]
     for each in sent:
         await broker.publisher.publish(each)
     return sent
@@ -43,7 +47,7 @@ async def read(broker: Broker, since: datetime | None = None, until: datetime | 
 
 
 async def drained(broker: Broker, queue: str, count: int) -> None:
-    """So many events handled by a worker."""
+    """Handle `count` events as a worker would."""
     consumer = await broker.subscribe(queue, ALL, count)
     for received in await taken(consumer, count):
         await consumer.settle(received, Done())
@@ -172,7 +176,9 @@ async def test_events_fed_to_an_ordered_worker_reach_their_partition_in_order(br
     sent = await publish(broker, 20)
     await broker.declare_partitions(queue, ("*.*.room.*",))
     consumer = await broker.subscribe(queue, (), 100, partition=topics.partition("room-1"))
-    first = await broker.subscribe(queue, (), 1, partition=topics.PARTITION_WORDS[0])  # it sorts what comes by name
+    first = await broker.subscribe(
+        queue, (), 1, partition=topics.PARTITION_WORDS[0]
+    )  # it moves what is put there by name
     keys = await broker.history.wanted_by(queue)
     assert all(any(topics.matches(key, each.routing_key) for key in keys) for each in sent)
     await broker.history.feed(queue, sent, {})

@@ -1,4 +1,4 @@
-"""What both brokers promise of the queues of an ordered worker."""
+"""The contract of both brokers for the queues of an ordered worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -53,7 +53,7 @@ async def test_partitions_are_bound_to_the_latest_patterns_of_the_worker(
 
 @pytest.mark.parametrize("settled", [0, 1, 3])
 async def test_requeued_messages_come_again_in_order(installation: Installation, settled: int) -> None:
-    """With gaps: every third was settled, or all but every third, or none."""
+    """Also with gaps: one or all of every three messages are settled, or none."""
     name, total = queue_name(), 300
     async with installation.opened() as first:
         await first.declare_partitions(name, ALL)
@@ -182,7 +182,7 @@ async def same(seen: Sequence[int], wanted: Sequence[int]) -> bool:
 
 @asynccontextmanager
 async def taking(queue: Queue) -> AsyncIterator[list[int]]:
-    """Takes and settles all that comes meanwhile; the numbers, in order."""
+    """Takes and settles all messages until the end; yields their numbers in order."""
     seen: list[int] = []
 
     async def take() -> None:

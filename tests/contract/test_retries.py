@@ -1,4 +1,4 @@
-"""What both brokers promise about retries: when they come, how often, and that none is lost."""
+"""The contract of both brokers for retries: when they arrive, how they are counted, and that none is lost."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ EVENT = make(RoomCreated)
 
 @pytest.mark.parametrize(("delay_s", "at_most_s"), [(3.05, 3.5)])
 async def test_a_retry_arrives_after_its_exact_delay(broker: Broker, delay_s: float, at_most_s: float) -> None:
-    """Of ten, all come no earlier, and the first sooner than a queue for rounded delays would allow."""
+    """None of ten arrives earlier, and the first arrives before the rounded delay of its queue."""
     queue = await broker.subscribe(queue_name(), ALL, 10)
     loop = asyncio.get_running_loop()
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(10)))
@@ -51,7 +51,7 @@ async def test_attempts_are_counted_across_restarts_of_the_worker(
         raise ValueError("why")
 
     async def once() -> Outcome:
-        """What becomes of the next delivery, to a process of its own."""
+        """The outcome of the next delivery in a process of its own."""
         ended = asyncio.Event()
         works: list[Work] = []
 
@@ -122,5 +122,5 @@ async def test_headers_that_the_server_sets_on_a_retry_are_removed(installation:
         return await broker.dead_letters.count(name) == 1
 
     await eventually(is_parked)
-    (letter,) = await installation.dead(name)
-    assert not {"x-death", "x-first-death-queue", "x-first-death-reason"} & letter.headers.keys()
+    (dead_letter,) = await installation.dead(name)
+    assert not {"x-death", "x-first-death-queue", "x-first-death-reason"} & dead_letter.headers.keys()
