@@ -22,7 +22,7 @@ NOW_S = 1_700_000_000.0
 SECRET = "the-secret-of-this-source"
 OLD_SECRET = "the-one-before-it"
 SETTINGS = IngressSettings(
-    host="127.0.0.1", port=0, head_timeout_s=0.4, body_timeout_s=0.3, keepalive_timeout_s=30, shutdown_s=5
+    host="127.0.0.1", port=0, head_timeout_s=30, body_timeout_s=30, keepalive_timeout_s=30, shutdown_s=5
 )
 SOURCES: Mapping[str, AnySource] = {
     provider.example.source: example_source(provider, SECRET, OLD_SECRET) for provider in catalogue().values()

@@ -17,16 +17,18 @@ from tests.ingress.wire import connected, turns
 HEAD = GOOD.removesuffix(BODY)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: ingress.example\r\n\r\n"
 SHORT_S = 0.05
+HEAD_LIMITED = with_settings(head_timeout_s=0.4)
+BODY_LIMITED = with_settings(body_timeout_s=0.3)
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
-    async with opened() as house, house.connect() as client:
+    async with opened(settings=HEAD_LIMITED) as house, house.connect() as client:
         assert await client.is_closed()
 
 
 @pytest.mark.parametrize("before", [b"", GOOD], ids=["first request", "later request"])
 async def test_a_head_that_trickles_in_is_cut_off_in_time(before: bytes) -> None:
-    async with opened() as house, house.connect() as client:
+    async with opened(settings=HEAD_LIMITED) as house, house.connect() as client:
         if before:
             await client.send(before)
             assert await client.answer() is not None
@@ -36,7 +38,7 @@ async def test_a_head_that_trickles_in_is_cut_off_in_time(before: bytes) -> None
 
 
 async def test_a_body_that_trickles_in_is_cut_off_in_time() -> None:
-    async with opened() as house, house.connect() as client:
+    async with opened(settings=BODY_LIMITED) as house, house.connect() as client:
         answer = asyncio.create_task(client.answer())
         await client.send(HEAD)
         trickle = iter(BODY)
