@@ -38,11 +38,16 @@ class SqliteWriterThread:
     """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used."""
 
     def __init__(self, path: Path, owner: str, clock: Clock) -> None:
-        self._connection = _connect(path, clock)
+        self._connection = _connect(path)
         self._owner = owner
         self._beat_due_s = 0.0
         self._is_synced = True
-        self._beat()
+        try:
+            _prepare(self._connection, clock)
+            self._beat()
+        except sqlite3.Error:
+            self._connection.close()
+            raise
 
     def run(self, group: Sequence[Pending]) -> None:
         """Answer all. If one fails, each step has a transaction of its own; if that fails too, each item has."""
@@ -131,11 +136,14 @@ class SqliteWriterThread:
             self._is_synced = synced
 
 
-def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
     )
+
+
+def _prepare(connection: sqlite3.Connection, clock: Clock) -> None:
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -145,7 +153,6 @@ def _connect(path: Path, clock: Clock) -> sqlite3.Connection:
     span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
     connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
-    return connection
 
 
 def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:
