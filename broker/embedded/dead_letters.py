@@ -152,7 +152,6 @@ def _route(connection: sqlite3.Connection, seq: int) -> bool:
 
 def _note_replay(connection: sqlite3.Connection, name: str, seq: int, one: int = 1) -> None:
     """It was not dead before if no queue wanted it: then `one` is none, but its age begins anew all the same."""
-    statement = (
-        "INSERT INTO replayed VALUES (?1, ?2, ?3, now()) ON CONFLICT DO UPDATE SET replays = replays + ?3, at = now()"
-    )
+    statement = """INSERT INTO replayed VALUES (?, ?, ?, now())
+        ON CONFLICT DO UPDATE SET replays = replays + excluded.replays, at = now()"""
     connection.execute(statement, (name, seq, one))
