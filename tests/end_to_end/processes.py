@@ -62,7 +62,7 @@ class Process:
 
     def wait_for(self, text: str) -> None:
         """Until a line says it; fails if the process ends before."""
-        until(lambda: any(text in line for line in self.output) or self.popen.poll() is not None, START_S)
+        until(lambda: any(text in line for line in self.output) or not self.follower.is_alive(), START_S)
         assert any(text in line for line in self.output), "".join(self.output)
 
     def kill(self) -> None:
