@@ -28,7 +28,10 @@ def now() -> datetime:
 
 
 async def publish(broker: Broker, count: int) -> list[Envelope]:
-    sent = [envelope(received_at=now(), body=f"会议室 {number}".encode()) for number in range(count)]
+    """Events of the last moments, each received a millisecond after the one before it."""
+    since = now() - timedelta(milliseconds=count)
+    times = [since + timedelta(milliseconds=number) for number in range(count)]
+    sent = [envelope(received_at=at, body=f"会议室 {number}".encode()) for number, at in enumerate(times)]
     for each in sent:
         await broker.publisher.publish(each)
     return sent
