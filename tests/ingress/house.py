@@ -111,6 +111,10 @@ def with_settings(**changed: Any) -> IngressSettings:
     return msgspec.structs.replace(SETTINGS, **changed)
 
 
+BODY_LIMITED = with_settings(body_timeout_s=0.3)
+"""For requests that never end."""
+
+
 def sample(source: AnySource, number: int = 0) -> bytes:
     """The body of one of the provider's sample callbacks."""
     return msgspec.json.encode(source.provider.samples[number].body(1, NOW_S))

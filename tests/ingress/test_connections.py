@@ -10,7 +10,7 @@ import uvloop
 
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import ConnectionFactory
-from tests.ingress.house import KRTC, SETTINGS, Recorder, opened, post, signed, with_settings
+from tests.ingress.house import BODY_LIMITED, KRTC, SETTINGS, Recorder, opened, post, signed, with_settings
 from tests.ingress.rows import BODY, END, GOOD, LENGTH, changed, chunk, in_chunks, with_header, with_line
 from tests.ingress.wire import connected, turns
 
@@ -18,7 +18,6 @@ HEAD = GOOD.removesuffix(BODY)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: ingress.example\r\n\r\n"
 SHORT_S = 0.05
 HEAD_LIMITED = with_settings(head_timeout_s=0.4)
-BODY_LIMITED = with_settings(body_timeout_s=0.3)
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
@@ -178,7 +177,7 @@ async def test_connections_above_the_limit_are_closed_and_the_others_served() ->
         for client in clients:
             await client.send(GOOD)
             assert await client.answer() is not None
-        await clients[0].close()
+        clients[0].close()
         await turns()
         answer, _ = await house.ask(GOOD)
         assert answer is not None
@@ -220,7 +219,7 @@ async def test_the_event_is_kept_though_the_sender_has_gone() -> None:
         async with house.connect() as client:
             await client.send(GOOD)
             await house.publisher.called.wait()
-            client.abort()
+            client.close()
         await turns()
         house.publisher.release()
         await house.publisher.kept.wait()
