@@ -114,7 +114,7 @@ def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
     raw = run.folder / "stacks"
     spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if spy is None:
-        raise Worthless("py-spy is not installed: pip install 'hookline[bench]'")
+        raise Worthless("py-spy is not installed: run `make bench` once, or pip install py-spy")
     options = ["--format", "raw", "--nolineno", "--threads", "--rate", str(_PER_S), "--output", str(raw)]
     with subprocess.Popen(
         [spy, "record", *options, "--pid", str(program.pid)],

@@ -1,10 +1,10 @@
 """Opens the broker, the store and the room log that the settings' URLs name."""
 
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol, Self
 
+from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
 from hookline.settings import BrokerSettings, Settings, StoreSettings
@@ -109,12 +109,12 @@ class _OpenRoomLog(RoomLog, Protocol):
 async def _open_store(settings: StoreSettings) -> _OpenStore:
     """Raises Unreachable, or SettingsError for a URL of an unknown kind or without its library."""
     if settings.url.startswith(_REDIS):
-        with _extra("redis"):
+        with optional_libraries("redis", "store.url: Redis needs a library"):
             from hookline.workers.stores.redis.store import RedisStore  # noqa: PLC0415  an extra
 
         return await RedisStore.open(settings.url, settings.ttl_s, settings.timeout_s)
     if settings.url.startswith(_POSTGRESQL):
-        with _extra("postgresql"):
+        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
             from hookline.workers.stores.postgresql.store import PostgresqlStore  # noqa: PLC0415  an extra
 
         return await PostgresqlStore.open(settings.url, settings.ttl_s, settings.timeout_s, settings.max_transactions)
@@ -124,24 +124,16 @@ async def _open_store(settings: StoreSettings) -> _OpenStore:
 async def _open_room_log(settings: StoreSettings) -> _OpenRoomLog:
     """Raises as `open_store` does."""
     if settings.url.startswith(_REDIS):
-        with _extra("redis"):
+        with optional_libraries("redis", "store.url: Redis needs a library"):
             from hookline.workers.stores.redis.room_log import RedisRoomLog  # noqa: PLC0415  an extra
 
         return await RedisRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     if settings.url.startswith(_POSTGRESQL):
-        with _extra("postgresql"):
+        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
             from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
 
         return await PostgresqlRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     raise _unknown_store()
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise SettingsError(f"store.url: this needs `pip install 'hookline[{name}]'` ({error})") from None
 
 
 def _unknown_store() -> SettingsError:

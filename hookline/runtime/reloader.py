@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hookline.import_errors import optional_libraries
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 
@@ -31,10 +32,8 @@ async def run_reloading(command: Sequence[str], folders: Iterable[Path], shutdow
     `shutdown_s`. A process that ends by itself is started again at the next change. Returns the exit code of the last
     process after SIGTERM, SIGINT or SIGHUP. Raises SettingsError if watchfiles is not installed.
     """
-    try:
+    with optional_libraries("reload", "--reload needs a library"):
         from watchfiles import PythonFilter, awatch  # noqa: PLC0415  an extra
-    except ImportError:
-        raise SettingsError("--reload needs the library watchfiles: pip install 'hookline[reload]'") from None
 
     stopping = asyncio.Event()
     for number in _SIGNALS:
