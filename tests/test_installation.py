@@ -48,7 +48,7 @@ async def test_a_missing_library_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, library, None)
     async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/x")) as installation:
         for opened in (installation.store, installation.room_log):
-            with pytest.raises(SettingsError, match=rf"store\.url: .* needs a library: pip install '{library}[^']*[<>]=?[0-9.]+'"):
+            with pytest.raises(SettingsError, match=rf"store\.url: .* needs a library: pip install '{library}[^']*>="):
                 await opened()
 
 
