@@ -150,11 +150,13 @@ def test_each_command_of_a_page_is_one_that_exists(block: Block) -> None:
         CHECKS[program](words)
 
 
-def test_no_page_installs_hookline_by_its_name_from_an_index() -> None:
+def test_no_page_and_no_message_installs_hookline_by_its_name_from_an_index() -> None:
+    folders = ("hookline", "schemas", "ingress", "broker", "workers", "benchmarks")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     found = [
-        f"{page.name}: {line}"
-        for page in PAGES
-        for line in page.read_text(encoding="utf-8").splitlines()
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in (*PAGES, *sources)
+        for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"pip install '?hookline(?!\S* @ git)", line)
     ]
     assert found == []
