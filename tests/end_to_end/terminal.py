@@ -23,6 +23,7 @@ class Terminal:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._file, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (40, 120))
         _without_echo(theirs)
         self._shell = subprocess.Popen(  # noqa: S603  a shell of our own
             [sys.executable, "-c", _SHELL],  # the terminal has to be the shell's own, or Ctrl-C reaches nobody
