@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks import filling, load, notes, queues
+from benchmarks import filling, load, notes, preparing, queues
 from benchmarks.accounting import threads_cpu_s
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.flame_picture import drawn
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT, Program
@@ -32,22 +32,29 @@ _PER_S = 250
 _END_S = 60.0
 _LONGEST_S = 120
 
-DOOR_STEPS: Steps = {
-    "verify: the signature over the raw bytes": ("verify (schemas/", "challenge (schemas/"),
-    "identify: the event's id, topic, subject and time": ("identify (schemas/", "_identify (ingress/"),
-    "seal: the envelope": ("(schemas/envelope.py",),
-    "publish: frames, one write per turn, confirms": ("(broker/",),
-    "receive and answer: HTTP": ("(ingress/", "(aiohttp/"),
+INGRESS_STEPS: Steps = {
+    "verify: the signature over the raw bytes": ("verify (hookline/schemas/", "challenge (hookline/schemas/"),
+    "identify: the event's id, topic, subject and time": (
+        "identify (hookline/schemas/",
+        "_identify (hookline/ingress/",
+    ),
+    "seal: the envelope": ("(hookline/schemas/envelope.py",),
+    "publish: frames, one write per turn, confirms": ("(hookline/broker/",),
+    "receive and answer: HTTP": ("(hookline/ingress/", "(aiohttp/"),
     "the event loop: reading sockets, sleeping and waking": (EVENT_LOOP,),
 }
 WORKER_STEPS: Steps = {
-    "take and acknowledge: frames off the socket, one write per group": ("(broker/rabbitmq",),
+    "take and acknowledge: frames off the socket, one write per group": ("(hookline/broker/rabbitmq/",),
     "claim and finish, in the store's own thread: SQLite": ("sqlite ",),
-    "claim and finish, on the event loop: asking the store": ("(workers/stores/", "(broker/"),
-    "open: the envelope": ("from_headers (schemas/",),
-    "normalise: canonical events": ("normalise (",),
-    "handle: the function, its limits, what is noted here": ("_call (workers/", "(workers/handler", "(benchmarks/"),
-    "the way through pool and pipeline": ("(workers/", "(hookline/"),
+    "claim and finish, on the event loop: asking the store": ("(hookline/workers/stores/", "(hookline/sqlite/"),
+    "open: the envelope": ("from_headers (hookline/schemas/",),
+    "normalise: canonical events": ("normalise (hookline/schemas/", "normalise (hookline/workers/"),
+    "handle: the function, its limits, what is noted here": (
+        "_call (hookline/workers/",
+        "(hookline/workers/handler.py",
+        "(benchmarks/",
+    ),
+    "the way through pool and pipeline": ("(hookline/workers/", "(hookline/runtime/"),
     "the event loop": (EVENT_LOOP,),
 }
 
@@ -77,12 +84,10 @@ def main(events: int, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="hookline-flame-") as scratch, Servers() as servers:
         run = Run(Path(scratch), servers, Extent())
         try:
-            installation = run.installation()
-            queues.clear(servers.amqp_url)
-            filling.make_queue(installation.settings)
-            _tell(_ingress(run, installation, events), DOOR_STEPS, folder / "ingress-flame.svg")
+            installation = preparing.with_empty_queue(run)
+            _tell(_ingress(run, installation, events), INGRESS_STEPS, folder / "ingress-flame.svg")
             _tell(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
-        except Worthless as fault:
+        except InvalidRun as fault:
             raise click.ClickException(str(fault)) from None
 
 
@@ -110,11 +115,11 @@ def _worker(run: Run, installation: Installation) -> Profile:
 
 @contextmanager
 def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
-    """Fill in what the program does meanwhile, and what it costs. Raises Worthless where py-spy cannot look."""
+    """Fill in what the program does meanwhile, and what it costs. Raises InvalidRun where py-spy cannot look."""
     raw = run.folder / "stacks"
     spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if spy is None:
-        raise Worthless("py-spy is not installed: pip install 'hookline[bench]'")
+        raise InvalidRun("py-spy is not installed: pip install 'hookline[bench]'")
     options = ["--format", "raw", "--nolineno", "--threads", "--rate", str(_PER_S), "--output", str(raw)]
     with subprocess.Popen(
         [spy, "record", *options, "--pid", str(program.pid)],
@@ -140,7 +145,7 @@ def _await_sampling(spying: "subprocess.Popen[str]") -> None:
         told.append(line)
         if "Sampling" in line:
             return
-    raise Worthless(f"py-spy cannot look into the process: {''.join(told)}")
+    raise InvalidRun(f"py-spy cannot look into the process: {''.join(told)}")
 
 
 def _tell(profile: Profile, steps: Steps, path: Path) -> None:

@@ -80,7 +80,9 @@ def _boxes(name: str, frame: _Frame, left: float, top: float, scale: float) -> I
 
 
 def _package(name: str) -> str:
-    return name.rpartition("(")[2].partition("/")[0]
+    """The package that a frame's file belongs to; of our own one, the folder that has a colour."""
+    package, folder, *_ = *name.rpartition("(")[2].split("/"), ""
+    return folder if package == "hookline" and folder in _COLOURS else package
 
 
 def _fitted(text: str, width: float) -> str:

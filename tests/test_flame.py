@@ -6,25 +6,27 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.flame import DOOR_STEPS, WORKER_STEPS
+from benchmarks.flame import INGRESS_STEPS, WORKER_STEPS
 from benchmarks.flame_picture import drawn
 from benchmarks.processes import ROOT
 from benchmarks.stacks import EVENT_LOOP, REST, by_step, read, weighed
 
 RAW = """\
-thread (7): MainThread;main (hookline/cli.py);Runner.run (asyncio/runners.py);answer (ingress/receive.py) 1
-thread (7): MainThread;main (hookline/cli.py);Runner.run (asyncio/runners.py);answer (ingress/receive.py);\
-verify (schemas/providers/krtc.py);_read (schemas/signing.py) 3
-thread (9): sqlite store.db;Thread.run (threading.py);Database._write (broker/sqlite.py) 4
+thread (7): MainThread;main (hookline/cli/main.py);Runner.run (asyncio/runners.py);\
+answer (hookline/ingress/receive.py) 1
+thread (7): MainThread;main (hookline/cli/main.py);Runner.run (asyncio/runners.py);\
+answer (hookline/ingress/receive.py);\
+verify (hookline/schemas/providers/krtc.py);_read (hookline/schemas/signing.py) 3
+thread (9): sqlite store.db;Thread.run (threading.py);Database._write (hookline/sqlite/database.py) 4
 """
 VERIFYING = (
     EVENT_LOOP,
-    "answer (ingress/receive.py)",
-    "verify (schemas/providers/krtc.py)",
-    "_read (schemas/signing.py)",
+    "answer (hookline/ingress/receive.py)",
+    "verify (hookline/schemas/providers/krtc.py)",
+    "_read (hookline/schemas/signing.py)",
 )
 ANSWERING = VERIFYING[:2]
-WRITING = ("sqlite store.db", "Database._write (broker/sqlite.py)")
+WRITING = ("sqlite store.db", "Database._write (hookline/sqlite/database.py)")
 PICTURES = sorted((ROOT / "docs" / "images").glob("*.svg"))
 
 
@@ -37,7 +39,7 @@ def test_a_stack_weighs_as_much_as_its_share_of_the_cpu_time_of_its_thread() -> 
 
 
 def test_time_belongs_to_the_step_of_the_innermost_frame() -> None:
-    steps = by_step({ANSWERING: 20.0, VERIFYING: 60.0}, DOOR_STEPS)
+    steps = by_step({ANSWERING: 20.0, VERIFYING: 60.0}, INGRESS_STEPS)
     assert {name.partition(":")[0]: cpu_us for name, cpu_us in steps.items() if cpu_us} == {
         "verify": 60.0,
         "receive and answer": 20.0,
@@ -49,8 +51,25 @@ def test_what_another_thread_does_belongs_to_the_step_of_the_thread() -> None:
     assert [name for name, cpu_us in steps.items() if cpu_us] == ["claim and finish, in the store's own thread: SQLite"]
 
 
+MARKS = [mark for steps in (INGRESS_STEPS, WORKER_STEPS) for marks in steps.values() for mark in marks]
+
+
+@pytest.mark.parametrize("mark", [mark for mark in MARKS if "(hookline/" in mark])
+def test_a_step_names_code_that_exists(mark: str) -> None:
+    function, _, place = mark.partition("(")
+    path = ROOT / place
+    code = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert any(re.search(rf"def \w*{function.strip()}\(" if function else "", file.read_text()) for file in code)
+
+
+def test_a_frame_of_ours_has_the_colour_of_its_folder() -> None:
+    picture = drawn({ANSWERING: 20.0, WRITING: 10.0}, "ingress")
+    assert re.search(r"<title>answer \(hookline/ingress/receive.py\):.*\n.*fill=\"#f2a65a\"", picture)
+    assert re.search(r"<title>Database._write \(hookline/sqlite/database.py\):.*\n.*fill=\"#c7a6dd\"", picture)
+
+
 def test_what_belongs_to_no_step_is_not_left_out() -> None:
-    assert by_step({("odd", "strange (elsewhere.py)"): 1.0}, DOOR_STEPS)[REST] == 1.0
+    assert by_step({("odd", "strange (elsewhere.py)"): 1.0}, INGRESS_STEPS)[REST] == 1.0
 
 
 def test_a_frame_is_as_wide_as_its_share() -> None:
