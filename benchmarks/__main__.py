@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import table
 from benchmarks.calibrating import calibrated
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
 from benchmarks.rows import beginning, embedded, growth, ingress, latency, waiting, whole_way, workers
@@ -88,7 +88,7 @@ def main(  # noqa: PLR0913  one for each option
     signal.signal(signal.SIGTERM, _end)  # so that what was started is ended too
     try:
         rows, machine = _measured(chosen, extent)
-    except Worthless as fault:
+    except InvalidRun as fault:
         click.echo(f"worthless: {fault}", err=True)
         sys.exit(1)
     except (pytest.skip.Exception, pytest.fail.Exception) as fault:  # what the tests' servers say of a missing one

@@ -20,7 +20,7 @@ Check = Callable[[Run, Load, Prepared], None]
 
 
 def measure(run: Run, ingress: Ingress, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
-    """One round. Raises Worthless if an event is lost, doubled or refused."""
+    """One round. Raises InvalidRun if an event is lost, doubled or refused."""
     rss_start_mib = ingress.rss_mib()
     meter = Meter({"program": ingress.pids, **run.servers.groups()})
     load = closed(ingress.port, prepared, connections, run.extent.seconds)

@@ -1,9 +1,9 @@
-"""Whether every event that was accepted is there, once. Not so means Worthless, whatever the figures say."""
+"""Whether every event that was accepted is there, once. Not so means InvalidRun, whatever the figures say."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 
 
 def check_kept(what: str, found: Sequence[str] | Sequence[bytes], accepted: int, unanswered: int) -> None:
@@ -13,7 +13,7 @@ def check_kept(what: str, found: Sequence[str] | Sequence[bytes], accepted: int,
     """
     check_none_doubled(what, found)
     if not accepted <= len(found) <= accepted + unanswered:
-        raise Worthless(f"{what}: {accepted} events were accepted, and {len(found)} are there")
+        raise InvalidRun(f"{what}: {accepted} events were accepted, and {len(found)} are there")
 
 
 def check_handled(what: str, handled: Sequence[str], sent: Iterable[str]) -> None:
@@ -22,17 +22,17 @@ def check_handled(what: str, handled: Sequence[str], sent: Iterable[str]) -> Non
     events = {event_id.partition(":")[0] for event_id in handled}
     wanted = set(sent)
     if lost := wanted - events:
-        raise Worthless(f"{what}: {len(lost)} of {len(wanted)} events were not handled")
+        raise InvalidRun(f"{what}: {len(lost)} of {len(wanted)} events were not handled")
     check_among(what, events, wanted)
 
 
 def check_none_doubled(what: str, found: Sequence[str] | Sequence[bytes]) -> None:
     doubled = [each for each, times in Counter(found).items() if times > 1]
     if doubled:
-        raise Worthless(f"{what}: {len(doubled)} events are there more than once")
+        raise InvalidRun(f"{what}: {len(doubled)} events are there more than once")
 
 
 def check_among(what: str, found: Iterable[str], sent: Iterable[str]) -> None:
     strange = set(found) - set(sent)
     if strange:
-        raise Worthless(f"{what}: {len(strange)} events are there that were not sent")
+        raise InvalidRun(f"{what}: {len(strange)} events are there that were not sent")

@@ -75,6 +75,33 @@ class Row:
         return "met" if self.target.is_met(self.judged) else "MISSED"
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rounds of ours and of a reference, measured in turn. Each method makes a row of them."""
+
+    name: str
+    ours: Sequence[Measured]
+    reference_name: str
+    reference: Sequence[Measured]
+
+    def cpu(self, target: Target | None = None) -> Row:
+        return self._row("CPU µs/event", cpu_us, target)
+
+    def throughput(self, target: Target | None = None) -> Row:
+        return self._row("events/s", per_s, target)
+
+    def _row(self, unit: str, figure: Callable[[Measured], float], target: Target | None) -> Row:
+        return Row(
+            name=self.name,
+            unit=unit,
+            figure=figure,
+            ours=self.ours,
+            reference_name=self.reference_name,
+            reference=self.reference,
+            target=target,
+        )
+
+
 def cpu_us(measured: Measured) -> float:
     return measured.cpu_us()
 

@@ -22,7 +22,7 @@ _AT_A_TIME = 500
 
 def make_queue(settings: Settings) -> None:
     """The queue of the unordered worker, wanting every event."""
-    run(_make_queue(settings))
+    run_async(_make_queue(settings))
 
 
 async def _make_queue(settings: Settings) -> None:
@@ -33,7 +33,7 @@ async def _make_queue(settings: Settings) -> None:
 
 def make_partitions(settings: Settings) -> None:
     """The queues of the ordered worker, wanting every event."""
-    run(_make_partitions(settings))
+    run_async(_make_partitions(settings))
 
 
 async def _make_partitions(settings: Settings) -> None:
@@ -43,7 +43,7 @@ async def _make_partitions(settings: Settings) -> None:
 
 def fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
     """Publish to every queue that wants them; return once all are durable."""
-    run(_fill(settings, envelopes))
+    run_async(_fill(settings, envelopes))
 
 
 async def _fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
@@ -59,7 +59,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         yield await installation.broker()
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run_async(main: Coroutine[Any, Any, T]) -> T:
     """On the loop that everything here runs on."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.accounting import LOAD, Meter, Processes
 from benchmarks.callbacks import Prepared
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.load_open import ANSWERED, CONNECTED, Result
 from benchmarks.processes import ROOT
 
@@ -42,11 +42,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Load:
     """Send each request once, the next on a connection as soon as it has its answer.
 
-    It ends early when no request is left. Raises Worthless unless every one that was answered was accepted.
+    It ends early when no request is left. Raises InvalidRun unless every one that was answered was accepted.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise Worthless("wrk is not installed: run benchmarks/install.sh")
+        raise InvalidRun("wrk is not installed: run benchmarks/install.sh")
     command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{port}/", "--", str(prepared.path)],
@@ -56,10 +56,10 @@ def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Loa
         check=False,
     )
     if done.returncode != 0:
-        raise Worthless(f"wrk failed: {done.stderr}{done.stdout}")
+        raise InvalidRun(f"wrk failed: {done.stderr}{done.stdout}")
     load = msgspec.json.decode(done.stdout.splitlines()[-1], type=Load)
     if load.refused or load.failed:
-        raise Worthless(f"the load was not taken as a whole: {load}")
+        raise InvalidRun(f"the load was not taken as a whole: {load}")
     return load
 
 
@@ -68,7 +68,7 @@ def opened(
 ) -> tuple[Result, dict[str, float]]:
     """Send each request once, at a constant rate; what came of them, and the CPU time that the groups spent meanwhile.
 
-    Raises Worthless unless every one was accepted.
+    Raises InvalidRun unless every one was accepted.
     """
     path = prepared.path.with_suffix(".result")
     arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s), str(path)]
@@ -96,13 +96,13 @@ def opened(
     result = msgspec.json.decode(path.read_bytes(), type=Result)
     refused = [status for status in result.statuses if not 200 <= status < 300]
     if refused:
-        raise Worthless(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
+        raise InvalidRun(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
     return result, cpu_s
 
 
 def _await_stage(generator: "subprocess.Popen[str]", stage: str) -> None:
     if generator.stdout is None or generator.stdout.readline() != stage:
-        raise Worthless(f"the load generator never got as far as {stage.strip()!r}")
+        raise InvalidRun(f"the load generator never got as far as {stage.strip()!r}")
 
 
 def _go_on(generator: "subprocess.Popen[str]") -> None:

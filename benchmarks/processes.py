@@ -13,7 +13,7 @@ from typing import Self
 
 from benchmarks import notes
 from benchmarks.accounting import peak_mib, rss_mib
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 
 ROOT = Path(__file__).parent.parent
 _START_S = 30.0
@@ -48,25 +48,25 @@ class Program:
         return peak_mib(self.pids())
 
     def wait_until(self, condition: Callable[[], bool], within_s: float, poll_s: float = 0.005) -> float:
-        """Return once the condition holds: the seconds since the program was started. Raises Worthless."""
+        """Return once the condition holds: the seconds since the program was started. Raises InvalidRun."""
         deadline = time.monotonic() + within_s
         while not condition():
             if self._popen.poll() is not None or time.monotonic() > deadline:
-                raise Worthless(f"{self.name} ended, or took too long: {self._output.read_text()[-2000:]}")
+                raise InvalidRun(f"{self.name} ended, or took too long: {self._output.read_text()[-2000:]}")
             time.sleep(poll_s)
         return time.monotonic() - self._started
 
     def stop(self) -> None:
-        """End it as an operator would. Raises Worthless if it does not end well."""
+        """End it as an operator would. Raises InvalidRun if it does not end well."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
             code = self._popen.wait(_END_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise Worthless(f"{self.name} did not end when it was told to") from None
+            raise InvalidRun(f"{self.name} did not end when it was told to") from None
         if code not in (0, -signal.SIGTERM):
-            raise Worthless(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
+            raise InvalidRun(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
 
     def kill(self) -> None:
         if self._popen.poll() is None:

@@ -10,8 +10,8 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel
 
-from benchmarks.faults import Worthless
-from benchmarks.filling import ORDERED_QUEUE, QUEUE, run
+from benchmarks.errors import InvalidRun
+from benchmarks.filling import ORDERED_QUEUE, QUEUE, run_async
 from hookline.schemas import topics
 
 REFERENCE_QUEUE = "reference"
@@ -32,7 +32,7 @@ class Found:
 
 def server_version(url: str) -> str:
     """Which RabbitMQ it is."""
-    return run(_server_version(url))
+    return run_async(_server_version(url))
 
 
 async def _server_version(url: str) -> str:
@@ -42,7 +42,7 @@ async def _server_version(url: str) -> str:
 
 def clear(url: str) -> None:
     """Remove all queues of a run, with all that is in them, and make that of the references anew."""
-    run(_clear(url))
+    run_async(_clear(url))
 
 
 async def _clear(url: str) -> None:
@@ -56,7 +56,7 @@ async def _clear(url: str) -> None:
 
 def copy_to_reference(url: str) -> None:
     """Let the references' queue take every event from now on, as a worker's does."""
-    run(_copy_to_reference(url))
+    run_async(_copy_to_reference(url))
 
 
 async def _copy_to_reference(url: str) -> None:
@@ -67,12 +67,12 @@ async def _copy_to_reference(url: str) -> None:
 
 def emptied(url: str, queue: str) -> Sequence[Found]:
     """Take all that is in a queue, once no more comes."""
-    return run(_emptied(url, queue))
+    return run_async(_emptied(url, queue))
 
 
 def waiting(url: str, queue: str) -> int:
     """How many messages are in a queue, once no more come."""
-    return run(_waiting_there(url, queue))
+    return run_async(_waiting_there(url, queue))
 
 
 async def _waiting_there(url: str, queue: str) -> int:
@@ -120,7 +120,7 @@ async def _progress(found: Sequence[Found], complete: asyncio.Event) -> None:
         await asyncio.wait_for(complete.wait(), _SILENCE_S)
     except TimeoutError:
         if len(found) == before:
-            raise Worthless("a queue gives out fewer messages than it says it has") from None
+            raise InvalidRun("a queue gives out fewer messages than it says it has") from None
 
 
 @asynccontextmanager

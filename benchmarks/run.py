@@ -13,7 +13,7 @@ from benchmarks.installation import Installation
 from benchmarks.servers import Servers
 from hookline.schemas.provider import AnySource
 
-_STORE = "sqlite:store.db"
+DEFAULT_STORE = "sqlite:store.db"
 _EMBEDDED = "sqlite:hookline.db"
 
 
@@ -54,7 +54,7 @@ class Run:
     def new_folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def installation(self, store_url: str = _STORE, sources_per_provider: int = 1) -> Installation:
+    def installation(self, store_url: str = DEFAULT_STORE, sources_per_provider: int = 1) -> Installation:
         """Hookline in a folder of its own, on RabbitMQ."""
         return Installation(self.new_folder(), self.servers.amqp_url, store_url, sources_per_provider)
 

@@ -11,7 +11,7 @@ from benchmarks.run import Run
 def measure(
     run: Run, ingress: Ingress, prepared: Prepared, rate_per_s: float, connections: int
 ) -> tuple[Measured, Result]:
-    """One round. Raises Worthless if a request was not accepted."""
+    """One round. Raises InvalidRun if a request was not accepted."""
     rss_start_mib = ingress.rss_mib()
     groups = {"program": ingress.pids, **run.servers.groups()}
     result, cpu_s = opened(ingress.port, prepared, connections, rate_per_s, groups)

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from benchmarks.callbacks import Prepared, Storyteller, read_requests
 from benchmarks.comparing import check_handled, check_kept
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.figures import Measured, Row, Target, per_s, percentile
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT
@@ -83,17 +83,17 @@ def test_a_thousand_sources_each_have_a_name_and_a_secret_of_their_own(tmp_path:
 
 
 def test_a_lost_event_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 of 3 events were not handled"):
+    with pytest.raises(InvalidRun, match="1 of 3 events were not handled"):
         check_handled("worker", ["a", "b"], ["a", "b", "c"])
 
 
 def test_a_doubled_event_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 events are there more than once"):
+    with pytest.raises(InvalidRun, match="1 events are there more than once"):
         check_handled("worker", ["a", "b", "a"], ["a", "b"])
 
 
 def test_an_event_that_nobody_sent_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 events are there that were not sent"):
+    with pytest.raises(InvalidRun, match="1 events are there that were not sent"):
         check_handled("worker", ["a", "b"], ["a"])
 
 
@@ -103,7 +103,7 @@ def test_members_of_a_callback_count_as_its_event() -> None:
 
 @pytest.mark.parametrize("found", [["a"], ["a", "b", "c", "d"]])
 def test_a_queue_with_too_few_or_too_many_events_makes_a_run_worthless(found: list[str]) -> None:
-    with pytest.raises(Worthless, match="2 events were accepted"):
+    with pytest.raises(InvalidRun, match="2 events were accepted"):
         check_kept("ingress", found, accepted=2, unanswered=1)
 
 

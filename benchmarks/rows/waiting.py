@@ -12,8 +12,8 @@ from benchmarks import closed, draining, filling, queues
 from benchmarks.accounting import rss_mib
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_none_doubled
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, cpu_us
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS, Load
 from benchmarks.run import Run
@@ -44,18 +44,10 @@ def _rows(run: Run, installation: Installation, count: Count, broker: str) -> It
     filling.make_queue(installation.settings)
     ingresses, workers = _measured(run, installation, count, set())
     waiting = _fill(run, installation)
-    full_doors, full_workers = _measured(run, installation, count, waiting)
-    for role, full, empty in (("ingress", full_doors, ingresses), ("worker", full_workers, workers)):
+    full_ingresses, full_workers = _measured(run, installation, count, waiting)
+    for role, full, empty in (("ingress", full_ingresses, ingresses), ("worker", full_workers, workers)):
         name = f"{role}, {broker}, {run.extent.waiting:,} waiting"
-        yield Row(
-            name=name,
-            unit="CPU µs/event",
-            figure=cpu_us,
-            ours=full,
-            reference_name="none waiting",
-            reference=empty,
-            target=_FLAT,
-        )
+        yield Comparison(name, full, "none waiting", empty).cpu(_FLAT)
 
 
 def _measured(
@@ -80,7 +72,7 @@ def _measured(
 def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepared) -> None:
     more = count() - before
     if not load.accepted <= more <= load.accepted + CONNECTIONS:
-        raise Worthless(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
+        raise InvalidRun(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
 
 
 def _fill(run: Run, installation: Installation) -> set[str]:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks import filling, load, notes, peers, queues, steady
+from benchmarks import load, notes, peers, preparing, steady
 from benchmarks.accounting import Meter, peak_mib
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_handled, check_none_doubled
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, p99_ms, per_s, percentile
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, percentile
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Consumer, Ingress
@@ -22,11 +22,9 @@ _SETTLE_S = 0.5
 
 def against_faststream(run: Run) -> Iterator[Row]:
     """HTTP to handler done, against FastStream; then from answer to handler under half that load."""
-    installation = run.installation()
-    queues.clear(run.servers.amqp_url)
-    filling.make_queue(installation.settings)
+    installation = preparing.with_empty_queue(run)
     ours, faststream = [], []
-    with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_door:
+    with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_ingress:
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources)
             with installation.worker(_WORKER, run.new_folder()) as worker:
@@ -37,19 +35,10 @@ def against_faststream(run: Run) -> Iterator[Row]:
             check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
             ours.append(measured)
             with peers.faststream_worker(run, run.new_folder()) as worker:
-                _begin(run, installation, faststream_door, worker)
-                faststream.append(_sustained(run, faststream_door, worker, prepared))
+                _begin(run, installation, faststream_ingress, worker)
+                faststream.append(_sustained(run, faststream_ingress, worker, prepared))
         latencies = list(_latencies(run, installation, ingress, min(each.per_s for each in ours) / 2))
-    name = "HTTP to handler"
-    yield Row(
-        name=name,
-        unit="events/s",
-        figure=per_s,
-        ours=ours,
-        reference_name="FastStream",
-        reference=faststream,
-        target=Target(">=", 3),
-    )
+    yield Comparison("HTTP to handler", ours, "FastStream", faststream).throughput(Target(">=", 3))
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
 
 
@@ -71,7 +60,7 @@ def _sustained(run: Run, ingress: Ingress, worker: Consumer, prepared: Prepared)
     ended_s = _await_handled(worker, before + taken.accepted)
     handled = sum(notes.counts(worker.notes_folder)) - before
     if handled > taken.accepted + CONNECTIONS:
-        raise Worthless(f"{ingress.name}: {taken.accepted} events were accepted, {handled} handled")
+        raise InvalidRun(f"{ingress.name}: {taken.accepted} events were accepted, {handled} handled")
     measured = Measured(
         events=handled,
         seconds=ended_s - started_s,

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from benchmarks import draining, filling, peers, queues
+from benchmarks import draining, filling, peers, preparing, queues
 from benchmarks.comparing import check_handled
 from benchmarks.draining import Start
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target, per_s
 from benchmarks.installation import Installation
 from benchmarks.run import Run
 
@@ -41,7 +41,8 @@ def ordered(run: Run) -> Iterator[Row]:
         ids = _fill_both(run, installation, run.extent.events)
         ours.append(_ours(run, partial(installation.worker, _ORDERED), ids))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids))
-    yield from _rows("ordered worker, RabbitMQ + SQLite", ours, reference)
+    compared = Comparison("ordered worker, RabbitMQ + SQLite", ours, "obvious", reference)
+    yield from (compared.throughput(), compared.cpu())
 
 
 def embedded(run: Run) -> Iterator[Row]:
@@ -64,33 +65,13 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
     ours: list[Measured] = []
     reference: list[Measured] = []
     for _ in range(run.extent.rounds):
-        installation = run.installation(store_url)
-        queues.clear(run.servers.amqp_url)
-        filling.make_queue(installation.settings)
+        installation = preparing.with_empty_queue(run, store_url)
         count = run.extent.events * (1 if processes == 1 else 2)  # some are gone before all processes are at work
         ids = _fill_both(run, installation, count)
         ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
-    yield from _rows(name, ours, reference, Target(">=", 2), Target("<=", 0.5))
-
-
-def _rows(
-    name: str,
-    ours: Sequence[Measured],
-    reference: Sequence[Measured],
-    events: Target | None = None,
-    cpu: Target | None = None,
-) -> Iterator[Row]:
-    for unit, figure, target in (("events/s", per_s, events), ("CPU µs/event", cpu_us, cpu)):
-        yield Row(
-            name=name,
-            unit=unit,
-            figure=figure,
-            ours=ours,
-            reference_name="obvious",
-            reference=reference,
-            target=target,
-        )
+    compared = Comparison(name, ours, "obvious", reference)
+    yield from (compared.throughput(Target(">=", 2)), compared.cpu(Target("<=", 0.5)))
 
 
 def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
@@ -110,5 +91,5 @@ def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Mea
 def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
     measured, noted = draining.measure(run, start, len(ids), processes)
     if len(noted.times_s) != len(ids):
-        raise Worthless(f"the reference was handed {len(noted.times_s)} of {len(ids)} messages")
+        raise InvalidRun(f"the reference was handed {len(noted.times_s)} of {len(ids)} messages")
     return measured
