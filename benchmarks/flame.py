@@ -1,6 +1,6 @@
-"""`python -m benchmarks.flame`: where the time of an ingress and of a worker goes, as flame graphs and by step.
+"""`python -m benchmarks.flame`: the CPU time of an ingress and of a worker, as flame graphs and by step.
 
-py-spy looks into the running processes. Where Linux lets only parents do that, it has to run as root.
+py-spy samples the running processes. Where Linux restricts ptrace to parent processes, it has to run as root.
 """
 
 import os
@@ -61,7 +61,7 @@ WORKER_STEPS: Steps = {
 
 @dataclass(slots=True)
 class Profile:
-    """What the threads of a program did, and the CPU time that so many events cost each of them meanwhile."""
+    """The stacks of a program's threads, and the CPU time that each thread spent on `events`."""
 
     title: str
     threads: dict[int, Counter[Stack]] = field(default_factory=dict)
@@ -70,25 +70,25 @@ class Profile:
 
 
 @click.command()
-@click.option("--events", type=click.IntRange(1_000), default=80_000, show_default=True, help="How many each handles.")
+@click.option("--events", type=click.IntRange(1_000), default=80_000, show_default=True, help="Events of each profile.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=ROOT / "docs" / "images",
-    help="Where the pictures are to be.",
+    help="The folder for the pictures.",
 )
 def main(events: int, folder: Path) -> None:
     """Profile the ingress under load and the worker that drains its queue; write the pictures, and print the steps."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all started programs end too
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hookline-flame-") as scratch, Servers() as servers:
         run = Run(Path(scratch), servers, Extent())
         try:
             installation = preparing.with_empty_queue(run)
-            _tell(_ingress(run, installation, events), INGRESS_STEPS, folder / "ingress-flame.svg")
-            _tell(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
-        except InvalidRun as fault:
-            raise click.ClickException(str(fault)) from None
+            _report(_ingress(run, installation, events), INGRESS_STEPS, folder / "ingress-flame.svg")
+            _report(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
+        except InvalidRun as error:
+            raise click.ClickException(str(error)) from None
 
 
 def _ingress(run: Run, installation: Installation, events: int) -> Profile:
@@ -115,7 +115,7 @@ def _worker(run: Run, installation: Installation) -> Profile:
 
 @contextmanager
 def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
-    """Fill in what the program does meanwhile, and what it costs. Raises InvalidRun where py-spy cannot look."""
+    """Record a program's stacks and CPU time in `profile`. Raises InvalidRun if py-spy may not sample it."""
     raw = run.folder / "stacks"
     spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if spy is None:
@@ -140,16 +140,16 @@ def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
 
 
 def _await_sampling(spying: "subprocess.Popen[str]") -> None:
-    told = []
+    output = []
     for line in spying.stdout or ():
-        told.append(line)
+        output.append(line)
         if "Sampling" in line:
             return
-    raise InvalidRun(f"py-spy cannot look into the process: {''.join(told)}")
+    raise InvalidRun(f"py-spy cannot sample the process: {''.join(output)}")
 
 
-def _tell(profile: Profile, steps: Steps, path: Path) -> None:
-    """The picture into its file, and a table for a page on the terminal."""
+def _report(profile: Profile, steps: Steps, path: Path) -> None:
+    """Write the picture to its file, and print the table of steps in Markdown."""
     each_us = {thread: cpu_s / profile.events * 1e6 for thread, cpu_s in profile.cpu_s.items()}
     stacks = weighed(profile.threads, each_us)
     title = f"{profile.title}: {sum(stacks.values()):.0f} µs CPU for each of {profile.events:,} events"

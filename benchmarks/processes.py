@@ -1,4 +1,4 @@
-"""The programs that are measured: started as their users start them, and ended in an orderly way."""
+"""The programs that are measured: started as users start them, and stopped by SIGTERM."""
 
 import http.client
 import os
@@ -21,7 +21,7 @@ _END_S = 60.0
 
 
 class Program:
-    """A running program. What it writes goes to a file, as a service's log would."""
+    """A running program, whose output goes to a file, like the log of a service."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -57,14 +57,14 @@ class Program:
         return time.monotonic() - self._started
 
     def stop(self) -> None:
-        """End it as an operator would. Raises InvalidRun if it does not end well."""
+        """Stop it by SIGTERM. Raises InvalidRun if it fails or does not end."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
             code = self._popen.wait(_END_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise InvalidRun(f"{self.name} did not end when it was told to") from None
+            raise InvalidRun(f"{self.name} did not end after SIGTERM") from None
         if code not in (0, -signal.SIGTERM):
             raise InvalidRun(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
 
@@ -97,7 +97,7 @@ class Ingress(Program):
 
 
 class Consumer(Program):
-    """A program that takes from a queue, and notes what it took."""
+    """A program that consumes a queue, and records its events."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, notes_folder: Path) -> None:
         super().__init__(name, arguments, folder, {notes.FOLDER_VARIABLE: str(notes_folder)})

@@ -1,4 +1,4 @@
-"""Measuring an ingress under a constant rate, on as many connections as are asked for."""
+"""Measures an ingress at a constant rate (an open loop)."""
 
 from benchmarks.callbacks import Prepared
 from benchmarks.figures import Measured
@@ -27,6 +27,6 @@ def measure(
         max_ms=max(result.latencies_ms),
         load_late_p99_ms=result.late_p99_ms,
     )
-    told = f"{measured.cpu_us():.0f} µs CPU each, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
-    run.say(f"  {ingress.name}: at {rate_per_s:,.0f} events/s {told}")
+    text = f"{measured.cpu_us():.0f} µs CPU each, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
+    run.say(f"  {ingress.name}: at {rate_per_s:,.0f} events/s {text}")
     return measured, result

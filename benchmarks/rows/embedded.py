@@ -1,4 +1,4 @@
-"""The ingress on the embedded broker, every answer after its fsync."""
+"""The ingress on the embedded broker, which answers after the fsync."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What an event costs when there is more of everything: connections, sources, bytes, and events that wait."""
+"""The cost of an event as the number of connections and sources and the size of bodies grow."""
 
 import resource
 from collections.abc import Iterator, Sequence
@@ -28,13 +28,13 @@ def connections(run: Run) -> Iterator[Row]:
 
 
 def bodies(run: Run) -> Iterator[Row]:
-    """Bodies of 256 B to 256 KiB, which is as much as a source takes unless told otherwise, at a constant rate."""
+    """Bodies of 256 B to 256 KiB, the default limit of a source, at a constant rate."""
     ours, bare = _steady(run, [(_BODIES_PER_S, CONNECTIONS, each) for each in _BODY_BYTES])
     yield from _against_bare([f"bodies of {each:,} B" for each in _BODY_BYTES], ours, bare)
 
 
 def sources(run: Run) -> Iterator[Row]:
-    """One source for each provider, against 200 for each, under as much load as the ingress takes."""
+    """One source for each provider, against 200 for each, at capacity."""
     few, many = preparing.with_empty_queue(run), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
     ours: list[Measured] = []
     reference: list[Measured] = []
@@ -47,7 +47,7 @@ def sources(run: Run) -> Iterator[Row]:
 
 
 def _steady(run: Run, cases: Sequence[tuple[int, int, int]]) -> tuple[list[list[Measured]], list[list[Measured]]]:
-    """Ours and the bare application's rounds of each case: events per second, connections, and bytes of a body."""
+    """Our rounds and the bare application's of each case: events per second, connections, and bytes of a body."""
     installation = preparing.with_empty_queue(run)
     ours: list[list[Measured]] = [[] for _ in cases]
     bare: list[list[Measured]] = [[] for _ in cases]
@@ -82,7 +82,7 @@ def _against_bare(
 def _grown(
     names: Sequence[str], ours: Sequence[Sequence[Measured]], bare: Sequence[Sequence[Measured]]
 ) -> Iterator[Row]:
-    """Each case against the first, for us and for the bare application."""
+    """Each case compared with the first, for Hookline and for the bare application."""
     yield from _against_bare(names[:1], ours[:1], bare[:1])
     for label, target, rounds in (("", _FLAT, ours), (", bare aiohttp", None, bare)):
         for name, each in zip(names[1:], rounds[1:], strict=True):
@@ -90,7 +90,7 @@ def _grown(
 
 
 def _allow_files(count: int) -> None:
-    """Let this process and those that it starts have so many open, if the system allows."""
+    """Raise the limit of open files for this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,4 +1,4 @@
-"""The ingress on RabbitMQ: what an event costs, and how many it takes, beside programs that do less."""
+"""The ingress on RabbitMQ: the cost of an event and the capacity, beside programs that do less."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from benchmarks.run import Run
 
 
 def on_rabbitmq(run: Run) -> Iterator[Row]:
-    """CPU against the bare application, capacity against the obvious way and FastStream."""
+    """CPU time against the bare application, capacity against the obvious publisher and FastStream."""
     ours: list[Measured] = []
     bare: list[Measured] = []
     obvious: list[Measured] = []

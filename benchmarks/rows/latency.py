@@ -1,4 +1,4 @@
-"""How long callers wait while the ingress is half as busy as it can be."""
+"""The latency of the ingress at half of its capacity."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""From the HTTP request to the function that handled it, ingress and worker working at the same time."""
+"""From the HTTP request to the function that handles it, with ingress and worker running at the same time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks import load, notes, peers, preparing, steady
 from benchmarks.accounting import Meter, peak_mib
 from benchmarks.callbacks import Prepared
-from benchmarks.comparing import check_among, check_handled, check_none_doubled
+from benchmarks.comparing import check_among, check_handled, check_no_duplicates
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, percentile
 from benchmarks.installation import Installation
@@ -21,7 +21,7 @@ _SETTLE_S = 0.5
 
 
 def against_faststream(run: Run) -> Iterator[Row]:
-    """HTTP to handler done, against FastStream; then from answer to handler under half that load."""
+    """From the request to the end of the function, against FastStream; from answer to function at half that load."""
     installation = preparing.with_empty_queue(run)
     ours, faststream = [], []
     with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_ingress:
@@ -31,7 +31,7 @@ def against_faststream(run: Run) -> Iterator[Row]:
                 first = _begin(run, installation, ingress, worker)
                 measured = _sustained(run, ingress, worker, prepared)
             noted = notes.noted(worker.notes_folder)
-            check_none_doubled("hookline, whole way", noted.ids)
+            check_no_duplicates("hookline, whole way", noted.ids)
             check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
             ours.append(measured)
             with peers.faststream_worker(run, run.new_folder()) as worker:
@@ -43,8 +43,8 @@ def against_faststream(run: Run) -> Iterator[Row]:
 
 
 def _begin(run: Run, installation: Installation, ingress: Ingress, worker: Consumer) -> Sequence[str]:
-    """Return once the worker has handled some events that the ingress took; their ids."""
-    prepared = run.storyteller.prepare(run.folder / "first", installation.sources, _FIRST)
+    """Return the ids of a few events once the ingress has accepted and the worker has handled them."""
+    prepared = run.callbacks.prepare(run.folder / "first", installation.sources, _FIRST)
     load.opened(ingress.port, prepared, 1, _FIRST, {})
     _await_handled(worker, _FIRST)
     return prepared.ids
@@ -74,7 +74,7 @@ def _sustained(run: Run, ingress: Ingress, worker: Consumer, prepared: Prepared)
 
 
 def _latencies(run: Run, installation: Installation, ingress: Ingress, rate_per_s: float) -> Iterator[Measured]:
-    """From each answer to the start of the function, on one clock."""
+    """The time from each answer to the start of the function, on one clock."""
     for _ in range(run.extent.rounds):
         with installation.worker(_WORKER, run.new_folder()) as worker:
             first = _begin(run, installation, ingress, worker)
@@ -92,7 +92,7 @@ def _latencies(run: Run, installation: Installation, ingress: Ingress, rate_per_
 
 
 def _await_handled(worker: Consumer, count: int) -> float:
-    """Wait until so many are handled and no more come, since what was on its way becomes events too; when it was so."""
+    """Wait until `count` events are handled, and then until no more come; returns when `count` was reached."""
     worker.wait_until(lambda: sum(notes.counts(worker.notes_folder)) >= count, _HANDLED_WITHIN_S)
     ended_s, before = time.monotonic(), -1
     while before != sum(notes.counts(worker.notes_folder)):

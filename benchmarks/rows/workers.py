@@ -1,4 +1,4 @@
-"""From a queue to a function that does nothing, beside consumers that decode nothing and look nothing up."""
+"""From a queue to a function that does nothing, beside consumers that decode nothing and use no store."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -46,7 +46,7 @@ def ordered(run: Run) -> Iterator[Row]:
 
 
 def embedded(run: Run) -> Iterator[Row]:
-    """One worker on the embedded broker, store in the same file; unordered and ordered."""
+    """One worker on the embedded broker with its store in the same file; unordered and ordered."""
     for name, module, make in (
         ("worker, embedded", _UNORDERED, filling.make_queue),
         ("ordered worker, embedded", _ORDERED, filling.make_partitions),
@@ -55,7 +55,7 @@ def embedded(run: Run) -> Iterator[Row]:
         for _ in range(run.extent.rounds):
             installation = run.embedded()
             make(installation.settings)
-            envelopes = list(run.storyteller.envelopes(installation.sources, run.extent.events))
+            envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
             filling.fill(installation.settings, envelopes)
             ours.append(_ours(run, partial(installation.worker, module), [each.id for each in envelopes]))
         yield Row(name=name, unit="events/s", figure=per_s, ours=ours)
@@ -66,7 +66,7 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
     reference: list[Measured] = []
     for _ in range(run.extent.rounds):
         installation = preparing.with_empty_queue(run, store_url)
-        count = run.extent.events * (1 if processes == 1 else 2)  # some are gone before all processes are at work
+        count = run.extent.events * (1 if processes == 1 else 2)  # some are handled before all processes have started
         ids = _fill_both(run, installation, count)
         ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
@@ -75,9 +75,9 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
 
 
 def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
-    """The same events in our queue and in the references'; their ids."""
+    """Publish the same events to our queue and to the references'; returns their ids."""
     queues.copy_to_reference(run.servers.amqp_url)
-    envelopes = list(run.storyteller.envelopes(installation.sources, count))
+    envelopes = list(run.callbacks.envelopes(installation.sources, count))
     filling.fill(installation.settings, envelopes)
     return [envelope.id for envelope in envelopes]
 
@@ -91,5 +91,5 @@ def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Mea
 def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
     measured, noted = draining.measure(run, start, len(ids), processes)
     if len(noted.times_s) != len(ids):
-        raise InvalidRun(f"the reference was handed {len(noted.times_s)} of {len(ids)} messages")
+        raise InvalidRun(f"the reference received {len(noted.times_s)} of {len(ids)} messages")
     return measured
