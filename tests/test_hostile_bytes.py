@@ -237,7 +237,11 @@ def test_an_identifier_with_a_nul_is_unreadable(vector: Vector) -> None:
         vector.provider.identify(msgspec.json.encode(_changed(content, path, "a\0b")))
 
 
-@pytest.mark.parametrize("escaped", [b"\\u0000", b"a\\u0000b", b"\\\\\\u0000", b"\\n\\u0000"], ids=bytes.decode)
+@pytest.mark.parametrize(
+    "escaped",
+    [b"\\u0000", b"a\\u0000b", b"\\\\\\u0000", b"\\n\\u0000"],
+    ids=["alone", "between letters", "after an escaped backslash", "after a new line"],
+)
 def test_a_nul_in_any_text_is_unreadable(escaped: bytes) -> None:
     for vector in EVENTS:
         body = vector.request.body.rstrip()[:-1] + b',"skipped":["' + escaped + b'"]}'
@@ -245,7 +249,11 @@ def test_a_nul_in_any_text_is_unreadable(escaped: bytes) -> None:
             vector.provider.identify(body)
 
 
-@pytest.mark.parametrize("escaped", [b"\\\\u0000", b"\\\\\\\\u0000", b"u0000"], ids=bytes.decode)
+@pytest.mark.parametrize(
+    "escaped",
+    [b"\\\\u0000", b"\\\\\\\\u0000", b"u0000"],
+    ids=["one escaped backslash", "two escaped backslashes", "no backslash"],
+)
 def test_text_that_only_looks_like_an_escaped_nul_is_readable(escaped: bytes) -> None:
     for vector in EVENTS:
         vector.provider.identify(vector.request.body.rstrip()[:-1] + b',"skipped":["' + escaped + b'"]}')

@@ -93,7 +93,16 @@ async def test_the_error_for_a_wrong_password_does_not_show_it(rabbitmq_url: str
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("http://host/", id="another scheme"),
+        pytest.param("amqp:///vhost", id="no host"),
+        pytest.param("amqp://u:hunter2@host:port/", id="a port without digits"),
+        pytest.param("hunter2", id="a word"),
+    ],
+)
 def test_a_malformed_address_is_refused_and_not_repeated(wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"broker\.url") as caught:
         RabbitMQSettings(wrong)
@@ -299,7 +308,7 @@ async def test_processes_that_subscribe_at_once_leave_no_stale_binding(
     assert await RabbitMQInstallation(rabbitmq_url).depth(topics.queue_name(name)) == 1
 
 
-@pytest.mark.parametrize("prefetch", [1, 7, 100])
+@pytest.mark.parametrize("prefetch", [1, 7, 100], ids=["prefetch of 1", "prefetch of 7", "prefetch of 100"])
 async def test_settling_in_any_order_acknowledges_each_delivery_once(
     rabbitmq_url: str, broker: RabbitMQBroker, prefetch: int
 ) -> None:
@@ -325,17 +334,17 @@ async def test_settling_in_any_order_acknowledges_each_delivery_once(
 @pytest.mark.parametrize(
     ("delay_s", "step_ms"),
     [
-        (0.001, 100),
-        (0.1, 100),
-        (0.101, 120),
-        (1, 1000),
-        (5, 6000),
-        (30, 30_000),
-        (60, 60_000),
-        (61, 75_000),
-        (300, 300_000),
-        (3600, 3_600_000),
-        (10**9, 2**32 - 1),
+        pytest.param(0.001, 100, id="1 ms"),
+        pytest.param(0.1, 100, id="100 ms"),
+        pytest.param(0.101, 120, id="101 ms"),
+        pytest.param(1, 1000, id="1 s"),
+        pytest.param(5, 6000, id="5 s"),
+        pytest.param(30, 30_000, id="30 s"),
+        pytest.param(60, 60_000, id="a minute"),
+        pytest.param(61, 75_000, id="a minute and a second"),
+        pytest.param(300, 300_000, id="5 minutes"),
+        pytest.param(3600, 3_600_000, id="an hour"),
+        pytest.param(10**9, 2**32 - 1, id="longer than the server allows"),
     ],
 )
 def test_delays_are_rounded_up_to_few_steps(delay_s: float, step_ms: int) -> None:
