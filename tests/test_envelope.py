@@ -60,7 +60,7 @@ def test_the_routing_key_is_the_topic_and_the_partition_of_the_subject() -> None
         ((1, "1", None), "729e978125ba3f6f1aaab0b3022ca369"),
         (("云", 'a"b\\', -(2**63), 2**63 - 1), "be7ce0f06f8b6448ef46abbf4a187664"),
     ],
-    ids=str,
+    ids=["no facts", "facts of each type", "other scripts and the largest numbers"],
 )
 def test_an_event_id_never_changes_between_versions(facts: tuple[str | int | None, ...], expected: str) -> None:
     assert event_id("krtc-main", "room.created", facts) == expected

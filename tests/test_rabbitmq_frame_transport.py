@@ -157,7 +157,7 @@ def test_foreign_frames_within_a_message_go_to_aiormq() -> None:
 
 def test_messages_from_basic_get_go_to_aiormq() -> None:
     transport = Transport()
-    got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
+    got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  pamqp's own order
     transport.receives(b"".join(got))
     assert transport.streams.received == b"".join(got)
     assert transport.listener.messages == []
@@ -169,7 +169,7 @@ def test_frames_without_a_listener_go_on_in_one_piece() -> None:
     assert transport.streams.calls == 1
 
 
-@pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+@pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["AMQP", "HTTP"])
 def test_bytes_that_are_not_amqp_go_on_unchanged(answer: bytes) -> None:
     transport = Transport()
     for chunk in (answer[:7], answer[7:]):
