@@ -95,13 +95,8 @@ async def test_the_error_for_a_wrong_password_does_not_show_it(rabbitmq_url: str
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        pytest.param("", id="empty"),
-        pytest.param("http://host/", id="another scheme"),
-        pytest.param("amqp:///vhost", id="no host"),
-        pytest.param("amqp://u:hunter2@host:port/", id="a port without digits"),
-        pytest.param("hunter2", id="a word"),
-    ],
+    ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"],
+    ids=["empty", "another scheme", "no host", "a port without digits", "a word"],
 )
 def test_a_malformed_address_is_refused_and_not_repeated(wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"broker\.url") as caught:
