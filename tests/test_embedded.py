@@ -124,8 +124,13 @@ async def test_statements_for_an_event_search_by_key_and_scan_no_large_table(dat
     assert {"SEARCH", "SCAN"} <= {step.split()[0] for step in plans}
     assert [step for step in plans if "TEMP B-TREE" in step] == []
     small = {"owners", "bindings", "bindings_version", "history_size", "sqlite_sequence", "json_each", "asked"}
-    scanned = {step.split()[1] for step in plans if step.startswith("SCAN") and "CONSTANT ROW" not in step}
+    scanned = {step.split()[1] for step in plans if step.startswith("SCAN") and not is_of_values(step)}
     assert scanned <= small
+
+
+def is_of_values(step: str) -> bool:
+    """Whether a step of a plan reads rows that the statement spells out; versions of SQLite say it differently."""
+    return "CONSTANT ROW" in step or "VALUES CLAUSE" in step
 
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:

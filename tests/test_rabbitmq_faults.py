@@ -102,7 +102,8 @@ async def test_a_server_frozen_beyond_its_heartbeats_is_disconnected_and_reconne
         await fails(broker)
 
         async def away() -> bool:
-            return broker._outward.connection is None and broker._inward.connection is None  # noqa: SLF001
+            connections = (broker._publish_connection, broker._consume_connection)  # noqa: SLF001
+            return all(each.connection is None for each in connections)
 
         await eventually(away)
         assert await fails(broker) < MARGIN_S

@@ -101,8 +101,14 @@ def numbered(name: str, handle: Callable[[int, Delivery], Awaitable[None]], **op
 
 @asynccontextmanager
 async def running(
-    broker: Broker, made: Worker[Any], record: Record, store: MemoryStore | None = None
+    broker: Broker,
+    made: Worker[Any],
+    record: Record,
+    store: MemoryStore | None = None,
+    *,
+    go_on_at_stop: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
+    """An ordered pool, stopped at the end; `go_on_at_stop` is set after the stop has started."""
     store = store or MemoryStore()
     await broker.declare_partitions(made.queue, made.patterns)
     pipeline = Pipeline(made, store, normalise=event_of, clock=lambda: START_S)
@@ -111,7 +117,11 @@ async def running(
     )
     run = asyncio.create_task(pool.run())
     yield
-    await pool.stop(10)
+    stopping = asyncio.create_task(pool.stop(10))
+    await asyncio.sleep(0)
+    if go_on_at_stop is not None:
+        go_on_at_stop.set()
+    await stopping
     await run
 
 
@@ -314,10 +324,9 @@ async def test_at_the_stop_events_in_flight_finish_and_waiting_ones_are_requeued
 
     async def handle(number: int, delivery: Delivery) -> None: ...
 
-    async with running(broker, numbered(name, wait, concurrency=1), first, store):
+    async with running(broker, numbered(name, wait, concurrency=1), first, store, go_on_at_stop=go_on):
         await publish(broker, *range(10))
         await begun.wait()
-        asyncio.get_running_loop().call_later(0.1, go_on.set)
     assert first.settled == [(0, "handled")]
     async with running(broker, numbered(name, handle), second, store):
         await second.ends(9)
@@ -326,14 +335,14 @@ async def test_at_the_stop_events_in_flight_finish_and_waiting_ones_are_requeued
 
 @asynccontextmanager
 async def two_of_ten_started(broker: Broker) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
-    """Ten of twenty events are claimed, one of each room, and two of them are handled until the event is set."""
+    """Ten of twenty events are claimed, one of each room; two are handled until the event is set or the pool stops."""
     record, store, go_on = Record(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         record.started.append(number)
         await go_on.wait()
 
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store):
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
         for number in range(20):
             await publish(broker, number, room=f"room-{number % 10}")
         await eventually(partial(store.has, 10))
@@ -349,8 +358,8 @@ async def test_events_of_more_rooms_are_claimed_than_functions_run(broker: Broke
 
 
 async def test_at_the_stop_claimed_events_that_were_not_started_are_requeued_and_released(broker: Broker) -> None:
-    async with two_of_ten_started(broker) as (record, store, go_on):
-        asyncio.get_running_loop().call_later(0.1, go_on.set)
+    async with two_of_ten_started(broker) as (record, store, _):
+        pass
     assert sorted(record.ended()) == sorted(record.started)
     assert len(record.started) == 2
     assert not store.claimed
