@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print the table, keep the figures."""
+"""`python -m benchmarks`: measures, prints the table, and writes the figures to a file."""
 
 import signal
 import sys
@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import table
 from benchmarks.calibrating import calibrated
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
 from benchmarks.rows import beginning, embedded, growth, ingress, latency, waiting, whole_way, workers
@@ -49,19 +49,21 @@ _QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[ROW]...")
-@click.option("--rounds", type=click.IntRange(1), help=f"How often each is measured.  [default: {_USUAL.rounds}]")
-@click.option("--seconds", type=click.IntRange(1), help=f"How long each takes load.  [default: {_USUAL.seconds}]")
-@click.option("--events", type=click.IntRange(100), help=f"How many wait in a queue.  [default: {_USUAL.events}]")
-@click.option("--quick", is_flag=True, help="Only a look: one short round.")
+@click.option("--rounds", type=click.IntRange(1), help=f"Rounds of each row.  [default: {_USUAL.rounds}]")
+@click.option("--seconds", type=click.IntRange(1), help=f"Seconds of load in each round.  [default: {_USUAL.seconds}]")
+@click.option(
+    "--events", type=click.IntRange(100), help=f"Events in a queue that is drained.  [default: {_USUAL.events}]"
+)
+@click.option("--quick", is_flag=True, help="One short round of each row.")
 @click.option(
     "--json",
     "results",
     type=click.Path(dir_okay=False, path_type=Path),
     default=_RESULTS,
-    help="Where to keep every figure.",
+    help="The file for every figure.",
 )
-@click.option("--markdown", is_flag=True, help="Print the table for a page.")
-@click.option("--list", "listed", is_flag=True, help="Name the rows, and end.")
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@click.option("--list", "listed", is_flag=True, help="List the rows, and exit.")
 def main(  # noqa: PLR0913  one for each option
     names: tuple[str, ...],
     rounds: int | None,
@@ -73,26 +75,26 @@ def main(  # noqa: PLR0913  one for each option
     markdown: bool,
     listed: bool,
 ) -> None:
-    """Measure each ROW, or all, in turn with simpler programs, and print how they compare.
+    """Measure each ROW, or all rows, in turn with simpler programs, and print the ratios.
 
-    Fails if an event was lost, doubled or refused on the way.
+    Fails if an event is lost, duplicated or refused.
     """
     if listed:
-        _name_rows()
+        _list_rows()
         return
     chosen = [row for name in names or ROWS for row in GROUPS.get(name, (name,))]
     if strange := set(chosen) - set(ROWS):
         raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; --list names them")
     usual = _QUICK if quick else _USUAL
     extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting)
-    signal.signal(signal.SIGTERM, _end)  # so that what was started is ended too
+    signal.signal(signal.SIGTERM, _end)  # so that all started programs end too
     try:
         rows, machine = _measured(chosen, extent)
-    except Worthless as fault:
-        click.echo(f"worthless: {fault}", err=True)
+    except InvalidRun as error:
+        click.echo(f"invalid run: {error}", err=True)
         sys.exit(1)
-    except (pytest.skip.Exception, pytest.fail.Exception) as fault:  # what the tests' servers say of a missing one
-        click.echo(fault.msg, err=True)
+    except (pytest.skip.Exception, pytest.fail.Exception) as error:  # a server is not installed
+        click.echo(error.msg, err=True)
         sys.exit(1)
     click.echo(f"{table.markdown(rows)}\n" if markdown else table.rendered(rows))
     click.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
@@ -100,7 +102,7 @@ def main(  # noqa: PLR0913  one for each option
     results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows, machine)), indent=1))
 
 
-def _name_rows() -> None:
+def _list_rows() -> None:
     for name, measure in ROWS.items():
         click.echo(f"{name:<18} {measure.__doc__}")
     for name, members in GROUPS.items():
@@ -112,7 +114,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _measured(names: Sequence[str], extent: Extent) -> tuple[list[Row], dict[str, str]]:
-    """The rows, and what they were measured on."""
+    """The rows, and the versions of the machine and its servers."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="hookline-benchmarks-") as folder, Servers() as servers:
         run = calibrated(Run(Path(folder), servers, extent))

@@ -1,4 +1,4 @@
-"""What processes cost, from the operating system's accounting."""
+"""CPU time and memory of processes, from the operating system's accounting."""
 
 import resource
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +10,11 @@ import psutil
 Processes = Callable[[], Iterable[int]]
 
 LOAD = "load"
-"""The group of the processes that make load; unless it is named, those that have ended meanwhile."""
+"""The group of the processes that make load. By default, these are the child processes that have ended."""
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """User and system time of these processes and all below them, since they started."""
+    """User and system time of these processes and their descendants, since they started."""
     total = 0.0
     for process in _with_children(pids):
         with suppress(psutil.NoSuchProcess):
@@ -29,7 +29,7 @@ def threads_cpu_s(pid: int) -> dict[int, float]:
 
 
 def rss_mib(pids: Iterable[int]) -> float:
-    """Resident memory of these processes and all below them, now."""
+    """Resident memory of these processes and their descendants, now."""
     total = 0
     for process in _with_children(pids):
         with suppress(psutil.NoSuchProcess):
@@ -38,7 +38,7 @@ def rss_mib(pids: Iterable[int]) -> float:
 
 
 def peak_mib(pids: Iterable[int]) -> float:
-    """The most that was ever resident of these processes and all below them; where that is not told, what is now."""
+    """Peak resident memory of these processes and their descendants; where there is no /proc, the memory now."""
     total = 0
     for process in _with_children(pids):
         try:

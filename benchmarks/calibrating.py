@@ -1,4 +1,4 @@
-"""How fast this machine is, so that enough requests are prepared for it and not ten times too many."""
+"""Measures how fast this machine is, so that the right number of requests is prepared."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ _MARGIN = 1.4
 
 
 def calibrated(run: Run) -> Run:
-    """The run, knowing that an ingress answers at most so many requests a second here: more than the bare one does."""
+    """The run with its `most_per_s`: somewhat more than the bare application answers here."""
     installation = run.embedded()
     prepared = run.prepare(installation.sources, _FIRST_GUESS_PER_S)
     with peers.bare(run) as ingress:

@@ -1,4 +1,4 @@
-"""Callbacks of all providers, signed by the providers' own `sign`, every one another event."""
+"""Callbacks of all providers, signed by the providers' own `sign`. Each is a different event."""
 
 import itertools
 import struct
@@ -14,7 +14,7 @@ from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.provider import AnySource, Outgoing
 
 LENGTH = struct.Struct("<I")
-"""What stands before each request in a file of requests: its length in bytes."""
+"""In a file of requests, the length in bytes precedes each request."""
 
 _PADDING = "padding"  # no provider has a field of that name
 _ROOM_BYTES = 128  # for that name, and for a signature in the body
@@ -22,26 +22,26 @@ _ROOM_BYTES = 128  # for that name, and for a signature in the body
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Whole requests in a file, in the order in which they are to be sent, and the ids of their events."""
+    """Whole requests in a file, in the order of sending, and the ids of their events."""
 
     path: Path
     ids: Sequence[str]
 
 
-class Storyteller:
-    """Tells the samples' stories, each with another number, so that no event is told twice in a run."""
+class CallbackGenerator:
+    """Makes callbacks of the providers' samples. No event is repeated in a run."""
 
     def __init__(self) -> None:
         self._stories = itertools.count(int(time.time()) * 1000)
 
     def outgoing(self, sources: Iterable[AnySource], body_bytes: int = 0) -> Iterator[tuple[AnySource, Outgoing]]:
-        """Signed callbacks without end, of each source in turn, signed now; padded to nearly that size."""
-        told = [(source, self._bodies(source, body_bytes)) for source in sources]
-        for source, bodies in itertools.cycle(told):
+        """An endless sequence of callbacks, of each source in turn, signed now and padded to nearly that size."""
+        bodies_of = [(source, self._bodies(source, body_bytes)) for source in sources]
+        for source, bodies in itertools.cycle(bodies_of):
             yield source, source.provider.sign(next(bodies), source, time.time())
 
     def prepare(self, path: Path, sources: Mapping[str, AnySource], count: int, body_bytes: int = 0) -> Prepared:
-        """Write so many requests to a file."""
+        """Write `count` requests to a file."""
         ids = []
         with path.open("wb") as file:
             for source, outgoing in itertools.islice(self.outgoing(sources.values(), body_bytes), count):
@@ -51,7 +51,7 @@ class Storyteller:
         return Prepared(path, ids)
 
     def envelopes(self, sources: Mapping[str, AnySource], count: int) -> Iterator[Envelope]:
-        """What the ingress would publish for so many callbacks."""
+        """The envelopes that the ingress would publish for `count` callbacks."""
         for source, outgoing in itertools.islice(self.outgoing(sources.values()), count):
             yield envelope_of(source, outgoing)
 
@@ -69,7 +69,7 @@ def _padded(content: dict[str, Any], body_bytes: int) -> bytes:
 
 
 def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
-    """The envelope that the ingress makes of a callback."""
+    """The envelope that the ingress makes from a callback."""
     provider = source.provider
     return seal(
         provider.identify(outgoing.body),
@@ -82,7 +82,7 @@ def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
 
 
 def request_bytes(source: AnySource, outgoing: Outgoing) -> bytes:
-    """A callback as it goes over the wire, on a connection that stays open."""
+    """The bytes of a callback on a connection that stays open."""
     target = f"/hooks/{source.name}" + (f"?{outgoing.query}" if outgoing.query else "")
     headers = {
         "Host": "hooks.example.com",

@@ -1,4 +1,4 @@
-"""Measuring an ingress under as much load as its connections take, and looking at what came of each event."""
+"""Measures an ingress at capacity (a closed loop), and checks that every accepted event was kept."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Check = Callable[[Run, Load, Prepared], None]
 
 
 def measure(run: Run, ingress: Ingress, prepared: Prepared, check: Check, connections: int = CONNECTIONS) -> Measured:
-    """One round. Raises Worthless if an event is lost, doubled or refused."""
+    """One round. Raises InvalidRun if an event is lost, duplicated or refused."""
     rss_start_mib = ingress.rss_mib()
     meter = Meter({"program": ingress.pids, **run.servers.groups()})
     load = closed(ingress.port, prepared, connections, run.extent.seconds)
@@ -56,7 +56,7 @@ def kept_by_reference(run: Run, load: Load, prepared: Prepared) -> None:
 
 
 def kept_in_file(path: Path) -> Check:
-    """The embedded broker's file holds what was accepted."""
+    """Checks that the embedded broker's file has every accepted event."""
 
     def check(run: Run, load: Load, prepared: Prepared) -> None:
         statement = "SELECT json_extract(headers, '$.cloudEvents_id') FROM deliveries JOIN envelopes USING (seq)"

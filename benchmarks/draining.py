@@ -1,4 +1,4 @@
-"""Measuring the processes of a worker while they empty a queue, and looking at what they handled."""
+"""Measures the processes of a worker while they drain a queue, and returns what they handled."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _LONGEST_S = 120.0
 
 
 def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[Measured, Notes]:
-    """From when every process is at work to the last event, so that the start does not count."""
+    """Measure from the moment when every process has handled an event to the last event."""
     folder = run.new_folder()
     with ExitStack() as running:
         consumers = [running.enter_context(start(folder)) for _ in range(processes)]

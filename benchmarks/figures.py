@@ -1,4 +1,4 @@
-"""What was measured, and how two programs compare."""
+"""What was measured, and the ratio of two programs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the ratio, or the figure where there is no reference, is to be."""
+    """The target of the ratio, or of the figure where there is no reference."""
 
     sign: Literal["<=", ">="]
     value: float
@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the table: a figure of ours, round by round, beside that of a reference measured in turn with it."""
+    """A row of the table: our figure in each round, and that of a reference measured in turn with it."""
 
     name: str
     unit: str
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def judged(self) -> float:
-        """What the target is about."""
+        """The value that is compared with the target."""
         return median(self.ratios) if self.reference else median(map(self.figure, self.ours))
 
     @property
@@ -73,6 +73,33 @@ class Row:
         if self.target is None:
             return ""
         return "met" if self.target.is_met(self.judged) else "MISSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rounds of ours and of a reference, measured in turn. Each method makes a row of them."""
+
+    name: str
+    ours: Sequence[Measured]
+    reference_name: str
+    reference: Sequence[Measured]
+
+    def cpu(self, target: Target | None = None) -> Row:
+        return self._row("CPU µs/event", cpu_us, target)
+
+    def throughput(self, target: Target | None = None) -> Row:
+        return self._row("events/s", per_s, target)
+
+    def _row(self, unit: str, figure: Callable[[Measured], float], target: Target | None) -> Row:
+        return Row(
+            name=self.name,
+            unit=unit,
+            figure=figure,
+            ours=self.ours,
+            reference_name=self.reference_name,
+            reference=self.reference,
+            target=target,
+        )
 
 
 def cpu_us(measured: Measured) -> float:
@@ -88,7 +115,7 @@ def p99_ms(measured: Measured) -> float:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value that so many per cent of the values do not exceed. The values are in order."""
+    """The smallest value that is not exceeded by `percent` of the values, which are sorted."""
     if not ordered:
         return math.nan
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

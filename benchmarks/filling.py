@@ -1,4 +1,4 @@
-"""Our own queues on either broker, made and filled through the product's own parts."""
+"""Declares and fills Hookline's queues on either broker, through the product's own parts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -21,8 +21,8 @@ _AT_A_TIME = 500
 
 
 def make_queue(settings: Settings) -> None:
-    """The queue of the unordered worker, wanting every event."""
-    run(_make_queue(settings))
+    """Declare the queue of the unordered worker, bound to every event."""
+    run_async(_make_queue(settings))
 
 
 async def _make_queue(settings: Settings) -> None:
@@ -32,8 +32,8 @@ async def _make_queue(settings: Settings) -> None:
 
 
 def make_partitions(settings: Settings) -> None:
-    """The queues of the ordered worker, wanting every event."""
-    run(_make_partitions(settings))
+    """Declare the queues of the ordered worker, bound to every event."""
+    run_async(_make_partitions(settings))
 
 
 async def _make_partitions(settings: Settings) -> None:
@@ -42,8 +42,8 @@ async def _make_partitions(settings: Settings) -> None:
 
 
 def fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
-    """Publish to every queue that wants them; return once all are durable."""
-    run(_fill(settings, envelopes))
+    """Publish envelopes; return once all are durable."""
+    run_async(_fill(settings, envelopes))
 
 
 async def _fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
@@ -59,7 +59,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         yield await installation.broker()
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """On the loop that everything here runs on."""
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop, as all programs of the benchmarks do."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

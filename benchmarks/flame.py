@@ -1,6 +1,6 @@
-"""`python -m benchmarks.flame`: where the time of an ingress and of a worker goes, as flame graphs and by step.
+"""`python -m benchmarks.flame`: the CPU time of an ingress and of a worker, as flame graphs and by step.
 
-py-spy looks into the running processes. Where Linux lets only parents do that, it has to run as root.
+py-spy samples the running processes. Where Linux restricts ptrace to parent processes, it has to run as root.
 """
 
 import os
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks import filling, load, notes, queues
+from benchmarks import filling, load, notes, preparing, queues
 from benchmarks.accounting import threads_cpu_s
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.flame_picture import drawn
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT, Program
@@ -32,29 +32,36 @@ _PER_S = 250
 _END_S = 60.0
 _LONGEST_S = 120
 
-DOOR_STEPS: Steps = {
-    "verify: the signature over the raw bytes": ("verify (schemas/", "challenge (schemas/"),
-    "identify: the event's id, topic, subject and time": ("identify (schemas/", "_identify (ingress/"),
-    "seal: the envelope": ("(schemas/envelope.py",),
-    "publish: frames, one write per turn, confirms": ("(broker/",),
-    "receive and answer: HTTP": ("(ingress/", "(aiohttp/"),
+INGRESS_STEPS: Steps = {
+    "verify: the signature over the raw bytes": ("verify (hookline/schemas/", "challenge (hookline/schemas/"),
+    "identify: the event's id, topic, subject and time": (
+        "identify (hookline/schemas/",
+        "_identify (hookline/ingress/",
+    ),
+    "seal: the envelope": ("(hookline/schemas/envelope.py",),
+    "publish: frames, one write per turn, confirms": ("(hookline/broker/",),
+    "receive and answer: HTTP": ("(hookline/ingress/", "(aiohttp/"),
     "the event loop: reading sockets, sleeping and waking": (EVENT_LOOP,),
 }
 WORKER_STEPS: Steps = {
-    "take and acknowledge: frames off the socket, one write per group": ("(broker/rabbitmq",),
+    "take and acknowledge: frames off the socket, one write per group": ("(hookline/broker/rabbitmq/",),
     "claim and finish, in the store's own thread: SQLite": ("sqlite ",),
-    "claim and finish, on the event loop: asking the store": ("(workers/stores/", "(broker/"),
-    "open: the envelope": ("from_headers (schemas/",),
-    "normalise: canonical events": ("normalise (",),
-    "handle: the function, its limits, what is noted here": ("_call (workers/", "(workers/handler", "(benchmarks/"),
-    "the way through pool and pipeline": ("(workers/", "(hookline/"),
+    "claim and finish, on the event loop: asking the store": ("(hookline/workers/stores/", "(hookline/sqlite/"),
+    "open: the envelope": ("from_headers (hookline/schemas/",),
+    "normalise: canonical events": ("normalise (hookline/schemas/", "normalise (hookline/workers/"),
+    "handle: the function, its limits, what is noted here": (
+        "_call (hookline/workers/",
+        "(hookline/workers/handler.py",
+        "(benchmarks/",
+    ),
+    "the way through pool and pipeline": ("(hookline/workers/", "(hookline/runtime/"),
     "the event loop": (EVENT_LOOP,),
 }
 
 
 @dataclass(slots=True)
 class Profile:
-    """What the threads of a program did, and the CPU time that so many events cost each of them meanwhile."""
+    """The stacks of a program's threads, and the CPU time that each thread spent on `events`."""
 
     title: str
     threads: dict[int, Counter[Stack]] = field(default_factory=dict)
@@ -63,27 +70,25 @@ class Profile:
 
 
 @click.command()
-@click.option("--events", type=click.IntRange(1_000), default=80_000, show_default=True, help="How many each handles.")
+@click.option("--events", type=click.IntRange(1_000), default=80_000, show_default=True, help="Events of each profile.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=ROOT / "docs" / "images",
-    help="Where the pictures are to be.",
+    help="The folder for the pictures.",
 )
 def main(events: int, folder: Path) -> None:
     """Profile the ingress under load and the worker that drains its queue; write the pictures, and print the steps."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all started programs end too
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hookline-flame-") as scratch, Servers() as servers:
         run = Run(Path(scratch), servers, Extent())
         try:
-            installation = run.installation()
-            queues.clear(servers.amqp_url)
-            filling.make_queue(installation.settings)
-            _tell(_ingress(run, installation, events), DOOR_STEPS, folder / "ingress-flame.svg")
-            _tell(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
-        except Worthless as fault:
-            raise click.ClickException(str(fault)) from None
+            installation = preparing.with_empty_queue(run)
+            _report(_ingress(run, installation, events), INGRESS_STEPS, folder / "ingress-flame.svg")
+            _report(_worker(run, installation), WORKER_STEPS, folder / "worker-flame.svg")
+        except InvalidRun as error:
+            raise click.ClickException(str(error)) from None
 
 
 def _ingress(run: Run, installation: Installation, events: int) -> Profile:
@@ -110,11 +115,11 @@ def _worker(run: Run, installation: Installation) -> Profile:
 
 @contextmanager
 def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
-    """Fill in what the program does meanwhile, and what it costs. Raises Worthless where py-spy cannot look."""
+    """Record a program's stacks and CPU time in `profile`. Raises InvalidRun if py-spy may not sample it."""
     raw = run.folder / "stacks"
     spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if spy is None:
-        raise Worthless("py-spy is not installed: run `make bench` once, or pip install py-spy")
+        raise InvalidRun("py-spy is not installed: run `make bench` once, or pip install py-spy")
     options = ["--format", "raw", "--nolineno", "--threads", "--rate", str(_PER_S), "--output", str(raw)]
     with subprocess.Popen(
         [spy, "record", *options, "--pid", str(program.pid)],
@@ -135,16 +140,16 @@ def _profiled(run: Run, program: Program, profile: Profile) -> Iterator[None]:
 
 
 def _await_sampling(spying: "subprocess.Popen[str]") -> None:
-    told = []
+    output = []
     for line in spying.stdout or ():
-        told.append(line)
+        output.append(line)
         if "Sampling" in line:
             return
-    raise Worthless(f"py-spy cannot look into the process: {''.join(told)}")
+    raise InvalidRun(f"py-spy cannot sample the process: {''.join(output)}")
 
 
-def _tell(profile: Profile, steps: Steps, path: Path) -> None:
-    """The picture into its file, and a table for a page on the terminal."""
+def _report(profile: Profile, steps: Steps, path: Path) -> None:
+    """Write the picture to its file, and print the table of steps in Markdown."""
     each_us = {thread: cpu_s / profile.events * 1e6 for thread, cpu_s in profile.cpu_s.items()}
     stacks = weighed(profile.threads, each_us)
     title = f"{profile.title}: {sum(stacks.values()):.0f} µs CPU for each of {profile.events:,} events"

@@ -1,7 +1,7 @@
-"""Flame graphs as SVG that needs no script, so that a page can show them as pictures.
+"""Flame graphs as SVG without scripts, so that a page can show them as pictures.
 
-The width of a frame is the CPU time spent in it and in what it called, which stands above it. Its colour says whose it
-is.
+The width of a frame is the CPU time spent in it and in the functions that it called, which are drawn above it. The
+colour shows the package.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -22,7 +22,7 @@ _OTHERS = "#d8d8d8"
 
 @dataclass(slots=True)
 class _Frame:
-    """A function as it was called from one place, and the CPU time spent in it or in what it called."""
+    """A function called from one place, and the CPU time spent in it and in what it called."""
 
     cpu_us: float = 0.0
     callees: "dict[str, _Frame]" = field(default_factory=dict)
@@ -64,7 +64,7 @@ def _legend(packages: Container[str]) -> Iterator[str]:
 
 
 def _boxes(name: str, frame: _Frame, left: float, top: float, scale: float) -> Iterator[str]:
-    """A frame and all above it. `scale` is the width of a microsecond."""
+    """A frame and all frames above it. `scale` is the width of a microsecond."""
     width = frame.cpu_us * scale
     if width < _NARROWEST:
         return
@@ -80,7 +80,9 @@ def _boxes(name: str, frame: _Frame, left: float, top: float, scale: float) -> I
 
 
 def _package(name: str) -> str:
-    return name.rpartition("(")[2].partition("/")[0]
+    """The package of a frame's file; for Hookline, the folder if it has a colour."""
+    package, folder, *_ = *name.rpartition("(")[2].split("/"), ""
+    return folder if package == "hookline" and folder in _COLOURS else package
 
 
 def _fitted(text: str, width: float) -> str:

@@ -1,4 +1,4 @@
-"""A folder with settings, as `hookline init` writes them, and the commands that run in it."""
+"""A folder with the settings of `hookline init`, and the commands that run in it."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _SOURCE = re.compile(r"^\[sources\.(.+)\]$", re.MULTILINE)
 
 
 class Installation:
-    """Hookline with its default settings but for the addresses, and with one source per provider, or with so many."""
+    """Hookline with its default settings, except for addresses and the number of sources."""
 
     def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
         self.folder = folder
@@ -47,6 +47,6 @@ class Installation:
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """What stands before the first source, and the sources."""
+    """The settings before the first source, and the sources."""
     at = text.index("[sources.")
     return text[:at], text[at:]

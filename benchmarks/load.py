@@ -1,4 +1,4 @@
-"""Load, as a program of its own: closed (as much as so many connections take, from `wrk`) or open (a constant rate)."""
+"""Load from a separate program: a closed loop on some connections (`wrk`), or an open loop at a constant rate."""
 
 import os
 import shutil
@@ -12,19 +12,19 @@ import msgspec
 
 from benchmarks.accounting import LOAD, Meter, Processes
 from benchmarks.callbacks import Prepared
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.load_open import ANSWERED, CONNECTED, Result
 from benchmarks.processes import ROOT
 
 CONNECTIONS = 256
-"""Enough to keep an ingress busy while RabbitMQ, or a disk, confirms."""
+"""Enough to keep an ingress busy while RabbitMQ or the disk confirms."""
 
 _SCRIPT = Path(__file__).with_name("load_closed.lua")
 _MARGIN_S = 30.0
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """`answered` counts every answer, `refused` those of them that are not 2xx; `failed` had no answer."""
+    """`answered` counts all answers, `refused` those that are not 2xx, `failed` the requests without an answer."""
 
     answered: int
     refused: int
@@ -40,13 +40,13 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Load:
-    """Send each request once, the next on a connection as soon as it has its answer.
+    """Send each request once; each connection sends the next one when it has an answer.
 
-    It ends early when no request is left. Raises Worthless unless every one that was answered was accepted.
+    The load ends early when no request is left. Raises InvalidRun unless every answered request was accepted.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise Worthless("wrk is not installed: run benchmarks/install.sh")
+        raise InvalidRun("wrk is not installed: run benchmarks/install.sh")
     command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{port}/", "--", str(prepared.path)],
@@ -56,19 +56,19 @@ def closed(port: int, prepared: Prepared, connections: int, seconds: int) -> Loa
         check=False,
     )
     if done.returncode != 0:
-        raise Worthless(f"wrk failed: {done.stderr}{done.stdout}")
+        raise InvalidRun(f"wrk failed: {done.stderr}{done.stdout}")
     load = msgspec.json.decode(done.stdout.splitlines()[-1], type=Load)
     if load.refused or load.failed:
-        raise Worthless(f"the load was not taken as a whole: {load}")
+        raise InvalidRun(f"some requests were refused or failed: {load}")
     return load
 
 
 def opened(
     port: int, prepared: Prepared, connections: int, rate_per_s: float, groups: Mapping[str, Processes]
 ) -> tuple[Result, dict[str, float]]:
-    """Send each request once, at a constant rate; what came of them, and the CPU time that the groups spent meanwhile.
+    """Send each request once, at a constant rate. Returns the results, and the CPU time that the groups used meanwhile.
 
-    Raises Worthless unless every one was accepted.
+    Raises InvalidRun unless every request was accepted.
     """
     path = prepared.path.with_suffix(".result")
     arguments = [str(port), str(prepared.path), str(connections), str(rate_per_s), str(path)]
@@ -96,13 +96,13 @@ def opened(
     result = msgspec.json.decode(path.read_bytes(), type=Result)
     refused = [status for status in result.statuses if not 200 <= status < 300]
     if refused:
-        raise Worthless(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
+        raise InvalidRun(f"{len(refused)} of {len(result.statuses)} requests were not accepted: {sorted(set(refused))}")
     return result, cpu_s
 
 
 def _await_stage(generator: "subprocess.Popen[str]", stage: str) -> None:
     if generator.stdout is None or generator.stdout.readline() != stage:
-        raise Worthless(f"the load generator never got as far as {stage.strip()!r}")
+        raise InvalidRun(f"the load generator did not reach the stage {stage.strip()!r}")
 
 
 def _go_on(generator: "subprocess.Popen[str]") -> None:

@@ -1,6 +1,6 @@
--- Sends prepared requests from a file, each once and in order, and prints what wrk counted as one line of JSON.
--- Before each request in the file stands its length in bytes, as four bytes, the least first. When there are no more it
--- stops, and what it says of the time is until then.
+-- Sends prepared requests from a file, each once and in order, and prints the counts of wrk as one line of JSON.
+-- In the file, each request follows its length in bytes (four bytes, little-endian). The script stops after the last
+-- request, and the time that it prints ends there.
 local ffi = require("ffi")
 ffi.cdef [[
    typedef struct { long seconds; long nanoseconds; } moment;

@@ -1,7 +1,7 @@
-"""Load at a constant rate, whatever the answers do: `python -m benchmarks.load_open` is the program that makes it.
+"""Load at a constant rate, independent of the answers: `python -m benchmarks.load_open` is the program.
 
-Each request has its time in a schedule, and its latency counts from then, not from when it could be sent. An ingress
-that stalls for a second makes all of that second's requests late, as it would its callers'.
+Each request has a scheduled time, and its latency counts from then, not from when it was sent. An ingress that stalls
+for a second makes all requests of that second late, as it would for real callers.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from benchmarks.figures import percentile
 CONNECTED = "connected\n"
 ANSWERED = "answered\n"
 _SETTLE_S = 15.0
-_TICK_S = 0.001  # finer sleeps are busy waiting on uvloop, and take from the ingress what they are to measure
+_TICK_S = 0.001  # shorter sleeps are busy waiting on uvloop, and take CPU time from the ingress
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _GREETING = b"GET /healthz HTTP/1.1\r\nHost: hooks.example.com\r\n\r\n"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of each request, by its place in the file: status (0: no answer), latency, Unix time of the answer.
+    """The result of each request, in the order of the file: status (0: no answer), latency, Unix time of the answer.
 
-    `late_p99_ms` is how much later than planned requests were sent although a connection was free.
+    `late_p99_ms` is how late requests were sent although a connection was free.
     """
 
     statuses: list[int]
@@ -45,7 +45,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time."""
+    """A connection with one request in flight at a time."""
 
     def __init__(self, generator: "_Generator") -> None:
         self._generator = generator
@@ -55,10 +55,10 @@ class _Connection(asyncio.Protocol):
         self._number = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's, which is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass
 
     async def begin(self) -> None:
-        """Ask for something harmless, and be free once it is answered, whatever the answer."""
+        """Send a request that publishes nothing; return once it is answered, when the connection is free."""
         self.send(-1, _GREETING)
         await asyncio.wait_for(self._begun.wait(), _SETTLE_S)
         self._generator.free.append(self)
@@ -91,8 +91,8 @@ def _content_length(head: bytes) -> int:
     return int(lower[at:].partition(b"\r\n")[0])
 
 
-def _tell_and_wait(stage: str) -> None:
-    """Nothing is to happen meanwhile, so the loop may stand still."""
+def _report_and_wait(stage: str) -> None:
+    """Report a stage, and wait for a line on stdin. This blocks the event loop, which has nothing else to do."""
     sys.stdout.write(stage)
     sys.stdout.flush()
     sys.stdin.readline()
@@ -113,14 +113,14 @@ class _Generator:
         self._complete = asyncio.Event()
 
     async def run(self, port: int, connections: int) -> Result:
-        """Told on stdin when to begin, so that connecting does not count, and at its end when to disconnect."""
-        everyone = [await self._connect(port) for _ in range(connections)]
-        _tell_and_wait(CONNECTED)
+        """Send all requests. One line on stdin starts this once all are connected, another one disconnects them."""
+        connected = [await self._connect(port) for _ in range(connections)]
+        _report_and_wait(CONNECTED)
         await self._send_all()
-        with suppress(TimeoutError):  # the statuses tell
+        with suppress(TimeoutError):  # the statuses show which requests have no answer
             await asyncio.wait_for(self._complete.wait(), _SETTLE_S)
-        _tell_and_wait(ANSWERED)
-        for connection in everyone:
+        _report_and_wait(ANSWERED)
+        for connection in connected:
             connection.close()
         return Result(
             statuses=self._statuses,
@@ -130,13 +130,13 @@ class _Generator:
         )
 
     async def _connect(self, port: int) -> _Connection:
-        """A connection that has had an answer, and so may be idle for as long as the ingress keeps one alive."""
+        """A connection that has received an answer, so that the ingress keeps it alive while it is idle."""
         _, connection = await asyncio.get_running_loop().create_connection(lambda: _Connection(self), "127.0.0.1", port)
         await connection.begin()
         return connection
 
     async def _send_all(self) -> None:
-        """Send each request at its time, or as soon after it as a connection is free."""
+        """Send each request at its scheduled time, or as soon afterwards as a connection is free."""
         started_s = time.perf_counter()
         number = 0
         while number < len(self._requests):
@@ -180,10 +180,10 @@ class _Generator:
 @click.argument("rate_per_s", type=float)
 @click.argument("result", type=click.Path(path_type=Path))
 def main(port: int, requests: Path, connections: int, rate_per_s: float, result: Path) -> None:
-    """Send every request of a file at a constant rate, and keep in another file, as JSON, what came of them."""
+    """Send every request of a file at a constant rate, and write the results to another file as JSON."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told = runner.run(_Generator(read_requests(requests), rate_per_s).run(port, connections))
-    result.write_bytes(msgspec.json.encode(told))
+        results = runner.run(_Generator(read_requests(requests), rate_per_s).run(port, connections))
+    result.write_bytes(msgspec.json.encode(results))
 
 
 if __name__ == "__main__":

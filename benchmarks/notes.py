@@ -1,6 +1,6 @@
-"""What a consuming process notes of its events, so that the suite can follow it and compare at the end.
+"""A consuming process records its events here, so that the suite can follow it and check them at the end.
 
-Noting costs the process that is measured a little: Hookline's workers and the references pay for it alike.
+Recording costs some CPU time: the same for Hookline's workers and for the references.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _COUNT = struct.Struct("<q")
 
 @dataclass(slots=True)
 class Notes:
-    """The events of one process: their ids where it knows them, and the Unix time at which each was handed over."""
+    """The events of one process: their ids where it knows them, and the Unix time of each call."""
 
     ids: list[str]
     times_s: list[float]
@@ -32,15 +32,15 @@ class Notes:
 
 
 NOTES = Notes([], [])
-"""Those of this process. A function that takes nothing but the event finds them here."""
+"""The notes of this process. A function that takes only the event finds them here."""
 
 
 @asynccontextmanager
 async def kept() -> AsyncIterator[None]:
-    """The number of notes stands in a file while the process runs, and all of them when it ends."""
+    """Write the number of notes to a file while the process runs, and all notes when it ends."""
     notes = NOTES
     stem = Path(os.environ[FOLDER_VARIABLE]) / str(os.getpid())
-    progress = asyncio.create_task(_tell(notes, stem.with_suffix(".count")))
+    progress = asyncio.create_task(_write_count(notes, stem.with_suffix(".count")))
     try:
         yield
     finally:
@@ -50,7 +50,7 @@ async def kept() -> AsyncIterator[None]:
         stem.with_suffix(".json").write_bytes(msgspec.json.encode((notes.ids, notes.times_s)))
 
 
-async def _tell(notes: Notes, path: Path) -> None:
+async def _write_count(notes: Notes, path: Path) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
         while True:
@@ -61,13 +61,13 @@ async def _tell(notes: Notes, path: Path) -> None:
 
 
 def counts(folder: Path) -> list[int]:
-    """How many events each process with this folder has noted by now."""
+    """How many events each process of this folder has recorded so far."""
     contents = [path.read_bytes() for path in folder.glob("*.count")]
     return [_COUNT.unpack(content)[0] for content in contents if content]
 
 
 def noted(folder: Path) -> Notes:
-    """Everything that the processes with this folder noted, once they have ended."""
+    """All notes of the processes of this folder, once they have ended."""
     together = Notes([], [])
     for path in folder.glob("*.json"):
         ids, times_s = msgspec.json.decode(path.read_bytes(), type=tuple[list[str], list[float]])

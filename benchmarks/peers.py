@@ -1,4 +1,4 @@
-"""The references as running programs."""
+"""The reference programs, running."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.services.servers import free_ports
 
 _MODULE = "benchmarks.references"
 _PREFETCH = 300
-"""With which both are at their quickest; Hookline takes fewer at a time."""
+"""Both references are fastest with this many; Hookline prefetches fewer."""
 
 
 def bare(run: Run) -> Ingress:

@@ -1,4 +1,4 @@
-"""The programs that are measured: started as their users start them, and ended in an orderly way."""
+"""The programs that are measured: started as users start them, and stopped by SIGTERM."""
 
 import http.client
 import os
@@ -13,7 +13,7 @@ from typing import Self
 
 from benchmarks import notes
 from benchmarks.accounting import peak_mib, rss_mib
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 
 ROOT = Path(__file__).parent.parent
 _START_S = 30.0
@@ -21,7 +21,7 @@ _END_S = 60.0
 
 
 class Program:
-    """A running program. What it writes goes to a file, as a service's log would."""
+    """A running program, whose output goes to a file, like the log of a service."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -48,25 +48,25 @@ class Program:
         return peak_mib(self.pids())
 
     def wait_until(self, condition: Callable[[], bool], within_s: float, poll_s: float = 0.005) -> float:
-        """Return once the condition holds: the seconds since the program was started. Raises Worthless."""
+        """Return once the condition holds: the seconds since the program was started. Raises InvalidRun."""
         deadline = time.monotonic() + within_s
         while not condition():
             if self._popen.poll() is not None or time.monotonic() > deadline:
-                raise Worthless(f"{self.name} ended, or took too long: {self._output.read_text()[-2000:]}")
+                raise InvalidRun(f"{self.name} ended, or took too long: {self._output.read_text()[-2000:]}")
             time.sleep(poll_s)
         return time.monotonic() - self._started
 
     def stop(self) -> None:
-        """End it as an operator would. Raises Worthless if it does not end well."""
+        """Stop it by SIGTERM. Raises InvalidRun if it fails or does not end."""
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
             code = self._popen.wait(_END_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise Worthless(f"{self.name} did not end when it was told to") from None
+            raise InvalidRun(f"{self.name} did not end after SIGTERM") from None
         if code not in (0, -signal.SIGTERM):
-            raise Worthless(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
+            raise InvalidRun(f"{self.name} ended with {code}: {self._output.read_text()[-2000:]}")
 
     def kill(self) -> None:
         if self._popen.poll() is None:
@@ -97,7 +97,7 @@ class Ingress(Program):
 
 
 class Consumer(Program):
-    """A program that takes from a queue, and notes what it took."""
+    """A program that consumes a queue, and records its events."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, notes_folder: Path) -> None:
         super().__init__(name, arguments, folder, {notes.FOLDER_VARIABLE: str(notes_folder)})

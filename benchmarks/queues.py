@@ -1,4 +1,4 @@
-"""The queues on RabbitMQ, seen from outside: cleared, copied, and read to the last message."""
+"""Clears, binds and drains the queues on RabbitMQ, without the product's own code."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,8 +10,8 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel
 
-from benchmarks.faults import Worthless
-from benchmarks.filling import ORDERED_QUEUE, QUEUE, run
+from benchmarks.errors import InvalidRun
+from benchmarks.filling import ORDERED_QUEUE, QUEUE, run_async
 from hookline.schemas import topics
 
 REFERENCE_QUEUE = "reference"
@@ -24,15 +24,15 @@ _QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A message as it stood in a queue: the id of its event, if it is ours, and its body."""
+    """A message of a queue: the id of its event, if it is Hookline's, and its body."""
 
     id: str
     body: bytes
 
 
 def server_version(url: str) -> str:
-    """Which RabbitMQ it is."""
-    return run(_server_version(url))
+    """The version of RabbitMQ."""
+    return run_async(_server_version(url))
 
 
 async def _server_version(url: str) -> str:
@@ -41,8 +41,8 @@ async def _server_version(url: str) -> str:
 
 
 def clear(url: str) -> None:
-    """Remove all queues of a run, with all that is in them, and make that of the references anew."""
-    run(_clear(url))
+    """Delete all queues of a run with their messages, and declare that of the references again."""
+    run_async(_clear(url))
 
 
 async def _clear(url: str) -> None:
@@ -55,8 +55,8 @@ async def _clear(url: str) -> None:
 
 
 def copy_to_reference(url: str) -> None:
-    """Let the references' queue take every event from now on, as a worker's does."""
-    run(_copy_to_reference(url))
+    """Bind the queue of the references to every event, like a worker's queue."""
+    run_async(_copy_to_reference(url))
 
 
 async def _copy_to_reference(url: str) -> None:
@@ -66,13 +66,13 @@ async def _copy_to_reference(url: str) -> None:
 
 
 def emptied(url: str, queue: str) -> Sequence[Found]:
-    """Take all that is in a queue, once no more comes."""
-    return run(_emptied(url, queue))
+    """All messages of a queue, taken once no more arrive."""
+    return run_async(_emptied(url, queue))
 
 
 def waiting(url: str, queue: str) -> int:
-    """How many messages are in a queue, once no more come."""
-    return run(_waiting_there(url, queue))
+    """The number of messages in a queue, once no more arrive."""
+    return run_async(_waiting_there(url, queue))
 
 
 async def _waiting_there(url: str, queue: str) -> int:
@@ -101,7 +101,7 @@ async def _emptied(url: str, queue: str) -> Sequence[Found]:
 
 
 async def _settled(channel: AbstractChannel, queue: str) -> int:
-    """How many messages wait, once no more come: requests that were on their way are still being published."""
+    """The number of ready messages once no more arrive: requests in flight are still being published."""
     before, count = -1, await _ready(channel, queue)
     while count != before:
         await asyncio.sleep(_SETTLE_S)
@@ -120,7 +120,7 @@ async def _progress(found: Sequence[Found], complete: asyncio.Event) -> None:
         await asyncio.wait_for(complete.wait(), _SILENCE_S)
     except TimeoutError:
         if len(found) == before:
-            raise Worthless("a queue gives out fewer messages than it says it has") from None
+            raise InvalidRun("a queue delivers fewer messages than it reports") from None
 
 
 @asynccontextmanager

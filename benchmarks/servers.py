@@ -1,4 +1,4 @@
-"""RabbitMQ and Redis for one run: private ones, or those that the environment names."""
+"""RabbitMQ and Redis for one run: private servers, or those that the environment names."""
 
 import os
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from tests.services import rabbitmq, redis
 
 
 class Servers:
-    """Each is started when it is first asked for, and ended with the run."""
+    """Each server starts when it is first needed, and ends with the run."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -38,16 +38,16 @@ class Servers:
     def redis_url(self) -> str:
         if url := os.environ.get(redis.VARIABLE):
             return url
-        self._redis = redis.Server(redis.program(), fsync="everysec")  # as Redis itself recommends
+        self._redis = redis.Server(redis.program(), fsync="everysec")  # the mode that Redis recommends
         self._open.callback(self._redis.close)
         self._redis.start()
         return self._redis.url
 
     def versions(self) -> dict[str, str]:
-        """What the rows ran on. Only RabbitMQ says it."""
+        """The versions of the servers that the rows used, where they report one."""
         return {"RabbitMQ": server_version(self.amqp_url)} if "amqp_url" in vars(self) else {}
 
     def groups(self) -> dict[str, Processes]:
-        """The processes of the private servers that run. What one that the environment names costs, nobody knows."""
+        """The processes of the private servers. CPU time of servers that the environment names is unknown."""
         pids = {"rabbitmq": self._node and self._node.pid, "redis": self._redis and self._redis.pid}
         return {name: partial(list, [pid]) for name, pid in pids.items() if pid is not None}

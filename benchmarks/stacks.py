@@ -1,24 +1,24 @@
-"""Stacks as py-spy tells them: read, cut down to what matters, and counted by the step that they belong to."""
+"""The stacks that py-spy samples: read, shortened, and summed by step."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 Stack = tuple[str, ...]
-"""From the thread to the innermost function."""
+"""Frames from the thread to the innermost function."""
 Steps = Mapping[str, Sequence[str]]
-"""What tells the frames of each step: a piece of text that stands in them."""
+"""The steps, and the texts by which their frames are recognised: each is part of a frame."""
 
 EVENT_LOOP = "event loop"
 """The main thread."""
 REST = "the rest"
 _THREAD = re.compile(r"thread \((?P<id>\d+)\): (?P<name>.*)")
-_FOLDERS = re.compile(r"\((?:/[^)]*/)(?=[^/)]+/[^/)]+\))")  # of which the last is kept
-_BEFORE = ("Runner.run (", "Thread.run (")  # how a thread came to its work is no part of an event's cost
+_FOLDERS = re.compile(r"\((?:/[^)]*/)(?=[^/)]+/[^/)]+\))")  # the last folder is kept
+_BEFORE = ("Runner.run (", "Thread.run (")  # frames that start a thread are not part of an event's cost
 
 
 def read(text: str) -> dict[int, Counter[Stack]]:
-    """The stacks of a profile in py-spy's raw format, by thread, and in how many samples each was found."""
+    """The stacks of a profile in py-spy's raw format, by thread, with the number of samples of each."""
     threads: dict[int, Counter[Stack]] = {}
     for line in text.splitlines():
         frames, _, samples = line.rpartition(" ")
@@ -35,7 +35,7 @@ def _stack(thread: str, frames: Sequence[str]) -> Stack:
 
 
 def weighed(threads: Mapping[int, Mapping[Stack, int]], cpu_us: Mapping[int, float]) -> dict[Stack, float]:
-    """The CPU time of each stack: samples also show a thread that waits for its disk, and accounting does not."""
+    """The CPU time of each stack, from its share of samples. Samples include waiting for a disk, CPU time does not."""
     return {
         stack: samples * cpu_us.get(thread, 0.0) / sum(stacks.values())
         for thread, stacks in threads.items()
@@ -44,9 +44,9 @@ def weighed(threads: Mapping[int, Mapping[Stack, int]], cpu_us: Mapping[int, flo
 
 
 def by_step(stacks: Mapping[Stack, float], steps: Steps) -> dict[str, float]:
-    """How much of it belongs to each step, in the order of the steps: to that of the innermost frame.
+    """The CPU time of each step, in the order of the steps. A stack belongs to the step of its innermost known frame.
 
-    What another thread than the main one does, belongs to the step of the thread.
+    A stack of another thread than the main one belongs to the step of the thread.
     """
     counted = dict.fromkeys([*steps, REST], 0.0)
     for stack, cpu_us in stacks.items():

@@ -1,4 +1,4 @@
-"""Measuring an ingress under a constant rate, on as many connections as are asked for."""
+"""Measures an ingress at a constant rate (an open loop)."""
 
 from benchmarks.callbacks import Prepared
 from benchmarks.figures import Measured
@@ -11,7 +11,7 @@ from benchmarks.run import Run
 def measure(
     run: Run, ingress: Ingress, prepared: Prepared, rate_per_s: float, connections: int
 ) -> tuple[Measured, Result]:
-    """One round. Raises Worthless if a request was not accepted."""
+    """One round. Raises InvalidRun if a request was not accepted."""
     rss_start_mib = ingress.rss_mib()
     groups = {"program": ingress.pids, **run.servers.groups()}
     result, cpu_s = opened(ingress.port, prepared, connections, rate_per_s, groups)
@@ -27,6 +27,6 @@ def measure(
         max_ms=max(result.latencies_ms),
         load_late_p99_ms=result.late_p99_ms,
     )
-    told = f"{measured.cpu_us():.0f} µs CPU each, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
-    run.say(f"  {ingress.name}: at {rate_per_s:,.0f} events/s {told}")
+    text = f"{measured.cpu_us():.0f} µs CPU each, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
+    run.say(f"  {ingress.name}: at {rate_per_s:,.0f} events/s {text}")
     return measured, result

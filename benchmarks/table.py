@@ -21,7 +21,7 @@ _LIBRARIES = ("aiohttp", "aio-pika", "aiormq", "msgspec", "uvloop", "redis", "fa
 
 
 def rendered(rows: Sequence[Row]) -> str:
-    """Every row as a line, columns aligned."""
+    """The rows in aligned columns."""
     lines = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -29,7 +29,7 @@ def rendered(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same for a page: fewer columns, and who the reference is beside its figure."""
+    """The rows in Markdown: fewer columns, and the name of the reference beside its figure."""
     lines = [_NARROW, ("---",) * len(_NARROW), *(_narrow(row) for row in rows)]
     remarks = "\n".join(_remarks(rows))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (f"\n\n{remarks}" if remarks else "")
@@ -42,7 +42,7 @@ def _narrow(row: Row) -> tuple[str, ...]:
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
-    """Where the generator could not keep its schedule, so that latencies are its own as well."""
+    """A remark for each row whose load generator was late, which adds to the latencies."""
     late_ms = {row.name: max(each.load_late_p99_ms for each in (*row.ours, *row.reference)) for row in rows}
     return [f"{name}: the load itself was late by {ms:.0f} ms (p99)" for name, ms in late_ms.items() if ms > _LATE_MS]
 
@@ -75,7 +75,7 @@ def _spread(row: Row) -> str:
 
 
 def _pair(row: Row, figure: Callable[[Measured], float]) -> str:
-    """Ours, and the reference's where there is one."""
+    """Our figure, and that of the reference where there is one."""
     sides = [side for side in (row.ours, row.reference) if side]
     return " / ".join(_number(median(map(figure, side))) for side in sides)
 
@@ -88,7 +88,7 @@ def _latency(measured: Sequence[Measured]) -> str:
 
 
 def _memory(measured: Sequence[Measured]) -> str:
-    """The most that was resident in any round."""
+    """The highest peak of resident memory of all rounds."""
     peaks = [each.rss_peak_mib for each in measured if each.rss_peak_mib is not None]
     return _number(max(peaks)) if peaks else ""
 
@@ -100,12 +100,12 @@ def _number(value: float) -> str:
 
 
 def as_json(rows: Sequence[Row], machine: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that was measured, and where."""
+    """Everything that was measured, and the machine."""
     return {"machine": machine, "rows": [_row(row) for row in rows]}
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """The hardware and the versions that the figures depend on."""
     libraries = {name: version(name) for name in _LIBRARIES}
     cpus = f"{os.cpu_count()} x {_cpu_model()}"
     return {"cpus": cpus, "system": platform.system(), "Python": platform.python_version(), **libraries}

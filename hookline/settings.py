@@ -1,7 +1,6 @@
 """The settings file: `hookline.toml`, checked as a whole before anything starts."""
 
 import difflib
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,18 +16,18 @@ from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import catalogue
+from hookline.settings_values import Resolver
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "...", "xxx", "todo"})
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_bytes` bounds the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
+    """`max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
 
     url: str = DEFAULT_URL
     publish_timeout_s: Seconds = 5
@@ -39,7 +38,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The store, and how long it keeps things.
 
-    `ttl_s` is how long finished events are remembered, `rooms_ttl_s` how long the room view is kept. `timeout_s` bounds
+    `ttl_s` is how long finished events are remembered, `rooms_ttl_s` how long the room view is kept. `timeout_s` limits
     each wait for Redis or PostgreSQL, `max_transactions` the PostgreSQL connections that a process uses for
     transactional workers.
     """
@@ -72,7 +71,7 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
-    """What every source may say beside `provider`; the provider's own settings are in the same table."""
+    """What every source may set beside `provider`; the provider's own settings are in the same table."""
 
     secrets: tuple[str, ...] = ()
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
@@ -83,7 +82,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
-    `sources` is empty for a role that needs none. `providers` holds by name the built-in providers, and those from
+    `sources` is empty for a role that needs none. `providers` holds the built-in providers by name, and those from
     outside that the sources name.
     """
 
@@ -110,12 +109,12 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 def load(path: Path, *, with_sources: bool) -> Settings:
     """Read and check a settings file. Raises SettingsError, whose text names the key.
 
-    A role that receives no callbacks loads no sources, and so reads none of their secrets.
+    A role that receives no callbacks loads no sources, so it does not read their secrets.
     """
     document = _document(path)
     _check_keys("", document, {*SECTIONS, "sources"})
     outside = _outside_providers(document, path.parent)
-    resolve = _Resolver(path.parent)
+    resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
     return Settings(
@@ -171,21 +170,21 @@ def _as(kind: type[S], section: msgspec.Struct) -> S:
     return section
 
 
-def _section(name: str, table: Any, resolve: "_Resolver") -> msgspec.Struct:
+def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
     kind = SECTIONS[name]
     table = _table(name, table)
     _check_keys(name, table, set(_keys(kind)))
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> Mapping[str, AnySource]:
+def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
     return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
 
 
-def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: "_Resolver") -> AnySource:
+def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
@@ -270,36 +269,3 @@ def _sentence(key: str, message: str) -> str:
         return f"{key}.{missing[1]}: is missing"
     fault, _, place = message.replace("`", "").partition(" - at $")
     return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
-
-
-class _Resolver:
-    """Replaces `${NAME}` by a value from the environment, and `file:…` by the contents of a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, key: str, value: Any) -> Any:
-        match value:
-            case dict():
-                return {name: self(f"{key}.{name}", part) for name, part in value.items()}
-            case list():
-                return [self(key, part) for part in value]
-            case str():
-                return self._text(key, value)
-            case _:
-                return value
-
-    def _text(self, key: str, value: str) -> str:
-        if value.startswith("file:"):
-            path = self._folder / value.removeprefix("file:")
-            try:
-                return path.read_text().rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
-        return _VARIABLE.sub(lambda match: self._variable(key, match[1]), value)
-
-    @staticmethod
-    def _variable(key: str, name: str) -> str:
-        if name not in os.environ:
-            raise SettingsError(f"{key}: the environment has no variable {name}")
-        return os.environ[name]

@@ -1,4 +1,4 @@
-"""Events for tests that care about a few fields only."""
+"""Events for tests that need only a few fields."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What in the benchmarks could lie without anybody noticing: their requests, comparisons and percentiles."""
+"""The parts of the benchmarks whose faults would go unnoticed: requests, comparisons and percentiles."""
 
 import itertools
 import subprocess
@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from multidict import CIMultiDict
 
-from benchmarks.callbacks import Prepared, Storyteller, read_requests
+from benchmarks.callbacks import CallbackGenerator, Prepared, read_requests
 from benchmarks.comparing import check_handled, check_kept
-from benchmarks.faults import Worthless
+from benchmarks.errors import InvalidRun
 from benchmarks.figures import Measured, Row, Target, per_s, percentile
 from benchmarks.installation import Installation
 from benchmarks.processes import ROOT
@@ -29,7 +29,7 @@ def installation(tmp_path: Path) -> Installation:
 
 
 def parsed(request: bytes) -> tuple[str, Request]:
-    """The source that a request is for, and what its ingress sees."""
+    """The source of a request, and the request as its ingress sees it."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     target = urlsplit(first.split(" ")[1])
@@ -38,8 +38,8 @@ def parsed(request: bytes) -> tuple[str, Request]:
 
 
 def prepared(installation: Installation, folder: Path, body_bytes: int = 0) -> tuple[Prepared, list[bytes]]:
-    told = Storyteller().prepare(folder / "requests", installation.sources, COUNT, body_bytes)
-    return told, read_requests(told.path)
+    made = CallbackGenerator().prepare(folder / "requests", installation.sources, COUNT, body_bytes)
+    return made, read_requests(made.path)
 
 
 def verify(sources: Mapping[str, AnySource], request: bytes) -> None:
@@ -47,14 +47,14 @@ def verify(sources: Mapping[str, AnySource], request: bytes) -> None:
     sources[name].provider.verify(parts, sources[name], time.time())
 
 
-def test_every_request_is_another_event(installation: Installation, tmp_path: Path) -> None:
-    told, requests = prepared(installation, tmp_path)
-    assert len(set(told.ids)) == len(requests) == COUNT
+def test_every_request_is_a_different_event(installation: Installation, tmp_path: Path) -> None:
+    made, requests = prepared(installation, tmp_path)
+    assert len(set(made.ids)) == len(requests) == COUNT
 
 
-def test_two_preparations_of_a_run_share_no_event(installation: Installation) -> None:
-    storyteller = Storyteller()
-    first, second = ({envelope.id for envelope in storyteller.envelopes(installation.sources, COUNT)} for _ in range(2))
+def test_two_rounds_of_a_run_share_no_event(installation: Installation) -> None:
+    generator = CallbackGenerator()
+    first, second = ({envelope.id for envelope in generator.envelopes(installation.sources, COUNT)} for _ in range(2))
     assert not first & second
 
 
@@ -66,9 +66,7 @@ def test_requests_carry_genuine_signatures_of_all_providers_in_turn(installation
     assert names == list(itertools.islice(itertools.cycle(installation.sources), COUNT))
 
 
-def test_padded_requests_are_genuine_and_no_larger_than_was_asked_for(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_padded_requests_are_genuine_and_not_larger_than_requested(installation: Installation, tmp_path: Path) -> None:
     _, requests = prepared(installation, tmp_path, body_bytes=4096)
     for request in requests:
         verify(installation.sources, request)
@@ -82,37 +80,41 @@ def test_a_thousand_sources_each_have_a_name_and_a_secret_of_their_own(tmp_path:
     assert len(sources) == len({source.keys for source in sources.values()}) == 1000
 
 
-def test_a_lost_event_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 of 3 events were not handled"):
+def test_a_lost_event_makes_a_run_invalid() -> None:
+    with pytest.raises(InvalidRun, match="1 of 3 events were not handled"):
         check_handled("worker", ["a", "b"], ["a", "b", "c"])
 
 
-def test_a_doubled_event_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 events are there more than once"):
+def test_a_duplicated_event_makes_a_run_invalid() -> None:
+    with pytest.raises(InvalidRun, match="1 events are there more than once"):
         check_handled("worker", ["a", "b", "a"], ["a", "b"])
 
 
-def test_an_event_that_nobody_sent_makes_a_run_worthless() -> None:
-    with pytest.raises(Worthless, match="1 events are there that were not sent"):
+def test_an_event_that_was_not_sent_makes_a_run_invalid() -> None:
+    with pytest.raises(InvalidRun, match="1 events are there that were not sent"):
         check_handled("worker", ["a", "b"], ["a"])
 
 
-def test_members_of_a_callback_count_as_its_event() -> None:
+def test_the_members_of_a_callback_count_as_one_event() -> None:
     check_handled("worker", ["a:0", "a:1", "b"], ["a", "b"])
 
 
-@pytest.mark.parametrize("found", [["a"], ["a", "b", "c", "d"]])
-def test_a_queue_with_too_few_or_too_many_events_makes_a_run_worthless(found: list[str]) -> None:
-    with pytest.raises(Worthless, match="2 events were accepted"):
+@pytest.mark.parametrize("found", [["a"], ["a", "b", "c", "d"]], ids=["too few", "too many"])
+def test_a_queue_with_too_few_or_too_many_events_makes_a_run_invalid(found: list[str]) -> None:
+    with pytest.raises(InvalidRun, match="2 events were accepted"):
         check_kept("ingress", found, accepted=2, unanswered=1)
 
 
-def test_events_that_were_on_their_way_at_the_end_may_be_there() -> None:
+def test_events_in_flight_at_the_end_may_be_there() -> None:
     check_kept("ingress", ["a", "b", "c"], accepted=2, unanswered=1)
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (99.9, 100), (100, 100), (1, 1)])
-def test_a_percentile_is_a_value_that_was_measured(percent: float, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [(50, 50), (99, 99), (99.9, 100), (100, 100), (1, 1)],
+    ids=["median", "99th", "99.9th", "highest", "lowest"],
+)
+def test_a_percentile_is_one_of_the_values(percent: float, expected: float) -> None:
     assert percentile(list(range(1, 101)), percent) == expected
 
 
@@ -132,7 +134,7 @@ def row() -> Row:
     )  # fmt: skip
 
 
-def test_a_ratio_is_of_one_round_and_the_verdict_of_the_middle_one(row: Row) -> None:
+def test_each_round_has_a_ratio_and_the_median_is_compared_with_the_target(row: Row) -> None:
     assert row.ratios == [1.0, 3.0, 2.0]
     assert row.verdict == "met"
     assert "1.00..3.00" in rendered([row])

@@ -60,7 +60,7 @@ def test_the_routing_key_is_the_topic_and_the_partition_of_the_subject() -> None
         ((1, "1", None), "729e978125ba3f6f1aaab0b3022ca369"),
         (("云", 'a"b\\', -(2**63), 2**63 - 1), "be7ce0f06f8b6448ef46abbf4a187664"),
     ],
-    ids=str,
+    ids=["no facts", "facts of each type", "other scripts and the largest numbers"],
 )
 def test_an_event_id_never_changes_between_versions(facts: tuple[str | int | None, ...], expected: str) -> None:
     assert event_id("krtc-main", "room.created", facts) == expected
@@ -97,12 +97,12 @@ def test_a_message_that_lacks_a_header_is_no_envelope(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cloudEvents_source", "/hookline/krtc"),
-        ("cloudEvents_source", "/hookline/krtc/a/b"),
-        ("cloudEvents_source", 5),
-        ("cloudEvents_time", "yesterday"),
-        ("cloudEvents_time", None),
-        ("hookline-received-at", ""),
+        pytest.param("cloudEvents_source", "/hookline/krtc", id="source without its name"),
+        pytest.param("cloudEvents_source", "/hookline/krtc/a/b", id="source with another word"),
+        pytest.param("cloudEvents_source", 5, id="number as source"),
+        pytest.param("cloudEvents_time", "yesterday", id="word as time"),
+        pytest.param("cloudEvents_time", None, id="no time"),
+        pytest.param("hookline-received-at", "", id="no time of receipt"),
     ],
 )
 def test_a_message_with_a_malformed_header_is_no_envelope(name: str, value: Any) -> None:
@@ -120,7 +120,16 @@ def test_a_message_is_ordered_by_its_headers_alone() -> None:
     assert subject_of(headers) == "demo"
 
 
-@pytest.mark.parametrize("time", ["yesterday", None, 5, "9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        pytest.param("yesterday", id="a word"),
+        pytest.param(None, id="nothing"),
+        pytest.param(5, id="a number"),
+        pytest.param("9999-12-31T23:59:59-23:00", id="after the last time"),
+        pytest.param("0001-01-01T00:00:00+23:00", id="before the first time"),
+    ],
+)
 def test_a_message_with_a_malformed_time_can_be_ordered(time: Any) -> None:
     assert isinstance(ordering_facts({**to_headers(SEALED), "cloudEvents_time": time}).occurred_s, float)
 

@@ -1,4 +1,4 @@
-"""Entries to the gate, shared and exclusive."""
+"""Shared and exclusive entries to the gate."""
 
 import asyncio
 
@@ -17,26 +17,26 @@ from tests.events import make
 
 
 class Visit:
-    """An entry that lasts until it is told to leave."""
+    """An entry that lasts until `leave` is called."""
 
-    def __init__(self, gate: ExclusiveGate, *, alone: bool = False) -> None:
+    def __init__(self, gate: ExclusiveGate, *, exclusive: bool = False) -> None:
         self._gate = gate
         self._leave = asyncio.Event()
         self.entered = asyncio.Event()
-        self.task = asyncio.create_task(self._stay(alone=alone))
+        self.task = asyncio.create_task(self._stay(exclusive=exclusive))
 
-    async def _stay(self, *, alone: bool) -> None:
-        if alone:
+    async def _stay(self, *, exclusive: bool) -> None:
+        if exclusive:
             async with self._gate.exclusive():
-                await self._be()
+                await self._wait()
             return
         await self._gate.enter()
         try:
-            await self._be()
+            await self._wait()
         finally:
             self._gate.leave()
 
-    async def _be(self) -> None:
+    async def _wait(self) -> None:
         self.entered.set()
         await self._leave.wait()
 
@@ -45,89 +45,90 @@ class Visit:
         await self.task
 
 
-async def settle_down() -> None:
+async def let_tasks_run() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_many_are_together() -> None:
+async def enters_at_once(gate: ExclusiveGate, *, exclusive: bool = False) -> None:
+    visit = Visit(gate, exclusive=exclusive)
+    await let_tasks_run()
+    assert visit.entered.is_set()
+    await visit.leave()
+
+
+async def test_shared_entries_overlap() -> None:
     gate = ExclusiveGate()
     visits = [Visit(gate) for _ in range(3)]
-    await settle_down()
+    await let_tasks_run()
     assert all(visit.entered.is_set() for visit in visits)
     for visit in visits:
         await visit.leave()
 
 
-async def test_one_is_alone_only_when_the_others_have_left_and_nobody_new_comes_in() -> None:
+async def test_an_exclusive_entry_waits_for_the_others_to_leave_and_admits_no_new_one() -> None:
     gate = ExclusiveGate()
     first = Visit(gate)
-    await settle_down()
-    alone, late = Visit(gate, alone=True), None
-    await settle_down()
+    await let_tasks_run()
+    exclusive = Visit(gate, exclusive=True)
+    await let_tasks_run()
     late = Visit(gate)
-    await settle_down()
-    assert not alone.entered.is_set()
+    await let_tasks_run()
+    assert not exclusive.entered.is_set()
     await first.leave()
-    await settle_down()
-    assert alone.entered.is_set()
+    await let_tasks_run()
+    assert exclusive.entered.is_set()
     assert not late.entered.is_set()
-    await alone.leave()
-    await settle_down()
+    await exclusive.leave()
+    await let_tasks_run()
     assert late.entered.is_set()
     await late.leave()
 
 
-async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
+async def test_exclusive_entries_follow_one_another() -> None:
     gate = ExclusiveGate()
-    first, second = Visit(gate, alone=True), Visit(gate, alone=True)
-    await settle_down()
+    first, second = Visit(gate, exclusive=True), Visit(gate, exclusive=True)
+    await let_tasks_run()
     assert first.entered.is_set() != second.entered.is_set()
     await first.leave()
-    await settle_down()
+    await let_tasks_run()
     assert second.entered.is_set()
     await second.leave()
 
 
-async def test_one_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
+async def test_a_cancelled_exclusive_entry_blocks_no_other() -> None:
     gate = ExclusiveGate()
-    first, impatient = Visit(gate), Visit(gate, alone=True)
-    await settle_down()
-    impatient.task.cancel()
-    await settle_down()
-    other = Visit(gate)
-    await settle_down()
-    assert other.entered.is_set()
-    await other.leave()
+    first, cancelled = Visit(gate), Visit(gate, exclusive=True)
+    await let_tasks_run()
+    cancelled.task.cancel()
+    await let_tasks_run()
+    await enters_at_once(gate)
     await first.leave()
 
 
-async def test_whoever_waits_to_be_alone_is_not_overtaken() -> None:
+async def test_entries_are_admitted_in_the_order_of_arrival() -> None:
     gate = ExclusiveGate()
-    first, alone = Visit(gate), Visit(gate, alone=True)
-    await settle_down()
-    late, another = Visit(gate), Visit(gate, alone=True)
-    for visit in (first, alone, late, another):
-        await settle_down()
+    first, second = Visit(gate), Visit(gate, exclusive=True)
+    await let_tasks_run()
+    third, fourth = Visit(gate), Visit(gate, exclusive=True)
+    for visit in (first, second, third, fourth):
+        await let_tasks_run()
         assert visit.entered.is_set()
         await visit.leave()
 
 
-async def test_one_who_is_let_in_and_cancelled_at_once_does_not_stay() -> None:
+async def test_an_entry_that_is_admitted_and_cancelled_at_once_leaves() -> None:
     gate = ExclusiveGate()
-    first, cancelled = Visit(gate), Visit(gate, alone=True)
-    await settle_down()
+    first, cancelled = Visit(gate), Visit(gate, exclusive=True)
+    await let_tasks_run()
     first.task.add_done_callback(lambda _: cancelled.task.cancel())
     await first.leave()
-    await settle_down()
-    other = Visit(gate, alone=True)
-    await settle_down()
-    assert other.entered.is_set()
-    await other.leave()
+    await let_tasks_run()
+    await enters_at_once(gate, exclusive=True)
 
 
 class Suspecting(MemoryStore):
-    """Takes every event for one that may have killed a process, and answers late."""
+    """Reports every event as one that may have crashed a process, and answers one turn of the event loop later."""
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         claim = await super().claim(queue, event_id, for_s, subject)
@@ -135,7 +136,7 @@ class Suspecting(MemoryStore):
         return replace(claim, crash_suspect=True) if isinstance(claim, Acquired) else claim
 
 
-@pytest.mark.parametrize("turns", [1, 10], ids=["while it asks the store", "while it waits to be alone"])
+@pytest.mark.parametrize("turns", [1, 10], ids=["while it claims the event", "while it waits for the gate"])
 async def test_a_cancelled_crash_suspect_releases_its_claim(turns: int) -> None:
     event = make(ParticipantJoined, user_id="u")
     store, gate = Suspecting(), ExclusiveGate()
@@ -153,6 +154,6 @@ async def test_a_cancelled_crash_suspect_releases_its_claim(turns: int) -> None:
             await asyncio.sleep(0)
         assert await store.claim("welcome", event.id, 1) == LeasedElsewhere()
         task.cancel()
-        await settle_down()
+        await let_tasks_run()
     assert await store.claim("welcome", event.id, 1) == Acquired(crash_suspect=True)
     assert called == []

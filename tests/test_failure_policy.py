@@ -1,4 +1,4 @@
-"""What becomes of a delivery whose function did not return: delays, jitter, and ends."""
+"""The outcome of a delivery whose function failed: the delay with its jitter, or the dead letter."""
 
 from datetime import datetime, timedelta
 
@@ -31,9 +31,7 @@ backoffs = st.builds(
 
 
 @given(backoffs, st.integers(1, 1000), st.floats(0, 1))
-def test_a_delay_is_never_further_from_the_schedule_than_the_jitter_allows(
-    backoff: Backoff, attempt: int, chance: float
-) -> None:
+def test_a_delay_differs_from_the_schedule_by_the_jitter_at_most(backoff: Backoff, attempt: int, chance: float) -> None:
     middle_s, delay_s = backoff.delay_s(attempt), backoff.delay_s(attempt, chance)
     if middle_s is None or delay_s is None:
         assert attempt >= backoff.attempts
@@ -44,7 +42,7 @@ def test_a_delay_is_never_further_from_the_schedule_than_the_jitter_allows(
 
 
 @given(backoffs, st.integers(1, 999))
-def test_the_schedule_never_becomes_shorter(backoff: Backoff, attempt: int) -> None:
+def test_delays_of_the_schedule_never_decrease(backoff: Backoff, attempt: int) -> None:
     now_s, next_s = backoff.delay_s(attempt), backoff.delay_s(attempt + 1)
     assert next_s is None or (now_s is not None and now_s <= next_s)
 
@@ -54,14 +52,20 @@ def test_chance_spreads_delays_over_the_whole_jitter() -> None:
     assert [backoff.delay_s(1, chance) for chance in (0, 0.5, 1)] == pytest.approx([9, 10, 11])
 
 
-@pytest.mark.parametrize("wrong", [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}])
-def test_a_backoff_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}],
+    ids=["negative jitter", "jitter above 1", "no time to retry"],
+)
+def test_an_invalid_backoff_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Backoff needs"):
         Backoff(**wrong)  # type: ignore[arg-type]  # all are numbers
 
 
-@pytest.mark.parametrize("error", [ValueError(), HandlerTimedOut(), Retry(after_s=1)])
-def test_an_event_that_is_too_old_is_not_tried_again(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError(), HandlerTimedOut(), Retry(after_s=1)], ids=["failed", "timed out", "retry"]
+)
+def test_an_event_that_is_too_old_is_parked(error: Exception) -> None:
     young, old = (failure_policy(error, Backoff(max_age_s=DAY_S), 2, age_s, 0.5) for age_s in (DAY_S - 1, DAY_S))
     assert isinstance(young, Again)
     assert isinstance(old, Parked)
@@ -69,53 +73,59 @@ def test_an_event_that_is_too_old_is_not_tried_again(error: Exception) -> None:
     assert type(error).__name__ in old.detail
 
 
-@pytest.mark.parametrize("error", [ClaimUnavailable(), Unreachable()])
-def test_an_event_that_did_not_have_its_turn_is_never_too_old(error: Exception) -> None:
+@pytest.mark.parametrize("error", [ClaimUnavailable(), Unreachable()], ids=["leased elsewhere", "store unreachable"])
+def test_an_event_that_was_not_handled_is_never_too_old(error: Exception) -> None:
     assert isinstance(failure_policy(error, Backoff(), 1, 1000 * DAY_S, 0.5), Again)
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(ValueError(), "failed"), (Poisoned("why"), "poisoned"), (ProcessDied(), "crashed")]
+    ("error", "reason"),
+    [(ValueError(), "failed"), (Poisoned("why"), "poisoned"), (ProcessDied(), "crashed")],
+    ids=["failed", "poisoned", "crashed"],
 )
-def test_an_event_that_is_parked_anyway_keeps_its_reason_whatever_its_age(error: Exception, reason: str) -> None:
+def test_an_event_that_is_parked_at_any_age_keeps_its_reason(error: Exception, reason: str) -> None:
     outcome = failure_policy(error, Backoff(attempts=3), 3, 1000 * DAY_S, 0.5)
     assert isinstance(outcome, Parked)
     assert outcome.reason == reason
 
 
 @worker(ParticipantJoined)
-async def impatient(event: ParticipantJoined) -> None:
+async def retrying(event: ParticipantJoined) -> None:
     raise Retry(after_s=60)
 
 
-async def after(age: timedelta, **headers: str) -> Outcome:
-    """What becomes of an event that was received so long ago."""
+async def outcome_at(age: timedelta, **headers: str) -> Outcome:
+    """The outcome of an event of this age whose function asks for a retry."""
     sealed = envelope("participant.joined")
     event = make(ParticipantJoined, user_id="u")
     now_s = (sealed.received_at + age).timestamp()
-    pipeline = Pipeline(impatient, MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s)
+    pipeline = Pipeline(retrying, MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s)
     message = Received({**to_headers(sealed), **headers}, "", b"{}", 1, None)
     return (await pipeline.work(message)).outcome
 
 
-async def test_a_function_that_asks_for_retries_without_end_is_ended_by_age() -> None:
-    assert isinstance(await after(timedelta(days=2.9)), Again)
-    assert isinstance(await after(timedelta(days=3)), Parked)
+async def test_retry_is_refused_once_the_event_is_too_old() -> None:
+    assert isinstance(await outcome_at(timedelta(days=2.9)), Again)
+    assert isinstance(await outcome_at(timedelta(days=3)), Parked)
 
 
 async def test_the_age_of_a_replayed_event_counts_from_its_replay() -> None:
     received_at: datetime = envelope().received_at
     replayed_at = received_at + timedelta(days=30)
-    assert isinstance(await after(timedelta(days=31), **{REPLAYED_AT: replayed_at.isoformat()}), Again)
-    assert isinstance(await after(timedelta(days=34), **{REPLAYED_AT: replayed_at.isoformat()}), Parked)
+    assert isinstance(await outcome_at(timedelta(days=31), **{REPLAYED_AT: replayed_at.isoformat()}), Again)
+    assert isinstance(await outcome_at(timedelta(days=34), **{REPLAYED_AT: replayed_at.isoformat()}), Parked)
 
 
-@pytest.mark.parametrize("strange", ["", "soon", "2026-01-01", "2026-01-01T00:00:00"])
-async def test_a_strange_time_of_replay_counts_for_nothing(strange: str) -> None:
-    assert isinstance(await after(timedelta(days=4), **{REPLAYED_AT: strange}), Parked)
+@pytest.mark.parametrize(
+    "malformed",
+    ["", "soon", "2026-01-01", "2026-01-01T00:00:00"],
+    ids=["empty", "a word", "a date", "no time zone"],
+)
+async def test_a_malformed_time_of_replay_is_ignored(malformed: str) -> None:
+    assert isinstance(await outcome_at(timedelta(days=4), **{REPLAYED_AT: malformed}), Parked)
 
 
-async def test_an_event_that_was_parked_begins_anew_when_it_is_replayed() -> None:
+async def test_attempts_of_a_parked_event_start_again_when_it_is_replayed() -> None:
     event = make(ParticipantJoined, user_id="u")
     released: list[bool] = []
 

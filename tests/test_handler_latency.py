@@ -1,11 +1,11 @@
-"""How long recent calls took."""
+"""Whether recent calls were quick, which decides how many events are claimed ahead."""
 
 import asyncio
 
 from hookline.workers.handler import HandlerLatency
 
 
-async def test_calls_count_as_long_until_one_was_short() -> None:
+async def test_calls_count_as_slow_until_one_was_quick() -> None:
     latency = HandlerLatency()
     waiting = asyncio.create_task(latency.quick())
     await asyncio.sleep(0)
@@ -14,7 +14,7 @@ async def test_calls_count_as_long_until_one_was_short() -> None:
     await waiting
 
 
-async def test_one_long_call_counts_for_a_while() -> None:
+async def test_one_slow_call_counts_for_many_quick_ones() -> None:
     latency = HandlerLatency()
     latency.record(0)
     latency.record(10)
@@ -28,7 +28,7 @@ async def test_one_long_call_counts_for_a_while() -> None:
     await waiting
 
 
-async def test_calls_that_take_long_are_not_quick() -> None:
+async def test_calls_of_20_ms_are_not_quick() -> None:
     latency = HandlerLatency()
     for _ in range(50):
         latency.record(0.02)

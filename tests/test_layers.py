@@ -17,7 +17,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "broker": frozenset({"broker", "aio", "sqlite", "schemas"}),
     "workers": frozenset({"workers", "aio", "sqlite", "schemas"}),
 }
-"""What each room may import. Whatever else lies in `hookline` wires them together, and may import all."""
+"""What each room may import. The rest of `hookline` wires the rooms together, and may import all of them."""
 LINKED = ("schemas", "ingress", "broker", "workers")
 IMPURE = {"asyncio", "os", "time", "socket", "random", "secrets", "subprocess", "threading", "pathlib", "ssl", "http"}
 
@@ -90,24 +90,24 @@ def test_schemas_is_pure(module: str) -> None:
 WIRE = "hookline.broker.rabbitmq.wire"
 OF_RABBITMQ = sorted(name for name in MODULES if name.startswith("hookline.broker.rabbitmq"))
 PUBLIC = frozenset({"aiormq.abc", "aiormq.exceptions"})
-INSIDE = frozenset({"confirmations", "connection_tune", "kwargs", "ready", "transport_factory", "write_queue"})
-"""Attributes of aiormq and aio-pika that no documentation of theirs promises, or that change what a call promises."""
+PRIVATE = frozenset({"confirmations", "connection_tune", "kwargs", "ready", "transport_factory", "write_queue"})
+"""Attributes of aiormq and aio-pika that are undocumented, or that change what a call guarantees."""
 
 
-def of_the_driver(path: Path) -> set[str]:
-    """What a module imports of the AMQP libraries, beyond aiormq's types and exceptions."""
+def amqp_imports(path: Path) -> set[str]:
+    """What a module imports from the AMQP libraries, except aiormq's types and exceptions."""
     return {name for name in imported(path) if name.partition(".")[0] in {"aio_pika", "aiormq", "pamqp"}} - PUBLIC
 
 
-def inside_the_driver(path: Path) -> set[str]:
-    """What a module names that aiormq and aio-pika keep to themselves."""
+def private_names(path: Path) -> set[str]:
+    """The private names of aiormq and aio-pika that a module uses."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & INSIDE
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & PRIVATE
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.startswith(WIRE)))
-def test_only_the_wire_room_imports_more_of_the_amqp_libraries_than_types_and_exceptions(module: str) -> None:
-    assert of_the_driver(MODULES[module]) == set()
+def test_only_the_wire_room_imports_more_than_types_and_exceptions_of_the_amqp_libraries(module: str) -> None:
+    assert amqp_imports(MODULES[module]) == set()
 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.startswith("hookline.broker.rabbitmq")))
@@ -116,12 +116,12 @@ def test_only_the_rabbitmq_broker_imports_aiormq(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [name for name in OF_RABBITMQ if not name.startswith(WIRE)])
-def test_only_the_wire_room_uses_what_aiormq_keeps_to_itself(module: str) -> None:
-    assert inside_the_driver(MODULES[module]) == set()
+def test_only_the_wire_room_uses_private_names_of_the_amqp_libraries(module: str) -> None:
+    assert private_names(MODULES[module]) == set()
 
 
-def test_the_wire_room_is_where_the_inside_of_the_amqp_libraries_is_used() -> None:
-    """Otherwise the three tests before this one would look for the wrong names."""
+def test_the_wire_room_uses_private_names_of_the_amqp_libraries() -> None:
+    """If it fails, the three tests before this one look for the wrong names."""
     wire = [path for name, path in MODULES.items() if name.startswith(WIRE)]
-    assert {"aio_pika", "aiormq", "pamqp.commands"} <= set().union(*map(of_the_driver, wire))
-    assert {"kwargs", "ready", "connection_tune"} <= set().union(*map(inside_the_driver, wire))
+    assert {"aio_pika", "aiormq", "pamqp.commands"} <= set().union(*map(amqp_imports, wire))
+    assert {"kwargs", "ready", "connection_tune"} <= set().union(*map(private_names, wire))

@@ -1,4 +1,4 @@
-"""Functions around a worker's function."""
+"""Middleware: functions around a worker's function."""
 
 import asyncio
 from typing import Any
@@ -17,8 +17,8 @@ from tests.events import make
 JOINED = make(ParticipantJoined, user_id="u")
 
 
-def told(name: str, lines: list[str]) -> Middleware:
-    """A middleware that tells when it is built, entered and left."""
+def recording(name: str, lines: list[str]) -> Middleware:
+    """Middleware that records when it is built, entered and left."""
 
     def build(call: Call) -> Call:
         lines.append(f"{name} built")
@@ -33,10 +33,10 @@ def told(name: str, lines: list[str]) -> Middleware:
     return build
 
 
-async def test_the_first_in_the_list_is_outermost() -> None:
+async def test_the_first_middleware_of_the_list_is_outermost() -> None:
     lines: list[str] = []
 
-    @worker(ParticipantJoined, middleware=[told("first", lines), told("second", lines)])
+    @worker(ParticipantJoined, middleware=[recording("first", lines), recording("second", lines)])
     async def attendance(event: ParticipantJoined) -> None:
         lines.append("function")
 
@@ -44,10 +44,10 @@ async def test_the_first_in_the_list_is_outermost() -> None:
     assert lines[-5:] == ["first in", "second in", "function", "second out", "first out"]
 
 
-async def test_middleware_is_built_once_and_not_for_each_event() -> None:
+async def test_middleware_is_built_once_for_all_events() -> None:
     lines: list[str] = []
 
-    @worker(ParticipantJoined, middleware=[told("only", lines)])
+    @worker(ParticipantJoined, middleware=[recording("only", lines)])
     async def attendance(event: ParticipantJoined) -> None: ...
 
     function = around(attendance)
@@ -57,14 +57,14 @@ async def test_middleware_is_built_once_and_not_for_each_event() -> None:
     assert lines.count("only in") == 3
 
 
-def test_a_worker_without_middleware_calls_its_function_and_nothing_else() -> None:
+def test_a_worker_without_middleware_calls_its_function_directly() -> None:
     @worker(ParticipantJoined)
     async def attendance(event: ParticipantJoined) -> None: ...
 
     assert around(attendance) is attendance.function
 
 
-async def test_middleware_gets_the_delivery_although_the_function_does_not_ask_for_it() -> None:
+async def test_middleware_gets_the_delivery_even_if_the_function_does_not_take_it() -> None:
     attempts: list[int] = []
 
     def counting(call: Call) -> Call:
@@ -81,7 +81,7 @@ async def test_middleware_gets_the_delivery_although_the_function_does_not_ask_f
     assert attempts == [3]
 
 
-async def test_middleware_may_leave_the_function_out_and_the_event_is_done() -> None:
+async def test_an_event_is_done_if_middleware_returns_without_calling_the_function() -> None:
     calls: list[str] = []
 
     def never(call: Call) -> Call:
@@ -107,7 +107,7 @@ def raising(error: Exception) -> Middleware:
     return build
 
 
-async def test_what_middleware_raises_is_an_outcome_like_the_functions_own() -> None:
+async def test_an_error_of_middleware_has_the_same_outcome_as_one_of_the_function() -> None:
     @worker(ParticipantJoined, middleware=[raising(Poisoned("not today"))])
     async def poisoned(event: ParticipantJoined) -> None: ...
 
@@ -119,7 +119,7 @@ async def test_what_middleware_raises_is_an_outcome_like_the_functions_own() -> 
     assert isinstance(await deliver(failing, JOINED, attempt=2), Parked)
 
 
-async def test_an_error_that_middleware_catches_is_none() -> None:
+async def test_an_event_is_done_if_middleware_catches_the_error() -> None:
     def forgiving(call: Call) -> Call:
         async def step(event: CanonicalEvent, delivery: Delivery) -> None:
             try:
@@ -136,7 +136,7 @@ async def test_an_error_that_middleware_catches_is_none() -> None:
     assert await deliver(attendance, JOINED) == Done()
 
 
-async def test_the_time_limit_holds_for_middleware_and_function_together() -> None:
+async def test_the_time_limit_applies_to_middleware_and_function_together() -> None:
     def slow(call: Call) -> Call:
         async def step(event: CanonicalEvent, delivery: Delivery) -> None:
             await call(event, delivery)
@@ -152,10 +152,10 @@ async def test_the_time_limit_holds_for_middleware_and_function_together() -> No
     assert outcome.reason == "timeout"
 
 
-async def test_middleware_does_not_see_a_repeat() -> None:
+async def test_middleware_is_not_called_for_a_repeat() -> None:
     lines: list[str] = []
 
-    @worker(ParticipantJoined, middleware=[told("m", lines)])
+    @worker(ParticipantJoined, middleware=[recording("m", lines)])
     async def attendance(event: ParticipantJoined) -> None: ...
 
     store = MemoryStore()
@@ -164,7 +164,7 @@ async def test_middleware_does_not_see_a_repeat() -> None:
     assert lines.count("m in") == 1
 
 
-def test_middleware_that_gives_no_function_back_stops_the_start() -> None:
+def test_middleware_that_returns_no_function_stops_the_start() -> None:
     def forgetful(call: Call) -> Any: ...
 
     @worker(RoomCreated, middleware=[forgetful])
@@ -185,7 +185,7 @@ def test_middleware_that_fails_stops_the_start() -> None:
         around(rooms)
 
 
-def test_middleware_that_is_no_function_is_refused_where_it_is_written() -> None:
+def test_middleware_that_is_not_a_function_is_refused_by_the_decorator() -> None:
     with pytest.raises(TypeError, match="middleware is a list of functions"):
 
         @worker(RoomCreated, middleware=["timing"])  # type: ignore[list-item]  # the mistake

@@ -23,28 +23,21 @@ from tests.contract.installations import (
     envelope,
     eventually,
     opened,
+    opened_rabbitmq,
+    publishes,
     queue_name,
     raw_channel,
     taken,
 )
-from tests.services.rabbitmq import server_url
 
 ALL = ("#",)
 PUBLISH_S = 5.0
 
 
 @pytest.fixture
-async def url(request: pytest.FixtureRequest) -> str:
-    url = server_url(request.config)
-    await RabbitMQInstallation(url).clear()
-    return url
-
-
-@pytest.fixture
-async def broker(url: str) -> AsyncIterator[RabbitMQBroker]:
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url, publish_timeout_s=PUBLISH_S))
-    yield broker
-    await broker.close()
+async def broker(rabbitmq_url: str) -> AsyncIterator[RabbitMQBroker]:
+    async with opened_rabbitmq(RabbitMQSettings(rabbitmq_url, publish_timeout_s=PUBLISH_S)) as broker:
+        yield broker
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -52,12 +45,12 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_a_handler_time_out_beyond_the_servers_is_warned_of_once_before_rabbitmq_4_3(
-    broker: RabbitMQBroker, url: str, caplog: pytest.LogCaptureFixture
+    broker: RabbitMQBroker, rabbitmq_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = queue_name()
     for _ in range(2):
         await (await broker.subscribe(name, ALL, 1, handler_timeout_s=7200)).close()
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         version = server_version(channel.connection)
     text = f"worker {name}: timeout_s is 7200, but RabbitMQ {'.'.join(map(str, version))} delivers an event again"
     assert [each.startswith(text) for each in warnings_of(caplog)] == [True] * (version < (4, 3))
@@ -87,54 +80,60 @@ def test_from_rabbitmq_4_3_on_a_consumer_asks_for_three_times_the_handler_time_o
     assert consumer_arguments(version, handler_timeout_s) == arguments
 
 
-async def test_the_error_for_an_unreachable_server_names_it_without_the_password(url: str) -> None:
-    wrong = str(URL(url).with_port(1).with_password("hunter2"))
+async def test_the_error_for_an_unreachable_server_names_it_without_the_password(rabbitmq_url: str) -> None:
+    wrong = str(URL(rabbitmq_url).with_port(1).with_password("hunter2"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/") as caught:
         await RabbitMQBroker.open(RabbitMQSettings(wrong))
     assert "hunter2" not in str(caught.value)
 
 
-async def test_the_error_for_a_wrong_password_does_not_show_it(url: str) -> None:
+async def test_the_error_for_a_wrong_password_does_not_show_it(rabbitmq_url: str) -> None:
     with pytest.raises(Unreachable, match="refused the user or password") as caught:
-        await RabbitMQBroker.open(RabbitMQSettings(str(URL(url).with_password("hunter2"))))
+        await RabbitMQBroker.open(RabbitMQSettings(str(URL(rabbitmq_url).with_password("hunter2"))))
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"],
+    ids=["empty", "another scheme", "no host", "a port without digits", "a word"],
+)
 def test_a_malformed_address_is_refused_and_not_repeated(wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"broker\.url") as caught:
         RabbitMQSettings(wrong)
     assert "hunter2" not in str(caught.value)
 
 
-async def test_many_processes_can_start_on_a_fresh_server_at_once(url: str) -> None:
+async def test_many_processes_can_start_on_a_fresh_server_at_once(rabbitmq_url: str) -> None:
     for _ in range(5):
-        await RabbitMQInstallation(url).clear()
+        await RabbitMQInstallation(rabbitmq_url).clear()
         async with AsyncExitStack() as stack:
-            brokers = [await stack.enter_async_context(opened(url)) for _ in range(4)]
+            brokers = [await stack.enter_async_context(opened(rabbitmq_url)) for _ in range(4)]
             async with asyncio.timeout(30):
                 await asyncio.gather(*(broker.subscribe(queue_name(), ALL, 1) for broker in brokers for _ in range(2)))
 
 
-async def test_no_task_is_left_after_closing(url: str) -> None:
+async def test_no_task_is_left_after_closing(rabbitmq_url: str) -> None:
     before = asyncio.all_tasks()
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
+    broker = await RabbitMQBroker.open(RabbitMQSettings(rabbitmq_url))
     await broker.subscribe(queue_name(), ALL, 10)
     await broker.publisher.publish(envelope())
     await broker.close()
     assert asyncio.all_tasks() == before
 
 
-async def test_the_error_for_a_queue_that_exists_in_another_form_names_it(url: str, broker: RabbitMQBroker) -> None:
+async def test_the_error_for_a_queue_that_exists_in_another_form_names_it(
+    rabbitmq_url: str, broker: RabbitMQBroker
+) -> None:
     name = queue_name()
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_declare(topics.queue_name(name), durable=True)
     with pytest.raises(SettingsError, match=topics.queue_name(name)):
         await broker.subscribe(name, ALL, 10)
 
 
-async def test_an_event_that_no_queue_takes_is_not_durable(url: str, broker: RabbitMQBroker) -> None:
-    async with raw_channel(url) as channel:
+async def test_an_event_that_no_queue_takes_is_not_durable(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.exchange_delete(topics.UNROUTED)
     event = envelope()
     twice = (broker.publisher.publish(event), broker.publisher.publish(event))
@@ -142,9 +141,11 @@ async def test_an_event_that_no_queue_takes_is_not_durable(url: str, broker: Rab
     assert [type(result) for result in results] == [NotDurable, NotDurable]
 
 
-async def test_of_two_publishes_of_one_event_id_each_gets_its_own_confirm(url: str, broker: RabbitMQBroker) -> None:
+async def test_of_two_publishes_of_one_event_id_each_gets_its_own_confirm(
+    rabbitmq_url: str, broker: RabbitMQBroker
+) -> None:
     await (await broker.subscribe(queue_name(), ("*.*.room.*",), 1)).close()
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.exchange_delete(topics.UNROUTED)
     lost, kept = envelope("call.started", number=1), envelope("room.created", number=1)
     publishing = (broker.publisher.publish(event) for event in (lost, kept, lost, kept))
@@ -152,8 +153,8 @@ async def test_of_two_publishes_of_one_event_id_each_gets_its_own_confirm(url: s
     assert [isinstance(result, NotDurable) for result in results] == [True, False, True, False]
 
 
-async def test_publishing_recovers_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
-    async with raw_channel(url) as channel:
+async def test_publishing_recovers_after_the_exchange_was_deleted(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
     async with asyncio.timeout(PUBLISH_S - 1):  # a closed channel fails publishes at once
         with pytest.raises(NotDurable):
@@ -167,10 +168,10 @@ async def test_headers_larger_than_a_frame_fail_no_other_message(broker: RabbitM
     assert [isinstance(result, NotDurable) for result in results] == [False, True, False]
 
 
-async def test_a_consumer_whose_queue_was_deleted_consumes_again(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_consumer_whose_queue_was_deleted_consumes_again(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_delete(topics.queue_name(name))
     event = envelope("room.ended")
 
@@ -185,7 +186,7 @@ async def test_a_consumer_whose_queue_was_deleted_consumes_again(url: str, broke
     await eventually(arrives)
 
 
-async def test_header_values_of_any_type_become_text(url: str, broker: RabbitMQBroker) -> None:
+async def test_header_values_of_any_type_become_text(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     strange: dict[str, Any] = {
@@ -196,7 +197,7 @@ async def test_header_values_of_any_type_become_text(url: str, broker: RabbitMQB
         "hookline-attempt": "-7",
         "x-death": [{"count": 3, "queue": "elsewhere"}],
     }
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.basic_publish(
             b"", routing_key=topics.queue_name(name), properties=Basic.Properties(headers=strange)
         )
@@ -209,27 +210,29 @@ async def test_header_values_of_any_type_become_text(url: str, broker: RabbitMQB
     assert received.attempt == 2
 
 
-async def test_a_retry_queue_that_was_deleted_is_declared_again(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_retry_queue_that_was_deleted_is_declared_again(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Again(0.1, 2, "once"))
     (received,) = await taken(queue)
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_delete(retry_name(name, 100))
     await queue.settle(received, Again(0.1, 3, "twice"))
     (received,) = await taken(queue)
     assert received.attempt == 3
 
 
-async def test_a_delivery_that_cannot_be_parked_is_retried_until_it_can(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_delivery_that_cannot_be_parked_is_retried_until_it_can(
+    rabbitmq_url: str, broker: RabbitMQBroker
+) -> None:
     name = queue_name()
     dead = topics.dead_name(name)
     queue = await broker.subscribe(name, ALL, 10)
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_delete(dead)
         parking = asyncio.create_task(queue.settle(received, Parked("poisoned", "", 1)))
         await asyncio.wait([parking], timeout=0.2)
@@ -237,18 +240,18 @@ async def test_a_delivery_that_cannot_be_parked_is_retried_until_it_can(url: str
         await channel.queue_declare(dead, durable=True, arguments={"x-queue-type": "quorum"})
         async with asyncio.timeout(10):
             await parking
-    assert [dead_letter.reason for dead_letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
+    assert [dead_letter.reason for dead_letter in await RabbitMQInstallation(rabbitmq_url).dead(name)] == ["poisoned"]
 
 
 async def test_a_delivery_that_could_not_be_parked_is_requeued_when_the_queue_is_closed(
-    url: str, broker: RabbitMQBroker
+    rabbitmq_url: str, broker: RabbitMQBroker
 ) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     event = envelope()
     await broker.publisher.publish(event)
     (received,) = await taken(queue)
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_delete(topics.dead_name(name))
     parking = asyncio.create_task(queue.settle(received, Parked("poisoned", "", 1)))
     await asyncio.wait([parking], timeout=0.2)
@@ -258,31 +261,33 @@ async def test_a_delivery_that_could_not_be_parked_is_requeued_when_the_queue_is
     assert received.headers["cloudEvents_id"] == event.id
 
 
-async def test_a_long_traceback_keeps_its_end(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_long_traceback_keeps_its_end(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "会" * 20_000 + "ValueError", 1))
-    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    (dead_letter,) = await RabbitMQInstallation(rabbitmq_url).dead(name)
     assert dead_letter.detail.endswith("会ValueError")
     assert len(dead_letter.detail.encode()) <= 16 * 1024
 
 
-async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(rabbitmq_url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "", 1))
-    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    (dead_letter,) = await RabbitMQInstallation(rabbitmq_url).dead(name)
     assert dead_letter.headers["hookline-queue"] == name
     assert dead_letter.headers["hookline-parked-at"].endswith("+00:00")
 
 
-async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str, broker: RabbitMQBroker) -> None:
+async def test_processes_that_subscribe_at_once_leave_no_stale_binding(
+    rabbitmq_url: str, broker: RabbitMQBroker
+) -> None:
     name = queue_name()
-    others = [await RabbitMQBroker.open(RabbitMQSettings(url)) for _ in range(3)]
+    others = [await RabbitMQBroker.open(RabbitMQSettings(rabbitmq_url)) for _ in range(3)]
     event_types = [f"unknown.{number}" for number in range(12)]
     subscribing = (
         each.subscribe(name, (f"*.*.{event_type}",), 1)
@@ -295,12 +300,12 @@ async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str,
     await (await broker.subscribe(name, ("*.*.room.created",), 1)).close()
     for event_type in (*event_types, "room.created"):
         await broker.publisher.publish(envelope(event_type))
-    assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 1
+    assert await RabbitMQInstallation(rabbitmq_url).depth(topics.queue_name(name)) == 1
 
 
-@pytest.mark.parametrize("prefetch", [1, 7, 100])
+@pytest.mark.parametrize("prefetch", [1, 7, 100], ids=["prefetch of 1", "prefetch of 7", "prefetch of 100"])
 async def test_settling_in_any_order_acknowledges_each_delivery_once(
-    url: str, broker: RabbitMQBroker, prefetch: int
+    rabbitmq_url: str, broker: RabbitMQBroker, prefetch: int
 ) -> None:
     name, total, order = queue_name(), 500, random.Random(prefetch)  # noqa: S311  # no secret
     queue = await broker.subscribe(name, ALL, prefetch)
@@ -318,35 +323,24 @@ async def test_settling_in_any_order_acknowledges_each_delivery_once(
     await queue.close()
     assert len(set(seen)) == total
     assert len(channels) == 1  # an unexpected acknowledgement closes the channel
-    assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 0
+    assert await RabbitMQInstallation(rabbitmq_url).depth(topics.queue_name(name)) == 0
 
 
 @pytest.mark.parametrize(
     ("delay_s", "step_ms"),
     [
-        (0.001, 100),
-        (0.1, 100),
-        (0.101, 120),
-        (1, 1000),
-        (5, 6000),
-        (30, 30_000),
-        (60, 60_000),
-        (61, 75_000),
-        (300, 300_000),
-        (3600, 3_600_000),
-        (10**9, 2**32 - 1),
+        pytest.param(0.001, 100, id="1 ms"),
+        pytest.param(0.1, 100, id="100 ms"),
+        pytest.param(0.101, 120, id="101 ms"),
+        pytest.param(1, 1000, id="1 s"),
+        pytest.param(5, 6000, id="5 s"),
+        pytest.param(30, 30_000, id="30 s"),
+        pytest.param(60, 60_000, id="a minute"),
+        pytest.param(61, 75_000, id="a minute and a second"),
+        pytest.param(300, 300_000, id="5 minutes"),
+        pytest.param(3600, 3_600_000, id="an hour"),
+        pytest.param(10**9, 2**32 - 1, id="longer than the server allows"),
     ],
 )
 def test_delays_are_rounded_up_to_few_steps(delay_s: float, step_ms: int) -> None:
     assert delay_step_ms(delay_s) == step_ms
-
-
-def publishes(broker: RabbitMQBroker) -> Any:
-    async def once() -> bool:
-        try:
-            await broker.publisher.publish(envelope())
-        except NotDurable:
-            return False
-        return True
-
-    return once

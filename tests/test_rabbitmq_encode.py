@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames
 from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS, Envelope, to_headers
 from hookline.schemas.errors import NotDurable
+from tests.frames import BODY_SIZES
 
 TIMES = st.datetimes(timezones=st.just(UTC) | st.builds(timezone, st.timedeltas(timedelta(0), timedelta(hours=23))))
 ENVELOPES = st.builds(
@@ -51,7 +52,7 @@ def sealed(subject: str, body: bytes) -> Envelope:
     )
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
+@pytest.mark.parametrize("size", BODY_SIZES.values(), ids=BODY_SIZES)
 def test_a_body_is_in_as_many_frames_as_it_needs(size: int) -> None:
     envelope = sealed("room", bytes(number % 251 for number in range(size)))
     assert b"".join(envelope_frames(3, "e", envelope, "m-1", 1000)) == of_the_message(envelope, 1000)

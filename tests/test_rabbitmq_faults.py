@@ -1,7 +1,7 @@
 """Faults of RabbitMQ. These tests control the node, so they need their own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -10,7 +10,15 @@ from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Queue
 from hookline.schemas.errors import NotDurable
-from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, taken
+from tests.contract.installations import (
+    RabbitMQInstallation,
+    envelope,
+    eventually,
+    opened_rabbitmq,
+    publishes,
+    queue_name,
+    taken,
+)
 from tests.services.rabbitmq import Node, own_node
 
 ALL = ("#",)
@@ -27,10 +35,8 @@ async def node(request: pytest.FixtureRequest) -> Node:
 
 @pytest.fixture
 async def broker(node: Node) -> AsyncIterator[RabbitMQBroker]:
-    settings = RabbitMQSettings(node.url, publish_timeout_s=PUBLISH_S, heartbeat_s=2)
-    broker = await RabbitMQBroker.open(settings)
-    yield broker
-    await broker.close()
+    async with opened_rabbitmq(RabbitMQSettings(node.url, publish_timeout_s=PUBLISH_S, heartbeat_s=2)) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -52,17 +58,6 @@ async def fails(broker: RabbitMQBroker) -> float:
     with pytest.raises(NotDurable):
         await broker.publisher.publish(envelope())
     return asyncio.get_running_loop().time() - began
-
-
-def publishes(broker: RabbitMQBroker) -> Callable[[], Awaitable[bool]]:
-    async def once() -> bool:
-        try:
-            await broker.publisher.publish(envelope())
-        except NotDurable:
-            return False
-        return True
-
-    return once
 
 
 async def drained(queue: Queue) -> int:

@@ -157,7 +157,7 @@ def test_foreign_frames_within_a_message_go_to_aiormq() -> None:
 
 def test_messages_from_basic_get_go_to_aiormq() -> None:
     transport = Transport()
-    got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
+    got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  pamqp's own order
     transport.receives(b"".join(got))
     assert transport.streams.received == b"".join(got)
     assert transport.listener.messages == []
@@ -169,7 +169,7 @@ def test_frames_without_a_listener_go_on_in_one_piece() -> None:
     assert transport.streams.calls == 1
 
 
-@pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+@pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["AMQP", "HTTP"])
 def test_bytes_that_are_not_amqp_go_on_unchanged(answer: bytes) -> None:
     transport = Transport()
     for chunk in (answer[:7], answer[7:]):
@@ -206,7 +206,9 @@ def test_an_alarm_is_noticed_and_passed_on_to_aiormq() -> None:
     assert transport.streams.received == b"".join(alarms)
 
 
-@pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
+@pytest.mark.parametrize(
+    "over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()], ids=["by the server", "by the client"]
+)
 def test_the_listener_of_a_closed_channel_is_called_at_once_and_its_number_is_free(over: Any) -> None:
     transport = Transport()
     transport.receives(frame.marshal(over, OURS))
@@ -229,18 +231,18 @@ def header_of(properties: Basic.Properties) -> bytes:
     return ContentHeader(body_size=0, properties=properties).marshal()
 
 
-TABLES: list[dict[str, Any]] = [
-    {},
-    {"cloudEvents_subject": "会议室 🎥", "empty": ""},
-    {"number": 1, "big": 2**40, "yes": True, "nothing": None, "real": 0.5},
-    {"table": {"a": [1, {"b": None}]}, "list": ["x", 2]},
-    {"x-death": [{"count": 3, "queue": "elsewhere", "reason": "expired"}]},
-    {"bytes": bytearray(b"\xff\xfe")},
-]
+TEXTS: dict[str, dict[str, Any]] = {"no headers": {}, "texts": {"cloudEvents_subject": "会议室 🎥", "empty": ""}}
+TABLES: dict[str, dict[str, Any]] = {
+    **TEXTS,
+    "simple values": {"number": 1, "big": 2**40, "yes": True, "nothing": None, "real": 0.5},
+    "nested values": {"table": {"a": [1, {"b": None}]}, "list": ["x", 2]},
+    "x-death": {"x-death": [{"count": 3, "queue": "elsewhere", "reason": "expired"}]},
+    "bytes": {"bytes": bytearray(b"\xff\xfe")},
+}
 
 
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("encoding", ["", "gzip"], ids=["no encoding", "gzip"])
 def test_properties_are_read_as_by_pamqp(table: dict[str, Any], encoding: str) -> None:
     properties = Basic.Properties(content_type="text/plain", content_encoding=encoding, headers=table, priority=3)
     content_type, raw = content_type_and_table(header_of(properties))
@@ -249,7 +251,7 @@ def test_properties_are_read_as_by_pamqp(table: dict[str, Any], encoding: str) -
     assert texts(raw) in (table, None)
 
 
-@pytest.mark.parametrize("table", TABLES[:2])
+@pytest.mark.parametrize("table", TEXTS.values(), ids=TEXTS)
 def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
     assert texts(content_type_and_table(header_of(Basic.Properties(headers=dict(table))))[1]) == table
 

@@ -167,7 +167,9 @@ async def test_each_message_has_its_own_deadline_although_they_share_a_timer() -
             await asyncio.wait_for(sent, 5)
 
 
-@pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
+@pytest.mark.parametrize(
+    "over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()], ids=["by the server", "by the client"]
+)
 async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: Frame) -> None:
     server = Server()
     sent = await server.publishes(2)

@@ -18,8 +18,15 @@ from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Broker, Retention
 from hookline.schemas.errors import NotDurable, SettingsError
 from hookline.sqlite.database import Database
-from tests.contract.installations import RabbitMQInstallation, envelope, eventually, queue_name, raw_channel, taken
-from tests.services.rabbitmq import server_url
+from tests.contract.installations import (
+    envelope,
+    eventually,
+    opened_rabbitmq,
+    publishes,
+    queue_name,
+    raw_channel,
+    taken,
+)
 
 KEPT = Retention(enabled=True)
 HOUR_S = 3600
@@ -147,40 +154,32 @@ async def test_reading_and_dropping_search_by_key_and_scan_no_large_table(databa
 
 
 @pytest.fixture
-async def url(request: pytest.FixtureRequest) -> str:
-    url = server_url(request.config)
-    await RabbitMQInstallation(url).clear()
-    return url
+async def rabbitmq(rabbitmq_url: str) -> AsyncIterator[RabbitMQBroker]:
+    async with opened_rabbitmq(RabbitMQSettings(rabbitmq_url, retention=KEPT)) as broker:
+        yield broker
 
 
-@pytest.fixture
-async def rabbitmq(url: str) -> AsyncIterator[RabbitMQBroker]:
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url, retention=KEPT))
-    yield broker
-    await broker.close()
-
-
-async def test_an_event_that_only_the_stream_took_is_not_durable(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_an_event_that_only_the_stream_took_is_not_durable(rabbitmq_url: str, rabbitmq: RabbitMQBroker) -> None:
     full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         declared = await channel.queue_declare(exclusive=True, arguments=full)
         await channel.queue_bind(str(declared.queue), topics.EXCHANGE, "#")
         with pytest.raises(NotDurable, match="refused"):
             await rabbitmq.publisher.publish(envelope())
 
 
-async def test_a_retention_other_than_the_streams_is_refused(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_a_retention_other_than_the_streams_is_refused(rabbitmq_url: str, rabbitmq: RabbitMQBroker) -> None:
     other = Retention(enabled=True, max_age_s=HOUR_S)
     with pytest.raises(SettingsError, match=r"hookline\.history.*let history\.max_age_s and history\.max_bytes be"):
-        await RabbitMQBroker.open(RabbitMQSettings(url, retention=other))
+        await RabbitMQBroker.open(RabbitMQSettings(rabbitmq_url, retention=other))
     assert rabbitmq.publisher.ready
 
 
-async def test_foreign_messages_in_the_stream_are_skipped(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_foreign_messages_in_the_stream_are_skipped(rabbitmq_url: str, rabbitmq: RabbitMQBroker) -> None:
     event = envelope(received_at=datetime.now(UTC))
     naive = {"cloudEvents_id": "x", "cloudEvents_source": "/hookline/krtc/main", "cloudEvents_type": "t"}
     naive |= dict.fromkeys(("cloudEvents_time", "hookline-received-at"), "2026-01-01T00:00:00")
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         for headers in ({}, {"hookline-end": "another"}, {**naive, "cloudEvents_subject": ""}):
             properties = Basic.Properties(delivery_mode=2, headers={**headers})
             await channel.basic_publish(b"\xff", exchange=topics.RECEIVED, properties=properties)
@@ -190,19 +189,13 @@ async def test_foreign_messages_in_the_stream_are_skipped(url: str, rabbitmq: Ra
         assert [each async for page in pages for each in page] == [event]
 
 
-async def test_publishing_recovers_after_the_received_exchange_was_deleted(url: str, rabbitmq: RabbitMQBroker) -> None:
-    async with raw_channel(url) as channel:
+async def test_publishing_recovers_after_the_received_exchange_was_deleted(
+    rabbitmq_url: str, rabbitmq: RabbitMQBroker
+) -> None:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.exchange_delete(topics.RECEIVED)
     with pytest.raises(NotDurable):
         await rabbitmq.publisher.publish(envelope())
     queue = await rabbitmq.subscribe(queue_name(), ("#",), 1)
-
-    async def publishes() -> bool:
-        try:
-            await rabbitmq.publisher.publish(envelope())
-        except NotDurable:
-            return False
-        return True
-
-    await eventually(publishes)
+    await eventually(publishes(rabbitmq))
     await taken(queue)

@@ -87,35 +87,93 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "sources: there is none"),
-        ("sources = 3", "sources: expected a table, written [sources]"),
-        ("[sauces.x]", "sauces: there is no such setting; did you mean sources?"),
-        (GOOD + "[ingress]\nprot = 1", "ingress.prot: there is no such setting; did you mean port?"),
-        (GOOD + "[ingress]\nport = '80'", "ingress.port: expected int, got str"),
-        (GOOD + "[ingress]\nport = 70000", "ingress.port: expected int <= 65535"),
-        (GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected float > 0"),
-        (GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected float >= 60"),
-        (GOOD + "[history]\nmax_bytes = 1000", "history.max_bytes: expected int >= 20971520"),
-        (GOOD + "[history]\nenable = true", "history.enable: there is no such setting; did you mean enabled?"),
-        (GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']", "ingress.trusted_proxies: 10.0.0.1/8 has host bits set"),
-        (GOOD + "secret = 'x'", "sources.krtc-main.secret: there is no such setting; did you mean secrets?"),
-        (KRTC, "sources.krtc-main.secrets: at least one is needed"),
-        (KRTC + "secrets = []", "sources.krtc-main.secrets: at least one is needed"),
-        (KRTC + "secrets = ['']", "sources.krtc-main.secrets: one is empty"),
-        (KRTC + "secrets = ['  ']", "sources.krtc-main.secrets: one is empty"),
-        (KRTC + "secrets = ['changeme']", "sources.krtc-main.secrets: one is still a placeholder"),
-        (KRTC + "secrets = 'text'", "sources.krtc-main.secrets: expected array, got str"),
-        (KRTC + "secrets = ['${NOT_THERE}']", "sources.krtc-main.secrets: the environment has no variable NOT_THERE"),
-        (KRTC + "secrets = ['file:not-there']", "sources.krtc-main.secrets: "),
-        (GOOD + "allow_from = ['everybody']", "sources.krtc-main.allow_from: 'everybody' does not appear to be"),
-        ("[sources.x]\nsecrets = ['s']", "sources.x.provider: is missing; there are cloudroom, gme"),
-        ("[sources.x]\nprovider = 'krct'", "sources.x.provider: 'krct' is not known; did you mean krtc?"),
-        ("[sources.Bad]\nprovider = 'krtc'", "sources.Bad: a source's name is"),
-        ("[sources.x]\nprovider = 'roomkit'\nsecrets = ['s']", "sources.x.sdk_app_id: is missing"),
-        ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1", "sources.x."),
-        ("[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\ninsecure_no_signature = true", "sources.x."),
-        ("not toml", "is not TOML"),
-        (GOOD + "[admin]\nport = 9464", "admin: nothing listens on an operator's port yet; remove the table [admin]"),
+        pytest.param("", "sources: there is none", id="empty file"),
+        pytest.param("sources = 3", "sources: expected a table, written [sources]", id="sources as a number"),
+        pytest.param("[sauces.x]", "sauces: there is no such setting; did you mean sources?", id="unknown table"),
+        pytest.param(
+            GOOD + "[ingress]\nprot = 1",
+            "ingress.prot: there is no such setting; did you mean port?",
+            id="unknown setting of a table",
+        ),
+        pytest.param(GOOD + "[ingress]\nport = '80'", "ingress.port: expected int, got str", id="text for a number"),
+        pytest.param(GOOD + "[ingress]\nport = 70000", "ingress.port: expected int <= 65535", id="number too large"),
+        pytest.param(
+            GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected float > 0", id="time of zero"
+        ),
+        pytest.param(GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected float >= 60", id="age too short"),
+        pytest.param(
+            GOOD + "[history]\nmax_bytes = 1000", "history.max_bytes: expected int >= 20971520", id="size too small"
+        ),
+        pytest.param(
+            GOOD + "[history]\nenable = true",
+            "history.enable: there is no such setting; did you mean enabled?",
+            id="unknown setting of the history",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']",
+            "ingress.trusted_proxies: 10.0.0.1/8 has host bits set",
+            id="proxy with host bits",
+        ),
+        pytest.param(
+            GOOD + "secret = 'x'",
+            "sources.krtc-main.secret: there is no such setting; did you mean secrets?",
+            id="unknown setting of a source",
+        ),
+        pytest.param(KRTC, "sources.krtc-main.secrets: at least one is needed", id="no secrets"),
+        pytest.param(
+            KRTC + "secrets = []", "sources.krtc-main.secrets: at least one is needed", id="empty list of secrets"
+        ),
+        pytest.param(KRTC + "secrets = ['']", "sources.krtc-main.secrets: one is empty", id="empty secret"),
+        pytest.param(KRTC + "secrets = ['  ']", "sources.krtc-main.secrets: one is empty", id="blank secret"),
+        pytest.param(
+            KRTC + "secrets = ['changeme']", "sources.krtc-main.secrets: one is still a placeholder", id="placeholder"
+        ),
+        pytest.param(
+            KRTC + "secrets = 'text'", "sources.krtc-main.secrets: expected array, got str", id="text for a list"
+        ),
+        pytest.param(
+            KRTC + "secrets = ['${NOT_THERE}']",
+            "sources.krtc-main.secrets: the environment has no variable NOT_THERE",
+            id="missing variable",
+        ),
+        pytest.param(
+            KRTC + "secrets = ['file:not-there']", "sources.krtc-main.secrets: ", id="missing file of a secret"
+        ),
+        pytest.param(
+            GOOD + "allow_from = ['everybody']",
+            "sources.krtc-main.allow_from: 'everybody' does not appear to be",
+            id="word for a network",
+        ),
+        pytest.param(
+            "[sources.x]\nsecrets = ['s']", "sources.x.provider: is missing; there are cloudroom, gme", id="no provider"
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'krct'",
+            "sources.x.provider: 'krct' is not known; did you mean krtc?",
+            id="unknown provider",
+        ),
+        pytest.param(
+            "[sources.Bad]\nprovider = 'krtc'", "sources.Bad: a source's name is", id="invalid name of a source"
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'roomkit'\nsecrets = ['s']",
+            "sources.x.sdk_app_id: is missing",
+            id="missing setting of a provider",
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1", "sources.x.", id="neither a secret nor none wanted"
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\ninsecure_no_signature = true",
+            "sources.x.",
+            id="unsigned source without addresses",
+        ),
+        pytest.param("not toml", "is not TOML", id="text that is not TOML"),
+        pytest.param(
+            GOOD + "[admin]\nport = 9464",
+            "admin: nothing listens on an operator's port yet; remove the table [admin]",
+            id="the table [admin]",
+        ),
     ],
 )
 def test_an_error_names_the_key(tmp_path: Path, text: str, expected: str) -> None:

@@ -212,7 +212,15 @@ async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:
         await database.run(numbers)
 
 
-@pytest.mark.parametrize(("later_s", "alive"), [(0, True), (LEASE_S - 1, True), (LEASE_S + 1, False), (-3600, False)])
+@pytest.mark.parametrize(
+    ("later_s", "alive"),
+    [
+        pytest.param(0, True, id="at the heartbeat"),
+        pytest.param(LEASE_S - 1, True, id="before the end of the lease"),
+        pytest.param(LEASE_S + 1, False, id="after the end of the lease"),
+        pytest.param(-3600, False, id="on a clock an hour behind"),
+    ],
+)
 async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, later_s: float, *, alive: bool) -> None:
     early = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0)
     late = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0 + later_s)

@@ -1,4 +1,4 @@
-"""What workers open at their start and close at their end."""
+"""The state of workers: opened before their first event, and closed after the last one."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ LIMIT_S = 20.0
 
 
 class Pool:
-    """What a team would open: it counts who opened and closed it."""
+    """A state that counts how often it is opened and closed."""
 
     def __init__(self) -> None:
         self.opened = 0
@@ -37,7 +37,7 @@ async def fail(error: Exception) -> None:
     raise error
 
 
-def user_of(pool: Pool) -> Worker[Any]:
+def worker_with(pool: Pool) -> Worker[Any]:
     @worker(RoomCreated, state=pool.open)
     async def rooms(event: RoomCreated, delivery: Delivery[Pool]) -> None:
         assert delivery.state is pool
@@ -48,7 +48,7 @@ def user_of(pool: Pool) -> Worker[Any]:
 async def test_a_state_is_open_while_workers_run_and_closed_after_them() -> None:
     pool = Pool()
     async with States(LIMIT_S) as states:
-        ready = await states.ready(user_of(pool))
+        ready = await states.ready(worker_with(pool))
         assert ready.state is pool
         assert (pool.opened, pool.closed) == (1, 0)
     assert (pool.opened, pool.closed) == (1, 1)
@@ -57,12 +57,12 @@ async def test_a_state_is_open_while_workers_run_and_closed_after_them() -> None
 async def test_workers_that_name_the_same_function_share_one_state() -> None:
     pool = Pool()
     async with States(LIMIT_S) as states:
-        first, second = await states.ready(user_of(pool)), await states.ready(user_of(pool))
+        first, second = await states.ready(worker_with(pool)), await states.ready(worker_with(pool))
         assert first.state is second.state
     assert (pool.opened, pool.closed) == (1, 1)
 
 
-async def test_a_worker_that_names_none_is_left_as_it_is() -> None:
+async def test_a_worker_without_a_state_is_unchanged() -> None:
     @worker(RoomCreated)
     async def rooms(event: RoomCreated, delivery: Delivery) -> None:
         assert delivery.state is None
@@ -72,7 +72,7 @@ async def test_a_worker_that_names_none_is_left_as_it_is() -> None:
     assert await deliver(rooms, make(RoomCreated)) == Done()
 
 
-async def test_the_function_finds_the_state_in_its_delivery() -> None:
+async def test_a_function_gets_the_state_with_its_delivery() -> None:
     seen: list[int] = []
 
     @asynccontextmanager
@@ -87,22 +87,22 @@ async def test_the_function_finds_the_state_in_its_delivery() -> None:
     assert seen == [42]
 
 
-async def test_a_state_that_fails_to_open_says_whose_it_is_and_where() -> None:
+async def test_the_error_of_a_state_that_fails_to_open_names_the_worker_and_the_line() -> None:
     @asynccontextmanager
     async def open_pool() -> AsyncIterator[None]:
-        await fail(ConnectionRefusedError("nobody listens"))
+        await fail(ConnectionRefusedError("connection refused"))
         yield
 
     @worker(RoomCreated, state=open_pool)
     async def rooms(event: RoomCreated) -> None: ...
 
-    expected = "open_pool of worker rooms failed: ConnectionRefusedError: nobody listens, in test_state.py:"
+    expected = "open_pool of worker rooms failed: ConnectionRefusedError: connection refused, in test_state.py:"
     with pytest.raises(NotStarted, match=expected):
         async with States(LIMIT_S) as states:
             await states.ready(rooms)
 
 
-async def test_those_opened_before_one_that_failed_are_closed() -> None:
+async def test_states_that_were_opened_are_closed_when_another_fails_to_open() -> None:
     pool = Pool()
 
     @asynccontextmanager
@@ -114,13 +114,13 @@ async def test_those_opened_before_one_that_failed_are_closed() -> None:
     async def rooms(event: RoomCreated) -> None: ...
 
     async with States(LIMIT_S) as states:
-        await states.ready(user_of(pool))
+        await states.ready(worker_with(pool))
         with pytest.raises(NotStarted):
             await states.ready(rooms)
     assert pool.closed == 1
 
 
-async def test_a_state_that_never_opens_is_given_up_after_the_limit() -> None:
+async def test_a_state_that_never_opens_fails_after_the_time_limit() -> None:
     @asynccontextmanager
     async def open_forever() -> AsyncIterator[None]:
         await asyncio.Event().wait()
@@ -134,7 +134,7 @@ async def test_a_state_that_never_opens_is_given_up_after_the_limit() -> None:
             await states.ready(rooms)
 
 
-async def test_a_function_that_is_no_context_manager_is_told_what_is_missing() -> None:
+async def test_the_error_of_a_function_that_is_not_a_context_manager_names_the_decorator() -> None:
     async def open_pool() -> AsyncIterator[None]:
         yield
 
@@ -146,23 +146,25 @@ async def test_a_function_that_is_no_context_manager_is_told_what_is_missing() -
             await states.ready(rooms)
 
 
-async def test_one_that_fails_to_close_is_told_and_the_others_are_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_state_that_fails_to_close_is_logged_and_the_others_are_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     pool = Pool()
 
     @asynccontextmanager
-    async def open_stubborn() -> AsyncIterator[None]:
+    async def open_failing() -> AsyncIterator[None]:
         yield
         raise OSError("the disk is full")
 
-    @worker(RoomCreated, state=open_stubborn)
+    @worker(RoomCreated, state=open_failing)
     async def rooms(event: RoomCreated) -> None: ...
 
     with caplog.at_level(logging.ERROR):
         async with States(LIMIT_S) as states:
-            await states.ready(user_of(pool))
+            await states.ready(worker_with(pool))
             await states.ready(rooms)
     assert pool.closed == 1
-    assert "open_stubborn of worker rooms did not close" in caplog.text
+    assert "open_failing of worker rooms did not close" in caplog.text
     assert "the disk is full" in caplog.text
 
 
@@ -174,12 +176,12 @@ async def test_a_state_may_hold_a_task_group() -> None:
         async with asyncio.TaskGroup() as group:
             yield group
 
-    async def aside() -> None:
+    async def in_background() -> None:
         ran.set()
 
     @worker(RoomCreated, state=open_group)
     async def rooms(event: RoomCreated, delivery: Delivery[asyncio.TaskGroup]) -> None:
-        delivery.state.create_task(aside())
+        delivery.state.create_task(in_background())
 
     async with States(LIMIT_S) as states:
         group = (await states.ready(rooms)).state

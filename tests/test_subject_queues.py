@@ -1,4 +1,4 @@
-"""The queues of an ordered worker, through any history of arrivals, failures, completions and departures."""
+"""The subject queues of an ordered worker, under any sequence of arrivals, failures, completions and revocations."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ def take(target: SubjectQueues[int], now_s: float = 0.0) -> Slot[int]:
 
 @dataclass
 class Model:
-    """What an ordered worker promises, as simply as it can be said."""
+    """The guarantees of an ordered worker, as a simple model."""
 
     arrived: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -40,7 +40,7 @@ class Model:
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """One process, any subjects, any failures, and time that passes as it likes."""
+    """One process with any subjects, any failures and any passage of time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class AnyHistory(RuleBasedStateMachine):
         slot = self.queues.next(self.now_s)
         free = {subject for subject in SUBJECTS if self.is_free(subject)}
         if slot is None:
-            assert not free, "nobody who could go on is held back by others"
+            assert not free, "a subject waits only for its own events"
             return
         subject = self.subject_of(slot)
         assert subject not in self.model.in_flight, "one at a time"
@@ -74,14 +74,14 @@ class AnyHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        slot = self.set_down(data)
+        slot = self.put_back(data)
         self.queues.done(slot, self.now_s)
         self.model.ended[self.subject_of(slot)].append(slot.item)
 
     @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data(), delay_s=st.integers(0, 200))
     def fail(self, data: st.DataObject, delay_s: float) -> None:
-        slot = self.set_down(data)
+        slot = self.put_back(data)
         subject = self.subject_of(slot)
         if slot.last:
             self.queues.done(slot, self.now_s, parked=True)
@@ -93,8 +93,8 @@ class AnyHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.in_flight)
     @rule(data=st.data(), delay_s=st.integers(0, 5))
-    def have_no_turn(self, data: st.DataObject, delay_s: float) -> None:
-        slot = self.set_down(data)
+    def be_leased_elsewhere(self, data: st.DataObject, delay_s: float) -> None:
+        slot = self.put_back(data)
         self.queues.again(slot, delay_s, self.now_s, was_tried=False)
         self.model.waits_until_s[self.subject_of(slot)] = self.now_s + delay_s
 
@@ -114,14 +114,14 @@ class AnyHistory(RuleBasedStateMachine):
             assert ended == self.model.arrived[subject][: len(ended)]
 
     def teardown(self) -> None:
-        """Nothing is lost: whatever is left comes, in order."""
+        """No event is lost: those that are left are handled in order."""
         for slot in self.model.in_flight.values():
             self.queues.done(slot, self.now_s)
             self.model.ended[self.subject_of(slot)].append(slot.item)
         while True:
-            while (turn_ := self.queues.next(self.now_s)) is not None:
-                self.model.ended[self.subject_of(turn_)].append(turn_.item)
-                self.queues.done(turn_, self.now_s)
+            while (slot_ := self.queues.next(self.now_s)) is not None:
+                self.model.ended[self.subject_of(slot_)].append(slot_.item)
+                self.queues.done(slot_, self.now_s)
             due_s = self.queues.due_s()
             if due_s is None:
                 break
@@ -138,7 +138,7 @@ class AnyHistory(RuleBasedStateMachine):
     def subject_of(self, slot: Slot[int]) -> str:
         return next(subject for subject, items in self.model.arrived.items() if slot.item in items)
 
-    def set_down(self, data: st.DataObject) -> Slot[int]:
+    def put_back(self, data: st.DataObject) -> Slot[int]:
         subject = data.draw(st.sampled_from(sorted(self.model.in_flight)))
         self.model.waits_until_s.pop(subject, None)
         return self.model.in_flight.pop(subject)
@@ -161,14 +161,14 @@ def test_a_failing_event_holds_back_its_subject_and_no_other() -> None:
     assert take(target, now_s=5).item == 0
 
 
-def test_events_without_a_subject_wait_for_nobody() -> None:
+def test_events_without_a_subject_do_not_wait_for_each_other() -> None:
     target = queues()
     for item in range(3):
         add(target, item, None)
     assert [take(target).item for _ in range(3)] == [0, 1, 2]
 
 
-def test_a_failing_event_has_its_last_turn_when_it_was_held_for_long_enough() -> None:
+def test_a_failing_event_has_its_last_attempt_after_hold_s() -> None:
     target = queues(hold_s=60)
     add(target, 0)
     waited_s = 0.0
@@ -179,7 +179,7 @@ def test_a_failing_event_has_its_last_turn_when_it_was_held_for_long_enough() ->
     assert (waited_s, slots) == (60, 9)
 
 
-def test_the_time_in_which_an_event_is_tried_again_begins_when_it_first_fails() -> None:
+def test_hold_s_begins_at_the_first_failure() -> None:
     target = queues(hold_s=60)
     add(target, 0)
     assert target.again(take(target, now_s=0), 7, now_s=100) == 7
@@ -188,7 +188,7 @@ def test_the_time_in_which_an_event_is_tried_again_begins_when_it_first_fails() 
     assert target.again(slot, 100, now_s=110) == 50
 
 
-def test_an_event_that_had_no_turn_is_held_for_as_long_as_it_takes() -> None:
+def test_an_event_that_was_not_tried_is_held_without_a_limit() -> None:
     target = queues(hold_s=60)
     add(target, 0)
     for minute in range(10):
@@ -197,7 +197,7 @@ def test_an_event_that_had_no_turn_is_held_for_as_long_as_it_takes() -> None:
         assert target.again(slot, 60, 60 * minute, was_tried=False) == 60
 
 
-def test_when_too_many_wait_behind_it_a_failing_event_is_held_no_longer() -> None:
+def test_a_failing_event_has_its_last_attempt_when_too_many_wait_behind_it() -> None:
     target = queues(max_waiting=3)
     add(target, 0)
     target.again(take(target), 50, now_s=0)
@@ -207,13 +207,13 @@ def test_when_too_many_wait_behind_it_a_failing_event_is_held_no_longer() -> Non
     assert (slot.item, slot.last) == (0, True)
 
 
-def test_an_event_that_waited_for_too_long_has_one_turn() -> None:
+def test_an_event_that_waited_for_too_long_has_one_attempt() -> None:
     target = queues()
     add(target, 0)
     assert take(target, now_s=MAX_WAIT_S).last
 
 
-def test_what_waits_in_a_partition_that_was_left_is_forgotten() -> None:
+def test_events_that_wait_in_a_revoked_partition_are_dropped() -> None:
     target = queues()
     for item in range(3):
         add(target, item)
@@ -225,21 +225,21 @@ def test_what_waits_in_a_partition_that_was_left_is_forgotten() -> None:
     assert take(target).item == 0
 
 
-def test_a_repeat_that_waited_while_its_event_was_parked_is_told() -> None:
+def test_a_repeat_that_waited_while_its_event_was_parked_is_marked() -> None:
     target = queues()
     for event_id in ("e", "other", "e"):
         target.add(0, subject="a", partition="p00", event_id=event_id, occurred_s=0, now_s=0)
-    told = []
+    repeats = []
     for number in range(3):
         slot = take(target)
-        told.append(slot.is_repeat)
+        repeats.append(slot.is_repeat)
         target.done(slot, 0, parked=number == 0)
     target.add(0, subject="a", partition="p00", event_id="e", occurred_s=0, now_s=0)
-    assert told == [False, False, True]
+    assert repeats == [False, False, True]
     assert not take(target).is_repeat
 
 
-def test_events_are_held_back_and_go_on_by_their_time() -> None:
+def test_events_are_held_back_and_sorted_by_their_time() -> None:
     target = queues(reorder_s=5)
     for now_s, (item, occurred_s) in enumerate([(0, 30.0), (1, 10.0), (2, 20.0)]):
         add(target, item, occurred_s=occurred_s, now_s=now_s)
@@ -252,7 +252,7 @@ def test_events_are_held_back_and_go_on_by_their_time() -> None:
     assert order == [1, 2, 0]
 
 
-def test_an_event_waits_for_none_that_occurred_after_it() -> None:
+def test_an_event_does_not_wait_for_one_that_occurred_later() -> None:
     target = queues(reorder_s=5)
     add(target, 0, occurred_s=10, now_s=0)
     add(target, 1, occurred_s=20, now_s=3)
@@ -263,7 +263,7 @@ def test_an_event_waits_for_none_that_occurred_after_it() -> None:
     assert take(target, now_s=8).item == 1
 
 
-def test_events_of_one_moment_go_on_in_the_order_of_arrival() -> None:
+def test_events_of_the_same_moment_keep_the_order_of_arrival() -> None:
     target = queues(reorder_s=5)
     for item in range(3):
         add(target, item, occurred_s=10, now_s=item)

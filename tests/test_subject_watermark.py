@@ -1,4 +1,4 @@
-"""Events that come after a later one of their subject: told to the worker, or left out."""
+"""Late events, which arrive after a newer one of their subject: marked for the worker, or not handled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -56,15 +56,17 @@ async def test_an_event_of_the_same_moment_is_not_late() -> None:
     assert late == [("a", False), ("b", False)]
 
 
-@pytest.mark.parametrize("transactional", [False, True])
-async def test_what_was_handled_while_an_event_waited_makes_it_late(store: SqliteStore, *, transactional: bool) -> None:
+@pytest.mark.parametrize("transactional", [False, True], ids=["plain", "transactional"])
+async def test_an_event_is_late_if_a_newer_one_was_handled_while_it_waited(
+    store: SqliteStore, *, transactional: bool
+) -> None:
     late: list[tuple[str, bool]] = []
     attendance = keeping(late, concurrency=1, transactional=transactional)
     await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
     assert late == [("b", False), ("a", True)]
 
 
-async def test_what_was_handled_while_an_event_waited_takes_its_place(store: SqliteStore) -> None:
+async def test_an_event_is_superseded_by_a_newer_one_that_was_handled_while_it_waited(store: SqliteStore) -> None:
     late: list[tuple[str, bool]] = []
     attendance = keeping(late, concurrency=1, latest_only=True)
     works = await work_together(attendance, store, joined("b", second=2), joined("a", second=1))
@@ -72,14 +74,14 @@ async def test_what_was_handled_while_an_event_waited_takes_its_place(store: Sql
     assert late == [("b", False)]
 
 
-def test_a_process_remembers_no_more_subjects_than_it_is_told_to() -> None:
+def test_a_process_remembers_a_limited_number_of_subjects() -> None:
     watermark = SubjectWatermark(2)
     for subject in ("a", "b", "c"):
         watermark.advance(subject, 2.0)
     assert [watermark.is_late(Acquired(), subject, 1.0) for subject in ("a", "b", "c")] == [False, True, True]
 
 
-def test_of_what_the_store_tells_and_what_the_process_handled_the_newer_counts() -> None:
+def test_the_newer_of_the_stores_and_the_processs_watermark_counts() -> None:
     watermark = SubjectWatermark(1)
     watermark.advance("room", 2.0)
     watermark.advance("room", 1.0)
@@ -95,7 +97,7 @@ def test_of_what_the_store_tells_and_what_the_process_handled_the_newer_counts()
     ]
 
 
-@pytest.mark.parametrize("other", [{"room_id": "elsewhere"}, {"source": "krtc-other"}])
+@pytest.mark.parametrize("other", [{"room_id": "elsewhere"}, {"source": "krtc-other"}], ids=["room", "source"])
 async def test_events_of_other_subjects_are_not_late(other: dict[str, str]) -> None:
     late: list[tuple[str, bool]] = []
     store, attendance = MemoryStore(), keeping(late)
@@ -104,7 +106,7 @@ async def test_events_of_other_subjects_are_not_late(other: dict[str, str]) -> N
     assert late == [("a", False), ("b", False)]
 
 
-async def test_what_failed_makes_nothing_late() -> None:
+async def test_an_event_that_failed_makes_no_other_late() -> None:
     late: list[tuple[str, bool]] = []
 
     @worker(ParticipantJoined)
@@ -119,7 +121,7 @@ async def test_what_failed_makes_nothing_late() -> None:
     assert late == [("a", False), ("b", False)]
 
 
-async def test_a_worker_of_the_latest_only_does_not_see_what_is_late() -> None:
+async def test_a_worker_of_the_latest_only_is_not_called_for_late_events() -> None:
     late: list[tuple[str, bool]] = []
     store, attendance = MemoryStore(), keeping(late, latest_only=True)
     assert await deliver(attendance, joined("b", second=2), store=store) == Done()
@@ -128,7 +130,7 @@ async def test_a_worker_of_the_latest_only_does_not_see_what_is_late() -> None:
     assert late == [("b", False)]
 
 
-async def test_a_delivery_tells_that_it_was_late() -> None:
+async def test_the_result_of_a_delivery_says_whether_it_was_late() -> None:
     store, attendance = MemoryStore(), keeping([])
     assert not (await work(attendance, joined("b", second=2), store)).late
     assert (await work(attendance, joined("a", second=1), store)).late
@@ -144,14 +146,14 @@ async def test_attempts_of_an_ordered_worker_are_counted_in_the_store() -> None:
 
     store = MemoryStore()
     outcomes = [await deliver(attendance, joined("a", second=1), store=store) for _ in range(4)]
-    assert attempts == [1, 2, 3, 1]  # what was parked begins anew when it is replayed
+    assert attempts == [1, 2, 3, 1]  # attempts of a parked event start again at 1 when it is replayed
     assert isinstance(outcomes[1], Again)
     assert outcomes[1].attempt == 3
     assert isinstance(outcomes[2], Parked)
     assert outcomes[2].attempts == 3
 
 
-async def test_asking_for_a_retry_uses_up_no_attempt_of_an_ordered_worker() -> None:
+async def test_retry_uses_up_no_attempt_of_an_ordered_worker() -> None:
     attempts: list[int] = []
 
     @worker(ParticipantJoined, ordered=True)
@@ -165,8 +167,10 @@ async def test_asking_for_a_retry_uses_up_no_attempt_of_an_ordered_worker() -> N
     assert attempts == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("error", "reason"), [(ValueError("no"), "failed"), (Retry(after_s=1), "retry")])
-async def test_what_had_its_last_attempt_is_parked_with_the_reason(error: Exception, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("no"), "failed"), (Retry(after_s=1), "retry")], ids=["failed", "retry"]
+)
+async def test_an_event_is_parked_after_its_last_attempt_with_the_reason(error: Exception, reason: str) -> None:
     @worker(ParticipantJoined, ordered=True)
     async def attendance(event: ParticipantJoined) -> None:
         raise error
@@ -177,8 +181,15 @@ async def test_what_had_its_last_attempt_is_parked_with_the_reason(error: Except
     assert type(error).__name__ in outcome.detail
 
 
-@pytest.mark.parametrize("options", [{"hold_s": 5}, {"reorder_s": 5}, {"ordered": True, "hold_s": 10_000}])
-def test_a_worker_with_impossible_options_of_order_is_refused(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"hold_s": 5}, id="hold_s of an unordered worker"),
+        pytest.param({"reorder_s": 5}, id="reorder_s of an unordered worker"),
+        pytest.param({"ordered": True, "hold_s": 10_000}, id="hold_s too long"),
+    ],
+)
+def test_invalid_options_of_an_ordered_worker_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="hold_s and reorder_s"):
         keeping([], **options)
 
@@ -188,7 +199,7 @@ async def work(attendance: Any, event: ParticipantJoined, store: MemoryStore, *,
 
 
 async def work_together(attendance: Any, store: Store, *events: ParticipantJoined) -> list[Work]:
-    """All events are claimed before the first is handled."""
+    """Handle the events at once: all are claimed before the first is handled."""
     by_id = {event.id: event for event in events}
     pipeline = Pipeline(attendance, store, normalise=lambda envelope: (by_id[envelope.id],))
     return await asyncio.gather(*(pipeline.work(received(event)) for event in events))

@@ -17,7 +17,7 @@ from tests.events import START, make
 JOINED = make(ParticipantJoined, user_id="u")
 
 
-async def test_a_function_that_returns_is_done() -> None:
+async def test_an_event_is_done_when_the_function_returns() -> None:
     seen: list[ParticipantJoined] = []
 
     @worker(ParticipantJoined)
@@ -42,7 +42,7 @@ async def test_a_second_parameter_receives_the_delivery() -> None:
     assert delivery.topic == "krtc.krtc-main.participant.joined"
 
 
-async def test_an_event_that_comes_again_is_not_handled_again() -> None:
+async def test_a_repeat_is_not_handled_again() -> None:
     calls: list[str] = []
 
     @worker(ParticipantJoined)
@@ -55,7 +55,7 @@ async def test_an_event_that_comes_again_is_not_handled_again() -> None:
     assert calls == ["event"]
 
 
-async def test_repeats_at_the_same_moment_are_handled_once() -> None:
+async def test_concurrent_repeats_are_handled_once() -> None:
     calls: list[str] = []
 
     @worker(ParticipantJoined)
@@ -69,7 +69,7 @@ async def test_repeats_at_the_same_moment_are_handled_once() -> None:
     assert sorted(work.outcome.reason for work in works) == ["duplicate"] * 9 + ["handled"]
 
 
-async def test_an_event_that_failed_is_handled_when_it_comes_again() -> None:
+async def test_a_failed_event_is_handled_at_the_next_delivery() -> None:
     attempts: list[int] = []
 
     @worker(ParticipantJoined)
@@ -84,14 +84,14 @@ async def test_an_event_that_failed_is_handled_when_it_comes_again() -> None:
     assert attempts == [1, 2]
 
 
-async def test_a_failure_is_tried_again_later_and_uses_up_an_attempt() -> None:
+async def test_a_failed_event_is_retried_with_a_delay_and_uses_up_an_attempt() -> None:
     outcome = await deliver(failing(Backoff(first_s=2, factor=3, max_s=10, attempts=4, jitter=0)), JOINED)
     assert isinstance(outcome, Again)
     assert (outcome.delay_s, outcome.attempt, outcome.reason) == (2, 2, "failed")
     assert outcome.detail.startswith("ValueError in test_workers.py:")
 
 
-def test_delays_grow_up_to_a_limit_and_end() -> None:
+def test_delays_grow_up_to_a_limit_until_the_last_attempt() -> None:
     backoff = Backoff(first_s=2, factor=3, max_s=10, attempts=5)
     assert [backoff.delay_s(attempt) for attempt in range(1, 6)] == [2, 6, 10, 10, None]
 
@@ -104,13 +104,13 @@ async def test_the_last_failure_is_parked_with_its_traceback() -> None:
     assert "test_workers.py" in outcome.detail
 
 
-async def test_what_a_failing_function_says_is_not_in_the_line_for_logs() -> None:
+async def test_the_message_of_an_exception_is_not_in_the_detail_for_logs() -> None:
     outcome = await deliver(failing(Backoff()), JOINED)
     assert isinstance(outcome, Again)
     assert "no such room" not in outcome.detail
 
 
-async def test_a_function_that_asks_for_a_retry_keeps_its_attempts() -> None:
+async def test_retry_uses_up_no_attempt() -> None:
     @worker(ParticipantJoined)
     async def attendance(event: ParticipantJoined) -> None:
         raise Retry(after_s=60)
@@ -126,7 +126,7 @@ async def test_a_poisoned_event_is_parked_at_once() -> None:
     assert await deliver(attendance, JOINED) == Parked("poisoned", "the customer is gone", 1)
 
 
-async def test_a_function_that_takes_too_long_is_stopped_and_tried_again() -> None:
+async def test_a_function_that_takes_too_long_is_cancelled_and_its_event_retried() -> None:
     stopped = asyncio.Event()
 
     @worker(ParticipantJoined, timeout_s=0.01)
@@ -142,7 +142,7 @@ async def test_a_function_that_takes_too_long_is_stopped_and_tried_again() -> No
     assert stopped.is_set()
 
 
-async def test_a_time_out_inside_the_function_is_a_failure_like_others() -> None:
+async def test_a_timeout_error_of_the_function_is_a_failure_like_others() -> None:
     @worker(ParticipantJoined)
     async def attendance(event: ParticipantJoined) -> None:
         raise TimeoutError
@@ -152,7 +152,7 @@ async def test_a_time_out_inside_the_function_is_a_failure_like_others() -> None
     assert outcome.reason == "failed"
 
 
-async def test_a_cancelled_function_has_not_finished_its_event() -> None:
+async def test_an_event_whose_function_was_cancelled_is_handled_at_the_next_delivery() -> None:
     started = asyncio.Event()
     store = MemoryStore()
 
@@ -170,7 +170,7 @@ async def test_a_cancelled_function_has_not_finished_its_event() -> None:
     assert await deliver(attendance, JOINED, attempt=2, store=store) == Done()
 
 
-async def test_of_several_members_those_already_handled_are_left_out_the_next_time() -> None:
+async def test_members_that_were_handled_are_skipped_at_the_next_delivery() -> None:
     calls: list[str] = []
     members = tuple(make(ParticipantJoined, f"event:{user}", user_id=user) for user in "abc")
 
@@ -186,7 +186,7 @@ async def test_of_several_members_those_already_handled_are_left_out_the_next_ti
     assert calls == ["a", "b", "b", "c"]
 
 
-async def test_a_genuine_callback_that_nobody_can_read_is_parked() -> None:
+async def test_a_genuine_callback_with_an_unreadable_body_is_parked() -> None:
     @worker(topic="*.*.unreadable")
     async def odd(event: Event) -> None: ...
 
@@ -200,13 +200,13 @@ async def test_a_genuine_callback_that_nobody_can_read_is_parked() -> None:
     assert outcome.reason == "unreadable"
 
 
-async def test_a_message_that_is_no_envelope_is_parked() -> None:
+async def test_a_message_that_is_not_an_envelope_is_parked() -> None:
     work = await Pipeline(failing(Backoff()), MemoryStore()).work(Received({"who": "knows"}, "", b"", 1, None))
     assert isinstance(work.outcome, Parked)
     assert work.outcome.reason == "unreadable"
 
 
-def test_a_worker_is_still_the_function_that_it_was_made_from() -> None:
+def test_a_worker_can_be_called_like_its_function() -> None:
     calls: list[str] = []
 
     @worker(ParticipantJoined)
@@ -225,7 +225,7 @@ def test_a_worker_is_bound_to_the_topics_of_its_events() -> None:
     assert mixed.queue == "mixed"
 
 
-def test_the_queue_has_the_functions_name_unless_said_otherwise() -> None:
+def test_the_queue_is_named_after_the_function_by_default() -> None:
     @worker(CallStarted)
     async def calls(event: CallStarted) -> None: ...
 
@@ -233,41 +233,41 @@ def test_the_queue_has_the_functions_name_unless_said_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"queue": "Not A Name"}, "is not a name"),
-        ({"queue": "unrouted"}, "is not a name"),
-        ({"concurrency": 0}, "concurrency is 0"),
-        ({"timeout_s": 0}, "timeout_s is 0"),
+        pytest.param({"queue": "Not A Name"}, "is not a name", id="queue with capitals and spaces"),
+        pytest.param({"queue": "unrouted"}, "is not a name", id="reserved queue"),
+        pytest.param({"concurrency": 0}, "concurrency is 0", id="no concurrency"),
+        pytest.param({"timeout_s": 0}, "timeout_s is 0", id="no time"),
     ],
 )
-def test_a_worker_with_impossible_options_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_options_of_a_worker_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
 
         @worker(RoomCreated, **options)
         async def made(event: RoomCreated) -> None: ...
 
 
-def test_a_worker_names_events_or_a_topic_and_not_both() -> None:
+def test_a_worker_without_events_and_topic_is_refused() -> None:
     with pytest.raises(TypeError, match="one of the two"):
         worker()
 
 
-def test_a_worker_is_an_async_function() -> None:
+def test_a_function_that_is_not_async_is_refused() -> None:
     with pytest.raises(TypeError, match="not an async function"):
 
         @worker(RoomCreated)  # type: ignore[arg-type]  # the mistake
         def made(event: RoomCreated) -> None: ...
 
 
-def test_a_topic_that_nothing_could_match_is_refused() -> None:
+def test_a_topic_that_no_event_can_match_is_refused() -> None:
     with pytest.raises(ValueError, match="is not words"):
 
         @worker(topic="KRTC..room")
         async def made(event: Event) -> None: ...
 
 
-async def test_an_event_of_a_type_that_the_worker_did_not_name_is_left_alone() -> None:
+async def test_a_worker_is_not_called_for_an_event_of_another_type() -> None:
     calls: list[str] = []
 
     @worker(ParticipantLeft)

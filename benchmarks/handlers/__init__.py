@@ -1,1 +1,1 @@
-"""Worker files, as a team would write them, whose functions do nothing but note what they were called with."""
+"""Workers that are measured, written as a team would write them. Their functions only record the event."""

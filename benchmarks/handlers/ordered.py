@@ -1,4 +1,4 @@
-"""The same, with the events of each subject in order."""
+"""The ordered worker that is measured: it takes every event, and records it."""
 
 from benchmarks.notes import NOTES, kept
 from hookline import worker

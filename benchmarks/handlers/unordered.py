@@ -1,4 +1,4 @@
-"""The worker that is measured: it takes every event, and notes it."""
+"""The worker that is measured: it takes every event, and records it."""
 
 from benchmarks.notes import NOTES, kept
 from hookline import worker

@@ -1,1 +1,1 @@
-"""What Hookline is measured against: small programs that do less, or do it in the obvious way."""
+"""The references: small programs that do less than Hookline, or do it in the obvious way."""

@@ -1,4 +1,4 @@
-"""An aiohttp application that reads the body and answers: what receiving a request costs at the least.
+"""An aiohttp application that reads the body and answers: the minimum cost of receiving a request.
 
 python -m benchmarks.references.bare PORT
 """

@@ -10,7 +10,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitMessage, RabbitQueue
 
 from benchmarks.notes import NOTES, kept
-from benchmarks.references.serving import run, until_told_to_stop
+from benchmarks.references.serving import run, until_stopped
 
 
 async def handle(_body: bytes) -> None:
@@ -37,7 +37,7 @@ async def main(url: str, queue: str, prefetch: int) -> None:
         subscriber(handle)
         async with broker:
             await broker.start()
-            await until_told_to_stop()
+            await until_stopped()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The obvious way to consume: a callback that acknowledges each message. Nothing is decoded or looked up.
+"""The obvious way to consume: a callback that acknowledges each message. Nothing is decoded, and no store is used.
 
 python -m benchmarks.references.obvious_worker AMQP_URL QUEUE PREFETCH
 """
@@ -8,7 +8,7 @@ import sys
 import aio_pika
 
 from benchmarks.notes import NOTES, kept
-from benchmarks.references.serving import run, until_told_to_stop
+from benchmarks.references.serving import run, until_stopped
 
 
 async def handle(message: aio_pika.abc.AbstractIncomingMessage) -> None:
@@ -23,7 +23,7 @@ async def main(url: str, queue_name: str, prefetch: int) -> None:
         await channel.set_qos(prefetch_count=prefetch)
         queue = await channel.declare_queue(queue_name, durable=True, arguments={"x-queue-type": "quorum"})
         await queue.consume(handle)
-        await until_told_to_stop()
+        await until_stopped()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the references share: the loop that Hookline runs on too, and how long to go on."""
+"""The references' event loop, which is Hookline's too, and their stop by a signal."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def until_told_to_stop() -> None:
+async def until_stopped() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -22,9 +22,9 @@ async def until_told_to_stop() -> None:
 
 
 async def serve(application: web.Application, port: int) -> None:
-    """Answer on loopback until told to stop."""
+    """Answer on loopback until a signal stops the program."""
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-    await until_told_to_stop()
+    await until_stopped()
     await runner.cleanup()

@@ -1,1 +1,1 @@
-"""The rows of the table: each function measures a few that share their programs."""
+"""The rows of the table. Each function measures the rows that share its programs."""

@@ -1,4 +1,4 @@
-"""How soon a process is ready, and what it holds in memory then."""
+"""How long a process takes to start, and its memory then."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,9 +10,9 @@ _SECOND = Target("<=", 1)
 
 
 def start_up(run: Run) -> Iterator[Row]:
-    """From the start of the process to the first 200 of /readyz, and resident memory then."""
+    """From the start of the process to the first 200 of /readyz, and the resident memory then."""
     for name, make in (("RabbitMQ", run.installation), ("embedded", run.embedded)):
-        started = [_started(make) for _ in range(run.extent.rounds + 1)][1:]  # the first makes queues and files
+        started = [_started(make) for _ in range(run.extent.rounds + 1)][1:]  # the first creates queues and files
         yield Row(name=f"ingress, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_SECOND)
         yield Row(name=f"ingress, {name}, resident at start", unit="MiB", figure=_resident, ours=started)
 

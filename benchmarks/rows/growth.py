@@ -1,18 +1,17 @@
-"""What an event costs when there is more of everything: connections, sources, bytes, and events that wait."""
+"""The cost of an event as the number of connections and sources and the size of bodies grow."""
 
 import resource
 from collections.abc import Iterator, Sequence
 
-from benchmarks import closed, filling, peers, queues, steady
+from benchmarks import closed, filling, peers, preparing, queues, steady
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_handled
-from benchmarks.figures import Measured, Row, Target, cpu_us
+from benchmarks.figures import Comparison, Measured, Row, Target
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Ingress
 from benchmarks.run import Run
 from hookline.schemas import topics
 
-_UNIT = "CPU µs/event"
 _FLAT = Target("<=", 1.25)
 _CONNECTIONS = (10, 100, 1_000, 10_000)
 _CONNECTIONS_PER_S = 1_000
@@ -29,43 +28,37 @@ def connections(run: Run) -> Iterator[Row]:
 
 
 def bodies(run: Run) -> Iterator[Row]:
-    """Bodies of 256 B to 256 KiB, which is as much as a source takes unless told otherwise, at a constant rate."""
+    """Bodies of 256 B to 256 KiB, the default limit of a source, at a constant rate."""
     ours, bare = _steady(run, [(_BODIES_PER_S, CONNECTIONS, each) for each in _BODY_BYTES])
     yield from _against_bare([f"bodies of {each:,} B" for each in _BODY_BYTES], ours, bare)
 
 
 def sources(run: Run) -> Iterator[Row]:
-    """One source for each provider, against 200 for each, under as much load as the ingress takes."""
-    few, many = run.installation(), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
-    queues.clear(run.servers.amqp_url)
-    filling.make_queue(few.settings)
+    """One source for each provider, against 200 for each, at capacity."""
+    few, many = preparing.with_empty_queue(run), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
     ours: list[Measured] = []
     reference: list[Measured] = []
-    with few.ingress() as few_door, many.ingress() as many_door:
+    with few.ingress() as few_ingress, many.ingress() as many_ingress:
         for _ in range(run.extent.growth_rounds):
-            reference.append(closed.measure(run, few_door, run.prepare(few.sources), closed.kept_by_us))
-            ours.append(closed.measure(run, many_door, run.prepare(many.sources), closed.kept_by_us))
+            reference.append(closed.measure(run, few_ingress, run.prepare(few.sources), closed.kept_by_us))
+            ours.append(closed.measure(run, many_ingress, run.prepare(many.sources), closed.kept_by_us))
     name, few_name = f"{len(many.sources):,} sources", f"{len(few.sources)} sources"
-    yield Row(
-        name=name, unit=_UNIT, figure=cpu_us, ours=ours, reference_name=few_name, reference=reference, target=_FLAT
-    )
+    yield Comparison(name, ours, few_name, reference).cpu(_FLAT)
 
 
 def _steady(run: Run, cases: Sequence[tuple[int, int, int]]) -> tuple[list[list[Measured]], list[list[Measured]]]:
-    """Ours and the bare application's rounds of each case: events per second, connections, and bytes of a body."""
-    installation = run.installation()
-    queues.clear(run.servers.amqp_url)
-    filling.make_queue(installation.settings)
+    """Our rounds and the bare application's of each case: events per second, connections, and bytes of a body."""
+    installation = preparing.with_empty_queue(run)
     ours: list[list[Measured]] = [[] for _ in cases]
     bare: list[list[Measured]] = [[] for _ in cases]
-    with installation.ingress() as ingress, peers.bare(run) as bare_door:
+    with installation.ingress() as ingress, peers.bare(run) as bare_ingress:
         for number, (rate_per_s, count, body_bytes) in enumerate(cases):
             for _ in range(run.extent.growth_rounds):
                 events = max(count, rate_per_s * run.extent.seconds)
                 prepared = run.prepare(installation.sources, events, body_bytes)
                 ours[number].append(_steadily(run, ingress, prepared, rate_per_s, count))
                 _check(run, prepared)
-                bare[number].append(_steadily(run, bare_door, prepared, rate_per_s, count))
+                bare[number].append(_steadily(run, bare_ingress, prepared, rate_per_s, count))
     return ours, bare
 
 
@@ -83,29 +76,21 @@ def _against_bare(
     names: Sequence[str], ours: Sequence[Sequence[Measured]], bare: Sequence[Sequence[Measured]]
 ) -> Iterator[Row]:
     for name, each, reference in zip(names, ours, bare, strict=True):
-        yield Row(name=name, unit=_UNIT, figure=cpu_us, ours=each, reference_name="bare aiohttp", reference=reference)
+        yield Comparison(name, each, "bare aiohttp", reference).cpu()
 
 
 def _grown(
     names: Sequence[str], ours: Sequence[Sequence[Measured]], bare: Sequence[Sequence[Measured]]
 ) -> Iterator[Row]:
-    """Each case against the first, for us and for the bare application."""
+    """Each case compared with the first, for Hookline and for the bare application."""
     yield from _against_bare(names[:1], ours[:1], bare[:1])
     for label, target, rounds in (("", _FLAT, ours), (", bare aiohttp", None, bare)):
         for name, each in zip(names[1:], rounds[1:], strict=True):
-            yield Row(
-                name=f"{name}{label}",
-                unit=_UNIT,
-                figure=cpu_us,
-                ours=each,
-                reference_name=names[0],
-                reference=rounds[0],
-                target=target,
-            )
+            yield Comparison(f"{name}{label}", each, names[0], rounds[0]).cpu(target)
 
 
 def _allow_files(count: int) -> None:
-    """Let this process and those that it starts have so many open, if the system allows."""
+    """Raise the limit of open files for this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,8 +1,8 @@
-"""How long callers wait while the ingress is half as busy as it can be."""
+"""The latency of the ingress at half of its capacity."""
 
 from collections.abc import Iterator
 
-from benchmarks import closed, filling, queues, steady
+from benchmarks import closed, filling, preparing, queues, steady
 from benchmarks.comparing import check_handled
 from benchmarks.figures import Row, Target, p99_ms
 from benchmarks.load import CONNECTIONS
@@ -13,9 +13,7 @@ from hookline.schemas import topics
 def at_half_capacity(run: Run) -> Iterator[Row]:
     """The ingress's p99 on RabbitMQ at a constant rate of half its capacity, counted from the schedule."""
     ours = []
-    installation = run.installation()
-    queues.clear(run.servers.amqp_url)
-    filling.make_queue(installation.settings)
+    installation = preparing.with_empty_queue(run)
     with installation.ingress() as ingress:
         capacity = closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us)
         rate_per_s = capacity.per_s / 2

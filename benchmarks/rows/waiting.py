@@ -1,4 +1,4 @@
-"""What an event costs while a million others wait: at the ingress, and in a worker that begins to take them."""
+"""The cost of an event while a million others wait: at the ingress, and in a worker that starts to drain them."""
 
 import sqlite3
 import time
@@ -11,9 +11,9 @@ import msgspec
 from benchmarks import closed, draining, filling, queues
 from benchmarks.accounting import rss_mib
 from benchmarks.callbacks import Prepared
-from benchmarks.comparing import check_among, check_none_doubled
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, cpu_us
+from benchmarks.comparing import check_among, check_no_duplicates
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS, Load
 from benchmarks.run import Run
@@ -44,24 +44,16 @@ def _rows(run: Run, installation: Installation, count: Count, broker: str) -> It
     filling.make_queue(installation.settings)
     ingresses, workers = _measured(run, installation, count, set())
     waiting = _fill(run, installation)
-    full_doors, full_workers = _measured(run, installation, count, waiting)
-    for role, full, empty in (("ingress", full_doors, ingresses), ("worker", full_workers, workers)):
+    full_ingresses, full_workers = _measured(run, installation, count, waiting)
+    for role, full, empty in (("ingress", full_ingresses, ingresses), ("worker", full_workers, workers)):
         name = f"{role}, {broker}, {run.extent.waiting:,} waiting"
-        yield Row(
-            name=name,
-            unit="CPU µs/event",
-            figure=cpu_us,
-            ours=full,
-            reference_name="none waiting",
-            reference=empty,
-            target=_FLAT,
-        )
+        yield Comparison(name, full, "none waiting", empty).cpu(_FLAT)
 
 
 def _measured(
     run: Run, installation: Installation, count: Count, known: set[str]
 ) -> tuple[list[Measured], list[Measured]]:
-    """Rounds of ingress and worker in turn. The worker handles as many events as the ingress took."""
+    """Rounds of ingress and worker in turn. The worker handles as many events as the ingress accepted."""
     ingresses, workers = [], []
     for _ in range(run.extent.growth_rounds):
         prepared = run.prepare(installation.sources)
@@ -71,7 +63,7 @@ def _measured(
             ingresses.append(closed.measure(run, ingress, prepared, partial(_check_kept, count, before)))
         taken = count() - before
         measured, noted = draining.measure(run, partial(installation.worker, _WORKER), taken)
-        check_none_doubled("hookline worker", noted.ids)
+        check_no_duplicates("hookline worker", noted.ids)
         check_among("hookline worker", noted.ids, known)
         workers.append(measured)
     return ingresses, workers
@@ -80,11 +72,11 @@ def _measured(
 def _check_kept(count: Count, before: int, run: Run, load: Load, prepared: Prepared) -> None:
     more = count() - before
     if not load.accepted <= more <= load.accepted + CONNECTIONS:
-        raise Worthless(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
+        raise InvalidRun(f"hookline ingress: {load.accepted} events were accepted, and {more} more are there")
 
 
 def _fill(run: Run, installation: Installation) -> set[str]:
-    """A million more events in the queue, with bodies of real ones; their ids."""
+    """Publish a million events with bodies of real ones; returns their ids."""
     ids = [f"{number:032x}" for number in range(run.extent.waiting)]
     started_s = time.monotonic()
     filling.fill(installation.settings, _envelopes(run, installation, ids))
@@ -96,7 +88,7 @@ def _fill(run: Run, installation: Installation) -> set[str]:
 
 
 def _envelopes(run: Run, installation: Installation, ids: Sequence[str]) -> Iterator[Envelope]:
-    real = list(run.storyteller.envelopes(installation.sources, _DISTINCT))
+    real = list(run.callbacks.envelopes(installation.sources, _DISTINCT))
     for number, event_id in enumerate(ids):
         yield msgspec.structs.replace(real[number % _DISTINCT], id=event_id)
 

@@ -1,14 +1,14 @@
-"""From the HTTP request to the function that handled it, ingress and worker working at the same time."""
+"""From the HTTP request to the function that handles it, with ingress and worker running at the same time."""
 
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks import filling, load, notes, peers, queues, steady
+from benchmarks import load, notes, peers, preparing, steady
 from benchmarks.accounting import Meter, peak_mib
 from benchmarks.callbacks import Prepared
-from benchmarks.comparing import check_among, check_handled, check_none_doubled
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, p99_ms, per_s, percentile
+from benchmarks.comparing import check_among, check_handled, check_no_duplicates
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, percentile
 from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Consumer, Ingress
@@ -21,41 +21,30 @@ _SETTLE_S = 0.5
 
 
 def against_faststream(run: Run) -> Iterator[Row]:
-    """HTTP to handler done, against FastStream; then from answer to handler under half that load."""
-    installation = run.installation()
-    queues.clear(run.servers.amqp_url)
-    filling.make_queue(installation.settings)
+    """From the request to the end of the function, against FastStream; from answer to function at half that load."""
+    installation = preparing.with_empty_queue(run)
     ours, faststream = [], []
-    with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_door:
+    with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_ingress:
         for _ in range(run.extent.rounds):
             prepared = run.prepare(installation.sources)
             with installation.worker(_WORKER, run.new_folder()) as worker:
                 first = _begin(run, installation, ingress, worker)
                 measured = _sustained(run, ingress, worker, prepared)
             noted = notes.noted(worker.notes_folder)
-            check_none_doubled("hookline, whole way", noted.ids)
+            check_no_duplicates("hookline, whole way", noted.ids)
             check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
             ours.append(measured)
             with peers.faststream_worker(run, run.new_folder()) as worker:
-                _begin(run, installation, faststream_door, worker)
-                faststream.append(_sustained(run, faststream_door, worker, prepared))
+                _begin(run, installation, faststream_ingress, worker)
+                faststream.append(_sustained(run, faststream_ingress, worker, prepared))
         latencies = list(_latencies(run, installation, ingress, min(each.per_s for each in ours) / 2))
-    name = "HTTP to handler"
-    yield Row(
-        name=name,
-        unit="events/s",
-        figure=per_s,
-        ours=ours,
-        reference_name="FastStream",
-        reference=faststream,
-        target=Target(">=", 3),
-    )
+    yield Comparison("HTTP to handler", ours, "FastStream", faststream).throughput(Target(">=", 3))
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
 
 
 def _begin(run: Run, installation: Installation, ingress: Ingress, worker: Consumer) -> Sequence[str]:
-    """Return once the worker has handled some events that the ingress took; their ids."""
-    prepared = run.storyteller.prepare(run.folder / "first", installation.sources, _FIRST)
+    """Return the ids of a few events once the ingress has accepted and the worker has handled them."""
+    prepared = run.callbacks.prepare(run.folder / "first", installation.sources, _FIRST)
     load.opened(ingress.port, prepared, 1, _FIRST, {})
     _await_handled(worker, _FIRST)
     return prepared.ids
@@ -71,7 +60,7 @@ def _sustained(run: Run, ingress: Ingress, worker: Consumer, prepared: Prepared)
     ended_s = _await_handled(worker, before + taken.accepted)
     handled = sum(notes.counts(worker.notes_folder)) - before
     if handled > taken.accepted + CONNECTIONS:
-        raise Worthless(f"{ingress.name}: {taken.accepted} events were accepted, {handled} handled")
+        raise InvalidRun(f"{ingress.name}: {taken.accepted} events were accepted, {handled} handled")
     measured = Measured(
         events=handled,
         seconds=ended_s - started_s,
@@ -85,7 +74,7 @@ def _sustained(run: Run, ingress: Ingress, worker: Consumer, prepared: Prepared)
 
 
 def _latencies(run: Run, installation: Installation, ingress: Ingress, rate_per_s: float) -> Iterator[Measured]:
-    """From each answer to the start of the function, on one clock."""
+    """The time from each answer to the start of the function, on one clock."""
     for _ in range(run.extent.rounds):
         with installation.worker(_WORKER, run.new_folder()) as worker:
             first = _begin(run, installation, ingress, worker)
@@ -103,7 +92,7 @@ def _latencies(run: Run, installation: Installation, ingress: Ingress, rate_per_
 
 
 def _await_handled(worker: Consumer, count: int) -> float:
-    """Wait until so many are handled and no more come, since what was on its way becomes events too; when it was so."""
+    """Wait until `count` events are handled, and then until no more come; returns when `count` was reached."""
     worker.wait_until(lambda: sum(notes.counts(worker.notes_folder)) >= count, _HANDLED_WITHIN_S)
     ended_s, before = time.monotonic(), -1
     while before != sum(notes.counts(worker.notes_folder)):

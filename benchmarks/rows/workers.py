@@ -1,13 +1,13 @@
-"""From a queue to a function that does nothing, beside consumers that decode nothing and look nothing up."""
+"""From a queue to a function that does nothing, beside consumers that decode nothing and use no store."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from benchmarks import draining, filling, peers, queues
+from benchmarks import draining, filling, peers, preparing, queues
 from benchmarks.comparing import check_handled
 from benchmarks.draining import Start
-from benchmarks.faults import Worthless
-from benchmarks.figures import Measured, Row, Target, cpu_us, per_s
+from benchmarks.errors import InvalidRun
+from benchmarks.figures import Comparison, Measured, Row, Target, per_s
 from benchmarks.installation import Installation
 from benchmarks.run import Run
 
@@ -41,11 +41,12 @@ def ordered(run: Run) -> Iterator[Row]:
         ids = _fill_both(run, installation, run.extent.events)
         ours.append(_ours(run, partial(installation.worker, _ORDERED), ids))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids))
-    yield from _rows("ordered worker, RabbitMQ + SQLite", ours, reference)
+    compared = Comparison("ordered worker, RabbitMQ + SQLite", ours, "obvious", reference)
+    yield from (compared.throughput(), compared.cpu())
 
 
 def embedded(run: Run) -> Iterator[Row]:
-    """One worker on the embedded broker, store in the same file; unordered and ordered."""
+    """One worker on the embedded broker with its store in the same file; unordered and ordered."""
     for name, module, make in (
         ("worker, embedded", _UNORDERED, filling.make_queue),
         ("ordered worker, embedded", _ORDERED, filling.make_partitions),
@@ -54,7 +55,7 @@ def embedded(run: Run) -> Iterator[Row]:
         for _ in range(run.extent.rounds):
             installation = run.embedded()
             make(installation.settings)
-            envelopes = list(run.storyteller.envelopes(installation.sources, run.extent.events))
+            envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
             filling.fill(installation.settings, envelopes)
             ours.append(_ours(run, partial(installation.worker, module), [each.id for each in envelopes]))
         yield Row(name=name, unit="events/s", figure=per_s, ours=ours)
@@ -64,39 +65,19 @@ def _against_obvious(run: Run, name: str, store_url: str, processes: int = 1) ->
     ours: list[Measured] = []
     reference: list[Measured] = []
     for _ in range(run.extent.rounds):
-        installation = run.installation(store_url)
-        queues.clear(run.servers.amqp_url)
-        filling.make_queue(installation.settings)
-        count = run.extent.events * (1 if processes == 1 else 2)  # some are gone before all processes are at work
+        installation = preparing.with_empty_queue(run, store_url)
+        count = run.extent.events * (1 if processes == 1 else 2)  # some are handled before all processes have started
         ids = _fill_both(run, installation, count)
         ours.append(_ours(run, partial(installation.worker, _UNORDERED), ids, processes))
         reference.append(_reference(run, partial(peers.obvious_worker, run), ids, processes))
-    yield from _rows(name, ours, reference, Target(">=", 2), Target("<=", 0.5))
-
-
-def _rows(
-    name: str,
-    ours: Sequence[Measured],
-    reference: Sequence[Measured],
-    events: Target | None = None,
-    cpu: Target | None = None,
-) -> Iterator[Row]:
-    for unit, figure, target in (("events/s", per_s, events), ("CPU µs/event", cpu_us, cpu)):
-        yield Row(
-            name=name,
-            unit=unit,
-            figure=figure,
-            ours=ours,
-            reference_name="obvious",
-            reference=reference,
-            target=target,
-        )
+    compared = Comparison(name, ours, "obvious", reference)
+    yield from (compared.throughput(Target(">=", 2)), compared.cpu(Target("<=", 0.5)))
 
 
 def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
-    """The same events in our queue and in the references'; their ids."""
+    """Publish the same events to our queue and to the references'; returns their ids."""
     queues.copy_to_reference(run.servers.amqp_url)
-    envelopes = list(run.storyteller.envelopes(installation.sources, count))
+    envelopes = list(run.callbacks.envelopes(installation.sources, count))
     filling.fill(installation.settings, envelopes)
     return [envelope.id for envelope in envelopes]
 
@@ -110,5 +91,5 @@ def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Mea
 def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
     measured, noted = draining.measure(run, start, len(ids), processes)
     if len(noted.times_s) != len(ids):
-        raise Worthless(f"the reference was handed {len(noted.times_s)} of {len(ids)} messages")
+        raise InvalidRun(f"the reference received {len(noted.times_s)} of {len(ids)} messages")
     return measured

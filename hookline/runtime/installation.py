@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Retention
@@ -18,6 +18,13 @@ _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
 _REDIS = ("redis://", "rediss://")
 _POSTGRESQL = ("postgresql://", "postgres://")
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Closable)
 
 
 class Installation:
@@ -44,33 +51,32 @@ class Installation:
             broker = await _open_rabbitmq(settings, retention)
         else:
             raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
-        self._open.push_async_callback(broker.close)
-        return broker
+        return self._to_close(broker)
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(_SQLITE):
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
-        store = await _open_store(settings)
-        self._open.push_async_callback(store.close)
-        return store
+        return self._to_close(await _open_store(settings))
 
     async def room_log(self) -> RoomLog:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(_SQLITE):
             return SqliteRoomLog(await self._database(settings.url), settings.rooms_ttl_s)
-        log = await _open_room_log(settings)
-        self._open.push_async_callback(log.close)
-        return log
+        return self._to_close(await _open_room_log(settings))
 
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
         if path not in self._databases:
-            self._databases[path] = await Database.open(path)
-            self._open.push_async_callback(self._databases[path].close)
+            self._databases[path] = self._to_close(await Database.open(path))
         return self._databases[path]
+
+    def _to_close(self, part: P) -> P:
+        """The part, which closes with the installation."""
+        self._open.push_async_callback(part.close)
+        return part
 
 
 def _embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
@@ -94,16 +100,12 @@ async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Brok
     )
 
 
-class _OpenStore(Store, Protocol):
+class _OpenStore(Store, _Closable, Protocol):
     """A store with a connection to close."""
 
-    async def close(self) -> None: ...
 
-
-class _OpenRoomLog(RoomLog, Protocol):
+class _OpenRoomLog(RoomLog, _Closable, Protocol):
     """A room log with a connection to close."""
-
-    async def close(self) -> None: ...
 
 
 async def _open_store(settings: StoreSettings) -> _OpenStore:

@@ -431,27 +431,34 @@ asyncio.run(main())
 """
 
 
+def in_order(checks: Checks) -> dict[str, Callable[[], str]]:
+    """What is checked once all containers are ready, by its title. A later check counts on the earlier ones."""
+    return {
+        "containers are locked down": checks.locked_down,
+        "networks are apart": checks.separated,
+        "the files of setup": checks.own_files,
+        "RabbitMQ's users have few rights": checks.rights,
+        "every type of all providers": checks.every_type,
+        "forged and tampered callbacks": checks.forged,
+        "every callback twice, in any order": checks.duplicates,
+        "requests that are no callbacks": checks.elsewhere,
+        **({"history": checks.history} if checks.sender.settings.history.enabled else {}),
+        "room view": checks.rooms,
+        "an ingress is killed while 200 callbacks arrive": checks.death_of_an_ingress,
+        "a worker is killed while 200 callbacks arrive": checks.death_of_a_worker,
+        "both ingresses are replaced while callbacks arrive": checks.rolling_restart,
+        "RabbitMQ is killed while 400 callbacks arrive": checks.death_of_rabbitmq,
+        "SIGTERM": checks.stop,
+        "logs": checks.silent,
+    }
+
+
 def main() -> int:
     report, checks = Report(), Checks(SECRETS.parent)
     if not report.check("ready", checks.ready):
         return 1
-    report.check("containers are locked down", checks.locked_down)
-    report.check("networks are apart", checks.separated)
-    report.check("the files of setup", checks.own_files)
-    report.check("RabbitMQ's users have few rights", checks.rights)
-    report.check("every type of all providers", checks.every_type)
-    report.check("forged and tampered callbacks", checks.forged)
-    report.check("every callback twice, in any order", checks.duplicates)
-    report.check("requests that are no callbacks", checks.elsewhere)
-    if checks.sender.settings.history.enabled:
-        report.check("history", checks.history)
-    report.check("room view", checks.rooms)
-    report.check("an ingress is killed while 200 callbacks arrive", checks.death_of_an_ingress)
-    report.check("a worker is killed while 200 callbacks arrive", checks.death_of_a_worker)
-    report.check("both ingresses are replaced while callbacks arrive", checks.rolling_restart)
-    report.check("RabbitMQ is killed while 400 callbacks arrive", checks.death_of_rabbitmq)
-    report.check("SIGTERM", checks.stop)
-    report.check("logs", checks.silent)
+    for title, run in in_order(checks).items():
+        report.check(title, run)
     return 1 if report.failed else 0
 
 

@@ -5,19 +5,16 @@ import pytest
 
 from hookline.schemas.broker import Broker
 from hookline.workers.store import Store
-from tests.contract.installations import EmbeddedInstallation, Installation, RabbitMQInstallation, queue_name
+from tests.contract.installations import EmbeddedInstallation, Installation, fresh_rabbitmq, queue_name
 from tests.contract.stores import Another, opened
 from tests.services import postgresql, redis
-from tests.services.rabbitmq import server_url
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
 async def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
     if request.param == "embedded":
         return EmbeddedInstallation(tmp_path / "queues.db")
-    rabbitmq = RabbitMQInstallation(server_url(request.config))
-    await rabbitmq.clear()
-    return rabbitmq
+    return await fresh_rabbitmq(request.config)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import aiormq
+import pytest
 from aiormq.abc import AbstractChannel
 
 from hookline.broker.embedded.broker import EmbeddedBroker, Limits
@@ -24,7 +25,9 @@ from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Broker, Received, Retention
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable
 from hookline.sqlite.database import Database
+from tests.services.rabbitmq import server_url
 
 _POLL_S = 0.02
 _TIMEOUT_S = 10.0
@@ -135,6 +138,13 @@ class RabbitMQInstallation:
         return dead_letters
 
 
+async def fresh_rabbitmq(config: pytest.Config) -> RabbitMQInstallation:
+    """This run's RabbitMQ, without anything that earlier tests declared."""
+    installation = RabbitMQInstallation(server_url(config))
+    await installation.clear()
+    return installation
+
+
 def _names_of(queue: str) -> Iterator[str]:
     """The names of all queues that a worker may have."""
     yield from (topics.queue_name(queue), topics.dead_name(queue), bindings_name(queue))
@@ -149,13 +159,9 @@ def _names_of(queue: str) -> Iterator[str]:
 async def opened(address: str, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT) -> AsyncIterator[Broker]:
     """The broker at an address."""
     if not address.startswith("sqlite:"):
-        rabbitmq = await RabbitMQBroker.open(
-            RabbitMQSettings(address, max_in_flight=max_in_flight, retention=retention)
-        )
-        try:
+        settings = RabbitMQSettings(address, max_in_flight=max_in_flight, retention=retention)
+        async with opened_rabbitmq(settings) as rabbitmq:
             yield rabbitmq
-        finally:
-            await rabbitmq.close()
         return
     database = await Database.open(Path(address.removeprefix("sqlite:")))
     embedded = EmbeddedBroker(database, Limits(max_in_flight=max_in_flight, retention=retention))
@@ -164,6 +170,15 @@ async def opened(address: str, max_in_flight: int = 1000, retention: Retention =
     finally:
         await embedded.close()
         await database.close()
+
+
+@asynccontextmanager
+async def opened_rabbitmq(settings: RabbitMQSettings) -> AsyncIterator[RabbitMQBroker]:
+    broker = await RabbitMQBroker.open(settings)
+    try:
+        yield broker
+    finally:
+        await broker.close()
 
 
 @asynccontextmanager
@@ -183,6 +198,19 @@ async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float =
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110  # it changes in another process
             await asyncio.sleep(_POLL_S)
+
+
+def publishes(broker: Broker) -> Callable[[], Awaitable[bool]]:
+    """A condition for `eventually`: an event is published."""
+
+    async def once() -> bool:
+        try:
+            await broker.publisher.publish(envelope())
+        except NotDurable:
+            return False
+        return True
+
+    return once
 
 
 async def taken(queue: Any, count: int = 1, within_s: float = 15.0) -> list[Received]:

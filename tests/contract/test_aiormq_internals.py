@@ -26,6 +26,7 @@ from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import NotDurable
 from tests.contract.installations import eventually
+from tests.frames import BODY_SIZES
 from tests.services.rabbitmq import server_url
 
 HEADERS = {"cloudEvents_id": "0" * 32, "cloudEvents_subject": "会议室 🎥", "empty": ""}
@@ -108,7 +109,7 @@ def test_an_aio_pika_of_another_shape_is_detected() -> None:
     assert not frame_transport.is_supported(object())
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
+@pytest.mark.parametrize("size", BODY_SIZES.values(), ids=BODY_SIZES)
 def test_published_bytes_are_those_of_pamqp(size: int) -> None:
     body = bytes(size)
     properties = Basic.Properties(
@@ -123,7 +124,7 @@ def test_published_bytes_are_those_of_pamqp(size: int) -> None:
     assert b"".join(ours) == b"".join(expected)
 
 
-@pytest.mark.parametrize("expiration_ms", [0, 1, 4_294_967_295])
+@pytest.mark.parametrize("expiration_ms", [0, 1, 4_294_967_295], ids=["at once", "after 1 ms", "as late as possible"])
 def test_a_message_that_expires_has_the_bytes_of_pamqp(expiration_ms: int) -> None:
     properties = Basic.Properties(
         content_type="a/b", headers=dict(HEADERS), delivery_mode=2, message_id="m-1", expiration=str(expiration_ms)
@@ -136,7 +137,7 @@ def test_a_message_that_expires_has_the_bytes_of_pamqp(expiration_ms: int) -> No
     assert b"".join(ours) == b"".join(expected)
 
 
-@pytest.mark.parametrize("multiple", [False, True])
+@pytest.mark.parametrize("multiple", [False, True], ids=["one", "multiple"])
 def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa: FBT001  # a parameter of the test
     assert ack_frame(3, 2**40, multiple=multiple) == frame.marshal(Basic.Ack(2**40, multiple), 3)
 
@@ -239,7 +240,17 @@ async def consumed(station: Station, queue: str) -> AsyncIterator[Consumed]:
         yield consumed
 
 
-@pytest.mark.parametrize("size", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(0, id="empty"),
+        pytest.param(1, id="one byte"),
+        pytest.param(FRAME_BYTES - 1, id="a byte less than a frame"),
+        pytest.param(FRAME_BYTES, id="one frame"),
+        pytest.param(FRAME_BYTES + 1, id="a byte more than a frame"),
+        pytest.param(3 * FRAME_BYTES + 7, id="several frames"),
+    ],
+)
 async def test_bodies_of_any_size_arrive_unchanged(
     queue: str, publish_channel: PublishChannel, consumed: Consumed, size: int
 ) -> None:

@@ -244,7 +244,7 @@ async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
     assert await broker.dead_letters.count(UNROUTED) == 0
 
 
-@pytest.mark.parametrize("unrouted", [False, True])
+@pytest.mark.parametrize("unrouted", [False, True], ids=["parked", "unrouted"])
 async def test_dead_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
     name, event = queue_name(), envelope()
     partition = topics.partition(event.subject)

@@ -1,4 +1,4 @@
-"""An ordered worker on both brokers: what fails, waits, repeats itself or comes late within one process."""
+"""An ordered worker in one process, on both brokers: failures, waiting events, repeats and late events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,11 +24,11 @@ from tests.events import make
 START_S = envelope().received_at.timestamp()
 
 
-class Diary:
-    """What a worker did, and how it was settled."""
+class Record:
+    """Which events a worker was called for, and how they were settled."""
 
     def __init__(self) -> None:
-        self.begun: list[int] = []
+        self.started: list[int] = []
         self.settled: list[tuple[int, str]] = []
         self.late: list[int] = []
 
@@ -47,47 +47,47 @@ class Diary:
         return [number for number, reason in self.settled if not reason.startswith("again")]
 
     async def ends(self, count: int) -> None:
-        async def so_many() -> bool:
+        async def have_ended() -> bool:
             return len(self.ended()) >= count
 
-        await eventually(so_many, 30)
+        await eventually(have_ended, 30)
 
 
 class Claims(MemoryStore):
-    """Knows what is claimed, and lets a test take partitions away."""
+    """Knows which events are claimed, and lets a test name partitions to revoke."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: set[str] = set()
+        self.claimed: set[str] = set()
         self.surplus: frozenset[str] = frozenset()
-        self.let: set[str] = set()
+        self.revoked: set[str] = set()
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
         claim = await super().claim(queue, event_id, for_s, subject)
-        self.held.add(event_id)
+        self.claimed.add(event_id)
         return claim
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         await super().finish(queue, event_id, subject=subject, occurred_s=occurred_s)
-        self.held.discard(event_id)
+        self.claimed.discard(event_id)
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         await super().release(queue, event_id, failed=failed, parked=parked)
-        self.held.discard(event_id)
+        self.claimed.discard(event_id)
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        held = await super().assign(queue, partitions)
-        return Assignment(held.partitions - self.let, self.surplus - self.let)
+        assigned = await super().assign(queue, partitions)
+        return Assignment(assigned.partitions - self.revoked, self.surplus - self.revoked)
 
     async def revoke(self, queue: str, partition: str) -> None:  # noqa: ARG002  there is one
-        self.let.add(partition)
+        self.revoked.add(partition)
 
     async def has(self, count: int) -> bool:
-        return len(self.held) == count
+        return len(self.claimed) == count
 
-    async def has_let_go_of_others(self) -> bool:
-        """Of all partitions but those of the two that are handled."""
-        return len(self.let) >= len(topics.PARTITION_WORDS) - 2
+    async def has_revoked_the_others(self) -> bool:
+        """Whether all partitions are revoked but those of the two events that are handled."""
+        return len(self.revoked) >= len(topics.PARTITION_WORDS) - 2
 
 
 def numbered(name: str, handle: Callable[[int, Delivery], Awaitable[None]], **options: Any) -> Worker[Any]:
@@ -103,17 +103,17 @@ def numbered(name: str, handle: Callable[[int, Delivery], Awaitable[None]], **op
 async def running(
     broker: Broker,
     made: Worker[Any],
-    diary: Diary,
+    record: Record,
     store: MemoryStore | None = None,
     *,
     go_on_at_stop: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
-    """An ordered pool, stopped at the end; `go_on_at_stop` is set once the stop has begun."""
+    """An ordered pool, stopped at the end; `go_on_at_stop` is set after the stop has started."""
     store = store or MemoryStore()
     await broker.declare_partitions(made.queue, made.patterns)
     pipeline = Pipeline(made, store, normalise=event_of, clock=lambda: START_S)
     pool = OrderedPool(
-        pipeline, store, partial(broker.subscribe, made.queue, made.patterns, partition_prefetch(made)), diary.report
+        pipeline, store, partial(broker.subscribe, made.queue, made.patterns, partition_prefetch(made)), record.report
     )
     run = asyncio.create_task(pool.run())
     yield
@@ -136,28 +136,28 @@ async def publish(broker: Broker, *numbers: int, room: str = "room-1", occurred_
 
 
 async def test_a_failing_event_holds_back_its_room_and_no_other(broker: Broker) -> None:
-    diary, mended = Diary(), asyncio.Event()
+    record, repaired = Record(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
-        if number == 0 and not mended.is_set():
+        record.started.append(number)
+        if number == 0 and not repaired.is_set():
             raise ConnectionError
 
     made = numbered(queue_name(), handle, retry=Backoff(first_s=0.05, factor=1, attempts=1000))
-    async with running(broker, made, diary):
+    async with running(broker, made, record):
         await publish(broker, 0, 1, 2, room="bad")
         for room in range(20):
             await publish(broker, 10 + room, 40 + room, room=f"good-{room}")
-        await diary.ends(40)
-        assert {0, 1, 2}.isdisjoint(diary.ended())
-        mended.set()
-        await diary.ends(43)
-    assert [number for number in diary.ended() if number < 3] == [0, 1, 2]
-    assert set(diary.begun[: diary.begun.index(1)]) & {1, 2} == set()
+        await record.ends(40)
+        assert {0, 1, 2}.isdisjoint(record.ended())
+        repaired.set()
+        await record.ends(43)
+    assert [number for number in record.ended() if number < 3] == [0, 1, 2]
+    assert set(record.started[: record.started.index(1)]) & {1, 2} == set()
 
 
-async def test_a_failing_event_is_parked_when_its_time_is_over_and_the_next_goes_on(broker: Broker) -> None:
-    diary, attempts = Diary(), []
+async def test_a_failing_event_is_parked_after_hold_s_and_the_next_is_handled(broker: Broker) -> None:
+    record, attempts = Record(), []
 
     async def handle(number: int, delivery: Delivery) -> None:
         if number == 0:
@@ -165,130 +165,133 @@ async def test_a_failing_event_is_parked_when_its_time_is_over_and_the_next_goes
             raise ConnectionError
 
     made = numbered(queue_name(), handle, hold_s=0.5, retry=Backoff(first_s=0.2, factor=1, attempts=1000, jitter=0))
-    async with running(broker, made, diary):
+    async with running(broker, made, record):
         await publish(broker, 0, 1)
-        await diary.ends(2)
-    assert [each for each in diary.settled if not each[1].startswith("again")] == [(0, "failed"), (1, "handled")]
+        await record.ends(2)
+    assert [each for each in record.settled if not each[1].startswith("again")] == [(0, "failed"), (1, "handled")]
     assert attempts == [1, 2, 3, 4]
 
 
-async def test_an_event_that_is_tried_again_at_once_keeps_no_other_from_arriving(broker: Broker) -> None:
-    diary, tries, came = Diary(), asyncio.Event(), asyncio.Event()
+async def test_an_event_that_is_retried_at_once_does_not_delay_others(broker: Broker) -> None:
+    record, retried, arrived = Record(), asyncio.Event(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         if number == 1:
-            came.set()
-        elif not came.is_set():
-            tries.set()
+            arrived.set()
+        elif not arrived.is_set():
+            retried.set()
             raise Retry(after_s=0)
 
-    async with running(broker, numbered(queue_name(), handle, hold_s=10), diary):
-        await publish(broker, 0, room="impatient")
-        await tries.wait()
+    async with running(broker, numbered(queue_name(), handle, hold_s=10), record):
+        await publish(broker, 0, room="retried")
+        await retried.wait()
         await publish(broker, 1, room="other")
-        await diary.ends(2)
-    assert sorted(each for each in diary.settled if not each[1].startswith("again")) == [(0, "handled"), (1, "handled")]
+        await record.ends(2)
+    assert sorted(each for each in record.settled if not each[1].startswith("again")) == [
+        (0, "handled"),
+        (1, "handled"),
+    ]
 
 
-async def test_attempts_that_are_used_up_park_an_event_before_its_time(broker: Broker) -> None:
-    diary = Diary()
+async def test_an_event_is_parked_after_its_last_attempt_before_hold_s(broker: Broker) -> None:
+    record = Record()
 
     async def handle(number: int, delivery: Delivery) -> None:
         if number == 0:
             raise ConnectionError
 
     made = numbered(queue_name(), handle, retry=Backoff(first_s=0.01, attempts=3))
-    async with running(broker, made, diary):
+    async with running(broker, made, record):
         await publish(broker, 0, 1)
-        await diary.ends(2)
-    assert diary.settled == [(0, "again: failed"), (0, "again: failed"), (0, "failed"), (1, "handled")]
+        await record.ends(2)
+    assert record.settled == [(0, "again: failed"), (0, "again: failed"), (0, "failed"), (1, "handled")]
 
 
-async def test_an_event_that_asks_for_retries_without_end_is_parked_when_its_time_is_over(broker: Broker) -> None:
-    diary = Diary()
+async def test_an_event_that_always_asks_for_a_retry_is_parked_after_hold_s(broker: Broker) -> None:
+    record = Record()
 
     async def handle(number: int, delivery: Delivery) -> None:
         if number == 0:
             raise Retry(after_s=3600)
 
-    async with running(broker, numbered(queue_name(), handle, hold_s=0.3), diary):
+    async with running(broker, numbered(queue_name(), handle, hold_s=0.3), record):
         await publish(broker, 0, 1)
-        await diary.ends(2)
-    assert diary.settled == [(0, "again: retry"), (0, "retry"), (1, "handled")]
+        await record.ends(2)
+    assert record.settled == [(0, "again: retry"), (0, "retry"), (1, "handled")]
 
 
-async def test_the_letter_of_an_ordered_worker_keeps_why_and_how_often(
+async def test_a_dead_letter_of_an_ordered_worker_has_the_reason_and_the_attempts(
     installation: Installation, broker: Broker
 ) -> None:
-    diary, name = Diary(), queue_name()
+    record, name = Record(), queue_name()
 
     async def handle(number: int, delivery: Delivery) -> None:
         raise ValueError("no such room")
 
-    async with running(broker, numbered(name, handle, retry=Backoff(first_s=0.01, attempts=3)), diary):
+    async with running(broker, numbered(name, handle, retry=Backoff(first_s=0.01, attempts=3)), record):
         await publish(broker, 0)
-        await diary.ends(1)
-    (letter,) = await installation.dead(name)
-    assert (letter.reason, letter.attempts) == ("failed", 3)
-    assert "ValueError: no such room" in letter.detail
+        await record.ends(1)
+    (dead_letter,) = await installation.dead(name)
+    assert (dead_letter.reason, dead_letter.attempts) == ("failed", 3)
+    assert "ValueError: no such room" in dead_letter.detail
 
 
 async def test_a_poisoned_event_is_parked_at_once(broker: Broker) -> None:
-    diary = Diary()
+    record = Record()
 
     async def handle(number: int, delivery: Delivery) -> None:
         if number == 0:
             raise Poisoned("why")
 
-    async with running(broker, numbered(queue_name(), handle), diary):
+    async with running(broker, numbered(queue_name(), handle), record):
         await publish(broker, 0, 1)
-        await diary.ends(2)
-    assert diary.settled == [(0, "poisoned"), (1, "handled")]
+        await record.ends(2)
+    assert record.settled == [(0, "poisoned"), (1, "handled")]
 
 
-async def test_a_repeat_that_waits_behind_its_event_changes_nothing(broker: Broker) -> None:
-    diary, begun, go_on = Diary(), asyncio.Event(), asyncio.Event()
+async def test_a_repeat_that_waits_behind_its_event_is_a_duplicate(broker: Broker) -> None:
+    record, begun, go_on = Record(), asyncio.Event(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
+        record.started.append(number)
         begun.set()
         await go_on.wait()
 
-    async with running(broker, numbered(queue_name(), handle), diary):
+    async with running(broker, numbered(queue_name(), handle), record):
         await publish(broker, 0)
         await begun.wait()
         await publish(broker, 0, 1, 0)
         go_on.set()
-        await diary.ends(4)
-    assert diary.begun == [0, 1]
-    assert diary.settled == [(0, "handled"), (0, "duplicate"), (1, "handled"), (0, "duplicate")]
+        await record.ends(4)
+    assert record.started == [0, 1]
+    assert record.settled == [(0, "handled"), (0, "duplicate"), (1, "handled"), (0, "duplicate")]
 
 
-async def test_a_repeat_that_waits_behind_an_event_that_is_parked_is_no_second_chance(broker: Broker) -> None:
-    diary, go_on = Diary(), asyncio.Event()
+async def test_a_repeat_that_waits_behind_a_parked_event_is_not_handled(broker: Broker) -> None:
+    record, go_on = Record(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
+        record.started.append(number)
         await go_on.wait()
         if number == 0:
             raise Poisoned("why")
 
-    async with running(broker, numbered(queue_name(), handle), diary):
+    async with running(broker, numbered(queue_name(), handle), record):
         await publish(broker, 0, 1, 0)
-        await publish(broker, 2, room="room-2")  # the last of all, in another line
+        await publish(broker, 2, room="room-2")  # the last of all, in another subject queue
 
         async def begun() -> bool:
-            return len(diary.begun) == 2
+            return len(record.started) == 2
 
         await eventually(begun)
         go_on.set()
-        await diary.ends(4)
-    assert sorted(diary.begun) == [0, 1, 2]
-    assert [each for each in diary.settled if each[0] != 2] == [(0, "poisoned"), (1, "handled"), (0, "duplicate")]
+        await record.ends(4)
+    assert sorted(record.started) == [0, 1, 2]
+    assert [each for each in record.settled if each[0] != 2] == [(0, "poisoned"), (1, "handled"), (0, "duplicate")]
 
 
-async def test_no_more_are_in_hand_than_allowed_and_one_of_each_room(broker: Broker) -> None:
-    diary, rooms, most, enough = Diary(), set(), 0, asyncio.Event()
+async def test_at_most_concurrency_events_are_in_flight_and_one_of_each_room(broker: Broker) -> None:
+    record, rooms, most, all_busy = Record(), set(), 0, asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         nonlocal most
@@ -296,22 +299,23 @@ async def test_no_more_are_in_hand_than_allowed_and_one_of_each_room(broker: Bro
         assert room not in rooms
         rooms.add(room)
         most = max(most, len(rooms))
-        if len(rooms) == 4:
-            enough.set()
-        await enough.wait()
-        await asyncio.sleep(0)  # the next events may begin meanwhile
+        if most == 4:
+            all_busy.set()
+        await all_busy.wait()
+        for _ in range(10):  # turns of the event loop in which too many would start
+            await asyncio.sleep(0)
         rooms.discard(room)
 
-    async with running(broker, numbered(queue_name(), handle, concurrency=4), diary):
+    async with running(broker, numbered(queue_name(), handle, concurrency=4), record):
         publishing = (publish(broker, number, room=f"room-{number % 10}") for number in range(100))
         await asyncio.gather(*publishing)
-        await diary.ends(100)
+        await record.ends(100)
     assert most == 4
-    assert {reason for _, reason in diary.settled} == {"handled"}
+    assert {reason for _, reason in record.settled} == {"handled"}
 
 
-async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_back(broker: Broker) -> None:
-    name, first, second = queue_name(), Diary(), Diary()
+async def test_at_the_stop_events_in_flight_finish_and_waiting_ones_are_requeued(broker: Broker) -> None:
+    name, first, second = queue_name(), Record(), Record()
     store, begun, go_on = MemoryStore(), asyncio.Event(), asyncio.Event()
 
     async def wait(number: int, delivery: Delivery) -> None:
@@ -330,69 +334,69 @@ async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_
 
 
 @asynccontextmanager
-async def two_of_ten_begun(broker: Broker) -> AsyncIterator[tuple[Diary, Claims, asyncio.Event]]:
-    """Events of ten rooms are claimed, those of two run until told to go on or the stop, and ten more wait."""
-    diary, store, go_on = Diary(), Claims(), asyncio.Event()
+async def two_of_ten_started(broker: Broker) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
+    """Ten of twenty events are claimed, one of each room; two are handled until the event is set or the pool stops."""
+    record, store, go_on = Record(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
+        record.started.append(number)
         await go_on.wait()
 
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store, go_on_at_stop=go_on):
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
         for number in range(20):
             await publish(broker, number, room=f"room-{number % 10}")
         await eventually(partial(store.has, 10))
-        yield diary, store, go_on
+        yield record, store, go_on
 
 
-async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broker: Broker) -> None:
-    async with two_of_ten_begun(broker) as (diary, _, go_on):
-        assert len(diary.begun) == 2
+async def test_events_of_more_rooms_are_claimed_than_functions_run(broker: Broker) -> None:
+    async with two_of_ten_started(broker) as (record, _, go_on):
+        assert len(record.started) == 2
         go_on.set()
-        await diary.ends(20)
-    assert {reason for _, reason in diary.settled} == {"handled"}
+        await record.ends(20)
+    assert {reason for _, reason in record.settled} == {"handled"}
 
 
-async def test_what_waits_for_a_place_at_the_stop_is_given_back_unclaimed(broker: Broker) -> None:
-    async with two_of_ten_begun(broker) as (diary, store, _):
+async def test_at_the_stop_claimed_events_that_were_not_started_are_requeued_and_released(broker: Broker) -> None:
+    async with two_of_ten_started(broker) as (record, store, _):
         pass
-    assert sorted(diary.ended()) == sorted(diary.begun)
-    assert len(diary.begun) == 2
-    assert not store.held
+    assert sorted(record.ended()) == sorted(record.started)
+    assert len(record.started) == 2
+    assert not store.claimed
 
 
-async def test_a_partition_that_others_wait_for_is_left_without_what_waits_for_a_place(broker: Broker) -> None:
-    async with two_of_ten_begun(broker) as (diary, store, go_on):
+async def test_a_surplus_partition_is_revoked_although_claimed_events_wait(broker: Broker) -> None:
+    async with two_of_ten_started(broker) as (record, store, go_on):
         store.surplus = frozenset(topics.PARTITION_WORDS)
-        await eventually(store.has_let_go_of_others)
-        assert len(store.held) == 2
+        await eventually(store.has_revoked_the_others)
+        assert len(store.claimed) == 2
         go_on.set()
-    assert len(diary.ended()) == 2
+    assert len(record.ended()) == 2
 
 
-async def test_events_are_held_back_and_handled_by_their_time(broker: Broker) -> None:
-    diary = Diary()
+async def test_events_are_held_back_and_handled_in_the_order_of_their_time(broker: Broker) -> None:
+    record = Record()
 
     async def handle(number: int, delivery: Delivery) -> None:
-        diary.begun.append(number)
+        record.started.append(number)
 
-    async with running(broker, numbered(queue_name(), handle, reorder_s=1.0), diary):
+    async with running(broker, numbered(queue_name(), handle, reorder_s=1.0), record):
         for number in (3, 1, 2, 0):
             await publish(broker, number, occurred_s=number)
-        await diary.ends(4)
+        await record.ends(4)
         await publish(broker, 9, occurred_s=-1)
-        await diary.ends(5)
-    assert diary.begun == [0, 1, 2, 3, 9]
-    assert diary.late == [9]
+        await record.ends(5)
+    assert record.started == [0, 1, 2, 3, 9]
+    assert record.late == [9]
 
 
-async def test_only_the_latest_is_handled(broker: Broker) -> None:
-    diary = Diary()
+async def test_only_the_latest_event_of_a_subject_is_handled(broker: Broker) -> None:
+    record = Record()
 
     async def handle(number: int, delivery: Delivery) -> None: ...
 
-    async with running(broker, numbered(queue_name(), handle, latest_only=True), diary):
+    async with running(broker, numbered(queue_name(), handle, latest_only=True), record):
         for number in (2, 1, 3):
             await publish(broker, number, occurred_s=number)
-        await diary.ends(3)
-    assert diary.settled == [(2, "handled"), (1, "superseded"), (3, "handled")]
+        await record.ends(3)
+    assert record.settled == [(2, "handled"), (1, "superseded"), (3, "handled")]

@@ -51,9 +51,9 @@ async def test_partitions_are_bound_to_the_latest_patterns_of_the_worker(
     assert received.headers["cloudEvents_type"] == "room.ended"
 
 
-@pytest.mark.parametrize("settled", [0, 1, 3])
+@pytest.mark.parametrize("settled", [0, 1, 3], ids=["none settled", "every third settled", "all settled"])
 async def test_requeued_messages_come_again_in_order(installation: Installation, settled: int) -> None:
-    """Also with gaps: one or all of every three messages are settled, or none."""
+    """Of every three messages, `settled` are settled."""
     name, total = queue_name(), 300
     async with installation.opened() as first:
         await first.declare_partitions(name, ALL)

@@ -1,4 +1,4 @@
-"""What a pool promises on both brokers: how many functions run at a time, and what becomes of the rest at its end."""
+"""A pool on both brokers: how many functions run at a time, and which events are requeued when it stops."""
 
 import asyncio
 
@@ -22,19 +22,19 @@ TURNS = 100
 
 
 class Calls:
-    """A worker whose functions wait to be let go."""
+    """A worker whose functions wait for `go_on`."""
 
     def __init__(self, queue: str) -> None:
-        self.running = self.most = self.begun = 0
-        self.let_go = asyncio.Event()
+        self.running = self.most = self.started = 0
+        self.go_on = asyncio.Event()
         self.worker = self._worker(queue)
 
     def _worker(self, queue: str) -> Worker[Event]:
         @worker(topic="#", queue=queue, concurrency=AT_A_TIME)
         async def waits(event: Event) -> None:
-            self.running, self.begun = self.running + 1, self.begun + 1
+            self.running, self.started = self.running + 1, self.started + 1
             self.most = max(self.most, self.running)
-            await self.let_go.wait()
+            await self.go_on.wait()
             self.running -= 1
 
         return waits
@@ -54,58 +54,62 @@ async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Wo
     return Pool(pipeline, queue, lambda _, work, __: works.append(work))
 
 
-async def _begin(broker: Broker, calls: Calls, store: Counting, works: list[Work], *, quick: int = 1) -> None:
-    """Have some calls return at once, and then all wait while more events come; none of those counts yet."""
-    calls.let_go.set()
+async def _publish_waiting(broker: Broker, calls: Calls, store: Counting, works: list[Work], *, quick: int = 1) -> None:
+    """Let `quick` calls return at once, then reset the counts and publish events whose calls wait."""
+    calls.go_on.set()
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(quick)))
     await eventually(lambda: _is(len(works) == quick))
-    calls.let_go.clear()
+    calls.go_on.clear()
     works.clear()
-    calls.begun = store.claims = 0
+    calls.started = store.claims = 0
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(EVENTS)))
 
 
-async def test_more_events_are_claimed_than_functions_run_at_a_time(broker: Broker) -> None:
-    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
-    pool = await _pool(broker, calls, store, works)
-    await _begin(broker, calls, store, works)
-    await eventually(lambda: _is(store.claims == EVENTS))
-    assert calls.running == AT_A_TIME
-    calls.let_go.set()
+async def _finish(pool: Pool, calls: Calls, works: list[Work]) -> None:
+    """Let all calls return, and check that no more of them ran at a time than allowed."""
+    calls.go_on.set()
     await eventually(lambda: _is(len(works) == EVENTS))
     await pool.stop(10)
     assert calls.most == AT_A_TIME
 
 
-async def test_while_calls_are_long_few_more_events_are_claimed_than_handled(
+async def test_while_calls_are_quick_more_events_are_claimed_than_functions_run(broker: Broker) -> None:
+    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    pool = await _pool(broker, calls, store, works)
+    await _publish_waiting(broker, calls, store, works)
+    await eventually(lambda: _is(store.claims == EVENTS))
+    assert calls.running == AT_A_TIME
+    await _finish(pool, calls, works)
+
+
+async def test_while_calls_are_slow_only_a_few_more_events_are_claimed_than_functions_run(
     installation: Installation, broker: Broker
 ) -> None:
     calls, store, works = Calls(queue_name()), Counting(), list[Work]()
     pool = await _pool(broker, calls, store, works)
-    await _begin(broker, calls, store, works, quick=0)
+    await _publish_waiting(broker, calls, store, works, quick=0)
     await eventually(lambda: _is(store.claims == 2 * AT_A_TIME))
     name = topics.queue_name(calls.worker.queue)
     await eventually(lambda: none_left(installation, name))
-    for _ in range(TURNS):  # what has come here could be claimed within these
+    for _ in range(TURNS):  # in which the messages that are here could be claimed
         await asyncio.sleep(0)
     assert (calls.running, store.claims) == (AT_A_TIME, 2 * AT_A_TIME)
-    calls.let_go.set()
-    await eventually(lambda: _is(len(works) == EVENTS))
-    await pool.stop(10)
-    assert calls.most == AT_A_TIME
+    await _finish(pool, calls, works)
 
 
-async def test_what_waits_for_a_function_to_end_is_given_back_when_the_pool_stops(installation: Installation) -> None:
+async def test_events_that_wait_for_a_running_function_are_requeued_when_the_pool_stops(
+    installation: Installation,
+) -> None:
     calls, store, works = Calls(queue_name()), Counting(), list[Work]()
     async with installation.opened() as broker:
         pool = await _pool(broker, calls, store, works)
-        await _begin(broker, calls, store, works)
+        await _publish_waiting(broker, calls, store, works)
         await eventually(lambda: _is(store.claims == EVENTS))
         stopping = asyncio.create_task(pool.stop(10))
         await asyncio.sleep(0)
-        calls.let_go.set()
+        calls.go_on.set()
         await stopping
-        assert (calls.begun, len(works)) == (AT_A_TIME, AT_A_TIME)
+        assert (calls.started, len(works)) == (AT_A_TIME, AT_A_TIME)
     async with installation.opened() as broker:
         left = await taken(await broker.subscribe(calls.worker.queue, ALL, PREFETCH), EVENTS - AT_A_TIME)
         claims = [await store.claim(calls.worker.queue, each.headers["cloudEvents_id"], 1) for each in left]

@@ -1,4 +1,4 @@
-"""Every name on the page on the architecture exists, and its rooms are those of the code."""
+"""Every name on the architecture page exists, and its table of rooms matches the code."""
 
 import importlib
 import re
@@ -16,7 +16,7 @@ ROOMS = TEXT.partition("<!-- rooms -->")[2].partition("<!-- /rooms -->")[0]
 
 
 def resolved(name: str) -> object:
-    """What the name stands for: the longest part of it that is a module, and attributes from there."""
+    """The object that a name refers to: the longest part that is a module, and attributes from there."""
     words = name.split(".")
     split = next(number for number in range(len(words), 0, -1) if is_module(".".join(words[:number])))
     value: object = importlib.import_module(".".join(words[:split]))
@@ -42,12 +42,12 @@ def test_a_file_or_folder_on_the_page_exists(file: str) -> None:
     assert (ROOT / file).exists()
 
 
-def test_a_name_that_is_wrong_would_be_found() -> None:
+def test_a_wrong_name_is_found() -> None:
     with pytest.raises(AttributeError):
         resolved("hookline.ingress.receive.Receiver.recieve")
 
 
-def test_the_table_of_rooms_says_what_the_layers_test_allows() -> None:
+def test_the_table_of_rooms_matches_the_layers_test() -> None:
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in ROOMS.strip().splitlines()[2:]]
     said = {name.strip("`").removeprefix("hookline."): set(re.findall(r"\w+", allowed)) for name, _, allowed in rows}
     assert {room: names - {"nothing"} for room, names in said.items()} == {

@@ -1,4 +1,4 @@
-"""Every command block of the pages is run by a test (the tour), or each of its commands is checked here."""
+"""The commands of the pages: a test runs those of the tour, and each of the others is checked here."""
 
 import importlib.util
 import re
@@ -31,7 +31,7 @@ _FROM_GIT = re.compile(r"hookline(?:\[(?P<extras>[\w,]+)\])? @ git\+https://\S+"
 
 
 def commands(script: str) -> Iterator[list[str]]:
-    """The commands of a script as words, without comments, and without the variables that are set for one of them."""
+    """The commands of a script as words, without comments and leading assignments of variables."""
     for line in script.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         while words and _ASSIGNMENT.fullmatch(words[0]):
@@ -41,7 +41,7 @@ def commands(script: str) -> Iterator[list[str]]:
 
 
 def check_hookline(words: Sequence[str]) -> None:
-    """Fails unless the command line takes these words."""
+    """Fails unless `hookline` accepts these words."""
     command: click.Command = cli
     rest, name = list(words), "hookline"
     while isinstance(command, click.Group):
@@ -60,7 +60,7 @@ def check_make(words: Sequence[str]) -> None:
 
 
 def check_pip(words: Sequence[str]) -> None:
-    """Fails for a package that we do not use, and for `hookline` by its name alone: it is on no public index."""
+    """Fails for a package that we do not use, and for `hookline` without a place: it is on no public index."""
     assert words[0] == "install"
     ours = {requirement for extra in EXTRAS.values() for requirement in extra}
     for word in (word for word in words[1:] if not word.startswith("-")):
@@ -123,7 +123,7 @@ def check_pytest(words: Sequence[str]) -> None:
 
 
 def check_nothing(words: Sequence[str]) -> None:
-    """Others' programs, with arguments that are theirs."""
+    """The program and its arguments are not ours."""
 
 
 CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {

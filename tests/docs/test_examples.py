@@ -1,4 +1,4 @@
-"""The examples of the guide, run as their readers would: real processes, brokers and receivers."""
+"""The examples of the guide, run as a reader runs them: with real processes, brokers and receivers."""
 
 import json
 import os
@@ -18,10 +18,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from tests.contract.installations import RabbitMQInstallation
 from tests.end_to_end.processes import END_S, Process, Project, eventually, until
 from tests.services import postgresql
-from tests.services.rabbitmq import server_url
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "writing-workers.md"
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
@@ -49,7 +47,7 @@ def outcomes(process: Process, queue: str) -> list[str]:
     return [line["outcome"] for line in process.lines if line.get("queue") == queue]
 
 
-def test_who_comes_and_goes_is_appended_to_a_file(project: Project) -> None:
+def test_participants_who_join_and_leave_are_appended_to_a_file(project: Project) -> None:
     run = project.start("run", "attendance.py")
     send(project, "krtc-main", "103", "--duplicate")
     send(project, "krtc-main", "104")
@@ -60,7 +58,7 @@ def test_who_comes_and_goes_is_appended_to_a_file(project: Project) -> None:
     assert [line.get("left", False) for line in lines] == [False, True]
 
 
-def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(project: Project) -> None:
+def test_an_upload_is_archived_and_retried_after_an_error_of_the_disk(project: Project) -> None:
     run = project.start("run", "endings.py")
     send(project, "voice", "3")
     until(lambda: outcomes(run, "archive") == ["again"], END_S)
@@ -71,7 +69,7 @@ def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(project: Projec
     assert note.read_text().endswith("(attempt 2)\n")
 
 
-def test_a_poisoned_upload_is_parked_and_the_guides_commands_give_it_back(project: Project) -> None:
+def test_a_poisoned_upload_is_parked_and_the_commands_of_the_guide_requeue_it(project: Project) -> None:
     run = project.start("run", "endings.py")
     (project.folder / "odd.json").write_text(WITHOUT_A_FILE)
     send(project, "voice", "3", "--body", "odd.json")
@@ -94,7 +92,7 @@ def test_what_middleware_measures_is_in_the_log(project: Project) -> None:
 
 
 def test_the_test_suite_of_the_guide_passes(project: Project) -> None:
-    """As its reader runs it: in a folder of its own, with the one setting that the guide names."""
+    """In a folder of its own, with the one setting that the guide names."""
     (project.folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_attendance.py"]
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
@@ -103,7 +101,7 @@ def test_the_test_suite_of_the_guide_passes(project: Project) -> None:
 
 
 class Receiver:
-    """Somebody else's endpoint, which verifies what it gets."""
+    """An endpoint of another team, which verifies what it receives."""
 
     def __init__(self) -> None:
         self.answers: list[int] = []
@@ -154,9 +152,7 @@ async def test_an_event_is_forwarded_with_a_signature_that_verifies(project: Pro
 
 
 @pytest.mark.timeout(300)
-async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(
-    project: Project, receiver: Receiver
-) -> None:
+async def test_an_event_is_retried_until_its_receiver_is_back(project: Project, receiver: Receiver) -> None:
     run = project.start("run", "forward.py")
     send(project, "krtc-main", "101")
     await eventually(lambda: "again" in outcomes(run, "forward"), END_S)
@@ -205,7 +201,7 @@ def test_every_visit_is_counted_exactly_once_in_postgresql(project: Project, req
 
 @pytest.fixture
 def node(tmp_path: Path) -> Path:
-    """A folder in which Node finds the library that the example names."""
+    """A folder in which Node finds the library of the example."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("NOT TESTED: Node and npm are not installed, so docs/examples/consumer.mjs is not run")
     (tmp_path / "package.json").write_text('{"private": true}')
@@ -220,14 +216,12 @@ def node(tmp_path: Path) -> Path:
 
 
 async def test_a_program_in_another_language_reads_the_events_from_rabbitmq(
-    tmp_path: Path, node: Path, request: pytest.FixtureRequest
+    tmp_path: Path, node: Path, rabbitmq_url: str
 ) -> None:
-    url = server_url(request.config)
-    await RabbitMQInstallation(url).clear()
-    project = Project(tmp_path, url)
+    project = Project(tmp_path, rabbitmq_url)
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
     project.start("ingress")
-    consumer = start_consumer(node, url)
+    consumer = start_consumer(node, rabbitmq_url)
     try:
         consumer.wait_for("waiting for events")
         send(project, "krtc-main", "101")
@@ -245,7 +239,7 @@ async def test_a_program_in_another_language_reads_the_events_from_rabbitmq(
 def start_consumer(node: Path, url: str) -> Process:
     with (node / "printed").open("wb") as printed:
         popen = subprocess.Popen(
-            ["node", "consumer.mjs"],  # noqa: S607  whichever the reader has
+            ["node", "consumer.mjs"],  # noqa: S607  the reader's own
             cwd=node,
             env={**os.environ, "AMQP_URL": url},
             stdout=printed,

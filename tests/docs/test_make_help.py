@@ -1,4 +1,4 @@
-"""`make help` lists every target, and says something of each."""
+"""`make help` lists every target with its purpose."""
 
 import re
 import subprocess

@@ -18,7 +18,7 @@ def test_the_hooks_are_the_commands_of_make_check() -> None:
     assert re.findall(r"(?m)^ +entry: (.+)$", HOOKS) == make_check()
 
 
-def test_every_hook_is_local_and_looks_at_the_whole_tree() -> None:
+def test_every_hook_is_local_and_checks_the_whole_tree() -> None:
     hooks = HOOKS.count("- id: ")
     assert re.findall(r"- repo: (\S+)", HOOKS) == ["local"]
     assert HOOKS.count("language: system") == hooks

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.installations import RabbitMQInstallation
+from tests.contract.installations import fresh_rabbitmq
 from tests.end_to_end.processes import Project
-from tests.services.rabbitmq import server_url
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -14,9 +13,7 @@ async def project(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "embedded":
         made = Project(tmp_path)
     else:
-        url = server_url(request.config)
-        await RabbitMQInstallation(url).clear()
-        made = Project(tmp_path, url)
+        made = Project(tmp_path, (await fresh_rabbitmq(request.config)).address)
     yield made
     made.close()
 

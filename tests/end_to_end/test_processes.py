@@ -30,7 +30,9 @@ def configure(project: Project, *settings: str) -> None:
     change(project, "[ingress]\n", "\n".join(["[ingress]", f"processes = {PROCESSES}", *settings, ""]))
 
 
-def start_ingresses(project: Project) -> Process:
+def start_ingresses(project: Project, *settings: str) -> Process:
+    """All processes of an ingress, once they listen."""
+    configure(project, *settings)
     ingresses = project.start("ingress")
     until(lambda: ingresses.count("listening on") == PROCESSES)
     return ingresses
@@ -69,7 +71,6 @@ def begin_callback(project: Project) -> Callable[[], bytes]:
 
 
 async def test_all_processes_receive_callbacks(embedded_project: Project) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     source = embedded_project.settings.sources["krtc-main"]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
@@ -80,7 +81,6 @@ async def test_all_processes_receive_callbacks(embedded_project: Project) -> Non
 
 
 async def test_a_killed_process_loses_no_accepted_event_and_is_replaced(project: Project) -> None:
-    configure(project)
     project.start("worker", "counter.py")
     ingresses = start_ingresses(project)
     before = pids(ingresses)
@@ -93,7 +93,6 @@ async def test_a_killed_process_loses_no_accepted_event_and_is_replaced(project:
 
 
 async def test_a_stop_in_the_middle_loses_and_repeats_no_event(project: Project) -> None:
-    configure(project)
     worker, ingresses = project.start("worker", "counter.py"), start_ingresses(project)
     codes: list[int] = []
     accepted = await send_while(project, lambda: codes.append(ingresses.stop()))
@@ -105,7 +104,6 @@ async def test_a_stop_in_the_middle_loses_and_repeats_no_event(project: Project)
 
 
 def test_processes_whose_supervisor_is_killed_drain_and_end(embedded_project: Project) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     finish = begin_callback(embedded_project)
     ingresses.kill()
@@ -117,7 +115,6 @@ def test_processes_whose_supervisor_is_killed_drain_and_end(embedded_project: Pr
 def test_a_signal_from_a_service_manager_to_all_processes_lets_requests_in_flight_finish(
     embedded_project: Project,
 ) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     finish = begin_callback(embedded_project)
     for pid in (*pids(ingresses).values(), ingresses.popen.pid):
@@ -130,7 +127,6 @@ def test_a_signal_from_a_service_manager_to_all_processes_lets_requests_in_fligh
 def test_a_process_that_gets_a_signal_finishes_its_requests_in_flight_and_is_replaced(
     embedded_project: Project,
 ) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     before = pids(ingresses)
     finish = begin_callback(embedded_project)
@@ -143,8 +139,7 @@ def test_a_process_that_gets_a_signal_finishes_its_requests_in_flight_and_is_rep
 
 
 def test_a_second_signal_ends_all_without_draining(embedded_project: Project) -> None:
-    configure(embedded_project, "shutdown_s = 3600", "body_timeout_s = 3600")
-    ingresses = start_ingresses(embedded_project)
+    ingresses = start_ingresses(embedded_project, "shutdown_s = 3600", "body_timeout_s = 3600")
     finish = begin_callback(embedded_project)
     ingresses.popen.send_signal(signal.SIGINT)
     until(lambda: ingresses.count('"stopping"') == PROCESSES + 1)
@@ -163,7 +158,6 @@ def test_each_line_of_a_text_log_has_the_number_of_its_process(embedded_project:
 
 
 def test_a_failed_replacement_is_retried_while_another_process_serves(embedded_project: Project) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     change(embedded_project, "[broker]", "[brokr]")
     os.kill(pids(ingresses)[1], signal.SIGKILL)
@@ -174,7 +168,6 @@ def test_a_failed_replacement_is_retried_while_another_process_serves(embedded_p
 
 
 def test_the_supervisor_gives_up_when_no_process_is_left_and_none_can_start(embedded_project: Project) -> None:
-    configure(embedded_project)
     ingresses = start_ingresses(embedded_project)
     change(embedded_project, "[broker]", "[brokr]")
     for pid in pids(ingresses).values():

@@ -57,6 +57,17 @@ def send_one(project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@contextmanager
+def waiting(project: Project) -> Iterator[Process]:
+    """A worker with an event in flight, whose function waits for a file named `go`."""
+    save(project, body=WAIT)
+    project.start("ingress")
+    with reloading(project, "worker", "mine.py") as process:
+        send_one(project)
+        handled(project, "began")
+        yield process
+
+
 def started(process: Process, times: int) -> None:
     until(lambda: process.count("worker versions") >= times)
 
@@ -93,11 +104,7 @@ def test_a_syntax_error_is_logged_and_the_next_change_restarts_the_worker(embedd
 
 
 def test_events_in_flight_finish_before_the_restart(embedded_project: Project) -> None:
-    save(embedded_project, body=WAIT)
-    embedded_project.start("ingress")
-    with reloading(embedded_project, "worker", "mine.py") as process:
-        send_one(embedded_project)
-        handled(embedded_project, "began")
+    with waiting(embedded_project) as process:
         save(embedded_project)
         process.wait_for("stopping")
         (embedded_project.folder / "go").touch()
@@ -107,11 +114,7 @@ def test_events_in_flight_finish_before_the_restart(embedded_project: Project) -
 
 
 def test_ctrl_c_lets_events_in_flight_finish(embedded_project: Project) -> None:
-    save(embedded_project, body=WAIT)
-    embedded_project.start("ingress")
-    with reloading(embedded_project, "worker", "mine.py") as process:
-        send_one(embedded_project)
-        handled(embedded_project, "began")
+    with waiting(embedded_project) as process:
         process.popen.send_signal(signal.SIGINT)
         process.wait_for("stopping")
         process.popen.send_signal(signal.SIGINT)
@@ -121,11 +124,7 @@ def test_ctrl_c_lets_events_in_flight_finish(embedded_project: Project) -> None:
 
 
 def test_a_process_that_drains_at_a_stop_is_not_replaced(embedded_project: Project) -> None:
-    save(embedded_project, body=WAIT)
-    embedded_project.start("ingress")
-    with reloading(embedded_project, "worker", "mine.py") as process:
-        send_one(embedded_project)
-        handled(embedded_project, "began")
+    with waiting(embedded_project) as process:
         save(embedded_project)
         process.wait_for("stopping")
         process.popen.send_signal(signal.SIGTERM)

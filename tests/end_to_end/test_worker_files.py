@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.end_to_end.processes import END_S, Project, until
+from tests.end_to_end.processes import END_S, Process, Project, until
 
 NOTING = '''
 """Two workers and their shared state. They write a line for everything that happens."""
@@ -69,6 +69,16 @@ def lines(project: Project) -> list[str]:
     return project.counted.read_text().splitlines() if project.counted.exists() else []
 
 
+def stopping_in_flight(noting: Project) -> Process:
+    """A process that got a signal while the function of a worker waits for a file named `go`."""
+    run = noting.start("run", "noting.py")
+    send(noting, "103")
+    until(lambda: lines(noting) == ["open", "people 1"])
+    run.popen.terminate()
+    run.wait_for("stopping")
+    return run
+
+
 def send(project: Project, event: str) -> None:
     done = project.call("send", "krtc-main", event)
     assert done.returncode == 0, done.stderr
@@ -85,22 +95,14 @@ def test_all_workers_of_a_file_run_and_share_their_state(noting: Project) -> Non
 
 
 def test_a_state_is_closed_after_the_last_event_in_flight_is_handled(noting: Project) -> None:
-    run = noting.start("run", "noting.py")
-    send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"])
-    run.popen.terminate()
-    run.wait_for("stopping")
+    run = stopping_in_flight(noting)
     (noting.folder / "go").touch()
     run.popen.wait(END_S)
     assert lines(noting) == ["open", "people 1", "people end", "close"]
 
 
 def test_at_a_second_signal_events_in_flight_are_put_back_before_the_state_is_closed(noting: Project) -> None:
-    run = noting.start("run", "noting.py")
-    send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"])
-    run.popen.terminate()
-    run.wait_for("stopping")
+    run = stopping_in_flight(noting)
     run.popen.terminate()
     assert run.popen.wait(END_S) == 0
     assert lines(noting) == ["open", "people 1", "people cancelled", "close"]

@@ -5,7 +5,6 @@ where this one has them. It does not see this environment's editable installatio
 """
 
 import os
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -13,23 +12,15 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.services.commands import output_of
+
 ROOT = Path(__file__).parents[2]
 BUILD_S = 60
 
 
 def run(arguments: Sequence[str | Path], folder: Path, python_path: str | None = None) -> str:
-    """The output of a command. Raises AssertionError with its errors if it fails."""
-    done = subprocess.run(  # noqa: S603  programs of this test
-        arguments,
-        cwd=folder,
-        env=environment(python_path),
-        capture_output=True,
-        text=True,
-        timeout=BUILD_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-    return done.stdout
+    """What a command writes to stdout. Raises AssertionError with its errors if it fails."""
+    return output_of(arguments, folder=folder, environment=environment(python_path), timeout_s=BUILD_S)
 
 
 def environment(python_path: str | None) -> dict[str, str]:

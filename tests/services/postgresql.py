@@ -7,13 +7,13 @@ tests skip on a laptop and fail where CI is set.
 import os
 import pwd
 import shutil
-import subprocess
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.services import servers
+from tests.services.commands import output_of
 
 PASSWORD = "hookline-test"
 _FOLDERS = (
@@ -60,17 +60,10 @@ class Server(servers.OwnServer):
             user = pwd.getpwnam(self.user)
             for path in (self.home, self.home / "password"):
                 os.chown(path, user.pw_uid, user.pw_gid)
-        command = ["initdb", "-D", "data", "-U", "hookline", "--pwfile", "password", "--auth", "scram-sha-256"]
-        done = subprocess.run(  # noqa: S603  # the server's own program
-            [self._programs / command[0], *command[1:], "--encoding", "UTF8", "--no-locale", "--no-sync"],
-            user=self.user,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=_INITDB_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"initdb: {done.stdout}{done.stderr}"
+        owner = ["-U", "hookline", "--pwfile", "password", "--auth", "scram-sha-256"]
+        form = ["--encoding", "UTF8", "--no-locale", "--no-sync"]
+        command = [str(self._programs / "initdb"), "-D", "data", *owner, *form]
+        output_of(command, folder=self.home, user=self.user, timeout_s=_INITDB_S)
 
     def _answers(self) -> bool:
         try:

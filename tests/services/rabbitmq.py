@@ -16,6 +16,7 @@ from types import MappingProxyType
 import pytest
 
 from tests.services import servers
+from tests.services.commands import output_of
 
 _FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
 VARIABLE = "HOOKLINE_TEST_AMQP_URL"
@@ -47,16 +48,8 @@ class Node(servers.OwnServer):
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says."""
-        done = subprocess.run(  # noqa: S603  # the server's own program
-            [self._programs / "rabbitmqctl", "-q", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=_CONTROL_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}"
-        return done.stdout
+        command = [str(self._programs / "rabbitmqctl"), "-q", *arguments]
+        return output_of(command, environment=self.environment, timeout_s=_CONTROL_S)
 
     def close(self) -> None:
         self.kill()

@@ -1,4 +1,4 @@
-"""What mypy says of workers: nothing of good ones, and each mistake where it is made."""
+"""mypy accepts valid workers, and reports each mistake at its line."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ _ERROR = re.compile(r"(?P<path>[^:]+):(?P<line>\d+): error: (?P<text>.*)")
 
 @pytest.fixture(scope="module")
 def errors() -> dict[tuple[Path, int], str]:
-    """What mypy finds wrong in all these files, by file and line. One run, since its start is what takes long."""
+    """The errors of all files, by file and line. mypy runs once, because its start takes most of the time."""
     files = [str(path) for path in (*ACCEPTED, *REFUSED)]
     said, broken, _ = api.run(["--config-file", str(ROOT / "pyproject.toml"), *files])
     assert not broken, broken
@@ -28,18 +28,18 @@ def errors() -> dict[tuple[Path, int], str]:
 
 
 def expectations(path: Path) -> dict[int, str]:
-    """What the comments of a file say: line numbers, and a part of the error that shall be found there."""
+    """The errors that the comments of a file expect: by line, a part of the text."""
     lines = enumerate(path.read_text().splitlines(), 1)
     return {number: line.partition("# error: ")[2] for number, line in lines if "  # error: " in line}
 
 
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
-def test_nothing_is_wrong_with_a_good_worker(errors: dict[tuple[Path, int], str], path: Path) -> None:
+def test_a_valid_worker_has_no_error(errors: dict[tuple[Path, int], str], path: Path) -> None:
     assert {place[1]: text for place, text in errors.items() if place[0] == path} == {}
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
-def test_each_mistake_is_found_where_it_is_made(errors: dict[tuple[Path, int], str], path: Path) -> None:
+def test_each_mistake_is_reported_at_its_line(errors: dict[tuple[Path, int], str], path: Path) -> None:
     found = {place[1]: text for place, text in errors.items() if place[0] == path}
     expected = expectations(path)
     assert sorted(found) == sorted(expected)

@@ -1,4 +1,4 @@
-"""Every way to write a worker. mypy must find nothing wrong here."""
+"""Every way to write a worker. mypy must report no error here."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

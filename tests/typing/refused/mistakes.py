@@ -1,4 +1,4 @@
-"""What is wrong with a worker must be found before it runs: each line marked `# error:` is one, and no other."""
+"""Mistakes in workers that mypy must report: an error at each line marked `# error:`, and at no other."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
