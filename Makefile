@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Debian keeps venv in a package of its own.
-INSTALL_VENV = $(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq python3-venv
+# Debian and Ubuntu keep venv in a package of its own, for each version of Python.
+INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
 
 .PHONY: run test check docs bench compose-test clean
 

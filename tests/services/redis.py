@@ -6,10 +6,6 @@ tests skip on a laptop and fail where CI is set.
 
 import os
 import shutil
-import signal
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -19,69 +15,34 @@ from tests.services import servers
 
 PASSWORD = "hookline-test"
 VARIABLE = "HOOKLINE_TEST_REDIS_URL"
-_START_S = 30.0
 _SERVER: pytest.StashKey["Server"] = pytest.StashKey()
 
 
-class Server:
-    """A server on this machine that belongs to the test run, and that keeps what it is told when it is killed."""
+class Server(servers.OwnServer):
+    """A server on this machine that belongs to the test run. It keeps its data when it is killed."""
 
     def __init__(self, program: str, fsync: Literal["always", "everysec"] = "always") -> None:
+        super().__init__("Redis")
         self._program = program
         self._fsync = fsync
-        self._home = Path(tempfile.mkdtemp(prefix="hookline-redis-"))
-        (self._port,) = servers.free_ports(1)
-        self._server: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://:{PASSWORD}@127.0.0.1:{self._port}/0"
-
-    @property
-    def pid(self) -> int | None:
-        """The server's process, while it runs."""
-        return None if self._server is None else self._server.pid
+        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Return once the server answers."""
         settings = {
-            "port": str(self._port),
+            "port": str(self.port),
             "bind": "127.0.0.1",
-            "dir": str(self._home),
+            "dir": str(self.home),
             "requirepass": PASSWORD,
             "appendonly": "yes",
             "appendfsync": self._fsync,
             "save": "",
         }
-        command = [self._program, *(word for name, value in settings.items() for word in (f"--{name}", value))]
-        with (self._home / "output").open("ab") as output:
-            self._server = subprocess.Popen(  # noqa: S603  the server's own program
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        servers.await_start("Redis", self._home, self._answers, self._is_running, _START_S)
-
-    def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-        if self._server is not None:
-            self._server.wait()
-            self._server = None
-
-    def close(self) -> None:
-        self.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
-
-    def _is_running(self) -> bool:
-        return self._server is not None and self._server.poll() is None
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._server is not None and self._server.poll() is None:
-            self._server.send_signal(number)
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        self.launch([self._program, *options], self._answers)
 
     def _answers(self) -> bool:
         try:
@@ -97,13 +58,10 @@ def server_url(config: pytest.Config) -> str:
 
 
 def own_server(config: pytest.Config) -> Server:
-    """This run's own server, started when it is first asked for and ended with the run."""
+    """This run's own server. It starts with the first call and ends with the run."""
     return servers.own_server(config, _SERVER, VARIABLE, lambda: Server(program()))
 
 
 def program() -> str:
     """The server's program; where there is none, the tests skip or fail."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    return servers.missing("Redis", VARIABLE)
+    return shutil.which("redis-server") or servers.missing("Redis", VARIABLE)

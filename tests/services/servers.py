@@ -1,13 +1,19 @@
-"""What the private servers of a test run have in common: started when first asked for, ended with the run."""
+"""The private servers of a test run: own ports, own folders. Each starts with the first test that needs it."""
 
 import os
 import random
+import shutil
+import signal
 import socket
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
+import psutil
 import pytest
 
 
@@ -20,6 +26,92 @@ class Startable(Protocol):
 S = TypeVar("S", bound=Startable)
 
 _PORTS = range(12_000, 32_000)
+_START_S = 60.0
+
+
+class OwnServer:
+    """A server's folder and ports, and its processes while it runs. A subclass says which program to launch."""
+
+    def __init__(self, name: str, *, user: str | None = None) -> None:
+        self._name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self.user = user
+        self.environment: Mapping[str, str] | None = None
+        self.home = Path(tempfile.mkdtemp(prefix=f"hookline-{name.lower()}-"))
+        (self.port,) = free_ports(1)
+
+    @property
+    def pid(self) -> int | None:
+        """The first of the server's processes, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def launch(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
+        """Return once the server answers; fails with the end of its output if it ends or takes a minute."""
+        self._process = self.spawn(command)
+        self._await_start(answers)
+
+    def spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+        """A process in the server's folder, with a session of its own; its output goes to `output` there."""
+        with (self.home / "output").open("ab") as output:
+            return subprocess.Popen(  # noqa: S603  # the server's own program
+                command,
+                env=self.environment,
+                user=self.user,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def freeze(self) -> None:
+        """Return once every process of the server has stopped. The kernel still accepts connections; nobody answers."""
+        pids = self._stop()
+        while self._is_running() and any(map(_moves, pids)):  # a thread runs on until the kernel interrupts it
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        for pid in self._pids():
+            _send(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the server as a power cut would, as far as its memory is concerned."""
+        for pid in self._stop():
+            _send(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _await_start(self, answers: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_S
+        while not answers():
+            if time.monotonic() > deadline or not self._is_running():
+                written = (self.home / "output").read_text(errors="replace")
+                pytest.fail(f"{self._name} did not start: {written[-2000:]}")
+            time.sleep(0.05)
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _stop(self) -> list[int]:
+        """Stop every process of the server, parents first, until none starts another; returns their ids."""
+        stopped: list[int] = []
+        while started := [pid for pid in self._pids() if pid not in stopped]:
+            for pid in started:
+                _send(pid, signal.SIGSTOP)
+            stopped += started
+        return stopped
+
+    def _pids(self) -> list[int]:
+        """The server's first process and its descendants. PostgreSQL's have sessions of their own."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        descendants = psutil.Process(self._process.pid).children(recursive=True)
+        return [self._process.pid, *(process.pid for process in descendants)]
 
 
 def own_server(config: pytest.Config, key: pytest.StashKey[S], variable: str, make: Callable[[], S]) -> S:
@@ -28,21 +120,10 @@ def own_server(config: pytest.Config, key: pytest.StashKey[S], variable: str, ma
         pytest.skip(f"{variable} is set, and this test has to control the server itself")
     if key not in config.stash:
         server = make()
-        config.add_cleanup(server.close)  # before it starts, so that one that does not is cleared away as well
+        config.add_cleanup(server.close)  # before it starts, so that a server that fails to start is removed as well
         server.start()
         config.stash[key] = server
     return config.stash[key]
-
-
-def await_start(
-    name: str, home: Path, started: Callable[[], bool], running: Callable[[], bool], within_s: float
-) -> None:
-    """Return once the server has started; fails with the end of what it wrote to `output` if it ends or takes long."""
-    deadline = time.monotonic() + within_s
-    while not started():
-        if time.monotonic() > deadline or not running():
-            pytest.fail(f"{name} did not start: {(home / 'output').read_text(errors='replace')[-2000:]}")
-        time.sleep(0.05)
 
 
 def missing(name: str, variable: str) -> NoReturn:
@@ -56,7 +137,7 @@ def missing(name: str, variable: str) -> NoReturn:
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, outside the range from which the system takes those of connections.
 
-    Chosen at random, so that test runs side by side choose others.
+    The choice is random, so that test runs side by side choose different ones.
     """
     ports: list[int] = []
     while len(ports) < count:
@@ -72,3 +153,18 @@ def _is_free(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, number)
+
+
+def _moves(pid: int) -> bool:
+    """Whether a thread of the process is not stopped; false where there is no /proc."""
+    for stat in Path(f"/proc/{pid}/task").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the thread has ended
+            state = stat.read_text(errors="replace").rpartition(")")[2].split()[0]
+            if state not in "TtZX":
+                return True
+    return False
