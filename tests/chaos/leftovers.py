@@ -1,0 +1,49 @@
+"""What is still in RabbitMQ when all processes have ended: which events, and in which place."""
+
+from collections.abc import Mapping, Sequence
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+
+from tests.chaos.events import Key, key_of
+from tests.services.rabbitmq import Node
+
+UNROUTED = "unrouted"
+_PREFIX = "hookline."
+
+
+async def leftovers(node: Node, workers: Sequence[str]) -> dict[str, dict[Key, str]]:
+    """The place of every event that is left, by worker: `waiting` or `dead`. Those that no queue wanted are apart."""
+    found: dict[str, dict[Key, str]] = {worker: {} for worker in (*workers, UNROUTED)}
+    async with await aio_pika.connect(node.url) as connection:
+        for name in _queues_with_messages(node):
+            worker, place = _place(name)
+            if worker in found:
+                async with connection.channel() as channel:
+                    found[worker].update(dict.fromkeys(await _keys(channel, name), place))
+    return found
+
+
+def _queues_with_messages(node: Node) -> list[str]:
+    lines = [line.split("\t") for line in node.control("list_queues", "name", "messages").splitlines()]
+    return [name for name, count in lines if name.startswith(_PREFIX) and count not in ("0", "messages")]
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The worker and the place that a queue's name says."""
+    worker, _, rest = name.removeprefix(_PREFIX).partition(".")
+    return worker, "dead" if rest == "dead" else "waiting"
+
+
+async def _keys(channel: AbstractChannel, name: str) -> list[Key]:
+    """The events in a queue. They stay there."""
+    queue = await channel.get_queue(name, ensure=False)
+    keys: list[Key] = []
+    while (message := await queue.get(fail=False)) is not None:
+        if (key := key_of(message.body)) is not None:
+            keys.append(key)
+    return keys
+
+
+def is_left(left: Mapping[str, Mapping[Key, str]], worker: str, key: Key) -> bool:
+    return key in left.get(worker, {}) or key in left.get(UNROUTED, {})
