@@ -1,12 +1,14 @@
 # Everything that a fresh machine needs: `make run` and `make test`.
 PYTHON ?= python3
+SEED ?= 1
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Debian and Ubuntu keep venv in a package of its own, for each version of Python.
 INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
 
-.PHONY: run test check docs bench compose-test clean
+.PHONY: run test check docs bench chaos compose-test clean
 
 run: $(STAMP)  ## start the door and the room view on the embedded broker, with a hookline.toml of its own
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -30,6 +32,10 @@ bench: $(STAMP)  ## measure everything side by side with simpler programs (some 
 	@sh benchmarks/install.sh
 	@$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks
+
+chaos: $(STAMP)  ## send events under random faults (SEED=1 MINUTES=10) and check what became of each
+	@bash tests/services/install.sh
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
 
 compose-test: $(STAMP)  ## the whole of compose.yaml, with signed callbacks through HAProxy
 	bash tests/compose/run.sh

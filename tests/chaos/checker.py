@@ -19,8 +19,8 @@ class Findings:
     """What became of the events of one worker. Lists have one sentence for each case.
 
     `doubled` counts calls beyond an event's first, by what explains them. `drained_s` counts from the last fault; it is
-    None if something was never handled. `standstill_s` is the longest time after the last fault in which events of a
-    partition, or of an unordered queue, waited and none was handled.
+    None if something that is not lost was never handled. `standstill_s` is the longest time after the last fault in
+    which events of a partition, or of an unordered queue, waited and none was handled.
     """
 
     worker: str
@@ -84,6 +84,8 @@ def _findings(worker: str, history: History, explanations: Explanations) -> Find
     done = handled(worker, history.calls)
     places = history.left.get(worker, {})
     missing = [key for key in wanted if key not in done]
+    lost = [key for key in missing if not is_left(history.left, worker, key)]
+    kept = {key: acked_at for key, acked_at in wanted.items() if key not in lost}
     calls = sorted((call for call in history.calls if call.worker == worker), key=lambda call: call.began_at)
     doubled, unexplained = _repeats(calls, explanations)
     ends = [done[key] for key in wanted if key in done]
@@ -94,12 +96,12 @@ def _findings(worker: str, history: History, explanations: Explanations) -> Find
         waiting=sum(place == "waiting" for key, place in places.items() if key not in done),
         dead=sum(place == "dead" for place in places.values()),
         unrouted=sum(key in history.left.get(UNROUTED, {}) for key in missing),
-        lost=[_name(key) for key in missing if not is_left(history.left, worker, key)],
+        lost=[_name(key) for key in lost],
         doubled=doubled,
         unexplained=unexplained,
         out_of_order=_out_of_order(calls, done, explanations) if worker == "ordered" else [],
-        standstill_s=_longest_standstill(worker, wanted, done, history),
-        drained_s=None if missing else max(0.0, max(ends, default=0.0) - history.last_fault_at),
+        standstill_s=_longest_standstill(worker, kept, done, history),
+        drained_s=None if len(missing) > len(lost) else max(0.0, max(ends, default=0.0) - history.last_fault_at),
     )
 
 

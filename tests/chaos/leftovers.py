@@ -1,5 +1,6 @@
 """What is still in RabbitMQ when all processes have ended: which events, and in which place."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import aio_pika
@@ -10,23 +11,31 @@ from tests.services.rabbitmq import Node
 
 UNROUTED = "unrouted"
 _PREFIX = "hookline."
+_PASSES = 2
+_PAUSE_S = 2.0
 
 
 async def leftovers(node: Node, workers: Sequence[str]) -> dict[str, dict[Key, str]]:
-    """The place of every event that is left, by worker: `waiting` or `dead`. Those that no queue wanted are apart."""
+    """The place of every event that is left, by worker: `waiting` or `dead`. Those that no queue wanted are apart.
+
+    Retries return to their worker's queue meanwhile, so the queues of retries are read first.
+    """
     found: dict[str, dict[Key, str]] = {worker: {} for worker in (*workers, UNROUTED)}
     async with await aio_pika.connect(node.url) as connection:
-        for name in _queues_with_messages(node):
-            worker, place = _place(name)
-            if worker in found:
-                async with connection.channel() as channel:
-                    found[worker].update(dict.fromkeys(await _keys(channel, name), place))
+        for _ in range(_PASSES):  # a message on its way from one queue to another is in neither
+            for name in await asyncio.to_thread(_queues_with_messages, node):
+                worker, place = _place(name)
+                if worker in found:
+                    async with connection.channel() as channel:
+                        found[worker].update(dict.fromkeys(await _keys(channel, name), place))
+            await asyncio.sleep(_PAUSE_S)
     return found
 
 
 def _queues_with_messages(node: Node) -> list[str]:
     lines = [line.split("\t") for line in node.control("list_queues", "name", "messages").splitlines()]
-    return [name for name, count in lines if name.startswith(_PREFIX) and count not in ("0", "messages")]
+    names = [name for name, count in lines if name.startswith(_PREFIX) and count not in ("0", "messages")]
+    return sorted(names, key=lambda name: ".retry." not in name)
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -24,13 +24,14 @@ class Proxy:
         self.target_port = target_port
         self.port = 0
         self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
         self._refusing = False
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self, kind: Cut, lasts_s: float) -> None:
@@ -50,11 +51,14 @@ class Proxy:
         for writer in tuple(self._connections):
             writer.close()
 
-    def close(self) -> None:
-        self._passing.set()
-        self._reset()
+    async def close(self) -> None:
+        """Reset every connection, and return once nothing runs on."""
         if self._server is not None:
             self._server.close()
+        self._passing.set()
+        self._reset()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _hold(self, lasts_s: float, *, reset: bool = False) -> None:
         self._passing.clear()
@@ -76,6 +80,11 @@ class Proxy:
     def _reset(self) -> None:
         for writer in tuple(self._connections):
             _reset(writer)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._accept(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
@@ -105,6 +114,7 @@ class Proxy:
         finally:
             for pump in pumps:
                 pump.cancel()
+            await asyncio.wait(pumps)
             self._connections.discard(server_writer)
             server_writer.close()
 

@@ -110,7 +110,7 @@ class Site:
         for server, port in ((RABBITMQ, self.rabbitmq.port), (STORE, self.store.port)):
             proxy = self.proxies[name, server] = Proxy(port)
             await proxy.start()
-            opening.callback(proxy.close)
+            opening.push_async_callback(proxy.close)
         text = _SETTINGS.format(
             broker=_through(self.rabbitmq.url, self.rabbitmq.port, self.proxies[name, RABBITMQ]),
             store=_through(self.store.url, self.store.port, self.proxies[name, STORE]),
