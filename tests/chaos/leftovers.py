@@ -1,10 +1,10 @@
 """What is still in RabbitMQ when all processes have ended: which events, and in which place."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from tests.chaos.events import Key, key_of
 from tests.services.rabbitmq import Node
@@ -45,13 +45,22 @@ def _place(name: str) -> tuple[str, str]:
 
 
 async def _keys(channel: AbstractChannel, name: str) -> list[Key]:
-    """The events in a queue. They stay there."""
+    """The events in a queue. They stay there: closing the channel returns them."""
     queue = await channel.get_queue(name, ensure=False)
-    keys: list[Key] = []
-    while (message := await queue.get(fail=False)) is not None:
-        if (key := key_of(message.body)) is not None:
-            keys.append(key)
-    return keys
+    messages: list[AbstractIncomingMessage] = []
+    await queue.consume(_into(messages))
+    seen = -1
+    while seen < len(messages):
+        seen = len(messages)
+        await asyncio.sleep(_PAUSE_S)
+    return [key for message in messages if (key := key_of(message.body)) is not None]
+
+
+def _into(messages: list[AbstractIncomingMessage]) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+    async def append(message: AbstractIncomingMessage) -> None:
+        messages.append(message)
+
+    return append
 
 
 def is_left(left: Mapping[str, Mapping[Key, str]], worker: str, key: Key) -> bool:

@@ -73,6 +73,7 @@ class _Run:
             with suppress(asyncio.CancelledError):
                 await sending
         ended_at = time.monotonic()
+        await asyncio.to_thread(self._keep_queues)
         await asyncio.gather(*(process.stop() for process in self._site.processes.values()))
         history = await self._history(ended_at)
         return Result(history, check(history), self._traffic.slowest_answer_s)
@@ -107,6 +108,11 @@ class _Run:
         if self._plan.store != "postgresql":
             return calls
         return [*(call for call in calls if call.worker != "transactional"), *rows(self._site.store.url)]
+
+    def _keep_queues(self) -> None:
+        """Write down how RabbitMQ's queues are, in which the reason of a broken promise may show."""
+        columns = ("name", "state", "messages_ready", "messages_unacknowledged", "consumers")
+        (self._site.folder / "queues").write_text(self._site.rabbitmq.control("list_queues", *columns))
 
     async def _history(self, ended_at: float) -> History:
         return History(

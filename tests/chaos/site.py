@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -86,6 +87,7 @@ class Site:
             servers: list[Server] = [self.rabbitmq, self.store, *filter(None, [self.pgbouncer])]
             for server in servers:
                 opening.callback(server.close)
+            opening.callback(self._keep_rabbitmq_log)
             await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
             await self._start_processes(opening)
             self._open = opening.pop_all()
@@ -119,6 +121,9 @@ class Site:
             secret=self.secret,
         )
         (self.folder / name / "hookline.toml").write_text(text)
+
+    def _keep_rabbitmq_log(self) -> None:
+        shutil.copytree(self.rabbitmq.home / "log", self.folder / "rabbitmq", dirs_exist_ok=True)
 
     def _make_folder(self, name: str) -> Path:
         (self.folder / name).mkdir()
