@@ -19,8 +19,9 @@ class Findings:
     """What became of the events of one worker. Lists have one sentence for each case.
 
     `doubled` counts calls beyond an event's first, by what explains them. `drained_s` counts from the last fault; it is
-    None if something that is not lost was never handled. `standstill_s` is the longest time after the last fault in
-    which events of a partition, or of an unordered queue, waited and none was handled.
+    None if something that is not lost was never handled. `standstill_s` is the longest time without any fault in which
+    events of a partition, or of an unordered queue, waited and none was handled. `slowest_s` is the longest time that
+    an event waited, faults or not.
     """
 
     worker: str
@@ -34,6 +35,7 @@ class Findings:
     unexplained: Sequence[str]
     out_of_order: Sequence[str]
     standstill_s: float
+    slowest_s: float
     drained_s: float | None
 
 
@@ -72,7 +74,7 @@ def _broken(findings: Findings) -> Iterable[str]:
     if findings.out_of_order:
         yield f"{worker}: {len(findings.out_of_order)} events are out of order"
     if findings.standstill_s > MAX_STANDSTILL_S:
-        yield f"{worker}: it stood still for {findings.standstill_s:.1f} s after the last fault"
+        yield f"{worker}: it stood still for {findings.standstill_s:.1f} s without a fault"
     if findings.dead or findings.unrouted:
         yield f"{worker}: {findings.dead} events are dead letters and {findings.unrouted} unrouted; no handler failed"
     if findings.waiting:
@@ -101,6 +103,7 @@ def _findings(worker: str, history: History, explanations: Explanations) -> Find
         unexplained=unexplained,
         out_of_order=_out_of_order(calls, done, explanations) if worker == "ordered" else [],
         standstill_s=_longest_standstill(worker, kept, done, history),
+        slowest_s=max((done.get(key, history.ended_at) - acked_at for key, acked_at in kept.items()), default=0.0),
         drained_s=None if len(missing) > len(lost) else max(0.0, max(ends, default=0.0) - history.last_fault_at),
     )
 
@@ -152,8 +155,7 @@ def _longest_standstill(worker: str, wanted: Mapping[Key, float], done: Mapping[
     for key, acked_at in wanted.items():
         stream = partition(key.room) if worker == "ordered" else 0
         streams[stream].append((acked_at, done.get(key, float("inf"))))
-    since = history.last_fault_at
-    return max((_standstill(waits, since, history.ended_at) for waits in streams.values()), default=0.0)
+    return max((_standstill(waits, *quiet) for waits in streams.values() for quiet in history.quiet), default=0.0)
 
 
 def _standstill(waits: Sequence[tuple[float, float]], since: float, until: float) -> float:

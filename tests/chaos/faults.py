@@ -26,12 +26,13 @@ _LAST_END = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a fault of this kind may hit, how long it lasts, and in which ways it may happen."""
+    """What a fault of this kind may hit, how long it lasts, in which ways it may happen, and how soon again."""
 
     targets: Sequence[str]
     lasts_s: _Range
     ways: Sequence[str] = ("",)
     stores: Sequence[Store] = ("redis", "postgresql")
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ KINDS: Mapping[str, Kind] = {
     "cut-store-long": Kind(WORKERS, _LONG, CUTS),
     "cut-both-short": Kind(WORKERS, _SHORT, CUTS),
     "cut-both-long": Kind(WORKERS, _LONG, CUTS),
-    "deploy": Kind((ALL_WORKERS,), _MOMENT),
-    "failover": Kind((STORE,), _MOMENT, stores=("redis",)),
+    "deploy": Kind((ALL_WORKERS,), _MOMENT, rest_s=30),
+    "failover": Kind((STORE,), _MOMENT, stores=("redis",), rest_s=45),
     "pgbouncer": Kind((STORE,), (20, 40), stores=("postgresql",)),
 }
 
@@ -93,12 +94,13 @@ def draw(seed: int, seconds: float, kinds: Sequence[str]) -> list[Fault]:
     for _ in range(round(seconds)):  # far more than there is time for
         deck = deck or random.sample(kinds, len(kinds))
         fault = _draw(random, at_s, deck.pop())
-        begins_s = max([at_s, *(free_at_s.get(resource, 0) for resource in fault.resources)])
+        begins_s = max([at_s, *(free_at_s.get(name, 0) for name in (fault.kind, *fault.resources))])
         fault = Fault(round(begins_s, 1), fault.kind, fault.target, fault.lasts_s, fault.way)
         ends_s = fault.at_s + fault.lasts_s
         if ends_s < _LAST_END * seconds:
             faults.append(fault)
             free_at_s.update(dict.fromkeys(fault.resources, ends_s + _REST_S))
+            free_at_s[fault.kind] = ends_s + KINDS[fault.kind].rest_s
             at_s += random.uniform(*_GAP_S)
     faults.sort(key=lambda fault: fault.at_s)
     if sum(fault.kind == "deploy" for fault in faults) % 2 == 0 and "deploy" in kinds:

@@ -71,3 +71,13 @@ class History:
     @property
     def last_fault_at(self) -> float:
         return max([self.began_at, *(happened.period.ended_at for happened in self.happened)])
+
+    @property
+    def quiet(self) -> list[Period]:
+        """When no fault was going on."""
+        quiet, since = list[Period](), self.began_at
+        for period in sorted(happened.period for happened in self.happened):
+            if period.began_at > since:
+                quiet.append(Period(since, period.began_at))
+            since = max(since, period.ended_at)
+        return [*quiet, Period(since, self.ended_at)]

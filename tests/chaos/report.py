@@ -11,7 +11,7 @@ from tests.chaos.history import History
 
 _SHOWN = 10
 _HEAD = ("worker", "expected", "handled", "waiting", "dead", "unrouted", "lost", "doubled", "unexplained",
-         "out of order", "standstill s", "drained after s")  # fmt: skip
+         "out of order", "standstill s", "slowest s", "drained after s")  # fmt: skip
 
 
 def table(verdict: Verdict, slowest_answer_s: float) -> str:
@@ -51,6 +51,7 @@ def _row(findings: Findings) -> tuple[str, ...]:
         str(len(findings.unexplained)),
         str(len(findings.out_of_order)),
         f"{findings.standstill_s:.1f}",
+        f"{findings.slowest_s:.1f}",
         "never" if findings.drained_s is None else f"{findings.drained_s:.1f}",
     )
 

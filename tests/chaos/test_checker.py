@@ -208,11 +208,18 @@ def test_an_unordered_worker_may_handle_a_room_in_any_order() -> None:
     assert not check(history([call(1, 2, 4), call(0, 3, 5)], sent(0, 1))).broken
 
 
-def test_nothing_handled_while_something_waits_is_a_standstill_from_the_last_fault_on() -> None:
+def test_nothing_handled_while_something_waits_is_a_standstill_from_the_end_of_a_fault_on() -> None:
     of = replace(history([call(0, 2, 3), call(1, 39, 40)], sent(0, 1)), happened=[fault("kill", "worker-0", 10, 20)])
     assert findings(of).standstill_s == 20
     assert findings(of).drained_s == 20
-    assert any("stood still for 20.0 s" in sentence for sentence in check(of).broken)
+    assert any("stood still for 20.0 s without" in sentence for sentence in check(of).broken)
+
+
+def test_a_standstill_between_two_faults_counts_and_the_time_of_a_fault_does_not() -> None:
+    faults = [fault("kill", "worker-0", 5, 10), fault("failover", "store", 8, 12), fault("stop", "worker-1", 30, 50)]
+    of = replace(history([call(0, 50, 51)], sent(0)), happened=faults)
+    assert findings(of).standstill_s == 18
+    assert findings(of).slowest_s == 50
 
 
 def test_time_in_which_nothing_waits_is_no_standstill() -> None:
