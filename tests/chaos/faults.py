@@ -79,14 +79,15 @@ KINDS: Mapping[str, Kind] = {
     "cut-both-long": Kind(WORKERS, _LONG, CUTS),
     "deploy": Kind((ALL_WORKERS,), _MOMENT, rest_s=30),
     "failover": Kind((STORE,), _MOMENT, stores=("redis",), rest_s=45),
-    "pgbouncer": Kind((STORE,), (20, 40), stores=("postgresql",)),
+    "pgbouncer": Kind((STORE,), _MOMENT, stores=("postgresql",), rest_s=30),
 }
 
 
 def draw(seed: int, seconds: float, kinds: Sequence[str]) -> list[Fault]:
     """Faults for a run of so many seconds. Every kind comes once before any comes twice; faults overlap.
 
-    A deploy goes to the new version and the next one back. The last one always leaves the new version.
+    A deploy goes to the new version and the next one back. The last one always leaves the new version. In the same way
+    `pgbouncer` puts the pooler before PostgreSQL, and the next one takes it away.
     """
     random, deck, free_at_s = Random(seed), list[str](), dict[str, float]()  # noqa: S311  # no secret
     faults: list[Fault] = []

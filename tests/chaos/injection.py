@@ -27,6 +27,7 @@ class Injector:
         self._say = say
         self._locks = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._version = "v1"
+        self._pooled = False
 
     async def run(self, schedule: Sequence[Fault]) -> None:
         """Return once all faults are over and everything runs again."""
@@ -118,9 +119,9 @@ class Injector:
                 await asyncio.sleep(lasts_s)
                 store.thaw()
             case "pgbouncer":
-                self._lead_store_to(self._site.pgbouncer.port if self._site.pgbouncer else store.port, dropping=True)
-                await asyncio.sleep(lasts_s)
-                self._lead_store_to(store.port, dropping=True)
+                self._pooled = not self._pooled
+                pooler = self._site.pgbouncer
+                self._lead_store_to(pooler.port if pooler and self._pooled else store.port, dropping=True)
             case _:
                 await asyncio.to_thread(cast("RedisPair", store).fail_over)
                 self._lead_store_to(store.port, dropping=False)
