@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypeAlias
 
-from tests.chaos.proxy import CUTS
+from tests.chaos.proxy import CUTS, LASTING_CUTS
 
 Store: TypeAlias = Literal["redis", "postgresql"]
 
@@ -72,11 +72,11 @@ KINDS: Mapping[str, Kind] = {
     "store-kill-short": Kind((STORE,), _SHORT),
     "store-kill-long": Kind((STORE,), _LONG),
     "cut-rabbitmq-short": Kind((*WORKERS, INGRESS), _SHORT, CUTS),
-    "cut-rabbitmq-long": Kind((*WORKERS, INGRESS), _LONG, CUTS),
+    "cut-rabbitmq-long": Kind((*WORKERS, INGRESS), _LONG, LASTING_CUTS),
     "cut-store-short": Kind(WORKERS, _SHORT, CUTS),
-    "cut-store-long": Kind(WORKERS, _LONG, CUTS),
+    "cut-store-long": Kind(WORKERS, _LONG, LASTING_CUTS),
     "cut-both-short": Kind(WORKERS, _SHORT, CUTS),
-    "cut-both-long": Kind(WORKERS, _LONG, CUTS),
+    "cut-both-long": Kind(WORKERS, _LONG, LASTING_CUTS),
     "deploy": Kind((ALL_WORKERS,), _MOMENT, rest_s=30),
     "failover": Kind((STORE,), _MOMENT, stores=("redis",), rest_s=45),
     "pgbouncer": Kind((STORE,), _MOMENT, stores=("postgresql",), rest_s=30),

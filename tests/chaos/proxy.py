@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Literal, TypeAlias
 
 Cut: TypeAlias = Literal["stall", "drop", "reset", "black hole"]
-CUTS: tuple[Cut, ...] = ("stall", "drop", "reset", "black hole")
+LASTING_CUTS: tuple[Cut, ...] = ("stall", "reset", "black hole")
+CUTS: tuple[Cut, ...] = (*LASTING_CUTS, "drop")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CHUNK_BYTES = 65_536
