@@ -10,6 +10,7 @@ from tests.chaos.expectations import expected, handled
 from tests.chaos.explanations import Explanations
 from tests.chaos.history import Call, History
 from tests.chaos.leftovers import UNROUTED, is_left
+from tests.chaos.processes import READY_S
 
 MAX_STANDSTILL_S = 15.0
 
@@ -59,7 +60,8 @@ def check(history: History) -> Verdict:
         if life.how == "by itself" and life.was_ready()
     ]
     acked = sum(sent.acked_at is not None for sent in history.sent)
-    broken = [*ended, *(sentence for each in findings for sentence in _broken(each))]
+    unready = [f"{name} was not ready within {READY_S:g} s of a deploy" for name in history.never_ready]
+    broken = [*ended, *unready, *(sentence for each in findings for sentence in _broken(each))]
     if acked < len(history.sent):
         broken.append(f"{len(history.sent) - acked} callbacks never had a 2xx")
     return Verdict(len(history.sent), acked, findings, ended, broken)

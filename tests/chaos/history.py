@@ -53,8 +53,11 @@ class Happened:
 
 @dataclass(frozen=True)
 class History:
-    """`left` names the place of every message in a queue at the end, by worker; `left_bound` is when both versions'
-    events were bound to the queue of the worker that is deployed.
+    """What the checker judges.
+
+    `left` names the place of every event that was in a queue at the end, by worker. `left_bound` is when the new
+    version's events were bound to the queue of the worker that is deployed. `never_ready` names processes that did not
+    start.
     """
 
     began_at: float
@@ -67,6 +70,7 @@ class History:
     happened: Sequence[Happened] = ()
     left: Mapping[str, Mapping[Key, str]] = field(default_factory=dict)
     left_bound: Sequence[Period] = ()
+    never_ready: Sequence[str] = ()
 
     @property
     def last_fault_at(self) -> float:

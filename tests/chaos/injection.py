@@ -23,6 +23,7 @@ class Injector:
         self.happened: list[Happened] = []
         self.disturbances: list[Disturbance] = []
         self.left_bound: list[Period] = []
+        self.never_ready: list[str] = []
         self._site = site
         self._say = say
         self._locks = defaultdict[str, asyncio.Lock](asyncio.Lock)
@@ -144,6 +145,7 @@ class Injector:
             await process.stop()
             self._site.set_version(process, self._version)
             await process.start()
-            await process.ready()
+            if not await process.ready():
+                self.never_ready.append(process.name)
             if forward and process is self._site.workers[0]:
                 self.left_bound.append(Period(time.monotonic(), float("inf")))

@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias
 How: TypeAlias = Literal["killed", "stopped", "by itself"]
 
 READY = "queue: "
-_READY_S = 120.0
+READY_S = 240.0
 _STOP_S = 60.0
 _PAUSE_S = 1.0
+_LOOK_S = 0.1
 
 
 @dataclass(slots=True)
@@ -26,7 +27,6 @@ class Life:
     pid: int
     started_at: float
     log: Path
-    ready_at: float | None = None
     ended_at: float | None = None
     how: How | None = None
     code: int | None = None
@@ -59,13 +59,14 @@ class Process:
         popen = await self._spawn()
         self._keeper = asyncio.create_task(self._keep(popen))
 
-    async def ready(self) -> None:
-        """Return once it says that it is ready, however often it has to start again until then."""
-        async with asyncio.timeout(_READY_S):
-            while self.life.ready_at is None:
-                if self.life.ended_at is None and self.life.was_ready():
-                    self.life.ready_at = time.monotonic()
-                await asyncio.sleep(0.1)
+    async def ready(self) -> bool:
+        """Wait until it says that it is ready, however often it has to start again; whether it did in time."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if self.life.ended_at is None and self.life.was_ready():
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
 
     async def kill(self) -> None:
         await self._end("killed", signal.SIGKILL)

@@ -126,4 +126,5 @@ class _Run:
             happened=self._injector.happened,
             left=await leftovers(self._site.rabbitmq, self._site.queues),
             left_bound=self._injector.left_bound,
+            never_ready=self._injector.never_ready,
         )

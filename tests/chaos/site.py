@@ -105,7 +105,7 @@ class Site:
         self.processes[INGRESS].arguments = ("ingress",)
         for process in self.processes.values():
             await process.start()
-            await process.ready()
+            assert await process.ready(), process.life.log.read_text(errors="replace")
 
     async def _connect(self, name: str, opening: AsyncExitStack) -> None:
         """A proxy for each server that the process uses, and its settings, which lead through them."""
