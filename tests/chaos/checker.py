@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tests.chaos.events import Key, partition
+from tests.chaos.events import Key, Sent, partition
 from tests.chaos.expectations import expected, handled
 from tests.chaos.explanations import Explanations
 from tests.chaos.history import Call, History
@@ -42,10 +42,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`broken` has one sentence for each promise that did not hold."""
+    """`broken` has one sentence for each promise that did not hold.
+
+    `ingress_standstill_s` is the longest time without any fault in which callbacks were sent and none had a 2xx.
+    """
 
     sent: int
     acked: int
+    ingress_standstill_s: float
     findings: Sequence[Findings]
     ended_by_itself: Sequence[str]
     broken: Sequence[str] = field(default_factory=list)
@@ -61,10 +65,13 @@ def check(history: History) -> Verdict:
     ]
     acked = sum(sent.acked_at is not None for sent in history.sent)
     unready = [f"{name} was not ready within {READY_S:g} s of a deploy" for name in history.never_ready]
+    ingress_s = _over_quiet([_wait(sent) for sent in history.sent], history)
     broken = [*ended, *unready, *(sentence for each in findings for sentence in _broken(each))]
     if acked < len(history.sent):
         broken.append(f"{len(history.sent) - acked} callbacks never had a 2xx")
-    return Verdict(len(history.sent), acked, findings, ended, broken)
+    if ingress_s > MAX_STANDSTILL_S:
+        broken.append(f"ingress: no callback had a 2xx for {ingress_s:.1f} s without a fault")
+    return Verdict(len(history.sent), acked, ingress_s, findings, ended, broken)
 
 
 def _broken(findings: Findings) -> Iterable[str]:
@@ -157,13 +164,22 @@ def _longest_standstill(worker: str, wanted: Mapping[Key, float], done: Mapping[
     for key, acked_at in wanted.items():
         stream = partition(key.room) if worker == "ordered" else 0
         streams[stream].append((acked_at, done.get(key, float("inf"))))
-    return max((_standstill(waits, *quiet) for waits in streams.values() for quiet in history.quiet), default=0.0)
+    return max((_over_quiet(waits, history) for waits in streams.values()), default=0.0)
+
+
+def _wait(sent: Sent) -> tuple[float, float]:
+    return sent.first_tried_at, float("inf") if sent.acked_at is None else sent.acked_at
+
+
+def _over_quiet(waits: Sequence[tuple[float, float]], history: History) -> float:
+    return max(_standstill(waits, *quiet) for quiet in history.quiet)
 
 
 def _standstill(waits: Sequence[tuple[float, float]], since: float, until: float) -> float:
     """The longest time between `since` and `until` in which something waited and nothing was handled.
 
-    Each wait is from the 2xx of an event to its handling. What waits just before an end has waited since its 2xx.
+    Each wait is from the 2xx of an event to its handling, or from a callback to its 2xx. What waits just before the end
+    of a wait has waited since it began.
     """
     ends = sorted({done_at for _, done_at in waits if since < done_at < until} | {until})
     longest, previous = 0.0, since

@@ -19,7 +19,10 @@ def table(verdict: Verdict, slowest_answer_s: float) -> str:
     rows = [_HEAD, *(_row(findings) for findings in verdict.findings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    counts = f"sent {verdict.sent}, acked with 2xx {verdict.acked}, slowest answer {slowest_answer_s:.1f} s"
+    counts = (
+        f"sent {verdict.sent}, acked with 2xx {verdict.acked}, slowest answer {slowest_answer_s:.1f} s, "
+        f"longest time without a 2xx {verdict.ingress_standstill_s:.1f} s"
+    )
     return "\n".join(["", *lines, "", counts, *_details(verdict), *_promises(verdict), ""])
 
 

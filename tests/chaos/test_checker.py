@@ -62,7 +62,8 @@ def test_a_call_that_never_ended_has_handled_nothing() -> None:
 def test_an_event_without_a_2xx_may_be_gone_but_the_run_is_not_good() -> None:
     verdict = check(history([], sent(0, acked_at=None)))
     assert verdict.findings[0].expected == 0
-    assert verdict.broken == ["1 callbacks never had a 2xx"]
+    assert verdict.broken[-1] == "ingress: no callback had a 2xx for 100.0 s without a fault"
+    assert "1 callbacks never had a 2xx" in verdict.broken
 
 
 @pytest.mark.parametrize(
@@ -220,6 +221,13 @@ def test_a_standstill_between_two_faults_counts_and_the_time_of_a_fault_does_not
     of = replace(history([call(0, 50, 51)], sent(0)), happened=faults)
     assert findings(of).standstill_s == 18
     assert findings(of).slowest_s == 50
+
+
+def test_an_ingress_that_answers_nothing_after_a_fault_breaks_a_promise() -> None:
+    outage = fault("rabbitmq-stop-app-long", "rabbitmq", 5, 30)
+    of = replace(history([call(0, 50, 51)], sent(0, tried_at=10, acked_at=50)), happened=[outage])
+    assert check(of).ingress_standstill_s == 20
+    assert check(of).broken == ["ingress: no callback had a 2xx for 20.0 s without a fault"]
 
 
 def test_time_in_which_nothing_waits_is_no_standstill() -> None:

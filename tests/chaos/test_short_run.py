@@ -9,8 +9,8 @@ from tests.chaos.run import Plan, run
 from tests.chaos.traffic import Volume
 
 FAULTS = ("kill", "stop", "freeze-short", "rabbitmq-stop-app-short")
-SEED = 7
-VOLUME = Volume(events=400, seconds=35, rooms=30)
+SEED = 17
+VOLUME = Volume(events=350, seconds=30, rooms=30)
 
 
 @pytest.mark.timeout(400)
