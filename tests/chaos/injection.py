@@ -10,7 +10,7 @@ from typing import cast
 from tests.chaos.faults import ALL_WORKERS, RABBITMQ, STORE, Fault
 from tests.chaos.history import Disturbance, Happened, Period
 from tests.chaos.proxy import Cut
-from tests.chaos.servers import RedisPair
+from tests.chaos.servers import RedisPair, control
 from tests.chaos.site import Site
 
 Say = Callable[[str], None]
@@ -93,20 +93,20 @@ class Injector:
         node = self._site.rabbitmq
         match kind:
             case "rabbitmq-stop-app":
-                await asyncio.to_thread(node.control, "stop_app")
+                await asyncio.to_thread(control, node, "stop_app")
                 await asyncio.sleep(lasts_s)
-                await asyncio.to_thread(node.control, "start_app")
+                await asyncio.to_thread(control, node, "start_app")
             case "rabbitmq-kill":
                 await asyncio.to_thread(node.kill)
                 await asyncio.sleep(lasts_s)
                 await asyncio.to_thread(node.start)
-                await asyncio.to_thread(node.control, "await_startup")
+                await asyncio.to_thread(control, node, "await_startup")
             case "rabbitmq-freeze":
                 await asyncio.to_thread(node.freeze)
                 await asyncio.sleep(lasts_s)
                 node.thaw()
             case _:
-                await asyncio.to_thread(node.control, "close_all_connections", "chaos")
+                await asyncio.to_thread(control, node, "close_all_connections", "chaos")
 
     async def _disturb_store(self, kind: str, lasts_s: float) -> None:
         store = self._site.store

@@ -7,6 +7,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from tests.chaos.events import Key, key_of
+from tests.chaos.servers import control
 from tests.services.rabbitmq import Node
 
 UNROUTED = "unrouted"
@@ -34,7 +35,7 @@ async def leftovers(node: Node, workers: Sequence[str]) -> dict[str, dict[Key, s
 
 
 def _queues_with_messages(node: Node) -> list[str]:
-    lines = [line.split("\t") for line in node.control("list_queues", "name", "messages").splitlines()]
+    lines = [line.split("\t") for line in control(node, "list_queues", "name", "messages").splitlines()]
     names = [name for name, count in lines if name.startswith(_PREFIX) and count not in ("0", "messages")]
     names = [name for name in names if not name.endswith(_NOT_EVENTS)]
     return sorted(names, key=lambda name: ".retry." not in name)

@@ -14,6 +14,7 @@ from tests.chaos.history import Call, History
 from tests.chaos.injection import Injector, Say
 from tests.chaos.leftovers import leftovers
 from tests.chaos.records import Records, make_table, rows
+from tests.chaos.servers import control
 from tests.chaos.site import Site
 from tests.chaos.traffic import Traffic, Volume
 
@@ -112,7 +113,7 @@ class _Run:
     def _keep_queues(self) -> None:
         """Write down how RabbitMQ's queues are, in which the reason of a broken promise may show."""
         columns = ("name", "state", "messages_ready", "messages_unacknowledged", "consumers")
-        (self._site.folder / "queues").write_text(self._site.rabbitmq.control("list_queues", *columns))
+        (self._site.folder / "queues").write_text(control(self._site.rabbitmq, "list_queues", *columns))
 
     async def _history(self, ended_at: float) -> History:
         return History(

@@ -4,7 +4,9 @@ import os
 import pwd
 import shutil
 import socket
+import subprocess
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 import redis
@@ -15,6 +17,7 @@ from tests.services import redis as redis_service
 from tests.services.servers import OwnServer
 
 _FAILOVER_S = 30.0
+_PATIENCE = 5
 
 
 class Server(Protocol):
@@ -124,6 +127,14 @@ class PgBouncer(OwnServer):
 
 def program_of_pgbouncer() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def control(node: rabbitmq.Node, *arguments: str) -> str:
+    """What `rabbitmqctl` says, however long the node takes: a command that is cut off goes on in the node."""
+    for _ in range(_PATIENCE):
+        with suppress(subprocess.TimeoutExpired):
+            return node.control(*arguments)
+    raise AssertionError(f"rabbitmqctl {arguments[0]} does not end")
 
 
 def make_rabbitmq() -> rabbitmq.Node:
