@@ -69,6 +69,8 @@ class _Run:
             await self._injector.run(self._plan.schedule())
             self._say("the last fault is over")
             await self._drain(sending)
+            if self._site.pgbouncer is not None:
+                self._site.pgbouncer.check()
         finally:
             sending.cancel()
             with suppress(asyncio.CancelledError):

@@ -117,6 +117,10 @@ class PgBouncer(OwnServer):
                 os.chown(path, user.pw_uid, user.pw_gid)
         self.launch([program_of_pgbouncer() or "pgbouncer", "pgbouncer.ini"], self._accepts)
 
+    def check(self) -> None:
+        """Fail if it has ended, which no fault asks for."""
+        assert self._is_running(), f"PgBouncer has ended: {(self.home / 'output').read_text()[-2000:]}"
+
     def _accepts(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=2).close()

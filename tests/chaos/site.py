@@ -87,7 +87,7 @@ class Site:
             servers: list[Server] = [self.rabbitmq, self.store, *filter(None, [self.pgbouncer])]
             for server in servers:
                 opening.callback(server.close)
-            opening.callback(self._keep_rabbitmq_log)
+            opening.callback(self._keep_logs)
             await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
             await self._start_processes(opening)
             self._open = opening.pop_all()
@@ -122,8 +122,10 @@ class Site:
         )
         (self.folder / name / "hookline.toml").write_text(text)
 
-    def _keep_rabbitmq_log(self) -> None:
+    def _keep_logs(self) -> None:
         shutil.copytree(self.rabbitmq.home / "log", self.folder / "rabbitmq", dirs_exist_ok=True)
+        if self.pgbouncer is not None:
+            shutil.copy(self.pgbouncer.home / "output", self.folder / "pgbouncer")
 
     def _make_folder(self, name: str) -> Path:
         (self.folder / name).mkdir()
