@@ -57,7 +57,7 @@ class History:
 
     `left` names the place of every event that was in a queue at the end, by worker. `left_bound` is when the new
     version's events were bound to the queue of the worker that is deployed. `never_ready` names processes that did not
-    start.
+    start. `slowdown` is how many seconds a second of computing took.
     """
 
     began_at: float
@@ -71,6 +71,7 @@ class History:
     left: Mapping[str, Mapping[Key, str]] = field(default_factory=dict)
     left_bound: Sequence[Period] = ()
     never_ready: Sequence[str] = ()
+    slowdown: float = 1.0
 
     @property
     def last_fault_at(self) -> float:

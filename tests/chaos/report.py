@@ -21,7 +21,8 @@ def table(verdict: Verdict, slowest_answer_s: float) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     counts = (
         f"sent {verdict.sent}, acked with 2xx {verdict.acked}, slowest answer {slowest_answer_s:.1f} s, "
-        f"longest time without a 2xx {verdict.ingress_standstill_s:.1f} s"
+        f"longest time without a 2xx {verdict.ingress_standstill_s:.1f} s, "
+        f"longest standstill allowed on a machine as busy as this {verdict.max_standstill_s:.1f} s"
     )
     return "\n".join(["", *lines, "", counts, *_details(verdict), *_promises(verdict), ""])
 

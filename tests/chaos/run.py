@@ -13,6 +13,7 @@ from tests.chaos.faults import Fault, Store, draw
 from tests.chaos.history import Call, History
 from tests.chaos.injection import Injector, Say
 from tests.chaos.leftovers import leftovers
+from tests.chaos.machine import Machine
 from tests.chaos.records import Records, make_table, rows
 from tests.chaos.servers import control
 from tests.chaos.site import Site
@@ -59,12 +60,14 @@ class _Run:
         self._records = Records(site.folder / "calls")
         self._traffic = Traffic(site.url, site.secret, plan.volume, plan.seed)
         self._injector = Injector(site, say)
+        self._machine = Machine()
         self._began_at = time.monotonic()
 
     async def to_end(self) -> Result:
         self._say("everything is ready; the first event is sent now")
         self._began_at = time.monotonic()
         sending = asyncio.create_task(self._traffic.run())
+        watching = asyncio.create_task(self._machine.watch())
         try:
             await self._injector.run(self._plan.schedule())
             self._say("the last fault is over")
@@ -72,9 +75,10 @@ class _Run:
             if self._site.pgbouncer is not None:
                 self._site.pgbouncer.check()
         finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
+            for task in (sending, watching):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         ended_at = time.monotonic()
         await asyncio.to_thread(self._keep_queues)
         await asyncio.gather(*(process.stop() for process in self._site.processes.values()))
@@ -130,4 +134,5 @@ class _Run:
             left=await leftovers(self._site.rabbitmq, self._site.queues),
             left_bound=self._injector.left_bound,
             never_ready=self._injector.never_ready,
+            slowdown=self._machine.slowdown,
         )

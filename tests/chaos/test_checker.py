@@ -230,6 +230,13 @@ def test_an_ingress_that_answers_nothing_after_a_fault_breaks_a_promise() -> Non
     assert check(of).broken == ["ingress: no callback had a 2xx for 20.0 s without a fault"]
 
 
+def test_a_busy_machine_may_stand_still_a_little_longer() -> None:
+    of = history([call(0, 19, 20)], sent(0))
+    assert check(of).broken
+    assert not check(replace(of, slowdown=6.0)).broken
+    assert check(replace(of, slowdown=3.0)).broken
+
+
 def test_time_in_which_nothing_waits_is_no_standstill() -> None:
     late = [*sent(0), *sent(1, acked_at=80)]
     assert findings(history([call(0, 2, 3), call(1, 80, 81)], late)).standstill_s == 2
