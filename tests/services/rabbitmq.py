@@ -28,13 +28,14 @@ _NODE: pytest.StashKey["Node"] = pytest.StashKey()
 class Node(servers.OwnServer):
     """A server on this machine that belongs to the test run. `settings` are numbers for its application `rabbit`."""
 
+    environment: dict[str, str]
+
     def __init__(self, programs: Path, settings: Mapping[str, int] = MappingProxyType({})) -> None:
         super().__init__("RabbitMQ")
         self.environment = _environment(self.home, self.port)
         pairs = ", ".join(f"{{{name}, {value}}}" for name, value in settings.items())
         (self.home / "advanced.config").write_text(f"[{{rabbit, [{pairs}]}}].\n")
         self._programs = programs
-        self._epmd: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -42,21 +43,16 @@ class Node(servers.OwnServer):
 
     def start(self) -> None:
         """Return once the server accepts connections."""
-        if self._epmd is None:
-            self._epmd = self.spawn([_epmd(self._programs)])  # its port is in the environment
+        if self._companion is None:
+            # Its port is in the environment. The server would start one of its own, and leave it behind.
+            port = int(self.environment["ERL_EPMD_PORT"])
+            self.launch_companion([_epmd(self._programs)], lambda: _listens(port))
         self.launch([self._programs / "rabbitmq-server"], lambda: _greets(self.port))
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says."""
         command = [str(self._programs / "rabbitmqctl"), "-q", *arguments]
         return output_of(command, environment=self.environment, timeout_s=_CONTROL_S)
-
-    def close(self) -> None:
-        self.kill()
-        if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait()
-        super().close()
 
 
 def server_url(config: pytest.Config) -> str:
@@ -118,6 +114,14 @@ def _environment(home: Path, port: int) -> dict[str, str]:
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
     }
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _greets(port: int) -> bool:

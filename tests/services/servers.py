@@ -35,6 +35,7 @@ class OwnServer:
     def __init__(self, name: str, *, user: str | None = None) -> None:
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None
+        self._companion: subprocess.Popen[bytes] | None = None
         self.user = user
         self.environment: Mapping[str, str] | None = None
         self.home = Path(tempfile.mkdtemp(prefix=f"hookline-{name.lower()}-"))
@@ -47,10 +48,15 @@ class OwnServer:
 
     def launch(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
         """Return once the server answers; fails with the end of its output if it ends or takes a minute."""
-        self._process = self.spawn(command)
-        self._await_start(answers)
+        self._process = self._spawn(command)
+        self._await(self._process, answers)
 
-    def spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+    def launch_companion(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
+        """Return once another program that the server needs answers. It runs until `close`."""
+        self._companion = self._spawn(command)
+        self._await(self._companion, answers)
+
+    def _spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         """A process in the server's folder, with a session of its own; its output goes to `output` there."""
         with (self.home / "output").open("ab") as output:
             return subprocess.Popen(  # noqa: S603  # the server's own program
@@ -84,12 +90,15 @@ class OwnServer:
 
     def close(self) -> None:
         self.kill()
+        if self._companion is not None:
+            self._companion.kill()
+            self._companion.wait()
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def _await_start(self, answers: Callable[[], bool]) -> None:
+    def _await(self, process: subprocess.Popen[bytes], answers: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_S
         while not answers():
-            if time.monotonic() > deadline or not self._is_running():
+            if time.monotonic() > deadline or process.poll() is not None:
                 written = (self.home / "output").read_text(errors="replace")
                 pytest.fail(f"{self._name} did not start: {written[-2000:]}")
             time.sleep(0.05)
