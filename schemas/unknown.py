@@ -5,7 +5,7 @@ from typing import Any
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.events import Event, Unknown
-from hookline.schemas.payload import anything, read_again, unix_s, unknown_facts, unknown_type, whole_number
+from hookline.schemas.payload import anything, exactly, read_again, unix_s, unknown_facts, unknown_type, whole_number
 
 
 def all_facts(provider_type: str | int, body: bytes, per_attempt: Container[str] = ()) -> tuple[str, str]:
@@ -13,7 +13,7 @@ def all_facts(provider_type: str | int, body: bytes, per_attempt: Container[str]
 
     For a known callback without a time. Raises Unreadable.
     """
-    return _facts(provider_type, read_again(anything, body), per_attempt)
+    return _facts(provider_type, read_again(exactly, body), per_attempt)
 
 
 def identify_unknown(provider_type: str | int, body: bytes, *, time: str, per_attempt: Container[str] = ()) -> Identity:
@@ -21,7 +21,7 @@ def identify_unknown(provider_type: str | int, body: bytes, *, time: str, per_at
 
     `time` names the field with its Unix time. All fields are facts, except those that each attempt to send it renews.
     """
-    content = read_again(anything, body)
+    content = read_again(exactly, body)
     facts, occurred_s = _facts(provider_type, content, per_attempt), unix_s(whole_number(content.get(time)))
     return Identity(unknown_type(provider_type), facts, "", occurred_s)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hookline.schemas.payload import unix_s
+from hookline.schemas.payload import exactly, read_again, unix_s
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
@@ -42,3 +42,32 @@ def test_a_time_that_cannot_be_is_none(time: int | None) -> None:
 
 def test_milliseconds_are_kept() -> None:
     assert unix_s(1_700_000_000_123) == 1_700_000_000.123
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"9007199254740993.0", b"9007199254740992.0"),
+        (b"0.12345678901234567891", b"0.12345678901234567892"),
+        (b"1e400", b"1e401"),
+        (b"1e-400", b"0.0"),
+        (b"1e99999999999999999999", b"1e99999999999999999998"),
+        (b"1e-99999999999999999999", b"1e-99999999999999999998"),
+        (b"100000000000000000001", b"100000000000000000002"),
+    ],
+)
+def test_numbers_that_are_the_same_as_floats_are_kept_apart(one: bytes, other: bytes) -> None:
+    assert read_again(exactly, one) != read_again(exactly, other)
+
+
+@pytest.mark.parametrize(
+    "number", [0.1, 1.10, 0.30000000000000004, 1e22, 5e-324, 1.7976931348623157e308, -0.0], ids=repr
+)
+def test_a_number_that_a_float_holds_is_read_as_one(number: float) -> None:
+    assert read_again(exactly, repr(number).encode()) == number
+
+
+@often
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_that_a_float_wrote_is_read_as_it(number: float) -> None:
+    assert read_again(exactly, repr(number).encode()) == number
