@@ -55,6 +55,7 @@ class Payload(msgspec.Struct, frozen=True, rename="camel"):
     channel_name: Id
     ts: Int | None = None
     uid: Id | None = None
+    client_seq: Int | None = None
     platform: Int | None = None
     reason: Int | None = None
     duration: Int | None = None
@@ -95,10 +96,10 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are product, type, room, user and time.
+    """The facts are product, type, room, user, time, and `clientSeq` where it is not 0.
 
     `noticeId` is not a fact: it is "the time of the call", so a re-send may carry another. A user who changes role
-    back and forth twice within one second passes for a re-send; the page offers no field that tells the two apart.
+    back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
@@ -108,7 +109,9 @@ def identify(body: bytes) -> Identity:
     room, occurred_s = text(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
         return _identify_without_time(notice, room, body)
-    facts = (notice.product_id, notice.event_type, room, user, payload.ts)
+    facts: tuple[str | int | None, ...] = (notice.product_id, notice.event_type, room, user, payload.ts)
+    if payload.client_seq:
+        facts = (*facts, payload.client_seq)
     return Identity(TYPES[str(notice.event_type)], facts, room, occurred_s)
 
 

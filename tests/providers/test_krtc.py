@@ -69,3 +69,16 @@ def test_a_second_visit_without_a_time_differs_by_its_notice_id() -> None:
 def test_a_re_send_without_a_time_differs_by_its_sending_time_only_without_a_notice_id() -> None:
     assert timeless(noticeId="1", notifyMs=1) == timeless(noticeId="1", notifyMs=2)
     assert timeless(notifyMs=1) != timeless(notifyMs=2)
+
+
+def joined(**payload: Any) -> str:
+    return event_id(PROVIDER, krtc_body(103, uid="u", **payload))
+
+
+def test_two_joins_in_one_second_differ_by_their_sequence() -> None:
+    assert len({joined(clientSeq=0), joined(clientSeq=1), joined(clientSeq=2)}) == 3
+
+
+@pytest.mark.parametrize("nothing", [None, "0", 0.0, "x", [], {}], ids=repr)
+def test_a_sequence_of_zero_is_none(nothing: Any) -> None:
+    assert joined(clientSeq=nothing) == joined(clientSeq=0) == joined()
