@@ -82,7 +82,7 @@ class Receiver:
             return Accepted(challenge)
         provider.verify(callback, source, now_s)
         envelope = seal(
-            _identify(body, source, now_s),
+            _identify(body, source),
             body,
             provider=provider.name,
             source=source.name,
@@ -128,10 +128,10 @@ def _is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _identify(body: bytes, source: AnySource, now_s: float) -> Identity:
+def _identify(body: bytes, source: AnySource) -> Identity:
     """The identity of a verified callback. One that cannot be read is kept, too."""
     try:
         return source.provider.identify(body)
     except Unreadable as fault:
         log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
-        return unreadable(body, now_s)
+        return unreadable(body)

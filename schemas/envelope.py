@@ -5,7 +5,7 @@ The body is the exact bytes that the provider sent. Signatures and secrets never
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -25,23 +25,25 @@ SPEC_VERSION_HEADER = "cloudEvents_specversion"
 RECEIVED_AT_HEADER = "hookline-received-at"
 MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up to 127 characters each, and a slash
 _SOURCE_PREFIX = "/hookline/"
-_EARLIEST_S = 0
-_LATEST_S = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
+EARLIEST_S = 1_420_070_400.0  # 2015-01-01; the first of the providers' callbacks are younger
+MAX_AHEAD = timedelta(hours=1)
+_LATEST_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
 _encode = msgspec.json.Encoder().encode
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the ingress needs from a callback, by a partial decode.
 
     `event_type` is for example `room.created`, or `unknown.<word>`. `facts` distinguish the event from all others of
     its source, and are the same when the provider sends it again. Events are ordered by `subject`: a room or a
-    recording task. `occurred_s` is in Unix seconds.
+    recording task. `occurred_s` is the provider's time of the event in Unix seconds, or its sending time where it gives
+    no other; None where it gives none.
     """
 
     event_type: str
     facts: tuple[str | int | None, ...]
     subject: str
-    occurred_s: float
+    occurred_s: float | None = None
 
 
 class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +54,7 @@ class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
     occurred_s: float
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A verified delivery. `id` identifies the event: each re-send has the same, and no other event has it."""
 
     id: str
@@ -98,9 +100,21 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 def moment(unix_s: float) -> datetime:
     """Unix seconds as an aware datetime, clamped to the years 1970 to 9999, since senders may send any number."""
-    if not _EARLIEST_S <= unix_s <= _LATEST_S:
-        unix_s = min(max(unix_s, _EARLIEST_S), _LATEST_S)
+    if not 0 <= unix_s <= _LATEST_S:
+        unix_s = min(max(unix_s, 0), _LATEST_S)
     return datetime.fromtimestamp(unix_s, UTC)
+
+
+def occurrence(occurred_s: float | None, received_at: datetime) -> datetime:
+    """When an event occurred: at the provider's time, or at its receipt where that is absent or cannot be.
+
+    A time before 2015, or more than an hour after the receipt, cannot be.
+    """
+    if occurred_s is not None and EARLIEST_S <= occurred_s <= _LATEST_S:
+        occurred_at = datetime.fromtimestamp(occurred_s, UTC)
+        if occurred_at <= received_at or occurred_at - received_at <= MAX_AHEAD:  # the first is true nearly always
+            return occurred_at
+    return received_at
 
 
 def iso(time: datetime) -> str:
@@ -123,16 +137,16 @@ def seal(
         source=source,
         event_type=identity.event_type,
         subject=identity.subject,
-        occurred_at=moment(identity.occurred_s),
+        occurred_at=occurrence(identity.occurred_s, received_at),
         received_at=received_at,
         content_type=content_type,
         body=body,
     )
 
 
-def unreadable(body: bytes, received_s: float) -> Identity:
+def unreadable(body: bytes) -> Identity:
     """The identity of a genuine callback that cannot be read. Its bytes are its facts."""
-    return Identity(UNREADABLE, (hashlib.sha256(body).hexdigest(),), "", received_s)
+    return Identity(UNREADABLE, (hashlib.sha256(body).hexdigest(),), "")
 
 
 def origin(provider: str, source: str) -> str:

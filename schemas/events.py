@@ -55,8 +55,9 @@ class EventHead(TypedDict):
 class CanonicalEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """The fields of every event.
 
-    `occurred_at` is the provider's time of the event, or its sending time where it gives no other; both times are
-    aware and in UTC. `provider_type` is the provider's own name of the type.
+    `occurred_at` is the provider's time of the event, or its sending time where it gives no other. It is `received_at`
+    where the provider gives none, or one before 2015 or more than an hour after the receipt. Both times are aware and
+    in UTC. `provider_type` is the provider's own name of the type.
     """
 
     id: str

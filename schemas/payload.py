@@ -1,18 +1,20 @@
 """Reading a provider's JSON: field types for what providers really send, and one way to decode.
 
 The types have bounds: an identifier of a megabyte, or an integer that no database stores, is unreadable. Decoders skip
-unknown fields.
+unknown fields. An optional field that cannot be read never costs the event: see `hookline.schemas.lenient`.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from hookline.schemas.envelope import UNREADABLE, Envelope, Identity
+from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity
 from hookline.schemas.errors import Unreadable
+from hookline.schemas.lenient import decode_leniently, fitted
 from hookline.schemas.topics import word
 
 MAX_ID_CHARACTERS = 512
@@ -29,6 +31,7 @@ Flag = bool | Literal["true", "false"]
 T = TypeVar("T")
 anything = msgspec.json.Decoder()
 """Reads a body of unknown form."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGE_BYTES = 8192
 _BACKSLASH = ord("\\")  # `in` finds a number ten times faster than a byte string of length one
 
@@ -37,7 +40,7 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a body for the first time, with all checks.
 
     Raises Unreadable if it is not JSON, is not UTF-8 (also in skipped fields), is nested too deep, names a key twice,
-    has a NUL in a text, a field of another type, or an identifier out of bounds.
+    has a NUL in a text, or a required field that is of another type or out of bounds.
     """
     content = read_again(decoder, body)
     _check_encoding(body)
@@ -53,6 +56,13 @@ def read_again(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a body that `read` checks elsewhere: only its form is checked. Raises Unreadable."""
     try:
         return decoder.decode(body)
+    except (RecursionError, ValueError):  # msgspec's errors are ValueErrors
+        return _read_leniently(decoder, body.removeprefix(BYTE_ORDER_MARK))
+
+
+def _read_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        return decode_leniently(decoder, body)
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
     except UnicodeDecodeError:
@@ -93,7 +103,7 @@ _nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def _check_keys(body: bytes) -> None:
     """Raise Unreadable if an object names a key twice: readers disagree on which one counts."""
     try:
-        _key_decoder.decode(body.decode())
+        _key_decoder.decode(body.removeprefix(BYTE_ORDER_MARK).decode())
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
     except ValueError:
@@ -156,12 +166,28 @@ def number(value: int | str) -> int:
     return int(value)
 
 
-def number_or_zero(value: Any) -> int:
-    """A whole number from a callback of unknown form, or 0 for anything else or anything huge."""
-    try:
-        return number(msgspec.convert(value, Number))
-    except msgspec.ValidationError:
-        return 0
+def unix_s(time: int | None) -> float | None:
+    """A Unix time in seconds; None for one that no event of these providers has.
+
+    The unit is the only one in which the time lies between 2015 and 2100. So a time in milliseconds where seconds are
+    documented is read as what it is, and no possible time in the documented unit is read in another.
+    """
+    if time is None:
+        return None
+    for ticks_per_s in (1, 10**3, 10**6, 10**9):
+        seconds = time / ticks_per_s
+        if EARLIEST_S <= seconds < _LATEST_S:
+            return seconds
+    return None
+
+
+_LATEST_S = 4_102_444_800.0  # 2100-01-01
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number from a callback of unknown form, also in quotes; None for anything else or anything huge."""
+    number = fitted(value, Int | None)
+    return number if isinstance(number, int) else None
 
 
 def flag(value: Flag | None) -> bool | None:
@@ -180,6 +206,20 @@ def canonical(value: Any) -> str:
         return msgspec.json.encode(value, order="deterministic").decode()
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
+
+
+def _exactly(literal: str) -> float | str:
+    """A number as a float, or as a text that no other value has if a float would lose digits."""
+    number = float(literal)
+    try:
+        exact = Decimal(literal) == Decimal(repr(number))
+    except InvalidOperation:  # an exponent that Decimal cannot hold
+        exact = False
+    return number if exact else f"\0{literal}"
+
+
+exactly = msgspec.json.Decoder(float_hook=_exactly)
+"""Reads a body of unknown form, and keeps numbers apart that are the same as floats."""
 
 
 def unknown_facts(provider_type: str | int, payload: Any) -> tuple[str, str]:

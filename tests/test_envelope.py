@@ -14,6 +14,7 @@ from hookline.schemas.envelope import (
     event_id,
     from_headers,
     moment,
+    occurrence,
     ordering_facts,
     seal,
     subject_of,
@@ -78,6 +79,33 @@ def test_times_are_sent_as_by_isoformat(occurred_at: datetime, received_at: date
 @given(unix_s=st.integers() | st.floats(allow_nan=False))
 def test_a_moment_is_clamped_to_four_digit_years(unix_s: float) -> None:
     assert 1970 <= moment(unix_s).year <= 9999
+
+
+@pytest.mark.parametrize("later_s", [0, -1, -30 * 86400, 1, 3600], ids="{} s".format)
+def test_an_event_occurs_at_the_time_that_the_provider_says(later_s: float) -> None:
+    occurred_s = RECEIVED.timestamp() + later_s
+    assert occurrence(occurred_s, RECEIVED) == moment(occurred_s)
+
+
+@pytest.mark.parametrize(
+    "occurred_s",
+    [None, 0, -1, 1_420_070_399, 1_700_003_602, 1_700_000_000_123, 2**63, float("inf"), float("-inf"), float("nan")],
+    ids="{} s".format,
+)
+def test_an_event_of_a_time_that_cannot_be_occurs_at_its_receipt(occurred_s: float | None) -> None:
+    assert occurrence(occurred_s, RECEIVED) == RECEIVED
+
+
+def test_an_envelope_without_a_time_of_the_provider_has_that_of_its_receipt() -> None:
+    sealed = seal(
+        Identity("room.created", ("1",), "demo"),
+        BODY,
+        provider="krtc",
+        source="krtc-main",
+        content_type="",
+        received_at=RECEIVED,
+    )
+    assert sealed.occurred_at == sealed.received_at == RECEIVED
 
 
 @often

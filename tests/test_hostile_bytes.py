@@ -15,6 +15,7 @@ from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, to_hea
 from hookline.schemas.errors import MalformedRequest, Unreadable, Unverified
 from hookline.schemas.provider import Provider, Request
 from hookline.schemas.providers import catalogue
+from tests.json_paths import at, changed, paths
 from tests.vector_cases import Vector, all_vectors, carriers, example_source, seal_with, sent
 
 PROVIDERS = list(catalogue().values())
@@ -95,7 +96,7 @@ def read(provider: Provider[Any], body: bytes) -> Envelope:
 
 
 def _sealed_unreadable(provider: Provider[Any], body: bytes) -> Envelope:
-    identity = unreadable(body, NOW_S)
+    identity = unreadable(body)
     envelope = seal(identity, body, provider=provider.name, source="x", content_type="", received_at=moment(NOW_S))
     with pytest.raises(Unreadable):
         provider.normalise(envelope)
@@ -200,7 +201,7 @@ def test_a_key_named_twice_is_found_if_a_complete_parser_finds_one(
 
 @pytest.mark.parametrize("vector", EVENTS, ids=str)
 def test_a_field_of_another_type_raises_only_our_errors(vector: Vector) -> None:
-    content = msgspec.json.decode(vector.request.body)
+    content = vector.content
     others: list[Any] = [
         None,
         True,
@@ -217,16 +218,16 @@ def test_a_field_of_another_type_raises_only_our_errors(vector: Vector) -> None:
         {},
         [[]],
     ]
-    for path in _paths(content):
+    for path in paths(content):
         for other in [*others, [None], [{}], {"": ""}, "1e3", "%s{0.__class__}${jndi:x}", "a.b.*.#"]:
-            read(vector.provider, json.dumps(_changed(content, path, other)).encode())
+            read(vector.provider, json.dumps(changed(content, path, other)).encode())
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=str)
 def test_a_missing_field_raises_only_our_errors(vector: Vector) -> None:
-    content = msgspec.json.decode(vector.request.body)
-    for path in _paths(content):
-        read(vector.provider, json.dumps(_changed(content, path)).encode())
+    content = vector.content
+    for path in paths(content):
+        read(vector.provider, json.dumps(changed(content, path)).encode())
 
 
 @pytest.mark.parametrize("vector", EVENTS, ids=str)
@@ -239,10 +240,10 @@ def test_a_body_cut_anywhere_is_unreadable(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", KNOWN, ids=str)
 def test_an_identifier_with_a_nul_is_unreadable(vector: Vector) -> None:
-    content = msgspec.json.decode(vector.request.body)
-    (path, *_) = [path for path in _paths(content) if str(_at(content, path)) == vector.case.expected.subject]
+    content = vector.content
+    (path, *_) = [path for path in paths(content) if str(at(content, path)) == vector.case.expected.subject]
     with pytest.raises(Unreadable, match="NUL"):
-        vector.provider.identify(msgspec.json.encode(_changed(content, path, "a\0b")))
+        vector.provider.identify(msgspec.json.encode(changed(content, path, "a\0b")))
 
 
 @pytest.mark.parametrize(
@@ -267,28 +268,6 @@ def test_text_that_only_looks_like_an_escaped_nul_is_readable(escaped: bytes) ->
         vector.provider.identify(vector.request.body.rstrip()[:-1] + b',"skipped":["' + escaped + b'"]}')
 
 
-def _at(value: Any, path: tuple[str | int, ...]) -> Any:
-    return _at(value[path[0]], path[1:]) if path else value
-
-
-def _paths(value: Any) -> list[tuple[str | int, ...]]:
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path for name, child in children for path in [(name,), *((name, *rest) for rest in _paths(child))]]
-
-
-def _changed(value: Any, path: tuple[str | int, ...], *other: Any) -> Any:
-    """The value with another one at a path, or without that path."""
-    copy = value.copy()
-    name, *rest = path
-    if rest:
-        copy[name] = _changed(value[name], tuple(rest), *other)
-    elif other:
-        copy[name] = other[0]
-    else:
-        del copy[name]
-    return copy
-
-
 @each_provider
 @often
 @given(body=st.binary(max_size=200))
@@ -311,9 +290,9 @@ def test_arbitrary_json_raises_only_our_errors(provider: Provider[Any], value: A
 @given(data=st.data())
 def test_arbitrary_values_in_a_known_form_raise_only_our_errors(provider: Provider[Any], data: st.DataObject) -> None:
     vector = data.draw(st.sampled_from([vector for vector in EVENTS if vector.provider is provider]))
-    content = msgspec.json.decode(vector.request.body)
+    content = vector.content
     for _ in range(data.draw(st.integers(1, 3))):
-        content = _changed(content, data.draw(st.sampled_from(_paths(content))), data.draw(VALUES))
+        content = changed(content, data.draw(st.sampled_from(paths(content))), data.draw(VALUES))
     body = json.dumps(content).encode()
     read(provider, body)
     verify(provider, Request(body, vector.request.headers, vector.request.query))

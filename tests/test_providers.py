@@ -144,9 +144,7 @@ def test_a_body_that_names_a_key_twice_is_not_refused(provider: Provider[Any]) -
 @every_provider
 def test_a_callback_sealed_as_unreadable_stays_unreadable(provider: Provider[Any]) -> None:
     body = story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
-    envelope = seal(
-        unreadable(body, 0), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
-    )
+    envelope = seal(unreadable(body), body, provider=provider.name, source="x", content_type="", received_at=moment(0))
     with pytest.raises(Unreadable, match="names a key twice"):
         provider.normalise(envelope)
 

@@ -12,6 +12,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.payload import BYTE_ORDER_MARK
 from hookline.schemas.provider import AnySource, Outgoing, Provider, Request, Source
 from hookline.schemas.providers import catalogue
 
@@ -64,6 +65,11 @@ class Vector:
         return source_of(self.provider, self.case.settings)
 
     @property
+    def content(self) -> Any:
+        """The decoded body."""
+        return content_of(self.request)
+
+    @property
     def sibling(self) -> "Vector":
         """The vector whose event this is a re-send of."""
         return replace(self, name=self.case.same_event_as or self.name)
@@ -82,7 +88,12 @@ class Vector:
         return seal_with(self.provider, self.request.body if body is None else body, self.case.now)
 
 
-def seal_with(provider: Provider[Any], body: bytes, now_s: float = 0) -> Envelope:
+def content_of(request: Request) -> Any:
+    """The decoded body of a request, which may begin with a byte order mark."""
+    return msgspec.json.decode(request.body.removeprefix(BYTE_ORDER_MARK))
+
+
+def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001) -> Envelope:
     """The envelope that the ingress makes from a verified body; raises Unreadable."""
     return seal(
         provider.identify(body),
@@ -146,7 +157,7 @@ class Carrier:
             case "query":
                 return next(value for name, value in _query(request) if name.lower() == self.name.lower())
             case "body":
-                return str(msgspec.json.decode(request.body)[self.name])
+                return str(content_of(request)[self.name])
 
     def replaced(self, request: Request, values: Sequence[Any]) -> Request:
         """The request with these values in that place: none removes it, two repeat it (a body keeps the last)."""
@@ -162,7 +173,7 @@ class Carrier:
                     request, query=urlencode([*others, *((self.name, value) for value in values)])
                 )
             case "body":
-                content = msgspec.json.decode(request.body)
+                content = content_of(request)
                 del content[self.name]
                 if values:
                     content[self.name] = values[-1]

@@ -20,7 +20,7 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
 )
-from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text
+from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text, unix_s
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
@@ -66,8 +66,8 @@ class Member(msgspec.Struct, frozen=True, rename="pascal"):
 
 class File(msgspec.Struct, frozen=True, rename="pascal"):
     room_id: Id
-    dir_path: str
-    file_name: str
+    dir_path: str | None = None
+    file_name: str | None = None
 
 
 class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"):
@@ -160,10 +160,10 @@ def identify(body: bytes) -> Identity:
     notice = read_again(_notice, body)
     room, time = text(notice.details.room_id), number(notice.time)
     facts: tuple[str | int | None, ...] = (text(kind.event_type), room, *_which(notice.details), time)
-    return Identity(TYPES[text(kind.event_type)], facts, room, time)
+    return Identity(TYPES[text(kind.event_type)], facts, room, unix_s(time))
 
 
-def _which(details: Room | Member | File) -> tuple[str, ...]:
+def _which(details: Room | Member | File) -> tuple[str | None, ...]:
     match details:  # the most frequent first: each case that does not match costs some time
         case Member():
             return (text(details.uid),)

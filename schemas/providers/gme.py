@@ -14,7 +14,7 @@ import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded
-from hookline.schemas.payload import Id, Int, optional_text, read, read_again, recheck, text
+from hookline.schemas.payload import Id, Int, optional_text, read, read_again, recheck, text, unix_s
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
 from hookline.schemas.signing import check_base64, check_hex
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
@@ -25,6 +25,7 @@ RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingU
     3: RecordingUploaded,
 }
 TYPES = {"1": "recording.started", "2": "recording.completed", "3": "recording.uploaded"}
+KNOWN = {*RECORDINGS, *TYPES}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
 
@@ -55,11 +56,11 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
     """
 
     event_type: Int
-    biz_id: Id = msgspec.field(name="BizID")
     room_id: Id = msgspec.field(name="RoomID")
     task_id: Id = msgspec.field(name="TaskID")
-    detail: Detail
-    timestamp: Int = 0
+    biz_id: Id | None = msgspec.field(name="BizID", default=None)
+    detail: Detail = Detail()
+    timestamp: Int | None = None
     user_id: Id | None = msgspec.field(name="UserID", default=None)
     record_mode: Int | None = None
 
@@ -94,19 +95,19 @@ def identify(body: bytes) -> Identity:
     time of sending. Without a segment number, the file name is the fact instead.
     """
     kind = read(_kind, body)
-    if kind.event_type not in RECORDINGS:
+    if kind.event_type not in KNOWN:
         return identify_unknown(kind.event_type, body, time="Timestamp", per_attempt=("Timestamp",))
     notice = read_again(_notice, body)
     task, segment = text(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
-    facts = (text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
-    return Identity(TYPES[str(notice.event_type)], facts, task, notice.timestamp)
+    facts = (optional_text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
+    return Identity(TYPES[str(notice.event_type)], facts, task, unix_s(notice.timestamp))
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    if kind.event_type not in RECORDINGS:
+    if kind.event_type not in KNOWN:
         return normalise_unknown(envelope, kind.event_type)
     notice = read_again(_notice, envelope.body)
     directory, file_name = _place(notice.detail.file_name)

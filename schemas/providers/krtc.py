@@ -21,10 +21,10 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
 )
-from hookline.schemas.payload import Id, Int, read, read_again, recheck, required, text
+from hookline.schemas.payload import Id, Int, read, read_again, recheck, required, text, unix_s
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
 from hookline.schemas.signing import check_hex
-from hookline.schemas.unknown import identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {
     "101": "room.created",
@@ -53,8 +53,9 @@ class Payload(msgspec.Struct, frozen=True, rename="camel"):
     """`ts` is the event's time in Unix seconds. The page calls it the time of joining for all types, by mistake."""
 
     channel_name: Id
-    ts: Int
+    ts: Int | None = None
     uid: Id | None = None
+    client_seq: Int | None = None
     platform: Int | None = None
     reason: Int | None = None
     duration: Int | None = None
@@ -73,8 +74,16 @@ class Notice(msgspec.Struct, frozen=True, rename="camel"):
     product_id: Int = REAL_TIME_COMMUNICATION
 
 
+class Attempt(msgspec.Struct, frozen=True, rename="camel"):
+    """`notice_id` is said to identify the notice of an event; `notify_ms` is the sending time in milliseconds."""
+
+    notice_id: Id | None = None
+    notify_ms: Int | None = None
+
+
 _kind = msgspec.json.Decoder(Kind)
 _notice = msgspec.json.Decoder(Notice)
+_attempt = msgspec.json.Decoder(Attempt)
 
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
@@ -87,22 +96,39 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are product, type, room, user and time.
+    """The facts are product, type, room, user, time, and `clientSeq` where it is not 0.
 
     `noticeId` is not a fact: it is "the time of the call", so a re-send may carry another. A user who changes role
-    back and forth twice within one second passes for a re-send; the page offers no field that tells the two apart.
+    back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return identify_unknown(kind.event_type, body, time="notifyMs", ticks_per_s=1000, per_attempt=PER_ATTEMPT)
+        return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
     notice = read_again(_notice, body)
-    room = text(notice.payload.channel_name)
-    facts = (notice.product_id, notice.event_type, room, _user(notice), notice.payload.ts)
-    return Identity(TYPES[str(notice.event_type)], facts, room, notice.payload.ts)
+    payload, user = notice.payload, _user(notice)
+    room, occurred_s = text(payload.channel_name), unix_s(payload.ts)
+    if occurred_s is None:
+        return _identify_without_time(notice, room, body)
+    facts: tuple[str | int | None, ...] = (notice.product_id, notice.event_type, room, user, payload.ts)
+    if payload.client_seq:
+        facts = (*facts, payload.client_seq)
+    return Identity(TYPES[str(notice.event_type)], facts, room, occurred_s)
+
+
+def _identify_without_time(notice: Notice, room: str, body: bytes) -> Identity:
+    """The identity of a notice without a time of its event, or with one that cannot be.
+
+    All its fields are facts, or a user's second visit would pass for a re-send of the first. The sending time is a fact
+    only where `noticeId` is absent. A re-send that renews what is a fact here counts as another event.
+    """
+    attempt = read_again(_attempt, body)
+    per_attempt = () if attempt.notice_id is None else ("notifyMs",)
+    facts = all_facts(notice.event_type, body, per_attempt)
+    return Identity(TYPES[str(notice.event_type)], facts, room, unix_s(attempt.notify_ms))
 
 
 def _is_known(kind: Kind) -> bool:
-    return kind.product_id == REAL_TIME_COMMUNICATION and type(kind.event_type) is int and str(kind.event_type) in TYPES
+    return kind.product_id == REAL_TIME_COMMUNICATION and str(kind.event_type) in TYPES
 
 
 def _user(notice: Notice) -> str:

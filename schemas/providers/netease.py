@@ -14,7 +14,7 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import CallStarted, Event, Media, RoomCreated
-from hookline.schemas.payload import Id, Int, Number, number, optional_text, read, read_again, recheck, text
+from hookline.schemas.payload import Id, Int, Number, number, optional_text, read, read_again, recheck, text, unix_s
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
@@ -40,13 +40,13 @@ class Kind(msgspec.Struct, frozen=True, rename="camel"):
 class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="eventType"):
     """The page says that any field may be absent or null. `timestamp` is Unix milliseconds, in quotes."""
 
-    from_account: Id
     from_device_id: Id | None = None
     timestamp: Number | None = None
 
 
 class Call(Notice, frozen=True, kw_only=True, tag=20):
-    to_account_list: tuple[Id, ...] | None = None
+    from_account: Id
+    to_account_list: tuple[Id | None, ...] | None = None
     call_type: Int | None = None
     notify_attach: str | None = None
 
@@ -55,6 +55,7 @@ class Room(Notice, frozen=True, kw_only=True, tag=21):
     """`channelName` is in the sample but not in the table. It is required here: without it no room is named."""
 
     channel_name: Id
+    from_account: Id | None = None
     self_config: str | None = None
 
 
@@ -114,24 +115,25 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 def identify(body: bytes) -> Identity:
     """The facts are type, account, device, time, and the callees or the room.
 
-    Without a time, all fields of the callback are its facts. The provider sends each callback once, so a repeat can
-    only be a copy.
+    Without a time, or with one that cannot be, all fields of the callback are its facts. The provider sends each
+    callback once, so a repeat can only be a copy. A second call that differs in no field passes for a copy, too.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
-        return identify_unknown(_type_word(kind), body, time="timestamp", ticks_per_s=1000)
+        return identify_unknown(_type_word(kind), body, time="timestamp")
     notice = read_again(_notice, body)
     ms = None if notice.timestamp is None else number(notice.timestamp)
+    occurred_s = unix_s(ms)
     facts: tuple[str | int | None, ...] = (
         kind.event_type,
-        text(notice.from_account),
+        optional_text(notice.from_account),
         optional_text(notice.from_device_id),
         ms,
         *_which(notice),
     )
-    if ms is None:
+    if occurred_s is None:
         facts = all_facts(str(kind.event_type), body)
-    return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000)
+    return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), occurred_s)
 
 
 def _is_known(kind: Kind) -> bool:
@@ -143,7 +145,7 @@ def _which(notice: Call | Room) -> list[str]:
 
 
 def _callees(call: Call) -> tuple[str, ...]:
-    return tuple(text(account) for account in call.to_account_list or ())
+    return tuple(text(account) for account in call.to_account_list or () if account is not None)
 
 
 def _subject(notice: Call | Room) -> str:
@@ -160,16 +162,16 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     if not _is_known(kind):
         return normalise_unknown(envelope, _type_word(kind))
     notice = read_again(_notice, envelope.body)
-    head, account = envelope.head(_type_word(kind)), text(notice.from_account)
+    head = envelope.head(_type_word(kind))
     match notice:
         case Call():
             media, custom = MEDIA.get(notice.call_type), notice.notify_attach
-            callees = _callees(notice)
-            return (CallStarted(**head, caller_id=account, callee_ids=callees, media=media, custom=custom),)
+            caller, callees = text(notice.from_account), _callees(notice)
+            return (CallStarted(**head, caller_id=caller, callee_ids=callees, media=media, custom=custom),)
         case Room():
             # The page calls the account an operator and names no owner. "" means no attributes.
-            room, custom = text(notice.channel_name), notice.self_config or None
-            return (RoomCreated(**head, room_id=room, operator_id=account, custom=custom),)
+            room, operator = text(notice.channel_name), optional_text(notice.from_account)
+            return (RoomCreated(**head, room_id=room, operator_id=operator, custom=notice.self_config or None),)
         case _:
             assert_never(notice)
 

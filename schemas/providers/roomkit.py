@@ -25,7 +25,19 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
-from hookline.schemas.payload import Flag, Id, Int, canonical, flag, optional_text, read, read_again, recheck, text
+from hookline.schemas.payload import (
+    Flag,
+    Id,
+    Int,
+    canonical,
+    flag,
+    optional_text,
+    read,
+    read_again,
+    recheck,
+    text,
+    unix_s,
+)
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.query import parameter, parameters
 from hookline.schemas.signing import check_fresh, check_hex, decimal
@@ -176,25 +188,23 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(body: bytes) -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
-    The command is that of the body: the page itself shows a query with another one. Without a time, all fields of the
-    callback are its facts.
+    The command is that of the body: the page itself shows a query with another one. Without a time, or with one that
+    cannot be, all fields of the callback are its facts. A user's second visit then passes for a re-send of the first
+    unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return identify_unknown(kind.callback_command, body, time="EventTime", ticks_per_s=1000)
+        return identify_unknown(kind.callback_command, body, time="EventTime")
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
-    if notice.event_time is None:
-        facts: tuple[str | int | None, ...] = all_facts(kind.callback_command, body)
-    else:
-        facts = (kind.callback_command, room, notice.event_time, *which)
-    return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
+    event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
+    if occurred_s is None:
+        return Identity(event_type, all_facts(kind.callback_command, body), room, _created_s(notice))
+    return Identity(event_type, (kind.callback_command, room, notice.event_time, *which), room, occurred_s)
 
 
-def _occurred_s(notice: AnyNotice) -> float:
-    if notice.event_time is not None:
-        return notice.event_time / 1000
-    return (notice.room_info.create_time or 0) if isinstance(notice, CreateRoom) else 0
+def _created_s(notice: AnyNotice) -> float | None:
+    return unix_s(notice.room_info.create_time) if isinstance(notice, CreateRoom) else None
 
 
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:

@@ -51,10 +51,27 @@ def test_the_call_type_becomes_the_media(number: int | None, media: str | None) 
     assert event.media == media
 
 
-@pytest.mark.parametrize("time", ["1e3", "-1", " 1", "1\n", "\uff11", "", "9" * 19, 2**63], ids=ascii)
-def test_a_time_that_is_not_a_number_is_unreadable(time: Any) -> None:
-    with pytest.raises(Unreadable):
-        PROVIDER.identify(as_bytes(notice(timestamp=time)))
+@pytest.mark.parametrize("time", ["1e3", "-1", " 1", "1\n", "\uff11", "", "9" * 19, 2**63, "0"], ids=ascii)
+def test_a_time_that_cannot_be_is_that_of_the_receipt(time: Any) -> None:
+    (event,) = normalised(PROVIDER, notice(timestamp=time))
+    assert isinstance(event, CallStarted)
+    assert event.occurred_at == event.received_at
+
+
+def test_calls_without_a_time_differ_by_any_field() -> None:
+    one, other = (notice(timestamp=None, notifyAttach=text) for text in "ab")
+    assert event_id(PROVIDER, one) != event_id(PROVIDER, other)
+
+
+def test_callees_that_cannot_be_read_are_left_out() -> None:
+    (event,) = normalised(PROVIDER, notice(toAccountList=["b", None, {}, 5]))
+    assert isinstance(event, CallStarted)
+    assert event.callee_ids == ("b", "5")
+
+
+def test_a_call_without_a_caller_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match="fromAccount"):
+        PROVIDER.identify(as_bytes(notice(fromAccount=None)))
 
 
 def test_a_room_has_an_operator_and_its_custom_text() -> None:

@@ -175,6 +175,7 @@ def test_an_update_keeps_text_that_only_looks_like_a_switch() -> None:
     assert event.changes == {"RoomName": "true", "IsAudioDisabled": True, "New": [1]}
 
 
-def test_without_an_event_time_all_fields_are_facts() -> None:
-    one, other = (notice(EventTime=None, MemberCount=count) for count in (1, 2))
+@pytest.mark.parametrize("time", [None, 0, 5, "soon", {}, 2**63 - 1], ids=repr)
+def test_without_a_possible_event_time_all_fields_are_facts(time: Any) -> None:
+    one, other = (notice(EventTime=time, MemberCount=count) for count in (1, 2))
     assert event_id(PROVIDER, one) != event_id(PROVIDER, other)
