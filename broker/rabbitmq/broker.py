@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from aiormq.abc import AbstractConnection
 
+from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.broker.rabbitmq.consumer_timeout import exceeds_default, server_version
@@ -35,8 +36,9 @@ class RabbitMQBroker:
 
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
-        self._publish_connection = Connection(settings, "hookline publisher")
-        self._consume_connection = Connection(settings, "hookline consumer")
+        server_is_back = Pulse()
+        self._publish_connection = Connection(settings, "hookline publisher", server_is_back)
+        self._consume_connection = Connection(settings, "hookline consumer", server_is_back)
         self._queues: list[RabbitMQQueue] = []
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
