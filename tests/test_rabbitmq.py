@@ -161,6 +161,43 @@ async def test_publishing_recovers_after_the_exchange_was_deleted(url: str, brok
     await eventually(publishes(broker))
 
 
+async def test_the_log_says_why_the_server_closed_the_publishers_channel(
+    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.EXCHANGE)
+    with pytest.raises(NotDurable):
+        await broker.publisher.publish(envelope())
+    await eventually(publishes(broker))
+    assert f"the publisher's channel was lost: 404 NOT_FOUND - no exchange '{topics.EXCHANGE}'" in caplog.text
+
+
+async def test_the_log_says_why_the_server_closed_a_consumers_channel(
+    broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 1)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    received.token.acks._acknowledge([(received.token.tag, False)] * 2)  # noqa: SLF001
+    line = f"{topics.queue_name(name)}: the consumer was lost: 406 PRECONDITION_FAILED - unknown delivery tag 1"
+    await eventually(lambda: logged(caplog, line))
+
+
+async def test_the_log_says_that_the_server_cancelled_a_consumer(
+    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    await broker.subscribe(name, ALL, 1)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(topics.queue_name(name))
+    await eventually(lambda: logged(caplog, f"{topics.queue_name(name)}: the consumer was lost: RabbitMQ cancelled it"))
+
+
+async def logged(caplog: pytest.LogCaptureFixture, line: str) -> bool:
+    return line in caplog.text
+
+
 async def test_headers_larger_than_a_frame_fail_no_other_message(broker: RabbitMQBroker) -> None:
     publishing = (broker.publisher.publish(envelope(subject=subject)) for subject in ("a", "b" * 200_000, "c"))
     results = await asyncio.gather(*publishing, return_exceptions=True)

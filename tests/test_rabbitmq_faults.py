@@ -278,6 +278,19 @@ async def test_a_connection_that_is_back_brings_back_the_others_and_all_consumer
     await eventually(consumed(broker, node, [*map(topics.queue_name, names)]))
 
 
+async def test_the_log_says_why_the_server_closed_a_connection(
+    broker: RabbitMQBroker, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.to_thread(node.control, "close_all_connections", "maintenance")
+    reason = "320 CONNECTION_FORCED - maintenance"
+
+    async def both_said() -> bool:
+        names = ("publisher", "consumer")
+        return all(f"the connection hookline {name} to RabbitMQ was lost: {reason}" in caplog.text for name in names)
+
+    await eventually(both_said)
+
+
 async def test_a_memory_alarm_fails_publishes_but_not_consumers(
     broker: RabbitMQBroker, alarm: Callable[[], str], node: Node
 ) -> None:

@@ -13,7 +13,7 @@ from yarl import URL
 
 from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
-from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, underlying
+from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, close_reason, server_reason, underlying
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
@@ -70,7 +70,7 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s):
             yield
     except (AMQPError, RuntimeError, OSError, TimeoutError) as error:  # aio-pika: RuntimeError is "already closed"
-        raise Unreachable(f"RabbitMQ: {what} failed ({type(error).__name__})") from error
+        raise Unreachable(f"RabbitMQ: {what} failed ({server_reason(error) or type(error).__name__})") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -181,8 +181,8 @@ class Connection:
     async def _stay_connected(self) -> None:
         while True:
             if (connection := self.connection) is not None:
-                await _closed(connection)
-            log.warning("the connection %s to RabbitMQ was lost", self._name)
+                reason = await _closed(connection)
+                log.warning("the connection %s to RabbitMQ was lost: %s", self._name, reason)
             await self._disconnect()
             await self._reconnect()
             log.info("the connection %s to RabbitMQ is back", self._name)
@@ -231,9 +231,11 @@ def _say(text: str, said: str) -> str:
     return text
 
 
-async def _closed(connection: AbstractConnection) -> None:
+async def _closed(connection: AbstractConnection) -> str:
+    """Wait until the connection is closed; why it was."""
     closing: asyncio.Future[Any] = connection.closing
     await asyncio.wait([closing])
+    return await close_reason(closing)
 
 
 def _explained(error: Unreachable, settings: RabbitMQSettings) -> Unreachable:

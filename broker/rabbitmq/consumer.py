@@ -23,6 +23,7 @@ from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.topology.retry_queues import declare_retry, delay_step_ms
+from hookline.broker.rabbitmq.wire.connection_state import close_reason
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas import topics
@@ -33,6 +34,7 @@ log = logging.getLogger("hookline.broker")
 
 _PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 _REQUEUE_S = 4.0
+_CANCELLED = "RabbitMQ cancelled it, as it does for a queue that was deleted or has lost its leader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +167,14 @@ class RabbitMQQueue:
             if acks.is_open:
                 await self._requeue(channel, consume_channel, tag)
             else:
-                log.warning("%s: the consumer was lost", self._name)
+                reason = _CANCELLED if consume_channel.is_cancelled else await close_reason(channel.closing)
+                log.warning("%s: the consumer was lost: %s", self._name, reason)
         finally:
             self._attached.clear()
             acks.end()
 
     async def _attach(self, channel: AbstractChannel, consume_channel: ConsumeChannel) -> str:
-        channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
+        channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.cancelled())
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
             version = server_version(channel.connection)

@@ -1,16 +1,20 @@
 """Publishing with confirms."""
 
 import asyncio
+import logging
 
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
+from hookline.broker.rabbitmq.wire.connection_state import close_reason
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable
+
+log = logging.getLogger("hookline.broker")
 
 
 class RabbitMQPublisher:
@@ -69,6 +73,7 @@ class RabbitMQPublisher:
             self._attached.set()
             try:
                 await asyncio.wait([publishing.ended])
+                log.warning("the publisher's channel was lost: %s", await close_reason(channel.closing))
             finally:
                 self._channel = None
                 publishing.end()
