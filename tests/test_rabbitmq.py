@@ -14,6 +14,7 @@ from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.names import retry_name
+from hookline.broker.rabbitmq.topology import bindings
 from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Parked
@@ -317,7 +318,9 @@ async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(url: str, bro
     assert dead_letter.headers["hookline-parked-at"].endswith("+00:00")
 
 
-async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str, broker: RabbitMQBroker) -> None:
+async def test_processes_that_subscribe_at_once_leave_no_stale_binding(
+    url: str, broker: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = queue_name()
     others = [await RabbitMQBroker.open(RabbitMQSettings(url)) for _ in range(3)]
     event_types = [f"unknown.{number}" for number in range(12)]
@@ -329,6 +332,7 @@ async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str,
         await queue.close()
     for other in others:
         await other.close()
+    monkeypatch.setattr(bindings, "ABANDONED_S", 0.0)
     await (await broker.subscribe(name, ("*.*.room.created",), 1)).close()
     for event_type in (*event_types, "room.created"):
         await broker.publisher.publish(envelope(event_type))
