@@ -358,10 +358,26 @@ def test_a_binding_that_is_renewed_is_kept_whatever_the_wall_clocks_say() -> Non
         clocks.monotonic_s += 30
         clocks.wall_s += 3600
         assert not wishes.is_abandoned("q", "key", (OTHER, look))
-    clocks.monotonic_s += ABANDONED_S - 1
-    assert not wishes.is_abandoned("q", "key", (OTHER, look))
-    clocks.monotonic_s += 1
-    assert wishes.is_abandoned("q", "key", (OTHER, look))
+
+
+def test_a_binding_that_is_no_longer_renewed_is_abandoned_after_five_minutes() -> None:
+    clocks = Clocks()
+    wishes = clocks.wishes()
+    wish = OTHER, clocks.wall_s
+    found = []
+    for _ in range(7):
+        found.append(wishes.is_abandoned("q", "key", wish))
+        clocks.monotonic_s += ABANDONED_S / 5
+    assert found == [False] * 5 + [True] * 2
+
+
+def test_time_in_which_no_note_was_read_does_not_abandon_a_binding() -> None:
+    clocks = Clocks()
+    wishes = clocks.wishes()
+    wish = OTHER, clocks.wall_s
+    assert not wishes.is_abandoned("q", "key", wish)
+    clocks.monotonic_s += 3600
+    assert not wishes.is_abandoned("q", "key", wish)
 
 
 def test_what_this_process_no_longer_wants_is_abandoned_at_once() -> None:

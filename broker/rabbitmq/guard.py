@@ -26,6 +26,7 @@ from hookline.schemas.errors import SettingsError, Unreachable
 log = logging.getLogger("hookline.broker")
 
 LOOK_EVERY_S = 10.0
+_CLOSE_S = 5.0
 _RENEW_EVERY_S = 60.0  # a binding counts as abandoned after five of these
 
 Check: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
@@ -72,7 +73,7 @@ class Guard:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_CLOSE_S)  # it may wait for a server that answers nothing
 
     async def _session(self, connection: AbstractConnection) -> None:
         closing: asyncio.Future[Any] = connection.closing

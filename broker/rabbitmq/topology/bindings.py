@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -26,24 +26,34 @@ from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 
 ABANDONED_S = 300.0
+_AWAY_S = 120.0
 _ONE_NOTE = {**QUORUM, "x-max-length": 1}
 
 Wish: TypeAlias = tuple[str, float]
 """The process that wanted a binding last, and when."""
 
 
+class _Sight(NamedTuple):
+    """A wish that was read in a note: since when it has been the same, and when it was read last."""
+
+    wish: Wish | None
+    since_s: float
+    read_s: float
+
+
 class Wishes:
     """What this process wants, and what it has seen others want.
 
     The clocks of two machines may differ, so the time in a note decides only when it is first seen. From then on a
-    wish is abandoned if it does not change for five minutes of this process's own clock.
+    wish is abandoned if it does not change for five minutes of this process's own clock. While RabbitMQ is away nobody
+    renews anything, so time in which this process read no note does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
         self._me = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._clock = clock
         self._now = now
-        self._seen: dict[tuple[str, str], tuple[Wish | None, float]] = {}
+        self._seen: dict[tuple[str, str], _Sight] = {}
 
     def of_this_process(self) -> Wish:
         return self._me, round(self._now(), 3)
@@ -52,14 +62,17 @@ class Wishes:
         """Whether a binding that this process does not want may be removed."""
         if wish is not None and wish[0] == self._me:
             return True
-        known = self._seen.get((queue, key))
-        if known is None or known[0] != wish:
-            known = wish, self._clock() - (self._age_s(wish) if known is None else 0.0)
-            self._seen[queue, key] = known
-        return self._clock() - known[1] >= ABANDONED_S
+        now_s = self._clock()
+        since_s = self._since_s(self._seen.get((queue, key)), wish, now_s)
+        self._seen[queue, key] = _Sight(wish, since_s, now_s)
+        return now_s - since_s >= ABANDONED_S
 
-    def _age_s(self, wish: Wish | None) -> float:
-        return 0.0 if wish is None else abs(self._now() - wish[1])
+    def _since_s(self, before: _Sight | None, wish: Wish | None, now_s: float) -> float:
+        if before is None:
+            return now_s if wish is None else now_s - abs(self._now() - wish[1])
+        if before.wish != wish or now_s - before.read_s > _AWAY_S:
+            return now_s
+        return before.since_s
 
 
 async def bind(
