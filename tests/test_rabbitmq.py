@@ -14,6 +14,7 @@ from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.names import retry_name
+from hookline.broker.rabbitmq.topology import bindings
 from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Parked
@@ -162,6 +163,43 @@ async def test_publishing_recovers_after_the_exchange_was_deleted(rabbitmq_url: 
     await eventually(publishes(broker))
 
 
+async def test_the_log_says_why_the_server_closed_the_publishers_channel(
+    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_channel(url) as channel:
+        await channel.exchange_delete(topics.EXCHANGE)
+    with pytest.raises(NotDurable):
+        await broker.publisher.publish(envelope())
+    await eventually(publishes(broker))
+    assert f"the publisher's channel was lost: 404 NOT_FOUND - no exchange '{topics.EXCHANGE}'" in caplog.text
+
+
+async def test_the_log_says_why_the_server_closed_a_consumers_channel(
+    broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 1)
+    await broker.publisher.publish(envelope())
+    (received,) = await taken(queue)
+    received.token.acks._acknowledge([(received.token.tag, False)] * 2)  # noqa: SLF001
+    line = f"{topics.queue_name(name)}: the consumer was lost: 406 PRECONDITION_FAILED - unknown delivery tag 1"
+    await eventually(lambda: logged(caplog, line))
+
+
+async def test_the_log_says_that_the_server_cancelled_a_consumer(
+    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    await broker.subscribe(name, ALL, 1)
+    async with raw_channel(url) as channel:
+        await channel.queue_delete(topics.queue_name(name))
+    await eventually(lambda: logged(caplog, f"{topics.queue_name(name)}: the consumer was lost: RabbitMQ cancelled it"))
+
+
+async def logged(caplog: pytest.LogCaptureFixture, line: str) -> bool:
+    return line in caplog.text
+
+
 async def test_headers_larger_than_a_frame_fail_no_other_message(broker: RabbitMQBroker) -> None:
     publishing = (broker.publisher.publish(envelope(subject=subject)) for subject in ("a", "b" * 200_000, "c"))
     results = await asyncio.gather(*publishing, return_exceptions=True)
@@ -284,7 +322,7 @@ async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(rabbitmq_url:
 
 
 async def test_processes_that_subscribe_at_once_leave_no_stale_binding(
-    rabbitmq_url: str, broker: RabbitMQBroker
+    rabbitmq_url: str, broker: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = queue_name()
     others = [await RabbitMQBroker.open(RabbitMQSettings(rabbitmq_url)) for _ in range(3)]
@@ -297,6 +335,7 @@ async def test_processes_that_subscribe_at_once_leave_no_stale_binding(
         await queue.close()
     for other in others:
         await other.close()
+    monkeypatch.setattr(bindings, "ABANDONED_S", 0.0)
     await (await broker.subscribe(name, ("*.*.room.created",), 1)).close()
     for event_type in (*event_types, "room.created"):
         await broker.publisher.publish(envelope(event_type))

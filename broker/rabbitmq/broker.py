@@ -5,29 +5,29 @@ Publishing and consuming use separate connections: an alarm on the server blocks
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
 
 from aiormq.abc import AbstractConnection
 
+from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.broker.rabbitmq.consumer_timeout import exceeds_default, server_version
 from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
 from hookline.broker.rabbitmq.forwarding import MAX_MOVING, Forwarding
+from hookline.broker.rabbitmq.guard import Guard, WorkerTopology
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.bindings import Wishes
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.topology.queue_depth import exists
-from hookline.broker.rabbitmq.topology.worker_queues import declare_partitions, declare_queue
+from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues
 from hookline.schemas import topics
 from hookline.schemas.broker import MAX_UNSETTLED_S
 
 log = logging.getLogger("hookline.broker")
-
-Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 
 
 class RabbitMQBroker:
@@ -35,12 +35,15 @@ class RabbitMQBroker:
 
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
-        self._publish_connection = Connection(settings, "hookline publisher")
-        self._consume_connection = Connection(settings, "hookline consumer")
+        server_is_back = Pulse()
+        self._publish_connection = Connection(settings, "hookline publisher", server_is_back)
+        self._consume_connection = Connection(settings, "hookline consumer", server_is_back)
         self._queues: list[RabbitMQQueue] = []
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
-        self.publisher = RabbitMQPublisher(self._publish_connection, settings)
+        self._wishes = Wishes()
+        self._guard = Guard(self._publish_connection)
+        self.publisher = RabbitMQPublisher(self._publish_connection, settings, self._guard)
         self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
         self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
 
@@ -55,15 +58,16 @@ class RabbitMQBroker:
                 broker._consume_connection.require(), settings.retention, settings.connect_timeout_s
             )
             await broker.publisher.open()
+            broker._guard.open()
         except BaseException:
             await broker.close()
             raise
         return broker
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
-        await self._declare_partitions(
-            self._subscription(queue, patterns, MAX_MOVING), self._consume_connection.require()
-        )
+        topology = self._topology(self._subscription(queue, patterns, MAX_MOVING), by_partition=True)
+        await self._declare(topology, self._consume_connection.require())
+        self._guard.watch(topics.queue_name(queue), topology.check)
 
     async def subscribe(
         self,
@@ -79,12 +83,21 @@ class RabbitMQBroker:
         self._warn_of_consumer_timeout(subscription)
         if partition is not None:
             return await self._partition(subscription)
-        await self._declare_queue(subscription, self._consume_connection.require())
-        consumer = await self._consumer(subscription, self._declare_queue)
+        topology = self._topology(subscription)
+        await self._declare(topology, self._consume_connection.require())
+        consumer = await self._consumer(subscription, topology)
+        self._look_after(consumer, topology)
         await self._forward_from_partitions(consumer, subscription)
         return consumer
 
+    @property
+    def faults(self) -> list[str]:
+        """What this process relies on and does not have: each a sentence for an operator."""
+        queues = (each for each in self._queues if not each.closed and not each.attached)
+        return [*self._guard.faults, *(f"{each.name} is not consumed by this process" for each in queues)]
+
     async def close(self) -> None:
+        await self._guard.close()
         for queue in self._queues:
             await queue.close()
         await self.publisher.close()
@@ -119,10 +132,11 @@ class RabbitMQBroker:
 
         Only one process does that, so they stay in order.
         """
-        consumer = await self._consumer(subscription, self._declare_partitions)
+        topology = self._topology(subscription, by_partition=True)
+        consumer = await self._consumer(subscription, topology)
         if subscription.partition == topics.PARTITION_WORDS[0]:
             whole = replace(subscription, partition=None, prefetch=MAX_MOVING)
-            await self._forward(consumer, whole, self._declare_partitions)
+            await self._forward(consumer, whole, topology)
         return consumer
 
     async def _forward_from_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
@@ -133,17 +147,17 @@ class RabbitMQBroker:
                 old = replace(subscription, partition=partition, prefetch=MAX_MOVING)
                 await self._forward(consumer, old, None)
 
-    async def _forward(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
+    async def _forward(self, consumer: RabbitMQQueue, source: Subscription, topology: WorkerTopology | None) -> None:
         """Forward messages of another queue of the worker until this consumer is closed."""
         try:
-            forwarding = Forwarding(await self._consumer(source, declare), source)
+            forwarding = Forwarding(await self._consumer(source, topology), source)
         except BaseException:
             await consumer.close()
             raise
         consumer.close_with(forwarding.close)
 
-    async def _consumer(self, subscription: Subscription, declare: Declare | None) -> RabbitMQQueue:
-        declare_again = None if declare is None else partial(declare, subscription)
+    async def _consumer(self, subscription: Subscription, topology: WorkerTopology | None) -> RabbitMQQueue:
+        declare_again = None if topology is None else partial(self._declare, topology)
         consumer = RabbitMQQueue(self._consume_connection, self.publisher, subscription, declare_again)
         self._queues = [*(each for each in self._queues if not each.closed), consumer]
         try:
@@ -153,10 +167,18 @@ class RabbitMQBroker:
             raise
         return consumer
 
-    async def _declare_queue(self, asked: Subscription, connection: AbstractConnection) -> None:
-        async with self._subscribing:
-            await declare_queue(connection, asked.queue, asked.patterns, asked.timeout_s)
+    def _topology(self, asked: Subscription, *, by_partition: bool = False) -> WorkerTopology:
+        return WorkerTopology(WorkerQueues(asked.queue, asked.patterns, by_partition), asked.timeout_s, self._wishes)
 
-    async def _declare_partitions(self, asked: Subscription, connection: AbstractConnection) -> None:
+    async def _declare(self, topology: WorkerTopology, connection: AbstractConnection) -> None:
         async with self._subscribing:
-            await declare_partitions(connection, asked.queue, asked.patterns, asked.timeout_s)
+            await topology.declare(connection)
+
+    def _look_after(self, consumer: RabbitMQQueue, topology: WorkerTopology) -> None:
+        """Have the guard look after a worker's queue until its consumer is closed."""
+
+        async def forget() -> None:
+            self._guard.forget(consumer.name, topology.check)
+
+        self._guard.watch(consumer.name, topology.check)
+        consumer.close_with(forget)

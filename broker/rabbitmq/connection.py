@@ -11,15 +11,19 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
-from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, underlying
+from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, close_reason, server_reason, underlying
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_RECONNECT = RetryDelays(first_s=0.5, max_s=15.0)
+RECONNECT = RetryDelays(first_s=1.0, max_s=5.0)
+"""Between tries to connect. Everything consumes and publishes again within 15 s after the server is back."""
+
+_USE_AGAIN = RetryDelays(first_s=0.5, max_s=5.0)
 _CLOSE_S = 5.0
 
 Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
@@ -66,7 +70,7 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s):
             yield
     except (AMQPError, RuntimeError, OSError, TimeoutError) as error:  # aio-pika: RuntimeError is "already closed"
-        raise Unreachable(f"RabbitMQ: {what} failed ({type(error).__name__})") from error
+        raise Unreachable(f"RabbitMQ: {what} failed ({server_reason(error) or type(error).__name__})") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -107,14 +111,19 @@ async def finish(closing: Awaitable[object]) -> None:
 
 
 class Connection:
-    """One connection to the server. `open` connects; after a loss it reconnects until it is closed."""
+    """One connection to the server. `open` connects; after a loss it reconnects until it is closed.
 
-    def __init__(self, settings: RabbitMQSettings, name: str) -> None:
+    Connections of one process share `server_is_back`: the first that reconnects wakes the others.
+    """
+
+    def __init__(self, settings: RabbitMQSettings, name: str, server_is_back: Pulse) -> None:
         self._settings = settings
         self._name = name
+        self._server_is_back = server_is_back
         self._current: OpenConnection | None = None
         self._transport: FrameTransport | None = None
         self._connected = asyncio.Event()
+        self._away = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -139,19 +148,17 @@ class Connection:
         self._task = asyncio.create_task(self._stay_connected())
 
     async def keep(self, use: Use) -> None:
-        """Call `use` with the current connection, again and again when it returns or fails. Never returns."""
-        failures = 0
+        """Call `use` with the current connection, again and again when it returns or fails. Never returns.
+
+        A new connection is used at once. Delays count the failures on one connection only.
+        """
         while True:
             await self._connected.wait()
             connection = self.connection
-            try:
-                if connection is not None:
-                    await use(connection)
-                failures = 0
-            except (Unreachable, SettingsError) as error:
-                failures += 1
-                log.warning("%s", error)
-            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
+            if connection is not None:
+                await _keep_using(connection, use)
+            if self.connection is connection:
+                await self._away.wait()
 
     async def close(self) -> None:
         if self._task is not None:
@@ -168,35 +175,67 @@ class Connection:
                 )
         except Unreachable as error:
             raise _explained(error, settings) from error.__cause__
+        self._away.clear()
         self._connected.set()
 
     async def _stay_connected(self) -> None:
-        failures = 0
         while True:
-            connection = self.connection
-            if connection is not None:
-                await _closed(connection)
+            if (connection := self.connection) is not None:
+                reason = await _closed(connection)
+                log.warning("the connection %s to RabbitMQ was lost: %s", self._name, reason)
+            await self._disconnect()
+            await self._reconnect()
+            log.info("the connection %s to RabbitMQ is back", self._name)
+            self._server_is_back.send()
+
+    async def _reconnect(self) -> None:
+        failures, said = 0, ""
+        while True:
+            if await self._server_is_back.wait(RECONNECT.delay_s(failures + 1)):
                 failures = 0
-                log.warning("the connection %s to RabbitMQ was lost", self._name)
-                await self._disconnect()
-            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
             try:
                 await self._connect()
-                log.info("the connection %s to RabbitMQ is back", self._name)
             except Unreachable as error:
                 failures += 1
-                log.warning("%s", error)
+                said = _say(str(error), said)
+            else:
+                return
 
     async def _disconnect(self) -> None:
         self._connected.clear()
         current, self._current, self._transport = self._current, None, None
+        self._away.set()
         if current is not None:
             await finish(current.close())
 
 
-async def _closed(connection: AbstractConnection) -> None:
+async def _keep_using(connection: AbstractConnection, use: Use) -> None:
+    """Call `use` until the connection is closed. What fails again and again for one reason is logged once."""
+    closing: asyncio.Future[Any] = connection.closing
+    failures, said = 0, ""
+    while not closing.done():
+        try:
+            await use(connection)
+            failures, said = 0, ""
+        except (Unreachable, SettingsError) as error:
+            failures += 1
+            if not closing.done():
+                said = _say(str(error), said)
+        await asyncio.wait([closing], timeout=_USE_AGAIN.delay_s(failures + 1))
+
+
+def _say(text: str, said: str) -> str:
+    """Log a failure, unless it is the one that was logged last; what was logged last."""
+    if text != said:
+        log.warning("%s", text)
+    return text
+
+
+async def _closed(connection: AbstractConnection) -> str:
+    """Wait until the connection is closed; why it was."""
     closing: asyncio.Future[Any] = connection.closing
     await asyncio.wait([closing])
+    return await close_reason(closing)
 
 
 def _explained(error: Unreachable, settings: RabbitMQSettings) -> Unreachable:

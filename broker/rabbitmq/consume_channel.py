@@ -29,6 +29,7 @@ class ConsumeChannel:
         arrived: Callable[[Received], None],
     ) -> None:
         self.acks = AckBatcher(self._acknowledge, prefetch)
+        self.is_cancelled = False
         self.channel = channel
         self._transport = transport
         self._arrived = arrived
@@ -49,6 +50,11 @@ class ConsumeChannel:
         """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
 
     def closed(self) -> None:
+        self.acks.end()
+
+    def cancelled(self) -> None:
+        """The server has cancelled the consumer. Its channel stays open."""
+        self.is_cancelled = True
         self.acks.end()
 
     async def acknowledged(self) -> None:

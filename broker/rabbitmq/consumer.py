@@ -23,6 +23,7 @@ from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.topology.retry_queues import declare_retry, delay_step_ms
+from hookline.broker.rabbitmq.wire.connection_state import close_reason
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas import topics
@@ -33,6 +34,7 @@ log = logging.getLogger("hookline.broker")
 
 _PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 _REQUEUE_S = 4.0
+_CANCELLED = "RabbitMQ cancelled it, as it does for a queue that was deleted or has lost its leader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class RabbitMQQueue:
         self._publisher = publisher
         self._subscription = subscription
         self._declare = declare
-        self._name = subscription.name
+        self.name = subscription.name
         self._buffer: deque[Received] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._others: list[Callable[[], Awaitable[None]]] = []
@@ -79,7 +81,7 @@ class RabbitMQQueue:
     async def open(self) -> None:
         """Return once the server has accepted the consumer. Raises Unreachable."""
         self._task = asyncio.create_task(self._connection.keep(self._session))
-        await in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
+        await in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self.name}")
 
     async def take(self) -> Received:
         while True:
@@ -112,6 +114,11 @@ class RabbitMQQueue:
         await self._pass_on(received.token, partial(self._publisher.send, message))
 
     @property
+    def attached(self) -> bool:
+        """Whether the server delivers to this consumer."""
+        return self._attached.is_set()
+
+    @property
     def closed(self) -> bool:
         return self._closing.done()
 
@@ -138,7 +145,7 @@ class RabbitMQQueue:
             if not isinstance(error.__cause__, ChannelNotFoundEntity):
                 raise
             if self._declare is not None:
-                log.warning("%s was deleted from RabbitMQ and is declared again", self._name)
+                log.warning("%s was deleted from RabbitMQ and is declared again", self.name)
                 await self._declare(connection)
                 await self._consume(connection)
 
@@ -165,18 +172,19 @@ class RabbitMQQueue:
             if acks.is_open:
                 await self._requeue(channel, consume_channel, tag)
             else:
-                log.warning("%s: the consumer was lost", self._name)
+                reason = _CANCELLED if consume_channel.is_cancelled else await close_reason(channel.closing)
+                log.warning("%s: the consumer was lost: %s", self.name, reason)
         finally:
             self._attached.clear()
             acks.end()
 
     async def _attach(self, channel: AbstractChannel, consume_channel: ConsumeChannel) -> str:
-        channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
-        async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
+        channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.cancelled())
+        async with bounded(self._subscription.timeout_s, f"consuming {self.name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
             version = server_version(channel.connection)
             arguments = consumer_arguments(version, self._subscription.handler_timeout_s)
-            ok = await channel.basic_consume(self._name, consume_channel.delivered, arguments=arguments)
+            ok = await channel.basic_consume(self.name, consume_channel.delivered, arguments=arguments)
         return str(ok.consumer_tag)
 
     def _arrived(self, received: Received) -> None:
@@ -231,7 +239,7 @@ class RabbitMQQueue:
             try:
                 await send()
             except (NotDurable, Unreachable, SettingsError) as error:
-                log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
+                log.warning("%s: a delivery cannot be passed on: %s", self.name, error)
                 await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
@@ -239,7 +247,7 @@ class RabbitMQQueue:
 
     async def _delay(self, received: Received, again: Again) -> None:
         delay_ms = delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
-        name = await self._retry_queue(delay_ms) if delay_ms else self._name
+        name = await self._retry_queue(delay_ms) if delay_ms else self.name
         headers = {**received.headers, ATTEMPT: str(again.attempt)}
         # The exact delay, except for messages ahead of it: the queue holds none of those for longer than its step.
         expiration_ms = min(round(again.delay_s * 1000), delay_ms) if delay_ms else None

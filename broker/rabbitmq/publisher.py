@@ -1,26 +1,34 @@
 """Publishing with confirms."""
 
 import asyncio
+import logging
 
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
+from hookline.broker.rabbitmq.guard import Guard
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
+from hookline.broker.rabbitmq.topology.declaring import Declaration
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
+from hookline.broker.rabbitmq.wire.connection_state import close_reason
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable
 
+log = logging.getLogger("hookline.broker")
+
 
 class RabbitMQPublisher:
     """Implements `schemas.broker.Publisher`. One call publishes at most one message."""
 
-    def __init__(self, connection: Connection, settings: RabbitMQSettings) -> None:
+    def __init__(self, connection: Connection, settings: RabbitMQSettings, guard: Guard) -> None:
         self._connection = connection
         self._settings = settings
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
+        self._guard = guard
+        self._forbidden: set[Declaration] = set()
         self._attached = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -28,6 +36,8 @@ class RabbitMQPublisher:
     def ready(self) -> bool:
         channel = self._channel
         if channel is None or channel.ended.done() or channel.is_blocked or channel.confirms.is_silent:
+            return False
+        if self._guard.fault(topics.EXCHANGE) is not None:
             return False
         return channel.confirms.in_flight < self._settings.max_in_flight
 
@@ -48,6 +58,7 @@ class RabbitMQPublisher:
 
     async def open(self) -> None:
         """Return once events can be published. Raises Unreachable."""
+        self._guard.watch(topics.EXCHANGE, self._declare)
         self._task = asyncio.create_task(self._connection.keep(self._session))
         await in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
@@ -59,16 +70,22 @@ class RabbitMQPublisher:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    async def _declare(self, connection: AbstractConnection) -> None:
+        await declare_exchanges(connection, self._settings.retention, self._settings.connect_timeout_s, self._forbidden)
+
     async def _session(self, connection: AbstractConnection) -> None:
         """Publish on one connection until its channel is closed."""
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
-        await declare_exchanges(connection, self._settings.retention, timeout_s)
+        await self._declare(connection)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
             publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s)
             self._channel = publishing
+            if self._attached.is_set():  # the exchange may have been deleted, and all bindings with it
+                self._guard.look_soon()
             self._attached.set()
             try:
                 await asyncio.wait([publishing.ended])
+                log.warning("the publisher's channel was lost: %s", await close_reason(channel.closing))
             finally:
                 self._channel = None
                 publishing.end()

@@ -6,7 +6,14 @@ from typing import Any
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.topology.arguments import KEPT
-from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.broker.rabbitmq.topology.declaring import (
+    Declaration,
+    DurableExchange,
+    DurableQueue,
+    ExchangeBinding,
+    QueueBinding,
+    declare_all,
+)
 from hookline.schemas import topics
 from hookline.schemas.broker import Retention
 
@@ -21,22 +28,27 @@ _ANOTHER_RETENTION = (
 )
 
 
-async def declare_exchanges(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+async def declare_exchanges(
+    connection: AbstractConnection, retention: Retention, timeout_s: float, forbidden: set[Declaration] | None = None
+) -> None:
     """Declare the exchange of all events, the queue of unrouted events, and the history if it is enabled.
 
-    Raises SettingsError if one exists in another form.
+    Raises SettingsError if one exists in another form, or is missing and may not be declared.
     """
-    async with declaring(connection, timeout_s, topics.EXCHANGE) as channel:
-        await channel.exchange_declare(topics.UNROUTED, exchange_type="fanout", durable=True)
-        await channel.queue_declare(topics.UNROUTED, durable=True, arguments=KEPT)
-        await channel.queue_bind(topics.UNROUTED, topics.UNROUTED)
-        arguments: dict[str, Any] = {"alternate-exchange": topics.UNROUTED}
-        await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True, arguments=arguments)
+    declarations = (
+        DurableExchange(topics.UNROUTED, "fanout"),
+        DurableQueue(topics.UNROUTED, KEPT),
+        QueueBinding(topics.UNROUTED, topics.UNROUTED),
+        DurableExchange(topics.EXCHANGE, "topic", {"alternate-exchange": topics.UNROUTED}),
+    )
+    await declare_all(connection, declarations, timeout_s, topics.EXCHANGE, forbidden=forbidden)
     if retention.enabled:
-        await _declare_history(connection, retention, timeout_s)
+        await _declare_history(connection, retention, timeout_s, forbidden)
 
 
-async def _declare_history(connection: AbstractConnection, retention: Retention, timeout_s: float) -> None:
+async def _declare_history(
+    connection: AbstractConnection, retention: Retention, timeout_s: float, forbidden: set[Declaration] | None
+) -> None:
     """Declare the stream of everything received, and the exchange that feeds both the stream and the event exchange.
 
     A stream does not sync what it takes, so an event must never be routed to the stream alone. If the stream were bound
@@ -44,14 +56,16 @@ async def _declare_history(connection: AbstractConnection, retention: Retention,
     front of it instead: the event exchange still routes to its own queues, or to the unrouted queue, and the confirm
     waits for all of them.
     """
-    async with declaring(connection, timeout_s, topics.HISTORY, _ANOTHER_RETENTION) as channel:
-        await channel.exchange_declare(topics.RECEIVED, exchange_type="fanout", durable=True)
-        await channel.exchange_bind(topics.EXCHANGE, topics.RECEIVED)
-        arguments: dict[str, Any] = {
-            "x-queue-type": "stream",
-            "x-max-age": f"{math.ceil(retention.max_age_s)}s",
-            "x-max-length-bytes": retention.max_bytes,
-            "x-stream-max-segment-size-bytes": min(retention.max_bytes // _SEGMENTS, _MAX_SEGMENT_BYTES),
-        }
-        await channel.queue_declare(topics.HISTORY, durable=True, arguments=arguments)
-        await channel.queue_bind(topics.HISTORY, topics.RECEIVED)
+    arguments: dict[str, Any] = {
+        "x-queue-type": "stream",
+        "x-max-age": f"{math.ceil(retention.max_age_s)}s",
+        "x-max-length-bytes": retention.max_bytes,
+        "x-stream-max-segment-size-bytes": min(retention.max_bytes // _SEGMENTS, _MAX_SEGMENT_BYTES),
+    }
+    declarations = (
+        DurableExchange(topics.RECEIVED, "fanout"),
+        ExchangeBinding(topics.EXCHANGE, topics.RECEIVED),
+        DurableQueue(topics.HISTORY, arguments),
+        QueueBinding(topics.HISTORY, topics.RECEIVED),
+    )
+    await declare_all(connection, declarations, timeout_s, topics.HISTORY, _ANOTHER_RETENTION, forbidden)

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from aiormq.abc import AbstractConnection
-from aiormq.exceptions import ChannelLockedResource
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from hookline.broker.rabbitmq.connection import bounded, open_channel
 from hookline.broker.rabbitmq.names import lock_name
+from hookline.broker.rabbitmq.topology.declaring import Refused
+from hookline.broker.rabbitmq.wire.connection_state import server_reason
 from hookline.schemas.errors import Unreachable
 
 _TRIES = 50
@@ -17,7 +19,10 @@ _WAIT_S = 0.1
 
 @asynccontextmanager
 async def locked(connection: AbstractConnection, resource: str, timeout_s: float) -> AsyncIterator[None]:
-    """Keep other processes out of a resource. Raises Unreachable if one holds it for more than a few seconds."""
+    """Keep other processes out of a resource. Raises Unreachable if one holds it for more than a few seconds.
+
+    Raises Refused if this user may not lock.
+    """
     name = lock_name(resource)
     for _ in range(_TRIES):
         if await _acquired(connection, name, timeout_s):
@@ -39,4 +44,6 @@ async def _acquired(connection: AbstractConnection, name: str, timeout_s: float)
             await channel.queue_declare(name, exclusive=True)
         except ChannelLockedResource:
             return False
+        except ChannelAccessRefused as error:
+            raise Refused(f"RabbitMQ does not let this user lock {name}: {server_reason(error)}") from error
     return True

@@ -4,7 +4,7 @@ from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.names import REGISTER
 from hookline.broker.rabbitmq.topology.arguments import KEPT
-from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.broker.rabbitmq.topology.declaring import DurableQueue, declare_all, declaring
 from hookline.broker.rabbitmq.topology.notes import publish_note
 from hookline.broker.rabbitmq.topology.queue_depth import depth
 from hookline.schemas import topics
@@ -13,8 +13,8 @@ from hookline.schemas import topics
 async def register(connection: AbstractConnection, queue: str, timeout_s: float) -> None:
     """Note the name of a worker's queue if it is new. Processes that start together may note it twice."""
     if await depth(connection, topics.dead_name(queue), timeout_s) is None:
+        await declare_all(connection, [DurableQueue(REGISTER, KEPT)], timeout_s, REGISTER)
         async with declaring(connection, timeout_s, REGISTER, confirms=True) as channel:
-            await channel.queue_declare(REGISTER, durable=True, arguments=KEPT)
             await publish_note(channel, REGISTER, queue.encode())
 
 

@@ -4,7 +4,7 @@ from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.topology.arguments import dead_lettering_to
-from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.broker.rabbitmq.topology.declaring import DurableQueue, declare_all
 from hookline.schemas import topics
 
 _MAX_TTL_MS = 2**32 - 1
@@ -15,9 +15,8 @@ _MIN_STEP_MS = 100
 async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
     """Declare the queue in which messages wait for `delay_ms` and then return to the worker's queue; its name."""
     name = retry_name(queue, delay_ms)
-    async with declaring(connection, timeout_s, name) as channel:
-        arguments = {**dead_lettering_to(topics.queue_name(queue)), "x-message-ttl": delay_ms}
-        await channel.queue_declare(name, durable=True, arguments=arguments)
+    arguments = {**dead_lettering_to(topics.queue_name(queue)), "x-message-ttl": delay_ms}
+    await declare_all(connection, [DurableQueue(name, arguments)], timeout_s, name)
     return name
 
 

@@ -1,13 +1,11 @@
 """The queues of a worker: its own, its dead letters, and one for each partition if it is ordered."""
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.topology.arguments import KEPT, dead_lettering_to
-from hookline.broker.rabbitmq.topology.bindings import bind
-from hookline.broker.rabbitmq.topology.declaring import declaring
+from hookline.broker.rabbitmq.topology.declaring import DurableQueue, declare_all
 from hookline.broker.rabbitmq.topology.register import register
 from hookline.schemas import topics
 
@@ -15,42 +13,45 @@ _DELIVERY_LIMIT = 100  # a backstop: workers count attempts themselves, and the 
 _PARTITIONS_TAKE = 4  # times as long as one queue
 
 
-async def declare_queue(connection: AbstractConnection, queue: str, patterns: Sequence[str], timeout_s: float) -> None:
-    """Declare a worker's queue and its dead letters, and bind it to exactly these patterns.
+@dataclass(frozen=True, slots=True)
+class WorkerQueues:
+    """The queues of one worker and its binding keys; with `by_partition`, those of an ordered one."""
 
-    Raises SettingsError if it exists in another form.
+    queue: str
+    patterns: tuple[str, ...]
+    by_partition: bool = False
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that bind the worker's queue, or its partitions.
+
+        The own queue of an ordered worker has none: it keeps what was there before, and what is put there by name.
+        """
+        partitions = topics.PARTITION_WORDS if self.by_partition else ("*",)
+        return frozenset(topics.binding(pattern, each) for pattern in self.patterns for each in partitions)
+
+    @property
+    def declarations(self) -> list[DurableQueue]:
+        """Its dead letters, its own queue, and for each partition one with a single active consumer."""
+        working = {**dead_lettering_to(topics.dead_name(self.queue)), "x-delivery-limit": _DELIVERY_LIMIT}
+        whole = [
+            DurableQueue(topics.dead_name(self.queue), KEPT),
+            DurableQueue(topics.queue_name(self.queue), working),
+        ]
+        if not self.by_partition:
+            return whole
+        arguments = {**working, "x-single-active-consumer": True}
+        names = (topics.partition_name(self.queue, each) for each in topics.PARTITION_WORDS)
+        return whole + [DurableQueue(name, arguments) for name in names]
+
+
+async def declare_worker(connection: AbstractConnection, queues: WorkerQueues, timeout_s: float) -> None:
+    """Declare a worker's queues.
+
+    Raises SettingsError if one exists in another form, or is missing and may not be declared.
     """
-    await register(connection, queue, timeout_s)
-    async with declaring(connection, timeout_s, topics.queue_name(queue)) as channel:
-        await _declare_whole(channel, queue)
-    await bind(connection, queue, {topics.binding(pattern) for pattern in patterns}, timeout_s)
-
-
-async def declare_partitions(
-    connection: AbstractConnection, queue: str, patterns: Sequence[str], timeout_s: float
-) -> None:
-    """Declare a queue with a single active consumer for each partition of a worker, and the worker's own queue.
-
-    The worker's own queue has no bindings: it keeps what was there before, and what is put there by name. Raises
-    SettingsError if one exists in another form.
-    """
-    await register(connection, queue, timeout_s)
-    timeout_s *= _PARTITIONS_TAKE
-    async with declaring(connection, timeout_s, f"the partitions of {topics.queue_name(queue)}") as channel:
-        await _declare_whole(channel, queue)
-        arguments = {**_working(queue), "x-single-active-consumer": True}
-        for partition in topics.PARTITION_WORDS:
-            name = topics.partition_name(queue, partition)
-            await channel.queue_declare(name, durable=True, arguments=arguments)
-    keys = {topics.binding(pattern, partition) for pattern in patterns for partition in topics.PARTITION_WORDS}
-    await bind(connection, queue, keys, timeout_s)
-
-
-async def _declare_whole(channel: AbstractChannel, queue: str) -> None:
-    await channel.queue_declare(topics.dead_name(queue), durable=True, arguments=KEPT)
-    await channel.queue_declare(topics.queue_name(queue), durable=True, arguments=_working(queue))
-
-
-def _working(queue: str) -> dict[str, Any]:
-    """The arguments of a queue that a worker consumes from."""
-    return {**dead_lettering_to(topics.dead_name(queue)), "x-delivery-limit": _DELIVERY_LIMIT}
+    await register(connection, queues.queue, timeout_s)
+    name = topics.queue_name(queues.queue)
+    if queues.by_partition:
+        name, timeout_s = f"the partitions of {name}", timeout_s * _PARTITIONS_TAKE
+    await declare_all(connection, queues.declarations, timeout_s, name)

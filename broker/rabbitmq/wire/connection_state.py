@@ -1,12 +1,32 @@
 """The state of an open connection and its channels, past the calls that aiormq and aio-pika document."""
 
-from typing import TypeAlias
+import asyncio
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import aio_pika
+from aiormq import exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 OpenConnection: TypeAlias = aio_pika.Connection
 _FRAME_OVERHEAD_BYTES = 8
+_CLOSING_S = 1.0
+_CODES: Mapping[type[exceptions.AMQPError], int] = {
+    exceptions.ChannelAccessRefused: 403,
+    exceptions.ChannelNotFoundEntity: 404,
+    exceptions.ChannelLockedResource: 405,
+    exceptions.ChannelPreconditionFailed: 406,
+    exceptions.ConnectionFrameError: 501,
+    exceptions.ConnectionSyntaxError: 502,
+    exceptions.ConnectionCommandInvalid: 503,
+    exceptions.ConnectionChannelError: 504,
+    exceptions.ConnectionUnexpectedFrame: 505,
+    exceptions.ConnectionResourceError: 506,
+    exceptions.ConnectionNotAllowed: 530,
+    exceptions.ConnectionNotImplemented: 540,
+    exceptions.ConnectionInternalError: 541,
+}
+"""aiormq keeps the code only of those that have no class of their own."""
 
 
 def underlying(opened: OpenConnection | None) -> AbstractConnection | None:
@@ -33,3 +53,25 @@ def is_blocked(connection: AbstractConnection) -> bool:
 def max_content_bytes(channel: AbstractChannel) -> int:
     """How much of a body, or of a content header, fits into one frame."""
     return channel.connection.connection_tune.frame_max - _FRAME_OVERHEAD_BYTES
+
+
+def server_reason(error: BaseException | None) -> str:
+    """The code and text with which the server closed a channel or connection; empty if it did not.
+
+    Only these errors are quoted: the text of others may contain the URL, and its password.
+    """
+    match error:
+        case exceptions.ChannelClosed(args=(text,)) | exceptions.ConnectionClosed(args=(text,)):
+            return f"{_CODES.get(type(error), '')} {text}".strip()
+        case exceptions.ChannelClosed(args=(int(code), text)) | exceptions.ConnectionClosed(args=(int(code), text)):
+            return f"{code} {text}" if code else ""
+        case _:
+            return ""
+
+
+async def close_reason(closing: "asyncio.Future[Any]") -> str:
+    """Why a channel or connection was closed. aiormq learns it a moment after the frame transport."""
+    await asyncio.wait([closing], timeout=_CLOSING_S)
+    if not closing.done() or closing.cancelled() or (error := closing.exception()) is None:
+        return "no reason given"
+    return server_reason(error) or type(error).__name__
