@@ -212,11 +212,67 @@ async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:
         await database.run(numbers)
 
 
-@pytest.mark.parametrize(("later_s", "alive"), [(0, True), (LEASE_S - 1, True), (LEASE_S + 1, False), (-3600, False)])
-async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, later_s: float, *, alive: bool) -> None:
-    early = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0)
-    late = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0 + later_s)
-    owners = await late.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())
-    assert ((early.owner,) in owners) == alive
-    await early.close()
-    await late.close()
+class Clock:
+    """A monotonic clock that stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def beat(database: Database, clock: Clock, count: int) -> None:
+    """Send a heartbeat every two seconds."""
+    for _ in range(count):
+        clock.now_s += 2
+        await database.run(lambda _: None)
+
+
+async def alive(database: Database) -> set[str]:
+    found = await database.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())
+    return {owner for (owner,) in found}
+
+
+@pytest.mark.parametrize(("beats", "is_alive"), [(LEASE_S // 2, True), (LEASE_S // 2 + 1, False)])
+async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, beats: int, *, is_alive: bool) -> None:
+    silent = await Database.open(tmp_path / "x.db", monotonic=Clock())
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, beats)
+    assert (silent.owner in await alive(beating)) == is_alive
+    await silent.close()
+    await beating.close()
+
+
+async def test_a_process_that_was_frozen_for_longer_than_its_lease_is_alive_for_itself(tmp_path: Path) -> None:
+    frozen = await Database.open(tmp_path / "x.db", monotonic=Clock())
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, LEASE_S)
+    assert await alive(frozen) == {frozen.owner, beating.owner}
+    await frozen.close()
+    await beating.close()
+
+
+async def test_a_process_that_was_frozen_renews_its_lease_before_anything_else(tmp_path: Path) -> None:
+    frozen = await Database.open(tmp_path / "x.db", monotonic=(its_clock := Clock()))
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, LEASE_S)
+    its_clock.now_s = clock.now_s
+    owners = await frozen.run(lambda connection: connection.execute("SELECT owner FROM owners").fetchall())
+    assert (frozen.owner,) in owners
+    await frozen.close()
+    await beating.close()
+
+
+async def test_neither_the_wall_clock_nor_a_pause_of_the_machine_ends_a_lease(tmp_path: Path) -> None:
+    wall, first_clock, second_clock = Clock(), Clock(), Clock()
+    first = await Database.open(tmp_path / "x.db", wall, first_clock)
+    second = await Database.open(tmp_path / "x.db", wall, second_clock)
+    for later_s in (9, 3600, -7200):
+        wall.now_s += later_s
+        second_clock.now_s += max(later_s, 0)
+        assert await alive(second) == {first.owner, second.owner}
+        first_clock.now_s = second_clock.now_s
+        await first.run(lambda _: None)
+    await first.close()
+    await second.close()

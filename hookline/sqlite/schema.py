@@ -57,7 +57,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 _TABLES = (
-    # Processes, and when each was last seen.
+    # Processes, and when each was last seen; from step 2 on by the lease clock.
     "CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID",
     # The embedded broker: `envelopes.waiting` counts the rows of `deliveries`, `delayed`, `dead` and `history`.
     """CREATE TABLE IF NOT EXISTS envelopes (
@@ -114,4 +114,11 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
 
 
-STEPS: tuple[Step, ...] = (_create_tables,)
+def _add_lease_clock(connection: sqlite3.Connection) -> None:
+    """Judge leases by a clock of the file's own. The processes before had theirs by the wall clock: all have ended."""
+    connection.execute("CREATE TABLE lease_clock (value REAL NOT NULL, at REAL NOT NULL)")
+    connection.execute("INSERT INTO lease_clock VALUES (0, 0)")
+    connection.execute("DELETE FROM owners")
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock)

@@ -1,6 +1,7 @@
 """The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
 import asyncio
+import math
 import os
 import sqlite3
 import time
@@ -18,8 +19,10 @@ Clock: TypeAlias = Callable[[], float]
 SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
 """What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
 
-LEASE_S = 6
+LEASE_S = 10
+"""How long an owner counts as alive after its last heartbeat, by the file's lease clock."""
 BEAT_S = 1.0
+_MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
@@ -39,13 +42,14 @@ class Pending:
 class SqliteWriterThread:
     """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used, or SettingsError."""
 
-    def __init__(self, path: Path, owner: str, clock: Clock) -> None:
+    def __init__(self, path: Path, owner: str, clock: Clock, monotonic: Clock) -> None:
         self._connection = _connect(path)
         self._owner = owner
-        self._beat_due_s = 0.0
+        self._monotonic = monotonic
+        self._beat_due_s = -math.inf
         self._is_synced = True
         try:
-            _prepare(self._connection, path, clock)
+            _prepare(self._connection, path, owner, clock)
             self._beat()
         except BaseException:
             self._connection.close()
@@ -62,7 +66,7 @@ class SqliteWriterThread:
 
     def beat_if_due(self) -> None:
         """Send the owner's heartbeat every second, and delete owners that died."""
-        if time.monotonic() < self._beat_due_s:
+        if self._monotonic() < self._beat_due_s:
             return
         with suppress(sqlite3.Error):  # locked or full: retried at once, long before the lease ends
             self._beat()
@@ -70,20 +74,27 @@ class SqliteWriterThread:
     def close(self) -> None:
         """End the owner's lease."""
         with suppress(sqlite3.Error):  # then it ends by itself
-            self._do("DELETE FROM owners WHERE owner = ?", self._owner)
+            self._do([("DELETE FROM owners WHERE owner = ?", (self._owner,))])
         self._connection.close()
 
     def _beat(self) -> None:
-        self._do("INSERT OR REPLACE INTO owners VALUES (?, now())", self._owner)
-        self._beat_due_s = time.monotonic() + BEAT_S
-        self._do("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+        now_s = self._monotonic()
+        self._do(
+            [
+                (_ADVANCE, (now_s, now_s)),
+                ("INSERT OR REPLACE INTO owners SELECT ?, value FROM lease_clock", (self._owner,)),
+                ("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)", ()),
+            ]
+        )
+        self._beat_due_s = now_s + BEAT_S
 
-    def _do(self, statement: str, *values: str) -> None:
-        """Run one statement that need not be on disk: after a power cut no process is alive."""
+    def _do(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        """Run statements that need not be on disk: after a power cut no process is alive."""
         self._sync(synced=False)
         self._begin()
         try:
-            self._connection.execute(statement, values)
+            for statement, values in statements:
+                self._connection.execute(statement, values)
             self._connection.execute("COMMIT")
         except sqlite3.Error:
             self._roll_back()
@@ -146,17 +157,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Clock) -> None:
     schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
-    # A time stamp from the future means that the clock was set back.
-    span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
-    connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
+    connection.execute(_ALIVE.format(owner=owner))
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
+
+
+# The lease clock advances with each heartbeat, by a few seconds at most: while no process runs, no lease ends. A
+# monotonic clock has no other jumps than that of a restart of the machine, which the clock ignores.
+_ADVANCE = f"UPDATE lease_clock SET value = value + min(max(? - at, 0), {_MAX_STEP_S}), at = ?"  # noqa: S608  of constants
+# A process is alive for itself, also when it has been frozen for longer than its lease.
+_ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
+    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S} AND (SELECT value FROM lease_clock)
+    UNION ALL SELECT '{{owner}}'"""  # noqa: S608  of constants, and of our own hexadecimal digits
 
 
 def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:

@@ -1,19 +1,21 @@
 """The name under which a process holds claims and partitions in PostgreSQL, and its heartbeat."""
 
 import uuid
+from typing import Any
 
 import psycopg
 
-from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.postgresql.pool import unreachable
 
-# After a start of the server, every process counts as alive for one lease, so that it can send a heartbeat.
-ALIVE = f"""SELECT owner FROM hookline_owners
-    WHERE greatest(seen, pg_postmaster_start_time()) > clock_timestamp() - interval '{LEASE_S:g} s'"""  # noqa: S608
-BEAT = """INSERT INTO hookline_owners VALUES (%s, clock_timestamp())
-    ON CONFLICT (owner) DO UPDATE SET seen = excluded.seen"""
+CLOCK = "SELECT value FROM hookline_lease_clock"
+ALIVE = f"SELECT owner FROM hookline_owners WHERE seen >= ({CLOCK}) - {LEASE_S:g}"  # noqa: S608  of constants
+# One statement, which is a transaction by itself: a process that is frozen between two holds up no other's heartbeat.
+BEAT = f"""WITH clock AS (UPDATE hookline_lease_clock SET at = clock_timestamp(),
+        value = value + least(greatest(extract(epoch FROM clock_timestamp() - at), 0), {MAX_STEP_S:g}) RETURNING value)
+    INSERT INTO hookline_owners SELECT %s, value FROM clock ON CONFLICT (owner) DO UPDATE SET seen = excluded.seen"""  # noqa: S608
 _FORGET = "DELETE FROM hookline_owners WHERE owner = %s"
-_FORGET_OLD = "DELETE FROM hookline_owners WHERE seen < clock_timestamp() - interval '1 day'"
+_FORGET_OLD = f"DELETE FROM hookline_owners WHERE seen < ({CLOCK}) - 3600"  # noqa: S608
 
 
 class Owner:
@@ -22,7 +24,7 @@ class Owner:
     def __init__(self, conninfo: str) -> None:
         self.name = uuid.uuid4().hex
         self._conninfo = conninfo
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def beat(self) -> None:
         """Raises Unreachable."""

@@ -4,13 +4,53 @@ Every key has a time to live, so that the store is bounded. The scripts build th
 allows and a Redis Cluster does not.
 """
 
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
+
+_LEASE_MS = round(1000 * LEASE_S)
+_MAX_STEP_MS = round(1000 * MAX_STEP_S)
+_KEEP_MS = 7 * 24 * 3600 * 1000
+
 _NOW = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-_IS_ALIVE = """
-local function is_alive(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
+# The hash `hookline:leases` holds the lease clock, the time at which it was last advanced, and when each owner was last
+# seen by it: one key, so that a server that loses some of its keys loses all of that or nothing.
+_IS_ALIVE = f"""
+local function is_alive(owner)
+    local seen = redis.call('HMGET', 'hookline:leases', 'value', owner)
+    return seen[1] and seen[2] and seen[1] - seen[2] <= {_LEASE_MS}
+end
 """
+# Advances the lease clock and renews an owner's lease. Returns the clock's value.
+_RENEW = (
+    _NOW
+    + f"""
+local function renew(owner)
+    local clock = redis.call('HMGET', 'hookline:leases', 'value', 'at')
+    local step = math.max(0, math.min(now_ms - (clock[2] or now_ms), {_MAX_STEP_MS}))
+    local value = (clock[1] or 0) + step
+    redis.call('HSET', 'hookline:leases', 'value', value, 'at', now_ms, owner, value)
+    redis.call('PEXPIRE', 'hookline:leases', {_KEEP_MS})
+    return value
+end
+"""
+)
+
+# ARGV: owner. Also deletes the owners that have died.
+BEAT = (
+    _RENEW
+    + f"""
+local value = renew(ARGV[1])
+local leases = redis.call('HGETALL', 'hookline:leases')
+for i = 1, #leases, 2 do
+    local name = leases[i]
+    if name ~= 'value' and name ~= 'at' and value - leases[i + 1] > {_LEASE_MS} then
+        redis.call('HDEL', 'hookline:leases', name)
+    end
+end
+"""
+)
 
 # ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, for_ms, `ours`, and the key
 # of its subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
@@ -81,12 +121,13 @@ REVOKE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
 
-# KEYS: the members, the holders of partitions. ARGV: owner, lease_ms. Sends a heartbeat, and returns the members that
-# are alive and the partitions with their holders.
+# KEYS: the members, the holders of partitions. ARGV: owner. Renews its lease, and returns the members that are alive
+# and the partitions with their holders.
 JOIN = (
-    _IS_ALIVE
+    _RENEW
+    + _IS_ALIVE
     + """
-redis.call('SET', 'hookline:owner:' .. ARGV[1], '', 'PX', ARGV[2])
+renew(ARGV[1])
 redis.call('SADD', KEYS[1], ARGV[1])
 local members = {}
 for _, owner in ipairs(redis.call('SMEMBERS', KEYS[1])) do

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion, EventRequest
-from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
+from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.client import Client
 from hookline.workers.stores.request_batcher import RequestBatcher
@@ -64,7 +64,7 @@ class RedisStore:
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
         members, pairs = await self._client.script(
-            scripts.JOIN, [_members_key(queue), _partitions_key(queue)], [self._client.owner, round(1000 * LEASE_S)]
+            scripts.JOIN, [_members_key(queue), _partitions_key(queue)], [self._client.owner]
         )
         holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
         assignment = fair_assignment(partitions, holders, members, self._client.owner)
