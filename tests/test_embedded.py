@@ -34,7 +34,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await Database.open(tmp_path / "queues.db", Clock())
+    database = await Database.open(tmp_path / "queues.db", Clock(), lambda: 0.0)
     yield database
     await database.close()
 
@@ -115,7 +115,7 @@ async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(databa
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(3)))
     for received in await taken(queue, 3):
         event_id = received.headers["cloudEvents_id"]
-        assert await store.claim("q", event_id, 60) == Acquired()
+        assert await store.claim("q", event_id) == Acquired()
         await store.finish("q", event_id, subject="room", occurred_s=1)
         await queue.settle(received, Done())
     await queue.close()

@@ -132,4 +132,4 @@ async def test_an_event_that_was_parked_begins_anew_when_it_is_replayed() -> Non
     pipeline = Pipeline(poisoned, store, normalise=lambda _: (event,), clock=START.timestamp)
     await pipeline.work(Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None))
     assert released == [True]
-    assert await store.claim("poisoned", event.id, 1) == Acquired()
+    assert await store.claim("poisoned", event.id) == Acquired()

@@ -58,11 +58,11 @@ class Clock:
 
 async def check_store(store: Store) -> None:
     """Check everything that the fixtures hold of a store."""
-    assert await store.claim("attendance", "finished", 60) == Duplicate()
-    assert await store.claim("attendance", "failed", 60) == Acquired(failures=1)
-    assert await store.claim("attendance", "in flight", 60) == Acquired(crash_suspect=True)
-    assert await store.claim("attendance", "alone", 60) == Acquired(crash_suspect=True, crashes=1)
-    assert await store.claim("attendance", "new", 60, "room-1") == Acquired(newest_s=7.0)
+    assert await store.claim("attendance", "finished") == Duplicate()
+    assert await store.claim("attendance", "failed") == Acquired(failures=1)
+    assert await store.claim("attendance", "in flight") == Acquired(deaths=1)
+    assert await store.claim("attendance", "alone") == Acquired(deaths=1, crashes=1)
+    assert await store.claim("attendance", "new", "room-1") == Acquired(newest_s=7.0)
     assert await store.assign("ordered", ["p00", "p01"]) == Assignment(frozenset({"p00", "p01"}))
 
 
@@ -170,9 +170,9 @@ async def test_a_file_of_the_first_versions_gets_the_column_that_it_lacks(tmp_pa
         )
     database = await Database.open(path)
     store = SqliteStore(database)
-    await store.claim("q", "e", 60)
+    await store.claim("q", "e")
     await store.release("q", "e", failed=True)
-    assert await store.claim("q", "e", 60) == Acquired(failures=1)
+    assert await store.claim("q", "e") == Acquired(failures=1)
     await database.close()
 
 
@@ -376,7 +376,7 @@ async def test_a_role_that_may_not_create_tables_is_told_what_to_do(restricted: 
 async def test_a_role_that_may_not_create_tables_uses_those_that_are_there(empty: str, restricted: str) -> None:
     await (await PostgresqlRoomLog.open(empty)).close()
     store = await PostgresqlStore.open(restricted)
-    assert await store.claim("q", "e", 60) == Acquired()
+    assert await store.claim("q", "e") == Acquired()
     await store.close()
 
 

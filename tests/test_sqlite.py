@@ -188,6 +188,38 @@ async def test_a_transaction_that_sqlite_rolled_back_itself_harms_no_other(tmp_p
     await database.close()
 
 
+async def test_a_failed_rollback_harms_no_later_step(tmp_path: Path) -> None:
+    """The connection is then in a transaction that it cannot leave."""
+
+    def deny(action: int, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+    def fail(connection: sqlite3.Connection) -> None:
+        add(1)(connection)
+        connection.set_authorizer(deny)
+        raise ValueError("denied")
+
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    with pytest.raises(ValueError, match="denied"):
+        await asyncio.wait_for(database.run(fail), 10)
+    await asyncio.wait_for(database.run(add(2)), 10)
+    assert await asyncio.wait_for(database.run(numbers), 10) == [2]
+    assert await alive(database) == {database.owner}
+    await database.close()
+
+
+async def test_a_heartbeat_that_fails_does_not_end_the_writer(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+
+    def fail(_: sqlite3.Connection, __: float) -> None:
+        raise ValueError("a bug")
+
+    database.on_heartbeat(fail)
+    await asyncio.wait_for(beat(database, clock, 3), 10)
+    await database.close()
+
+
 async def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "x.db")
     assert stat.S_IMODE((tmp_path / "x.db").stat().st_mode) == 0o600

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
-from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, SqliteWriterThread
+from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, Renewal, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -39,6 +39,7 @@ class Database:
         self.owner = uuid.uuid4().hex
         self._clock = clock
         self._monotonic = monotonic
+        self._renewals: list[Renewal] = []
         self._loop = asyncio.get_running_loop()
         self._requested: list[Pending] = []
         self._waiting: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
@@ -78,6 +79,10 @@ class Database:
         self._requested.append(Pending(step, item, durable, future))
         return future
 
+    def on_heartbeat(self, renewal: Renewal) -> None:
+        """Run this in the transaction of each heartbeat from now on."""
+        self._renewals.append(renewal)
+
     async def close(self) -> None:
         """Run the waiting steps, end the lease, and close the file."""
         if not self._closed:
@@ -95,7 +100,7 @@ class Database:
     def _write(self) -> None:
         """The writer thread."""
         try:
-            writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic)
+            writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except (sqlite3.Error, OSError, SettingsError) as error:
             self._loop.call_soon_threadsafe(self._opened.set_exception, _not_opened(self.path, error))
             return
@@ -127,7 +132,7 @@ class Database:
         for pending in group:
             if pending.future.done():  # the caller has stopped waiting
                 continue
-            if isinstance(pending.answer, sqlite3.Error):
+            if isinstance(pending.answer, sqlite3.Error | OSError):
                 pending.future.set_exception(Unreachable(f"{self.path.name} cannot be used: {pending.answer}"))
             elif isinstance(pending.answer, Exception):
                 pending.future.set_exception(pending.answer)

@@ -115,10 +115,24 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 
 def _add_lease_clock(connection: sqlite3.Connection) -> None:
-    """Judge leases by a clock of the file's own. The processes before had theirs by the wall clock: all have ended."""
+    """Judge leases by a clock of the file's own. The processes before had theirs by the wall clock: all have ended.
+
+    `claims.claimed` is the time of a claim by that clock.
+    """
     connection.execute("CREATE TABLE lease_clock (value REAL NOT NULL, at REAL NOT NULL)")
     connection.execute("INSERT INTO lease_clock VALUES (0, 0)")
     connection.execute("DELETE FROM owners")
+    connection.execute("ALTER TABLE claims RENAME TO old_claims")
+    connection.execute(
+        """CREATE TABLE claims (
+        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, claimed REAL NOT NULL, alone INTEGER NOT NULL,
+        deaths INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL,
+        PRIMARY KEY (queue, id)) WITHOUT ROWID"""
+    )
+    connection.execute(
+        "INSERT INTO claims SELECT queue, id, owner, 0, alone, crashes, crashes, failures FROM old_claims"
+    )
+    connection.execute("DROP TABLE old_claims")
 
 
 STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock)

@@ -1,6 +1,7 @@
 """The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
 import asyncio
+import logging
 import math
 import os
 import sqlite3
@@ -8,16 +9,22 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from hookline.sqlite import schema
+
+log = logging.getLogger("hookline.sqlite")
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Clock: TypeAlias = Callable[[], float]
 SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
 """What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
+
+Renewal: TypeAlias = Callable[[sqlite3.Connection, float], None]
+"""Runs in the transaction of each heartbeat. The number is the lease clock's value at this owner's heartbeat before."""
 
 LEASE_S = 10
 """How long an owner counts as alive after its last heartbeat, by the file's lease clock."""
@@ -42,16 +49,31 @@ class Pending:
 class SqliteWriterThread:
     """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used, or SettingsError."""
 
-    def __init__(self, path: Path, owner: str, clock: Clock, monotonic: Clock) -> None:
-        self._connection = _connect(path)
+    def __init__(
+        self, path: Path, owner: str, clock: Clock, monotonic: Clock, renewals: Sequence[Renewal] = ()
+    ) -> None:
+        self._path = path
         self._owner = owner
+        self._clock = clock
         self._monotonic = monotonic
+        self._renewals = renewals
+        self._renewed_at = 0.0
         self._beat_due_s = -math.inf
-        self._is_synced = True
+        self._open()
         try:
-            _prepare(self._connection, path, owner, clock)
             self._beat()
         except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self) -> None:
+        self._connection = _connect(self._path)
+        self._is_synced = True
+        self._is_open = True
+        try:
+            _prepare(self._connection, self._path, self._owner, self._clock)
+        except BaseException:
+            self._is_open = False
             self._connection.close()
             raise
 
@@ -65,38 +87,44 @@ class SqliteWriterThread:
                     self._in_transaction([pending])
 
     def beat_if_due(self) -> None:
-        """Send the owner's heartbeat every second, and delete owners that died."""
+        """Send the owner's heartbeat every second, and delete owners that died. Raises nothing."""
         if self._monotonic() < self._beat_due_s:
             return
-        with suppress(sqlite3.Error):  # locked or full: retried at once, long before the lease ends
+        try:
             self._beat()
+        except sqlite3.Error:  # locked or full: retried at once, long before the lease ends
+            pass
+        except Exception:
+            log.exception("the heartbeat failed")
 
     def close(self) -> None:
         """End the owner's lease."""
         with suppress(sqlite3.Error):  # then it ends by itself
-            self._do([("DELETE FROM owners WHERE owner = ?", (self._owner,))])
+            self._do(lambda connection: connection.execute("DELETE FROM owners WHERE owner = ?", (self._owner,)))
         self._connection.close()
 
     def _beat(self) -> None:
         now_s = self._monotonic()
-        self._do(
-            [
-                (_ADVANCE, (now_s, now_s)),
-                ("INSERT OR REPLACE INTO owners SELECT ?, value FROM lease_clock", (self._owner,)),
-                ("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)", ()),
-            ]
-        )
+        self._do(partial(self._renew, now_s=now_s))
         self._beat_due_s = now_s + BEAT_S
 
-    def _do(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        """Run statements that need not be on disk: after a power cut no process is alive."""
+    def _renew(self, connection: sqlite3.Connection, *, now_s: float) -> None:
+        connection.execute(_ADVANCE, (now_s, now_s))
+        connection.execute("INSERT OR REPLACE INTO owners SELECT ?, value FROM lease_clock", (self._owner,))
+        connection.execute("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+        for renewal in self._renewals:
+            renewal(connection, self._renewed_at)
+        (self._renewed_at,) = connection.execute("SELECT value FROM lease_clock").fetchone()
+
+    def _do(self, step: Callable[[sqlite3.Connection], object]) -> None:
+        """Run a step that need not be on disk: after a power cut no process is alive."""
+        self._ensure_open()
         self._sync(synced=False)
         self._begin()
         try:
-            for statement, values in statements:
-                self._connection.execute(statement, values)
+            step(self._connection)
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             self._roll_back()
             raise
 
@@ -119,29 +147,40 @@ class SqliteWriterThread:
 
     def _in_transaction(self, group: Sequence[Pending]) -> bool:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
-        connection = self._connection
         try:
+            self._ensure_open()
             self._sync(synced=any(pending.durable for pending in group))
             self._begin()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             return _fail(group, error)
         try:
             for kind in _by_step(group):
-                _answer(connection, kind)
+                _answer(self._connection, kind)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
             return len(group) == 1 and _fail(group, error)
         try:
-            connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
             self._roll_back()
             return _fail(group, error)
         return True
 
     def _roll_back(self) -> None:
-        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk.
+
+        If that fails, closing the connection undoes the transaction, and the next one opens another.
+        """
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._is_open = False
+            self._connection.close()
+
+    def _ensure_open(self) -> None:
+        if not self._is_open:
+            self._open()
 
     def _sync(self, *, synced: bool) -> None:
         """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""

@@ -68,7 +68,7 @@ async def _change_clock(address: str, column: str, seconds: float) -> None:
 
 async def newest(store: Store, queue: str, subject: str) -> float | None:
     """The newest time of a subject, from a claim on a new event."""
-    claim = await store.claim(queue, uuid4().hex, 60, subject)
+    claim = await store.claim(queue, uuid4().hex, subject)
     assert isinstance(claim, Acquired)
     return claim.newest_s
 

@@ -39,6 +39,10 @@ _LEASE_CLOCK: tuple[LiteralString, ...] = (
     "INSERT INTO hookline_lease_clock VALUES (0, clock_timestamp())",
     "DELETE FROM hookline_owners",
     "ALTER TABLE hookline_owners ALTER COLUMN seen TYPE double precision USING 0",
+    # `claimed` is the time of a claim by the lease clock. A crash is a death, too.
+    """ALTER TABLE hookline_claims DROP COLUMN until, DROP COLUMN suspect,
+        ADD COLUMN claimed double precision NOT NULL DEFAULT 0, ADD COLUMN deaths integer NOT NULL DEFAULT 0""",
+    "UPDATE hookline_claims SET deaths = crashes",
 )
 STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK)
 

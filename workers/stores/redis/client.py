@@ -83,10 +83,10 @@ class Client:
                 "install the newer version, or name another database"
             )
 
-    def beat(self) -> None:
-        """Blocks. Raises Unreachable."""
+    def beat(self, before: int, known: str) -> int:
+        """Send a heartbeat, as `scripts.BEAT` says. Blocks. Raises Unreachable."""
         try:
-            self._beat(args=[self.owner])
+            return int(self._beat(args=[self.owner, before, known]))
         except (RedisError, OSError) as error:
             raise _unreachable(error) from error
 
