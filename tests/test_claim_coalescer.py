@@ -6,6 +6,7 @@ import pytest
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Claim, Duplicate
+from hookline.workers.stores import bounded_dict
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 
 
@@ -19,7 +20,7 @@ class Flaky:
         self.coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
 
     async def claim(self, event_id: str) -> Claim:
-        return await self.coalescer.claim("q", event_id, 60, None)
+        return await self.coalescer.claim("q", event_id, None)
 
     async def finish(self, event_id: str) -> None:
         await self.coalescer.finish("q", event_id)
@@ -128,3 +129,54 @@ async def test_a_claim_after_a_failed_release_says_that_the_event_may_be_ours(st
     store.is_down = False
     await store.claim("a")
     assert store.claimed == [("a", True)]
+
+
+async def test_a_claim_is_named_from_its_request_until_its_end(store: Flaky) -> None:
+    asking = asyncio.create_task(store.claim("a"))
+    await asyncio.sleep(0)
+    assert store.coalescer.named() == [("q", "a")]
+    await asking
+    assert store.coalescer.named() == [("q", "a")]
+    await store.release("a")
+    assert store.coalescer.named() == []
+    await store.claim("a")
+    await store.finish("a")
+    assert store.coalescer.named() == []
+
+
+async def test_a_claim_or_release_that_failed_is_not_named(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    for failing in (store.claim("b"), store.release("a")):
+        with pytest.raises(Unreachable):
+            await failing
+    assert store.coalescer.named() == []
+
+
+async def test_a_second_claim_that_fails_leaves_the_first_named(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.claim("a")
+    assert store.coalescer.named() == [("q", "a")]
+
+
+async def test_a_claim_stays_named_until_its_completion_is_written(store: Flaky) -> None:
+    await store.claim("a")
+    await fail_to_finish(store, "a")
+    assert store.coalescer.named() == [("q", "a")]
+    store.coalescer.renewed()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert store.finished == ["a"]
+    assert store.coalescer.named() == []
+
+
+async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(
+    store: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_dict, "_MOST", 2)
+    for event_id in "abc":
+        await store.claim(event_id)
+    await fail_to_finish(store, "a", "b", "c")
+    assert sorted(store.coalescer.named()) == [("q", "b"), ("q", "c")]

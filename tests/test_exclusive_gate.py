@@ -130,10 +130,10 @@ async def test_an_entry_that_is_admitted_and_cancelled_at_once_leaves() -> None:
 class Suspecting(MemoryStore):
     """Reports every event as one that may have crashed a process, and answers one turn of the event loop later."""
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        claim = await super().claim(queue, event_id, for_s, subject)
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        claim = await super().claim(queue, event_id, subject)
         await asyncio.sleep(0)
-        return replace(claim, crash_suspect=True) if isinstance(claim, Acquired) else claim
+        return replace(claim, deaths=2) if isinstance(claim, Acquired) else claim
 
 
 @pytest.mark.parametrize("turns", [1, 10], ids=["while it claims the event", "while it waits for the gate"])
@@ -152,8 +152,8 @@ async def test_a_cancelled_crash_suspect_releases_its_claim(turns: int) -> None:
         task = asyncio.create_task(pipeline.work(received))
         for _ in range(turns):
             await asyncio.sleep(0)
-        assert await store.claim("welcome", event.id, 1) == LeasedElsewhere()
+        assert await store.claim("welcome", event.id) == LeasedElsewhere()
         task.cancel()
         await let_tasks_run()
-    assert await store.claim("welcome", event.id, 1) == Acquired(crash_suspect=True)
+    assert await store.claim("welcome", event.id) == Acquired(deaths=2)
     assert called == []

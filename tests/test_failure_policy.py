@@ -142,4 +142,4 @@ async def test_attempts_of_a_parked_event_start_again_when_it_is_replayed() -> N
     pipeline = Pipeline(poisoned, store, normalise=lambda _: (event,), clock=START.timestamp)
     await pipeline.work(Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None))
     assert released == [True]
-    assert await store.claim("poisoned", event.id, 1) == Acquired()
+    assert await store.claim("poisoned", event.id) == Acquired()

@@ -45,15 +45,15 @@ async def test_completion_records_of_transactions_are_deleted_too(url: str, stor
         await connection.execute("UPDATE hookline_handled SET finished_at = now() - interval '8 d' WHERE id = 'old'")
     for number in range(1000):
         await write(store, queue, str(number))
-    assert await store.claim(queue, "old", 60) == Acquired()
-    assert await store.claim(queue, "0", 60) == Duplicate()
+    assert await store.claim(queue, "old") == Acquired()
+    assert await store.claim(queue, "0") == Duplicate()
 
 
 async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
         async with store.transaction(queue, "e") as connection:
             await connection.execute("INSERT INTO nowhere VALUES (1)")
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 async def test_an_error_that_the_function_hides_undoes_all_its_writes(
@@ -138,7 +138,7 @@ async def test_a_refused_connection_is_reported_long_before_the_time_out(
         async with asyncio.timeout(30):
             for _ in range(3):
                 with pytest.raises(Unreachable):
-                    await store.claim(queue, "e", 60)
+                    await store.claim(queue, "e")
             with pytest.raises(Unreachable, match="refused"):
                 await write(store, queue, "e")
     finally:

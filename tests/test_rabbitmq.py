@@ -164,7 +164,7 @@ async def test_publishing_recovers_after_the_exchange_was_deleted(rabbitmq_url: 
 
 
 async def test_the_log_says_why_the_server_closed_the_publishers_channel(
-    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+    rabbitmq_url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
@@ -187,7 +187,7 @@ async def test_the_log_says_why_the_server_closed_a_consumers_channel(
 
 
 async def test_the_log_says_that_the_server_cancelled_a_consumer(
-    url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+    rabbitmq_url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = queue_name()
     await broker.subscribe(name, ALL, 1)

@@ -188,6 +188,38 @@ async def test_a_transaction_that_sqlite_rolled_back_itself_harms_no_other(tmp_p
     await database.close()
 
 
+async def test_a_failed_rollback_harms_no_later_step(tmp_path: Path) -> None:
+    """The connection is then in a transaction that it cannot leave."""
+
+    def deny(action: int, *_: str | None) -> int:
+        return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+    def fail(connection: sqlite3.Connection) -> None:
+        add(1)(connection)
+        connection.set_authorizer(deny)
+        raise ValueError("denied")
+
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    with pytest.raises(ValueError, match="denied"):
+        await asyncio.wait_for(database.run(fail), 10)
+    await asyncio.wait_for(database.run(add(2)), 10)
+    assert await asyncio.wait_for(database.run(numbers), 10) == [2]
+    assert await alive(database) == {database.owner}
+    await database.close()
+
+
+async def test_a_heartbeat_that_fails_does_not_end_the_writer(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+
+    def fail(_: sqlite3.Connection, __: float) -> None:
+        raise ValueError("a bug")
+
+    database.on_heartbeat(fail)
+    await asyncio.wait_for(beat(database, clock, 3), 10)
+    await database.close()
+
+
 async def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "x.db")
     assert stat.S_IMODE((tmp_path / "x.db").stat().st_mode) == 0o600
@@ -212,19 +244,73 @@ async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:
         await database.run(numbers)
 
 
+class Clock:
+    """A monotonic clock that stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def beat(database: Database, clock: Clock, count: int) -> None:
+    """Send a heartbeat every two seconds."""
+    for _ in range(count):
+        clock.now_s += 2
+        await database.run(lambda _: None)
+
+
+async def alive(database: Database) -> set[str]:
+    found = await database.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())
+    return {owner for (owner,) in found}
+
+
 @pytest.mark.parametrize(
-    ("later_s", "alive"),
+    ("beats", "is_alive"),
     [
-        pytest.param(0, True, id="at the heartbeat"),
-        pytest.param(LEASE_S - 1, True, id="before the end of the lease"),
-        pytest.param(LEASE_S + 1, False, id="after the end of the lease"),
-        pytest.param(-3600, False, id="on a clock an hour behind"),
+        pytest.param(LEASE_S // 2, True, id="at the end of the lease"),
+        pytest.param(LEASE_S // 2 + 1, False, id="after the end of the lease"),
     ],
 )
-async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, later_s: float, *, alive: bool) -> None:
-    early = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0)
-    late = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0 + later_s)
-    owners = await late.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())
-    assert ((early.owner,) in owners) == alive
-    await early.close()
-    await late.close()
+async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, beats: int, *, is_alive: bool) -> None:
+    silent = await Database.open(tmp_path / "x.db", monotonic=Clock())
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, beats)
+    assert (silent.owner in await alive(beating)) == is_alive
+    await silent.close()
+    await beating.close()
+
+
+async def test_a_process_that_was_frozen_for_longer_than_its_lease_is_alive_for_itself(tmp_path: Path) -> None:
+    frozen = await Database.open(tmp_path / "x.db", monotonic=Clock())
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, LEASE_S)
+    assert await alive(frozen) == {frozen.owner, beating.owner}
+    await frozen.close()
+    await beating.close()
+
+
+async def test_a_process_that_was_frozen_renews_its_lease_before_anything_else(tmp_path: Path) -> None:
+    frozen = await Database.open(tmp_path / "x.db", monotonic=(its_clock := Clock()))
+    beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await beat(beating, clock, LEASE_S)
+    its_clock.now_s = clock.now_s
+    owners = await frozen.run(lambda connection: connection.execute("SELECT owner FROM owners").fetchall())
+    assert (frozen.owner,) in owners
+    await frozen.close()
+    await beating.close()
+
+
+async def test_neither_the_wall_clock_nor_a_pause_of_the_machine_ends_a_lease(tmp_path: Path) -> None:
+    wall, first_clock, second_clock = Clock(), Clock(), Clock()
+    first = await Database.open(tmp_path / "x.db", wall, first_clock)
+    second = await Database.open(tmp_path / "x.db", wall, second_clock)
+    for later_s in (9, 3600, -7200):
+        wall.now_s += later_s
+        second_clock.now_s += max(later_s, 0)
+        assert await alive(second) == {first.owner, second.owner}
+        first_clock.now_s = second_clock.now_s
+        await first.run(lambda _: None)
+    await first.close()
+    await second.close()

@@ -48,7 +48,7 @@ async def test_the_writes_of_a_function_are_committed_with_the_completion_record
 ) -> None:
     assert await deliver(attendance, JOINED, store=store) == Done()
     assert await effects(database) == [JOINED.id]
-    assert await store.claim("attendance", JOINED.id, 60) == Duplicate()
+    assert await store.claim("attendance", JOINED.id) == Duplicate()
 
 
 async def test_a_repeat_writes_nothing(store: SqliteStore, database: Database) -> None:

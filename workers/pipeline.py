@@ -35,7 +35,6 @@ from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
-_CLAIM_MARGIN_S = 30.0
 _ALREADY_ALONE = nullcontext()
 _STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
 
@@ -71,7 +70,6 @@ class Pipeline:
         self.handler = Handler(worker)
         self._store = store
         self._transactional = _transactional(store, worker) if worker.transactional else None
-        self._claim_s = PREFETCH_FACTOR * worker.timeout_s + _CLAIM_MARGIN_S  # the events ahead of it, and itself
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
@@ -111,7 +109,7 @@ class Pipeline:
         claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await self._store.claim(self.worker.queue, case.key, self._claim_s, case.subject):
+            match claim := await self._store.claim(self.worker.queue, case.key, case.subject):
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():

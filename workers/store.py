@@ -7,19 +7,26 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+_SUSPECT_DEATHS = 2
+
 
 class Acquired(msgspec.Struct, frozen=True, gc=False):
     """The event is in flight in this process now.
 
-    `crash_suspect`: the event was in flight in a process that died. `crashes` counts how often that happened while
-    the event was handled exclusively, so that nothing else can be the cause. `failures` counts the releases with
-    `failed`. `newest_s` is the latest `occurred_s` finished for the subject, if the claim names one and it is known.
+    `deaths` counts how often the event was in flight in a process that died, and `crashes` how often it was handled
+    exclusively then, so that nothing else can be the cause. `failures` counts the releases with `failed`. `newest_s` is
+    the latest `occurred_s` finished for the subject, if the claim names one and it is known.
     """
 
-    crash_suspect: bool = False
+    deaths: int = 0
     crashes: int = 0
     failures: int = 0
     newest_s: float | None = None
+
+    @property
+    def crash_suspect(self) -> bool:
+        """Whether it was in flight at two deaths. One death says little: all events in flight have it in common."""
+        return self.deaths >= _SUSPECT_DEATHS
 
 
 class Duplicate(msgspec.Struct, frozen=True, gc=False):
@@ -52,14 +59,18 @@ class AlreadyFinished(Exception):
 class Store(Protocol):
     """The state that all workers of an installation share. Every method raises Unreachable."""
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        """Claim an event. A claim ends after `for_s` seconds, or when the process that made it dies.
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        """Claim an event. The claim lasts until the event is finished or released, or this process dies.
 
-        With a subject, `Acquired` says the newest time of that subject.
+        A claim that the store has, and of which this process did not learn, ends within a lease. With a subject,
+        `Acquired` says the newest time of that subject.
         """
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        """Note that a claimed event is handled exclusively from now on."""
+        """Note that a claimed event is handled exclusively from now on.
+
+        Raises Unreachable if this process does not have the claim any more.
+        """
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         """Record that the event is finished. Call this only after the function has returned.
@@ -112,13 +123,7 @@ class MemoryStore:
     _failures: dict[tuple[str, str], int] = field(default_factory=dict)
     _newest: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    async def claim(
-        self,
-        queue: str,
-        event_id: str,
-        for_s: float,  # noqa: ARG002  the claim ends with this process
-        subject: str | None = None,
-    ) -> Claim:
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         key = (queue, event_id)
         if key in self._finished:
             return Duplicate()

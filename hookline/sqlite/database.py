@@ -6,7 +6,8 @@ lock, which a busy event loop holds for a while, so that few large statements ar
 
 Several processes on one machine may use the file at the same time. Each has an `owner` name with a lease. The writer
 thread sends its heartbeat, since a busy handler may delay the event loop. The view `alive` lists the names whose lease
-has not ended; what a dead process had taken is free again after `LEASE_S`.
+has not ended, and this process's own; what a dead process had taken is free again after `LEASE_S`. Leases are judged by
+a clock in the file, which only heartbeats advance: neither the wall clock nor a pause of the machine ends one.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
-from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, SqliteWriterThread
+from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, Renewal, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -33,10 +34,12 @@ _MAX_GROUP = 512
 class Database:
     """An open file with its writer thread. Belongs to the event loop on which `open` was awaited."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, monotonic: Clock) -> None:
         self.path = path
         self.owner = uuid.uuid4().hex
         self._clock = clock
+        self._monotonic = monotonic
+        self._renewals: list[Renewal] = []
         self._loop = asyncio.get_running_loop()
         self._requested: list[Pending] = []
         self._waiting: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
@@ -45,12 +48,12 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, clock: Clock = time.time) -> "Database":
+    async def open(cls, path: Path, clock: Clock = time.time, monotonic: Clock = time.monotonic) -> "Database":
         """Create the file if there is none (mode 600), bring its schema forward, and start the writer.
 
         Raises Unreachable, or SettingsError for a file that a newer version or another program has written.
         """
-        database = cls(path, clock)
+        database = cls(path, clock, monotonic)
         database._thread.start()
         await database._opened
         return database
@@ -76,6 +79,10 @@ class Database:
         self._requested.append(Pending(step, item, durable, future))
         return future
 
+    def on_heartbeat(self, renewal: Renewal) -> None:
+        """Run this in the transaction of each heartbeat from now on."""
+        self._renewals.append(renewal)
+
     async def close(self) -> None:
         """Run the waiting steps, end the lease, and close the file."""
         if not self._closed:
@@ -93,7 +100,7 @@ class Database:
     def _write(self) -> None:
         """The writer thread."""
         try:
-            writer = SqliteWriterThread(self.path, self.owner, self._clock)
+            writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except (sqlite3.Error, OSError, SettingsError) as error:
             self._loop.call_soon_threadsafe(self._opened.set_exception, _not_opened(self.path, error))
             return
@@ -101,10 +108,10 @@ class Database:
         ending = False
         while not ending:
             group, ending = self._next_group()
+            writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
             if group and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._resolve, group)
-            writer.beat_if_due()
         writer.close()
 
     def _next_group(self) -> tuple[list[Pending], bool]:
@@ -125,7 +132,7 @@ class Database:
         for pending in group:
             if pending.future.done():  # the caller has stopped waiting
                 continue
-            if isinstance(pending.answer, sqlite3.Error):
+            if isinstance(pending.answer, sqlite3.Error | OSError):
                 pending.future.set_exception(Unreachable(f"{self.path.name} cannot be used: {pending.answer}"))
             elif isinstance(pending.answer, Exception):
                 pending.future.set_exception(pending.answer)

@@ -57,7 +57,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 _TABLES = (
-    # Processes, and when each was last seen.
+    # Processes, and when each was last seen; from step 2 on by the lease clock.
     "CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, seen REAL NOT NULL) WITHOUT ROWID",
     # The embedded broker: `envelopes.waiting` counts the rows of `deliveries`, `delayed`, `dead` and `history`.
     """CREATE TABLE IF NOT EXISTS envelopes (
@@ -114,4 +114,25 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0")
 
 
-STEPS: tuple[Step, ...] = (_create_tables,)
+def _add_lease_clock(connection: sqlite3.Connection) -> None:
+    """Judge leases by a clock of the file's own. The processes before had theirs by the wall clock: all have ended.
+
+    `claims.claimed` is the time of a claim by that clock.
+    """
+    connection.execute("CREATE TABLE lease_clock (value REAL NOT NULL, at REAL NOT NULL)")
+    connection.execute("INSERT INTO lease_clock VALUES (0, 0)")
+    connection.execute("DELETE FROM owners")
+    connection.execute("ALTER TABLE claims RENAME TO old_claims")
+    connection.execute(
+        """CREATE TABLE claims (
+        queue TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, claimed REAL NOT NULL, alone INTEGER NOT NULL,
+        deaths INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL,
+        PRIMARY KEY (queue, id)) WITHOUT ROWID"""
+    )
+    connection.execute(
+        "INSERT INTO claims SELECT queue, id, owner, 0, alone, crashes, crashes, failures FROM old_claims"
+    )
+    connection.execute("DROP TABLE old_claims")
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock)

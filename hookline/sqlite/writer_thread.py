@@ -1,16 +1,21 @@
 """The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
 import asyncio
+import logging
+import math
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from hookline.sqlite import schema
+
+log = logging.getLogger("hookline.sqlite")
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -18,8 +23,13 @@ Clock: TypeAlias = Callable[[], float]
 SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
 """What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
 
-LEASE_S = 6
+Renewal: TypeAlias = Callable[[sqlite3.Connection, float], None]
+"""Runs in the transaction of each heartbeat. The number is the lease clock's value at this owner's heartbeat before."""
+
+LEASE_S = 10
+"""How long an owner counts as alive after its last heartbeat, by the file's lease clock."""
 BEAT_S = 1.0
+_MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
@@ -39,15 +49,31 @@ class Pending:
 class SqliteWriterThread:
     """Belongs to one thread. Raises OSError or sqlite3.Error if the file cannot be used, or SettingsError."""
 
-    def __init__(self, path: Path, owner: str, clock: Clock) -> None:
-        self._connection = _connect(path)
+    def __init__(
+        self, path: Path, owner: str, clock: Clock, monotonic: Clock, renewals: Sequence[Renewal] = ()
+    ) -> None:
+        self._path = path
         self._owner = owner
-        self._beat_due_s = 0.0
-        self._is_synced = True
+        self._clock = clock
+        self._monotonic = monotonic
+        self._renewals = renewals
+        self._renewed_at = 0.0
+        self._beat_due_s = -math.inf
+        self._open()
         try:
-            _prepare(self._connection, path, clock)
             self._beat()
         except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self) -> None:
+        self._connection = _connect(self._path)
+        self._is_synced = True
+        self._is_open = True
+        try:
+            _prepare(self._connection, self._path, self._owner, self._clock)
+        except BaseException:
+            self._is_open = False
             self._connection.close()
             raise
 
@@ -61,31 +87,44 @@ class SqliteWriterThread:
                     self._in_transaction([pending])
 
     def beat_if_due(self) -> None:
-        """Send the owner's heartbeat every second, and delete owners that died."""
-        if time.monotonic() < self._beat_due_s:
+        """Send the owner's heartbeat every second, and delete owners that died. Raises nothing."""
+        if self._monotonic() < self._beat_due_s:
             return
-        with suppress(sqlite3.Error):  # locked or full: retried at once, long before the lease ends
+        try:
             self._beat()
+        except sqlite3.Error:  # locked or full: retried at once, long before the lease ends
+            pass
+        except Exception:
+            log.exception("the heartbeat failed")
 
     def close(self) -> None:
         """End the owner's lease."""
         with suppress(sqlite3.Error):  # then it ends by itself
-            self._do("DELETE FROM owners WHERE owner = ?", self._owner)
+            self._do(lambda connection: connection.execute("DELETE FROM owners WHERE owner = ?", (self._owner,)))
         self._connection.close()
 
     def _beat(self) -> None:
-        self._do("INSERT OR REPLACE INTO owners VALUES (?, now())", self._owner)
-        self._beat_due_s = time.monotonic() + BEAT_S
-        self._do("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+        now_s = self._monotonic()
+        self._do(partial(self._renew, now_s=now_s))
+        self._beat_due_s = now_s + BEAT_S
 
-    def _do(self, statement: str, *values: str) -> None:
-        """Run one statement that need not be on disk: after a power cut no process is alive."""
+    def _renew(self, connection: sqlite3.Connection, *, now_s: float) -> None:
+        connection.execute(_ADVANCE, (now_s, now_s))
+        connection.execute("INSERT OR REPLACE INTO owners SELECT ?, value FROM lease_clock", (self._owner,))
+        connection.execute("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
+        for renewal in self._renewals:
+            renewal(connection, self._renewed_at)
+        (self._renewed_at,) = connection.execute("SELECT value FROM lease_clock").fetchone()
+
+    def _do(self, step: Callable[[sqlite3.Connection], object]) -> None:
+        """Run a step that need not be on disk: after a power cut no process is alive."""
+        self._ensure_open()
         self._sync(synced=False)
         self._begin()
         try:
-            self._connection.execute(statement, values)
+            step(self._connection)
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             self._roll_back()
             raise
 
@@ -108,29 +147,40 @@ class SqliteWriterThread:
 
     def _in_transaction(self, group: Sequence[Pending]) -> bool:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
-        connection = self._connection
         try:
+            self._ensure_open()
             self._sync(synced=any(pending.durable for pending in group))
             self._begin()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             return _fail(group, error)
         try:
             for kind in _by_step(group):
-                _answer(connection, kind)
+                _answer(self._connection, kind)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
             return len(group) == 1 and _fail(group, error)
         try:
-            connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
             self._roll_back()
             return _fail(group, error)
         return True
 
     def _roll_back(self) -> None:
-        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk.
+
+        If that fails, closing the connection undoes the transaction, and the next one opens another.
+        """
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._is_open = False
+            self._connection.close()
+
+    def _ensure_open(self) -> None:
+        if not self._is_open:
+            self._open()
 
     def _sync(self, *, synced: bool) -> None:
         """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""
@@ -146,17 +196,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Clock) -> None:
     schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
-    # A time stamp from the future means that the clock was set back.
-    span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
-    connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
+    connection.execute(_ALIVE.format(owner=owner))
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
+
+
+# The lease clock advances with each heartbeat, by a few seconds at most: while no process runs, no lease ends. A
+# monotonic clock has no other jumps than that of a restart of the machine, which the clock ignores.
+_ADVANCE = f"UPDATE lease_clock SET value = value + min(max(? - at, 0), {_MAX_STEP_S}), at = ?"  # noqa: S608  of constants
+# A process is alive for itself, also when it has been frozen for longer than its lease.
+_ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
+    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S} AND (SELECT value FROM lease_clock)
+    UNION ALL SELECT '{{owner}}'"""  # noqa: S608  of constants, and of our own hexadecimal digits
 
 
 def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:

@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 
 async def claim_one(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 3600)
+    await store.claim(queue, "e")
     await store.mark_exclusive(queue, "e")
     await store.assign(queue, ["a", "b"])
     say("done")
@@ -26,7 +26,7 @@ async def claim_one(store: Store, queue: str) -> None:
 async def claim_many(store: Store, queue: str) -> None:
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
-    claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(COUNT)))
+    claims = await asyncio.gather(*(store.claim(queue, str(number)) for number in range(COUNT)))
     say(" ".join(str(number) for number, claim in enumerate(claims) if isinstance(claim, Acquired)))
     await asyncio.to_thread(sys.stdin.readline)
 

@@ -1,13 +1,15 @@
 """Each store, opened by one process or by several."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+import redis.asyncio
 
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired, MemoryStore, Store, TransactionalStore
@@ -33,18 +35,40 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
         yield SqliteStore(database, ttl_s)
         await database.close()
     elif address.startswith("redis:"):
-        redis = await RedisStore.open(address, ttl_s, timeout_s)
-        yield redis
-        await redis.close()
+        in_redis = await RedisStore.open(address, ttl_s, timeout_s)
+        yield in_redis
+        await in_redis.close()
     else:
         postgresql = await PostgresqlStore.open(address, ttl_s, timeout_s)
         yield postgresql
         await postgresql.close()
 
 
+async def advance(address: str, seconds: float) -> None:
+    """Advance the lease clock of a store, as the heartbeats of other processes do."""
+    await _change_clock(address, "value", seconds)
+
+
+async def hold_up(address: str, seconds: float) -> None:
+    """Let the lease clock's last heartbeat be that much longer ago, as after an outage or a jump of the wall clock."""
+    await _change_clock(address, "at", -seconds)
+
+
+async def _change_clock(address: str, column: str, seconds: float) -> None:
+    if address.startswith("redis:"):
+        async with redis.asyncio.Redis.from_url(address) as client:
+            await client.hincrby("hookline:leases", column, round(1000 * seconds))
+    elif address.startswith("sqlite:"):
+        with closing(sqlite3.connect(address.removeprefix("sqlite:"), isolation_level=None)) as connection:
+            connection.execute(f"UPDATE lease_clock SET {column} = {column} + ?", (seconds,))  # noqa: S608
+    else:
+        interval = " * interval '1 s'" if column == "at" else ""
+        await rows(address, f"UPDATE hookline_lease_clock SET {column} = {column} + ?::float8{interval}", str(seconds))  # noqa: S608
+
+
 async def newest(store: Store, queue: str, subject: str) -> float | None:
     """The newest time of a subject, from a claim on a new event."""
-    claim = await store.claim(queue, uuid4().hex, 60, subject)
+    claim = await store.claim(queue, uuid4().hex, subject)
     assert isinstance(claim, Acquired)
     return claim.newest_s
 

@@ -62,8 +62,8 @@ class Claims(MemoryStore):
         self.surplus: frozenset[str] = frozenset()
         self.revoked: set[str] = set()
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        claim = await super().claim(queue, event_id, for_s, subject)
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        claim = await super().claim(queue, event_id, subject)
         self.claimed.add(event_id)
         return claim
 

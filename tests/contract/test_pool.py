@@ -43,9 +43,9 @@ class Calls:
 class Counting(MemoryStore):
     claims = 0
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         self.claims += 1
-        return await super().claim(queue, event_id, for_s, subject)
+        return await super().claim(queue, event_id, subject)
 
 
 async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Work]) -> Pool:
@@ -112,7 +112,7 @@ async def test_events_that_wait_for_a_running_function_are_requeued_when_the_poo
         assert (calls.started, len(works)) == (AT_A_TIME, AT_A_TIME)
     async with installation.opened() as broker:
         left = await taken(await broker.subscribe(calls.worker.queue, ALL, PREFETCH), EVENTS - AT_A_TIME)
-        claims = [await store.claim(calls.worker.queue, each.headers["cloudEvents_id"], 1) for each in left]
+        claims = [await store.claim(calls.worker.queue, each.headers["cloudEvents_id"]) for each in left]
         assert claims == [Acquired()] * len(left)
 
 

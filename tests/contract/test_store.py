@@ -18,74 +18,74 @@ PARTITIONS = [f"p{number:02}" for number in range(16)]
 
 @each_store
 async def test_an_event_that_is_not_in_flight_can_be_claimed(store: Store, queue: str) -> None:
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @each_store
 async def test_an_event_in_flight_cannot_be_claimed_again(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
-    assert await store.claim(queue, "e", 60) == LeasedElsewhere()
+    await store.claim(queue, "e")
+    assert await store.claim(queue, "e") == LeasedElsewhere()
 
 
 @each_store
 async def test_a_finished_event_is_a_duplicate(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.finish(queue, "e")
-    assert await store.claim(queue, "e", 60) == Duplicate()
+    assert await store.claim(queue, "e") == Duplicate()
 
 
 @each_store
 async def test_a_released_event_can_be_claimed_again(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.release(queue, "e")
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @each_store
 async def test_claims_belong_to_one_queue(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.finish(queue, "e")
-    assert await store.claim(queue_name(), "e", 60) == Acquired()
+    assert await store.claim(queue_name(), "e") == Acquired()
 
 
 @each_store
 async def test_failures_are_counted_until_the_event_is_finished(store: Store, queue: str) -> None:
     for failures in range(3):
-        assert await store.claim(queue, "e", 60) == Acquired(failures=failures)
+        assert await store.claim(queue, "e") == Acquired(failures=failures)
         await store.release(queue, "e", failed=True)
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.finish(queue, "e")
     await store.forget(queue, ["e"])
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @each_store
 async def test_releases_in_one_group_keep_their_own_reasons(store: Store, queue: str) -> None:
     ways = [(str(number), number % 2 == 0, number % 3 == 0) for number in range(200)]
     ids = [event_id for event_id, _, _ in ways]
-    await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
+    await asyncio.gather(*(store.claim(queue, each) for each in ids))
     await asyncio.gather(*(store.release(queue, each, failed=failed, parked=parked) for each, failed, parked in ways))
-    again = await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
+    again = await asyncio.gather(*(store.claim(queue, each) for each in ids))
     assert again == [Acquired(failures=int(failed and not parked)) for _, failed, parked in ways]
 
 
 @each_store
 async def test_a_parked_event_starts_anew_when_it_is_replayed(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.release(queue, "e", failed=True)
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.release(queue, "e", parked=True)
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @each_store
 async def test_a_forgotten_event_is_handled_again(store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
-        await store.claim(queue, event_id, 60)
+        await store.claim(queue, event_id)
         await store.finish(queue, event_id)
     await store.forget(queue, ["a", "never seen"])
-    assert await store.claim(queue, "a", 60) == Acquired()
-    assert await store.claim(queue, "b", 60) == Duplicate()
+    assert await store.claim(queue, "a") == Acquired()
+    assert await store.claim(queue, "b") == Duplicate()
 
 
 @each_store
@@ -127,16 +127,16 @@ async def test_an_unknown_subject_has_no_newest_time(store: Store, queue: str) -
 @each_store
 async def test_a_claim_without_a_subject_gets_no_newest_time(store: Store, queue: str) -> None:
     await store.finish(queue, "a", subject="room", occurred_s=1.5)
-    claims = await asyncio.gather(*(store.claim(queue, str(each), 60, each) for each in (None, "room")))
+    claims = await asyncio.gather(*(store.claim(queue, str(each), each) for each in (None, "room")))
     assert claims == [Acquired(), Acquired(newest_s=1.5)]
 
 
 @each_store
 async def test_a_claim_gets_the_newest_time_together_with_earlier_failures(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60, "room")
+    await store.claim(queue, "e", "room")
     await store.release(queue, "e", failed=True)
     await store.finish(queue, "later", subject="room", occurred_s=1.5)
-    assert await store.claim(queue, "e", 60, "room") == Acquired(failures=1, newest_s=1.5)
+    assert await store.claim(queue, "e", "room") == Acquired(failures=1, newest_s=1.5)
 
 
 @each_store
@@ -157,9 +157,9 @@ async def test_a_subject_is_any_text(store: Store, queue: str, subject: str) -> 
 @each_store
 async def test_a_thousand_concurrent_claims_each_get_their_own_answer(store: Store, queue: str) -> None:
     ids = [str(number) for number in range(1000)]
-    assert await asyncio.gather(*(store.claim(queue, each, 60) for each in ids)) == [Acquired()] * 1000
+    assert await asyncio.gather(*(store.claim(queue, each) for each in ids)) == [Acquired()] * 1000
     await asyncio.gather(*(store.finish(queue, each) for each in ids[::2]))
-    again = await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
+    again = await asyncio.gather(*(store.claim(queue, each) for each in ids))
     assert again == [Duplicate(), LeasedElsewhere()] * 500
 
 
@@ -169,19 +169,12 @@ async def test_a_single_process_holds_every_partition(store: Store, queue: str) 
 
 
 @shared_stores
-async def test_a_claim_ends_after_its_time(store: Store, queue: str, another: Another) -> None:
-    await store.claim(queue, "e", 0)
-    async with another() as other:
-        assert await other.claim(queue, "e", 60) == Acquired()
-
-
-@shared_stores
 async def test_an_event_in_flight_in_another_process_cannot_be_claimed(
     store: Store, queue: str, another: Another
 ) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     async with another() as other:
-        assert await other.claim(queue, "e", 60) == LeasedElsewhere()
+        assert await other.claim(queue, "e") == LeasedElsewhere()
 
 
 @shared_stores
@@ -190,7 +183,7 @@ async def test_an_event_that_another_process_finished_is_a_duplicate(
 ) -> None:
     await store.finish(queue, "e")
     async with another() as other:
-        assert await other.claim(queue, "e", 60) == Duplicate()
+        assert await other.claim(queue, "e") == Duplicate()
 
 
 @shared_stores
@@ -198,45 +191,65 @@ async def test_an_event_in_flight_in_a_process_that_ended_can_be_claimed(
     store: Store, queue: str, another: Another
 ) -> None:
     async with another() as other:
-        await other.claim(queue, "e", 3600)
-    assert await store.claim(queue, "e", 3600) == Acquired(crash_suspect=True)
+        await other.claim(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(deaths=1)
 
 
 @shared_stores
 async def test_a_crash_counts_only_if_the_event_was_handled_exclusively(
     store: Store, queue: str, another: Another
 ) -> None:
-    for crashes, exclusive in ((0, False), (1, True), (2, True), (2, False)):
+    for deaths, crashes, exclusive in ((1, 0, False), (2, 1, True), (3, 2, True), (4, 2, False)):
         async with another() as other:
-            await other.claim(queue, "e", 60)
+            await other.claim(queue, "e")
             if exclusive:
                 await other.mark_exclusive(queue, "e")
-        assert await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=crashes)
+        assert await store.claim(queue, "e") == Acquired(deaths, crashes)
         await store.release(queue, "e")
 
 
 @shared_stores
+async def test_an_event_in_flight_at_two_deaths_is_a_crash_suspect(store: Store, queue: str, another: Another) -> None:
+    for is_suspect in (False, True):
+        async with another() as dying:
+            await dying.claim(queue, "e")
+        claim = await store.claim(queue, "e")
+        assert isinstance(claim, Acquired)
+        assert claim.crash_suspect == is_suspect
+        await store.release(queue, "e")
+
+
+@shared_stores
+async def test_deaths_are_counted_until_the_event_is_parked(store: Store, queue: str, another: Another) -> None:
+    async with another() as dying:
+        await dying.claim(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(deaths=1)
+    await store.release(queue, "e", parked=True)
+    assert await store.claim(queue, "e") == Acquired()
+
+
+@shared_stores
 async def test_a_released_event_counts_no_crash(store: Store, queue: str) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     await store.mark_exclusive(queue, "e")
     await store.release(queue, "e")
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @shared_stores
 async def test_failures_are_counted_across_processes(store: Store, queue: str, another: Another) -> None:
     async with another() as other:
-        await other.claim(queue, "e", 60)
+        await other.claim(queue, "e")
         await other.release(queue, "e", failed=True)
-    assert await store.claim(queue, "e", 60) == Acquired(failures=1)
+    assert await store.claim(queue, "e") == Acquired(failures=1)
 
 
 @shared_stores
 async def test_only_the_holder_of_a_claim_can_release_it(store: Store, queue: str, another: Another) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     async with another() as other:
         await other.release(queue, "e", failed=True)
-        assert await other.claim(queue, "e", 60) == LeasedElsewhere()
+        assert await other.claim(queue, "e") == LeasedElsewhere()
 
 
 @shared_stores
@@ -245,7 +258,7 @@ async def test_of_two_processes_that_claim_an_event_at_once_exactly_one_gets_it(
 ) -> None:
     async with another() as other:
         for number in range(200):
-            claims = await asyncio.gather(*(each.claim(queue, str(number), 60) for each in (store, other)))
+            claims = await asyncio.gather(*(each.claim(queue, str(number)) for each in (store, other)))
             assert sorted(type(claim).__name__ for claim in claims) == ["Acquired", "LeasedElsewhere"]
 
 
@@ -253,8 +266,8 @@ async def test_of_two_processes_that_claim_an_event_at_once_exactly_one_gets_it(
 async def test_an_event_that_is_being_finished_cannot_be_claimed(store: Store, queue: str, another: Another) -> None:
     async with another() as other:
         for number in range(200):
-            await store.claim(queue, str(number), 60)
-            _, claim = await asyncio.gather(store.finish(queue, str(number)), other.claim(queue, str(number), 60))
+            await store.claim(queue, str(number))
+            _, claim = await asyncio.gather(store.finish(queue, str(number)), other.claim(queue, str(number)))
             assert isinstance(claim, LeasedElsewhere | Duplicate)
 
 
@@ -273,60 +286,57 @@ async def clock() -> Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
-    database = await Database.open(tmp_path / "store.db", clock)
+    database = await Database.open(tmp_path / "store.db", clock, clock)
     yield database
     await database.close()
-
-
-async def test_a_claim_in_sqlite_ends_after_its_time(database: Database, clock: Clock) -> None:
-    store = SqliteStore(database)
-    await store.claim("q", "e", 5)
-    clock.now_s += 6
-    assert await store.claim("q", "e", 5) == Acquired()
 
 
 async def test_sqlite_deletes_old_completion_records(database: Database, clock: Clock) -> None:
     store = SqliteStore(database, ttl_s=3600)
     await store.finish("q", "old", subject="room", occurred_s=1)
-    await store.claim("q", "failed", 60)
+    await store.claim("q", "failed")
     await store.release("q", "failed", failed=True)
-    clock.now_s += 3700
+    for _ in range(3700):  # the lease clock advances by heartbeats
+        clock.now_s += 1
+        await database.run(lambda _: None, durable=False)
     for number in range(1000):
         await store.finish("q", str(number))
-    assert await store.claim("q", "old", 60) == Acquired()
-    assert await store.claim("q", "999", 60) == Duplicate()
-    assert await store.claim("q", "failed", 60) == Acquired()
+    assert await store.claim("q", "old") == Acquired()
+    assert await store.claim("q", "999") == Duplicate()
+    assert await store.claim("q", "failed") == Acquired()
     assert await newest(store, "q", "room") is None
 
 
 @pytest.mark.parametrize("address", ["redis"], indirect=True)
 async def test_every_key_in_redis_has_a_time_to_live(address: str, store: Store, queue: str) -> None:
-    await store.claim(queue, "in flight", 60)
-    await store.claim(queue, "failed", 60)
+    await store.claim(queue, "in flight")
+    await store.claim(queue, "failed")
     await store.release(queue, "failed", failed=True)
-    await store.mark_exclusive(queue, "failed")
+    await store.mark_exclusive(queue, "in flight")
     await store.finish(queue, "e", subject="room", occurred_s=1)
     async with redis.asyncio.Redis.from_url(address) as client:
         keys = [key async for key in client.scan_iter(f"*{queue}*")]
         assert len(keys) == 4
+        keys += [b"hookline:leases", *[key async for key in client.scan_iter("hookline:claims:*")]]
+        assert len(keys) >= 6
         assert all([await client.pttl(key) > 0 for key in keys])
 
 
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
 async def test_postgresql_deletes_old_completion_records(address: str, store: Store, queue: str) -> None:
     await store.finish(queue, "old", subject="room", occurred_s=1)
-    await store.claim(queue, "failed", 60)
+    await store.claim(queue, "failed")
     await store.release(queue, "failed", failed=True)
-    for table, moment in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until")):
+    for table, moment in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "claimed_at")):
         await rows(address, f"UPDATE hookline_{table} SET {moment} = now() - interval '2 h' WHERE queue = ?", queue)  # noqa: S608
     await asyncio.gather(*(store.finish(queue, str(number)) for number in range(1000)))
 
     async def is_forgotten() -> bool:
-        return await store.claim(queue, "old", 60) == Acquired()
+        return await store.claim(queue, "old") == Acquired()
 
     await eventually(is_forgotten)
-    assert await store.claim(queue, "999", 60) == Duplicate()
-    assert await store.claim(queue, "failed", 60) == Acquired()
+    assert await store.claim(queue, "999") == Duplicate()
+    assert await store.claim(queue, "failed") == Acquired()
     assert await newest(store, queue, "room") is None
 
 

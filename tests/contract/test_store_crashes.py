@@ -77,12 +77,12 @@ async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease
 ) -> None:
     process = start("claim_one")
     await line_of(process)
-    assert await store.claim(queue, "e", 60) == LeasedElsewhere()
+    assert await store.claim(queue, "e") == LeasedElsewhere()
     assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset())
     process.kill()
 
     async def is_acquired() -> bool:
-        return await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=1)
+        return await store.claim(queue, "e") == Acquired(deaths=1, crashes=1)
 
     await eventually(is_acquired, _PATIENCE_S)
     assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset({"a", "b"}))
@@ -109,7 +109,7 @@ async def test_a_process_killed_in_a_transaction_leaves_neither_effect_nor_compl
     process.kill()
     process.wait()
     assert await effects(address, queue) == []
-    assert await store.claim(queue, "e", 60) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @transactional_stores
@@ -122,7 +122,7 @@ async def test_a_process_killed_at_any_moment_leaves_the_same_effects_and_comple
     process.kill()
     process.wait()
     written = set(map(int, await effects(address, queue)))
-    claims = await asyncio.gather(*(store.claim(queue, str(number), 60) for number in range(max(written) + 10)))
+    claims = await asyncio.gather(*(store.claim(queue, str(number)) for number in range(max(written) + 10)))
     assert {number for number, claim in enumerate(claims) if claim == Duplicate()} == written
 
 
@@ -153,6 +153,6 @@ async def test_the_completion_record_and_the_newest_time_are_committed_with_the_
     assert isinstance(store, TransactionalStore)
     async with store.transaction(queue, "e", subject="room", occurred_s=7) as transaction:
         await note(transaction, queue, "effect")
-    assert await store.claim(queue, "e", 60) == Duplicate()
+    assert await store.claim(queue, "e") == Duplicate()
     assert await newest(store, queue, "room") == 7
     assert await effects(address, queue) == ["effect"]

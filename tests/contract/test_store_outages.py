@@ -58,16 +58,16 @@ async def back(store: Store, queue: str) -> None:
 async def test_a_server_that_is_down_is_reported_at_once_and_found_again(
     server: Server, store: Store, queue: str
 ) -> None:
-    await store.claim(queue, "e", 60)
+    await store.claim(queue, "e")
     server.kill()
     began = time.monotonic()
     for _ in range(3):
         with pytest.raises(Unreachable):
-            await store.claim(queue, "f", 60)
+            await store.claim(queue, "f")
     assert time.monotonic() - began < 3 * TIMEOUT_S
     server.start()
     await back(store, queue)
-    assert await store.claim(queue, "g", 60) == Acquired()
+    assert await store.claim(queue, "g") == Acquired()
 
 
 @each_server
@@ -75,26 +75,26 @@ async def test_a_wait_for_a_frozen_server_ends_in_time(server: Server, store: St
     server.freeze()
     with pytest.raises(Unreachable):
         async with asyncio.timeout(TIMEOUT_S + 5):
-            await store.claim(queue, "e", 60)
+            await store.claim(queue, "e")
     server.thaw()
     await back(store, queue)
-    assert await store.claim(queue, "f", 60) == Acquired()
+    assert await store.claim(queue, "f") == Acquired()
 
 
 @each_server
 async def test_a_claim_whose_answer_was_lost_can_be_made_again(server: Server, store: Store, queue: str) -> None:
     server.freeze()
     with pytest.raises(Unreachable):
-        await store.claim(queue, "e", 3600)
+        await store.claim(queue, "e")
     server.thaw()
     await back(store, queue)
-    assert await store.claim(queue, "e", 3600) == Acquired()
+    assert await store.claim(queue, "e") == Acquired()
 
 
 @each_server
 async def test_an_event_finished_during_an_outage_counts_as_finished(server: Server, store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
-        await store.claim(queue, event_id, 60)
+        await store.claim(queue, event_id)
     server.kill()
     with pytest.raises(Unreachable):
         await store.finish(queue, "a")
@@ -102,8 +102,8 @@ async def test_an_event_finished_during_an_outage_counts_as_finished(server: Ser
     await back(store, queue)
     await store.finish(queue, "b")
     async with opened(server.url) as other:
-        assert await other.claim(queue, "a", 60) == Duplicate()
-    assert await store.claim(queue, "a", 60) == Duplicate()
+        assert await other.claim(queue, "a") == Duplicate()
+    assert await store.claim(queue, "a") == Duplicate()
 
 
 @asynccontextmanager
@@ -122,16 +122,16 @@ async def test_an_event_finished_while_the_file_was_locked_counts_as_finished(
     monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
     async with opened(address) as store:
         for event_id in ("a", "b", "c"):
-            await store.claim(queue, event_id, 60)
+            await store.claim(queue, event_id)
         async with locked(address):
             for event_id in ("a", "b"):
                 with pytest.raises(Unreachable):
                     await store.finish(queue, event_id)
-        assert await store.claim(queue, "a", 60) == Duplicate()
+        assert await store.claim(queue, "a") == Duplicate()
         await store.finish(queue, "c")
     async with opened(address) as other:
-        assert await other.claim(queue, "a", 60) == Duplicate()
-        assert await other.claim(queue, "b", 60) == Duplicate()
+        assert await other.claim(queue, "a") == Duplicate()
+        assert await other.claim(queue, "b") == Duplicate()
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
@@ -140,22 +140,22 @@ async def test_a_claim_whose_release_failed_can_be_made_again(
 ) -> None:
     monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
     async with opened(address) as store, opened(address) as other:
-        await store.claim(queue, "e", 3600)
+        await store.claim(queue, "e")
         async with locked(address):
             with pytest.raises(Unreachable):
                 await store.release(queue, "e")
-        assert await other.claim(queue, "e", 3600) == LeasedElsewhere()
-        assert await store.claim(queue, "e", 3600) == Acquired()
+        assert await other.claim(queue, "e") == LeasedElsewhere()
+        assert await store.claim(queue, "e") == Acquired()
 
 
 @each_server
 async def test_an_outage_ends_no_lease(server: Server, store: Store, queue: str) -> None:
     """Heartbeats could not arrive, but the claims still hold."""
-    await store.claim(queue, "e", 3600)
+    await store.claim(queue, "e")
     server.kill()
     server.start()
     async with opened(server.url) as other:
-        assert await other.claim(queue, "e", 3600) != Acquired()
+        assert await other.claim(queue, "e") != Acquired()
     await back(store, queue)
 
 

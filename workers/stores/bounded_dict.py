@@ -11,7 +11,11 @@ _MOST = 100_000
 class BoundedDict(dict[K, V]):
     """Forgets its oldest entry when it is full."""
 
-    def note(self, key: K, value: V) -> None:
+    def note(self, key: K, value: V) -> K | None:
+        """Add an entry. The result is the key of the one that is forgotten, if any."""
         self[key] = value
-        if len(self) > _MOST:
-            del self[next(iter(self))]
+        if len(self) <= _MOST:
+            return None
+        oldest = next(iter(self))
+        del self[oldest]
+        return oldest

@@ -1,17 +1,18 @@
 """The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import msgspec
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import Claim, Duplicate
+from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
 from hookline.workers.stores.bounded_dict import BoundedDict
 
 _MAX_RETRIES = 500  # at a time
+CLAIM_LOST = "this process does not have its claim on the event any more"
 
 
 class EventRequest(msgspec.Struct, frozen=True, gc=False):
@@ -28,7 +29,6 @@ class EventRequest(msgspec.Struct, frozen=True, gc=False):
 class ClaimRequest(EventRequest, frozen=True, gc=False):
     """A claim to make. With `ours`, a claim that this process already holds on the event is no obstacle."""
 
-    for_s: float
     subject: str | None
     ours: bool
 
@@ -52,7 +52,11 @@ class ClaimCoalescer:
 
     A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
     is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
-    in this process, and the completion is retried after the next one that succeeds.
+    in this process, which keeps its claim. The completion is retried after the next one that succeeds, and after the
+    next heartbeat.
+
+    `named` are the claims that this process makes, holds, or needs for a pending completion. Each heartbeat hands them
+    to the store, which frees the others of this process.
     """
 
     def __init__(
@@ -64,25 +68,43 @@ class ClaimCoalescer:
         self._claim = claim
         self._finish = finish
         self._release = release
+        self._loop = asyncio.get_running_loop()
+        self._named: set[tuple[str, str]] = set()
         self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict()
-        self._is_retrying = False
+        self._retrying: asyncio.Task[None] | None = None
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+    def named(self) -> list[tuple[str, str]]:
+        """The queue and the event of each claim that this process knows of. Any thread may call this."""
+        return list(self._named)
+
+    def renewed(self) -> None:
+        """Retry pending completions, since the store answers again. Any thread may call this."""
+        if self._pending:
+            with suppress(RuntimeError):  # the event loop is closed
+                self._loop.call_soon_threadsafe(self._retry_soon)
+
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         """As `Store.claim`."""
-        ours = False
+        key, ours = (queue, event_id), False
         if self._pending or self._uncertain:  # rarely
-            if completion := self._pending.get((queue, event_id)):
+            if completion := self._pending.get(key):
                 await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
-            ours = (queue, event_id) in self._uncertain
+            ours = key in self._uncertain
+        was_named = key in self._named
+        self._named.add(key)  # before the store has it, so that no heartbeat in between frees it
         try:
-            claim = await self._claim(ClaimRequest(queue, event_id, for_s, subject, ours))
+            claim = await self._claim(ClaimRequest(queue, event_id, subject, ours))
         except BaseException:  # a cancelled request was sent too
-            self._uncertain.note((queue, event_id), None)
+            if not was_named:
+                self._named.discard(key)
+            self._uncertain.note(key, None)
             raise
         if ours:
-            self._uncertain.pop((queue, event_id), None)
+            self._uncertain.pop(key, None)
+        if not was_named and not isinstance(claim, Acquired):
+            self._named.discard(key)
         return claim
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
@@ -91,10 +113,11 @@ class ClaimCoalescer:
         try:
             await self._finish(completion)
         except (Unreachable, asyncio.CancelledError):
-            self._pending.note(completion.key, completion)
+            forgotten = self._pending.note(completion.key, completion)
+            if forgotten is not None:
+                self._named.discard(forgotten)
             raise
-        if self._uncertain:
-            self._uncertain.pop(completion.key, None)
+        self.ended(queue, event_id)
         if self._pending:
             self._pending.pop(completion.key, None)
             await self._retry_some()
@@ -106,22 +129,50 @@ class ClaimCoalescer:
         except BaseException:  # a cancelled release was sent too
             self._uncertain.note((queue, event_id), None)
             raise
+        finally:
+            self._named.discard((queue, event_id))
+
+    @contextmanager
+    def ending(self, queue: str, event_id: str) -> Iterator[None]:
+        """The block finishes the event in a transaction, or finds it finished. After other errors it is released."""
+        try:
+            yield
+        except AlreadyFinished:
+            self.ended(queue, event_id)
+            raise
+        self.ended(queue, event_id)
+
+    def ended(self, queue: str, event_id: str) -> None:
+        """Note that the store has no claim on the event any more."""
+        self._named.discard((queue, event_id))
+        if self._uncertain:
+            self._uncertain.pop((queue, event_id), None)
 
     async def close(self) -> None:
         """Retry all pending completions once."""
+        if self._retrying is not None:
+            await asyncio.wait([self._retrying])
         await asyncio.gather(*map(self._retry, [*self._pending.values()]))
 
     async def _retry_some(self) -> None:
         """Retry a bounded number of pending completions, for one caller at a time."""
-        if self._is_retrying:
-            return
-        self._is_retrying = True
+        if self._retrying is None:
+            await asyncio.shield(self._retry_soon())
+
+    def _retry_soon(self) -> "asyncio.Task[None]":
+        if self._retrying is None:
+            some = [*islice(self._pending.values(), _MAX_RETRIES)]
+            self._retrying = asyncio.create_task(self._retry_each(some))
+        return self._retrying
+
+    async def _retry_each(self, completions: Sequence[Completion]) -> None:
         try:
-            await asyncio.gather(*map(self._retry, [*islice(self._pending.values(), _MAX_RETRIES)]))
+            await asyncio.gather(*map(self._retry, completions))
         finally:
-            self._is_retrying = False
+            self._retrying = None
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):
             await self._finish(completion)
             self._pending.pop(completion.key, None)
+            self.ended(completion.queue, completion.event_id)

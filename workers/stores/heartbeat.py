@@ -10,18 +10,28 @@ from hookline.schemas.errors import Unreachable
 log = logging.getLogger("hookline.store")
 
 LEASE_S = 10.0
-"""How long a process counts as alive after its last heartbeat."""
-_BEAT_S = 2.0
+"""How long a process counts as alive after its last heartbeat, by the lease clock of the store.
+
+The lease clock is a number of seconds in the store. Each heartbeat advances it by the time since the one before, but by
+no more than `MAX_STEP_S`. While the store is away, or the whole machine stands still, or a wall clock jumps, no lease
+ends; a process that alone sends no heartbeat is dead after `LEASE_S`.
+"""
+MAX_STEP_S = 3.0
+BEAT_S = 2.0
 _END_S = 5.0
 
 
 class Heartbeat:
-    """Calls `beat` every two seconds and `end` once at the end. Both block; `beat` raises Unreachable."""
+    """Calls `beat` every two seconds and `end` once at the end. Both block.
+
+    `beat` raises Unreachable. Whatever else it raises is logged, and the next heartbeat is sent all the same.
+    """
 
     def __init__(self, beat: Callable[[], None], end: Callable[[], None]) -> None:
         self._beat = beat
         self._end = end
         self._stop = threading.Event()
+        self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     async def start(self) -> None:
@@ -37,13 +47,21 @@ class Heartbeat:
             await asyncio.to_thread(self._thread.join, _END_S)
 
     def _run(self) -> None:
-        reachable = True
-        while not self._stop.wait(_BEAT_S):
-            try:
-                self._beat()
-                reachable = True
-            except Unreachable as error:
-                if reachable:
-                    log.error("the heartbeat does not reach the store: %s", error)
-                reachable = False
+        while not self._stop.wait(BEAT_S):
+            self._beat_once()
         self._end()
+
+    def _beat_once(self) -> None:
+        """Log the first failure of several."""
+        try:
+            self._beat()
+        except Unreachable as error:
+            if not self._failing:
+                log.error("the heartbeat does not reach the store: %s", error)
+            self._failing = True
+        except Exception:
+            if not self._failing:
+                log.exception("the heartbeat failed")
+            self._failing = True
+        else:
+            self._failing = False

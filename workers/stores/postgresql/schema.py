@@ -33,7 +33,18 @@ _TABLES: tuple[LiteralString, ...] = (
         id text PRIMARY KEY, occurred_at timestamptz NOT NULL, event bytea NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS hookline_room_events_by_age ON hookline_room_events (occurred_at)",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES,)
+# The lease clock. The processes before had leases by the wall clock: all have ended.
+_LEASE_CLOCK: tuple[LiteralString, ...] = (
+    "CREATE TABLE hookline_lease_clock (value double precision NOT NULL, at timestamptz NOT NULL)",
+    "INSERT INTO hookline_lease_clock VALUES (0, clock_timestamp())",
+    "DELETE FROM hookline_owners",
+    "ALTER TABLE hookline_owners ALTER COLUMN seen TYPE double precision USING 0",
+    # `claimed` is the time of a claim by the lease clock. A crash is a death, too.
+    """ALTER TABLE hookline_claims DROP COLUMN until, DROP COLUMN suspect,
+        ADD COLUMN claimed double precision NOT NULL DEFAULT 0, ADD COLUMN deaths integer NOT NULL DEFAULT 0""",
+    "UPDATE hookline_claims SET deaths = crashes",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK)
 
 
 async def bring_forward(connection: Connection) -> None:
@@ -54,8 +65,10 @@ async def bring_forward(connection: Connection) -> None:
 
 async def _version(connection: Connection) -> int:
     found = await (await connection.execute("SELECT to_regclass('hookline_schema') IS NOT NULL")).fetchone()
-    if found != (True,):
-        return 0
+    return await _noted_version(connection) if found == (True,) else 0
+
+
+async def _noted_version(connection: Connection) -> int:
     row = await (await connection.execute("SELECT version, current_database() FROM hookline_schema")).fetchone()
     version, database = row or (0, "")
     if version > len(STEPS):
@@ -70,9 +83,10 @@ async def _version(connection: Connection) -> int:
 async def _do_missing_steps(connection: Connection) -> None:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
-        for step in STEPS[await _version(connection) :]:
+        # Also makes this session see a table that another has created since: `to_regclass` alone would not.
+        await connection.execute("CREATE TABLE IF NOT EXISTS hookline_schema (version integer NOT NULL)")
+        for step in STEPS[await _noted_version(connection) :]:
             for statement in step:
                 await connection.execute(statement)
-        await connection.execute("CREATE TABLE IF NOT EXISTS hookline_schema (version integer NOT NULL)")
         await connection.execute("DELETE FROM hookline_schema")
         await connection.execute("INSERT INTO hookline_schema VALUES (%s)", (len(STEPS),))

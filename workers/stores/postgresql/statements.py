@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
-from hookline.workers.stores.postgresql.lease import ALIVE
+from hookline.workers.stores.postgresql.lease import ALIVE, CLOCK
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.stores.subject_key import subject_key
 
@@ -18,15 +18,15 @@ async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequ
     if ours:
         await connection.execute(_GIVE_UP, (*_keys(ours), owner))
     queues, ids = _keys(requests)
-    arguments = {"queues": queues, "ids": ids, "for_s": [request.for_s for request in requests], "owner": owner}
+    arguments = {"queues": queues, "ids": ids, "owner": owner}
     async with connection.pipeline():
         claimed = await connection.execute(_CLAIM, arguments)
         # A later statement sees all that was finished before the claim was made; a completion deletes the claim.
         finished = await connection.execute(_FINISHED, _keys(requests))
         newest = await _newest(connection, requests)
         mine = {
-            (queue, event_id): Acquired(suspect, crashes, failures, newest.get((queue, event_id)))
-            for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
+            (queue, event_id): Acquired(deaths, crashes, failures, newest.get((queue, event_id)))
+            for queue, event_id, deaths, crashes, failures in await claimed.fetchall()
         }
         duplicates = set(await finished.fetchall())
     if needless := [request for request in requests if request.key in duplicates & mine.keys()]:
@@ -46,13 +46,13 @@ async def finish(connection: Connection, completions: Sequence[Completion]) -> i
 
 
 async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
-    async with connection.transaction():
-        await connection.execute(_RELEASE, (int(release.failed), *release.key, owner))
-        await connection.execute(_TIDY, (*release.key, release.parked))
+    await connection.execute(_RELEASE, (release.parked, int(release.failed), *release.key, owner, int(release.failed)))
 
 
-async def mark_exclusive(connection: Connection, queue: str, event_id: str) -> None:
-    await connection.execute("UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s", (queue, event_id))
+async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str) -> bool:
+    """Whether the owner has the claim, which is marked then."""
+    statement = "UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s AND owner = %s"
+    return (await connection.execute(statement, (queue, event_id, owner))).rowcount == 1
 
 
 async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -> None:
@@ -103,16 +103,17 @@ def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str
 
 # Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that was made
 # after this statement began may have an owner that this statement does not see yet.
-_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, until)
-    SELECT queue, id, %(owner)s, now(), now() + for_s * interval '1 s'
-    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS requested (queue, id, for_s)
+_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, claimed)
+    SELECT queue, id, %(owner)s, now(), ({CLOCK})
+    FROM unnest(%(queues)s::text[], %(ids)s::text[]) AS requested (queue, id)
     WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (requested.queue, requested.id))
     ORDER BY queue, id
-    ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), until = excluded.until,
-        suspect = c.owner NOT IN ({ALIVE}) IS TRUE,
-        crashes = c.crashes + (c.alone AND c.owner NOT IN ({ALIVE}) IS TRUE)::int, alone = false
-    WHERE c.owner IS NULL OR c.until <= now() OR (c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
-    RETURNING queue, id, suspect, crashes, failures"""  # noqa: S608  of constants
+    ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), claimed = excluded.claimed,
+        deaths = c.deaths + (c.owner IS NOT NULL)::int,
+        crashes = c.crashes + (c.owner IS NOT NULL AND c.alone)::int, alone = false
+    WHERE c.owner IS NULL
+        OR (c.owner <> excluded.owner AND c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
+    RETURNING queue, id, deaths, crashes, failures"""  # noqa: S608  of constants
 _REQUESTED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS requested (queue, id)"
 _FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_REQUESTED}) requested USING (queue, id)"  # noqa: S608
 _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
@@ -134,15 +135,16 @@ _FINISH = f"{_REQUESTED_AND_DELETED} {_HANDLED}"
 _FINISH_AND_NOTE = f"{_REQUESTED_AND_DELETED}, {_NOTED} {_HANDLED}"
 _NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
     JOIN unnest(%s::text[], %s::text[], %s::text[]) AS requested (queue, id, subject) USING (queue, subject)"""
-_RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
-    WHERE queue = %s AND id = %s AND owner = %s"""
-_TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL
-    AND (%s OR (crashes = 0 AND failures = 0))"""
+_RELEASE = """WITH mine AS (SELECT queue, id, %s OR (deaths = 0 AND crashes = 0 AND failures + %s = 0) AS is_over
+        FROM hookline_claims WHERE queue = %s AND id = %s AND owner = %s FOR UPDATE),
+    kept AS (UPDATE hookline_claims c SET owner = NULL, alone = false, failures = failures + %s FROM mine
+        WHERE (c.queue, c.id) = (mine.queue, mine.id) AND NOT is_over)
+    DELETE FROM hookline_claims c USING mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND is_over"""
 _DROP_DEAD_MEMBERS = f"DELETE FROM hookline_members WHERE queue = %s AND owner NOT IN ({ALIVE})"  # noqa: S608
 _TAKE = """INSERT INTO hookline_shares SELECT %s, share, %s FROM unnest(%s::text[]) share
     ON CONFLICT (queue, share) DO UPDATE SET owner = excluded.owner"""
 _PURGE = tuple(
     f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
     WHERE {column} < now() - %s * interval '1 s' ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
-    for table, column in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until"))
+    for table, column in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "claimed_at"))
 )

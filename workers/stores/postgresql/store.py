@@ -8,7 +8,7 @@ import psycopg
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.postgresql import schema, statements
 from hookline.workers.stores.postgresql.lease import BEAT, Owner
@@ -19,7 +19,7 @@ TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
 CONNECTIONS = 20
 _OWN_CONNECTIONS = 4
-_WAIT_S = 30.0  # for a connection that another function uses; a claim outlasts its function's time-out by as much
+_WAIT_S = 30.0  # for a connection that another function uses
 _PURGE_EVERY = 1000
 
 
@@ -32,14 +32,14 @@ class PostgresqlStore:
 
     def __init__(self, url: str, ttl_s: float, timeout_s: float, connections: int) -> None:
         settings = connection_settings(url, timeout_s)
-        self._owner = Owner(settings)
-        self._heartbeat = Heartbeat(self._owner.beat, self._owner.end)
         self._own = ConnectionPool(settings, _OWN_CONNECTIONS, timeout_s)
         self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self._owner = Owner(settings, self._coalescer.named)
+        self._heartbeat = Heartbeat(self._beat, self._owner.end)
         self._ttl_s = ttl_s
         self._finished_since_purge = 0
 
@@ -68,27 +68,30 @@ class PostgresqlStore:
         await self._for_functions.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        await self._own.run(partial(statements.mark_exclusive, queue=queue, event_id=event_id))
+        marking = partial(statements.mark_exclusive, owner=self._owner.name, queue=queue, event_id=event_id)
+        if not await self._own.run(marking):
+            raise Unreachable(CLAIM_LOST)
 
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Connection]:
         """A psycopg connection in a transaction that ends with the function, and cannot be committed before."""
-        async with self._for_functions.connection() as connection:
-            try:
-                async with self._for_functions.in_time() as limit, connection.transaction():
-                    limit.reschedule(None)  # the function has a time-out of its own
-                    try:
-                        yield connection
-                    finally:
-                        limit.reschedule(self._for_functions.deadline_s())
-                    if not await statements.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
-                        raise AlreadyFinished
-            except psycopg.Error as error:
-                if connection.closed:  # then the error is not the function's fault
-                    raise Unreachable("PostgreSQL ended the connection") from error
-                raise
+        with self._coalescer.ending(queue, event_id):
+            async with self._for_functions.connection() as connection:
+                try:
+                    async with self._for_functions.in_time() as limit, connection.transaction():
+                        limit.reschedule(None)  # the function has a time-out of its own
+                        try:
+                            yield connection
+                        finally:
+                            limit.reschedule(self._for_functions.deadline_s())
+                        if not await statements.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
+                            raise AlreadyFinished
+                except psycopg.Error as error:
+                    if connection.closed:  # then the error is not the function's fault
+                        raise Unreachable("PostgreSQL ended the connection") from error
+                    raise
         await self._purge_after(1)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
@@ -101,6 +104,10 @@ class PostgresqlStore:
 
     async def revoke(self, queue: str, partition: str) -> None:
         await self._own.run(partial(statements.revoke, owner=self._owner.name, queue=queue, partition=partition))
+
+    def _beat(self) -> None:
+        self._owner.beat()
+        self._coalescer.renewed()
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
         return await self._own.run(partial(statements.claim, owner=self._owner.name, requests=requests))

@@ -13,14 +13,14 @@ from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, Re
 from redis.retry import Retry
 
 from hookline.schemas.errors import SettingsError, Unreachable
-from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.workers.stores.redis import scripts
 
 T = TypeVar("T")
 
 CONNECTIONS = 8
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
-_OWNER = "hookline:owner:"
+_LEASES = "hookline:leases"
 _SCHEMA = "hookline:schema"
 
 # KEYS: the schema's version. ARGV: our version. Returns the higher one.
@@ -48,6 +48,7 @@ class Client:
                 **limits,
             )
             self._beating = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits)
+            self._beat = self._beating.register_script(scripts.BEAT)
         except ValueError:
             raise SettingsError('store.url: expected "redis://:password@host:6379/0"') from None
         self._server = redis.asyncio.Redis.from_pool(pool)
@@ -82,17 +83,17 @@ class Client:
                 "install the newer version, or name another database"
             )
 
-    def beat(self) -> None:
-        """Blocks. Raises Unreachable."""
+    def beat(self, before: int, known: str) -> int:
+        """Send a heartbeat, as `scripts.BEAT` says. Blocks. Raises Unreachable."""
         try:
-            self._beating.set(_OWNER + self.owner, "", px=round(1000 * LEASE_S))
+            return int(self._beat(args=[self.owner, before, known]))
         except (RedisError, OSError) as error:
             raise _unreachable(error) from error
 
     def end(self) -> None:
         """End the lease at once."""
         with suppress(RedisError, OSError):
-            self._beating.delete(_OWNER + self.owner)
+            self._beating.hdel(_LEASES, self.owner)
         self._beating.close()
 
     async def close(self) -> None:

@@ -4,69 +4,152 @@ Every key has a time to live, so that the store is bounded. The scripts build th
 allows and a Redis Cluster does not.
 """
 
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
+
+_LEASE_MS = round(1000 * LEASE_S)
+_MAX_STEP_MS = round(1000 * MAX_STEP_S)
+_KEEP_MS = 7 * 24 * 3600 * 1000
+
 _NOW = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-_IS_ALIVE = """
-local function is_alive(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
+# The hash `hookline:leases` holds the lease clock, the time at which it was last advanced, and when each owner was last
+# seen by it: one key, so that a server that loses some of its keys loses all of that or nothing.
+_IS_ALIVE = f"""
+local function is_alive(owner)
+    local seen = redis.call('HMGET', 'hookline:leases', 'value', owner)
+    return seen[1] and seen[2] and seen[1] - seen[2] <= {_LEASE_MS}
+end
+"""
+# Advances the lease clock and renews an owner's lease. Returns the clock's value.
+_RENEW = (
+    _NOW
+    + f"""
+local function renew(owner)
+    local clock = redis.call('HMGET', 'hookline:leases', 'value', 'at')
+    local step = math.max(0, math.min(now_ms - (clock[2] or now_ms), {_MAX_STEP_MS}))
+    local value = (clock[1] or 0) + step
+    redis.call('HSET', 'hookline:leases', 'value', value, 'at', now_ms, owner, value)
+    redis.call('PEXPIRE', 'hookline:leases', {_KEEP_MS})
+    return value
+end
+"""
+)
+
+# Frees a claim; what it counts is kept.
+_GIVE_UP = """
+local function give_up(key, failed, parked)
+    redis.call('HSET', key, 'owner', '', 'alone', 0)
+    local failures = redis.call('HINCRBY', key, 'failures', failed)
+    local counts = redis.call('HMGET', key, 'deaths', 'crashes')
+    if parked or (failures == 0 and (counts[1] or '0') == '0' and (counts[2] or '0') == '0') then
+        redis.call('DEL', key)
+    end
+end
 """
 
-# ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, for_ms, `ours`, and the key
-# of its subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
-# Duplicate, 'l' for LeasedElsewhere, or crash_suspect, crashes, failures, and the newest time after an '@' if known.
+# ARGV: owner, a value of the lease clock, and a JSON list of the names of events whose claims this owner knows of.
+# Renews its lease, frees its claims of before that value that it does not know of, and deletes the owners that have
+# died. Returns the lease clock's value. The hash `hookline:claims:<owner>` holds the owner's claims and when each was
+# made.
+BEAT = (
+    _RENEW
+    + _GIVE_UP
+    + f"""
+local value, before, mine = renew(ARGV[1]), tonumber(ARGV[2]), 'hookline:claims:' .. ARGV[1]
+local leases = redis.call('HGETALL', 'hookline:leases')
+for i = 1, #leases, 2 do
+    local name = leases[i]
+    if name ~= 'value' and name ~= 'at' and value - leases[i + 1] > {_LEASE_MS} then
+        redis.call('HDEL', 'hookline:leases', name)
+        redis.call('DEL', 'hookline:claims:' .. name)
+    end
+end
+if before > value then return value end  -- the server has lost its keys
+local known = {{}}
+for _, name in ipairs(cjson.decode(ARGV[3])) do known[name] = true end
+local claims = redis.call('HGETALL', mine)
+for i = 1, #claims, 2 do
+    local name, claimed = claims[i], tonumber(claims[i + 1])
+    if claimed < before and not known[name] then
+        local key = 'hookline:claim:' .. name
+        if redis.call('HGET', key, 'owner') == ARGV[1] then give_up(key, 0, false) end
+        redis.call('HDEL', mine, name)
+    end
+end
+return value
+"""
+)
+
+# ARGV: owner, ttl_ms, and a JSON list with three items for each request: the event's name, `ours`, and the key of its
+# subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
+# Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, and the newest time after an '@' if known.
 CLAIM = (
-    _NOW
-    + _IS_ALIVE
+    _IS_ALIVE
     + """
-local answers = {}
+local answers, made = {}, {}
+local now = redis.call('HGET', 'hookline:leases', 'value') or 0
 local requests = cjson.decode(ARGV[3])
-for i = 1, #requests / 4 do
-    local name, for_ms, ours, newest = requests[4 * i - 3], requests[4 * i - 2], requests[4 * i - 1], requests[4 * i]
+for i = 1, #requests / 3 do
+    local name, ours, newest = requests[3 * i - 2], requests[3 * i - 1], requests[3 * i]
     local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
-    local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
+    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures')
     local owner = old[1] or ''
-    local alive = owner ~= '' and is_alive(owner)
+    local alive = owner == ARGV[1] or (owner ~= '' and is_alive(owner))
     if redis.call('EXISTS', handled) == 1 then
         answers[i] = 'd'
-    elseif alive and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours) then
+    elseif alive and not (owner == ARGV[1] and ours) then
         answers[i] = 'l'
     else
-        local died = owner ~= '' and not alive
-        local crashes = tonumber(old[4] or 0)
-        if died and old[3] == '1' then crashes = crashes + 1 end
-        local failures = tonumber(old[5] or 0)
-        redis.call('HSET', key, 'owner', ARGV[1], 'until', now_ms + for_ms, 'alone', 0,
-            'crashes', crashes, 'failures', failures)
+        local deaths, crashes, failures = tonumber(old[3] or 0), tonumber(old[4] or 0), tonumber(old[5] or 0)
+        if owner ~= '' and not alive then
+            deaths = deaths + 1
+            if old[2] == '1' then crashes = crashes + 1 end
+        end
+        redis.call('HSET', key, 'owner', ARGV[1], 'alone', 0,
+            'deaths', deaths, 'crashes', crashes, 'failures', failures)
         redis.call('PEXPIRE', key, ARGV[2])
+        made[#made + 1] = name
+        made[#made + 1] = now
         local occurred_s = newest ~= '' and redis.call('GET', newest)
-        answers[i] = (died and 1 or 0) .. ' ' .. crashes .. ' ' .. failures .. (occurred_s and '@' .. occurred_s or '')
+        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. (occurred_s and '@' .. occurred_s or '')
     end
+end
+if #made > 0 then
+    redis.call('HSET', 'hookline:claims:' .. ARGV[1], unpack(made))
+    redis.call('PEXPIRE', 'hookline:claims:' .. ARGV[1], ARGV[2])
 end
 return table.concat(answers, ',')
 """
 )
 
-# KEYS: the claim. ARGV: failed, parked, owner.
-RELEASE = """
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[3] then return end
-redis.call('HSET', KEYS[1], 'owner', '', 'alone', 0)
-local failures = redis.call('HINCRBY', KEYS[1], 'failures', ARGV[1])
-if ARGV[2] == '1' or (failures == 0 and redis.call('HGET', KEYS[1], 'crashes') == '0') then
-    redis.call('DEL', KEYS[1])
-end
+# ARGV: the event's name, failed, parked, owner.
+RELEASE = (
+    _GIVE_UP
+    + """
+local key = 'hookline:claim:' .. ARGV[1]
+if redis.call('HGET', key, 'owner') == ARGV[4] then give_up(key, ARGV[2], ARGV[3] == '1') end
+redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1])
 """
+)
 
+# KEYS: the claim. ARGV: owner. Returns whether it has the claim.
 MARK_EXCLUSIVE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'alone', 1) end
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'alone', 1)
+return 1
 """
 
-# ARGV: ttl_ms, a JSON list of the events' names, and a JSON list of keys of newest times, each followed by its time.
+# ARGV: ttl_ms, a JSON list of the events' names, a JSON list of keys of newest times, each followed by its time, and
+# the owner.
 FINISH = """
-for _, name in ipairs(cjson.decode(ARGV[2])) do
+local names = cjson.decode(ARGV[2])
+for _, name in ipairs(names) do
     redis.call('SET', 'hookline:handled:' .. name, '', 'PX', ARGV[1])
     redis.call('DEL', 'hookline:claim:' .. name)
 end
+redis.call('HDEL', 'hookline:claims:' .. ARGV[4], unpack(names))
 local newest = cjson.decode(ARGV[3])
 for i = 1, #newest, 2 do
     local key, occurred_s = newest[i], newest[i + 1]
@@ -81,12 +164,13 @@ REVOKE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
 
-# KEYS: the members, the holders of partitions. ARGV: owner, lease_ms. Sends a heartbeat, and returns the members that
-# are alive and the partitions with their holders.
+# KEYS: the members, the holders of partitions. ARGV: owner. Renews its lease, and returns the members that are alive
+# and the partitions with their holders.
 JOIN = (
-    _IS_ALIVE
+    _RENEW
+    + _IS_ALIVE
     + """
-redis.call('SET', 'hookline:owner:' .. ARGV[1], '', 'PX', ARGV[2])
+renew(ARGV[1])
 redis.call('SADD', KEYS[1], ARGV[1])
 local members = {}
 for _, owner in ipairs(redis.call('SMEMBERS', KEYS[1])) do

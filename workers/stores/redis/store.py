@@ -6,10 +6,18 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
+from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion, EventRequest
-from hookline.workers.stores.heartbeat import LEASE_S, Heartbeat
+from hookline.workers.stores.claim_coalescer import (
+    CLAIM_LOST,
+    ClaimCoalescer,
+    ClaimRelease,
+    ClaimRequest,
+    Completion,
+    EventRequest,
+)
+from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.client import Client
 from hookline.workers.stores.request_batcher import RequestBatcher
@@ -27,7 +35,8 @@ class RedisStore:
 
     def __init__(self, client: Client, ttl_s: float, timeout_s: float) -> None:
         self._client = client
-        self._heartbeat = Heartbeat(client.beat, client.end)
+        self._heartbeat = Heartbeat(self._beat, client.end)
+        self._renewed_at = 0
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
@@ -55,7 +64,8 @@ class RedisStore:
         await self._client.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        await self._client.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], [])
+        if not await self._client.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], [self._client.owner]):
+            raise Unreachable(CLAIM_LOST)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [_handled_key(queue, event_id) for event_id in event_ids]
@@ -64,7 +74,7 @@ class RedisStore:
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
         members, pairs = await self._client.script(
-            scripts.JOIN, [_members_key(queue), _partitions_key(queue)], [self._client.owner, round(1000 * LEASE_S)]
+            scripts.JOIN, [_members_key(queue), _partitions_key(queue)], [self._client.owner]
         )
         holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
         assignment = fair_assignment(partitions, holders, members, self._client.owner)
@@ -85,11 +95,7 @@ class RedisStore:
         await self._client.script(scripts.REVOKE, [_partitions_key(queue)], [partition, self._client.owner])
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
-        words = [
-            word
-            for request in requests
-            for word in (_name(request), round(1000 * request.for_s), request.ours, _requested_newest(request))
-        ]
+        words = [word for request in requests for word in (_name(request), request.ours, _requested_newest(request))]
         answers: str = await self._client.script(scripts.CLAIM, [], [self._client.owner, self._ttl_ms, _json(words)])
         return [_answer(answer) for answer in answers.split(",")]
 
@@ -100,12 +106,20 @@ class RedisStore:
             if each.subject is not None
         }
         names, times = [_name(each) for each in completions], [word for pair in newest.items() for word in pair]
-        await self._client.script(scripts.FINISH, [], [self._ttl_ms, _json(names), _json(times)])
+        arguments: list[str | float] = [self._ttl_ms, _json(names), _json(times), self._client.owner]
+        await self._client.script(scripts.FINISH, [], arguments)
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        arguments: list[str | float] = [int(release.failed), int(release.parked), self._client.owner]
-        await self._client.script(scripts.RELEASE, [_claim_key(release.queue, release.event_id)], arguments)
+        arguments: list[str | float] = [_name(release), int(release.failed), int(release.parked), self._client.owner]
+        await self._client.script(scripts.RELEASE, [], arguments)
+
+    def _beat(self) -> None:
+        """Belongs to the heartbeat's thread. The time is read before the claims, so that no newer one is missing."""
+        renewed_at = self._renewed_at
+        known = [f"{queue}:{event_id}" for queue, event_id in self._coalescer.named()]
+        self._renewed_at = self._client.beat(renewed_at, _json(known))
+        self._coalescer.renewed()
 
 
 def _name(request: EventRequest) -> str:
@@ -132,8 +146,8 @@ def _claim(text: str) -> Claim:
         return Duplicate()
     if text == "l":
         return LeasedElsewhere()
-    suspect, crashes, failures = map(int, text.split())
-    return Acquired(crash_suspect=bool(suspect), crashes=crashes, failures=failures)
+    deaths, crashes, failures = map(int, text.split())
+    return Acquired(deaths, crashes, failures)
 
 
 def _handled_key(queue: str, event_id: str) -> str:

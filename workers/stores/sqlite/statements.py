@@ -29,7 +29,7 @@ class StoreStatements:
 
     def claim(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
         """The claims on events. Of two requests for the same event, the first gets it."""
-        (now_s,) = connection.execute("SELECT now()").fetchone()
+        (now,) = connection.execute("SELECT value FROM lease_clock").fetchone()
         known = self._known(
             connection, [each.event_id for each in requests], {each.event_id for each in requests if each.ours}
         )
@@ -41,12 +41,13 @@ class StoreStatements:
             claim = known.get(event_id, _NEW)
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
-                rows.append((self._queue, event_id, self._owner, now_s + request.for_s, claim.crashes, claim.failures))
+                counts = (claim.deaths, claim.crashes, claim.failures)
+                rows.append((self._queue, event_id, self._owner, now, *counts))
                 if request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in _parts(rows):
-            connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))
+            connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?)", len(part)), _flat(part))
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -81,6 +82,12 @@ class StoreStatements:
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
         return [None] * len(releases)
 
+    def mark_exclusive(self, connection: sqlite3.Connection, event_id: str) -> bool:
+        """Whether this process has the claim, which is marked then."""
+        where = (self._queue, event_id, self._owner)
+        statement = "UPDATE claims SET alone = 1 WHERE queue = ? AND id = ? AND owner = ?"
+        return connection.execute(statement, where).rowcount == 1
+
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
         if self._completed_since_purge >= _PURGE_EVERY:
@@ -112,8 +119,19 @@ class StoreStatements:
         return newest
 
 
-def _claim(died: int, alone: int, crashes: int, failures: int) -> Claim:
-    return Acquired(crash_suspect=bool(died), crashes=crashes + (died and alone), failures=failures)
+def free_unknown(
+    connection: sqlite3.Connection, owner: str, known: Collection[tuple[str, str]], claimed_before: float
+) -> None:
+    """Free the owner's claims of before that time by the lease clock, except those that it knows of."""
+    rows = connection.execute("SELECT queue, id FROM claims WHERE owner = ? AND claimed < ?", (owner, claimed_before))
+    for queue, event_id in set(rows.fetchall()).difference(known):
+        StoreStatements(queue, owner, 0).release(
+            connection, [ClaimRelease(queue, event_id, failed=False, parked=False)]
+        )
+
+
+def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> Claim:
+    return Acquired(deaths + died, crashes + (died and alone), failures)
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -141,11 +159,11 @@ def _of_subjects(count: int) -> str:
 
 
 _NEW = Acquired()
-# Columns 3 and 4: whether the claim is held (its owner is alive, its time is not over); whether its owner has died.
-_LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""
+# Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
+_LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures FROM claims"""
 _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
-_IF_NOTHING = " AND owner IS NULL AND (? OR (crashes = 0 AND failures = 0))"
+_IF_NOTHING = " AND owner IS NULL AND (? OR (deaths = 0 AND crashes = 0 AND failures = 0))"
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
 _PURGE = (
@@ -154,5 +172,6 @@ _PURGE = (
     """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
         ORDER BY noted_at LIMIT ?)""",
     # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
-    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
+    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims
+        WHERE claimed < (SELECT value FROM lease_clock) - ? LIMIT ?)""",
 )

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.assignment import fair_assignment
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
-from hookline.workers.stores.sqlite.statements import StoreStatements
+from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.sqlite.statements import StoreStatements, free_unknown
 from hookline.workers.stores.sqlite.transaction import Writes
 
 TTL_S = 7 * 24 * 3600.0
@@ -27,12 +28,12 @@ class SqliteStore:
         self._statements = _StatementsByQueue(database.owner, ttl_s)
         self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        database.on_heartbeat(self._renew)
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        def step(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE claims SET alone = 1 WHERE queue = ? AND id = ?", (queue, event_id))
-
-        await self._database.run(step)
+        statements = self._statements[queue]
+        if not await self._database.run(lambda connection: statements.mark_exclusive(connection, event_id)):
+            raise Unreachable(CLAIM_LOST)
 
     @asynccontextmanager
     async def transaction(
@@ -48,7 +49,8 @@ class SqliteStore:
                 raise AlreadyFinished
             writes.run(connection)
 
-        await self._database.run(step)
+        with self._coalescer.ending(queue, event_id):
+            await self._database.run(step)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -67,6 +69,11 @@ class SqliteStore:
             connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
 
         await self._database.run(step)
+
+    def _renew(self, connection: sqlite3.Connection, renewed_at: float) -> None:
+        """Belongs to the writer thread."""
+        free_unknown(connection, self._database.owner, self._coalescer.named(), renewed_at)
+        self._coalescer.renewed()
 
     def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
         return self._database.share(self._statements[request.queue].claim, request, durable=False)
