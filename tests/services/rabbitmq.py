@@ -8,7 +8,6 @@ node skip then. Without any of them, tests skip on a laptop and fail where CI is
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
