@@ -166,7 +166,7 @@ async def test_publishing_recovers_after_the_exchange_was_deleted(rabbitmq_url: 
 async def test_the_log_says_why_the_server_closed_the_publishers_channel(
     rabbitmq_url: str, broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
     with pytest.raises(NotDurable):
         await broker.publisher.publish(envelope())
@@ -191,7 +191,7 @@ async def test_the_log_says_that_the_server_cancelled_a_consumer(
 ) -> None:
     name = queue_name()
     await broker.subscribe(name, ALL, 1)
-    async with raw_channel(url) as channel:
+    async with raw_channel(rabbitmq_url) as channel:
         await channel.queue_delete(topics.queue_name(name))
     await eventually(lambda: logged(caplog, f"{topics.queue_name(name)}: the consumer was lost: RabbitMQ cancelled it"))
 
