@@ -59,13 +59,15 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`shutdown_s` is how long events in hand may take after SIGTERM; then they are given back.
+    """`shutdown_s` is how long events in flight may take after SIGTERM; then they are returned to the queue.
 
-    `state_s` is how long a worker's state may take to open, and again to close. Of the deliveries that end well so many
-    have a line of their own in the log each second as `log_events_per_s` says.
+    `state_s` is how long a worker's state may take to open, and again to close. `unwanted_after_s`: an event that no
+    process of its queue has wanted for that long is parked. `log_events_per_s` deliveries that end well have a line of
+    their own in the log each second.
     """
 
     shutdown_s: Seconds = 20
+    unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 

@@ -19,6 +19,7 @@ from hookline.workers.claims import Claims
 from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
 from hookline.workers.store import Acquired, AlreadyFinished, Duplicate, LeasedElsewhere, Store
+from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work, event_key, finished
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
@@ -38,6 +39,7 @@ class Pipeline:
         gate: ExclusiveGate | None = None,
         normalise: Normalise | None = None,
         clock: Clock = time.time,
+        unwanted_after_s: float = UNWANTED_AFTER_S,
     ) -> None:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
@@ -45,6 +47,7 @@ class Pipeline:
         self._claims = Claims(worker, store)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
+        self._unwanted = Unwanted(worker.queue, unwanted_after_s)
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         )
@@ -59,7 +62,10 @@ class Pipeline:
         endings: list[Ending] = []
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
-            events = tuple(filter(self.worker.wants, self._normalise(envelope)))
+            normalised = self._normalise(envelope)
+            events = tuple(filter(self.worker.wants, normalised))
+            if normalised and not events:
+                return Work(received, envelope, (), self._put_back(envelope, received))
             for event in events:
                 endings.append(await self._claim(self._case(event, envelope, received, last=last)))
                 if not isinstance(endings[-1].outcome, Done):
@@ -152,6 +158,11 @@ class Pipeline:
             async with self.admission:
                 await self.handler.call(case, late=False)
         return Ending(DUPLICATE, case.attempt)
+
+    def _put_back(self, envelope: Envelope, received: Received) -> Outcome:
+        """No event of the delivery is of a type that this worker wants: another process of the queue may."""
+        chance = random.random()  # noqa: S311  # no secret
+        return self._unwanted.outcome(envelope.id, envelope.topic, received.attempt, time.monotonic(), chance)
 
     def _check_crashes(self, case: Case, claim: Acquired) -> None:
         """Raise ProcessDied if the event has crashed its process as often as it may fail. Others are not counted."""

@@ -15,7 +15,7 @@ from hookline.runtime.shutdown import Stop
 from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.providers import normaliser
-from hookline.settings import Settings
+from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
@@ -47,7 +47,7 @@ async def serve(
         pools = []
         if ours or workers:
             normalise = normaliser(settings.providers)
-            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report)
+            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in (*ours, *workers)]
         server = await _open_ingress(settings, broker.publisher) if ingress else None
         _log(settings, ingress=ingress, supervised=supervised)
@@ -67,15 +67,24 @@ async def serve(
 class _Starting:
     """Starts workers that share a broker, a store, and the process that one of them may kill."""
 
-    def __init__(self, broker: Broker, store: Store, normalise: Normalise, report: Report) -> None:
+    def __init__(
+        self, broker: Broker, store: Store, normalise: Normalise, report: Report, settings: WorkersSettings
+    ) -> None:
         self._broker = broker
         self._store = store
         self._normalise = normalise
         self._report = report
+        self._settings = settings
         self._exclusive_gate = ExclusiveGate()
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
-        pipeline = Pipeline(worker, self._store, self._exclusive_gate, self._normalise)
+        pipeline = Pipeline(
+            worker,
+            self._store,
+            self._exclusive_gate,
+            self._normalise,
+            unwanted_after_s=self._settings.unwanted_after_s,
+        )
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
