@@ -28,7 +28,7 @@ _PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_bytes` bounds the embedded broker's file, `max_in_flight` the events that wait for their confirm."""
+    """`max_bytes` bounds the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
 
     url: str = DEFAULT_URL
     publish_timeout_s: Seconds = 5
@@ -37,10 +37,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the store remembers what was finished, and the room view what happened, in seconds.
+    """The store, and how long it keeps things.
 
-    `timeout_s` bounds each wait for Redis or PostgreSQL, `max_transactions` the connections to PostgreSQL that a
-    process uses for transactional workers.
+    `ttl_s` is how long finished events are remembered, `rooms_ttl_s` how long the room view is kept. `timeout_s` bounds
+    each wait for Redis or PostgreSQL, `max_transactions` the PostgreSQL connections that a process uses for
+    transactional workers.
     """
 
     url: str = DEFAULT_URL
@@ -51,7 +52,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether what is received is kept for `hookline replay`, for how long at least, and how much of it at most."""
+    """Whether received events are kept for `hookline replay`, for how long at least, and how much of them at most."""
 
     enabled: bool = False
     max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
@@ -59,11 +60,11 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`shutdown_s` is how long events in flight may take after SIGTERM; then they are returned to the queue.
+    """`shutdown_s` is how long events in flight may take after SIGTERM; then they go back to the queue.
 
-    `state_s` is how long a worker's state may take to open, and again to close. `unwanted_after_s`: an event that no
-    process of its queue has wanted for that long is parked. `log_events_per_s` deliveries that end well have a line of
-    their own in the log each second.
+    `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
+    of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
+    second.
     """
 
     shutdown_s: Seconds = 20
@@ -109,10 +110,9 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 
 
 def load(path: Path, *, with_sources: bool) -> Settings:
-    """Read and check a settings file.
+    """Read and check a settings file. Raises SettingsError, whose text names the key.
 
-    A role that takes no callbacks does without the sources, and so without their secrets. Raises SettingsError, whose
-    text names the key.
+    A role that receives no callbacks loads no sources, and so reads none of their secrets.
     """
     document = _document(path)
     _check_keys("", document, {*SECTIONS, "sources"})
@@ -214,9 +214,9 @@ def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resol
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:
     if not isinstance(name, str) or name not in providers:
-        said = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), catalogue())}"
+        fault = "is missing" if name is None else f"{name!r} is not known{_did_you_mean(str(name), catalogue())}"
         raise SettingsError(
-            f'{key}.provider: {said}; there are {", ".join(catalogue())}, and your own as "package.module:NAME"'
+            f'{key}.provider: {fault}; there are {", ".join(catalogue())}, and your own as "package.module:NAME"'
         )
     return providers[name]
 
@@ -265,17 +265,17 @@ def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:
         raise SettingsError(_sentence(key, str(error))) from None
 
 
-def _sentence(key: str, said: str) -> str:
-    """Msgspec's message as a sentence that begins with the key."""
-    missing = re.search(r"missing required field `(\w+)`", said)
+def _sentence(key: str, message: str) -> str:
+    """A sentence that begins with the key, from msgspec's message."""
+    missing = re.search(r"missing required field `(\w+)`", message)
     if missing:
         return f"{key}.{missing[1]}: is missing"
-    said, _, place = said.replace("`", "").partition(" - at $")
-    return f"{key}{place}: {said[0].lower()}{said[1:]}"
+    fault, _, place = message.replace("`", "").partition(" - at $")
+    return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
 
 
 class _Resolver:
-    """Puts in what a setting takes from elsewhere: `${NAME}` from the environment, `file:…` from a file."""
+    """Replaces `${NAME}` by a value from the environment, and `file:…` by the contents of a file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

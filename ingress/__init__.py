@@ -1,1 +1,1 @@
-"""HTTP in, verified envelope published, the provider's reply out."""
+"""The HTTP side: a callback comes in, its verified envelope is published, the provider's reply goes out."""

@@ -1,4 +1,4 @@
-"""Counting refusals: a log that a flood cannot fill, and 429 for whoever sends forgeries by the thousand."""
+"""Counts refusals, so that a flood neither fills the log nor costs more than a 429 for each request."""
 
 import logging
 from collections import Counter
@@ -20,12 +20,12 @@ class Refusals:
         self._ends_s = 0.0
 
     def note(self, source: str, refusal: Refused, now_s: float) -> Refused:
-        """Count and log a refusal; return it, or TooManyRequests instead of one forgery too many.
+        """Count a refusal, and log the first of its kind in the window; return it, or TooManyRequests in a flood.
 
-        Only what failed its check comes here: a genuine callback is never refused because of other people's forgeries.
+        Only refused requests are counted here: a genuine callback is accepted, however many forgeries arrive.
         """
         if now_s >= self._ends_s:
-            self._turn(now_s)
+            self._start_window(now_s)
         key = (source, refusal.reason)
         self._counts[key] += 1
         if self._counts[key] == 1:
@@ -36,7 +36,7 @@ class Refusals:
                 return TooManyRequests("too many requests that could not be verified")
         return refusal
 
-    def _turn(self, now_s: float) -> None:
+    def _start_window(self, now_s: float) -> None:
         for (source, reason), count in self._counts.items():
             if count > 1:
                 log.warning("%s: refused %d more times: %s", source, count - 1, reason)

@@ -1,4 +1,4 @@
-"""The HTTP server: aiohttp's low-level one, with time-outs and answers of our own."""
+"""The HTTP server: aiohttp's low-level server with our own time-outs and responses."""
 
 import asyncio
 import logging
@@ -16,16 +16,17 @@ from hookline.schemas.errors import MalformedRequest, SettingsError
 log = logging.getLogger("hookline.ingress")
 
 _MAX_LINE = 8190
-_MAX_FIELD = 8192  # another number than the line's: that is how the parser's error tells which it was
+_MAX_FIELD = 8192  # differs from _MAX_LINE, so that the parser's error shows which of the two was exceeded
 _MAX_HEADERS = 64
 _LINGER_S = 1.0
 
 
 class IngressConnection(web.RequestHandler):
-    """One connection: closed if a head, or the taking of an answer, is slow; never shows what the parser thought.
+    """One connection. It is closed if the client is slow to send a head or to read a response.
 
-    Relies on aiohttp's `_messages`, where heads and the parser's complaints queue up, on `_waiter`, which is pending
-    while the connection is idle, and on `pause_reading`, without which its parser never stops within a message.
+    Parser errors are answered in our form, and never quote the request. Relies on private parts of aiohttp: on
+    `_messages`, the queue of heads and parser errors; on `_waiter`, which is pending while the connection is idle; and
+    on `pause_reading`, without which the parser never stops within a message.
     """
 
     __slots__ = ("_body", "_has_paused", "_head_timer", "_settings", "_write_timer")
@@ -39,7 +40,7 @@ class IngressConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Whatever is left of an answer pauses the writing, and is timed. uvloop's transports are of no asyncio class.
+        # Any unsent byte of a response pauses the writing, and is timed. uvloop's transports have no asyncio class.
         cast("asyncio.WriteTransport", transport).set_write_buffer_limits(0)
         super().connection_made(transport)
         self._await_head()
@@ -66,7 +67,7 @@ class IngressConnection(web.RequestHandler):
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's signature
-        """Only once there was a pause: aiohttp has the parser go on twice for each body, and it has nothing to do."""
+        """Do nothing before the first pause: aiohttp calls this twice for each body, at some cost."""
         if self._has_paused:
             super().resume_reading(resume_parser)
 
@@ -87,17 +88,17 @@ class IngressConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  quotes the request
     ) -> web.StreamResponse:
-        """What the parser refuses, in our form. aiohttp's own answer would quote the request."""
+        """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
-        return responses.refused(MalformedRequest("this is not a request that we can read"), _parser_status(exc))
+        return responses.refused(MalformedRequest("this is not a valid HTTP request"), _parser_status(exc))
 
     def _break_off(self) -> None:
-        """Tell whoever reads a body that the parser has given up: it would wait for the rest until its time is out."""
+        """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""
         if not self._body.is_eof():
-            self._body.set_exception(web.RequestPayloadError("the parser has given up"))
-            self._lingering_time = 0.0  # nothing more of it will come
+            self._body.set_exception(web.RequestPayloadError("the parser has failed"))
+            self._lingering_time = 0.0  # nothing more of it will arrive
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -122,7 +123,7 @@ def _parser_status(exc: BaseException | None) -> int:
 
 
 class ConnectionFactory(web.Server):
-    """All connections; those above the limit are closed at once."""
+    """Makes the connections; those above the limit are closed at once."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         super().__init__(receiver.answer)
@@ -148,7 +149,7 @@ class ConnectionFactory(web.Server):
 
 
 class Ingress:
-    """The running door."""
+    """The running HTTP server."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings) -> None:
         self._receiver = receiver
@@ -156,7 +157,7 @@ class Ingress:
         self._runner = web.ServerRunner(ConnectionFactory(receiver, settings), shutdown_timeout=_LINGER_S)
 
     async def start(self) -> int:
-        """Listen; return the port. Raises OSError if that is not possible, SettingsError if it is not safe."""
+        """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
         check_parser()
         await self._runner.setup()
         host, port, shared = self._settings.host, self._settings.port, self._settings.processes > 1
@@ -164,9 +165,9 @@ class Ingress:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Readiness off, serve on for the drain time, then close the listener and finish what is in hand.
+        """Turn readiness off, serve for the drain time, then close the listener and finish the requests in flight.
 
-        aiohttp alone would read nothing more from then on, and so cut off the bodies that are on their way.
+        aiohttp alone would read nothing more once it shuts down, which would cut off bodies that are still arriving.
         """
         self._receiver.draining = True
         await asyncio.sleep(self._settings.drain_s)
@@ -177,12 +178,12 @@ class Ingress:
 
 
 def check_parser() -> None:
-    """Raise SettingsError unless aiohttp's strict parser, the one in C, is there.
+    """Raise SettingsError unless aiohttp uses its strict parser, the one in C.
 
-    The other one takes `post` for POST, and HTTP/3.9, and waits for chunks of impossible sizes.
+    The one in Python accepts `post` for POST, and HTTP/3.9, and waits for chunks of impossible sizes.
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise SettingsError(
-            "aiohttp lacks its C extension, and its other parser takes what is not HTTP; "
+            "aiohttp lacks its C extension, and its parser in Python accepts requests that are not valid HTTP; "
             "unset AIOHTTP_NO_EXTENSIONS, or install aiohttp from a wheel"
         )

@@ -1,4 +1,4 @@
-"""The settings of the door, as they stand under `[ingress]`."""
+"""The settings of the ingress, the table `[ingress]`."""
 
 from typing import Annotated
 
@@ -9,13 +9,12 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class IngressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to listen, and what to put up with.
+    """Where the ingress listens, and its limits.
 
-    Addresses of load balancers in front of us are `trusted_proxies` (CIDR): from them, and nobody else,
-    `X-Forwarded-For` is believed. `drain_s` is how long we go on serving after SIGTERM with readiness off, so that the
-    load balancer notices; `shutdown_s` how long requests in hand may then take. `write_timeout_s` is how long a client
-    may take to read what it was answered. `processes` share the port; `max_connections` and `max_unverified_per_10_s`
-    are those of each.
+    `trusted_proxies` are the addresses (CIDR) of load balancers in front of it: `X-Forwarded-For` is believed from
+    them only. `drain_s` is how long it serves after SIGTERM with readiness off, so that the load balancer notices;
+    `shutdown_s` is how long requests in flight may then take. `write_timeout_s` is how long a client may take to read
+    a response. `processes` share the port; `max_connections` and `max_unverified_per_10_s` apply to each of them.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  providers call from outside

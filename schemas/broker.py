@@ -1,6 +1,6 @@
-"""What the ends expect of the queue in between. Two implementations: RabbitMQ, and the embedded one (SQLite).
+"""What ingress and workers expect of a broker. Two implementations: RabbitMQ, and the embedded one on SQLite.
 
-The broker knows how messages are kept and moved; what becomes of a delivery is decided by the worker, as an Outcome.
+The broker stores and moves messages. The worker decides what becomes of a delivery, as an Outcome.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ MAX_UNSETTLED_S = 1800.0
 
 
 class Done(msgspec.Struct, frozen=True):
-    """Nothing is left to do: handled now, or handled before (`reason` says which)."""
+    """Nothing is left to do: the event was handled now or before (`reason` says which)."""
 
     reason: str = "handled"
 
 
 class Again(msgspec.Struct, frozen=True):
-    """Deliver it again after `delay_s`. `attempt` is the number that the next delivery shall carry.
+    """Deliver it again after `delay_s`, as attempt number `attempt`.
 
     `reason` is one of a few words, `detail` one line for a person.
     """
@@ -36,7 +36,7 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """Keep it among the dead letters of the queue, with the reason, the detail (a traceback) and the attempts made."""
+    """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts."""
 
     reason: str
     detail: str
@@ -47,7 +47,7 @@ Outcome: TypeAlias = Done | Again | Parked
 
 
 class Received(msgspec.Struct, frozen=True):
-    """One message that a queue handed out. `attempt` counts from 1; `token` is the broker's own."""
+    """A message that was taken from a queue. `attempt` counts from 1. Only the broker reads `token`."""
 
     headers: Mapping[str, Any]
     content_type: str
@@ -58,7 +58,7 @@ class Received(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Whether what is received is kept for replay, for how long, and how much of it; the oldest goes first."""
+    """Whether received events are kept for replay, how long and how many bytes. The oldest are dropped first."""
 
     enabled: bool = False
     max_age_s: float = 7 * 24 * 3600
@@ -74,79 +74,79 @@ class Publisher(Protocol):
     async def publish(self, envelope: Envelope) -> None:
         """Return once the envelope is durable in every queue that wants it, or kept as unrouted.
 
-        Raises NotDurable at once when too much is in flight or the broker is away, and otherwise after the time-out;
-        then it may or may not have been kept.
+        Raises NotDurable at once if too much is in flight or the broker is away. Raises it after the time-out if there
+        is no confirm by then; the event may or may not be kept in that case.
         """
 
     @property
     def ready(self) -> bool:
-        """Whether a publish now has a chance."""
+        """Whether a publish can succeed now."""
 
 
 class Queue(Protocol):
-    """A worker's side of a broker: one queue, with as many messages taken at a time as `prefetch` allows."""
+    """A worker's side of a broker: one queue. At most `prefetch` messages are taken and not settled."""
 
     async def take(self) -> Received:
-        """Wait for the next message. May be cancelled without losing one."""
+        """Wait for the next message. Cancelling loses none."""
 
     async def settle(self, received: Received, outcome: Outcome) -> None:
         """Carry out the outcome of a message that `take` gave.
 
-        Never raises for a broker that is away: the message is then delivered again.
+        Does not raise if the broker is away: the message is delivered again.
         """
 
     def holds(self, received: Received) -> bool:
-        """Whether a message that `take` gave is ours to settle. If not, it comes again, before what came after it."""
+        """Whether a taken message can still be settled. If not, it is delivered again, before the ones after it."""
 
     async def close(self) -> None:
-        """Give back what was taken and not settled, at once, and without counting an attempt.
+        """Requeue messages that were taken and not settled, at once and without counting an attempt.
 
-        What still waits for `take` is cancelled by the caller.
+        The caller cancels its pending calls of `take`.
         """
 
 
 class History(Protocol):
-    """What was received in the past, where the settings say that it is kept."""
+    """Past events, if the settings enable the history."""
 
     async def wanted_by(self, queue: str) -> frozenset[str]:
         """The binding keys of a worker's queue. Raises SettingsError if there is no such queue."""
 
     def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
-        """The envelopes received from `since` until `until` that are kept by now, a page at a time.
+        """The envelopes received from `since` until `until` that are kept at the time of the call, in pages.
 
-        In the order in which they were made durable, or received. It ends by itself, whatever arrives meanwhile, and
-        reads no further ahead than a page or two. Raises SettingsError where nothing was ever kept, or Unreachable.
+        They are in the order in which they were made durable, or received. New events do not prolong the reading, and
+        it reads at most two pages ahead. Raises SettingsError if nothing was ever kept, or Unreachable.
         """
 
     async def feed(self, queue: str, envelopes: Sequence[Envelope], headers: Mapping[str, str]) -> None:
-        """Return once a worker's queue has copies of the envelopes, with these headers besides. No other gets any.
+        """Return once a worker's queue, and no other, has copies of the envelopes with these extra headers.
 
-        Raises NotDurable; some of them may then be in the queue.
+        Raises NotDurable; some copies may be in the queue then.
         """
 
 
 class DeadLetters(Protocol):
-    """What was put aside: the dead letters of the workers' queues, and (`letters.UNROUTED`) what no queue wanted."""
+    """The dead letters of workers' queues, and unrouted events (`dead_letters.UNROUTED`)."""
 
     async def counts(self) -> Mapping[str, int]:
-        """The queues that have dead letters, and how many. Raises Unreachable."""
+        """The queues that have dead letters, with their numbers. Raises Unreachable."""
 
     async def count(self, queue: str) -> int:
-        """How many letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
+        """How many dead letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
 
     def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
-        """Go through the letters that are there now, oldest first, and do with each what `decide` says.
+        """Go through the dead letters of a queue, oldest first, and do with each what `decide` says.
 
-        A replayed letter goes back to that queue only, as a first attempt and with its history; one that no queue
-        wanted is published again, and stays if still none wants it. Each letter is given out once that is done. Cut
-        short at any point, nothing is lost: some letters may have been replayed and be here still, and replaying those
-        again is harmless to a worker, which handles an event once. Close it, or others wait for their turn. Raises
-        SettingsError if there is no such queue to replay to, or Unreachable.
+        A replayed dead letter returns to that queue only, as a first attempt and with the number of its replays. An
+        unrouted event is published again, and stays if no queue wants it. Each is yielded once that is done. Dead
+        letters that arrive during the scan are left out. Stopping early loses nothing: some may have been replayed and
+        still be there, and a worker handles an event that is replayed twice once. Close the generator to release the
+        queue's lock. Raises SettingsError if there is no such queue, or Unreachable.
         """
 
 
 class Broker(Protocol):
-    """One installation of queues."""
+    """The queues of one installation."""
 
     @property
     def publisher(self) -> Publisher: ...
@@ -158,22 +158,31 @@ class Broker(Protocol):
     def dead_letters(self) -> DeadLetters: ...
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
-        """Declare the queues of an ordered worker, one for each partition, with their bindings.
+        """Declare the queues of an ordered worker, one per partition, with their bindings.
 
-        What waits in the queue of a worker that was not ordered before goes on to its partition, and so does whatever
-        is put there later by name. Raises as `subscribe` does.
+        Messages in the worker's own queue are moved to their partitions: those from before the worker was ordered, and
+        those that are put there later by name. Raises as `subscribe` does.
         """
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,
     ) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.
 
-        `queue` and `patterns` are as in `@worker`: short names and topic patterns. Patterns that a queue was bound to
-        before and that are no longer named are unbound. With a partition, only consume from its queue, which was
-        declared before: messages come in the order of arrival, and to one process at a time. Raises Unreachable, or
-        SettingsError if the queue exists in another form.
+        `queue` and `patterns` are as in `@worker`: short names and topic patterns. Earlier patterns that are no longer
+        named are unbound. With a partition, only consume from its queue, which was declared before: its messages come
+        in the order of arrival, and to one process at a time.
+
+        `handler_timeout_s` is how long the worker may take for one message. The broker asks its server to wait longer
+        than that, or logs a warning where the server may not. Raises Unreachable, or SettingsError if the queue exists
+        in another form.
         """
 
     async def close(self) -> None:
-        """Finish what is being published, then close."""
+        """Wait for publishes in flight, then close."""

@@ -1,4 +1,4 @@
-"""DeadLetters: messages that were put aside, as a worker's dead letters or because no queue wanted them."""
+"""Dead letters: messages that a worker parked or the broker gave up on, and unrouted events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"
 AGAIN = "hookline-again"
 UNROUTED = "unrouted"
-"""Where to find the events that no queue wanted: a name that no worker's queue can have."""
+"""The name of the queue of unrouted events. No worker's queue can have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was put aside, with what is known of why.
+    """A message that was put aside, with the reason.
 
-    `reason` is the worker's, or `broker` if the broker gave up on it by itself, or `unrouted`; `detail` a traceback.
-    `attempts` is how often it was tried, `replays` how often it was given back to its queue before. `body` and
-    `headers` are as the worker received them.
+    `reason` is the worker's, or `broker` if the broker gave up on the message, or `unrouted`. `detail` is a traceback.
+    `attempts` counts how often it was tried, `replays` how often it was replayed before. `body` and `headers` are as
+    the worker received them.
     """
 
     headers: Mapping[str, Any]
@@ -40,7 +40,7 @@ class DeadLetter:
 
 
 class Action(Enum):
-    """What to do with one letter."""
+    """What to do with a dead letter."""
 
     KEEP = "keep"
     REPLAY = "replay"
@@ -49,14 +49,14 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A letter, and what was done with it."""
+    """A dead letter, and what was done with it."""
 
     letter: DeadLetter
     action: Action
 
 
 def replayed_at(headers: Mapping[str, Any]) -> datetime | None:
-    """When a message was last given back to its queue by a person."""
+    """When a message was last replayed; None if it never was."""
     try:
         moment = datetime.fromisoformat(headers[REPLAYED_AT])
     except (KeyError, ValueError, TypeError):

@@ -31,11 +31,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What the door needs to know of a callback, from a partial decode.
+    """What the ingress needs from a callback, by a partial decode.
 
-    `event_type` is `room.created` and the like, or `unknown.<word>`. `facts` tell this event from every other one of
-    its source, and are the same when the provider sends it again. `subject` is what order is kept by: a room, or a
-    recording task. `occurred_s` is Unix seconds.
+    `event_type` is for example `room.created`, or `unknown.<word>`. `facts` distinguish the event from all others of
+    its source, and are the same when the provider sends it again. Events are ordered by `subject`: a room or a
+    recording task. `occurred_s` is in Unix seconds.
     """
 
     event_type: str
@@ -45,7 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
-    """What orders a message among others. `ordered_by` is None for one that nothing comes before or after."""
+    """What a message is ordered by. `ordered_by` is None for a message without an order."""
 
     event_id: str
     ordered_by: str | None
@@ -53,7 +53,7 @@ class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified delivery. `id` is the event's: the same for every re-send of it, and no other event has it."""
+    """A verified delivery. `id` identifies the event: each re-send has the same, and no other event has it."""
 
     id: str
     provider: str
@@ -75,16 +75,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ordered_by(self) -> str | None:
-        """Whose events are in order: a subject of a source, since two sources may have rooms of one name.
+        """The subject with its source, since two sources may have rooms of the same name.
 
-        None for an event without a subject, which nothing comes before or after.
+        None for an event without a subject, which has no order.
         """
         return f"{self.source}/{self.subject}" if self.subject else None
 
     def head(self, provider_type: str | int, member: int | None = None) -> EventHead:
         """The shared fields of an event made from this envelope.
 
-        `member` counts from 0 where one callback names several members, each of which becomes an event.
+        `member` counts from 0 where one callback names several members. Each becomes an event.
         """
         return {
             "id": self.id if member is None else f"{self.id}:{member}",
@@ -97,19 +97,19 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moment(unix_s: float) -> datetime:
-    """Unix seconds as an aware datetime, kept within the years 1970 to 9999: senders write what they like."""
+    """Unix seconds as an aware datetime, clamped to the years 1970 to 9999, since senders may send any number."""
     if not _EARLIEST_S <= unix_s <= _LATEST_S:
         unix_s = min(max(unix_s, _EARLIEST_S), _LATEST_S)
     return datetime.fromtimestamp(unix_s, UTC)
 
 
 def iso(time: datetime) -> str:
-    """What `isoformat` says. For UTC msgspec says it too, in a quarter of the time, but for the last letter."""
+    """The same text as `isoformat`. For UTC msgspec writes it in a quarter of the time, except for the `Z`."""
     return f"{_encode(time)[1:-2].decode()}+00:00" if time.tzinfo is UTC else time.isoformat()
 
 
 def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) -> str:
-    """32 hexadecimal digits made from the facts of an event, in a form in which no two lists of facts look alike."""
+    """32 hexadecimal digits from the facts of an event, encoded so that different facts give different input."""
     return hashlib.blake2b(_encode((source, event_type, facts)), digest_size=16).hexdigest()
 
 
@@ -131,17 +131,17 @@ def seal(
 
 
 def unreadable(body: bytes, received_s: float) -> Identity:
-    """The identity of a genuine callback that cannot be read: its bytes are the only facts."""
+    """The identity of a genuine callback that cannot be read. Its bytes are its facts."""
     return Identity(UNREADABLE, (hashlib.sha256(body).hexdigest(),), "", received_s)
 
 
 def origin(provider: str, source: str) -> str:
-    """A source as CloudEvents names it."""
+    """The CloudEvents `source` of a configured source."""
     return f"{_SOURCE_PREFIX}{provider}/{source}"
 
 
 def to_headers(envelope: Envelope) -> dict[str, str]:
-    """The message headers of an envelope: CloudEvents' attributes for AMQP, and when we received it."""
+    """The message headers of an envelope: CloudEvents attributes for AMQP, and the time of receipt."""
     return {
         ID_HEADER: envelope.id,
         SOURCE_HEADER: origin(envelope.provider, envelope.source),
@@ -154,7 +154,7 @@ def to_headers(envelope: Envelope) -> dict[str, str]:
 
 
 def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope:
-    """The envelope of a message, or Unreadable if it was not sealed by us."""
+    """The envelope of a message. Raises Unreadable if the message was not sealed by us."""
     try:
         provider, source = headers[SOURCE_HEADER].removeprefix(_SOURCE_PREFIX).split("/")
         return Envelope(
@@ -173,7 +173,7 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
 
 
 def ordering_facts(headers: Mapping[str, Any]) -> OrderingFacts:
-    """What orders a message, from its headers alone. A message that was not sealed by us has no order, and time 0."""
+    """What a message is ordered by, from its headers alone. One that was not sealed by us has no order, and time 0."""
     subject = headers.get(SUBJECT_HEADER)
     return OrderingFacts(
         event_id=str(headers.get(ID_HEADER, "")),

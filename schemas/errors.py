@@ -1,41 +1,41 @@
-"""Everything that Hookline itself raises.
+"""The errors that Hookline raises.
 
 HooklineError
-├── Refused                 the door says no to one request
-│   ├── MalformedRequest        not a request we can read at all
-│   ├── UnknownSource           no source of that name
-│   ├── MethodNotAllowed        the path is right, the method is not
+├── Refused                 the ingress refuses one request
+│   ├── MalformedRequest        not valid HTTP, or not as we accept it
+│   ├── UnknownSource           no source has this path
+│   ├── MethodNotAllowed        a method other than POST
 │   ├── LengthRequired          a body without a declared length
 │   ├── SlowRequest             the body did not arrive in time
 │   ├── BodyTooLarge            more bytes than the source allows
 │   ├── UnsupportedEncoding     compressed, or not JSON in UTF-8
-│   ├── ExpectationFailed       an Expect header that nobody can meet
+│   ├── ExpectationFailed       an Expect header other than 100-continue
 │   ├── Unverified              not proven genuine
 │   │   ├── MissingSignature
 │   │   ├── BadSignature
 │   │   └── StaleTimestamp
 │   ├── TooManyRequests         a flood of unverified requests
-│   └── NotDurable              genuine, but not safe on disk: our fault
+│   └── NotDurable              genuine, but not known to be stored: our fault
 ├── Unreadable              a genuine callback whose content cannot be read
-├── SettingsError           the settings do not allow a start
-├── NotStarted              what a worker needs could not be opened
-└── Unreachable             the broker or the store did not answer in time
+├── SettingsError           the settings are wrong
+├── NotStarted              the worker's own code failed at start
+└── Unreachable             the broker or the store cannot be used now
 
-`reason` is stable: it is the code in answers, and the label in logs and metrics. No message holds a payload, a header
-or a secret.
+`reason` is stable: it is the code in responses, and the label in logs and metrics. No message contains a payload, a
+header or a secret.
 """
 
 from typing import ClassVar
 
 
 class HooklineError(Exception):
-    """Something that Hookline noticed, with a stable `reason`."""
+    """The base of all our errors, with a stable `reason`."""
 
     reason: ClassVar[str] = "error"
 
 
 class Refused(HooklineError):
-    """One request is not accepted. The text is public: it must not help a forger."""
+    """One request is refused. The text is public: it must not help a forger."""
 
 
 class MalformedRequest(Refused):
@@ -71,7 +71,7 @@ class ExpectationFailed(Refused):
 
 
 class Unverified(Refused):
-    """Not proven to come from the provider; never reaches a queue."""
+    """The request is not proven to come from the provider. It never reaches a queue."""
 
 
 class MissingSignature(Unverified):
@@ -91,13 +91,13 @@ class TooManyRequests(Refused):
 
 
 class NotDurable(Refused):
-    """The event is not known to be safe. It may or may not have reached a queue: the provider should send it again."""
+    """The event is not known to be durable. It may have reached a queue; the provider should send it again."""
 
     reason = "not_durable"
 
 
 class Unreadable(HooklineError):
-    """A genuine callback, or a message on a queue, that cannot be decoded. The text does not quote it."""
+    """A genuine callback, or a message on a queue, cannot be decoded. The text does not quote it."""
 
     reason = "unreadable"
 

@@ -18,13 +18,13 @@ DEFAULT_MAX_BODY_BYTES = 262_144
 
 
 class Headers(Protocol):
-    """Request headers by name in any case; aiohttp's, and multidict.CIMultiDict."""
+    """Request headers by name, in any case: those of aiohttp, or a multidict.CIMultiDict."""
 
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request as it came: the exact bytes of the body, and the query string undecoded, without its `?`."""
+    """One request: the exact bytes of its body, its headers, and the undecoded query string without its `?`."""
 
     body: bytes
     headers: Headers
@@ -33,18 +33,18 @@ class Request(msgspec.Struct, frozen=True):
     def header(self, name: str) -> str:
         """The value of a header that the signature needs.
 
-        Raises MissingSignature if it is absent or blank, BadSignature if it is there twice.
+        Raises MissingSignature if it is absent or blank, BadSignature if it appears twice.
         """
         values = self.headers.getall(name, ())
         if not values or not values[0].strip():
             raise MissingSignature(f"the header {name} is missing")
         if len(values) > 1:
-            raise BadSignature(f"the header {name} is there more than once")
+            raise BadSignature(f"the header {name} appears more than once")
         return values[0]
 
 
 class Key(bytes):
-    """A secret, ready for a hash function. It never shows itself: not in a log, a traceback or an error."""
+    """A secret as bytes, ready for a hash function. Its text forms hide it in logs, tracebacks and errors."""
 
     def __repr__(self) -> str:
         return "Key(***)"
@@ -57,10 +57,10 @@ class Key(bytes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source(Generic[A]):
-    """What a source's settings became at start.
+    """A configured account at a provider, made from its settings at start.
 
-    `account` holds the provider's own settings; any one of `keys` verifies; `tolerance_s` bounds the age, and the
-    earliness, of a signed time stamp; an empty `allow_from` lets every address in.
+    `account` holds the provider's own settings. Any one of `keys` verifies. `tolerance_s` bounds how far a signed time
+    stamp may lie in the past or the future. An empty `allow_from` allows every address.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Source(Generic[A]):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the provider wants to hear."""
+    """The response that a provider expects."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -83,7 +83,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A callback as the provider would send it, for samples: what to add to the URL and the headers, and the body."""
+    """A signed callback as the provider would send it: its body, and what to add to the headers and the URL."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -94,8 +94,8 @@ class Outgoing:
 class Sample:
     """A sample callback of one type.
 
-    `body(n, at_s)` makes its JSON value: `n` is the number of the story (each has another room), `at_s` the Unix time
-    at which it happens, in seconds.
+    `body(n, at_s)` makes its JSON value. `n` is the number of the story, and each story has its own room; `at_s` is
+    the time of the event in Unix seconds.
     """
 
     type: str
@@ -104,7 +104,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """How a source of this provider looks in a fresh settings file: its name, and the provider's own settings."""
+    """The source of this provider in a new settings file: its name, and the provider's own settings."""
 
     source: str
     settings: Mapping[str, str | int | bool]
@@ -120,7 +120,7 @@ def needs_a_secret(source: Source[Any]) -> str | None:
 
 
 def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
-    """The default for `Provider.challenge`: a provider that does not check URLs."""
+    """The default for `Provider.challenge`: the provider does not check URLs."""
     return None
 
 
@@ -138,19 +138,20 @@ def key_from_text(secret: str) -> Key:
 class Provider(Generic[A]):
     """Everything about one provider.
 
-    The functions touch no clock, network or environment, and raise nothing but our own errors whatever the bytes:
+    The functions use no clock, network or environment, and raise only our own errors, whatever the bytes:
 
-    - `verify(request, source, now_s)` returns if the request is genuine, else raises Unverified; MalformedRequest only
-      where the proof is inside a body that cannot be read.
-    - `identify(body)` says which event it is, for verified bytes; raises Unreadable.
+    - `verify(request, source, now_s)` returns if the request is genuine, else raises Unverified; or MalformedRequest
+      where the signature is inside a body that cannot be read.
+    - `identify(body)` returns the identity of the event, for verified bytes; raises Unreadable.
     - `normalise(envelope)` makes the canonical events; raises Unreadable.
-    - `challenge(request, source, now_s)` answers a check of the URL, if the request is one; raises as `verify` does.
-    - `sign(body, source, now_s)` is the provider's side, for samples and tests; raises ValueError if the body cannot
-      carry a signature.
-    - `fault(source)` is one sentence that names the key, if the settings of a source do not go together.
+    - `challenge(request, source, now_s)` returns the reply to a URL check, or None for any other request; raises as
+      `verify` does.
+    - `sign(body, source, now_s)` signs as the provider does, for samples and tests; raises ValueError if the body
+      cannot carry a signature.
+    - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
-    topics, `samples` tell a little story in order; `covers` and `leaves_open` say in a few words what a good signature
+    topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
     proves and what it does not.
     """
 

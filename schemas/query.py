@@ -14,18 +14,17 @@ def parameters(query: str) -> Mapping[str, Sequence[str]]:
     if len(fields) > MAX_PARAMETERS:
         raise BadSignature("the query has too many parameters")
     values: dict[str, list[str]] = {}
-    for field in fields:
-        name, value = _pair(field)
+    for field in fields:  # urllib's parse_qsl takes three times as long
+        name, _, value = field.partition("=")
+        if "%" in field or "+" in field:
+            name, value = _unquoted(name), _unquoted(value)
         values.setdefault(name.lower(), []).append(value)
     return values
 
 
-def _pair(field: str) -> tuple[str, str]:
-    name, _, value = field.partition("=")
-    if "%" not in field and "+" not in field:
-        return name, value
+def _unquoted(text: str) -> str:
     try:
-        return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+        return unquote_plus(text, errors="strict")
     except ValueError:
         raise BadSignature("the query cannot be read") from None
 

@@ -1,7 +1,8 @@
-"""Names on the queue: topics, routing keys, partitions, exchanges and queues. They are built here only.
+"""Names that every broker has: topics, routing keys, partitions, exchanges and queues.
 
-A topic is `<provider>.<source>.<entity>.<action>`; the routing key adds the partition of the subject, `….p07`. Every
-word is made of `[a-z0-9_-]`, so that nothing a sender writes can reach a routing key as it stands.
+A topic is `<provider>.<source>.<entity>.<action>`. The routing key adds the partition of the subject, `….p07`. Each
+word consists of `[a-z0-9_-]`, so text from a sender never reaches a routing key unchanged. Names that only RabbitMQ
+needs are in `broker.rabbitmq.names`.
 """
 
 import re
@@ -22,7 +23,7 @@ _PATTERN = re.compile(r"(\*|#|[a-z0-9_-]+)(\.(\*|#|[a-z0-9_-]+))*")
 
 
 def word(text: str) -> str:
-    """One topic word from a provider's own type: lower case, anything strange as `-`, at most 64 characters."""
+    """A topic word from a provider's own type: lower case, at most 64 characters, `-` for all others than allowed."""
     return _STRANGE.sub("-", text[:_MAX_WORD].lower()) or "-"
 
 
@@ -47,9 +48,9 @@ def routing_key(topic: str, subject: str) -> str:
 def binding(pattern: str, partition: str = "*") -> str:
     """The binding key for a topic pattern, in any partition or in one.
 
-    A `#` at the end takes the partition, too: RabbitMQ looks up half as much for it as for `#.*`. Raises ValueError for
-    a pattern that no topic could match: it is words of `[a-z0-9_-]`, `*` (one word) or `#` (any number), separated by
-    dots.
+    A `#` at the end matches the partition, too: RabbitMQ needs half the lookups for `#` as for `#.*`. Raises ValueError
+    for a malformed pattern. A pattern consists of words of `[a-z0-9_-]`, `*` (one word) or `#` (any number of words),
+    separated by dots.
     """
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(f"topic {pattern!r} is not words of a-z, 0-9, _ and -, or * or #, separated by dots")
@@ -65,12 +66,12 @@ def _pattern_expression(pattern: str) -> re.Pattern[str]:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Whether a binding key wants a routing key, by AMQP's rules for topic exchanges."""
+    """Whether a binding key matches a routing key, by the rules of AMQP topic exchanges."""
     return _pattern_expression(pattern).fullmatch(f".{key}") is not None
 
 
 def check_queue(queue: str) -> str:
-    """The name of a worker's queue as given, or ValueError."""
+    """The name of a worker's queue. Raises ValueError if it is malformed or reserved."""
     if not NAME.fullmatch(queue) or queue in _RESERVED_QUEUES:
         raise ValueError(
             f"queue {queue!r} is not a name: 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, "
@@ -85,7 +86,7 @@ def queue_name(queue: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """The name of a worker's queue, from the broker's name for it."""
+    """The worker's name for a queue, given the broker's name."""
     return name.removeprefix("hookline.")
 
 
@@ -95,7 +96,7 @@ def partition_name(queue: str, partition: str) -> str:
 
 
 def whole_name(name: str) -> str:
-    """The broker's name for the queue of a worker, given that, or the name of one of its partitions."""
+    """The broker's name for a worker's queue, given that name or the one of a partition."""
     whole, _, last = name.rpartition(".")
     return whole if last in PARTITION_WORDS else name
 

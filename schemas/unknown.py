@@ -7,6 +7,11 @@ from hookline.schemas.events import Event, Unknown
 from hookline.schemas.payload import anything, number_or_zero, read_again, unknown_facts, unknown_type
 
 
+def all_facts(provider_type: str | int, body: bytes) -> tuple[str, str]:
+    """All fields of a body as the facts of its event, for a callback that has no time. Raises Unreadable."""
+    return unknown_facts(provider_type, read_again(anything, body))
+
+
 def identify_unknown(
     provider_type: str | int, body: bytes, *, time: str, ticks_per_s: int = 1, per_attempt: Container[str] = ()
 ) -> Identity:

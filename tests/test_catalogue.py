@@ -26,7 +26,7 @@ def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:
         assert provider.sign is not no_sign, provider.name
 
 
-def test_every_provider_has_a_folder_of_vectors_and_every_folder_a_provider() -> None:
+def test_providers_and_folders_of_vectors_match() -> None:
     assert {folder.name for folder in FOLDER.iterdir() if folder.is_dir()} == set(catalogue())
 
 
@@ -36,16 +36,16 @@ def test_every_provider_has_vectors_for_all_its_events() -> None:
     assert promised <= shown
 
 
-def test_every_provider_has_a_vector_of_a_type_that_nobody_knows() -> None:
+def test_every_provider_has_a_vector_of_an_unknown_type() -> None:
     types = {(vector.provider.name, vector.case.expected.event_type.partition(".")[0]) for vector in all_vectors()}
     assert {(name, "unknown") for name in catalogue()} <= types
 
 
-def test_every_folder_of_vectors_says_where_they_come_from() -> None:
+def test_every_folder_of_vectors_names_their_origin() -> None:
     for name in catalogue():
-        said = (FOLDER / name / "README.md").read_text(encoding="utf-8")
+        text = (FOLDER / name / "README.md").read_text(encoding="utf-8")
         cases = [vector.name for vector in all_vectors() if vector.provider.name == name]
-        assert [case for case in cases if case not in said] == []
+        assert [case for case in cases if case not in text] == []
 
 
 def test_names_fit_into_topics_and_urls() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hookline.cli.main import cli
 from hookline.events import EVENT_TYPES
 from hookline.schemas.providers import catalogue
-from tests.end_to_end.processes import House
+from tests.end_to_end.processes import Project
 
 GROUPS = sorted(name for name, command in cli.commands.items() if isinstance(command, click.Group))
 COMMANDS = sorted(set(cli.commands) - set(GROUPS)) + [
@@ -21,14 +21,20 @@ COMMANDS = sorted(set(cli.commands) - set(GROUPS)) + [
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_help_ends_with_examples(command: str) -> None:
     shown = CliRunner().invoke(cli, [*command.split(), "--help"]).output
     assert f"  hookline {command}" in shown.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("command", [pytest.param("", id="hookline"), *COMMANDS, *GROUPS])
+def test_h_is_short_for_help(command: str) -> None:
+    long, short = (CliRunner().invoke(cli, [*command.split(), option]) for option in ("--help", "-h"))
+    assert (short.exit_code, short.output) == (0, long.output)
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics"}))
@@ -43,131 +49,137 @@ def test_init_writes_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_init_does_not_write_over_a_file(house: House) -> None:
-    before = house.config.read_text()
-    done = house.call("init")
-    assert (done.returncode, house.config.read_text()) == (2, before)
-    assert "--force writes over it" in done.stderr
+def test_init_does_not_overwrite_a_file(project: Project) -> None:
+    before = project.config.read_text()
+    done = project.call("init")
+    assert (done.returncode, project.config.read_text()) == (2, before)
+    assert "--force overwrites it" in done.stderr
 
 
-def test_init_writes_over_a_file_when_told_to(house: House) -> None:
-    before = house.config.read_text()
-    assert house.call("init", "--force").returncode == 0
-    assert house.config.read_text() != before
+def test_init_overwrites_a_file_with_force(project: Project) -> None:
+    before = project.config.read_text()
+    assert project.call("init", "--force").returncode == 0
+    assert project.config.read_text() != before
 
 
-def test_without_settings_a_command_says_how_to_get_some(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.config.unlink()
-    done = house.call("run")
+def test_without_settings_a_command_names_the_command_that_writes_them(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.config.unlink()
+    done = project.call("run")
     assert (done.returncode, done.stdout) == (2, "")
     assert "`hookline init` writes one" in done.stderr
 
 
-def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(house: House) -> None:
-    house.config.write_text(house.config.read_text().replace("[broker]", "[brokr]"))
-    done = house.call("ingress")
+def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.config.write_text(project.config.read_text().replace("[broker]", "[brokr]"))
+    done = project.call("ingress")
     assert done.returncode == 2
     assert done.stderr == "hookline: brokr: there is no such setting; did you mean broker?\n"
 
 
-def test_a_broker_that_is_away_is_exit_code_3_and_shows_no_password(house: House) -> None:
-    text = house.config.read_text()
-    house.config.write_text(text.replace("sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/", 1))
-    done = house.call("ingress")
+def test_an_unreachable_broker_is_exit_code_3_and_shows_no_password(project: Project) -> None:
+    text = project.config.read_text()
+    project.config.write_text(text.replace("sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/", 1))
+    done = project.call("ingress")
     assert done.returncode == 3
     assert "127.0.0.1:1" in done.stderr
     assert "s3cret-password" not in done.stderr
 
 
-@pytest.mark.parametrize("url", ["redis://localhost", "mysql://x"])
-def test_a_url_of_no_kind_that_is_known_is_exit_code_2(house: House, url: str) -> None:
-    house.config.write_text(house.config.read_text().replace("sqlite:hookline.db", url))
-    done = house.call("run")
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("redis://localhost", id="a store that is no broker"),
+        pytest.param("mysql://x", id="another database"),
+    ],
+)
+def test_a_url_of_an_unknown_kind_is_exit_code_2(project: Project, url: str) -> None:
+    project.config.write_text(project.config.read_text().replace("sqlite:hookline.db", url))
+    done = project.call("run")
     assert done.returncode == 2
     assert "broker.url: expected" in done.stderr
 
 
-def test_a_port_that_is_taken_is_exit_code_3(house: House) -> None:
-    house.start("ingress")
-    done = house.call("ingress")
-    house.close()
+def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
+    project.start("ingress")
+    done = project.call("ingress")
+    project.close()
     assert done.returncode == 3
     assert "cannot listen on" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        ("x = 1\n", "there is no worker in it"),
-        ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
-        ("def :\n", "cannot be imported: SyntaxError"),
+        pytest.param("x = 1\n", "there is no worker in it", id="no worker"),
+        pytest.param("import no_such_module\n", "cannot be imported: ModuleNotFoundError", id="a missing import"),
+        pytest.param("def :\n", "cannot be imported: SyntaxError", id="a syntax error"),
     ],
 )
-def test_a_file_without_a_good_worker_is_exit_code_2(house: House, content: str, said: str) -> None:
-    (house.folder / "mine.py").write_text(content)
-    done = house.call("worker", "mine.py")
+def test_a_file_without_a_valid_worker_is_exit_code_2(project: Project, content: str, message: str) -> None:
+    (project.folder / "mine.py").write_text(content)
+    done = project.call("worker", "mine.py")
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_two_workers_on_one_queue_are_refused(house: House) -> None:
-    (house.folder / "other.py").write_text((house.folder / "counter.py").read_text())
-    done = house.call("worker", "counter.py", "other.py")
+def test_two_workers_with_one_queue_are_refused(project: Project) -> None:
+    (project.folder / "other.py").write_text((project.folder / "counter.py").read_text())
+    done = project.call("worker", "counter.py", "other.py")
     assert done.returncode == 2
     assert "queue 'counter' has two workers" in done.stderr
 
 
-def test_a_worker_on_the_queue_of_the_room_view_is_refused(house: House) -> None:
-    (house.folder / "mine.py").write_text((house.folder / "counter.py").read_text().replace('"counter"', '"rooms"'))
-    done = house.call("worker", "mine.py")
+def test_a_worker_with_the_queue_of_the_room_view_is_refused(project: Project) -> None:
+    (project.folder / "mine.py").write_text((project.folder / "counter.py").read_text().replace('"counter"', '"rooms"'))
+    done = project.call("worker", "mine.py")
     assert done.returncode == 2
-    assert "queue 'rooms' is the built-in room view's" in done.stderr
+    assert "queue 'rooms' belongs to the built-in room view" in done.stderr
 
 
-def test_a_worker_may_import_its_neighbours(house: House) -> None:
-    (house.folder / "neighbour.py").write_text("VALUE = 1\n")
-    (house.folder / "mine.py").write_text("import neighbour\n" + (house.folder / "counter.py").read_text())
-    assert house.start("worker", "mine.py").stop() == 0
+def test_a_worker_may_import_its_neighbours(project: Project) -> None:
+    (project.folder / "neighbour.py").write_text("VALUE = 1\n")
+    (project.folder / "mine.py").write_text("import neighbour\n" + (project.folder / "counter.py").read_text())
+    assert project.start("worker", "mine.py").stop() == 0
 
 
-def test_send_to_a_source_that_is_not_there_names_those_that_are(house: House) -> None:
-    done = house.call("send", "krtc")
+def test_send_to_an_unknown_source_names_the_known_ones(project: Project) -> None:
+    done = project.call("send", "krtc")
     assert done.returncode == 2
     assert "krtc-main" in done.stderr
 
 
-def test_send_of_an_event_that_the_provider_has_not_names_those_that_it_has(house: House) -> None:
-    done = house.call("send", "calls", "room.ended")
+def test_send_of_an_unknown_event_names_those_of_the_provider(project: Project) -> None:
+    done = project.call("send", "calls", "room.ended")
     assert done.returncode == 2
     assert "20 (call.started)" in done.stderr
 
 
-def test_send_without_a_door_is_exit_code_3(house: House) -> None:
-    done = house.call("send", "krtc-main", "101")
+def test_send_without_an_ingress_is_exit_code_3(project: Project) -> None:
+    done = project.call("send", "krtc-main", "101")
     assert done.returncode == 3
     assert "no answer" in done.stdout
 
 
-def test_send_signs_a_body_of_ones_own(house: House) -> None:
-    house.start("ingress")
-    (house.folder / "body.json").write_bytes(b'{"anything": "at all"}')
-    done = house.call("send", "voice", "--body", "body.json")
-    house.close()
+def test_send_signs_the_body_in_a_file(project: Project) -> None:
+    project.start("ingress")
+    (project.folder / "body.json").write_bytes(b'{"anything": "at all"}')
+    done = project.call("send", "voice", "--body", "body.json")
+    project.close()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_send_says_why_a_body_cannot_be_signed(house: House) -> None:
-    (house.folder / "body.json").write_bytes(b"[]")
-    done = house.call("send", "classroom", "--body", "body.json")
+def test_send_says_why_a_body_cannot_be_signed(project: Project) -> None:
+    (project.folder / "body.json").write_bytes(b"[]")
+    done = project.call("send", "classroom", "--body", "body.json")
     assert done.returncode == 2
     assert "cannot be signed" in done.stderr
 
 
-def test_send_that_is_refused_is_exit_code_1(house: House) -> None:
-    house.start("ingress")
-    done = house.call("send", "krtc-main", "101", "--url", house.url("voice"))
-    house.close()
+def test_a_refused_callback_is_exit_code_1(project: Project) -> None:
+    project.start("ingress")
+    done = project.call("send", "krtc-main", "101", "--url", project.url("voice"))
+    project.close()
     assert done.returncode == 1
     assert "401" in done.stdout
 
@@ -180,11 +192,11 @@ def test_topics_lists_every_event_with_its_fields_and_senders() -> None:
     assert joined["sent_by"]["krtc"] == ["103", "105"]
 
 
-def test_topics_for_a_person_names_every_provider() -> None:
+def test_the_table_of_topics_names_every_provider() -> None:
     shown = CliRunner().invoke(cli, ["topics"]).output
     assert all(name in shown for name in catalogue())
 
 
-def test_rooms_before_any_event_says_how_to_send_some(house: House) -> None:
-    done = house.call("rooms")
+def test_rooms_without_events_names_the_command_that_sends_some(project: Project) -> None:
+    done = project.call("rooms")
     assert (done.returncode, done.stdout.startswith("No rooms yet.")) == (0, True)

@@ -1,81 +1,94 @@
-"""Choosing letters, and showing them without harm to the terminal."""
+"""Dead letters are selected by filters, and shown without harm to the terminal."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from hookline.cli.dead_letter_selection import Picker, Wanted, all_facts, line, page
+from hookline.cli.dead_letter_output import all_facts, page, row
+from hookline.cli.dead_letter_selection import DeadLetterFilter, Selection
 from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.schemas.envelope import to_headers
 from tests.contract.installations import envelope
 
 HOSTILE = "a\x1b[2J\nb\r\u202ec"
 SEALED = envelope(number=1)
-STRANGE = DeadLetter({"who": "knows"}, "", b"\xff", "broker")
+FOREIGN = DeadLetter({"who": "knows"}, "", b"\xff", "broker")
 
 
-def letter(reason: str = "failed", **fields: Any) -> DeadLetter:
+def dead_letter(reason: str = "failed", **fields: Any) -> DeadLetter:
     return DeadLetter(to_headers(SEALED), "application/json", SEALED.body, reason, **fields)
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "chosen",
     [
-        Wanted(),
-        Wanted(provider="krtc", source="main", subject="room-1", reason="failed"),
-        Wanted(topic="*.*.room.#"),
-        Wanted(ids=frozenset({SEALED.id, "another"})),
-        Wanted(since=SEALED.received_at, until=SEALED.received_at),
+        pytest.param(DeadLetterFilter(), id="no filter"),
+        pytest.param(
+            DeadLetterFilter(provider="krtc", source="main", subject="room-1", reason="failed"), id="several filters"
+        ),
+        pytest.param(DeadLetterFilter(topic="*.*.room.#"), id="a topic pattern"),
+        pytest.param(DeadLetterFilter(ids=frozenset({SEALED.id, "another"})), id="one of two ids"),
+        pytest.param(DeadLetterFilter(since=SEALED.received_at, until=SEALED.received_at), id="the very moment"),
     ],
 )
-def test_a_letter_that_meets_all_filters_is_wanted(wanted: Wanted) -> None:
-    assert wanted.includes(letter())
+def test_a_dead_letter_that_meets_all_filters_matches(chosen: DeadLetterFilter) -> None:
+    assert chosen.matches(dead_letter())
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "chosen",
     [
-        Wanted(provider="gme"),
-        Wanted(source="other"),
-        Wanted(subject="room"),
-        Wanted(reason="timeout"),
-        Wanted(topic="*.*.room"),
-        Wanted(ids=frozenset({"another"})),
-        Wanted(since=SEALED.received_at + timedelta(seconds=1)),
-        Wanted(until=SEALED.received_at - timedelta(seconds=1)),
+        pytest.param(DeadLetterFilter(provider="gme"), id="another provider"),
+        pytest.param(DeadLetterFilter(source="other"), id="another source"),
+        pytest.param(DeadLetterFilter(subject="room"), id="part of the subject"),
+        pytest.param(DeadLetterFilter(reason="timeout"), id="another reason"),
+        pytest.param(DeadLetterFilter(topic="*.*.room"), id="a topic with a word too few"),
+        pytest.param(DeadLetterFilter(ids=frozenset({"another"})), id="another id"),
+        pytest.param(DeadLetterFilter(since=SEALED.received_at + timedelta(seconds=1)), id="a later time"),
+        pytest.param(DeadLetterFilter(until=SEALED.received_at - timedelta(seconds=1)), id="an earlier time"),
     ],
 )
-def test_a_letter_that_misses_one_filter_is_not_wanted(wanted: Wanted) -> None:
-    assert not wanted.includes(letter())
+def test_a_dead_letter_that_misses_one_filter_does_not_match(chosen: DeadLetterFilter) -> None:
+    assert not chosen.matches(dead_letter())
 
 
-def test_times_are_those_of_the_parking() -> None:
-    parked = letter(parked_at=SEALED.received_at + timedelta(days=1))
-    assert Wanted(since=SEALED.received_at + timedelta(hours=23)).includes(parked)
-    assert not Wanted(until=SEALED.received_at).includes(parked)
+def test_the_time_of_a_parked_message_is_that_of_its_parking() -> None:
+    parked = dead_letter(parked_at=SEALED.received_at + timedelta(days=1))
+    assert DeadLetterFilter(since=SEALED.received_at + timedelta(hours=23)).matches(parked)
+    assert not DeadLetterFilter(until=SEALED.received_at).matches(parked)
 
 
-@pytest.mark.parametrize("wanted", [Wanted(provider="krtc"), Wanted(ids=frozenset({"x"})), Wanted(topic="#")])
-def test_a_letter_that_is_none_of_ours_is_meant_by_no_filter_but_its_reason(wanted: Wanted) -> None:
-    assert not wanted.includes(STRANGE)
-    assert Wanted(reason="broker").includes(STRANGE)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(DeadLetterFilter(provider="krtc"), id="a provider"),
+        pytest.param(DeadLetterFilter(ids=frozenset({"x"})), id="an id"),
+        pytest.param(DeadLetterFilter(topic="#"), id="any topic"),
+    ],
+)
+def test_a_message_without_an_envelope_matches_only_by_reason(chosen: DeadLetterFilter) -> None:
+    assert not chosen.matches(FOREIGN)
+    assert DeadLetterFilter(reason="broker").matches(FOREIGN)
 
 
-def test_no_more_are_picked_than_the_limit() -> None:
-    picker = Picker(Wanted(limit=2, reason="failed"), Action.DROP)
-    actions = [picker(each) for each in (letter(), letter("timeout"), letter(), letter())]
+def test_no_more_are_selected_than_the_limit() -> None:
+    selection = Selection(DeadLetterFilter(limit=2, reason="failed"), Action.DROP)
+    actions = [selection(each) for each in (dead_letter(), dead_letter("timeout"), dead_letter(), dead_letter())]
     assert actions == [Action.DROP, Action.KEEP, Action.DROP, Action.KEEP]
-    assert picker.is_full
+    assert selection.is_full
 
 
-def test_nothing_in_a_letter_can_move_the_cursor() -> None:
+def test_nothing_in_a_dead_letter_can_move_the_cursor() -> None:
     hostile = DeadLetter({HOSTILE: HOSTILE}, HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE)
-    for shown in (line(hostile), page(hostile)):
-        assert all(character.isprintable() for character in shown.replace("\n", ""))
-    assert "\n" not in line(hostile)
+    assert all(character.isprintable() for character in page(hostile).replace("\n", ""))
 
 
-def test_a_body_that_is_no_text_is_told_in_base64() -> None:
-    assert all_facts(STRANGE)["body_base64"] == "/w=="
-    assert all_facts(letter())["body"] == "{}"
+def test_a_row_has_the_last_line_of_the_traceback() -> None:
+    failed = dead_letter(attempts=10, replays=1, detail="Traceback\n  in f\nValueError: no price\n")
+    assert row(failed)[4:] == ("failed", "attempt 10, replay 1", "ValueError: no price")
+
+
+def test_a_body_that_is_not_text_is_shown_in_base64() -> None:
+    assert all_facts(FOREIGN)["body_base64"] == "/w=="
+    assert all_facts(dead_letter())["body"] == "{}"

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.ingress.callbacks import SECRET
 from tests.ingress.framing_cases import FRAMING
 from tests.ingress.head_cases import CODING, HEAD
 from tests.ingress.http_client import Answer
 from tests.ingress.refusals import ECHO, Refusal
 from tests.ingress.running_ingress import RunningIngress, running_ingress
 from tests.ingress.signature_cases import FORGED
+from tests.ingress.sources import SECRET
 
 
 def check(ingress: RunningIngress, refusal: Refusal, answer: Answer | None, *, closed: bool) -> None:

@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hookline.schemas.provider import AnySource
-from tests.ingress.callbacks import CALLS, GOOD, KRTC, NOW_S, SECRET, VOICE, post, sample, signed
+from tests.ingress.callbacks import GOOD, post, sample, signed
 from tests.ingress.http_client import let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress
+from tests.ingress.sources import CALLS, KRTC, NOW_S, SECRET, VOICE
 from tests.vector_cases import with_secrets
 
 COVERING = [KRTC, VOICE, CALLS]  # their signatures cover the body

@@ -1,4 +1,4 @@
-"""Which store the settings' URL opens, and what is said when it cannot be."""
+"""Which store the URL in the settings opens, and the message if it cannot be opened."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def with_store(tmp_path: Path, url: str) -> Settings:
 
 
 @pytest.mark.parametrize("kind", [SqliteStore, RedisStore, PostgresqlStore])
-async def test_the_url_says_which_store(tmp_path: Path, pytestconfig: pytest.Config, kind: type) -> None:
+async def test_the_url_selects_the_store(tmp_path: Path, pytestconfig: pytest.Config, kind: type) -> None:
     urls: dict[type, Callable[[], str]] = {
         SqliteStore: lambda: "sqlite:store.db",
         RedisStore: lambda: redis.server_url(pytestconfig),
@@ -34,9 +34,13 @@ async def test_the_url_says_which_store(tmp_path: Path, pytestconfig: pytest.Con
 
 
 @pytest.mark.parametrize(
-    ("scheme", "extra", "library"), [("redis", "redis", "redis"), ("postgres", "postgresql", "psycopg")]
+    ("scheme", "extra", "library"),
+    [
+        pytest.param("redis", "redis", "redis", id="Redis"),
+        pytest.param("postgres", "postgresql", "psycopg", id="PostgreSQL"),
+    ],
 )
-async def test_a_missing_library_is_said_with_the_command_that_installs_it(
+async def test_a_missing_library_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
 ) -> None:
     for module in [name for name in sys.modules if name.startswith((library, f"hookline.workers.stores.{extra}"))]:
@@ -48,18 +52,18 @@ async def test_a_missing_library_is_said_with_the_command_that_installs_it(
                 await opened()
 
 
-async def test_a_store_of_no_kind_that_we_know_is_refused(tmp_path: Path) -> None:
+async def test_a_store_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     async with Installation(with_store(tmp_path, "mysql://user:secret@host/database")) as installation:
         for opened in (installation.store, installation.room_log):
-            with pytest.raises(SettingsError, match=r"store\.url: expected") as said:
+            with pytest.raises(SettingsError, match=r"store\.url: expected") as raised:
                 await opened()
-            assert "secret" not in str(said.value)
+            assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "postgresql"])
-async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path, scheme: str) -> None:
+async def test_a_server_that_does_not_run_is_unreachable(tmp_path: Path, scheme: str) -> None:
     async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/0")) as installation:
         for opened in (installation.store, installation.room_log):
-            with pytest.raises(Unreachable) as said:
+            with pytest.raises(Unreachable) as raised:
                 await opened()
-            assert "secret" not in str(said.value)
+            assert "secret" not in str(raised.value)

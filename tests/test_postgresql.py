@@ -1,4 +1,4 @@
-"""What only the store in PostgreSQL does."""
+"""What only the PostgreSQL store does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def test_more_transactions_than_connections_take_turns(url: str, store: Po
     assert sorted(map(int, await effects(url, queue))) == list(range(50))
 
 
-async def test_marks_of_transactions_are_forgotten_too(url: str, store: PostgresqlStore, queue: str) -> None:
+async def test_completion_records_of_transactions_are_deleted_too(url: str, store: PostgresqlStore, queue: str) -> None:
     await store.finish(queue, "old")
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("UPDATE hookline_handled SET finished_at = now() - interval '8 d' WHERE id = 'old'")
@@ -56,7 +56,7 @@ async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: 
     assert await store.claim(queue, "e", 60) == Acquired()
 
 
-async def test_an_error_that_the_function_hides_keeps_everything_out(
+async def test_an_error_that_the_function_hides_undoes_all_its_writes(
     url: str, store: PostgresqlStore, queue: str
 ) -> None:
     async def hide() -> None:
@@ -91,7 +91,7 @@ async def test_a_connection_that_ends_is_not_the_functions_failure(
     assert await effects(url, queue) == ["effect"]
 
 
-async def test_a_function_that_is_cancelled_leaves_nothing_behind(url: str, store: PostgresqlStore, queue: str) -> None:
+async def test_a_cancelled_function_has_written_nothing(url: str, store: PostgresqlStore, queue: str) -> None:
     async def hang() -> None:
         async with store.transaction(queue, "e") as connection:
             await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
@@ -104,7 +104,7 @@ async def test_a_function_that_is_cancelled_leaves_nothing_behind(url: str, stor
     await asyncio.gather(*(write(store, queue, str(number)) for number in range(10)))
 
 
-async def test_a_database_that_only_reads_is_said(url: str) -> None:
+async def test_a_read_only_database_is_reported(url: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for statement in (
             b"DROP DATABASE IF EXISTS hookline_read_only",
@@ -112,5 +112,55 @@ async def test_a_database_that_only_reads_is_said(url: str) -> None:
             b"ALTER DATABASE hookline_read_only SET default_transaction_read_only = on",
         ):
             await connection.execute(statement)
-    with pytest.raises(Unreachable, match="read-only"):
+    with pytest.raises(Unreachable, match=r"read-only .*store\.url must name a server that accepts writes"):
         await PostgresqlStore.open(f"{url.rpartition('/')[0]}/hookline_read_only")
+
+
+async def test_the_wait_for_a_connection_in_use_has_an_end(
+    url: str, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.workers.stores.postgresql.store._WAIT_S", 0.2)
+    store = await PostgresqlStore.open(url, connections=1)
+    async with store.transaction(queue, "a"):
+        with pytest.raises(Unreachable, match="in use for too long"):
+            await write(store, queue, "b")
+    await write(store, queue, "b")
+    await store.close()
+
+
+async def test_a_refused_connection_is_reported_long_before_the_time_out(
+    pytestconfig: pytest.Config, queue: str
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    store = await PostgresqlStore.open(server.url, timeout_s=60)
+    server.kill()
+    try:
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                with pytest.raises(Unreachable):
+                    await store.claim(queue, "e", 60)
+            with pytest.raises(Unreachable, match="refused"):
+                await write(store, queue, "e")
+    finally:
+        server.start()
+    await store.close()
+
+
+async def test_old_connections_are_not_used_after_the_server_has_restarted(
+    pytestconfig: pytest.Config, queue: str
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    await prepare_effects(server.url)
+    store = await PostgresqlStore.open(server.url, connections=4)
+    await asyncio.gather(*(write(store, queue, str(number)) for number in range(20)))
+    server.kill()
+    server.start()
+    with pytest.raises(Unreachable):
+        await write(store, queue, "lost")
+    await asyncio.gather(*(write(store, queue, f"later {number}") for number in range(20)))
+    await store.close()
+
+
+async def test_a_wrong_password_is_reported(url: str) -> None:
+    with pytest.raises(Unreachable, match="password authentication failed"):
+        await PostgresqlStore.open(url.replace(postgresql.PASSWORD, "wrong"))

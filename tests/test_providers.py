@@ -1,4 +1,4 @@
-"""What holds for every provider."""
+"""What is true of every provider."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,10 +7,7 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from hookline.events import (
-    EVENT_TYPES,
-    event_topic,
-)
+from hookline.events import EVENT_TYPES, event_topic
 from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, unreadable
 from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
 from hookline.schemas.provider import AnySource, Provider, Request
@@ -23,8 +20,8 @@ STORY_START_S = 1_700_000_000.0
 every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 
 
-def tell(provider: Provider[Any], n: int = 1, source: AnySource | None = None) -> list[Envelope]:
-    """The envelopes of a provider's story, each sample having been sent and verified."""
+def story(provider: Provider[Any], n: int = 1, source: AnySource | None = None) -> list[Envelope]:
+    """The envelopes of a provider's story, after each sample was signed and verified."""
     return [
         _send(provider, source or example_source(provider), place, n, STORY_START_S + place)
         for place in range(len(provider.samples))
@@ -39,8 +36,8 @@ def _send(provider: Provider[Any], source: AnySource, place: int, n: int, at_s: 
 
 
 @every_provider
-def test_every_sample_becomes_the_event_that_its_type_promises(provider: Provider[Any]) -> None:
-    for sample, envelope in zip(provider.samples, tell(provider), strict=True):
+def test_every_sample_becomes_the_event_of_its_type(provider: Provider[Any]) -> None:
+    for sample, envelope in zip(provider.samples, story(provider), strict=True):
         topics = {event_topic(event) for event in provider.normalise(envelope)}
         assert topics == {envelope.event_type} == {provider.types[sample.type]}
 
@@ -57,24 +54,24 @@ def test_every_type_becomes_a_canonical_event(provider: Provider[Any]) -> None:
 
 @every_provider
 def test_the_types_of_samples_are_the_providers_own(provider: Provider[Any]) -> None:
-    for sample, envelope in zip(provider.samples, tell(provider), strict=True):
+    for sample, envelope in zip(provider.samples, story(provider), strict=True):
         assert {event.provider_type for event in provider.normalise(envelope)} == {sample.type}
 
 
 @every_provider
 def test_no_two_samples_are_the_same_event(provider: Provider[Any]) -> None:
-    ids = [envelope.id for n in (1, 2, 3) for envelope in tell(provider, n)]
+    ids = [envelope.id for n in (1, 2, 3) for envelope in story(provider, n)]
     assert len(set(ids)) == len(ids)
 
 
 @every_provider
 def test_a_sample_sent_twice_is_one_event(provider: Provider[Any]) -> None:
-    assert tell(provider) == tell(provider)
+    assert story(provider) == story(provider)
 
 
 @every_provider
 def test_a_story_happens_in_order(provider: Provider[Any]) -> None:
-    times = [envelope.occurred_at for envelope in tell(provider)]
+    times = [envelope.occurred_at for envelope in story(provider)]
     assert times == sorted(times)
 
 
@@ -89,8 +86,8 @@ def test_the_same_event_at_another_source_has_another_id(provider: Provider[Any]
 
 
 @every_provider
-def test_events_survive_the_journey_through_json(provider: Provider[Any]) -> None:
-    for envelope in tell(provider):
+def test_events_are_the_same_after_a_round_trip_through_json(provider: Provider[Any]) -> None:
+    for envelope in story(provider):
         for event in provider.normalise(envelope):
             assert msgspec.json.decode(msgspec.json.encode(event), type=type(event)) == event
 
@@ -133,20 +130,20 @@ def test_a_signature_of_another_source_is_refused(provider: Provider[Any]) -> No
 @every_provider
 def test_a_body_that_names_a_key_twice_is_unreadable(provider: Provider[Any]) -> None:
     with pytest.raises(Unreadable, match="names a key twice"):
-        provider.identify(tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}')
+        provider.identify(story(provider)[0].body[:-1] + b',"twice":1,"twice":1}')
 
 
 @every_provider
 def test_a_body_that_names_a_key_twice_is_not_refused(provider: Provider[Any]) -> None:
     source = example_source(provider)
-    body = tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+    body = story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
     signed = provider.sign(body, source, STORY_START_S)
     provider.verify(sent(replace(signed, body=body)), source, STORY_START_S)
 
 
 @every_provider
-def test_what_was_sealed_as_unreadable_stays_so(provider: Provider[Any]) -> None:
-    body = tell(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+def test_a_callback_sealed_as_unreadable_stays_unreadable(provider: Provider[Any]) -> None:
+    body = story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
     envelope = seal(
         unreadable(body, 0), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
     )
@@ -155,7 +152,7 @@ def test_what_was_sealed_as_unreadable_stays_so(provider: Provider[Any]) -> None
 
 
 @every_provider
-def test_what_an_older_version_could_not_read_becomes_events_all_the_same(provider: Provider[Any]) -> None:
-    known = tell(provider)[0]
+def test_a_callback_that_an_older_version_could_not_read_becomes_events(provider: Provider[Any]) -> None:
+    known = story(provider)[0]
     events = provider.normalise(msgspec.structs.replace(known, event_type=UNREADABLE))
     assert [event_topic(event) for event in events] == [known.event_type]

@@ -12,6 +12,7 @@ from yarl import URL
 
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.topology.retry_queues import delay_step_ms
 from hookline.schemas import topics
@@ -44,6 +45,46 @@ async def broker(url: str) -> AsyncIterator[RabbitMQBroker]:
     broker = await RabbitMQBroker.open(RabbitMQSettings(url, publish_timeout_s=PUBLISH_S))
     yield broker
     await broker.close()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "consumer_timeout" in record.getMessage()]
+
+
+async def test_a_time_out_beyond_the_servers_is_warned_of_once_unless_a_consumer_may_ask_for_more(
+    broker: RabbitMQBroker, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    for _ in range(2):
+        await (await broker.subscribe(name, ALL, 1, handler_timeout_s=7200)).close()
+    async with raw_channel(url) as channel:
+        version = server_version(channel.connection)
+    text = f"worker {name}: timeout_s is 7200, but RabbitMQ {'.'.join(map(str, version))} delivers an event again"
+    assert [each.startswith(text) for each in warnings_of(caplog)] == [True] * (version < (4, 3))
+
+
+async def test_a_time_out_within_the_servers_is_not_warned_of(
+    broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await broker.subscribe(queue_name(), ALL, 1, handler_timeout_s=1800)
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "handler_timeout_s", "arguments"),
+    [
+        ((4, 3, 6), 7200, {"x-consumer-timeout": 21_600_000}),
+        ((4, 3), 601, {"x-consumer-timeout": 1_803_000}),
+        ((4, 3), 600, None),
+        ((4, 2, 9), 7200, None),
+        ((), 7200, None),
+    ],
+    ids=["long handler", "just too long", "default is enough", "server before 4.3", "server without a version"],
+)
+def test_a_consumer_asks_a_server_that_lets_it_for_three_times_the_time_of_a_handler(
+    version: tuple[int, ...], handler_timeout_s: float, arguments: dict[str, int] | None
+) -> None:
+    assert consumer_arguments(version, handler_timeout_s) == arguments
 
 
 async def test_a_server_that_is_not_there_is_named_without_the_password(url: str) -> None:

@@ -10,9 +10,9 @@ from hookline.schemas.errors import SettingsError
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a file, a package and a module, in which somebody works."""
+    """A current folder with a package and a module."""
     (tmp_path / "company" / "workers").mkdir(parents=True)
-    (tmp_path / "company" / "__init__.py").write_text("raise RuntimeError('imported only to look where it is')\n")
+    (tmp_path / "company" / "__init__.py").write_text("raise RuntimeError('imported to find where it is')\n")
     (tmp_path / "company" / "workers" / "billing.py").touch()
     (tmp_path / "lonely_module.py").touch()
     monkeypatch.chdir(tmp_path)
@@ -20,19 +20,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path.resolve()
 
 
-def test_a_file_is_watched_with_its_neighbours(here: Path) -> None:
+def test_a_file_is_watched_with_its_folder(here: Path) -> None:
     assert folders_of(["mine.py", "company/workers/billing.py"]) == [here, here / "company" / "workers"]
 
 
-def test_a_module_is_watched_with_its_whole_package_and_is_not_imported_for_it(here: Path) -> None:
+def test_a_module_is_watched_with_its_whole_package_without_an_import(here: Path) -> None:
     assert folders_of(["company.workers.billing"]) == [here / "company"]
 
 
-def test_a_module_outside_of_packages_is_watched_with_its_neighbours(here: Path) -> None:
+def test_a_module_outside_of_packages_is_watched_with_its_folder(here: Path) -> None:
     assert folders_of(["lonely_module"]) == [here]
 
 
-@pytest.mark.parametrize("name", ["no_such_module.at_all", "nowhere/mine.py"])
-def test_what_is_not_there_is_told_at_once(here: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param("no_such_module.at_all", id="a module"), pytest.param("nowhere/mine.py", id="a file")]
+)
+def test_a_name_that_does_not_exist_is_refused(here: Path, name: str) -> None:
     with pytest.raises(SettingsError, match="there is no such"):
         folders_of([name])

@@ -1,4 +1,4 @@
-"""Asking a server in groups."""
+"""Requests in groups."""
 
 import asyncio
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ class Server:
         return [2 * item.number for item in items]
 
 
-async def test_what_is_asked_meanwhile_goes_out_together_and_each_has_its_own_answer() -> None:
+async def test_requests_that_wait_are_sent_together_and_each_gets_its_own_answer() -> None:
     server = Server()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    requests = [asyncio.create_task(groups.ask(Item(str(item), item))) for item in range(3)]
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    requests = [asyncio.create_task(batcher.ask(Item(str(item), item))) for item in range(3)]
     await asyncio.sleep(0)
     server.may_answer.set()
     assert await asyncio.gather(*requests) == [0, 2, 4]
@@ -43,8 +43,8 @@ async def test_what_is_asked_meanwhile_goes_out_together_and_each_has_its_own_an
 async def test_no_key_is_twice_in_a_group() -> None:
     server = Server()
     server.may_answer.set()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    assert [*await asyncio.gather(groups.ask(Item("a", 1)), groups.ask(Item("b", 2)), groups.ask(Item("a", 3)))] == [
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    assert [*await asyncio.gather(batcher.ask(Item("a", 1)), batcher.ask(Item("b", 2)), batcher.ask(Item("a", 3)))] == [
         2,
         4,
         6,
@@ -52,18 +52,18 @@ async def test_no_key_is_twice_in_a_group() -> None:
     assert server.groups == [[1, 2], [3]]
 
 
-async def test_whoever_asks_a_server_that_does_not_answer_is_told_in_time() -> None:
-    groups = RequestBatcher(Server().answer, SOON_S)
+async def test_a_request_without_an_answer_is_unreachable_after_the_time_out() -> None:
+    batcher = RequestBatcher(Server().answer, SOON_S)
     with pytest.raises(Unreachable):
-        await groups.ask(Item("a", 1))
+        await batcher.ask(Item("a", 1))
 
 
-async def test_each_has_the_whole_time_though_another_asked_before() -> None:
-    groups = RequestBatcher(Server().answer, 3 * SOON_S)
-    first = asyncio.create_task(groups.ask(Item("a", 1)))
+async def test_each_request_has_the_whole_time_out() -> None:
+    batcher = RequestBatcher(Server().answer, 3 * SOON_S)
+    first = asyncio.create_task(batcher.ask(Item("a", 1)))
     with pytest.raises(Unreachable):
         await RequestBatcher(Server().answer, SOON_S).ask(Item("b", 1))
-    second = asyncio.create_task(groups.ask(Item("c", 1)))
+    second = asyncio.create_task(batcher.ask(Item("c", 1)))
     with pytest.raises(Unreachable):
         await first
     assert not second.done()
@@ -71,13 +71,13 @@ async def test_each_has_the_whole_time_though_another_asked_before() -> None:
         await second
 
 
-async def test_whoever_has_stopped_waiting_is_not_asked_for() -> None:
+async def test_a_request_whose_caller_stopped_waiting_is_not_sent() -> None:
     server = Server()
-    groups = RequestBatcher(server.answer, timeout_s=60)
-    first = asyncio.create_task(groups.ask(Item("a", 1)))
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    first = asyncio.create_task(batcher.ask(Item("a", 1)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    impatient, second = asyncio.create_task(groups.ask(Item("b", 2))), asyncio.create_task(groups.ask(Item("c", 3)))
+    impatient, second = asyncio.create_task(batcher.ask(Item("b", 2))), asyncio.create_task(batcher.ask(Item("c", 3)))
     await asyncio.sleep(0)
     impatient.cancel()
     server.may_answer.set()

@@ -1,4 +1,4 @@
-"""The room view: the same for any order and any repeats, and right for stories that a person can check."""
+"""The room view: the same for any order and any repeats, and right for sequences that a person can check."""
 
 import random
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def only(events: Sequence[RoomEvent]) -> RoomView:
     return room
 
 
-def test_who_joined_is_inside_since_then() -> None:
+def test_a_user_who_joined_is_inside() -> None:
     room = only([make(RoomCreated), make(ParticipantJoined, "j", at_s=5, user_id="u", role="host", platform="ios")])
     (session,) = room.inside
     assert room.open
@@ -51,7 +51,7 @@ def test_who_joined_is_inside_since_then() -> None:
     assert (session.joined_at - START).total_seconds() == 5
 
 
-def test_who_left_has_a_past_session_with_its_duration() -> None:
+def test_a_user_who_left_has_a_past_session_with_its_duration() -> None:
     room = only(
         [
             make(ParticipantJoined, "j", user_id="u"),
@@ -74,7 +74,7 @@ def test_a_user_who_came_back_has_two_sessions() -> None:
     assert len(room.inside) == len(room.sessions) == 1
 
 
-def test_leaving_and_coming_back_within_one_second_is_still_inside() -> None:
+def test_a_user_who_leaves_and_comes_back_within_one_second_is_inside() -> None:
     room = only(
         [
             make(ParticipantJoined, "j1", at_s=0, user_id="u"),
@@ -85,20 +85,20 @@ def test_leaving_and_coming_back_within_one_second_is_still_inside() -> None:
     assert [session.user_id for session in room.inside] == ["u"]
 
 
-def test_coming_and_leaving_within_one_second_is_gone() -> None:
+def test_a_user_who_comes_and_leaves_within_one_second_is_not_inside() -> None:
     room = only([make(ParticipantJoined, "j", user_id="u"), make(ParticipantLeft, "l", user_id="u")])
     assert room.inside == ()
     assert [session.duration_s for session in room.sessions] == [0]
 
 
-def test_a_leaving_without_a_joining_reckons_it_from_the_duration() -> None:
+def test_a_leave_without_a_join_computes_the_join_from_the_duration() -> None:
     room = only([make(ParticipantLeft, at_s=100, user_id="u", duration_s=60)])
     (session,) = room.sessions
     assert session.joined_at is not None
     assert (session.joined_at - START).total_seconds() == 40
 
 
-def test_a_joining_that_was_told_twice_counts_from_the_first() -> None:
+def test_a_repeated_join_counts_from_the_first() -> None:
     room = only(
         [make(ParticipantJoined, "j1", at_s=1, user_id="u"), make(ParticipantJoined, "j2", at_s=9, user_id="u")]
     )
@@ -107,7 +107,7 @@ def test_a_joining_that_was_told_twice_counts_from_the_first() -> None:
     assert (session.joined_at - START).total_seconds() == 1
 
 
-def test_a_role_change_is_the_role_from_then_on() -> None:
+def test_a_role_change_sets_the_role() -> None:
     room = only(
         [
             make(ParticipantJoined, "j", user_id="u", role="audience"),
@@ -129,7 +129,7 @@ def test_a_room_that_is_created_again_is_open_again() -> None:
     assert room.ended_at is None
 
 
-def test_the_last_name_that_was_told_is_the_rooms() -> None:
+def test_a_room_has_its_latest_name() -> None:
     room = only(
         [
             make(RoomUpdated, "u2", at_s=9, name="new"),
@@ -140,13 +140,13 @@ def test_the_last_name_that_was_told_is_the_rooms() -> None:
     assert (room.name, room.owner_id) == ("new", "o")
 
 
-def test_seats_are_as_last_told() -> None:
+def test_seats_are_as_in_the_latest_event() -> None:
     taken, free = Seat(index=1, user_id="u"), Seat(index=1)
     room = only([make(SeatsChanged, "s2", at_s=2, seats=(free,)), make(SeatsChanged, "s1", at_s=1, seats=(taken,))])
     assert room.seats == (free,)
 
 
-def test_a_recording_is_as_far_as_it_got_whatever_came_first() -> None:
+def test_a_recording_has_its_furthest_state_in_any_order_of_arrival() -> None:
     task: dict[str, Any] = {"task_id": "446946705284000000", "user_id": "9", "segment": 0}
     room = only(
         [
@@ -183,7 +183,7 @@ async def test_the_worker_keeps_each_event_once(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_of_an_event_that_is_told_with_two_times_the_earlier_is_kept(tmp_path: Path) -> None:
+async def test_of_two_versions_of_an_event_the_earlier_is_kept(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "store.db")
     log, store = SqliteRoomLog(database), MemoryStore()
     for at_s in (60, 0, 30):  # a re-send overtook the first sending
@@ -192,7 +192,7 @@ async def test_of_an_event_that_is_told_with_two_times_the_earlier_is_kept(tmp_p
     await database.close()
 
 
-async def test_calls_are_taken_but_are_in_no_room(tmp_path: Path) -> None:
+async def test_calls_are_handled_but_belong_to_no_room(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "store.db")
     log = SqliteRoomLog(database)
     await deliver(rooms_worker(log), make(CallStarted, caller_id="a"))
@@ -233,7 +233,7 @@ def test_any_order_and_any_repeats_of_the_same_events_give_the_same_view(
 
 
 @given(STEPS)
-def test_nobody_is_inside_who_did_not_join_and_nobody_twice(steps: list[tuple[int, int, int]]) -> None:
+def test_only_users_who_joined_are_inside_and_each_once(steps: list[tuple[int, int, int]]) -> None:
     events = history_events(catalogue()["krtc"], steps)
     joined = {(event.room_id, event.user_id) for event in events if isinstance(event, ParticipantJoined)}
     for room in view(events):
@@ -243,7 +243,9 @@ def test_nobody_is_inside_who_did_not_join_and_nobody_twice(steps: list[tuple[in
 
 
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave"]), st.sampled_from("ab")), max_size=20), st.integers())
-def test_a_story_with_distinct_times_ends_as_it_would_if_lived_through(steps: list[tuple[str, str]], seed: int) -> None:
+def test_events_with_distinct_times_give_the_state_of_applying_them_in_order(
+    steps: list[tuple[str, str]], seed: int
+) -> None:
     events: list[RoomEvent] = []
     inside: dict[str, int] = {}
     for at_s, (what, user) in enumerate(steps):

@@ -8,8 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from redis.asyncio import Redis
 
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.events import ParticipantJoined, RecordingStarted
@@ -22,10 +27,17 @@ from hookline.sqlite import schema
 from hookline.sqlite.database import Database
 from hookline.workers.room_log import RoomLog
 from hookline.workers.store import Acquired, Assignment, Duplicate, Store
+from hookline.workers.stores.postgresql import schema as postgresql_schema
+from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
+from hookline.workers.stores.postgresql.store import PostgresqlStore
+from hookline.workers.stores.redis.client import SCHEMA_VERSION
+from hookline.workers.stores.redis.room_log import RedisRoomLog
+from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import envelope, taken
 from tests.events import make
+from tests.services import postgresql, redis
 
 FIXTURES = Path(__file__).parent / "fixtures"
 AT_S = datetime(2026, 1, 2, 4, tzinfo=UTC).timestamp()
@@ -45,7 +57,7 @@ class Clock:
 
 
 async def check_store(store: Store) -> None:
-    """Everything that the fixtures' process had told its store."""
+    """Check everything that the fixtures hold of a store."""
     assert await store.claim("attendance", "finished", 60) == Duplicate()
     assert await store.claim("attendance", "failed", 60) == Acquired(failures=1)
     assert await store.claim("attendance", "in flight", 60) == Acquired(crash_suspect=True)
@@ -242,7 +254,7 @@ async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Pat
 
 
 @contextmanager
-def as_one_who_may_not_write(path: Path) -> Iterator[None]:
+def as_a_user_who_may_not_write(path: Path) -> Iterator[None]:
     path.chmod(0o400)
     is_root = os.geteuid() == 0
     if is_root:  # root may write anyway
@@ -254,9 +266,138 @@ def as_one_who_may_not_write(path: Path) -> Iterator[None]:
             os.seteuid(0)
 
 
-async def test_a_file_that_may_not_be_written_to_says_what_is_needed(path: Path) -> None:
+async def test_an_error_about_a_read_only_file_says_what_is_needed(path: Path) -> None:
     with (
-        as_one_who_may_not_write(path),
+        as_a_user_who_may_not_write(path),
         pytest.raises(Unreachable, match="must be able to write to the file and to its folder"),
     ):
         await Database.open(path)
+
+
+async def on(url: str, *statements: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            await connection.execute(statement.encode())
+
+
+@pytest.fixture
+async def empty(pytestconfig: pytest.Config) -> AsyncIterator[str]:
+    """A PostgreSQL database of its own."""
+    url = postgresql.server_url(pytestconfig)
+    name = f"hookline_{uuid4().hex[:10]}"
+    await on(url, f"CREATE DATABASE {name}")
+    yield f"{url.rpartition('/')[0]}/{name}"
+    await on(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def dumped(empty: str) -> str:
+    """The empty database with the tables and rows of the PostgreSQL fixture."""
+    await on(empty, content(FIXTURES / "before_versions.postgresql.sql").decode())
+    return empty
+
+
+async def version_of(url: str) -> list[tuple[int]]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return await (await connection.execute("SELECT version FROM hookline_schema")).fetchall()
+
+
+async def test_postgresql_tables_without_a_version_get_the_latest_and_keep_everything(dumped: str) -> None:
+    store = await PostgresqlStore.open(dumped)
+    log = await PostgresqlRoomLog.open(dumped)
+    assert await version_of(dumped) == [(len(postgresql_schema.STEPS),)]
+    await check_store(store)
+    await check_room_log(log)
+    await log.close()
+    await store.close()
+
+
+async def test_postgresql_stores_that_open_at_once_all_succeed(empty: str) -> None:
+    logs = await asyncio.gather(*(PostgresqlRoomLog.open(empty) for _ in range(8)))
+    assert await version_of(empty) == [(len(postgresql_schema.STEPS),)]
+    for log in logs:
+        await log.close()
+
+
+async def test_each_step_in_postgresql_is_done_once(dumped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = postgresql_schema.STEPS
+    for more in ((), (["CREATE TABLE first ()"],), (["CREATE TABLE never ()"], ["CREATE TABLE second ()"])):
+        monkeypatch.setattr(postgresql_schema, "STEPS", (*before, *more))
+        for _ in range(2):
+            await (await PostgresqlRoomLog.open(dumped)).close()
+        assert await version_of(dumped) == [(len(before) + len(more),)]
+    async with await psycopg.AsyncConnection.connect(dumped) as connection:
+        found = await connection.execute("SELECT to_regclass('first'), to_regclass('never'), to_regclass('second')")
+        assert await found.fetchone() == ("first", None, "second")
+
+
+async def test_a_step_that_fails_leaves_postgresql_as_it_was(dumped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = ["CREATE TABLE half ()", "INSERT INTO nowhere VALUES (1)"]
+    monkeypatch.setattr(postgresql_schema, "STEPS", (*postgresql_schema.STEPS, failing))
+    with pytest.raises(Unreachable, match="nowhere"):
+        await PostgresqlStore.open(dumped)
+    async with await psycopg.AsyncConnection.connect(dumped) as connection:
+        found = await connection.execute("SELECT to_regclass('half'), to_regclass('hookline_schema')")
+        assert await found.fetchone() == (None, None)
+
+
+async def test_newer_tables_in_postgresql_are_refused(dumped: str) -> None:
+    await (await PostgresqlRoomLog.open(dumped)).close()
+    await on(dumped, "UPDATE hookline_schema SET version = 7")
+    for opened in (PostgresqlStore.open, PostgresqlRoomLog.open):
+        with pytest.raises(
+            SettingsError, match=r"database hookline_\w+ were written by a newer version .*7.* knows 1\)"
+        ):
+            await opened(dumped)
+    assert await version_of(dumped) == [(7,)]
+
+
+@pytest.fixture
+async def restricted(empty: str) -> AsyncIterator[str]:
+    """The empty database, opened by a role that may not create tables."""
+    role = f"hookline_{uuid4().hex[:10]}"
+    await on(
+        empty,
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",  # as by default from PostgreSQL 15 on
+        f"CREATE ROLE {role} LOGIN PASSWORD '{postgresql.PASSWORD}'",
+        f"ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
+    )
+    owner = conninfo_to_dict(empty)["user"]
+    yield empty.replace(f"//{owner}:", f"//{role}:")
+    await on(empty, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+async def test_a_role_that_may_not_create_tables_is_told_what_to_do(restricted: str) -> None:
+    with pytest.raises(SettingsError, match="start once with a role that may create tables"):
+        await PostgresqlStore.open(restricted)
+
+
+async def test_a_role_that_may_not_create_tables_uses_those_that_are_there(empty: str, restricted: str) -> None:
+    await (await PostgresqlRoomLog.open(empty)).close()
+    store = await PostgresqlStore.open(restricted)
+    assert await store.claim("q", "e", 60) == Acquired()
+    await store.close()
+
+
+@pytest.fixture
+async def redis_url(pytestconfig: pytest.Config) -> AsyncIterator[str]:
+    """A Redis database of its own."""
+    url = urlsplit(redis.server_url(pytestconfig))._replace(path="/5").geturl()
+    yield url
+    async with Redis.from_url(url) as client:
+        await client.delete("hookline:schema")
+
+
+async def test_redis_holds_the_version_of_its_keys(redis_url: str) -> None:
+    await (await RedisRoomLog.open(redis_url)).close()
+    async with Redis.from_url(redis_url) as client:
+        assert await client.get("hookline:schema") == str(SCHEMA_VERSION).encode()
+
+
+async def test_newer_keys_in_redis_are_refused(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as client:
+        await client.set("hookline:schema", 7)
+        for opened in (RedisStore.open, RedisRoomLog.open):
+            with pytest.raises(SettingsError, match=r"newer version .*7.* knows 1\)"):
+                await opened(redis_url)
+        assert await client.get("hookline:schema") == b"7"

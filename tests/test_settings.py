@@ -1,4 +1,4 @@
-"""Settings: what is wrong stops the start with a sentence that names the key; nothing shows a secret."""
+"""A wrong setting stops the start with a sentence that names the key, and no text shows a secret."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ def loaded(tmp_path: Path, text: str, *, with_sources: bool = True) -> Settings:
     return load(path, with_sources=with_sources)
 
 
-def test_a_source_is_all_that_is_needed(tmp_path: Path) -> None:
+def test_a_file_with_one_source_is_enough(tmp_path: Path) -> None:
     settings = loaded(tmp_path, GOOD)
     assert list(settings.sources) == ["krtc-main"]
     assert settings.broker.url == "sqlite:hookline.db"
     assert settings.ingress.port == 8080
 
 
-def test_a_fresh_file_is_good_and_has_a_source_for_every_provider(tmp_path: Path) -> None:
+def test_a_fresh_file_loads_and_has_a_source_for_every_provider(tmp_path: Path) -> None:
     settings = loaded(tmp_path, settings_file())
     assert {source.provider.name for source in settings.sources.values()} == set(catalogue())
 
@@ -37,7 +37,7 @@ def test_two_fresh_files_share_no_secret(tmp_path: Path) -> None:
     assert len(set(keys)) == len(keys) == 2 * len(catalogue())
 
 
-def test_all_of_the_documented_example_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KRTC_SECRET", "KRTC_SECRET_OLD", "ROOMKIT_TOKEN"):
         monkeypatch.setenv(name, f"value-of-{name}")
     settings = loaded(
@@ -68,9 +68,7 @@ def test_all_of_the_documented_example_is_understood(tmp_path: Path, monkeypatch
     assert meetings.account.sdk_app_id == 1400000000
 
 
-def test_a_value_comes_from_the_environment_also_in_the_middle_of_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_a_value_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_PASSWORD", "p4ss")
     settings = loaded(tmp_path, GOOD + '[broker]\nurl = "amqp://user:${AMQP_PASSWORD}@host/"\n')
     assert settings.broker.url == "amqp://user:p4ss@host/"
@@ -82,12 +80,12 @@ def test_a_value_comes_from_a_file_beside_the_settings_without_its_line_end(tmp_
     assert settings.sources["krtc-main"].keys == (b"from-a-file",)
 
 
-def test_a_role_without_a_door_needs_no_secrets(tmp_path: Path) -> None:
+def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
     assert loaded(tmp_path, KRTC + 'secrets = ["${NOT_THERE}"]\n', with_sources=False).sources == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "sources: there is none"),
         ("sources = 3", "sources: expected a table, written [sources]"),
@@ -120,19 +118,19 @@ def test_a_role_without_a_door_needs_no_secrets(tmp_path: Path) -> None:
         (GOOD + "[admin]\nport = 9464", "admin: nothing listens on an operator's port yet; remove the table [admin]"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_names_the_key(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(SettingsError) as raised:
         loaded(tmp_path, text)
-    assert said in str(raised.value)
+    assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="`hookline init` writes one"):
         load(tmp_path / "hookline.toml", with_sources=True)
 
 
-def test_roomkit_without_a_token_is_let_in_only_by_address_and_on_purpose(tmp_path: Path) -> None:
+def test_roomkit_without_a_token_needs_addresses_and_an_explicit_setting(tmp_path: Path) -> None:
     text = (
         "[sources.x]\nprovider = 'roomkit'\nsdk_app_id = 1\n"
         "insecure_no_signature = true\nallow_from = ['203.0.113.0/24']\n"
@@ -140,6 +138,6 @@ def test_roomkit_without_a_token_is_let_in_only_by_address_and_on_purpose(tmp_pa
     assert loaded(tmp_path, text).sources["x"].keys == ()
 
 
-def test_settings_never_show_a_secret(tmp_path: Path) -> None:
+def test_settings_show_no_secret(tmp_path: Path) -> None:
     settings = loaded(tmp_path, GOOD)
     assert "a-secret-of-some-length" not in f"{settings!r} {settings} {settings.sources['krtc-main'].keys}"

@@ -1,4 +1,4 @@
-"""The writer thread: groups, failures that harm nobody else, and names that die with their process."""
+"""The writer thread: groups, failures that harm no other step, and leases that end with their process."""
 
 import asyncio
 import sqlite3
@@ -49,11 +49,11 @@ async def test_steps_that_wait_together_share_a_transaction(tmp_path: Path) -> N
     go = threading.Event()
     held_up = asyncio.create_task(database.run(lambda _: go.wait()))
     waiting = [asyncio.create_task(database.run(add(n))) for n in range(50)]
-    await asyncio.sleep(0)  # all are in the writer's queue now
+    await asyncio.sleep(0)  # all are in the writer's queue
     go.set()
     await asyncio.gather(held_up, *waiting)
     commits = _wal_commits(tmp_path / "x.db-wal")
-    assert commits <= 5  # the tables, the name, and the two groups; fifty would be one for each
+    assert commits <= 5  # the tables, the lease, and the two groups; fifty would be one each
     await database.close()
 
 
@@ -89,12 +89,12 @@ async def test_a_step_that_failed_has_written_nothing(tmp_path: Path) -> None:
 
 
 def add_all(connection: sqlite3.Connection, added: Sequence[int]) -> list[int | Exception]:
-    """Refuses negative ones; each answer is how many there were to add."""
+    """Refuses negative numbers. Each answer is the number of items in the call."""
     connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in added if number >= 0])
     return [len(added) if number >= 0 else ValueError(f"{number} is negative") for number in added]
 
 
-async def test_items_that_wait_for_the_same_step_are_its_items_in_one_go(tmp_path: Path) -> None:
+async def test_items_that_wait_for_the_same_step_run_as_one(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
     assert await asyncio.gather(*(database.share(add_all, n) for n in range(50))) == [50] * 50
@@ -138,7 +138,7 @@ async def test_a_commit_waits_for_the_disk_if_anything_in_it_is_durable(tmp_path
 
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
-    """Another process that is in the middle of a transaction."""
+    """A connection of another process."""
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
     await database.close()
@@ -146,7 +146,7 @@ async def other(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
         yield connection
 
 
-async def test_whoever_finds_another_writing_waits_for_its_turn(tmp_path: Path, other: sqlite3.Connection) -> None:
+async def test_a_step_waits_for_the_write_lock(tmp_path: Path, other: sqlite3.Connection) -> None:
     database = await Database.open(tmp_path / "x.db")
     other.execute("BEGIN IMMEDIATE")
     waiting = asyncio.create_task(database.run(add(1)))
@@ -157,7 +157,7 @@ async def test_whoever_finds_another_writing_waits_for_its_turn(tmp_path: Path, 
     await database.close()
 
 
-async def test_the_wait_for_a_turn_has_an_end(
+async def test_the_wait_for_the_write_lock_has_an_end(
     tmp_path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = await Database.open(tmp_path / "x.db")
@@ -171,8 +171,8 @@ async def test_the_wait_for_a_turn_has_an_end(
     await database.close()
 
 
-async def test_a_transaction_that_sqlite_ended_by_itself_harms_no_other(tmp_path: Path) -> None:
-    """As it does when the disk is full or cannot be read."""
+async def test_a_transaction_that_sqlite_rolled_back_itself_harms_no_other(tmp_path: Path) -> None:
+    """SQLite does so when the disk is full or cannot be read."""
 
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
@@ -188,7 +188,7 @@ async def test_a_transaction_that_sqlite_ended_by_itself_harms_no_other(tmp_path
     await database.close()
 
 
-async def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+async def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "x.db")
     assert stat.S_IMODE((tmp_path / "x.db").stat().st_mode) == 0o600
     await database.close()
@@ -213,7 +213,7 @@ async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("later_s", "alive"), [(0, True), (LEASE_S - 1, True), (LEASE_S + 1, False), (-3600, False)])
-async def test_a_name_lives_as_long_as_its_process_says_so(tmp_path: Path, later_s: float, *, alive: bool) -> None:
+async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, later_s: float, *, alive: bool) -> None:
     early = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0)
     late = await Database.open(tmp_path / "x.db", clock=lambda: 1000.0 + later_s)
     owners = await late.run(lambda connection: connection.execute("SELECT owner FROM alive").fetchall())

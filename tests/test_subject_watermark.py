@@ -13,10 +13,10 @@ from hookline.schemas.broker import Again, Done, Parked, Received
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.claims import SubjectWatermark
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
+from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.work import Work
 from tests.events import make
 

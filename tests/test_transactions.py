@@ -1,4 +1,4 @@
-"""Workers whose own writes are committed with the mark that the event is finished."""
+"""Workers whose own writes are committed with the completion record of the event."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,7 +43,9 @@ async def attendance(event: ParticipantJoined, delivery: Delivery) -> None:
     delivery.transaction.execute(INSERT, (event.id,))
 
 
-async def test_what_a_function_writes_is_committed_with_the_mark(store: SqliteStore, database: Database) -> None:
+async def test_the_writes_of_a_function_are_committed_with_the_completion_record(
+    store: SqliteStore, database: Database
+) -> None:
     assert await deliver(attendance, JOINED, store=store) == Done()
     assert await effects(database) == [JOINED.id]
     assert await store.claim("attendance", JOINED.id, 60) == Duplicate()
@@ -76,7 +78,7 @@ async def test_a_function_that_fails_has_written_nothing(store: SqliteStore, dat
         "INSERT INTO nowhere VALUES (1)",
     ],
 )
-async def test_a_statement_that_may_not_run_is_a_failure_and_nothing_is_written(
+async def test_a_forbidden_statement_is_a_failure_and_nothing_is_written(
     store: SqliteStore, database: Database, statement: str
 ) -> None:
     outcome = await deliver(writing(INSERT.replace("?", "'x'"), statement), JOINED, store=store)
@@ -107,7 +109,7 @@ async def test_a_process_that_was_slower_writes_nothing(store: SqliteStore, data
     @worker(ParticipantJoined, transactional=True)
     async def slow(event: ParticipantJoined, delivery: Delivery) -> None:
         delivery.transaction.execute(INSERT, (event.id,))
-        await store.finish("slow", event.id)  # as another process does, once the claim has ended
+        await store.finish("slow", event.id)  # as another process does after the claim has ended
 
     assert await deliver(slow, JOINED, store=store) == Done("duplicate")
     assert await effects(database) == []

@@ -1,4 +1,4 @@
-"""Signatures that were worked out by hand or published, and so do not depend on our code."""
+"""Signatures that were published, or computed by hand: they do not depend on our code."""
 
 from typing import Any
 
@@ -28,6 +28,11 @@ GME_BODY = (
     b'"1400000000_100_999/2023-02-09-16-16-45_446946705284000000_audio.mp3"}}'
 )
 NOW_S = 1700000000.123
+OF_BODY = {"base64": "pamMbW+ydiezoaPw/bxOQf4eZxY=", "hexadecimal": "a5a98c6d6fb27627b3a1a3f0fdbc4e41fe1e6716"}
+OF_POST_AND_BODY = {
+    "base64": "tul3fcNpZ+Ie9oFEINzx3j51LW4=",
+    "hexadecimal": "b6e9777dc36967e21ef6814420dcf1de3e752d6e",
+}
 
 
 def verify(
@@ -98,7 +103,7 @@ def test_neteases_check_sum_is_the_sha1_of_secret_md5_and_time() -> None:
     netease(NETEASE_BODY, "9221da9d796fe91b5a2f63355575c355", "13b730cb21095f9e9cbf105ed59ad6e893937a35")
 
 
-def test_neteases_check_of_a_url_verifies() -> None:
+def test_neteases_url_check_verifies() -> None:
     netease(b"{}", "99914b932bd37a50b983c5e7c90ae93b", "c118b85d13cea5bb001303550e9ab1f92ffc633d")
 
 
@@ -108,7 +113,7 @@ def test_neteases_published_placeholders_are_refused() -> None:
         netease(NETEASE_BODY, md5, check_sum, "1541583920979", 1541583921)
 
 
-def test_the_signature_of_neteases_old_meeting_component_is_not_ours() -> None:
+def test_the_signature_of_neteases_old_meeting_component_is_refused() -> None:
     headers = {
         "AppKey": "example-app-key",
         "Nonce": "n0nce",
@@ -125,22 +130,22 @@ def test_krtcs_signature_is_the_hmac_sha256_of_the_body() -> None:
     verify("krtc", {}, "example-callback-sk", body=KRTC_BODY, headers={"KRTC-Signature": signature})
 
 
-@pytest.mark.parametrize("signature", ["pamMbW+ydiezoaPw/bxOQf4eZxY=", "a5a98c6d6fb27627b3a1a3f0fdbc4e41fe1e6716"])
+@pytest.mark.parametrize("signature", OF_BODY.values(), ids=OF_BODY)
 def test_gmes_signature_is_the_hmac_sha1_of_the_body(signature: str) -> None:
     gme(signature)
 
 
-@pytest.mark.parametrize("signature", ["tul3fcNpZ+Ie9oFEINzx3j51LW4=", "b6e9777dc36967e21ef6814420dcf1de3e752d6e"])
-def test_gmes_signature_is_that_of_post_and_the_body_where_the_settings_say_so(signature: str) -> None:
+@pytest.mark.parametrize("signature", OF_POST_AND_BODY.values(), ids=OF_POST_AND_BODY)
+def test_gmes_signature_covers_post_and_the_body_with_sign_post_prefix(signature: str) -> None:
     gme(signature, sign_post_prefix=True)
 
 
-@pytest.mark.parametrize("signature", ["tul3fcNpZ+Ie9oFEINzx3j51LW4=", "b6e9777dc36967e21ef6814420dcf1de3e752d6e"])
-def test_gmes_signature_of_post_and_the_body_is_refused_where_they_do_not(signature: str) -> None:
+@pytest.mark.parametrize("signature", OF_POST_AND_BODY.values(), ids=OF_POST_AND_BODY)
+def test_gmes_signature_of_post_and_the_body_is_refused_without_sign_post_prefix(signature: str) -> None:
     with pytest.raises(BadSignature):
         gme(signature)
 
 
-def test_another_text_for_gmes_signature_is_refused() -> None:
+def test_another_base64_text_for_gmes_signature_is_refused() -> None:
     with pytest.raises(BadSignature):
-        gme("pamMbW+ydiezoaPw/bxOQf4eZxZ=")  # a lenient decoder makes the same bytes of it
+        gme("pamMbW+ydiezoaPw/bxOQf4eZxZ=")  # a lenient decoder decodes it to the same bytes

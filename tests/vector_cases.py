@@ -1,4 +1,4 @@
-"""Reads the vectors (tests/vectors/README.md describes their form) and bends them into forgeries."""
+"""Reads the vectors, whose form tests/vectors/README.md describes, and makes forgeries from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ class Vector:
 
     @property
     def sibling(self) -> "Vector":
-        """The vector of which this is a re-send."""
+        """The vector whose event this is a re-send of."""
         return replace(self, name=self.case.same_event_as or self.name)
 
     @property
@@ -83,7 +83,7 @@ class Vector:
 
 
 def seal_with(provider: Provider[Any], body: bytes, now_s: float = 0) -> Envelope:
-    """What the ingress makes of a verified body; raises Unreadable."""
+    """The envelope that the ingress makes from a verified body; raises Unreadable."""
     return seal(
         provider.identify(body),
         body,
@@ -107,7 +107,7 @@ def source_of(provider: Provider[Any], settings: Mapping[str, Any]) -> AnySource
 
 
 def example_source(provider: Provider[Any], *secrets: str) -> AnySource:
-    """A source with the example settings of its provider, and these secrets or a made-up one."""
+    """A source with the example settings of its provider, and these secrets or an invented one."""
     return source_of(provider, {**provider.example.settings, "secrets": secrets or ("an-example-secret",)})
 
 
@@ -116,7 +116,7 @@ def with_secrets(source: AnySource, secrets: Sequence[str]) -> AnySource:
 
 
 def sent(outgoing: Outgoing) -> Request:
-    """The request that a callback arrives as."""
+    """The request in which a callback arrives."""
     return Request(outgoing.body, CIMultiDict(outgoing.headers), outgoing.query)
 
 
@@ -131,7 +131,7 @@ def all_vectors() -> list[Vector]:
 
 @dataclass(frozen=True)
 class Carrier:
-    """One place of a request that a signature needs."""
+    """One part of a request that carries a part of the signature."""
 
     place: Literal["header", "query", "body"]
     name: str
@@ -149,7 +149,7 @@ class Carrier:
                 return str(msgspec.json.decode(request.body)[self.name])
 
     def replaced(self, request: Request, values: Sequence[Any]) -> Request:
-        """The request with these values there: none removes it, two double it (a body keeps the last)."""
+        """The request with these values in that place: none removes it, two repeat it (a body keeps the last)."""
         match self.place:
             case "header":
                 headers = CIMultiDict(_headers(request))
@@ -170,7 +170,7 @@ class Carrier:
 
 
 def carriers(vector: Vector) -> list[Carrier]:
-    """Where the provider's signature is, found out by having it sign nothing."""
+    """The parts that carry the provider's signature, found by signing an empty object."""
     outgoing = vector.provider.sign(b"{}", vector.source, vector.case.now)
     return [
         *(Carrier("header", name) for name in outgoing.headers),

@@ -3,12 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import cast
 from weakref import WeakSet
 
-_NOTHING_TO_WAIT_FOR = nullcontext()
+PREFETCH_FACTOR = 16
+"""How many deliveries may be in flight for each that is handled."""
 
 
 class InFlightKeys:
@@ -159,10 +160,6 @@ class Admission:
     def alone(self) -> AbstractAsyncContextManager[None]:
         """Entered once all running calls of the process have ended; no call begins until it is left."""
         return self._gate.exclusive()
-
-    def call(self, *, alone: bool) -> AbstractAsyncContextManager[None]:
-        """What to call the function in: nothing holds up a call that is made within `alone`."""
-        return _NOTHING_TO_WAIT_FOR if alone else self
 
     def close(self) -> None:
         """Cancel every task that waits for a place, or that would have to from now on."""

@@ -47,15 +47,16 @@ class HandlerTimeout:
         self._limit_s = limit_s
         self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 
     def __enter__(self) -> None:
-        task = self._this_task()
+        self._loop = self._loop or asyncio.get_running_loop()
+        task = cast("_Task", asyncio.current_task(self._loop))
         self._cancelled[task] = task.cancelling()
         self._deadlines.start(task)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        task = self._this_task()
+        task = cast("_Task", asyncio.current_task(self._loop))
         cancelled = self._cancelled.pop(task)
         if self._deadlines.stop(task):
             return
@@ -63,12 +64,6 @@ class HandlerTimeout:
         ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)
         if kind is not None and issubclass(kind, ends):
             raise HandlerTimedOut(f"the function took more than {self._limit_s:g} s") from None
-
-    def _this_task(self) -> _Task:
-        """The loop is kept, because finding it takes a system call on Python 3.11."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return cast("_Task", asyncio.current_task(self._loop))
 
 
 class HandlerLatency:

@@ -13,11 +13,11 @@ from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.partitions import Open, Partitions
-from hookline.workers.pipeline import Pipeline
+from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import Slot, SubjectQueues
-from hookline.workers.work import DUPLICATE, Work, event_key
+from hookline.workers.work import DUPLICATE, Work
 
 _NOT_TRIED = frozenset({"busy", "unwanted", Unreachable.reason})
 _MIN_PREFETCH = 256

@@ -3,27 +3,54 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any, assert_never
 
 import msgspec
 
-from hookline.schemas.broker import Done, Outcome, Received
-from hookline.schemas.dead_letters import replayed_at
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.events import CanonicalEvent
-from hookline.schemas.providers import catalogue, normaliser
-from hookline.workers.admission import Admission, ExclusiveGate
+from hookline.schemas.provider import Provider
+from hookline.schemas.providers import catalogue
+from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
-from hookline.workers.claims import Claims
 from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
-from hookline.workers.store import Acquired, AlreadyFinished, Duplicate, LeasedElsewhere, Store
+from hookline.workers.store import (
+    Acquired,
+    AlreadyFinished,
+    Claim,
+    Duplicate,
+    LeasedElsewhere,
+    Store,
+    TransactionalStore,
+)
+from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted
-from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work, event_key, finished
+from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
+
+_CLAIM_MARGIN_S = 30.0
+_ALREADY_ALONE = nullcontext()
+_STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
+
+
+def normaliser(providers: Mapping[str, Provider[Any]]) -> Normalise:
+    """A function that makes the canonical events of an envelope of one of these providers. It raises Unreadable."""
+
+    def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
+        provider = providers.get(envelope.provider)
+        if provider is None:
+            raise Unreadable(f"no provider {envelope.provider!r} is installed here")
+        return provider.normalise(envelope)
+
+    return normalise
 
 
 class Pipeline:
@@ -44,7 +71,10 @@ class Pipeline:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
-        self._claims = Claims(worker, store)
+        self._store = store
+        self._transactional = _transactional(store, worker) if worker.transactional else None
+        self._claim_s = PREFETCH_FACTOR * worker.timeout_s + _CLAIM_MARGIN_S  # the events ahead of it, and itself
+        self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
         self._unwanted = Unwanted(worker.queue, unwanted_after_s)
@@ -84,9 +114,10 @@ class Pipeline:
 
     async def _claim(self, case: Case) -> Ending:
         """Handle an event, unless this queue has finished it before or another process handles it now."""
+        claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await self._claims.acquire(case):
+            match claim := await self._store.claim(self.worker.queue, case.key, self._claim_s, case.subject):
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():
@@ -97,6 +128,10 @@ class Pipeline:
                     raise ClaimUnavailable
                 case _:
                     assert_never(claim)
+        except asyncio.CancelledError:
+            if claim is None:  # the store may have carried out the claim
+                await self._release(case)
+            raise
         finally:
             self.admission.keys.release(case.event.id)
 
@@ -110,21 +145,23 @@ class Pipeline:
             return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything
             outcome = self._failure(error, case.received, case.envelope, case.attempt, last=case.last)
-            await self._claims.release(case, outcome)
-            return Ending(outcome, case.attempt, self._asks_for_late and self._claims.is_late(claim, case))
+            await self._release(case, outcome)
+            return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim))
         except BaseException:  # a cancelled call has not finished either
-            await self._claims.release(case)
+            await self._release(case)
             raise
-        if not (self.worker.transactional and ending.outcome is HANDLED):  # its transaction has recorded that
-            await self._claims.complete(case)
+        if self._transactional is None or ending.outcome is not HANDLED:  # a transaction has recorded it itself
+            if case.subject is not None:
+                self._watermark.advance(case.subject, case.occurred_s)
+            await self._store.finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:
         """Call the function once it is admitted, unless the event is superseded by then."""
         if claim.crashes:
             self._check_crashes(case, claim)
-        async with self.admission.call(alone=claim.crash_suspect):
-            late = self._asks_for_late and self._claims.is_late(claim, case)
+        async with _ALREADY_ALONE if claim.crash_suspect else self.admission:
+            late = self._asks_for_late and self._is_late(case, claim)
             if late and self.worker.latest_only:
                 return Ending(SUPERSEDED, case.attempt, late)
             if self.worker.transactional or claim.crash_suspect:
@@ -136,9 +173,21 @@ class Pipeline:
     async def _call_carefully(self, case: Case, claim: Acquired, *, late: bool) -> None:
         """A crash suspect is marked before its call. What a transactional function writes is committed after it."""
         if claim.crash_suspect:
-            await self._claims.mark_exclusive(case)
-        async with self._claims.transaction(case) as transaction:
+            await self._store.mark_exclusive(self.worker.queue, case.key)
+        if self._transactional is None:
+            await self.handler.call(case, late=late)
+            return
+        async with self._transactional.transaction(
+            self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s
+        ) as transaction:
             await self.handler.call(case, late=late, transaction=transaction)
+        self._watermark.advance(case.subject, case.occurred_s)
+
+    async def _release(self, case: Case, outcome: Outcome | None = None) -> None:
+        """Give the claim up. The store counts the attempts of an event that an ordered worker retries in place."""
+        failed = self.worker.order is not None and isinstance(outcome, Again) and outcome.attempt > case.attempt
+        with suppress(Unreachable):
+            await self._store.release(self.worker.queue, case.key, failed=failed, parked=isinstance(outcome, Parked))
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
         """The store blames the event for a crash until it is completed or released: nothing else runs until then."""
@@ -149,7 +198,7 @@ class Pipeline:
                 return await self._handle(case, claim)
         except asyncio.CancelledError:
             if not is_alone:  # cancelled while it waited
-                await self._claims.release(case)
+                await self._release(case)
             raise
 
     async def _repeat(self, case: Case) -> Ending:
@@ -158,6 +207,9 @@ class Pipeline:
             async with self.admission:
                 await self.handler.call(case, late=False)
         return Ending(DUPLICATE, case.attempt)
+
+    def _is_late(self, case: Case, claim: Acquired) -> bool:
+        return self._watermark.is_late(claim, case.subject, case.occurred_s)
 
     def _put_back(self, envelope: Envelope, received: Received) -> Outcome:
         """No event of the delivery is of a type that this worker wants: another process of the queue may."""
@@ -180,5 +232,40 @@ class Pipeline:
         return failure_policy(error, self.worker.retry, attempt, age_s, chance, last=last)
 
 
+def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
+    if not isinstance(store, TransactionalStore):
+        raise SettingsError(f"store.url: the worker {worker.queue} is transactional, which takes SQLite or PostgreSQL")
+    return store
+
+
 def _asks_for_late(worker: Worker[Any]) -> bool:
     return worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
+
+
+def event_key(event_id: str, headers: Mapping[str, Any]) -> str:
+    """The name of an event in the store: its id, and the name of the replay that wants it handled again, if any."""
+    again = headers.get(AGAIN)
+    return event_id if again is None else f"{event_id}@{again}"
+
+
+def finished(
+    received: Received, envelope: Envelope, events: tuple[CanonicalEvent, ...], endings: Sequence[Ending]
+) -> Work:
+    """What became of a delivery, from what became of its events: the one that is not done, or else the strongest.
+
+    Its attempt is the highest of all events.
+    """
+    ending = endings[0] if len(endings) == 1 else _combined(endings, received.attempt)
+    if ending.attempt != received.attempt:
+        received = msgspec.structs.replace(received, attempt=ending.attempt)
+    return Work(received, envelope, events, ending.outcome, ending.late)
+
+
+def _combined(endings: Sequence[Ending], attempt: int) -> Ending:
+    if not endings:
+        return Ending(HANDLED, attempt)
+    if not isinstance(endings[-1].outcome, Done):
+        return endings[-1]
+    outcomes = [ending.outcome for ending in endings]
+    strongest = next(outcome for outcome in _STRONGEST_FIRST if outcome in outcomes)
+    return Ending(strongest, max(ending.attempt for ending in endings), any(ending.late for ending in endings))

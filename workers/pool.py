@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from hookline.schemas.broker import Queue
+from hookline.workers.admission import PREFETCH_FACTOR
 from hookline.workers.api import Worker
-from hookline.workers.claims import PREFETCH_FACTOR
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
 

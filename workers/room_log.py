@@ -1,4 +1,4 @@
-"""What the room view is made from: the events of each room, each kept once."""
+"""The room log: the events from which the room view is computed, each kept once."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -47,10 +47,10 @@ def decode(body: bytes | str) -> RoomEvent:
 
 
 class RoomLog(Protocol):
-    """Remembers room events. Raises Unreachable."""
+    """Keeps room events. Every method raises Unreachable."""
 
     async def add(self, event: RoomEvent) -> None:
-        """Keep the event; of one that is told again with another time, the earliest."""
+        """Keep the event. Of several versions of one event, the earliest is kept."""
 
     async def events(self) -> Sequence[RoomEvent]:
         """All events, in no particular order."""

@@ -1,8 +1,8 @@
 """The built-in room view: who is where, since when and as what, past sessions, and recordings.
 
-The worker only keeps the events of each room; the view is computed from the set of them when somebody looks. A set
-knows neither order nor repetition, so any order and any repeats of the same events give the same view. A re-send may
-carry another time where the provider tells only when it sends (GME): then the earliest one counts.
+The worker only stores the events of each room. The view is computed from the set of events when it is read. A set has
+neither order nor repetition, so any order and any repeats of the same events give the same view. A provider that sends
+no event time (GME) gives each re-send another time; the earliest counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ EndReason = LeaveReason | Literal["room_ended"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One stay of one user. `joined_at` is None where we never heard of the joining, `left_at` while it lasts."""
+    """One stay of one user. `joined_at` is None if no join event arrived, `left_at` while the session lasts."""
 
     user_id: str
     joined_at: datetime | None
@@ -50,7 +50,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingView(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a recording; `state` is the furthest that it got, in whatever order we heard of it."""
+    """One file of a recording. `state` is the furthest state reported, in whatever order the events arrived."""
 
     state: RecordingState
     task_id: str | None = None
@@ -65,7 +65,7 @@ class RecordingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomView(msgspec.Struct, frozen=True, kw_only=True):
-    """One room. `inside` and `sessions` (the past ones) are in order of joining."""
+    """One room. `inside` and `sessions`, the past ones, are in order of joining."""
 
     provider: str
     source: str
@@ -86,7 +86,7 @@ def rooms_worker(log: RoomLog) -> Worker[Any]:
 
     @worker(*_ROOM_EVENTS, CallStarted, queue="rooms")
     async def rooms(event: RoomEvent | CallStarted) -> None:
-        if not isinstance(event, CallStarted):  # calls have no room, and are wanted only so that somebody handles them
+        if not isinstance(event, CallStarted):  # has no room; is only taken so that it does not stay unrouted
             await log.add(event)
 
     return replace(rooms, sees_repeats=True)
@@ -96,20 +96,20 @@ _ROOM_EVENTS = RoomEvent.__args__
 
 
 def view(events: Iterable[RoomEvent]) -> list[RoomView]:
-    """The rooms that these events tell of, by provider, source and room id."""
+    """The rooms in these events, ordered by provider, source and room id."""
     place = attrgetter("provider", "source", "room_id")
     latest_first = sorted(events, key=attrgetter("occurred_at"), reverse=True)
-    distinct = {event.id: event for event in latest_first}.values()  # of each event the earliest telling
+    distinct = {event.id: event for event in latest_first}.values()  # the earliest version of each event
     ordered = sorted(distinct, key=lambda event: (place(event), event.occurred_at, event.id))
-    return [_room(list(story)) for _, story in groupby(ordered, key=place)]
+    return [_room(list(group)) for _, group in groupby(ordered, key=place)]
 
 
-def _room(story: Sequence[RoomEvent]) -> RoomView:
-    """One room from its events in order of time."""
-    first = story[0]
+def _room(events: Sequence[RoomEvent]) -> RoomView:
+    """One room, computed from its events in order of time."""
+    first = events[0]
     room = _Room()
-    for _, moment in groupby(story, key=attrgetter("occurred_at")):
-        room.live_through(list(moment))
+    for _, simultaneous in groupby(events, key=attrgetter("occurred_at")):
+        room.apply(list(simultaneous))
     return RoomView(
         provider=first.provider,
         source=first.source,
@@ -122,7 +122,7 @@ def _room(story: Sequence[RoomEvent]) -> RoomView:
         inside=tuple(sorted(room.inside.values(), key=_joining)),
         sessions=tuple(sorted(room.sessions, key=_joining)),
         seats=tuple(seat for _, seat in sorted(room.seats.items())),
-        recordings=_recordings([event for event in story if isinstance(event, Recording)]),
+        recordings=_recordings([event for event in events if isinstance(event, Recording)]),
     )
 
 
@@ -135,10 +135,11 @@ def _unix(time: datetime | None) -> float:
 
 
 class _Room:
-    """A room while its story is told.
+    """The state of a room while its events are applied.
 
-    Several providers count time in seconds, so that much may happen "at once". What then came first is read from how
-    things stood before: who was inside left and came back, who was not came and left; likewise for the room itself.
+    Several providers count time in seconds, so that several events have the same time. Their order follows from the
+    state before: a user who was inside left and came back, and a user who was not inside came and left. The same holds
+    for the room itself.
     """
 
     def __init__(self) -> None:
@@ -151,10 +152,10 @@ class _Room:
         self.sessions: list[Session] = []
         self.seats: dict[int, Seat] = {}
 
-    def live_through(self, moment: Sequence[RoomEvent]) -> None:
-        """Take in all that happened at one time."""
+    def apply(self, simultaneous: Sequence[RoomEvent]) -> None:
+        """Apply all events of one time."""
         was_open, were_inside = self.open, set(self.inside)
-        recreated = was_open and any(isinstance(event, RoomCreated) for event in moment)
+        recreated = was_open and any(isinstance(event, RoomCreated) for event in simultaneous)
 
         def rank(event: RoomEvent) -> int:
             match event:
@@ -171,10 +172,10 @@ class _Room:
                 case _:
                     return 7
 
-        for event in sorted(moment, key=rank):  # stable, and the moment is in order of ids
-            self._take(event)
+        for event in sorted(simultaneous, key=rank):  # stable: ties stay in order of ids
+            self._apply_one(event)
 
-    def _take(self, event: RoomEvent) -> None:
+    def _apply_one(self, event: RoomEvent) -> None:
         match event:
             case RoomCreated():
                 self._describe(event)
@@ -192,7 +193,7 @@ class _Room:
             case SeatsChanged():
                 self.seats.update({seat.index: seat for seat in event.seats})
             case _:
-                pass  # recordings say nothing of who is inside
+                pass  # recordings do not say who is inside
 
     def _describe(self, event: RoomCreated | RoomUpdated) -> None:
         self.name = event.name if event.name is not None else self.name
@@ -206,9 +207,9 @@ class _Room:
 
     def _join(self, event: ParticipantJoined) -> None:
         self.open, self.ended_at = True, None
-        here = self.inside.get(event.user_id) or Session(user_id=event.user_id, joined_at=event.occurred_at)
+        session = self.inside.get(event.user_id) or Session(user_id=event.user_id, joined_at=event.occurred_at)
         self.inside[event.user_id] = msgspec.structs.replace(
-            here, role=event.role or here.role, platform=event.platform or here.platform
+            session, role=event.role or session.role, platform=event.platform or session.platform
         )
 
     def _leave(self, event: ParticipantLeft) -> None:
@@ -233,7 +234,7 @@ class _Room:
 def _before(at: datetime, seconds: float) -> datetime | None:
     try:
         return at - timedelta(seconds=seconds)
-    except OverflowError:  # senders write what they like
+    except OverflowError:  # the duration is the sender's, and may be any number
         return None
 
 
@@ -242,24 +243,24 @@ def _recordings(events: Sequence[Recording]) -> tuple[RecordingView, ...]:
     files: dict[tuple[str, ...], list[Recording]] = {}
     for event in events:
         files.setdefault(_file(event), []).append(event)
-    return tuple(_recording(told) for _, told in sorted(files.items()))
+    return tuple(_recording(of_file) for _, of_file in sorted(files.items()))
 
 
 def _file(event: Recording) -> tuple[str, ...]:
-    """What tells one file from another: the task with user and segment, or its name where there is no task."""
+    """The key of a file: its task, user and segment, or its name where there is no task."""
     if event.task_id is None:
         return ("", event.directory or "", event.file_name or "")
     return (event.task_id, event.user_id or "", "" if event.segment is None else f"{event.segment:012}")
 
 
-def _recording(told: Sequence[Recording]) -> RecordingView:
+def _recording(events: Sequence[Recording]) -> RecordingView:
     states: tuple[RecordingState, ...] = ("started", "completed", "uploaded")
-    heard: dict[str, datetime] = {}
+    times: dict[str, datetime] = {}
     known: dict[str, Any] = {}
-    for event in told:
-        heard.setdefault(event_topic(event).removeprefix("recording."), event.occurred_at)
+    for event in events:
+        times.setdefault(event_topic(event).removeprefix("recording."), event.occurred_at)
         for name in ("task_id", "user_id", "segment", "directory", "file_name", "mixed"):
             value = getattr(event, name)
             known[name] = known.get(name) if value is None else value
-    known.update({f"{state}_at": heard.get(state) for state in states})
-    return RecordingView(state=[state for state in states if state in heard][-1], **known)
+    known.update({f"{state}_at": times.get(state) for state in states})
+    return RecordingView(state=[state for state in states if state in times][-1], **known)

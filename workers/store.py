@@ -1,4 +1,4 @@
-"""What each queue has finished, so that a repeat is not handled again; and in whose hands what died."""
+"""The store: which events each queue has finished, and which are in flight, or were in a process that died."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,11 +9,11 @@ import msgspec
 
 
 class Acquired(msgspec.Struct, frozen=True, gc=False):
-    """The event is this process's to handle.
+    """The event is in flight in this process now.
 
-    `crash_suspect`: it was in flight in a process that died. `crashes` counts how often that happened while the event
-    was handled alone, when nothing else can have been the cause. `failures` counts the releases that said so.
-    `newest_s`: the latest `occurred_s` that was finished for the subject until then, if one was asked for and known.
+    `crash_suspect`: the event was in flight in a process that died. `crashes` counts how often that happened while
+    the event was handled exclusively, so that nothing else can be the cause. `failures` counts the releases with
+    `failed`. `newest_s` is the latest `occurred_s` finished for the subject, if the claim names one and it is known.
     """
 
     crash_suspect: bool = False
@@ -23,11 +23,11 @@ class Acquired(msgspec.Struct, frozen=True, gc=False):
 
 
 class Duplicate(msgspec.Struct, frozen=True, gc=False):
-    """The queue has finished the event."""
+    """The queue has finished the event before."""
 
 
 class LeasedElsewhere(msgspec.Struct, frozen=True, gc=False):
-    """Another process has it in hand."""
+    """The event is in flight in another process."""
 
 
 Claim: TypeAlias = Acquired | Duplicate | LeasedElsewhere
@@ -35,10 +35,10 @@ Claim: TypeAlias = Acquired | Duplicate | LeasedElsewhere
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The partitions that this process holds now.
+    """The partitions that are assigned to this process.
 
-    `surplus` are those among them that others wait for: take nothing new of them, and let each go once nothing of it
-    is in hand. A partition that was surplus may cease to be, when another process ended.
+    Other processes wait for those in `surplus`: take nothing new from them, and revoke each once nothing of it is in
+    flight. A partition stops being surplus when another process ends.
     """
 
     partitions: frozenset[str]
@@ -46,65 +46,66 @@ class Assignment:
 
 
 class AlreadyFinished(Exception):
-    """Another process finished the event meanwhile, so nothing of this transaction was written."""
+    """Another process finished the event first. Nothing of this transaction was written."""
 
 
 class Store(Protocol):
-    """One memory for all workers of an installation. Raises Unreachable."""
+    """The state that all workers of an installation share. Every method raises Unreachable."""
 
     async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        """Ask for an event. A claim lasts `for_s` seconds, and no longer than the process that made it.
+        """Claim an event. A claim ends after `for_s` seconds, or when the process that made it dies.
 
-        With a subject, `Acquired` tells the newest of it.
+        With a subject, `Acquired` says the newest time of that subject.
         """
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        """Note that an event which was claimed is handled alone from now on."""
+        """Note that a claimed event is handled exclusively from now on."""
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        """Remember the event as finished. Only after the function returned, never before.
+        """Record that the event is finished. Call this only after the function has returned.
 
-        With a subject, the newest of it is from now on at least `occurred_s`.
+        With a subject, its newest time becomes at least `occurred_s`.
         """
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        """Give up a claim: the event was not finished, and did no harm to the process.
+        """Give up a claim: the event is not finished, and the process has survived it.
 
-        `failed`: the next `Acquired` counts one more failure. `parked`: nobody will ask again, unless a person has it
-        replayed, and that begins with no failures and no crashes.
+        `failed`: the next `Acquired` counts one more failure. `parked`: the failures and crashes of the event are
+        forgotten, so that a replay starts anew.
         """
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
-        """Have these events handled again, should they come again, although they were finished."""
+        """Forget that these events are finished: another delivery of one is handled again."""
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        """Divide the named partitions among the live processes that call this for the queue, every second or so.
+        """Divide the named partitions among the live processes. Each process calls this every second or so.
 
-        Each process gets as many as any other, give or take one, and no two hold the same. This process takes free ones
-        up to its part. A partition is free if it was never assigned, if it was revoked, or if its holder died.
+        All processes get the same number of partitions, give or take one, and no partition is held twice. This process
+        takes free partitions up to its part. A partition is free if it was never assigned, was revoked, or its holder
+        died.
         """
 
     async def revoke(self, queue: str, partition: str) -> None:
-        """Make a partition free that this process holds."""
+        """Free a partition that this process holds."""
 
 
 @runtime_checkable
 class TransactionalStore(Store, Protocol):
-    """A store that can commit a worker's own writes together with the mark that its event is finished."""
+    """A store that commits a worker's own writes together with the completion record of its event."""
 
     def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AbstractAsyncContextManager[Any]:
-        """What a worker's function writes through; at the end, its writes and the mark of `finish` commit as one.
+        """What a worker's function writes through. Its writes and the completion record commit as one at the end.
 
-        After an exception nothing is written. Raises AlreadyFinished at the end if another process was faster; then
-        nothing is written either.
+        After an exception nothing is written. Raises AlreadyFinished at the end, and writes nothing, if another
+        process has finished the event.
         """
 
 
 @dataclass(slots=True)
 class MemoryStore:
-    """A store for tests and for one process that may forget. Nobody dies in it."""
+    """A store for tests, and for one process that may forget. Its state ends with the process."""
 
     _claimed: set[tuple[str, str]] = field(default_factory=set)
     _finished: set[tuple[str, str]] = field(default_factory=set)
@@ -115,7 +116,7 @@ class MemoryStore:
         self,
         queue: str,
         event_id: str,
-        for_s: float,  # noqa: ARG002  it lives no longer than we
+        for_s: float,  # noqa: ARG002  the claim ends with this process
         subject: str | None = None,
     ) -> Claim:
         key = (queue, event_id)
@@ -128,7 +129,7 @@ class MemoryStore:
         return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s)
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        """Nothing to note: what dies takes this store with it."""
+        """Nothing to note: this store ends with its process."""
 
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         key = (queue, event_id)
@@ -149,8 +150,8 @@ class MemoryStore:
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:  # noqa: ARG002  one process holds all
+    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:  # noqa: ARG002  this process holds all
         return Assignment(frozenset(partitions))
 
     async def revoke(self, queue: str, partition: str) -> None:
-        """Nobody else would take it."""
+        """No other process could take it."""

@@ -1,17 +1,12 @@
 """A delivery on its way through a worker: what is handled, and what became of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import msgspec
 
 from hookline.schemas.broker import Done, Outcome, Received
-from hookline.schemas.dead_letters import AGAIN
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.events import CanonicalEvent
 
 HANDLED, DUPLICATE, SUPERSEDED = Done("handled"), Done("duplicate"), Done("superseded")
-_STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -47,32 +42,3 @@ class Work(msgspec.Struct, frozen=True):
     events: tuple[CanonicalEvent, ...]
     outcome: Outcome
     late: bool = False
-
-
-def event_key(event_id: str, headers: Mapping[str, Any]) -> str:
-    """The name of an event in the store: its id, and the name of the replay that wants it handled again, if any."""
-    again = headers.get(AGAIN)
-    return event_id if again is None else f"{event_id}@{again}"
-
-
-def finished(
-    received: Received, envelope: Envelope, events: tuple[CanonicalEvent, ...], endings: Sequence[Ending]
-) -> Work:
-    """What became of a delivery, from what became of its events: the one that is not done, or else the strongest.
-
-    Its attempt is the highest of all events.
-    """
-    ending = endings[0] if len(endings) == 1 else _combined(endings, received.attempt)
-    if ending.attempt != received.attempt:
-        received = msgspec.structs.replace(received, attempt=ending.attempt)
-    return Work(received, envelope, events, ending.outcome, ending.late)
-
-
-def _combined(endings: Sequence[Ending], attempt: int) -> Ending:
-    if not endings:
-        return Ending(HANDLED, attempt)
-    if not isinstance(endings[-1].outcome, Done):
-        return endings[-1]
-    outcomes = [ending.outcome for ending in endings]
-    strongest = next(outcome for outcome in _STRONGEST_FIRST if outcome in outcomes)
-    return Ending(strongest, max(ending.attempt for ending in endings), any(ending.late for ending in endings))

@@ -20,15 +20,15 @@ from hookline.sqlite.database import Database
 
 log = logging.getLogger("hookline.broker")
 
-_POLL_S = 0.1  # how soon a message from another process, or one whose delay is over, is seen
-_DROP_BESIDES = 64  # so that the history also shrinks, while it drops more than is stored
+_POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
+_DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the embedded broker takes on before it refuses: envelopes being written, seconds to write, bytes on disk.
+    """Limits beyond which a publish is refused: envelopes in flight, seconds to write, bytes on disk.
 
-    What is kept for replay may take the bytes of its own limit besides.
+    The history has a limit of its own, which comes on top of `max_bytes`.
     """
 
     max_in_flight: int = 1000
@@ -38,7 +38,7 @@ class Limits:
 
 
 class EmbeddedBroker:
-    """Implements `schemas.broker.Broker` on a database that somebody else opens and closes."""
+    """Implements `schemas.broker.Broker` on a database that the caller opens and closes."""
 
     def __init__(self, database: Database, limits: Limits | None = None) -> None:
         limits = limits or Limits()
@@ -53,7 +53,13 @@ class EmbeddedBroker:
         await self._database.run(step)
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,  # noqa: ARG002  a message stays with a living process
     ) -> "EmbeddedQueue":
         if partition is None:
             name = topics.queue_name(topics.check_queue(queue))
@@ -79,7 +85,7 @@ class EmbeddedBroker:
 
 
 class EmbeddedPublisher:
-    """Whatever is published while a transaction is being written goes into the next."""
+    """Implements `schemas.broker.Publisher`. Events published during one transaction are written in the next."""
 
     def __init__(self, database: Database, limits: Limits, wake: Callable[[], None]) -> None:
         self._database = database
@@ -102,12 +108,12 @@ class EmbeddedPublisher:
         except TimeoutError:
             raise NotDurable("the event was not written in time") from None
         except Unreachable as error:
-            self._tell(error)
+            self._log_once(error)
             raise NotDurable("the event could not be written") from None
         self._wake()
 
     async def close(self) -> None:
-        """Return once what is being written is on disk, or given up."""
+        """Return once the events in flight are written or timed out."""
         while writing := [written for written in self._writing.running if not written.done()]:
             await asyncio.wait(writing)
         self._writing.close()
@@ -122,7 +128,7 @@ class EmbeddedPublisher:
             self._writing.stop(written)
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
-        """Where there is no room, what is too old of the history is dropped all the same."""
+        """Store events if there is room. Old history is dropped either way."""
         limits = self._limits
         history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
         try:
@@ -132,15 +138,15 @@ class EmbeddedPublisher:
         self._router.store(connection, envelopes=envelopes, retention=limits.retention)
         return [None] * len(envelopes)
 
-    def _tell(self, error: Unreachable) -> None:
-        """Once, and not for each event."""
+    def _log_once(self, error: Unreachable) -> None:
+        """Log the first error until a write succeeds, rather than one per event."""
         if self._is_writable:
             log.error("events cannot be written: %s", error)
             self._is_writable = False
 
 
 class EmbeddedQueue:
-    """Takes messages ahead, up to `prefetch`, and hands them out one by one."""
+    """Implements `schemas.broker.Queue`: takes up to `prefetch` messages and hands them out one by one."""
 
     def __init__(self, database: Database, name: str, prefetch: int, take: Callable[..., list[Received]]) -> None:
         self._database = database
@@ -159,7 +165,7 @@ class EmbeddedQueue:
         return self._closing
 
     def wake(self) -> None:
-        """Look for messages now rather than at the next poll."""
+        """Look for messages now, without waiting for the next poll."""
         self._news.set()
 
     async def take(self) -> Received:
@@ -169,7 +175,7 @@ class EmbeddedQueue:
         self._settled.append((received.token, outcome))
         self.wake()
 
-    def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours, or none
+    def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours until the queue is closed
         return not self._closing
 
     async def close(self) -> None:
@@ -184,7 +190,7 @@ class EmbeddedQueue:
             await self._database.run(step)
 
     async def _feed(self) -> None:
-        """Write down outcomes and take new messages, until closed."""
+        """Carry out outcomes and take new messages until closed."""
         while not self._closing:
             self._news.clear()
             try:
@@ -198,9 +204,9 @@ class EmbeddedQueue:
                         await self._news.wait()
 
     async def _exchange(self) -> int:
-        """Carry out the outcomes so far, and take as many messages as there is room for then; tells how many came.
+        """Carry out outcomes and fill the buffer up to the prefetch; return how many messages were taken.
 
-        What cannot be written now is tried again.
+        Outcomes that cannot be written are kept for the next call.
         """
         settled = tuple(self._settled)
         room = 0 if self._closing else self._prefetch - len(self._taken) + len(settled)

@@ -1,4 +1,4 @@
-"""The letters of the embedded broker: a worker's dead ones, and those that no queue wanted."""
+"""Dead letters of the embedded broker: those of workers' queues, and unrouted events."""
 
 import json
 import sqlite3
@@ -29,15 +29,15 @@ class EmbeddedDeadLetters:
         return await self._database.run(partial(_count, queue=queue))
 
     async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
-        await self.count(queue)  # whether there is such a queue
+        await self.count(queue)  # raises if there is no such queue
         after, last = 0, await self._database.run(_last)
         while page := await self._database.run(partial(_page, queue=queue, after=after, last=last)):
-            chosen = [(seq, letter, decide(letter)) for seq, letter in page]
+            chosen = [(seq, dead, decide(dead)) for seq, dead in page]
             step = partial(_carry_out, queue=queue, actions=[(seq, action) for seq, _, action in chosen])
             done = await self._database.run(step)
             self._wake()
-            for seq, letter, action in chosen:
-                yield Scanned(letter, action if seq in done else Action.KEEP)
+            for seq, dead, action in chosen:
+                yield Scanned(dead, action if seq in done else Action.KEEP)
             after = page[-1][0]
 
 
@@ -59,7 +59,7 @@ def _count(connection: sqlite3.Connection, *, queue: str) -> int:
 
 
 def _last(connection: sqlite3.Connection) -> int:
-    """What is stored later is not looked at, or a pass might never end."""
+    """The number of the newest envelope. A scan ends there, or it might never end."""
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM envelopes").fetchone()[0])
 
 
@@ -74,10 +74,10 @@ _UNWANTED = """SELECT d.seq, e.headers, e.content_type, e.body, 'unrouted', '', 
 def _page(connection: sqlite3.Connection, *, queue: str, after: int, last: int) -> list[tuple[int, DeadLetter]]:
     statement, name = (_UNWANTED, topics.UNROUTED) if queue == UNROUTED else (_DEAD, topics.queue_name(queue))
     rows = connection.execute(statement, (name, after, last, _PAGE)).fetchall()
-    return [(row[0], _letter(*row[1:])) for row in rows]
+    return [(row[0], _dead_letter(*row[1:])) for row in rows]
 
 
-def _letter(  # noqa: PLR0913, PLR0917  # a row
+def _dead_letter(  # noqa: PLR0913, PLR0917  # a row
     headers: str,
     content_type: str,
     body: bytes,
@@ -101,9 +101,9 @@ def _letter(  # noqa: PLR0913, PLR0917  # a row
 
 
 def _carry_out(connection: sqlite3.Connection, *, queue: str, actions: Sequence[tuple[int, Action]]) -> set[int]:
-    """Replay and drop as chosen; the numbers of the letters with which that was done.
+    """Replay and drop as chosen; return the numbers of the messages for which that was done.
 
-    One that somebody else has replayed or dropped meanwhile is his affair.
+    A message that another process has replayed or dropped is left out.
     """
     done = set()
     for seq, action in actions:
@@ -111,24 +111,24 @@ def _carry_out(connection: sqlite3.Connection, *, queue: str, actions: Sequence[
             _route(connection, seq) if queue == UNROUTED else _replay(connection, queue, seq)
         ):
             done.add(seq)
-        if action is Action.DROP and _take_away(connection, queue, seq):
-            forget(connection, _home(queue), [seq])
+        if action is Action.DROP and _remove(connection, queue, seq):
+            forget(connection, _stored_as(queue), [seq])
             done.add(seq)
     return done
 
 
-def _home(queue: str) -> str:
+def _stored_as(queue: str) -> str:
     return topics.UNROUTED if queue == UNROUTED else topics.queue_name(queue)
 
 
-def _take_away(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
+def _remove(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
     table = "deliveries" if queue == UNROUTED else "dead"
     statement = f"DELETE FROM {table} WHERE queue = ? AND seq = ?"  # noqa: S608  # one of two tables
-    return connection.execute(statement, (_home(queue), seq)).rowcount == 1
+    return connection.execute(statement, (_stored_as(queue), seq)).rowcount == 1
 
 
 def _replay(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
-    if not _take_away(connection, queue, seq):
+    if not _remove(connection, queue, seq):
         return False
     name = topics.queue_name(queue)
     connection.execute("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", (name, seq))
@@ -137,11 +137,11 @@ def _replay(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
 
 
 def _route(connection: sqlite3.Connection, seq: int) -> bool:
-    """Give an event to every queue that wants it now; whether there is one."""
+    """Route an event again; return whether a queue wants it now."""
     row = connection.execute("SELECT routing_key FROM envelopes WHERE seq = ?", (seq,)).fetchone()
     bindings = connection.execute("SELECT queue, pattern FROM bindings")
     queues = {queue for queue, pattern in bindings if row is not None and topics.matches(pattern, row[0])}
-    if not queues or not _take_away(connection, UNROUTED, seq):
+    if not queues or not _remove(connection, UNROUTED, seq):
         return False
     connection.executemany("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", [(queue, seq) for queue in queues])
     connection.execute("UPDATE envelopes SET waiting = waiting + ? WHERE seq = ?", (len(queues) - 1, seq))
@@ -150,9 +150,9 @@ def _route(connection: sqlite3.Connection, seq: int) -> bool:
     return True
 
 
-def _note_replay(connection: sqlite3.Connection, name: str, seq: int, one: int = 1) -> None:
-    """It was not dead before if no queue wanted it: then `one` is none, but its age begins anew all the same."""
+def _note_replay(connection: sqlite3.Connection, name: str, seq: int, replays: int = 1) -> None:
+    """Count a replay, and let the age of the message start again. Routing an unrouted event counts as none."""
     statement = (
         "INSERT INTO replayed VALUES (?1, ?2, ?3, now()) ON CONFLICT DO UPDATE SET replays = replays + ?3, at = now()"
     )
-    connection.execute(statement, (name, seq, one))
+    connection.execute(statement, (name, seq, replays))

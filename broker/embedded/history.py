@@ -1,4 +1,4 @@
-"""The embedded broker's history, read and fed to workers anew."""
+"""The history of the embedded broker, read and fed to workers again."""
 
 import json
 import sqlite3
@@ -18,7 +18,7 @@ _PAGE = 64
 
 
 class EmbeddedHistory:
-    """Implements `schemas.broker.History`: pages are read by the time of receipt."""
+    """Implements `schemas.broker.History`. Pages are ordered by the time of receipt."""
 
     def __init__(self, database: Database, retention: Retention, max_bytes: int) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class EmbeddedHistory:
             _feed,
             queue=topics.queue_name(queue),
             envelopes=envelopes,
-            besides=headers,
+            extra_headers=headers,
             max_bytes=self._max_bytes,
         )
         await self._database.run(step)
@@ -61,11 +61,11 @@ def _feed(
     *,
     queue: str,
     envelopes: Sequence[Envelope],
-    besides: Mapping[str, str],
+    extra_headers: Mapping[str, str],
     max_bytes: int,
 ) -> None:
-    """Copies, since the first ones may still wait in this queue, or be among its dead letters."""
+    """Store copies, since the originals may still be in this queue or among its dead letters."""
     tables.check_room(connection, max_bytes)
     for envelope in envelopes:
-        headers = json.dumps({**to_headers(envelope), **besides}, ensure_ascii=False)
+        headers = json.dumps({**to_headers(envelope), **extra_headers}, ensure_ascii=False)
         tables.put(connection, queue, (envelope.routing_key, headers, envelope.content_type, envelope.body))

@@ -1,7 +1,7 @@
-"""The embedded broker's history: which envelopes are kept for replay, and the steps that are done on that.
+"""The history tables of the embedded broker, and the steps on them: which envelopes are kept for replay.
 
-A row of `history` holds its envelope like the row of a queue does: `envelopes.waiting` counts it. The key is the time
-of receipt, so that reading from a time on, and dropping what is oldest, cost the same however much is kept.
+`envelopes.waiting` counts a row of `history` like a row of a queue. The key is the time of receipt, so reading from a
+time on and dropping the oldest cost the same however much is kept.
 """
 
 import sqlite3
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from hookline.schemas.broker import Retention
 
-_ROW_BYTES = 128  # what the rows of an envelope take besides its texts
+_ROW_BYTES = 128  # per envelope, besides its texts
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An envelope of the history, and its place there."""
+    """An envelope of the history with its place in the order."""
 
     place: tuple[float, int]
     headers: str
@@ -24,9 +24,9 @@ class Kept:
 
 
 def keep(connection: sqlite3.Connection, rows: Sequence[tuple[float, int, int]]) -> None:
-    """Keep envelopes that were just stored: of each the time of receipt, the number, and the bytes of its texts.
+    """Keep envelopes that were just stored: the time of receipt, the number, and the bytes of the texts of each.
 
-    Whoever stores them counts the history among what waits for them.
+    The caller has counted the history in `envelopes.waiting`.
     """
     sized = [(received_s, seq, size + _ROW_BYTES) for received_s, seq, size in rows]
     connection.executemany("INSERT INTO history VALUES (?, ?, ?)", sized)
@@ -34,7 +34,7 @@ def keep(connection: sqlite3.Connection, rows: Sequence[tuple[float, int, int]])
 
 
 def drop(connection: sqlite3.Connection, *, retention: Retention, at_most: int) -> None:
-    """Drop what is too old or too much, the oldest first; also where nothing new is kept any more."""
+    """Drop the oldest envelopes that exceed the age or the size to keep, also after the history was switched off."""
     size, earliest_s = connection.execute(
         "SELECT bytes, now() - ? FROM history_size", (retention.max_age_s,)
     ).fetchone()
@@ -58,7 +58,7 @@ def drop(connection: sqlite3.Connection, *, retention: Retention, at_most: int) 
 
 
 def size_bytes(connection: sqlite3.Connection) -> int:
-    """How much is kept."""
+    """The size of the history."""
     (size,) = connection.execute("SELECT bytes FROM history_size").fetchone()
     return int(size)
 
@@ -70,7 +70,7 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 def read(
     connection: sqlite3.Connection, *, after: tuple[float, int], until_s: float, last: int, limit: int
 ) -> list[Kept]:
-    """The next envelopes after a place, received until then, and stored no later than the one numbered `last`."""
+    """The next envelopes after a place that were received until `until_s` and have a number up to `last`."""
     rows = connection.execute(
         "SELECT h.received_s, h.seq, e.headers, e.content_type, e.body FROM history h JOIN envelopes e USING (seq) "
         "WHERE (h.received_s, h.seq) > (?, ?) AND h.received_s <= ? AND h.seq <= ? "
@@ -81,6 +81,6 @@ def read(
 
 
 def last(connection: sqlite3.Connection) -> int:
-    """The number of the envelope that was stored last; 0 before the first."""
+    """The number of the newest envelope; 0 before the first."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'envelopes'").fetchone()
     return int(row[0]) if row else 0

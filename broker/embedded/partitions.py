@@ -1,7 +1,7 @@
-"""The partitions of an ordered worker in the embedded broker; each step runs inside a transaction of `Database`.
+"""Partitions of an ordered worker in the embedded broker. Each step runs in a transaction of `Database`.
 
-Every partition is a queue of its own. Nothing is published to the worker's own queue any more, but what is put there
-by name (a dead letter or an event of the past that is to be handled again) goes on to its partition.
+Each partition is a queue. The worker's own queue has no bindings, but a message that is put there by name (a replayed
+dead letter or a past event) is moved to its partition.
 """
 
 import sqlite3
@@ -12,11 +12,11 @@ from hookline.broker.embedded import tables
 from hookline.schemas import topics
 from hookline.schemas.broker import Received
 
-_SPREAD_AT_MOST = 500
+_MAX_MOVED = 500
 
 
 def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[str]) -> None:
-    """Bind a worker's partitions, and no longer its queue."""
+    """Bind a worker's partitions, and unbind its own queue."""
     tables.bind(connection, queue=topics.queue_name(queue), patterns=set())
     for partition in topics.PARTITION_WORDS:
         bindings = {topics.binding(pattern, partition) for pattern in patterns}
@@ -24,7 +24,7 @@ def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[st
 
 
 def undeclare(connection: sqlite3.Connection, *, queue: str) -> None:
-    """The worker is not ordered any more: bind its partitions to nothing, and return to its queue what waits there."""
+    """Unbind the partitions of a worker that is no longer ordered, and move their messages to its queue."""
     whole = topics.queue_name(queue)
     for partition in topics.PARTITION_WORDS:
         name = topics.partition_name(queue, partition)
@@ -35,13 +35,13 @@ def undeclare(connection: sqlite3.Connection, *, queue: str) -> None:
 
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
-    """Up to `limit` messages of one partition for this owner, oldest first, and none past one that another has.
+    """Up to `limit` messages of one partition for this owner, oldest first, none behind one that another owner has.
 
-    Whoever takes from the first partition sorts what was put into the worker's own queue.
+    The owner of the first partition also moves messages of the worker's own queue to their partitions.
     """
     whole = topics.whole_name(queue)
     if queue == f"{whole}.{topics.PARTITION_WORDS[0]}":
-        _spread(connection, whole)
+        _move_to_partitions(connection, whole)
     tables.make_ready(connection, queue)
     rows = connection.execute(
         "SELECT d.owner IN (SELECT owner FROM alive), d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, "
@@ -52,12 +52,12 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     return tables.own(connection, queue, owner, [row[1:] for row in takewhile(lambda row: not row[0], rows)])
 
 
-def _spread(connection: sqlite3.Connection, whole: str) -> None:
-    """What another process took there before the worker was ordered comes with it: its outcome there means nothing."""
+def _move_to_partitions(connection: sqlite3.Connection, whole: str) -> None:
+    """Includes messages that another process took before the worker was ordered. Their outcomes there are ignored."""
     for table in ("deliveries", "delayed"):
         rows = connection.execute(
             f"SELECT seq, routing_key FROM {table} JOIN envelopes USING (seq) WHERE queue = ? LIMIT ?",  # noqa: S608
-            (whole, _SPREAD_AT_MOST),
+            (whole, _MAX_MOVED),
         ).fetchall()
         for seq, key in rows:
             _move(connection, table, seq, whole, f"{whole}.{key.rpartition('.')[2]}")

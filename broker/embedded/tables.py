@@ -1,9 +1,8 @@
-"""The embedded broker's tables, and every step that is done on them; each runs inside a transaction of `Database`.
+"""The tables of the embedded broker, and the steps on them. Each step runs in a transaction of `Database`.
 
-An envelope is stored once; each queue that wants it has a row in `deliveries` (to be taken, or taken by an owner), in
-`delayed` (to be taken later) or in `dead`. `envelopes.waiting` counts those rows, and the envelope goes with the last.
-The history is one more that holds envelopes.
-`replayed` has one besides for each that was put aside and then given back to its queue.
+An envelope is stored once. Each queue that wants it has a row in `deliveries` (waiting, or taken by an owner), in
+`delayed` (waiting for its next attempt) or in `dead`. `envelopes.waiting` counts these rows and that of the history.
+The envelope is deleted with the last one. `replayed` has a row for each dead letter that was replayed.
 """
 
 import logging
@@ -46,7 +45,7 @@ def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> N
     if {pattern for (pattern,) in rows} != patterns:
         connection.execute("DELETE FROM bindings WHERE queue = ?", (queue,))
         connection.executemany("INSERT INTO bindings VALUES (?, ?)", [(queue, pattern) for pattern in patterns])
-        # No number that a router may have seen in a transaction that was undone.
+        # Random, so that no router has seen the number in a transaction that was rolled back.
         connection.execute("UPDATE bindings_version SET version = random()")
 
 
@@ -58,20 +57,20 @@ def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
 
 
 def put(connection: sqlite3.Connection, queue: str, envelope: tuple[str, str, str, bytes]) -> None:
-    """Store an envelope for one queue: its routing key, headers, content type and body."""
+    """Store an envelope (routing key, headers, content type and body) for one queue."""
     statement = "INSERT INTO envelopes (routing_key, headers, content_type, body, waiting) VALUES (?, ?, ?, ?, 1)"
     seq = connection.execute(statement, envelope).lastrowid
     connection.execute("INSERT INTO deliveries VALUES (?, ?, 1, NULL)", (queue, seq))
 
 
 class Router:
-    """Stores envelopes for the queues that want them; remembers who wants what until a binding changes."""
+    """Stores envelopes for the queues that want them. Caches the queues of a routing key until a binding changes."""
 
     def __init__(self) -> None:
         self._version = 0
         self._bindings: list[tuple[str, str]] = []
         self._wanted_by: dict[str, tuple[str, ...]] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
         self._refresh(connection)
@@ -108,8 +107,8 @@ class Router:
             wanting = {queue for queue, pattern in self._bindings if topics.matches(pattern, key)}
             queues = self._wanted_by[key] = tuple(sorted(wanting)) or (topics.UNROUTED,)
             topic = key.rpartition(".")[0]
-            if queues == (topics.UNROUTED,) and topic not in self._told:
-                self._told.add(topic)
+            if queues == (topics.UNROUTED,) and topic not in self._logged:
+                self._logged.add(topic)
                 log.info("no queue wants %s; its events are kept in %s", topic, topics.UNROUTED)
         return queues
 
@@ -125,7 +124,7 @@ def _insert_envelopes(count: int) -> str:
 
 
 def _listed(seqs: Sequence[int]) -> str:
-    """Numbers for one statement about all of them."""
+    """Numbers as one JSON parameter, for one statement about all of them."""
     return _encode(seqs).decode()
 
 
@@ -135,7 +134,7 @@ def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tup
 
 
 def check_room(connection: sqlite3.Connection, max_bytes: int) -> None:
-    """Raises NotDurable if the file has grown to its limit; the history has a limit of its own."""
+    """Raises NotDurable if the file has reached its limit. The history has a limit of its own."""
     pages, page_bytes = _pragma(connection, "page_count"), _pragma(connection, "page_size")
     if pages * page_bytes <= max_bytes:
         return
@@ -162,7 +161,7 @@ def exchange(
 
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
-    """Up to `limit` messages for this owner, oldest first: what nobody alive has, and what was delayed till now."""
+    """Up to `limit` messages for this owner, oldest first, that no living owner has and whose delay has passed."""
     make_ready(connection, queue)
     rows = connection.execute(
         "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at "
@@ -174,7 +173,7 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
 
 
 def make_ready(connection: sqlite3.Connection, queue: str) -> None:
-    """Put back into the queue what was delayed till now: one and the same now, or what is due in between is lost."""
+    """Move messages whose delay has passed to the queue. Both statements use the same time, so none is lost."""
     (now_s,) = connection.execute("SELECT now()").fetchone()
     put_back = "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= ?"
     if connection.execute(put_back, (queue, now_s)).rowcount:
@@ -182,7 +181,7 @@ def make_ready(connection: sqlite3.Connection, queue: str) -> None:
 
 
 def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
-    """The messages of these rows, which are the owner's now."""
+    """Make the messages of these rows the owner's, and return them."""
     if rows:
         connection.execute(_OWN, (queue, _listed([row[0] for row in rows]), owner))
     return [
@@ -192,14 +191,14 @@ def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[R
 
 
 def with_replays(headers: Mapping[str, Any], replays: int | None, replayed_s: float | None) -> Mapping[str, Any]:
-    """The headers of a message as its queue hands it out: how often a person gave it back to the queue, and when."""
+    """The headers of a message as a worker sees them: with how often it was replayed, and when last."""
     if replays is None or replayed_s is None:
         return headers
     return {**headers, REPLAYS: str(replays), REPLAYED_AT: datetime.fromtimestamp(replayed_s, UTC).isoformat()}
 
 
 def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Sequence[int]) -> None:
-    """Give messages back as they were."""
+    """Return messages to the queue, unchanged."""
     connection.executemany(
         "UPDATE deliveries SET owner = NULL WHERE queue = ? AND seq = ? AND owner = ?",
         [(queue, seq, owner) for seq in seqs],
@@ -207,7 +206,7 @@ def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Seq
 
 
 def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]) -> None:
-    """Carry out outcomes. A message that another owner has taken meanwhile is that owner's affair."""
+    """Carry out outcomes. Those of messages that another owner has taken since are ignored."""
     done: list[int] = []
     for seq, outcome in settled:
         match outcome:
@@ -224,7 +223,7 @@ def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: S
 
 
 def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequence[int]) -> list[int]:
-    """Take messages out of the queue; those that were the owner's."""
+    """Delete the owner's messages from the queue; return their numbers."""
     (ours,) = connection.execute(_OURS, (queue, _listed(seqs), owner)).fetchone()
     connection.execute(
         "DELETE FROM deliveries WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))", (queue, ours)
@@ -234,7 +233,7 @@ def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequen
 
 
 def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> None:
-    """A queue has finished with envelopes, and has no row of them any more."""
+    """Delete the envelopes that this queue, which has no row of them any more, was the last to need."""
     listed = _listed(seqs)
     connection.execute(_FORGET_REPLAYS, (topics.whole_name(queue), listed))
     if connection.execute(_FORGET_LAST, (listed,)).rowcount < len(seqs):
@@ -247,6 +246,6 @@ def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
-    detail = parked.detail.encode(errors="backslashreplace").decode()  # an error's text may hold half a character
+    detail = parked.detail.encode(errors="backslashreplace").decode()  # the text of an error may hold lone surrogates
     row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, detail)
     connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)

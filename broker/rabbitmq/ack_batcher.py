@@ -1,6 +1,6 @@
-"""What one channel has handed out and what of it is settled; acknowledgements go out in groups.
+"""Acknowledgements of one channel, sent in groups.
 
-Delivery tags mean nothing on any other channel, so a acks lives and ends with its channel.
+Delivery tags are only valid on their channel, so each channel has an AckBatcher of its own.
 """
 
 import asyncio
@@ -17,28 +17,28 @@ Acks: TypeAlias = Sequence[tuple[int, bool]]
 
 
 class Token(msgspec.Struct, frozen=True):
-    """Which delivery, on which channel."""
+    """Identifies a delivery: its tag, and the batcher of its channel."""
 
     acks: "AckBatcher"
     tag: int
 
 
 class AckBatcher:
-    """The settled deliveries of one channel that are not acknowledged yet."""
+    """Collects settled deliveries, and acknowledges them when a group is full or after 20 ms."""
 
     def __init__(self, acknowledge: Callable[[Acks], None], prefetch: int) -> None:
         self.is_open = True
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._acknowledge = acknowledge
-        self._group = max(1, min(_MAX_GROUP, prefetch // 2))  # a server that waits for acks delivers nothing
+        self._group = max(1, min(_MAX_GROUP, prefetch // 2))  # at the prefetch limit the server delivers nothing
         self._settled: set[int] = set()
         self._acked: set[int] = set()
         self._next = 1  # the lowest tag that is not settled
         self._timer: asyncio.TimerHandle | None = None
 
     def done(self, tag: int) -> None:
-        """Acknowledge a delivery soon. Nothing happens if the channel is gone: it is delivered again."""
+        """Acknowledge a delivery soon. Does nothing if the channel is closed: the delivery comes again."""
         if not self.is_open or tag < self._next or tag in self._acked:
             return
         self._settled.add(tag)
@@ -48,12 +48,12 @@ class AckBatcher:
             self._timer = self._loop.call_later(_MAX_WAIT_S, self._flush_late)
 
     def flush(self) -> None:
-        """Acknowledge all that is settled."""
+        """Acknowledge all settled deliveries now."""
         if self._settled and self.is_open:
             self._acknowledge(self._take_acks())
 
     def end(self) -> None:
-        """Forget everything: the channel is gone, and the server delivers what it has no acknowledgement for."""
+        """Acknowledge nothing more: the channel is closed, and the server delivers again what it has no ack for."""
         self.is_open = False
         if not self.ended.done():
             self.ended.set_result(None)
@@ -65,9 +65,9 @@ class AckBatcher:
         self.flush()
 
     def _take_acks(self) -> Acks:
-        """One acknowledgement for all tags up to the first unsettled one, and one for each settled tag above it.
+        """One multiple acknowledgement up to the first unsettled tag, and one for each settled tag above it.
 
-        A multiple one must name a tag that is still unacknowledged, or the server closes the channel.
+        A multiple acknowledgement must name a tag that is still unacknowledged, or the server closes the channel.
         """
         covered = 0
         while self._next in self._settled or self._next in self._acked:

@@ -1,9 +1,10 @@
 """The RabbitMQ broker: one topic exchange, a quorum queue for each worker, a connection for each direction.
 
-Publishing and consuming never share a connection: an alarm on the server stops everything on one that publishes.
+Publishing and consuming use separate connections: an alarm on the server blocks every connection that publishes.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
+from hookline.broker.rabbitmq.consumer_timeout import exceeds_default, server_version
 from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
 from hookline.broker.rabbitmq.forwarding import AT_ONCE, Forwarding
 from hookline.broker.rabbitmq.history import RabbitMQHistory
@@ -21,6 +23,9 @@ from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.topology.worker_queues import declare_partitions, declare_queue
 from hookline.schemas import topics
+from hookline.schemas.broker import MAX_UNSETTLED_S
+
+log = logging.getLogger("hookline.broker")
 
 Declare: TypeAlias = Callable[[Subscription, AbstractConnection], Awaitable[None]]
 
@@ -33,14 +38,15 @@ class RabbitMQBroker:
         self._outward = Connection(settings, "hookline publisher")
         self._inward = Connection(settings, "hookline consumer")
         self._queues: list[RabbitMQQueue] = []
-        self._subscribing = asyncio.Lock()  # the server's lock on bindings is held by a connection, not by a task
+        self._warned_of: set[str] = set()
+        self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
         self.publisher = RabbitMQPublisher(self._outward, settings)
         self.history = RabbitMQHistory(self._inward, self.publisher, settings)
         self.dead_letters = RabbitMQDeadLetters(self._inward, self.publisher, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":
-        """Connect, and declare what everybody shares. Raises Unreachable or SettingsError."""
+        """Connect, and declare the exchanges. Raises Unreachable or SettingsError."""
         broker = cls(settings)
         try:
             await broker._outward.open()
@@ -56,14 +62,22 @@ class RabbitMQBroker:
         await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._inward.require())
 
     async def subscribe(
-        self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        handler_timeout_s: float = 0.0,
     ) -> RabbitMQQueue:
-        subscription = self._subscription(queue, patterns, prefetch, partition)
+        asked = self._subscription(queue, patterns, prefetch, partition)
+        subscription = replace(asked, handler_timeout_s=handler_timeout_s)
+        self._warn_of_consumer_timeout(subscription)
         if partition is not None:
             return await self._partition(subscription)
         await self._declare_queue(subscription, self._inward.require())
         consumer = await self._consumer(subscription, self._declare_queue)
-        await self._empty_partitions(consumer, subscription)
+        await self._forward_from_partitions(consumer, subscription)
         return consumer
 
     async def close(self) -> None:
@@ -79,24 +93,41 @@ class RabbitMQBroker:
         timeout_s = self._settings.connect_timeout_s
         return Subscription(topics.check_queue(queue), tuple(patterns), prefetch, timeout_s, partition)
 
+    def _warn_of_consumer_timeout(self, asked: Subscription) -> None:
+        """Once for each worker, since an ordered one subscribes to many partitions."""
+        version = server_version(self._inward.require())
+        if asked.queue not in self._warned_of and exceeds_default(version, asked.handler_timeout_s):
+            self._warned_of.add(asked.queue)
+            log.warning(
+                "worker %s: timeout_s is %g, but RabbitMQ %s delivers an event again after %g s by default "
+                "(consumer_timeout): raise it there, or lower timeout_s",
+                asked.queue,
+                asked.handler_timeout_s,
+                ".".join(map(str, version)),
+                MAX_UNSETTLED_S,
+            )
+
     async def _partition(self, subscription: Subscription) -> RabbitMQQueue:
-        """Whoever has the first one also sorts what was put into the worker's own queue: one process, so in order."""
+        """The consumer of the first partition also forwards messages of the worker's own queue to their partitions.
+
+        Only one process does that, so they stay in order.
+        """
         consumer = await self._consumer(subscription, self._declare_partitions)
         if subscription.partition == topics.PARTITION_WORDS[0]:
             whole = replace(subscription, partition=None, prefetch=AT_ONCE)
-            await self._pass_through(consumer, whole, self._declare_partitions)
+            await self._forward(consumer, whole, self._declare_partitions)
         return consumer
 
-    async def _empty_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
-        """What waits since the worker was ordered comes back to its queue."""
+    async def _forward_from_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
+        """Forward messages that still wait in partitions of a worker that was ordered before to its queue."""
         last = topics.partition_name(subscription.queue, topics.PARTITION_WORDS[-1])
         if await exists(self._inward.require(), last, subscription.timeout_s):
             for partition in topics.PARTITION_WORDS:
                 old = replace(subscription, partition=partition, prefetch=AT_ONCE)
-                await self._pass_through(consumer, old, None)
+                await self._forward(consumer, old, None)
 
-    async def _pass_through(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
-        """Let messages of another queue of the worker go on, for as long as this consumer does."""
+    async def _forward(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
+        """Forward messages of another queue of the worker until this consumer is closed."""
         try:
             forwarding = Forwarding(await self._consumer(source, declare), source)
         except BaseException:
@@ -105,8 +136,8 @@ class RabbitMQBroker:
         consumer.close_with(forwarding.close)
 
     async def _consumer(self, subscription: Subscription, declare: Declare | None) -> RabbitMQQueue:
-        declaring = None if declare is None else partial(declare, subscription)
-        consumer = RabbitMQQueue(self._inward, self.publisher, subscription, declaring)
+        declare_again = None if declare is None else partial(declare, subscription)
+        consumer = RabbitMQQueue(self._inward, self.publisher, subscription, declare_again)
         self._queues = [*(each for each in self._queues if not each.closed), consumer]
         try:
             await consumer.open()

@@ -1,4 +1,4 @@
-"""The publishes of one channel that wait for their confirms: counted, numbered, and never left without an answer."""
+"""The messages of one publish channel that wait for their confirms. Each gets an answer in time."""
 
 import asyncio
 from collections import deque
@@ -14,10 +14,9 @@ _MAX_BATCH_BYTES = 256 * 1024
 
 
 class Pending(msgspec.Struct):
-    """A message that waits for its confirm.
+    """A message that waits for its confirm. `tag` is 0 until the message is written.
 
-    `message_id` is new for every attempt: a message that comes back is known by it, and two equal ones in flight would
-    confirm the wrong one. `tag` is 0 until the message is written.
+    `message_id` is unique per publish attempt: it identifies a returned message.
     """
 
     message_id: str
@@ -27,7 +26,7 @@ class Pending(msgspec.Struct):
 
 
 class Confirms:
-    """Publishes in the order in which they came, which is also that of their tags, and of their time-outs."""
+    """Messages in the order of `add`, which is also the order of their delivery tags and of their time-outs."""
 
     def __init__(self, timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -39,23 +38,23 @@ class Confirms:
 
     @property
     def in_flight(self) -> int:
-        """How many are neither confirmed nor refused yet, including those that nobody waits for any more."""
+        """How many messages have no confirm yet, including those whose caller has stopped waiting."""
         return len(self._unwritten) + len(self._written)
 
     @property
     def is_silent(self) -> bool:
-        """Whether the server owes confirms, and one of them has not come in time."""
+        """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
     def add(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
-        """Its answer: None, or NotDurable, in time."""
+        """A future that ends in time: with None once the message is confirmed, or with NotDurable."""
         confirmed = self._loop.create_future()
         self._unwritten.append(Pending(message_id, frames, confirmed))
         self._deadlines.start(confirmed)
         return confirmed
 
     def next_batch(self) -> list[Pending]:
-        """What is to be written next; what nobody waits for any more is left out."""
+        """The messages to write next. Those whose caller has stopped waiting are dropped."""
         batch: list[Pending] = []
         size = 0
         while self._unwritten and size < _MAX_BATCH_BYTES:
@@ -68,7 +67,7 @@ class Confirms:
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
-        """The server's answer to a tag, or to all up to it: it has the message, or refuses it."""
+        """The server has confirmed a tag, or all tags up to it; or, with a `refusal`, has refused them."""
         self._has_timed_out = False
         for each in self._up_to(tag) if multiple else (tag,):
             pending = self._written.pop(each, None)
@@ -76,20 +75,20 @@ class Confirms:
                 self._answer(pending, refusal)
 
     def returned(self, message_id: str) -> None:
-        """No queue takes this one. Its confirm is still to come, and will find it answered."""
+        """The server has returned a message that no queue takes. Its confirm comes later and changes nothing."""
         for pending in self._written.values():
             if pending.message_id == message_id:
                 self._answer(pending, UNROUTABLE)
                 return
 
     def refuse_unwritten(self, reason: str) -> None:
-        """What was not written yet will not be."""
+        """Refuse the messages that are not written yet."""
         for pending in self._unwritten:
             self._answer(pending, reason)
         self._unwritten.clear()
 
     def fail(self, reason: str) -> None:
-        """Nothing more will be confirmed."""
+        """Refuse all messages: no confirm will come any more."""
         self.refuse_unwritten(reason)
         for pending in self._written.values():
             self._answer(pending, reason)
@@ -97,7 +96,7 @@ class Confirms:
         self._deadlines.close()
 
     async def answered(self) -> None:
-        """Return once everybody has an answer."""
+        """Return once every message has an answer."""
         while waiting := [confirmed for confirmed in self._deadlines.running if not confirmed.done()]:
             await asyncio.wait(waiting)
 

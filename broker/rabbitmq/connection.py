@@ -1,8 +1,7 @@
-"""A connection to RabbitMQ that comes back by itself, and what a lost one does to those who use it."""
+"""A connection to RabbitMQ that reconnects by itself, and the errors that a lost one causes."""
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from yarl import URL
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, underlying
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
@@ -19,8 +19,7 @@ from hookline.schemas.errors import SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_FIRST_WAIT_S = 0.5
-_MAX_WAIT_S = 30.0
+_RECONNECT = RetryDelays(first_s=0.5, max_s=15.0)
 _CLOSE_S = 5.0
 
 Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
@@ -28,9 +27,9 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class RabbitMQSettings:
-    """Where RabbitMQ is, and how long and how much to wait for.
+    """The address of RabbitMQ, time-outs and limits.
 
-    A dead connection is noticed after about three heartbeats; a publish gives up long before.
+    A dead connection is noticed after about three heartbeats. A publish times out earlier.
     """
 
     url: str
@@ -41,7 +40,7 @@ class RabbitMQSettings:
     retention: Retention = NOTHING_KEPT
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for what is no address of a server; the text does not repeat it."""
+        """Raises SettingsError for a malformed address. The error does not repeat it: it may hold a password."""
         try:
             url = URL(self.url)
         except ValueError:
@@ -51,17 +50,17 @@ class RabbitMQSettings:
 
     @property
     def place(self) -> str:
-        """The server as it may be shown: without user and password."""
+        """The address without user and password, for logs and errors."""
         url = URL(self.url)
         return f"{url.host}:{url.port or ''}{url.path}"
 
 
 @asynccontextmanager
 async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
-    """Turn a time-out, and everything that a lost connection raises, into Unreachable.
+    """Raise Unreachable for a time-out, and for every error of a lost connection.
 
-    aiormq cancels what waits on a connection that went away, so a CancelledError here may be news of the connection; it
-    is ours only if somebody asked this task to stop.
+    aiormq cancels calls on a lost connection, so a CancelledError may mean just that. It is passed on only if this task
+    itself was cancelled.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -76,7 +75,7 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
 
 
 async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> None:
-    """Await something of our own. Raises Unreachable."""
+    """Await an event within the time-out. Raises Unreachable."""
     async with bounded(timeout_s, what):
         await awaited
 
@@ -85,7 +84,7 @@ async def in_time(awaited: Awaitable[object], timeout_s: float, what: str) -> No
 async def open_channel(
     connection: AbstractConnection, timeout_s: float, *, confirms: bool = False
 ) -> AsyncIterator[AbstractChannel]:
-    """A channel that is closed at the end, so that what was written on it has been read by the server."""
+    """A channel that is closed at the end. The server has then read everything that was written on it."""
     async with bounded(timeout_s, "opening a channel"):
         channel = await connection.channel(publisher_confirms=confirms)
     try:
@@ -95,25 +94,20 @@ async def open_channel(
 
 
 async def finish(closing: Awaitable[object]) -> None:
-    """Await the end of something for a few seconds, whether it ends well or not.
+    """Wait a few seconds for something to close, and ignore its errors.
 
-    Not by `asyncio.timeout`: a cancelled call of aiormq may go on waiting for a socket that takes nothing.
+    `asyncio.timeout` is no use here: a cancelled call of aiormq may wait on for a socket that accepts nothing.
     """
     task = asyncio.ensure_future(closing)
     await asyncio.wait([task], timeout=_CLOSE_S)
     if not task.done():
         task.cancel()
     elif not task.cancelled():
-        task.exception()  # looked at: a connection that is lost while it closes is closed
-
-
-def backoff_s(failures: int) -> float:
-    """How long to wait before the next try: full jitter, so that a thousand clients do not return as one."""
-    return random.uniform(0, min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures, 10)))  # noqa: S311  # no secret
+        task.exception()  # retrieved, so that asyncio does not log it: a connection lost while closing is closed
 
 
 class Connection:
-    """One connection. `open` makes the first; a lost one is made again, for as long as the link is not closed."""
+    """One connection to the server. `open` connects; after a loss it reconnects until it is closed."""
 
     def __init__(self, settings: RabbitMQSettings, name: str) -> None:
         self._settings = settings
@@ -125,18 +119,18 @@ class Connection:
 
     @property
     def connection(self) -> AbstractConnection | None:
-        """The connection as it is now; it may be found closed."""
+        """The current connection, which may be closed already; None while there is none."""
         return underlying(self._current)
 
     def require(self) -> AbstractConnection:
-        """The connection as it is now. Raises Unreachable if there is none."""
+        """The current connection. Raises Unreachable if there is none."""
         connection = self.connection
         if connection is None:
             raise Unreachable("RabbitMQ is away")
         return connection
 
     def transport_of(self, connection: AbstractConnection) -> FrameTransport | None:
-        """The connection's transport, if it has one and is still the current one."""
+        """The frame transport of a connection, if it has one and the connection is still the current one."""
         return self._transport if connection is self.connection else None
 
     async def open(self) -> None:
@@ -145,7 +139,7 @@ class Connection:
         self._task = asyncio.create_task(self._stay_connected())
 
     async def keep(self, use: Use) -> None:
-        """Call `use` with the connection, and with the next one when it has returned or failed; never ends."""
+        """Call `use` with the current connection, again and again when it returns or fails. Never returns."""
         failures = 0
         while True:
             await self._connected.wait()
@@ -157,7 +151,7 @@ class Connection:
             except (Unreachable, SettingsError) as error:
                 failures += 1
                 log.warning("%s", error)
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -173,7 +167,7 @@ class Connection:
                     URL(settings.url).update_query(heartbeat=settings.heartbeat_s), {"connection_name": self._name}
                 )
         except Unreachable as error:
-            raise _told(error, settings) from error.__cause__
+            raise _explained(error, settings) from error.__cause__
         self._connected.set()
 
     async def _stay_connected(self) -> None:
@@ -185,7 +179,7 @@ class Connection:
                 failures = 0
                 log.warning("the connection %s to RabbitMQ was lost", self._name)
                 await self._disconnect()
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(_RECONNECT.delay_s(failures + 1))
             try:
                 await self._connect()
                 log.info("the connection %s to RabbitMQ is back", self._name)
@@ -205,8 +199,8 @@ async def _closed(connection: AbstractConnection) -> None:
     await asyncio.wait([closing])
 
 
-def _told(error: Unreachable, settings: RabbitMQSettings) -> Unreachable:
-    """One sentence for the person who starts Hookline. aiormq's own text may quote the URL, so it is not repeated."""
+def _explained(error: Unreachable, settings: RabbitMQSettings) -> Unreachable:
+    """One sentence for the operator. It does not repeat aiormq's text, which may quote the URL."""
     if isinstance(error.__cause__, ProbableAuthenticationError):
         return Unreachable(f"RabbitMQ at {settings.place} refused the user or password")
     kind = type(error.__cause__).__name__ if error.__cause__ else "lost"

@@ -1,4 +1,4 @@
-"""One channel to consume on: its deliveries come in as `Received`, and their acknowledgements go out."""
+"""One channel to consume on: turns its deliveries into `Received` and sends their acknowledgements."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,18 +8,18 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
 from hookline.broker.rabbitmq.headers import read, read_texts
-from hookline.broker.rabbitmq.wire.decode import Assembly, content_type_and_table, delivery_tag, texts, values
+from hookline.broker.rabbitmq.wire.decode import Assembly, delivery
 from hookline.broker.rabbitmq.wire.encode import ack_frame
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
-from hookline.schemas.errors import Unreachable, Unreadable
+from hookline.schemas.errors import Unreachable
 
 _DELIVER = b"\0\x3c\0\x3c"
 _ACKNOWLEDGE_S = 5.0
 
 
 class ConsumeChannel:
-    """Calls `arrived` for each delivery. Implements `Listener`; without a frame transport aiormq hands them over."""
+    """Calls `arrived` for each delivery. Implements `Listener`; without a frame transport aiormq calls `delivered`."""
 
     def __init__(
         self,
@@ -39,33 +39,29 @@ class ConsumeChannel:
             transport.listen(channel.number, self)
 
     async def delivered(self, message: DeliveredMessage) -> None:
-        """For aiormq to call with whatever was not taken off the wire."""
+        """For aiormq to call with each delivery that the frame transport did not take."""
         properties = message.header.properties
         headers, attempt = read(properties.headers)
         token = Token(self.acks, message.delivery_tag or 0)
         self._arrived(Received(headers, properties.content_type or "", message.body, attempt, token))
 
     def writable(self) -> None:
-        """Acknowledgements do not wait for the socket: they are small, and never more than what was delivered."""
+        """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
 
     def closed(self) -> None:
         self.acks.end()
 
     async def acknowledged(self) -> None:
-        """Return once all that is settled is on its way to the server."""
+        """Return once the acknowledgements of all settled deliveries are written."""
         self.acks.flush()
         if self._acknowledging:
             await asyncio.wait(self._acknowledging)
 
     def _taken(self, method: bytes, header: bytes, body: bytes) -> None:
-        """A message that cannot be read is handed out bare. A worker parks it; given back, it would only come again."""
-        try:
-            content_type, table = content_type_and_table(header)
-            plain = texts(table)
-            headers, attempt = read(values(table)) if plain is None else read_texts(plain)
-        except Unreadable:
-            headers, attempt, content_type = {}, 1, ""
-        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, delivery_tag(method))))
+        """A message that cannot be read has no headers, so a worker parks it. Requeued, it would come again."""
+        tag, content_type, found, is_plain = delivery(method, header)
+        headers, attempt = read_texts(found) if is_plain else read(found)
+        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, tag)))
 
     def _acknowledge(self, acks: Acks) -> None:
         if self._transport is not None:

@@ -1,4 +1,4 @@
-"""Consuming: what RabbitMQ delivers is put into a local buffer; outcomes are carried out here."""
+"""Consuming a queue: deliveries go to a local buffer, and outcomes of workers are carried out."""
 
 import asyncio
 import logging
@@ -8,15 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, repeat
+from itertools import count
 from typing import assert_never
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.ack_batcher import Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
+from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
@@ -29,35 +31,36 @@ from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-_GIVE_BACK_S = 4.0
+_PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
+_REQUEUE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a worker asked for."""
+    """A worker's request to consume. `timeout_s` bounds each call to the server."""
 
     queue: str
     patterns: tuple[str, ...]
     prefetch: int
     timeout_s: float
     partition: str | None = None
+    handler_timeout_s: float = 0.0
 
     @property
     def name(self) -> str:
-        """The server's name for the queue."""
+        """The name of the queue on the server."""
         if self.partition is None:
             return topics.queue_name(self.queue)
         return topics.partition_name(self.queue, self.partition)
 
 
 class RabbitMQQueue:
-    """Implements `schemas.broker.Queue`; comes back by itself after a lost connection or a deleted queue."""
+    """Implements `schemas.broker.Queue`. Consumes again after a lost connection or a deleted queue."""
 
     def __init__(
-        self, link: Connection, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
+        self, connection: Connection, publisher: RabbitMQPublisher, subscription: Subscription, declare: Use | None
     ) -> None:
-        self._connection = link
+        self._connection = connection
         self._publisher = publisher
         self._subscription = subscription
         self._declare = declare
@@ -74,7 +77,7 @@ class RabbitMQQueue:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start to consume; return once the server has agreed. Raises Unreachable."""
+        """Return once the server has accepted the consumer. Raises Unreachable."""
         self._task = asyncio.create_task(self._connection.keep(self._session))
         await in_time(self._attached.wait(), self._subscription.timeout_s, f"consuming {self._name}")
 
@@ -82,9 +85,9 @@ class RabbitMQQueue:
         while True:
             while self._buffer:
                 received = self._buffer.popleft()
-                if received.token.acks.is_open:  # otherwise it is delivered again, on the next channel
+                if received.token.acks.is_open:  # otherwise the next channel delivers it again
                     return received
-            await self._news()
+            await self._arrival()
 
     async def settle(self, received: Received, outcome: Outcome) -> None:
         token: Token = received.token
@@ -103,7 +106,7 @@ class RabbitMQQueue:
         return token.acks.is_open
 
     async def move(self, received: Received, name: str) -> None:
-        """Put the message into another queue, as it is."""
+        """Move a message to another queue, unchanged."""
         headers = {**received.headers, ATTEMPT: str(received.attempt)}
         message = Message("", name, headers, received.content_type, received.body)
         await self._pass_on(received.token, partial(self._publisher.send, message))
@@ -113,7 +116,7 @@ class RabbitMQQueue:
         return self._closing.done()
 
     def close_with(self, other: Callable[[], Awaitable[None]]) -> None:
-        """Close something else before this queue."""
+        """Call `other` first when this queue is closed."""
         self._others.append(other)
 
     async def close(self) -> None:
@@ -128,14 +131,14 @@ class RabbitMQQueue:
             await asyncio.wait([self._task])
 
     async def _session(self, connection: AbstractConnection) -> None:
-        """Consume on one connection; declare the queue again if it is gone, or be content that it is."""
+        """Consume on one connection. A deleted queue is declared again, unless this consumer declares none."""
         try:
             await self._consume(connection)
         except Unreachable as error:
             if not isinstance(error.__cause__, ChannelNotFoundEntity):
                 raise
             if self._declare is not None:
-                log.warning("%s is gone from RabbitMQ, and is declared again", self._name)
+                log.warning("%s was deleted from RabbitMQ and is declared again", self._name)
                 await self._declare(connection)
                 await self._consume(connection)
 
@@ -160,7 +163,7 @@ class RabbitMQQueue:
             self._attached.set()
             await asyncio.wait([acks.ended, self._closing], return_when=asyncio.FIRST_COMPLETED)
             if acks.is_open:
-                await self._give_back(channel, consume_channel, tag)
+                await self._requeue(channel, consume_channel, tag)
             else:
                 log.warning("%s: the consumer was lost", self._name)
         finally:
@@ -171,21 +174,23 @@ class RabbitMQQueue:
         channel.on_consumer_cancel_callbacks.add(lambda _: consume_channel.acks.end())  # the queue was deleted
         async with bounded(self._subscription.timeout_s, f"consuming {self._name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
-            ok = await channel.basic_consume(self._name, consume_channel.delivered)
+            version = server_version(channel.connection)
+            arguments = consumer_arguments(version, self._subscription.handler_timeout_s)
+            ok = await channel.basic_consume(self._name, consume_channel.delivered, arguments=arguments)
         return str(ok.consumer_tag)
 
     def _arrived(self, received: Received) -> None:
         self._buffer.append(received)
         self._wake()
 
-    async def _news(self) -> None:
-        """Return when something has arrived for whoever waits longest."""
+    async def _arrival(self) -> None:
+        """Wait for a delivery. Those who wait are served in the order in which they came."""
         woken = self._loop.create_future()
         self._waiting.append(woken)
         try:
             await woken
         except asyncio.CancelledError:
-            if not woken.cancelled():  # what came is for the next
+            if not woken.cancelled():  # the delivery goes to the next in line
                 self._wake()
             elif woken in self._waiting:
                 self._waiting.remove(woken)
@@ -198,15 +203,15 @@ class RabbitMQQueue:
                 woken.set_result(None)
                 return
 
-    async def _give_back(self, channel: AbstractChannel, consume_channel: ConsumeChannel, consumer_tag: str) -> None:
-        """Stop the deliveries, acknowledge what is done, and return the rest to the head of the queue.
+    async def _requeue(self, channel: AbstractChannel, consume_channel: ConsumeChannel, consumer_tag: str) -> None:
+        """Cancel the consumer, acknowledge settled messages, and requeue the rest.
 
-        Messages of a partition are left to the server, which puts them back in order, and lets in the next consumer,
-        when the channel is closed. Those that are given back by hand lose their order if there are more than 32; and
-        so do those on their way here when a consumer is cancelled, which lets in the next one too soon besides.
+        Messages of a partition must keep their order. The server requeues them when the channel is closed, before the
+        next consumer becomes active. A nack of more than 32 messages would change their order. So would cancelling the
+        consumer, for messages on their way here; and it would activate the next consumer too soon.
         """
-        with suppress(Unreachable):  # a lost connection gives everything back by itself
-            async with bounded(_GIVE_BACK_S, "giving back"):
+        with suppress(Unreachable):  # the server requeues the messages of a lost connection
+            async with bounded(_REQUEUE_S, "requeueing"):
                 if self._subscription.partition is None:
                     await channel.basic_cancel(consumer_tag)
                     await consume_channel.acknowledged()
@@ -215,19 +220,19 @@ class RabbitMQQueue:
                     await consume_channel.acknowledged()
 
     async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
-        """Put the message where it belongs, and only then acknowledge it here.
+        """Publish the message elsewhere, then acknowledge it here.
 
-        While that fails it stays unacknowledged and is tried again, less and less often: given back, it would return
-        at once. It is given back when the queue is closed.
+        A failed publish is retried with growing delays, and the message stays unacknowledged until then. Requeued, it
+        would be delivered again at once. It is requeued when the queue is closed.
         """
-        for wait_s in chain(_WAITS_S, repeat(_WAITS_S[-1])):
+        for failures in count(1):
             if not token.acks.is_open:
                 return
             try:
                 await send()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self._name, error)
-                await asyncio.wait([token.acks.ended], timeout=wait_s)
+                await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
                 return
@@ -236,12 +241,12 @@ class RabbitMQQueue:
         delay_ms = delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
         name = await self._retry_queue(delay_ms) if delay_ms else self._name
         headers = {**received.headers, ATTEMPT: str(again.attempt)}
-        # Exact, up to what stands before it in a queue that holds none for longer than its step.
+        # The exact delay, except for messages ahead of it: the queue holds none of those for longer than its step.
         expiration_ms = min(round(again.delay_s * 1000), delay_ms) if delay_ms else None
         try:
             await self._publisher.send(Message("", name, headers, received.content_type, received.body, expiration_ms))
         except NotDurable:
-            self._retry_queues.discard(delay_ms)  # it may have been deleted
+            self._retry_queues.discard(delay_ms)  # someone may have deleted the queue
             raise
 
     async def _retry_queue(self, delay_ms: int) -> str:

@@ -1,7 +1,8 @@
-"""The letters on RabbitMQ: workers' dead ones, and those that no queue wanted.
+"""Dead letters on RabbitMQ: those of workers' queues, and unrouted events.
 
-AMQP lets nobody look at a queue, only take from it: so each letter is got without acknowledgement, and what is to stay
-is given back at the end; by the server if we die before. Whoever does so holds a lock, or two would see a part each.
+AMQP cannot browse a queue. A scan gets each message without acknowledging it, and requeues at the end those that stay;
+the server requeues them if the process dies before. A scan locks the queue, since two scans at a time would see a part
+of it each.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
-from hookline.broker.rabbitmq.headers import letter
+from hookline.broker.rabbitmq.headers import dead_letter
 from hookline.broker.rabbitmq.names import REGISTER
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.topology.lock import locked
@@ -23,20 +24,20 @@ from hookline.schemas import topics
 from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
-# A server has up to 32 acknowledgements of a channel in hand. What exceeds that it keeps in memory, forgets which came
-# first, and forgets it all if the channel is closed: then letters that were replayed would be here again.
+# The server passes on up to 32 acknowledgements of a channel at a time. It buffers more without their order, and drops
+# them if the channel is closed: messages that were replayed would still be in the queue.
 _PAGE = 16
 _PAGE_S = 30.0
 _LOOKS = 100
 _LOOK_S = 0.001  # 5 s in all
-_GIVE_BACK_S = 300.0
+_REQUEUE_S = 300.0
 
 
 class RabbitMQDeadLetters:
     """Implements `schemas.broker.DeadLetters`."""
 
-    def __init__(self, link: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
-        self._connection = link
+    def __init__(self, connection: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
+        self._connection = connection
         self._publisher = publisher
         self._timeout_s = settings.connect_timeout_s
         self._page_size = min(_PAGE, settings.max_in_flight)
@@ -49,19 +50,19 @@ class RabbitMQDeadLetters:
         return {queue: count for queue, count in depths.items() if count}
 
     async def count(self, queue: str) -> int:
-        found = await self._depth(_place(queue))
+        found = await self._depth(_name(queue))
         if found is None:
             raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
         return found
 
     async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
-        connection, place = self._connection.require(), _place(queue)
+        connection, name = self._connection.require(), _name(queue)
         async with locked(connection, f"{queue}.dead_letters", self._timeout_s):
             left = await self.count(queue)
-            async with open_channel(connection, self._timeout_s) as channel, _giving_back(channel, place) as kept:
-                while page := await _page(channel, place, min(left, self._page_size)):
+            async with open_channel(connection, self._timeout_s) as channel, _requeueing(channel, name) as kept:
+                while page := await _page(channel, name, min(left, self._page_size)):
                     left -= len(page)
-                    chosen = [(message, _sifted(_letter(message, queue), decide)) for message in page]
+                    chosen = [(message, _scanned(_dead_letter(message, queue), decide)) for message in page]
                     kept += [message.delivery_tag or 0 for message, each in chosen if each.action is Action.KEEP]
                     await self._carry_out(channel, queue, chosen)
                     for _, each in chosen:
@@ -70,7 +71,7 @@ class RabbitMQDeadLetters:
     async def _carry_out(
         self, channel: AbstractChannel, queue: str, chosen: list[tuple[DeliveredMessage, Scanned]]
     ) -> None:
-        """Publish what is to be replayed, and only then acknowledge it here. Raises if any of it could not be."""
+        """Publish the messages to replay, then acknowledge those that were confirmed. Raises if one was not."""
         replaying = [(message, each.letter) for message, each in chosen if each.action is Action.REPLAY]
         sending = (self._replay(queue, each, message.routing_key or "") for message, each in replaying)
         results = await asyncio.gather(*sending, return_exceptions=True)
@@ -94,7 +95,7 @@ class RabbitMQDeadLetters:
     async def _failure(self, queue: str, error: NotDurable) -> Exception:
         if queue != UNROUTED and await self._depth(topics.queue_name(queue)) is None:
             return SettingsError(f"the queue {queue!r} is gone: start its worker once, so that it is declared")
-        return Unreachable(f"a letter could not be replayed: {error}")
+        return Unreachable(f"a dead letter could not be replayed: {error}")
 
     async def _depth(self, name: str) -> int | None:
         return await depth(self._connection.require(), name, self._timeout_s)
@@ -106,34 +107,34 @@ async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage
 
 
 @asynccontextmanager
-async def _giving_back(channel: AbstractChannel, place: str) -> AsyncIterator[list[int]]:
-    """The delivery tags of what is to stay, given back at the end one by one: all in one go would lose their order."""
+async def _requeueing(channel: AbstractChannel, name: str) -> AsyncIterator[list[int]]:
+    """A list for the delivery tags of messages that stay. At the end they are requeued, in order and page by page."""
     kept: list[int] = []
     try:
         yield kept
     finally:
-        with suppress(Unreachable):  # a lost connection gives everything back by itself
-            async with bounded(_GIVE_BACK_S, "giving back"):
+        with suppress(Unreachable):  # the server requeues the messages of a lost connection
+            async with bounded(_REQUEUE_S, "requeueing"):
                 for start in range(0, len(kept), _PAGE):
-                    await _give_back(channel, place, kept[start : start + _PAGE])
+                    await _requeue(channel, name, kept[start : start + _PAGE])
 
 
-async def _give_back(channel: AbstractChannel, place: str, tags: list[int]) -> None:
-    """Return once the server has done it, as far as can be seen while others add letters or take some."""
-    target = await _ready(channel, place) + len(tags)
+async def _requeue(channel: AbstractChannel, name: str, tags: list[int]) -> None:
+    """Return once the queue shows the messages again, or after 5 s: others may add or take messages meanwhile."""
+    target = await _ready(channel, name) + len(tags)
     for tag in tags:
         await channel.basic_nack(tag, requeue=True, wait=False)
     for look in range(_LOOKS):
-        if await _ready(channel, place) >= target:
+        if await _ready(channel, name) >= target:
             return
-        await asyncio.sleep(look * _LOOK_S)  # a server with much to write needs longer
+        await asyncio.sleep(look * _LOOK_S)  # a busy server needs longer
 
 
-async def _ready(channel: AbstractChannel, place: str) -> int:
-    return int((await channel.queue_declare(place, passive=True)).message_count or 0)
+async def _ready(channel: AbstractChannel, name: str) -> int:
+    return int((await channel.queue_declare(name, passive=True)).message_count or 0)
 
 
-def _place(queue: str) -> str:
+def _name(queue: str) -> str:
     return topics.UNROUTED if queue == UNROUTED else topics.dead_name(queue)
 
 
@@ -148,11 +149,11 @@ async def _page(channel: AbstractChannel, name: str, size: int) -> list[Delivere
     return messages
 
 
-def _letter(message: DeliveredMessage, queue: str) -> DeadLetter:
+def _dead_letter(message: DeliveredMessage, queue: str) -> DeadLetter:
     properties = message.header.properties
     reason = UNROUTED if queue == UNROUTED else "broker"
-    return letter(properties.headers, properties.content_type or "", message.body, reason)
+    return dead_letter(properties.headers, properties.content_type or "", message.body, reason)
 
 
-def _sifted(each: DeadLetter, decide: Callable[[DeadLetter], Action]) -> Scanned:
+def _scanned(each: DeadLetter, decide: Callable[[DeadLetter], Action]) -> Scanned:
     return Scanned(each, decide(each))

@@ -1,4 +1,4 @@
-"""Where messages go on from one queue of a worker to another: from its own to its partitions, or back."""
+"""Moving messages between queues of a worker that became ordered, or is ordered no more."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ AT_ONCE = 64
 
 
 class Forwarding:
-    """Moves whatever comes into a queue of a worker that is ordered, or was."""
+    """Moves every message of a queue: from a worker's own queue to its partitions, or back."""
 
     def __init__(self, queue: RabbitMQQueue, source: Subscription) -> None:
         self._queue = queue
@@ -21,7 +21,7 @@ class Forwarding:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """What was not moved by now stays where it was."""
+        """Stop. Messages that were not moved stay in their queue."""
         self._task.cancel()
         await asyncio.wait([self._task])
         await self._queue.close()
@@ -29,7 +29,7 @@ class Forwarding:
             await asyncio.wait(self._moving)
 
     async def _run(self) -> None:
-        """Messages are published in the order in which they came, and confirmed in any."""
+        """Messages are published in the order of arrival, and confirmed in any order."""
         while True:
             await self._room.acquire()
             received = await self._queue.take()

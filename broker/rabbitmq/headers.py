@@ -1,4 +1,4 @@
-"""The headers of a message beside the envelope's: its attempt, why it was put aside, and what the server noted."""
+"""Headers of a message besides those of its envelope: the attempt, why it is a dead letter, the server's own."""
 
 import re
 from collections.abc import Mapping
@@ -15,27 +15,27 @@ _DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, _PARKED_AT})
 _MAX_DETAIL_BYTES = 16 * 1024
 _MAX_REASON_BYTES = 255
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
-# The server's own notes. Older servers read x-death from publishers, take a second round for a loop, and drop it.
+# Set by the server. Servers before 4.0 read x-death from publishers, and drop a message that comes by again as a loop.
 _BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
 
 def read(raw: Mapping[str, Any] | None) -> tuple[dict[str, str], int]:
-    """The headers of a message as its queue hands it out, and its attempt.
+    """The headers of a message as a worker sees them, and its attempt.
 
-    Anybody may have published it: whatever they hold becomes text.
+    Other programs may publish values of any type. They become text.
     """
     return read_texts({name: _text(value) for name, value in (raw or {}).items() if not name.startswith(_BROKERS_OWN)})
 
 
 def read_texts(headers: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Likewise, of headers that are all text and none of the server's."""
+    """The same for headers that are all texts, none of them set by the server."""
     if ATTEMPT not in headers:
         return headers, 1
     return headers, _count(headers.pop(ATTEMPT)) or 1
 
 
 def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
-    """What is written on a dead letter."""
+    """The headers that say why a message is a dead letter."""
     return {
         _QUEUE: queue,
         _REASON: _end_of(parked.reason, _MAX_REASON_BYTES),
@@ -45,8 +45,8 @@ def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
     }
 
 
-def letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, reason: str) -> DeadLetter:
-    """A message that was put aside; for `reason` if no worker wrote one on it."""
+def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, reason: str) -> DeadLetter:
+    """A dead letter from its message. `reason` is used where no worker has noted one."""
     headers, attempt = read(raw)
     notes = {name: headers.pop(name) for name in _DEATH_NOTES & headers.keys()}
     death = _last_death(raw or {})
@@ -86,5 +86,5 @@ def _text(value: object) -> str:
 
 
 def _end_of(text: str, max_bytes: int) -> str:
-    """As much of the end as fits: that is where a traceback says what happened."""
+    """As much of the end as fits, since a traceback ends with the error."""
     return text.encode("utf-8", "replace")[-max_bytes:].decode("utf-8", "ignore")

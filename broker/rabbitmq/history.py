@@ -1,4 +1,4 @@
-"""RabbitMQ's history: a stream of all that was received, read from a time on and fed to workers anew."""
+"""The history on RabbitMQ: a stream of everything received, read from a time on and fed to workers again."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -28,12 +28,12 @@ _END = "hookline-end"
 class RabbitMQHistory:
     """Implements `schemas.broker.History`.
 
-    No server says over AMQP how long a stream is. So whoever reads it first writes a mark to its end, and has read
-    all that was kept by then when the mark comes by.
+    AMQP does not tell the length of a stream. A reader publishes an end marker first, and has read everything that was
+    kept at that time when the marker arrives.
     """
 
-    def __init__(self, link: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
-        self._connection = link
+    def __init__(self, connection: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
+        self._connection = connection
         self._publisher = publisher
         self._settings = settings
 
@@ -41,13 +41,13 @@ class RabbitMQHistory:
         return await bound_to(self._connection.require(), topics.check_queue(queue), self._settings.connect_timeout_s)
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
-        """The server seeks by when it took an event, which is soon after it was received, by another clock."""
+        """The server seeks by the time at which it took an event, which is later than its receipt, by its own clock."""
         timeout_s = self._settings.connect_timeout_s
         connection = self._connection.require()
         if not await exists(connection, topics.HISTORY, timeout_s):
             raise SettingsError("history.enabled: it is off, and nothing was kept")
-        begun, mark = datetime.now(UTC), uuid4().hex
-        await self._publisher.send(Message("", topics.HISTORY, {_END: mark}, "", b""))
+        begun, marker = datetime.now(UTC), uuid4().hex
+        await self._publisher.send(Message("", topics.HISTORY, {_END: marker}, "", b""))
         async with open_channel(connection, timeout_s) as channel:
             reader = _Reader(channel, timeout_s)
             await reader.open(max(since, _EARLIEST) - _CLOCKS_APART)
@@ -55,8 +55,8 @@ class RabbitMQHistory:
             while not ended:
                 messages = await reader.page()
                 envelopes = [envelope for message in messages if (envelope := _envelope(message)) is not None]
-                ended = any(_headers(message).get(_END) == mark for message in messages)
-                # The mark itself may grow too old to be kept, if reading takes that long.
+                ended = any(_headers(message).get(_END) == marker for message in messages)
+                # If reading takes very long, the marker itself may be too old to be kept.
                 ended |= any(envelope.received_at > begun + _LONG_AFTER for envelope in envelopes)
                 yield [envelope for envelope in envelopes if since <= envelope.received_at <= until]
                 await reader.go_on()
@@ -73,7 +73,7 @@ class RabbitMQHistory:
 
 
 class _Reader:
-    """Takes pages from the stream; the server sends no more than two ahead."""
+    """Reads the stream in pages. The server sends at most two pages ahead."""
 
     def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
         self._channel = channel
@@ -90,7 +90,7 @@ class _Reader:
             await self._channel.basic_consume(topics.HISTORY, arrived, arguments={"x-stream-offset": since})
 
     async def page(self) -> list[DeliveredMessage]:
-        """At least one message. Raises Unreachable if none comes: the reader is lost, or the stream is gone."""
+        """At least one message. Raises Unreachable if none arrives: the connection or the stream is gone."""
         async with bounded(_SILENCE_S, f"reading {topics.HISTORY}"):
             messages = [await self._buffer.get()]
         while len(messages) < _PAGE and not self._buffer.empty():
@@ -99,7 +99,7 @@ class _Reader:
         return messages
 
     async def go_on(self) -> None:
-        """Say that the page was used, so that more comes."""
+        """Acknowledge the page, so that the server sends more."""
         async with bounded(self._timeout_s, f"reading {topics.HISTORY}"):
             await self._channel.basic_ack(self._read, multiple=True, wait=False)
 
@@ -109,7 +109,7 @@ def _headers(message: DeliveredMessage) -> Mapping[str, Any]:
 
 
 def _envelope(message: DeliveredMessage) -> Envelope | None:
-    """None for the mark of a reader, and for what is none of ours."""
+    """None for the end marker of a reader, and for a message that was not sealed by us."""
     try:
         envelope = from_headers(_headers(message), message.header.properties.content_type or "", message.body)
     except Unreadable:

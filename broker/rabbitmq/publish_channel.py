@@ -1,4 +1,4 @@
-"""One confirm channel to publish on: what is published in one turn of the event loop goes out in one write."""
+"""One confirm channel to publish on. All messages of one turn of the event loop go out in one write."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,29 +27,29 @@ _tag_and_bits = Struct(">QB").unpack_from
 
 
 class PublishChannel(Protocol):
-    """Nobody else may publish on its channel, so that tags are ours to count. Two implementations, below."""
+    """Publishes on a channel that nothing else publishes on, since it counts the delivery tags. Implemented twice."""
 
     confirms: Confirms
     ended: "asyncio.Future[None]"
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the server has said that it takes nothing now."""
+        """Whether the server has blocked the connection (a memory or disk alarm)."""
 
     def send(self, message: Message) -> "asyncio.Future[None]":
-        """The answer to come. Raises NotDurable for a message that cannot be sent."""
+        """Publish; the future ends with the confirm, or with NotDurable. Raises NotDurable if it cannot be sent."""
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
-        """The same, of the message that carries an envelope."""
+        """The same for the message of an envelope."""
 
     def end(self) -> None:
-        """Answer everybody: the channel is gone."""
+        """Fail all messages in flight: the channel is closed."""
 
 
 def open_publish_channel(
     channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float
 ) -> PublishChannel:
-    """The faster of the two, where there is a wire."""
+    """The raw publish channel if there is a frame transport; otherwise the one of public calls."""
     publishing = (
         AiormqPublishChannel(channel, timeout_s)
         if transport is None
@@ -60,7 +60,7 @@ def open_publish_channel(
 
 
 class RawPublishChannel:
-    """Implements PublishChannel, and Listener: writes to the socket, and takes the confirms off it."""
+    """Implements PublishChannel and Listener: writes frames to the socket and reads the confirms from it."""
 
     def __init__(self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float) -> None:
         self.confirms = Confirms(timeout_s)
@@ -114,24 +114,24 @@ class RawPublishChannel:
         return self.confirms.add(message_id, frames)
 
     def _write(self) -> None:
-        """Write all that waits, for as long as the socket takes it."""
+        """Write the waiting messages until the socket pauses."""
         self._is_due = False
-        if self._transport.is_blocked:  # it would be kept when the alarm is over, long after we said that it was not
+        if self._transport.is_blocked:  # after the alarm the server would keep what was already answered as not kept
             self.confirms.refuse_unwritten(_ALARM)
         while not self._transport.is_paused and (batch := self.confirms.next_batch()):
             self._transport.write([part for pending in batch for part in pending.frames])
             for pending in batch:
-                pending.frames = []  # bodies may be large, and the socket has them now
+                pending.frames = []  # the socket has them, and bodies may be large
 
     def _returned(self, _method: bytes, header: bytes, _body: bytes) -> None:
         try:
             self.confirms.returned(message_id(header))
-        except Unreadable:  # whose it is cannot be told, and its confirm comes next
+        except Unreadable:  # its message is unknown, and the next confirm would confirm the wrong one
             self.end()
 
 
 class AiormqPublishChannel:
-    """Implements PublishChannel by aiormq's public call, one task for each message."""
+    """Implements PublishChannel with aiormq's public call, in one task per message."""
 
     def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
         self.confirms = Confirms(timeout_s)
@@ -150,7 +150,7 @@ class AiormqPublishChannel:
         if self.is_blocked:
             raise NotDurable(_ALARM)
         each = next(self._message_ids)
-        publish_frames(self._channel.number, message, each, max_content_bytes(self._channel))  # to see that it can be
+        publish_frames(self._channel.number, message, each, max_content_bytes(self._channel))  # only for its errors
         confirmed = self.confirms.add(each, [])
         for pending in self.confirms.next_batch():
             task = asyncio.create_task(self._publish(message, pending))
@@ -192,6 +192,6 @@ class AiormqPublishChannel:
 
 
 def _message_ids() -> Iterator[str]:
-    """Each is new, whichever process it is."""
+    """Message ids that no other channel or process uses."""
     publishing = uuid4().hex[:12]
     return (f"{publishing}-{number}" for number in count())

@@ -14,10 +14,10 @@ from hookline.schemas.errors import NotDurable
 
 
 class RabbitMQPublisher:
-    """Implements `schemas.broker.Publisher`. Nothing is ever sent twice for one call."""
+    """Implements `schemas.broker.Publisher`. One call publishes at most one message."""
 
-    def __init__(self, link: Connection, settings: RabbitMQSettings) -> None:
-        self._connection = link
+    def __init__(self, connection: Connection, settings: RabbitMQSettings) -> None:
+        self._connection = connection
         self._settings = settings
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
@@ -35,7 +35,7 @@ class RabbitMQPublisher:
         await self._open_channel().send_envelope(self._exchange, envelope)
 
     async def send(self, message: Message) -> None:
-        """Return once every queue that the message was routed to has it on disk. Raises NotDurable."""
+        """Return once the server has confirmed the message. Raises NotDurable."""
         await self._open_channel().send(message)
 
     def _open_channel(self) -> PublishChannel:
@@ -47,12 +47,12 @@ class RabbitMQPublisher:
         return channel
 
     async def open(self) -> None:
-        """Start to publish; return once that is possible. Raises Unreachable."""
+        """Return once events can be published. Raises Unreachable."""
         self._task = asyncio.create_task(self._connection.keep(self._session))
         await in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
     async def close(self) -> None:
-        """Wait for the confirms that are still to come, for as long as a publish may take, then stop."""
+        """Wait for outstanding confirms, at most as long as one publish may take, then stop."""
         if self._channel is not None:
             await self._channel.confirms.answered()
         if self._task is not None:

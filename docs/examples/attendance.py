@@ -1,4 +1,4 @@
-"""Append who came and who left to a file, one JSON object a line."""
+"""Append who joined and who left to a file, one JSON object a line."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ FILE = Path(os.environ.get("ATTENDANCE_FILE", "attendance.jsonl"))
 
 @worker(ParticipantJoined, ParticipantLeft, queue="attendance")
 async def attendance(event: ParticipantJoined | ParticipantLeft) -> None:
-    """Note one of them. The id tells repeats apart, should the process die between writing and settling."""
+    """Write one line. Its id identifies a repeat, if the process dies between writing and settling."""
     what = "joined" if isinstance(event, ParticipantJoined) else "left"
     line = {
         "id": event.id,
@@ -26,7 +26,7 @@ async def attendance(event: ParticipantJoined | ParticipantLeft) -> None:
 
 
 def append(line: str) -> None:
-    """Return once the line is on the disk. It blocks, and so runs in a thread."""
+    """Return once the line is on the disk. It blocks, so it runs in a thread."""
     with FILE.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()

@@ -1,4 +1,4 @@
-"""Keep a note of every uploaded recording, and show the ways in which a function can end."""
+"""Keep a note of every uploaded recording, and show how a function can end."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ ARCHIVE = Path(os.environ.get("ARCHIVE", "archive"))
 async def archive(event: RecordingUploaded, delivery: Delivery) -> None:
     """Write the file's name under the event's id: writing it twice does no harm."""
     if event.file_name is None:
-        raise Poisoned("the provider named no file")  # parked now: another attempt would change nothing
+        raise Poisoned("the provider named no file")  # parked now: another attempt would fail too
     if (ARCHIVE / "closed").exists():
-        raise Retry(after_s=60)  # comes again in a minute, and no attempt is used up
+        raise Retry(after_s=60)  # delivered again in a minute; no attempt is used up
     note = f"{event.file_name} (attempt {delivery.attempt})\n"
     await asyncio.to_thread((ARCHIVE / delivery.event_id).write_text, note)  # an OSError: again in 2 s, 5 s, 12.5 s …

@@ -1,4 +1,4 @@
-"""Forward what happens to rooms over HTTP, signed as Standard Webhooks says (https://www.standardwebhooks.com)."""
+"""Forward room events over HTTP, signed by the Standard Webhooks scheme (https://www.standardwebhooks.com)."""
 
 import os
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 @dataclass(frozen=True)
 class Receiver:
-    """Who gets the events: one connection pool per process, and the key that both sides know."""
+    """The receiver: its URL, one connection pool per process, and the shared key."""
 
     url: str
     session: aiohttp.ClientSession
@@ -27,7 +27,7 @@ class Receiver:
 
 @asynccontextmanager
 async def open_receiver() -> AsyncIterator[Receiver]:
-    """Open before the first event, and close after the last. A missing variable or a bad key stops the start."""
+    """Opened before the first event, closed after the last. A missing variable or a bad key stops the start."""
     url, key = os.environ["FORWARD_URL"], Webhook(os.environ["FORWARD_SECRET"])
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         yield Receiver(url, session, key)
@@ -35,7 +35,7 @@ async def open_receiver() -> AsyncIterator[Receiver]:
 
 @worker(RoomCreated, RoomEnded, state=open_receiver, timeout_s=20, retry=Backoff(first_s=1, max_s=600, attempts=12))
 async def forward(event: RoomCreated | RoomEnded, delivery: Delivery[Receiver]) -> None:
-    """Send one event. The receiver knows a repeat by its `webhook-id`, which is the same at every attempt."""
+    """Send one event. The receiver identifies a repeat by its `webhook-id`, which is the same at every attempt."""
     receiver = delivery.state
     body = msgspec.json.encode({"type": event_topic(event), "timestamp": event.occurred_at, "data": event}).decode()
     now = datetime.now(UTC)
@@ -50,9 +50,9 @@ async def forward(event: RoomCreated | RoomEnded, delivery: Delivery[Receiver]) 
             raise Retry(after_s=_seconds(answer.headers.get("Retry-After", "")))
         if answer.status == 410:
             raise Poisoned("the receiver is gone for good")
-        answer.raise_for_status()  # anything else, and a receiver that is away, is tried again with back-off
+        answer.raise_for_status()  # any other failure is tried again with back-off
 
 
 def _seconds(retry_after: str) -> float:
-    """What the header says, up to an hour; it may also be a date, which is left to the default."""
+    """The seconds in the header, at most an hour. A date gives the default."""
     return min(float(retry_after), 3600.0) if retry_after.isdecimal() else 30.0

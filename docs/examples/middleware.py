@@ -1,4 +1,4 @@
-"""Two functions around a worker's function: one that measures it, one that may leave it out."""
+"""Two functions around a worker's function: one measures it, one skips some events."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ log = logging.getLogger("welcome")
 
 
 def timing(call: Call) -> Call:
-    """Log how long each event took, also those that failed."""
+    """Log how long each event took, failed ones included."""
 
     async def timed(event: CanonicalEvent, delivery: Delivery) -> None:
         started = time.perf_counter()
@@ -23,7 +23,7 @@ def timing(call: Call) -> Call:
 
 
 def not_in(*rooms: str) -> Middleware:
-    """Leave out the events of some rooms: they are done without calling the function."""
+    """Skip the events of some rooms: they are done without calling the function."""
 
     def build(call: Call) -> Call:
         async def step(event: CanonicalEvent, delivery: Delivery) -> None:
@@ -37,5 +37,5 @@ def not_in(*rooms: str) -> Middleware:
 
 @worker(ParticipantJoined, queue="welcome", middleware=[timing, not_in("test", "staging")])
 async def welcome(event: ParticipantJoined) -> None:
-    """Greet whoever comes."""
+    """Greet a participant."""
     log.info("welcome, %r", event.user_id)

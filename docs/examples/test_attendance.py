@@ -29,7 +29,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return attendance.FILE
 
 
-async def test_who_comes_is_written_down(file: Path) -> None:
+async def test_a_participant_who_joins_is_written_to_the_file(file: Path) -> None:
     assert await deliver(attendance.attendance, JOINED) == Done()
     (line,) = file.read_text(encoding="utf-8").splitlines()
     assert json.loads(line) == {
@@ -48,14 +48,14 @@ async def test_a_repeat_is_written_once(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) == 1
 
 
-async def test_while_the_disk_is_away_the_event_is_tried_again(file: Path) -> None:
-    file.mkdir()  # nothing can be written there now
+async def test_an_event_is_tried_again_while_the_file_cannot_be_written(file: Path) -> None:
+    file.mkdir()  # so that nothing can be written to it
     outcome = await deliver(attendance.attendance, JOINED)
     assert isinstance(outcome, Again)
     assert (outcome.reason, outcome.attempt) == ("failed", 2)
 
 
-async def test_after_the_last_attempt_the_event_is_kept_among_the_dead_letters(file: Path) -> None:
+async def test_an_event_is_parked_after_the_last_attempt(file: Path) -> None:
     file.mkdir()
     outcome = await deliver(attendance.attendance, JOINED, attempt=10)
     assert isinstance(outcome, Parked)

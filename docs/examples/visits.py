@@ -10,7 +10,7 @@ from hookline.events import ParticipantJoined
 
 @worker(ParticipantJoined, queue="visits", transactional=True)
 async def visits(event: ParticipantJoined, delivery: Delivery) -> None:
-    """Add one. It is committed together with the note that this event is finished: both, or neither."""
+    """Add one. It is committed together with the record that this event is finished: both, or neither."""
     connection: AsyncConnection[Any] = delivery.transaction
     await connection.execute(
         "INSERT INTO visits (room_id, visits) VALUES (%s, 1) "

@@ -1,20 +1,26 @@
-"""Choosing letters, and showing them to a person or a machine."""
+"""Selects dead letters by filters, and lists, replays or drops the selected ones."""
 
-import base64
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from hookline.runtime.logs import printable
+import click
+
+from hookline.runtime.installation import Installation
 from hookline.schemas import topics
+from hookline.schemas.broker import DeadLetters
 from hookline.schemas.dead_letters import Action, DeadLetter
+from hookline.settings import Settings
 
-_WIDE = 100
+_PROGRESS_FROM = 20
+Notify = Callable[[DeadLetter], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which letters are meant; what is None leaves it open. Times are those of the parking, or else of the receipt."""
+class DeadLetterFilter:
+    """Which dead letters a command is about. None means any. Times are those of `kept_since`."""
 
     provider: str | None = None
     source: str | None = None
@@ -26,18 +32,22 @@ class Wanted:
     ids: frozenset[str] = frozenset()
     limit: int | None = None
 
-    def includes(self, letter: DeadLetter) -> bool:
-        """Whether it is meant, but for the limit. A letter that is no envelope of ours has nothing to be chosen by."""
-        return self.reason in (None, letter.reason) and self._in_time(letter) and self._of(letter)
+    def matches(self, dead_letter: DeadLetter) -> bool:
+        """Whether a dead letter matches, apart from the limit. One without an envelope has only a reason and a time."""
+        return (
+            self.reason in (None, dead_letter.reason)
+            and self._matches_time(dead_letter)
+            and self._matches_envelope(dead_letter)
+        )
 
-    def _in_time(self, letter: DeadLetter) -> bool:
-        time = kept_since(letter)
+    def _matches_time(self, dead_letter: DeadLetter) -> bool:
+        time = kept_since(dead_letter)
         if time is None:
             return self.since is None and self.until is None
         return (self.since is None or self.since <= time) and (self.until is None or time <= self.until)
 
-    def _of(self, letter: DeadLetter) -> bool:
-        envelope = letter.envelope
+    def _matches_envelope(self, dead_letter: DeadLetter) -> bool:
+        envelope = dead_letter.envelope
         if envelope is None:
             return not self.ids and {self.provider, self.source, self.topic, self.subject} == {None}
         return (
@@ -49,85 +59,86 @@ class Wanted:
         )
 
 
-class Picker:
-    """Decides on letters: the action for those that are wanted, up to the limit; the rest stay."""
+class Selection:
+    """Decides in a scan: the action for dead letters that match, up to the limit. The others are kept."""
 
-    def __init__(self, wanted: Wanted, action: Action) -> None:
-        self._wanted = wanted
-        self._choice = action
-        self._left = wanted.limit
+    def __init__(self, chosen: DeadLetterFilter, action: Action) -> None:
+        self._filter = chosen
+        self._action = action
+        self._left = chosen.limit
 
     @property
     def is_full(self) -> bool:
         return self._left == 0
 
-    def __call__(self, letter: DeadLetter) -> Action:
-        return self._choice if self.picks(letter) else Action.KEEP
+    def __call__(self, dead_letter: DeadLetter) -> Action:
+        return self._action if self.selects(dead_letter) else Action.KEEP
 
-    def picks(self, letter: DeadLetter) -> bool:
-        """Whether this one is wanted; asked once for each letter, in their order."""
-        if self.is_full or not self._wanted.includes(letter):
+    def selects(self, dead_letter: DeadLetter) -> bool:
+        """Whether this dead letter is selected. Call it once for each one, in their order."""
+        if self.is_full or not self._filter.matches(dead_letter):
             return False
         if self._left is not None:
             self._left -= 1
         return True
 
 
-def kept_since(letter: DeadLetter) -> datetime | None:
-    received_at = letter.envelope.received_at if letter.envelope is not None else None
-    return letter.parked_at or received_at
+def kept_since(dead_letter: DeadLetter) -> datetime | None:
+    """When the message was parked, or received if it was never parked."""
+    received_at = dead_letter.envelope.received_at if dead_letter.envelope is not None else None
+    return dead_letter.parked_at or received_at
 
 
-def facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, but for its body."""
-    told: dict[str, Any] = {}
-    if (envelope := letter.envelope) is not None:
-        told |= {"id": envelope.id, "topic": envelope.topic, "subject": envelope.subject}
-        told |= {"provider": envelope.provider, "source": envelope.source}
-        told |= {"occurred_at": envelope.occurred_at, "received_at": envelope.received_at}
-    told |= {"parked_at": letter.parked_at, "reason": letter.reason, "attempts": letter.attempts}
-    return told | {"replays": letter.replays, "detail": letter.detail, "bytes": len(letter.body)}
+@asynccontextmanager
+async def _dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
+    async with Installation(settings) as installation:
+        yield (await installation.broker()).dead_letters
 
 
-def all_facts(letter: DeadLetter) -> dict[str, Any]:
-    """A letter for a machine, with headers and body; the body in base64 where it is no text."""
-    told = facts(letter) | {"content_type": letter.content_type, "headers": dict(letter.headers)}
-    try:
-        return told | {"body": letter.body.decode()}
-    except UnicodeDecodeError:
-        return told | {"body_base64": base64.b64encode(letter.body).decode()}
+async def counts(settings: Settings) -> dict[str, int]:
+    """How many dead letters each queue has, for the queues that have any."""
+    async with _dead_letters(settings) as dead_letters:
+        return dict(await dead_letters.counts())
 
 
-def line(letter: DeadLetter) -> str:
-    """A letter in one line."""
-    envelope = letter.envelope
-    what = f"{envelope.topic}  {printable(envelope.subject)}  {envelope.id}" if envelope else "no envelope of ours"
-    tried = f", attempt {letter.attempts}" if letter.attempts else ""
-    again = f", replay {letter.replays}" if letter.replays else ""
-    why = letter.detail.strip().rpartition("\n")[2]
-    said = f": {printable(why[:_WIDE])}" if why else ""
-    return f"{_at(kept_since(letter))}  {what}  {printable(letter.reason)}{tried}{again}{said}"
+async def find(settings: Settings, queue: str, chosen: DeadLetterFilter, notify: Notify) -> int:
+    """Call `notify` with each dead letter that matches. Returns their number."""
+    async with _dead_letters(settings) as dead_letters:
+        return await _scan(dead_letters, queue, chosen, Action.KEEP, notify)
 
 
-def page(letter: DeadLetter) -> str:
-    """All of a letter. Whatever could move the cursor is shown as its code."""
-    envelope = letter.envelope
-    lines = [("id", envelope.id), ("topic", envelope.topic), ("subject", envelope.subject)] if envelope else []
-    lines += [("reason", letter.reason), ("attempts", str(letter.attempts)), ("replays", str(letter.replays))]
-    if envelope:
-        lines += [("occurred", _at(envelope.occurred_at)), ("received", _at(envelope.received_at))]
-    lines += [("parked", _at(letter.parked_at)), ("content type", letter.content_type)]
-    shown = [f"{name:<14}{printable(value)}" for name, value in lines]
-    shown += ["", "detail", *_indented(letter.detail or "(none)")]
-    shown += ["", "headers", *(f"    {printable(name)}: {printable(value)}" for name, value in letter.headers.items())]
-    return "\n".join(
-        [*shown, "", f"body ({len(letter.body)} bytes)", *_indented(letter.body.decode("utf-8", "replace"))]
-    )
+async def act(settings: Settings, queue: str, chosen: DeadLetterFilter, action: Action, label: str) -> tuple[int, int]:
+    """Replay or drop each dead letter that matches. Returns their number, and how many dead letters are left."""
+    async with _dead_letters(settings) as dead_letters:
+        length = await dead_letters.count(queue)
+        with click.progressbar(length=length, label=label, file=sys.stderr, hidden=_is_hidden(length)) as bar:
+            done = await _scan(dead_letters, queue, chosen, action, lambda _: None, lambda: bar.update(1))
+        return done, await dead_letters.count(queue)
 
 
-def _indented(text: str) -> list[str]:
-    return [f"    {printable(each)}" for each in text.splitlines()]
+async def _scan(
+    dead_letters: DeadLetters,
+    queue: str,
+    chosen: DeadLetterFilter,
+    action: Action,
+    notify: Notify,
+    passed: Callable[[], None] = lambda: None,
+) -> int:
+    """Scan a queue to its end, or until the limit is reached. Returns how many were selected.
+
+    The broker decides page by page, ahead of what it yields, so that a second selection counts what was yielded.
+    """
+    deciding, counting, found = Selection(chosen, action), Selection(chosen, action), 0
+    async with aclosing(dead_letters.scan(queue, deciding)) as scanning:
+        async for scanned in scanning:
+            if counting.selects(scanned.letter) and scanned.action is action:
+                found += 1
+                notify(scanned.letter)
+            passed()
+            if counting.is_full:
+                break
+    return found
 
 
-def _at(time: datetime | None) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else "-"
+def _is_hidden(length: int) -> bool:
+    return length < _PROGRESS_FROM or not sys.stderr.isatty()

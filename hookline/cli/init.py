@@ -1,4 +1,4 @@
-"""`hookline init`: a settings file to begin with."""
+"""`hookline init`: writes a settings file."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,19 @@ from hookline.schemas.errors import SettingsError
     """
 )
 @config_option
-@click.option("--force", is_flag=True, help="Write over a file that is there. Its secrets are lost.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file. Its secrets are lost.")
 def init(config: Path, *, force: bool) -> None:
-    """Write a commented settings file with one source per provider and fresh secrets."""
+    """Write a settings file.
+
+    It has comments, one source for each provider, and fresh random secrets.
+    """
     how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
         with os.fdopen(os.open(config, how, 0o600), "w", encoding="utf-8") as file:
             file.write(settings_file())
     except FileExistsError:
-        raise SettingsError(f"{config} is there already; --force writes over it") from None
+        raise SettingsError(f"{config} exists; --force overwrites it") from None
     except OSError as error:
         raise SettingsError(f"{config} cannot be written: {error}") from None
     config.chmod(0o600)
-    click.echo(f"Wrote {config}. It holds secrets: only you can read it.")
+    click.echo(f"Wrote {config}. It contains secrets: only you can read it.")

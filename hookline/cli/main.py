@@ -4,29 +4,30 @@ import sys
 
 import click
 
-from hookline.cli.dead import dead, unrouted
-from hookline.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
 from hookline.cli.replay import replay_command
+from hookline.cli.rooms import rooms
+from hookline.cli.run import ingress, run, worker
 from hookline.cli.send import send
-from hookline.cli.serve import ingress, run, worker
-from hookline.cli.show import rooms, topics
+from hookline.cli.topics import topics
+from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 
 def main() -> None:
-    """Run the command that was asked for, and turn our errors into a sentence and an exit code."""
+    """Run a command. Print an error of ours as one sentence, and exit with its code."""
     try:
         cli()
     except SettingsError as error:
-        _leave(error, USAGE)
+        _leave(error, ExitCode.USAGE)
     except Unreachable as error:
-        _leave(error, UNREACHABLE)
+        _leave(error, ExitCode.UNREACHABLE)
     except HooklineError as error:
-        _leave(error, FAILED)
+        _leave(error, ExitCode.FAILED)
 
 
-def _leave(error: HooklineError, code: int) -> None:
+def _leave(error: HooklineError, code: ExitCode) -> None:
     click.echo(f"hookline: {error}", err=True)
     sys.exit(code)
 
@@ -35,14 +36,15 @@ def _leave(error: HooklineError, code: int) -> None:
     epilog="""\b
     Examples:
       hookline init                    write hookline.toml with fresh secrets
-      hookline run                     door and workers in one process
+      hookline run attendance.py       run the ingress and workers in one process
       hookline send krtc-main          send sample callbacks, as the provider would
-      hookline rooms                   who is where
-    """
+      hookline rooms                   show who is in which room
+    """,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="hookline")
 def cli() -> None:
-    """Receives the callbacks of real-time audio/video clouds, keeps them safe, and hands them to your workers."""
+    """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
 
 
 for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):

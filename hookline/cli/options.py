@@ -1,8 +1,9 @@
-"""What the commands share: the options that most take, and the loop that they run on."""
+"""Options that several commands share, and the times that an operator gives them."""
 
-import asyncio
 import os
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,18 +11,11 @@ import click
 
 from hookline.settings import DEFAULT_PATH
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-def run_to_end(main: Coroutine[Any, Any, T]) -> T:
-    """Run on uvloop where it is installed; it halves the cost of a request."""
-    try:
-        import uvloop  # noqa: PLC0415  not on every platform
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+_AGO = re.compile(r"(\d{1,9})\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_EXPECTED = "expected a time ago, such as 90s, 30m, 2h, 3d or 1w, or a time with a time zone, such as 2026-01-31T12:00Z"
 
 
 def config_option(command: Command) -> Command:
@@ -41,9 +35,34 @@ def log_option(command: Command) -> Command:
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="One readable line for each thing that happens, or one JSON object.",
+        help="Log lines as readable text, or as JSON objects.",
     )(command)
 
 
 def json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="As JSON.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object on each line.")(command)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The time that a text such as `2h` (ago) or ISO 8601 with a time zone stands for.
+
+    Raises ValueError with a text that says what is expected.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    try:
+        if ago:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        time = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not a time; {_EXPECTED}") from None
+    if time.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; {_EXPECTED}")
+    return time
+
+
+def as_moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    """The time that an option was given. `2h` means two hours before now."""
+    try:
+        return None if text is None else moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None

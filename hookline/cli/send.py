@@ -1,26 +1,39 @@
 """`hookline send`: callbacks as a provider would send them."""
 
 import sys
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
 import msgspec
 
-from hookline.cli import sender
-from hookline.cli.exit_codes import FAILED, UNREACHABLE
-from hookline.cli.options import config_option, run_to_end
+from hookline.cli import tables
+from hookline.cli.options import config_option
+from hookline.cli.sample_callbacks import (
+    Answer,
+    Callback,
+    arrange,
+    callbacks_of,
+    choose_samples,
+    own_body,
+    send_callback,
+)
+from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
 
-_TELL_EACH = 20
+_LISTED = 20
+_MAX_TEXT = 200
 
 
 @click.command(
     epilog="""\b
     Examples:
-      hookline send krtc-main                      one callback of each type, as a little story
-      hookline send krtc-main participant.joined   one of ours by name
+      hookline send krtc-main                      one callback of each type
+      hookline send krtc-main participant.joined   by the name of a canonical event
       hookline send meetings Room.CallbackAfterMemberEnter
       hookline send calls 21 --count 1000 --duplicate --shuffle
       hookline send voice --body callback.json     your own body, signed
@@ -28,12 +41,14 @@ _TELL_EACH = 20
 )
 @click.argument("source")
 @click.argument("event", required=False)
-@click.option("--count", type=click.IntRange(1), help="How many callbacks.  [default: one of each]")
-@click.option("--duplicate", is_flag=True, help="Send each twice, as a provider does that got no answer.")
+@click.option("--count", type=click.IntRange(1), help="How many callbacks.  [default: one of each type]")
+@click.option("--duplicate", is_flag=True, help="Send each callback twice, as a provider does without an answer.")
 @click.option("--shuffle", is_flag=True, help="Send in random order.")
-@click.option("--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Send this file's bytes.")
-@click.option("--url", help="Where to send.  [default: the settings' own door, on this machine]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each answer.")
+@click.option(
+    "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Send this file as the body."
+)
+@click.option("--url", help="Where to send.  [default: the ingress of the settings, on this machine]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
 @config_option
 def send(  # noqa: PLR0913  one for each option
     source: str,
@@ -47,27 +62,28 @@ def send(  # noqa: PLR0913  one for each option
     shuffle: bool,
     as_json: bool,
 ) -> None:
-    """Sign and send sample callbacks over HTTP, as the provider would.
+    """Send sample callbacks.
 
-    EVENT is one of our topics or the provider's own type; without it a story with every type is told.
+    They are signed as the provider signs them, and sent over HTTP. SOURCE is the name of a source in the settings.
+    EVENT is a topic of `hookline topics` or a type of the provider. Without EVENT, one callback of each type is
+    sent, which together tell the story of a room.
     """
     settings = load(config, with_sources=True)
     if source not in settings.sources:
         raise SettingsError(f"there is no source {source!r} in {config}; there are {', '.join(settings.sources)}")
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
-        click.echo(f"{source} has no secret: its callbacks go unsigned", err=True)
-    samples = () if body and event is None else sender.choose_samples(chosen, event)
+        click.echo(f"{source} has no secret, so its callbacks are not signed", err=True)
+    samples = () if body and event is None else choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
-    sequence = [sender.own_body(body)] * count if body else list(sender.callbacks(chosen, samples, count))
-    arranged = sender.arrange(sequence, duplicate=duplicate, shuffle=shuffle)
+    sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
+    arranged = arrange(sequence, duplicate=duplicate, shuffle=shuffle)
     answers = run_to_end(_send(url or _ingress_url(settings, source), chosen, arranged, as_json=as_json))
-    refused = [answer for answer in answers if not 200 <= answer.status < 300]
-    if len(answers) > _TELL_EACH and not as_json:
-        click.echo(f"{len(answers) - len(refused)} of {len(answers)} accepted")
+    if not as_json:
+        _show(answers)
     if any(answer.status == 0 for answer in answers):
-        sys.exit(UNREACHABLE)
-    sys.exit(FAILED if refused else 0)
+        sys.exit(ExitCode.UNREACHABLE)
+    sys.exit(0 if all(map(_is_accepted, answers)) else ExitCode.FAILED)
 
 
 def _ingress_url(settings: Settings, source: str) -> str:
@@ -75,29 +91,58 @@ def _ingress_url(settings: Settings, source: str) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{settings.ingress.port}/hooks/{source}"  # noqa: S104
 
 
-async def _send(url: str, source: AnySource, callbacks: list[sender.Callback], *, as_json: bool) -> list[sender.Answer]:
+async def _send(url: str, source: AnySource, callbacks: list[Callback], *, as_json: bool) -> list[Answer]:
+    """Send one after the other until one gets no answer."""
     import aiohttp  # noqa: PLC0415  slow to load, and no other command needs it
 
-    answers = []
-    quiet = len(callbacks) > _TELL_EACH and not as_json
-    timeout = aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        with click.progressbar(callbacks, label="Sending", file=sys.stderr, hidden=not quiet) as bar:
+    answers: list[Answer] = []
+    hidden = as_json or len(callbacks) <= _LISTED or not sys.stderr.isatty()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+        with click.progressbar(callbacks, label="Sending", file=sys.stderr, hidden=hidden) as bar:
             for callback in bar:
-                answer = await sender.send(session, url, source, callback)
-                answers.append(answer)
-                if not quiet:
-                    click.echo(_told(answer, as_json=as_json))
-                elif not 200 <= answer.status < 300 and len(answers) == 1:
-                    click.echo(_told(answer, as_json=False), err=True)
-                if answer.status == 0:
+                answers.append(await send_callback(session, url, source, callback))
+                if as_json:
+                    click.echo(msgspec.json.encode(answers[-1]).decode())
+                if answers[-1].status == 0:
                     break
     return answers
 
 
-def _told(answer: sender.Answer, *, as_json: bool) -> str:
-    if as_json:
-        return msgspec.json.encode(answer).decode()
-    ok = 200 <= answer.status < 300
-    status = click.style(str(answer.status or "---"), fg="green" if ok else "red")
-    return f"{status}  {answer.name:<52} {answer.seconds * 1000:.0f} ms{'' if ok else '  ' + answer.text}"
+def _is_accepted(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
+
+
+def _show(answers: Sequence[Answer]) -> None:
+    """A row for each of a few answers, or for each kind of answer of many; then how many were accepted."""
+    if len(answers) <= _LISTED:
+        columns = [("status",), ("ms",), ("event",), ("answer",)]
+        rows = [(_status(each), f"{each.seconds * 1000:.0f}", each.name, _text(each)) for each in answers]
+    else:
+        columns = [("status",), ("callbacks",), ("slowest ms",), ("answer",)]
+        rows = _summary(answers)
+    tables.show(columns, rows, numbers={"ms", "callbacks", "slowest ms"}, style=_style)
+    click.echo(f"\n{sum(map(_is_accepted, answers))} of {len(answers)} accepted")
+
+
+def _summary(answers: Sequence[Answer]) -> list[tuple[str, str, str, str]]:
+    def kind(answer: Answer) -> tuple[str, str]:
+        return _status(answer), _text(answer)
+
+    rows = []
+    for (status, text), same in groupby(sorted(answers, key=kind), kind):
+        seconds = [answer.seconds for answer in same]
+        rows.append((status, str(len(seconds)), f"{max(seconds) * 1000:.0f}", text))
+    return rows
+
+
+def _style(row: Sequence[str]) -> str:
+    return "green" if row[0].startswith("2") else "red"
+
+
+def _status(answer: Answer) -> str:
+    return str(answer.status or "none")
+
+
+def _text(answer: Answer) -> str:
+    """What the answer says, if it is a refusal."""
+    return "accepted" if _is_accepted(answer) else answer.text[:_MAX_TEXT]

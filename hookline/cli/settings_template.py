@@ -7,41 +7,42 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 
 _HEAD = """\
-# Hookline's settings. Every key that is not here has a default; a key that does not exist stops the start.
+# Settings of Hookline. Keys that are not here have defaults. An unknown key stops the start.
 # "${NAME}" takes a value from the environment, "file:/run/secrets/name" from a file.
 
 [broker]
 url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
 
 [store]
-url = "sqlite:hookline.db"        # what has been handled, and the room view; or "redis://…" or "postgresql://…"
+url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"
 
 [ingress]
 host = "0.0.0.0"
 port = 8080
-# processes = 4                     # so many share the port, since one uses one core
-# trusted_proxies = ["10.0.0.0/8"]  # load balancers whose X-Forwarded-For is believed
+# processes = 4                     # this many processes share the port; each uses one core
+# trusted_proxies = ["10.0.0.0/8"]  # load balancers whose X-Forwarded-For is trusted
 
-# One table for each account at a provider; the name is in its URL, POST /hooks/<name>.
-# secrets: any of them verifies, so that a new one can be added before the old one goes. These are random: put the
-# provider's in their place, or let `hookline send` sign with them to try things out.
-# provider: one of those below, or "package.module:PROVIDER" for one of your own.
-# Also: tolerance_s (age of a signed time stamp), allow_from (addresses, as CIDR), max_body_bytes.
+# One table for each account at a provider. Its name is part of its URL, POST /hooks/<name>.
+# secrets: any of them verifies a callback, so you can add a new secret before you remove the old one. These are random.
+# Replace them with the provider's, or keep them to try things out: `hookline send` signs with them.
+# provider: one of those below, or "package.module:PROVIDER" for your own.
+# Also: tolerance_s (maximum age of a signed time stamp), allow_from (addresses as CIDR), max_body_bytes.
 """
 
 
 def settings_file() -> str:
-    """A commented file with one source for each provider, and fresh secrets."""
-    return "\n".join([_HEAD, *(_source(provider) for provider in catalogue().values())])
+    """A commented file with one source for each provider and fresh secrets."""
+    return "\n".join([_HEAD, *(source_table(each, secrets.token_urlsafe(24)) for each in catalogue().values())])
 
 
-def _source(provider: Provider[Any]) -> str:
+def source_table(provider: Provider[Any], secret: str) -> str:
+    """The table of a source of this provider, with the settings of its example."""
     own = "".join(f"{key} = {_toml(value)}\n" for key, value in provider.example.settings.items())
     return (
         f"[sources.{provider.example.source}]\n"
         f'provider = "{provider.name}"'
         f"  # {provider.title}\n{own}"
-        f'secrets = ["{secrets.token_urlsafe(24)}"]\n'
+        f'secrets = ["{secret}"]\n'
     )
 
 

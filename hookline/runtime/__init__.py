@@ -1,1 +1,1 @@
-"""A running process: what the settings name is opened, served, watched and closed here."""
+"""A running process: opens what the settings name, serves, and shuts down."""

@@ -1,49 +1,61 @@
-"""How many deliveries of each queue ended how, told at the end; and which of them have a line of their own."""
+"""Logs how deliveries ended: a line for each up to a limit, and the totals of each queue at the end."""
 
 import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
-from hookline.runtime.logs import is_good, log_together, report
-from hookline.schemas.broker import Again
+from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.events import CanonicalEvent, event_topic
 from hookline.workers.work import Work
 
 log = logging.getLogger("hookline")
+events_log = logging.getLogger("hookline.events")
+
+# Identifiers say which event it was. Free text and long values stay out of the log.
+_SHOWN = (
+    "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
+    "callee_ids", "media", "task_id", "segment", "directory", "file_name",
+)  # fmt: skip
+_NO_FAULT = frozenset({"busy", "retry", "unwanted"})
 
 
 class OutcomeLog:
-    """Every delivery counts once, under its outcome; those that came late count as that, too.
+    """Counts every delivery under its outcome, and a late one under `late` as well.
 
-    What went wrong always has a line. Of what ended well so many have one each second, and for the rest of that second
-    each queue has one together; with a limit of 0 there are none.
+    A delivery that went wrong always has its own line. Of those that went well, `log_events_per_s` have a line in each
+    second. The others of that second are summed up in one line for each queue, or not logged if the limit is 0.
+    `clock` returns seconds that never go back.
     """
 
-    def __init__(self, log_events_per_s: int) -> None:
+    def __init__(self, log_events_per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._log_events_per_s = log_events_per_s
+        self._clock = clock
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._unlisted: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._listed = 0
         self._second_ends_s = 0.0
 
     def report(self, queue: str, work: Work, seconds: float) -> None:
-        """Tell of a settled delivery, and count it."""
+        """Count a settled delivery, and log it if the limit allows."""
         _count(self._counts[queue], work)
         if not is_good(work.outcome) or self._has_room():
-            report(queue, work, seconds)
+            log_delivery(queue, work, seconds)
         elif self._log_events_per_s:
             self._leave_out(queue, work)
 
     def log_totals(self) -> None:
-        """One line for each queue that had anything."""
+        """Log one line for each queue that had deliveries."""
         self._log_unlisted()
         for queue, counts in self._counts.items():
             log.info("%s: %s", queue, _sum(counts))
 
     def _has_room(self) -> bool:
-        """Whether one more may have its line in this second."""
-        now_s = time.monotonic()
+        """Whether this second allows one more line."""
+        now_s = self._clock()
         if now_s >= self._second_ends_s:
             self._second_ends_s, self._listed = now_s + 1, 0
         self._listed += 1
@@ -51,14 +63,12 @@ class OutcomeLog:
 
     def _leave_out(self, queue: str, work: Work) -> None:
         if not self._unlisted:
-            asyncio.get_running_loop().call_later(self._second_ends_s - time.monotonic(), self._log_unlisted)
+            asyncio.get_running_loop().call_later(self._second_ends_s - self._clock(), self._log_unlisted)
         _count(self._unlisted[queue], work)
 
     def _log_unlisted(self) -> None:
         for queue, counts in self._unlisted.items():
-            log_together(
-                f"{queue}: and {_sum(counts)} that are not listed one by one", {"queue": queue, "unlisted": counts}
-            )
+            _log(logging.INFO, f"{queue}: not listed: {_sum(counts)}", {"queue": queue, "unlisted": counts})
         self._unlisted.clear()
 
 
@@ -71,3 +81,51 @@ def _count(counts: Counter[str], work: Work) -> None:
 
 def _sum(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def is_good(outcome: Outcome) -> bool:
+    """Whether the delivery is done, or comes again without a fault of the worker."""
+    return isinstance(outcome, Done) or (isinstance(outcome, Again) and outcome.reason in _NO_FAULT)
+
+
+def log_delivery(queue: str, work: Work, seconds: float) -> None:
+    level = logging.INFO if is_good(work.outcome) else logging.WARNING
+    if events_log.isEnabledFor(level):
+        facts = _facts(queue, work, seconds)
+        _log(level, facts["outcome"], facts)
+
+
+def _log(level: int, text: str, facts: Mapping[str, Any]) -> None:
+    """Log without searching for the line of code that logs, which costs time and is always this one."""
+    if events_log.isEnabledFor(level):
+        record = events_log.makeRecord(events_log.name, level, "", 0, text, (), None, extra={"facts": facts})
+        events_log.handle(record)
+
+
+def _facts(queue: str, work: Work, seconds: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {"queue": queue, "attempt": work.received.attempt, "ms": round(seconds * 1000, 1)}
+    match work.outcome:
+        case Done(reason=reason):
+            facts["outcome"] = reason
+        case Again(delay_s=delay_s, reason=reason, detail=detail):
+            facts |= {"outcome": "again", "reason": reason, "detail": detail, "in_s": delay_s}
+        case Parked(reason=reason):
+            facts |= {"outcome": "parked", "reason": reason}
+    if work.envelope is not None:
+        envelope = work.envelope
+        facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
+        facts["source"] = envelope.source
+    if work.late:
+        facts["late"] = True
+    facts["events"] = [_shown(event) for event in work.events]
+    return facts
+
+
+def _shown(event: CanonicalEvent) -> dict[str, Any]:
+    fields = {name: getattr(event, name) for name in _shown_of(type(event))}
+    return {"type": event_topic(event), **{name: value for name, value in fields.items() if value is not None}}
+
+
+@cache
+def _shown_of(kind: type[CanonicalEvent]) -> tuple[str, ...]:
+    return tuple(name for name in _SHOWN if name in kind.__struct_fields__)

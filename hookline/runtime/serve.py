@@ -1,4 +1,4 @@
-"""Running the server and the workers in one process, from start to a stop that loses nothing."""
+"""Runs the ingress and workers in one process, from the start to a shutdown that loses nothing."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.installation import Installation
+from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
-from hookline.runtime.start_up_log import log_queue, log_sources
 from hookline.schemas.broker import Broker, Publisher
-from hookline.schemas.providers import normaliser
+from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Normalise, Pipeline
+from hookline.workers.pipeline import Normalise, Pipeline, normaliser
 from hookline.workers.pool import Pool, Report, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
@@ -34,38 +34,39 @@ log = logging.getLogger("hookline")
 async def serve(
     settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool, supervised: bool = False
 ) -> None:
-    """Run these roles until SIGTERM or SIGINT; a second signal cuts the waiting short. A supervisor may say so, too.
+    """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
-    Order of the end: readiness off, requests answered and confirmed, events in hand handled or given back, workers'
-    states closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or what a part died of.
+    Order of the shutdown: readiness off, requests answered and confirmed, events in flight handled or put back, the
+    state of workers closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or the error that
+    ended a part.
     """
     stop, outcome_log = Stop(supervised=supervised), OutcomeLog(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
-        workers = [await states.ready(worker) for worker in workers]
+        chosen = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
-        ours = [rooms_worker(await installation.room_log())] if rooms else []
+        if rooms:
+            chosen.insert(0, rooms_worker(await installation.room_log()))
         pools = []
-        if ours or workers:
+        if chosen:
             normalise = normaliser(settings.providers)
             starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
-            pools = [await starting.pool(worker) for worker in (*ours, *workers)]
+            pools = [await starting.pool(worker) for worker in chosen]
         server = await _open_ingress(settings, broker.publisher) if ingress else None
-        _log(settings, ingress=ingress, supervised=supervised)
-        died = [asyncio.create_task(pool.run()) for pool in pools]
+        _report_open(settings, ingress=ingress, supervised=supervised)
+        running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
-            await stop.wait(died)
+            await stop.wait(running)
         finally:
             log.info("stopping")
-            await stop.unless_hurried(
-                _close(server, pools, settings.workers.shutdown_s), lambda: _close(None, pools, 0)
-            )
+            draining = _close(server, pools, settings.workers.shutdown_s)
+            await stop.drain(draining, lambda: _close(None, pools, 0))
             outcome_log.log_totals()
-            for task in died:
+            for task in running:
                 task.cancel()
 
 
 class _Starting:
-    """Starts workers that share a broker, a store, and the process that one of them may kill."""
+    """Starts workers that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
     def __init__(
         self, broker: Broker, store: Store, normalise: Normalise, report: Report, settings: WorkersSettings
@@ -91,26 +92,43 @@ class _Starting:
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
-        queue = await self._broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
+        queue = await self._broker.subscribe(
+            worker.queue, worker.patterns, prefetch(worker), handler_timeout_s=worker.timeout_s
+        )
         return Pool(pipeline, queue, self._report)
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
         worker = pipeline.worker
         await self._broker.declare_partitions(worker.queue, worker.patterns)
-        open_ = partial(self._broker.subscribe, worker.queue, worker.patterns, partition_prefetch(worker))
+        open_ = partial(
+            self._broker.subscribe,
+            worker.queue,
+            worker.patterns,
+            partition_prefetch(worker),
+            handler_timeout_s=worker.timeout_s,
+        )
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 
 async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
-    from hookline.runtime.ingress import open_ingress  # noqa: PLC0415  a process of workers loads no web server
+    """An ingress that listens. Raises Unreachable if it cannot listen."""
+    from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
-    return await open_ingress(settings, publisher)
+    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
+    ingress = Ingress(receiver, settings.ingress)
+    try:
+        port = await ingress.start()
+    except OSError as error:
+        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    return ingress
 
 
-def _log(settings: Settings, *, ingress: bool, supervised: bool) -> None:
-    """Say that all is open: to a supervisor, which tells the rest once for all, or to whoever reads the log."""
+def _report_open(settings: Settings, *, ingress: bool, supervised: bool) -> None:
+    """Say that everything is open: to the supervisor, which logs the rest once for all processes, or in the log."""
     if supervised:
-        with suppress(BrokenPipeError):  # it is gone already, which the end of our input tells as well
+        with suppress(BrokenPipeError):  # it has ended, and the end of stdin stops this process
             os.write(sys.stdout.fileno(), b"open\n")
         return
     if ingress:

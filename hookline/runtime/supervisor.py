@@ -1,7 +1,7 @@
-"""Several ingresses behind one port: processes that are started, watched, started anew, and stopped together.
+"""Runs several ingress processes that share a port: starts, watches and replaces them, and stops them together.
 
-Each has a listening socket of its own on the port (SO_REUSEPORT), and Linux deals out the connections among them. One
-that dies takes with it only what it had accepted; the others get what comes next.
+Each process has its own listening socket on the port (SO_REUSEPORT), and Linux spreads the connections over them. A
+process that ends loses only the connections that it had accepted. The others get the next ones.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from hookline.cli.exit_codes import FAILED
-from hookline.runtime.shutdown import HURRY, STOP
+from hookline.aio.retry_delays import RetryDelays
+from hookline.runtime.shutdown import STOP, STOP_NOW, ExitCode
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings
 
@@ -22,13 +22,12 @@ log = logging.getLogger("hookline")
 
 _END_MARGIN_S = 10.0
 _STEADY_S = 10.0
-_FIRST_DELAY_S = 0.1
-_MAX_DELAY_S = 10.0
-_MAX_FALLS = 5
+_RESTART = RetryDelays(first_s=0.1, max_s=10.0)
+_MAX_FAILURES = 5
 
 
 async def supervise(settings: Settings, command: Sequence[str], opened: Callable[[], None]) -> int:
-    """Run as many ingress processes as the settings say until SIGTERM or SIGINT; returns the exit code.
+    """Run as many ingress processes as the settings say, until SIGTERM or SIGINT. Returns the exit code.
 
     Calls `opened` when the first one listens. `command` holds the arguments of `hookline` for one process, without its
     number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
@@ -39,9 +38,9 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
 
 
 async def _check_port(host: str, port: int) -> None:
-    """Bind once without sharing: our own processes would share the port with anybody of the same user."""
+    """Bind the port once without sharing it: our processes would share it with any program of the same user."""
     if not port:
-        raise SettingsError("ingress.port: 0 gives each process a port of its own; with several processes, name one")
+        raise SettingsError("ingress.port: 0 gives each process a port of its own; several processes need a fixed port")
     try:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
@@ -52,9 +51,10 @@ async def _check_port(host: str, port: int) -> None:
 
 
 class _IngressProcess:
-    """A process that says by a line of output that it listens, and is told by its input to stop.
+    """A process that writes a line to stdout when it listens, and stops when a line on stdin asks it to.
 
-    Signals, which end a process that has no ear for them yet or any more, do not reach it, not even a terminal's.
+    It gets no signals, not even those of a terminal. A signal would kill it
+    while it does not handle signals yet, or no longer.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -67,14 +67,14 @@ class _IngressProcess:
         return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, process_group=0))
 
     async def listens(self) -> bool:
-        """Wait until it does, or has ended without."""
+        """Wait until the process listens. False if it ended before."""
         output = self._process.stdout
         return output is not None and bool(await output.readline())
 
-    async def ended(self) -> int:
+    async def wait(self) -> int:
         return await self._process.wait()
 
-    def tell(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
         if self._process.stdin is not None:
             self._process.stdin.write(line)
 
@@ -84,7 +84,7 @@ class _IngressProcess:
 
 
 class _Supervisor:
-    """Ingress processes by their numbers. The first starts alone: if it cannot start, none can."""
+    """Ingress processes by their numbers. The first one starts alone: if it cannot start, none can."""
 
     def __init__(self, command: Sequence[str], count: int, end_s: float) -> None:
         self._command = [sys.executable, "-P", "-m", "hookline", *command, "--process"]
@@ -92,59 +92,59 @@ class _Supervisor:
         self._end_s = end_s
         self._processes: dict[int, _IngressProcess] = {}
         self._listening: set[int] = set()
-        self._begun = asyncio.Event()  # the first listens, or nothing will
+        self._begun = asyncio.Event()  # the first process listens, or none will
         self._stopping = asyncio.Event()
 
     async def run(self, opened: Callable[[], None]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal)
-        keeping = [asyncio.create_task(self._keep(1))]
+        keepers = [asyncio.create_task(self._keep(1))]
         await self._begun.wait()
         if not self._stopping.is_set():
             opened()
-            keeping += [asyncio.create_task(self._keep(number)) for number in range(2, self._count + 1)]
+            keepers += [asyncio.create_task(self._keep(number)) for number in range(2, self._count + 1)]
         await self._stopping.wait()
-        return await self._end(keeping)
+        return await self._end(keepers)
 
     async def _keep(self, number: int) -> int:
-        """Run an ingress, and another whenever it falls, until all are to stop; the exit code of the last."""
-        falls = 0
+        """Run an ingress, and replace it when it ends, until all stop. Returns the exit code of the last one."""
+        failures = 0
         while True:
             started_s = time.monotonic()
             code = await self._run_one(number)
             if self._stopping.is_set():
                 return code
-            falls = 1 if time.monotonic() - started_s > _STEADY_S else falls + 1
-            if not self._listening and (falls >= _MAX_FALLS or not self._begun.is_set()):
-                self._give_up(falls)
+            failures = 1 if time.monotonic() - started_s > _STEADY_S else failures + 1
+            if not self._listening and (failures >= _MAX_FAILURES or not self._begun.is_set()):
+                self._give_up(failures)
                 return code
-            delay_s = min(_FIRST_DELAY_S * 2 ** (falls - 1), _MAX_DELAY_S)
-            log.error("process %d ended with exit code %d; the next starts in %g s", number, code, delay_s)
+            delay_s = _RESTART.delay_s(failures)
+            log.error("process %d ended with exit code %d; the next starts in %.2f s", number, code, delay_s)
             if await self._is_stopped_within(delay_s):
                 return 0
 
     async def _run_one(self, number: int) -> int:
-        """An ingress from its start to its end; its exit code."""
+        """Run an ingress from its start to its end. Returns its exit code."""
         try:
             ingress = await _IngressProcess.start([*self._command, str(number)])
-        except OSError as error:  # no memory, or no room in the table of processes
+        except OSError as error:  # no memory, or too many processes
             log.error("process %d cannot be started: %s", number, error)
-            return FAILED
+            return ExitCode.FAILED
         self._processes[number] = ingress
         log.info("process %d has pid %d", number, ingress.pid)
         if self._stopping.is_set():
-            ingress.tell(STOP)
+            ingress.send(STOP)
         if await ingress.listens():
             self._listening.add(number)
             self._begun.set()
-        code = await ingress.ended()
+        code = await ingress.wait()
         self._listening.discard(number)
         return code
 
-    def _give_up(self, falls: int) -> None:
+    def _give_up(self, failures: int) -> None:
         if self._begun.is_set():
-            log.error("no ingress is left, and the last fell %d times in a row: giving up", falls)
+            log.error("no ingress process is left, and the last one failed %d times in a row: giving up", failures)
         self._stop()
 
     def _signal(self) -> None:
@@ -152,16 +152,16 @@ class _Supervisor:
             log.info("stopping")
             self._stop()
         else:
-            self._log(HURRY)
+            self._send_all(STOP_NOW)
 
     def _stop(self) -> None:
         self._stopping.set()
         self._begun.set()
-        self._log(STOP)
+        self._send_all(STOP)
 
-    def _log(self, line: bytes) -> None:
+    def _send_all(self, line: bytes) -> None:
         for ingress in self._processes.values():
-            ingress.tell(line)
+            ingress.send(line)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -169,12 +169,12 @@ class _Supervisor:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def _end(self, keeping: Sequence[asyncio.Task[int]]) -> int:
-        """Wait for the ingresses' orderly ends, and make sure of them; the first exit code that is not 0."""
-        _, late = await asyncio.wait(keeping, timeout=self._end_s)
+    async def _end(self, keepers: Sequence[asyncio.Task[int]]) -> int:
+        """Wait until all processes have ended, and kill those that take too long. The first exit code other than 0."""
+        _, late = await asyncio.wait(keepers, timeout=self._end_s)
         if late:
-            log.warning("processes that did not end within %g s are killed: %d", self._end_s, len(late))
+            log.warning("%d processes did not end within %g s and are killed", len(late), self._end_s)
             for ingress in self._processes.values():
                 ingress.kill()
-        codes = await asyncio.gather(*keeping)
-        return next((code if code > 0 else FAILED for code in codes if code), 0)
+        codes = await asyncio.gather(*keepers)
+        return next((code if code > 0 else ExitCode.FAILED for code in codes if code), 0)

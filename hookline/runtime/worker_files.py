@@ -1,4 +1,4 @@
-"""Finding the workers in Python files and modules."""
+"""Finds the workers in Python files and modules."""
 
 import importlib
 import importlib.util
@@ -13,21 +13,23 @@ from hookline.schemas.errors import SettingsError
 from hookline.workers.api import Worker
 
 BUILT_IN = "rooms"
-"""The room view: what a command calls it, and its queue."""
+"""The name of the room view in commands, and of its queue."""
 
 
 def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
-    """Every worker in these files and modules.
+    """All workers in these files and modules.
 
-    Raises SettingsError for one that cannot be imported or holds none, and for two workers with one queue, or one with
-    the room view's: each would get only a part of the events.
+    Raises SettingsError for a file that cannot be imported or has no worker, for two workers with the same queue, and
+    for a worker with the queue of the room view: each of them would get only a part of the events.
     """
     found: list[Worker[Any]] = []
     for name in names:
         module = _load_file(Path(name)) if name.endswith(".py") else _load_module(name)
         workers = {id(value): value for value in vars(module).values() if isinstance(value, Worker)}
         if not workers:
-            raise SettingsError(f"{name}: there is no worker in it; one is made with @worker(...) from `workers`")
+            raise SettingsError(
+                f"{name}: there is no worker in it; `from hookline import worker` and @worker(...) make one"
+            )
         found += [worker for worker in workers.values() if worker not in found]
     check_queues(found)
     return found
@@ -37,14 +39,16 @@ def check_queues(workers: Iterable[Worker[Any]]) -> None:
     queues: set[str] = set()
     for worker in workers:
         if worker.queue == BUILT_IN:
-            raise SettingsError(f"queue {BUILT_IN!r} is the built-in room view's; name yours: @worker(…, queue=…)")
+            raise SettingsError(
+                f"queue {BUILT_IN!r} belongs to the built-in room view; give yours another name: @worker(…, queue=…)"
+            )
         if worker.queue in queues:
-            raise SettingsError(f"queue {worker.queue!r} has two workers; each would get only a part of the events")
+            raise SettingsError(f"queue {worker.queue!r} has two workers, and each would get only a part of the events")
         queues.add(worker.queue)
 
 
 def _load_file(path: Path) -> ModuleType:
-    """A file as a module of its own, whose neighbours it may import."""
+    """Import a file as a module, which may import its neighbours."""
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file")
     name = f"hookline_worker_{path.stem}_{abs(hash(path.resolve()))}"

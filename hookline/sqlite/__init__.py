@@ -1,1 +1,1 @@
-"""One SQLite file, used by the embedded broker and by the SQLite store."""
+"""One SQLite file, which the embedded broker, the SQLite store and the SQLite room log share."""

@@ -1,12 +1,12 @@
-"""One SQLite file, written by one thread in groups: as many steps as are waiting share one transaction and one fsync.
+"""One SQLite file, written by one thread in groups: all steps that are waiting share one transaction and one fsync.
 
 Durable means `synchronous=FULL` in WAL mode: when `run` returns, what the step wrote survives a power cut. Steps of
-one kind that wait together are done as one (`share`): each statement costs the thread two turns at Python's lock, which
-a busy event loop does not give up at once, so that few large statements are much cheaper than many small ones.
+one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's global
+lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small ones.
 
-Several processes on one machine may use the file at the same time. Each has an `owner` name, kept alive by a heartbeat
-of the writer thread (not of the event loop, which a busy handler may hold up); the view `alive` lists the names that
-are, so that what a dead process had taken is free again after `LEASE_S`.
+Several processes on one machine may use the file at the same time. Each has an `owner` name with a lease. The writer
+thread sends its heartbeat, since a busy handler may delay the event loop. The view `alive` lists the names whose lease
+has not ended; what a dead process had taken is free again after `LEASE_S`.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, SharedStep, Sq
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Step = Callable[[sqlite3.Connection], T]
-"""What one caller does in a transaction. It may run again after it ran in vain: it touches only the database."""
+"""What one caller does in a transaction. It may run again after a failed transaction, so it only uses the database."""
 
 _MAX_GROUP = 512
 
 
 class Database:
-    """An open file with its writer thread. Belongs to the event loop that awaited `open`."""
+    """An open file with its writer thread. Belongs to the event loop on which `open` was awaited."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
         self.owner = uuid.uuid4().hex
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._asked: list[Pending] = []
+        self._requested: list[Pending] = []
         self._waiting: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
@@ -56,28 +56,28 @@ class Database:
         return database
 
     async def run(self, step: Step[T], *, durable: bool = True) -> T:
-        """Do the step in the next transaction; return its result once that is on disk. Raises Unreachable.
+        """Run the step in the next transaction; return its result once that is on disk. Raises Unreachable.
 
-        What is not durable may be undone by a power cut, and by nothing else: right for what means nothing after one,
-        such as who has what in hand.
+        With `durable=False` a power cut, and nothing else, may undo the step. That is right for what means nothing
+        after one, such as which process has which message.
         """
         return await self.share(_do_each, step, durable=durable)
 
     def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True) -> "asyncio.Future[T]":
-        """Have a step done once for this item and all others that wait for an equal step; the future is its answer.
+        """Run a step once for this item and all others that wait for an equal step. The future is the item's answer.
 
-        Otherwise as `run`, which a step of one's own is for.
+        Otherwise as `run`, which is for a step with a single caller.
         """
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
-        if not self._asked:
+        if not self._requested:
             self._loop.call_soon(self._hand_over)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._asked.append(Pending(step, item, durable, future))
+        self._requested.append(Pending(step, item, durable, future))
         return future
 
     async def close(self) -> None:
-        """Do what is waiting, give up the owner's name, and close the file."""
+        """Run the waiting steps, end the lease, and close the file."""
         if not self._closed:
             self._closed = True
             self._hand_over()
@@ -85,10 +85,10 @@ class Database:
             await asyncio.to_thread(self._thread.join)
 
     def _hand_over(self) -> None:
-        """All that was asked for in one turn of the loop goes to the writer at once."""
-        asked, self._asked = self._asked, []
-        if asked:
-            self._waiting.put(asked)
+        """Give the writer all steps of one turn of the event loop at once."""
+        requested, self._requested = self._requested, []
+        if requested:
+            self._waiting.put(requested)
 
     def _write(self) -> None:
         """The writer thread."""
@@ -108,22 +108,22 @@ class Database:
         writer.close()
 
     def _next_group(self) -> tuple[list[Pending], bool]:
-        """What is waiting (nothing, after a while without work), and whether it is the last."""
+        """The waiting steps (none after a while without work), and whether they are the last."""
         group: list[Pending] = []
         try:
-            asked = self._waiting.get(timeout=BEAT_S)
-            while asked is not None:
-                group += asked
+            requested = self._waiting.get(timeout=BEAT_S)
+            while requested is not None:
+                group += requested
                 if len(group) >= _MAX_GROUP:
                     return group, False
-                asked = self._waiting.get_nowait()
+                requested = self._waiting.get_nowait()
         except queue.Empty:
             return group, False
         return group, True
 
     def _resolve(self, group: list[Pending]) -> None:
         for pending in group:
-            if pending.future.done():  # the caller stopped waiting
+            if pending.future.done():  # the caller has stopped waiting
                 continue
             if isinstance(pending.answer, sqlite3.Error):
                 pending.future.set_exception(Unreachable(f"{self.path.name} cannot be used: {pending.answer}"))

@@ -1,4 +1,4 @@
-"""The connection of the thread that writes to a SQLite file: groups of steps, each group one transaction."""
+"""The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
 import asyncio
 import os
@@ -16,18 +16,18 @@ T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Clock: TypeAlias = Callable[[], float]
 SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
-"""What is done for several callers at once, whose items these are: the answer to each, or what it shall raise."""
+"""What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
 
 LEASE_S = 6
 BEAT_S = 1.0
 _BUSY_S = 5.0
-_LOOK_S = 0.0005
+_RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """One item that waits for a step to be done. The answer is what the step said of it, or what was raised."""
+    """One item that waits for a step. The answer is what the step returned for it, or what was raised."""
 
     step: SharedStep[Any, Any]
     item: Any
@@ -52,7 +52,7 @@ class SqliteWriterThread:
             raise
 
     def run(self, group: Sequence[Pending]) -> None:
-        """Answer all. If one fails, each step has a transaction of its own; if that fails too, each item has."""
+        """Answer all. If the group fails, each step gets its own transaction; if that fails too, each item does."""
         if not group or self._in_transaction(group):
             return
         for kind in _by_step(group):
@@ -61,15 +61,15 @@ class SqliteWriterThread:
                     self._in_transaction([pending])
 
     def beat_if_due(self) -> None:
-        """Say that the owner lives, every second, and forget those that died."""
+        """Send the owner's heartbeat every second, and delete owners that died."""
         if time.monotonic() < self._beat_due_s:
             return
-        with suppress(sqlite3.Error):  # locked or full: tried again at once, long before the lease ends
+        with suppress(sqlite3.Error):  # locked or full: retried at once, long before the lease ends
             self._beat()
 
     def close(self) -> None:
-        """Give up the owner's name."""
-        with suppress(sqlite3.Error):  # then the name dies of age
+        """End the owner's lease."""
+        with suppress(sqlite3.Error):  # then it ends by itself
             self._do("DELETE FROM owners WHERE owner = ?", self._owner)
         self._connection.close()
 
@@ -79,7 +79,7 @@ class SqliteWriterThread:
         self._do("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
 
     def _do(self, statement: str, *values: str) -> None:
-        """One that needs not be on disk: after a power cut nobody lives."""
+        """Run one statement that need not be on disk: after a power cut no process is alive."""
         self._sync(synced=False)
         self._begin()
         try:
@@ -90,9 +90,10 @@ class SqliteWriterThread:
             raise
 
     def _begin(self) -> None:
-        """Wait for our turn among the processes that write to the file, and look often whether it has come.
+        """Wait for the write lock, and try often.
 
-        SQLite itself would sleep for up to a tenth of a second between two looks: whoever writes much would pass by.
+        SQLite itself sleeps for up to a tenth of a second between two tries. A process that writes much would get the
+        lock each time.
         """
         until_s = time.monotonic() + _BUSY_S
         while True:
@@ -101,12 +102,12 @@ class SqliteWriterThread:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
                     raise
-                time.sleep(_LOOK_S)
+                time.sleep(_RETRY_S)
             else:
                 return
 
     def _in_transaction(self, group: Sequence[Pending]) -> bool:
-        """Whether the caller is done with the group; if not, a step failed and nothing was written."""
+        """Whether the group has its answers. If not, a step failed and nothing was written."""
         connection = self._connection
         try:
             self._sync(synced=any(pending.durable for pending in group))
@@ -121,18 +122,18 @@ class SqliteWriterThread:
             return len(group) == 1 and _fail(group, error)
         try:
             connection.execute("COMMIT")
-        except sqlite3.Error as error:  # a failed fsync is never tried again and trusted
+        except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
             self._roll_back()
             return _fail(group, error)
         return True
 
     def _roll_back(self) -> None:
-        """After some errors, as of a full disk, SQLite has done so by itself."""
+        """Roll back, unless SQLite has done so itself, as after some errors such as a full disk."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
     def _sync(self, *, synced: bool) -> None:
-        """Whether transactions are on disk when they return. If not, they are with the next that is."""
+        """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""
         if synced is not self._is_synced:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             self._is_synced = synced
@@ -152,7 +153,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
-    # A time stamp from the future is a clock that was set back, not a long life.
+    # A time stamp from the future means that the clock was set back.
     span = f"now() - {LEASE_S} AND now() + {LEASE_S}"
     connection.execute(f"CREATE TEMP VIEW alive AS SELECT owner FROM owners WHERE seen BETWEEN {span}")  # noqa: S608
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits

@@ -1,7 +1,7 @@
-"""CloudRoom (云屋): rooms, who joins and leaves them, and finished recordings.
+"""CloudRoom (云屋): rooms, their participants, and finished recordings.
 
-Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. Its samples carry one signature, that of company
-1 with secret 1 and a blank after the time, which a JSON number cannot carry; it confirms all but the blank.
+Source: CloudRoom's page on callbacks (回调服务), last changed in 2022. The one signature in its samples is that of
+company 1 with secret 1 and a blank after the time. A JSON number has no blank; the rest of the recipe is confirmed.
 """
 
 import hashlib
@@ -42,14 +42,14 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Proof(msgspec.Struct, frozen=True, rename="pascal"):
-    """The signature and what it covers; they stand in the body."""
+    """The signature and the time that it covers. Both are fields of the body."""
 
     time: Any = None
     signature: Any = None
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    """`time` is when the notice was made, in Unix seconds; there is no time of the event itself."""
+    """`time` is when the notice was made, in Unix seconds. There is no time of the event itself."""
 
     event_type: Id
     time: Number
@@ -113,11 +113,11 @@ def _read_proof(body: bytes) -> Proof:
     try:
         return read_again(_proof, body)
     except Unreadable:
-        raise MalformedRequest("the body, where the signature is, is not a JSON object") from None
+        raise MalformedRequest("the body, which carries the signature, is not a JSON object") from None
 
 
 def _seconds(time: Any) -> int:
-    """The time stamp in its one form: more digits would let a forger lengthen what an MD5 was made of."""
+    """The time stamp, which has exactly ten digits: more would let a forger extend the text of a known MD5."""
     if time is None:
         raise MissingSignature("Time is missing")
     if not isinstance(time, int | str):
@@ -135,14 +135,14 @@ def _signature(signature: Any) -> str:
 
 def _digest(account: Account, key: Key, sent_s: int) -> bytes:
     signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
-    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider's action, not ours
+    return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider chose MD5
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The body with `Time` and `Signature` set; ValueError if it is not a JSON object."""
     content = json.loads(body)
     if not isinstance(content, dict):
-        raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004 - as promised
+        raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004  as documented
     sent_s = int(now_s)
     signature = _digest(source.account, source.keys[0], sent_s).hex()
     return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
@@ -151,9 +151,8 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(body: bytes) -> Identity:
     """The facts are type, room, user or file, and time.
 
-    The time is that of the notice, and the only one there is: without it, a user's second visit would pass for a
-    re-send of the first. Should the provider renew it when it sends again (it does not say), the re-send counts as
-    another event.
+    The time is that of the notice, the only one there is. Without it, a user's second visit would pass for a re-send
+    of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
     kind = read(_kind, body)
     if kind.event_type not in TYPES:
@@ -165,7 +164,7 @@ def identify(body: bytes) -> Identity:
 
 
 def _which(details: Room | Member | File) -> tuple[str, ...]:
-    match details:  # the most frequent first: each that does not fit costs some time
+    match details:  # the most frequent first: each case that does not match costs some time
         case Member():
             return (text(details.uid),)
         case Room():
@@ -222,12 +221,12 @@ PROVIDER = Provider(
     account=Account,
     example=Example("classroom", {"comp_id": "10001"}),
     types=TYPES,
-    covers="the company and the time (MD5)",
-    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    samples=SAMPLES,
     verify=verify,
+    covers="the company and the time (MD5)",
+    leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
-    reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names none
+    reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
 )

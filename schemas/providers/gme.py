@@ -1,8 +1,8 @@
 """Tencent Cloud GME: server-side recording of voice rooms.
 
-Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision says in which text form
-the signature travels. The sister callback, for voice moderation, uses base64 and signs `POST` + body (607/64861): so
-both forms are taken here, and the prefix can be switched on.
+Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision names the text form of
+the signature. The callback for voice moderation uses base64 and signs `POST` + body (607/64861). So both forms are
+accepted here, and a setting switches the prefix on.
 """
 
 import hmac
@@ -32,7 +32,7 @@ HEX_CHARACTERS = 40
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`biz_id` is the application's AppID.
 
-    `sign_post_prefix` is for a service that signs `POST` and the body, as the moderation callback is documented to.
+    `sign_post_prefix` is for a service that signs `POST` + body, as documented for the moderation callback.
     """
 
     biz_id: int
@@ -49,7 +49,7 @@ class Detail(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Notice(msgspec.Struct, frozen=True, rename="pascal"):
-    """`timestamp` is when the callback was sent, in Unix seconds; there is no time of the event itself.
+    """`timestamp` is when the callback was sent, in Unix seconds. There is no time of the event itself.
 
     `task_id` is a bare number beyond 2^53 in the page's sample, and text in other calls of the product.
     """
@@ -71,7 +71,7 @@ _notice = msgspec.json.Decoder(Notice)
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA1 of the body, in base64 or hexadecimal. It covers the body and no time.
 
-    A `BizID` other than ours is no reason to refuse: the key has proven the sender, and what is signed is kept.
+    A callback with another `BizID` is accepted: the key proves the sender, and a signed callback is kept.
     """
     signature = request.header("Signature")
     check = check_hex if len(signature) == HEX_CHARACTERS else check_base64
@@ -83,15 +83,15 @@ def _digest(body: bytes, account: Account, key: Key) -> bytes:
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
-    """The base64 form, which is the house style of the product."""
+    """The base64 form, which the product's other callbacks use."""
     return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
 
 
 def identify(body: bytes) -> Identity:
     """The facts are application, task, user, segment and type.
 
-    The user is among them because a task in single mode may make a file for each; the time is not, since it is that
-    of sending. Where no segment is counted, the file tells them apart.
+    The user is a fact because a task in single mode may make a file for each user. The time is not, because it is the
+    time of sending. Without a segment number, the file name is the fact instead.
     """
     kind = read(_kind, body)
     if kind.event_type not in RECORDINGS:
@@ -113,7 +113,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recording = RECORDINGS[notice.event_type](
         **envelope.head(kind.event_type),
         room_id=text(notice.room_id),
-        user_id=optional_text(notice.user_id) or None,  # whose it is in mixed mode, the page does not say
+        user_id=optional_text(notice.user_id) or None,  # the page does not say whose it is in mixed mode
         task_id=text(notice.task_id),
         segment=notice.detail.seq_no,
         directory=directory,
@@ -124,7 +124,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
 
 
 def _place(path: str | None) -> tuple[str | None, str | None]:
-    """Directory and file: `FileName` is a whole path here, while other providers send the two apart."""
+    """Directory and file name: `FileName` is a whole path here, while other providers send the two apart."""
     if path is None:
         return None, None
     directory, slash, name = path.rpartition("/")
@@ -156,11 +156,11 @@ PROVIDER = Provider(
     account=Account,
     example=Example("voice", {"biz_id": 1400000000}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body (HMAC-SHA1)",
     leaves_open="no time: an old callback can be sent again, and counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
 )

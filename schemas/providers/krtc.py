@@ -1,7 +1,7 @@
 """Kingsoft Cloud KRTC (金山云): rooms, hosts and audience.
 
-Source: KRTC's page on channel events (频道事件), the only one there is. Its format is that of Agora's notifications,
-which were read to judge what the page leaves out; what comes from there is marked as inferred.
+Source: KRTC's page on channel events (频道事件), the only one there is. Its format is that of Agora's notifications.
+What the page leaves out is taken from Agora's documentation, and marked as inferred.
 """
 
 import hmac
@@ -38,7 +38,7 @@ TYPES = {
 }
 ROLES: Mapping[int, Role] = {103: "host", 104: "host", 105: "audience", 106: "audience", 111: "host", 112: "audience"}
 REASONS: Mapping[int | None, LeaveReason] = {420: "left", 421: "disconnected", 469: "removed"}
-# Only 1 and 2 are documented, and the page says nothing of others.
+# Only 1 and 2 are documented.
 PLATFORMS: Mapping[int, str] = {1: "android", 2: "ios"}
 REAL_TIME_COMMUNICATION = 1
 WITHOUT_USER = (101, 102)
@@ -46,11 +46,11 @@ PER_ATTEMPT = ("noticeId", "notifyMs")
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """KRTC needs nothing but its secret: `callBackSk`, which its operations staff hand out."""
+    """KRTC needs only its secret, `callBackSk`, which its operations staff hand out."""
 
 
 class Payload(msgspec.Struct, frozen=True, rename="camel"):
-    """`ts` is the event's time in Unix seconds; that the page calls it the time of joining everywhere is a slip."""
+    """`ts` is the event's time in Unix seconds. The page calls it the time of joining for all types, by mistake."""
 
     channel_name: Id
     ts: Int
@@ -61,7 +61,7 @@ class Payload(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="camel"):
-    """What tells a known notice from an unknown one."""
+    """The fields that tell a known notice from an unknown one."""
 
     event_type: Id
     product_id: Int = REAL_TIME_COMMUNICATION
@@ -89,8 +89,8 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(body: bytes) -> Identity:
     """The facts are product, type, room, user and time.
 
-    `noticeId` is not among them: it is "the time of the call", so a re-send may carry another. A user who changes role
-    back and forth twice within one second is taken for a re-send; the page offers nothing to tell them apart by.
+    `noticeId` is not a fact: it is "the time of the call", so a re-send may carry another. A user who changes role
+    back and forth twice within one second passes for a re-send; the page offers no field that tells the two apart.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
@@ -175,11 +175,11 @@ PROVIDER = Provider(
     account=Account,
     example=Example("krtc-main", {}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body (HMAC-SHA256)",
     leaves_open="no time: an old callback can be sent again, and counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
 )

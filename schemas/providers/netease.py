@@ -1,8 +1,8 @@
 """NetEase Yunxin (网易云信): third-party callbacks of audio/video 1.0, when a call starts and a room is created.
 
 Source: NetEase's page on these callbacks (音视频1.0相关回调) and its guide to third-party callbacks. Its copy services
-(消息抄送) sign in the same way, but number their events anew: they are kept as unknown, with all that they say.
-The samples' MD5 and CheckSum are the same on every page, and fit none of the bodies.
+(消息抄送) sign in the same way, but have their own numbers of event types: their callbacks are kept whole, as unknown.
+The samples' MD5 and CheckSum are the same on every page, and match none of the bodies.
 """
 
 import hashlib
@@ -14,22 +14,10 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import CallStarted, Event, Media, RoomCreated
-from hookline.schemas.payload import (
-    Id,
-    Int,
-    Number,
-    anything,
-    number,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-)
+from hookline.schemas.payload import Id, Int, Number, number, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {"20": "call.started", "21": "room.created"}
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
@@ -38,7 +26,7 @@ NO_TYPE = "none"
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`app_key` names the application; the AppSecret that belongs to it goes under `secrets`."""
+    """`app_key` names the application; its AppSecret goes under `secrets`."""
 
     app_key: str
 
@@ -50,7 +38,7 @@ class Kind(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="eventType"):
-    """Any field may be left out or null, the page says. `timestamp` is Unix milliseconds, in quotes."""
+    """The page says that any field may be absent or null. `timestamp` is Unix milliseconds, in quotes."""
 
     from_account: Id
     from_device_id: Id | None = None
@@ -64,7 +52,7 @@ class Call(Notice, frozen=True, kw_only=True, tag=20):
 
 
 class Room(Notice, frozen=True, kw_only=True, tag=21):
-    """`channelName` is in the sample but not in the table; without it there is no room to speak of."""
+    """`channelName` is in the sample but not in the table. It is required here: without it no room is named."""
 
     channel_name: Id
     self_config: str | None = None
@@ -77,7 +65,7 @@ _notice: msgspec.json.Decoder[Call | Room] = msgspec.json.Decoder(Call | Room)
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """SHA-1 of secret, MD5 of the body, and time, in hexadecimal. It covers the body and the time.
 
-    The MD5 is made from the body anew: were the header's taken on trust, any body would fit.
+    The MD5 is computed from the body. If that of the header were trusted, any body would pass.
     """
     app_key, cur_time = request.header("AppKey"), request.header("CurTime")
     md5, check_sum = request.header("MD5"), request.header("CheckSum")
@@ -90,7 +78,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-# Both hashes are the provider's action, not ours.
+# The provider chose both hashes.
 def _md5(body: bytes) -> "hashlib._Hash":
     return hashlib.md5(body, usedforsecurity=False)
 
@@ -112,11 +100,11 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 REPLY = Reply(b'{"errCode":0}')
-"""The provider waits for leave to go on with the call; 0 grants it (commonly described, not in the page)."""
+"""The provider continues the call only after a reply of 0 (commonly described, not in the page)."""
 
 
 def challenge(request: Request, source: Source[Account], now_s: float) -> Reply | None:
-    """The check of a URL is a signed callback that says nothing: `{}` (documented for its room and meeting events)."""
+    """A URL check is a signed callback with the body `{}` (documented for its room and meeting events)."""
     if request.body.strip() != b"{}":
         return None
     verify(request, source, now_s)
@@ -124,10 +112,10 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are type, account, device, time, and whom the call is to or which room it is.
+    """The facts are type, account, device, time, and the callees or the room.
 
-    Without a time all that the callback says are its facts. The provider asks only once, so there is no re-send to
-    recognise but a copied one.
+    Without a time, all fields of the callback are its facts. The provider sends each callback once, so a repeat can
+    only be a copy.
     """
     kind = read(_kind, body)
     if not _is_known(kind):
@@ -142,7 +130,7 @@ def identify(body: bytes) -> Identity:
         *_which(notice),
     )
     if ms is None:
-        facts = unknown_facts(str(kind.event_type), read_again(anything, body))
+        facts = all_facts(str(kind.event_type), body)
     return Identity(TYPES[str(kind.event_type)], facts, _subject(notice), (ms or 0) / 1000)
 
 
@@ -179,7 +167,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
             callees = _callees(notice)
             return (CallStarted(**head, caller_id=account, callee_ids=callees, media=media, custom=custom),)
         case Room():
-            # The page calls the account an operator and names no owner. It sends "" for no attributes.
+            # The page calls the account an operator and names no owner. "" means no attributes.
             room, custom = text(notice.channel_name), notice.self_config or None
             return (RoomCreated(**head, room_id=room, operator_id=account, custom=custom),)
         case _:
@@ -213,13 +201,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("calls", {"app_key": "example-app-key"}),
     types=TYPES,
+    samples=SAMPLES,
+    verify=verify,
     covers="the whole body and the time (SHA-1 over its MD5)",
     leaves_open="a copy within the tolerance, which counts as a repeat",
-    verify=verify,
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=REPLY,
     challenge=challenge,
 )

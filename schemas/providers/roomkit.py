@@ -1,8 +1,7 @@
 """Tencent RoomKit: rooms, members and seats, through the webhook of Tencent Chat.
 
-Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354), which signs only
-where the console has a token. Other families (`Live.`, `Group.`, `State.`) come to the same URL; they are kept as
-unknown.
+Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354). It signs only if
+the console has a token. Other families (`Live.`, `Group.`, `State.`) arrive at the same URL; they are kept as unknown.
 """
 
 import hashlib
@@ -26,24 +25,11 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
-from hookline.schemas.payload import (
-    Flag,
-    Id,
-    Int,
-    anything,
-    canonical,
-    flag,
-    optional_text,
-    read,
-    read_again,
-    recheck,
-    text,
-    unknown_facts,
-)
+from hookline.schemas.payload import Flag, Id, Int, canonical, flag, optional_text, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.query import parameter, parameters
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",
@@ -55,7 +41,7 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
-NOBODY = ("", 0)
+EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
     "IsAudioDisabled",
@@ -66,7 +52,7 @@ SWITCHES = (
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`insecure_no_signature` is for a console without a token: nothing is proven then but the peer's address."""
+    """`insecure_no_signature` is for a console without a token: only the client's address is checked then."""
 
     sdk_app_id: int
     insecure_no_signature: bool = False
@@ -87,7 +73,7 @@ class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
-    """The member is a number beyond 2^53 in the page's sample, and text everywhere else."""
+    """`member` is a number beyond 2^53 in the page's sample, and text everywhere else."""
 
     index: Int
     member: Id | None = msgspec.field(name="Member_Account", default=None)
@@ -97,7 +83,7 @@ class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
-    """`event_time` is Unix milliseconds; one page's table leaves it out, and a sister family does not send it."""
+    """`event_time` is Unix milliseconds. One page's table leaves it out, and another family does not send it."""
 
     event_time: Int | None = None
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
@@ -154,10 +140,10 @@ _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 
 
 def fault(source: Source[Account]) -> str | None:
-    """Without a token everything is open to everybody, which must be said aloud and narrowed to known addresses."""
+    """Without a token anyone could send events: the settings must say so, and allow known addresses only."""
     if source.account.insecure_no_signature:
         if source.keys:
-            return "insecure_no_signature: it contradicts secrets; remove the one that is not meant"
+            return "insecure_no_signature: it contradicts secrets; remove one of the two"
         if not source.allow_from:
             return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
         return None
@@ -178,7 +164,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
-    """What proves the sender; of the parameters that only repeat the body or tell of the client, none."""
+    """The parameters that prove the sender, without those that repeat the body or describe the client."""
     query = {"SdkAppid": str(source.account.sdk_app_id)}
     if source.keys:
         request_time = f"{int(now_s):0{TIME_DIGITS}}"
@@ -188,18 +174,18 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 
 def identify(body: bytes) -> Identity:
-    """The facts are command, room, time in milliseconds, and whom or what it is about.
+    """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
-    The command is the body's: that of the query may differ, on the page itself. Without a time, all that the callback
-    says are its facts.
+    The command is that of the body: the page itself shows a query with another one. Without a time, all fields of the
+    callback are its facts.
     """
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
         return identify_unknown(kind.callback_command, body, time="EventTime", ticks_per_s=1000)
     notice = read_again(_notice, body)
-    room, which = text(notice.room_id), _which(notice, body)  # raises also where the time is missing, as for a worker
+    room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     if notice.event_time is None:
-        facts: tuple[str | int | None, ...] = unknown_facts(kind.callback_command, read_again(anything, body))
+        facts: tuple[str | int | None, ...] = all_facts(kind.callback_command, body)
     else:
         facts = (kind.callback_command, room, notice.event_time, *which)
     return Identity(TYPES[text(kind.callback_command)], facts, room, _occurred_s(notice))
@@ -212,7 +198,7 @@ def _occurred_s(notice: AnyNotice) -> float:
 
 
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
-    match notice:  # the most frequent first: each that does not fit costs some time
+    match notice:  # the most frequent first: each case that does not match costs some time
         case MemberEnter():
             return _members(notice)
         case MemberLeave():
@@ -228,7 +214,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
 
 
 def _members(notice: MemberEnter | MemberLeave) -> list[str]:
-    """Each member once, and in one order, so that each has the same event id however a re-send lists them."""
+    """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
     members = sorted({text(member) for member in notice.members})
     if not members:
         raise Unreadable("the body names no member")
@@ -239,7 +225,7 @@ def _seats(notice: SeatInfoChanged) -> tuple[Seat, ...]:
     return tuple(
         Seat(
             index=seat.index,
-            user_id=None if seat.member in NOBODY else optional_text(seat.member),
+            user_id=None if seat.member in EMPTY_SEAT else optional_text(seat.member),
             taken_disabled=flag(seat.is_taken_disabled),
             video_disabled=flag(seat.is_video_disabled),
             audio_disabled=flag(seat.is_audio_disabled),
@@ -249,7 +235,7 @@ def _seats(notice: SeatInfoChanged) -> tuple[Seat, ...]:
 
 
 def _sent(body: bytes) -> dict[str, Any]:
-    """What an update says of its room, with the switches as booleans: the page's own sample has one in quotes."""
+    """The fields of an update, with the switches as booleans: the page's own sample has one in quotes."""
     info = read_again(_changes, body).room_info
     return {name: _switch(name, value) for name, value in info.items() if name != "RoomId"}
 
@@ -347,13 +333,13 @@ PROVIDER = Provider(
     account=Account,
     example=Example("meetings", {"sdk_app_id": 1400000000}),
     types=TYPES,
-    covers="the time (SHA-256), where the console has a token",
-    leaves_open="the content: whoever sees one request can send another in its name until its time is too old",
+    samples=SAMPLES,
     verify=verify,
+    covers="the time (SHA-256), where the console has a token",
+    leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
+    sign=sign,
     identify=identify,
     normalise=normalise,
-    sign=sign,
-    samples=SAMPLES,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
 )

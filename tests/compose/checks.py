@@ -1,6 +1,6 @@
-"""What must hold for the containers that run.sh has started. One line for each check; exit code 1 if one fails.
+"""Checks of the containers that run.sh has started. One line for each check; exit code 1 if one fails.
 
-The settings are compose.hookline.toml's, so that callbacks are signed with the very secrets that the doors have.
+Callbacks are signed with the secrets that the ingress has: the settings are those that `setup` wrote, with other paths.
 """
 
 import json
@@ -16,6 +16,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ BASE = f"http://{os.environ['HOOKLINE_LISTEN']}"
 SECRETS = Path(os.environ["HOOKLINE_SECRETS"])
 COMPOSE = sys.argv[1].split()
 WORKERS = 4
-IN_HAND = 16  # how many events one worker handles at a time
-DOORS = ("ingress-1", "ingress-2")
-OURS = (*DOORS, "rooms", "worker")
+IN_FLIGHT = 16  # how many events one worker handles at a time
+INGRESSES = ("ingress-1", "ingress-2")
+OURS = (*INGRESSES, "rooms", "worker")
 ALL = (*OURS, "haproxy", "rabbitmq")
 
 _READY_S = 180
@@ -39,7 +40,7 @@ Answers = list[dict[str, Any]]
 
 
 def command(*arguments: str, ok: bool = True) -> str:
-    """What a command says. Raises AssertionError if it fails and may not."""
+    """The output of a command. Raises AssertionError if it fails and `ok` is asked for."""
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  fixed programs
     assert not ok or done.returncode == 0, f"{' '.join(arguments[:6])}: {(done.stderr or done.stdout)[-500:]}"
     return done.stdout
@@ -70,7 +71,7 @@ def wait(what: str, done: Callable[[], bool], timeout_s: float) -> None:
 
 
 class Report:
-    """Runs checks, and goes on when one fails."""
+    """Runs checks, and continues when one fails."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -78,26 +79,27 @@ class Report:
     def check(self, title: str, run: Callable[[], str]) -> bool:
         started = time.monotonic()
         try:
-            verdict, said = "PASS", run()
+            result, detail = "PASS", run()
         except Exception as error:  # noqa: BLE001  whatever it is, the check failed
-            verdict, said = "FAIL", f"{type(error).__name__}: {error}"
+            result, detail = "FAIL", f"{type(error).__name__}: {error}"
             self.failed += 1
-        sys.stdout.write(f"{verdict}  {title}: {said} ({time.monotonic() - started:.1f} s)\n")
+        sys.stdout.write(f"{result}  {title}: {detail} ({time.monotonic() - started:.1f} s)\n")
         sys.stdout.flush()
-        return verdict == "PASS"
+        return result == "PASS"
 
 
 class Sender:
     """`hookline send`, through HAProxy."""
 
     def __init__(self, folder: Path) -> None:
-        text = (ROOT / "compose.hookline.toml").read_text()
+        text = (SECRETS / "hookline.toml").read_text()
         genuine = text.replace("secrets/amqp_url", "secrets/amqp_ingress_url").replace("/run/secrets", str(SECRETS))
-        forged = re.sub(r'"file:/run/secrets/(?!amqp)\w+"', lambda _: f'"{secrets.token_urlsafe(24)}"', text)
+        forged = re.sub(r'"file:/run/secrets/sources/[^"]+"', lambda _: f'"{secrets.token_urlsafe(24)}"', text)
         self.genuine, self.forged = folder / "genuine.toml", folder / "forged.toml"
         self.genuine.write_text(genuine)
         self.forged.write_text(forged.replace("file:/run/secrets/amqp_url", "sqlite:unused.db"))
         self.settings: Settings = load(self.genuine, with_sources=True)
+        self.accepted = 0
 
     def start(self, source: str, *options: str, config: Path | None = None) -> "subprocess.Popen[str]":
         arguments = [sys.executable, "-m", "hookline", "send", source, "--json", "--url", f"{BASE}/hooks/{source}"]
@@ -107,7 +109,9 @@ class Sender:
     def send(self, source: str, *options: str, config: Path | None = None) -> Answers:
         with self.start(source, *options, config=config) as process:
             assert process.stdout is not None
-            return [json.loads(line) for line in process.stdout]
+            answers = [json.loads(line) for line in process.stdout]
+        self.accepted += good(answers)
+        return answers
 
     def events_of_story(self, source: str) -> int:
         """How many canonical events one callback of each type makes."""
@@ -148,7 +152,7 @@ def status(path: str, body: bytes | None = None, headers: dict[str, str] | None 
 
 
 class Handled:
-    """What the four counters wrote down."""
+    """The events that the four counters wrote down."""
 
     def __init__(self) -> None:
         self.expected = 0
@@ -159,7 +163,7 @@ class Handled:
         return [json.loads(line) for line in lines.splitlines()]
 
     def settle(self, least: int, most: int, *, twice_at_most: int = 0) -> str:
-        """Wait for so many more, and say what came. Raises AssertionError if the number or an event is wrong."""
+        """Wait for this many more events. Raises AssertionError for fewer, for more, and for repeats."""
         least, most = self.expected + least, self.expected + most
         wait(f"{least} events handled", lambda: len({line["id"] for line in self.read()}) >= least, _HANDLED_S)
         wait("empty queues", lambda: not any(messages for messages, _ in queues().values()), _HANDLED_S)
@@ -167,9 +171,9 @@ class Handled:
         twice = len([event for event in times if times[event] > 1]) - self.twice
         assert twice <= twice_at_most, f"{twice} events were handled more than once"
         assert least <= len(times) <= most, f"{len(times)} handled, expected {least} to {most}"
-        said = f"{len(times) - self.expected} new, {f'{twice} of them twice' if twice else 'each once'}"
+        detail = f"{len(times) - self.expected} new, {f'{twice} of them twice' if twice else 'each once'}"
         self.expected, self.twice = len(times), self.twice + twice
-        return said
+        return detail
 
     def shares(self) -> list[int]:
         """How many each container handled."""
@@ -239,15 +243,25 @@ class Checks:
         for service in ("ingress-1", "worker"):
             out = in_container(service, "python", "-c", reach.format("192.0.2.1", 80) + "; print('reached')", ok=False)
             assert "reached" not in out, f"{service} has a way out"
-        return "RabbitMQ is not reachable from HAProxy; doors and workers have no way out"
+        return "HAProxy cannot reach RabbitMQ; the ingress and the workers have no way out"
+
+    def own_files(self) -> str:
+        owner = SECRETS.stat().st_uid
+        paths = [SECRETS, *SECRETS.rglob("*")]
+        assert {path.stat().st_uid for path in paths} == {owner}, "some files of setup have another owner"
+        assert SECRETS.stat().st_mode & 0o077 == 0, "others may enter the folder of the secrets"
+        return f"{len(paths)} files and folders of user {owner}; nobody else can enter"
 
     def rights(self) -> str:
         read = "await channel.basic_get('hookline.counter')"
-        publish = "await channel.basic_publish(b'', exchange='hookline.events', routing_key='a.b.c.d.p00')"
-        for service, attempt in (("ingress-1", read), ("worker", publish)):
-            said = in_container(service, "python", "-c", _ATTEMPT.format(attempt=attempt))
-            assert said.strip() == "ChannelAccessRefused", f"{service}: {said}"
-        return "the door's user cannot read workers' queues; the workers' user cannot publish events"
+        publish = "await channel.basic_publish(b'', exchange='hookline.{}', routing_key='a.b.c.d.p00')"
+        refused = [("ingress-1", read), ("worker", publish.format("events"))]
+        if self.sender.settings.history.enabled:
+            refused.append(("worker", publish.format("received")))
+        for service, attempt in refused:
+            answer = in_container(service, "python", "-c", _ATTEMPT.format(attempt=attempt))
+            assert answer.strip() == "ChannelAccessRefused", f"{service}: {answer}"
+        return "the user of the ingress cannot read workers' queues; the workers' user cannot publish events"
 
     def every_type(self) -> str:
         answers: Answers = []
@@ -280,6 +294,13 @@ class Checks:
         assert set(answers.values()) == {404}, str(answers)
         return f"404 for {', '.join(answers)}"
 
+    def history(self) -> str:
+        """Every callback that was accepted is kept, and the worker's user can read it."""
+        options = ("--since", "1h", "--to", "counter", "--dry-run", "--json")
+        kept = json.loads(in_container("rooms", "hookline", "replay", *options))["events"]
+        assert kept == self.sender.accepted, f"{kept} kept, {self.sender.accepted} accepted"
+        return f"{kept} kept"
+
     def rooms(self) -> str:
         rooms = json.loads(in_container("rooms", "hookline", "rooms", "--json"))
         found = Counter(room["source"] for room in rooms)
@@ -288,8 +309,8 @@ class Checks:
         assert past, "no KRTC room with its sessions"
         return ", ".join(f"{source}: {count}" for source, count in sorted(found.items()))
 
-    def death_of_a_door(self) -> str:
-        """HAProxy re-sends what the dead door had in hand."""
+    def death_of_an_ingress(self) -> str:
+        """HAProxy sends again what was in flight to the dead ingress."""
         answers, died_at = self._send_and_kill(containers("ingress-1")[0], 200)
         handled = self.handled.settle(good(answers), len(answers))
         said = accepted(answers, 200)
@@ -298,15 +319,15 @@ class Checks:
         return f"{said}; dead by the {died_at}th; {handled}"
 
     def death_of_a_worker(self) -> str:
-        """What it had in hand is handled by others: twice, if the dead one had done it and not yet said so."""
+        """Others handle what it had in flight: again, if the dead one had handled and not yet settled it."""
         answers, died_at = self._send_and_kill(containers("worker")[0], 200)
-        handled = self.handled.settle(200, 200, twice_at_most=IN_HAND)
+        handled = self.handled.settle(200, 200, twice_at_most=IN_FLIGHT)
         compose("up", "-d", "--no-deps", "--scale", f"worker={WORKERS}", "worker")
         wait("all workers again", self._ready, _READY_S)
         return f"{accepted(answers, 200)}; dead by the {died_at}th; {handled}"
 
     def death_of_rabbitmq(self) -> str:
-        """Callbacks are refused with 503 until it is back; of those that were not, none is lost."""
+        """Callbacks are refused with 503 until it is back. Of those that were accepted, none is lost."""
         answers, died_at = self._send_and_kill(containers("rabbitmq")[0], 400)
         codes = Counter(answer["status"] for answer in answers)
         assert set(codes) <= {200, 503}, str(codes)
@@ -317,12 +338,12 @@ class Checks:
 
     def _ready_again(self) -> bool:
         try:
-            return self._ready() and all(self._healthy(door) for door in DOORS)
-        except AssertionError:  # rabbitmqctl, as long as the node is starting
+            return self._ready() and all(self._healthy(ingress) for ingress in INGRESSES)
+        except AssertionError:  # rabbitmqctl fails while the node starts
             return False
 
     def _send_and_kill(self, container: str, count: int) -> tuple[Answers, int]:
-        """SIGKILL the container in the middle; the answers, and how many of them were there by then."""
+        """SIGKILL the container while callbacks arrive. The answers, and how many of them came before it was dead."""
         died_at = 0
         answers: Answers = []
         killer = threading.Thread(target=command, args=("docker", "kill", container))
@@ -339,7 +360,7 @@ class Checks:
         return answers, died_at
 
     def rolling_restart(self) -> str:
-        """New containers for both doors, one after the other, while callbacks arrive without a pause."""
+        """New containers for the ingress, one after the other, while callbacks arrive without a pause."""
         answers: Answers = []
         with self.sender.start("krtc-main", "--count", "50000") as process:
 
@@ -349,10 +370,10 @@ class Checks:
 
             listener = threading.Thread(target=listen)
             listener.start()
-            for door in DOORS:
-                self.keep_logs(door)
-                compose("up", "-d", "--no-deps", "--force-recreate", door)
-                wait(f"{door} healthy", lambda door=door: self._healthy(door), _READY_S)  # type: ignore[misc]  # bound now
+            for ingress in INGRESSES:
+                self.keep_logs(ingress)
+                compose("up", "-d", "--no-deps", "--force-recreate", ingress)
+                wait(f"{ingress} healthy", partial(self._healthy, ingress), _READY_S)
             still_sending = process.poll() is None
             process.terminate()
             listener.join()
@@ -367,7 +388,7 @@ class Checks:
         return bool(found) and inspect(found[0])["State"]["Health"]["Status"] == "healthy"
 
     def stop(self) -> str:
-        """SIGTERM ends every process of ours by itself, in time and with code 0."""
+        """SIGTERM ends every process of ours in time and with exit code 0."""
         ids = containers(*OURS)
         self.keep_logs(*ALL)
         compose("stop", *OURS)
@@ -380,17 +401,18 @@ class Checks:
 
     def silent(self) -> str:
         self.keep_logs(*ALL)
-        told = [secret for secret in known_secrets() if secret in self.logs]
-        assert not told, f"{len(told)} of the secrets are in the logs"
+        shown = [secret for secret in known_secrets() if secret in self.logs]
+        assert not shown, f"{len(shown)} of the secrets are in the logs"
         assert "handled" in self.logs, "the logs are empty"
         return f"none of {len(known_secrets())} secrets in {len(self.logs.splitlines())} lines"
 
 
 def known_secrets() -> list[str]:
-    texts = [path.read_text() for path in SECRETS.iterdir()]
-    passwords = [match[1] for text in texts for match in re.finditer(r"amqp://[^:]+:([^@]+)@", text)]
+    """The secrets of the sources, and RabbitMQ's passwords and their hashes."""
+    texts = [path.read_text() for path in SECRETS.iterdir() if path.is_file()]
+    passwords = [match[1] for text in texts for match in re.finditer(r"amqp://[^:]+:([^@]+)@rabbitmq", text)]
     hashes = [match[1] for text in texts for match in re.finditer(r'"password_hash": "([^"]+)"', text)]
-    return [text for text in texts if not text.startswith(("amqp:", "{"))] + passwords + hashes
+    return [path.read_text() for path in (SECRETS / "sources").iterdir()] + passwords + hashes
 
 
 _ATTEMPT = """
@@ -415,15 +437,18 @@ def main() -> int:
         return 1
     report.check("containers are locked down", checks.locked_down)
     report.check("networks are apart", checks.separated)
+    report.check("the files of setup", checks.own_files)
     report.check("RabbitMQ's users have few rights", checks.rights)
-    report.check("every type of all five providers", checks.every_type)
+    report.check("every type of all providers", checks.every_type)
     report.check("forged and tampered callbacks", checks.forged)
     report.check("every callback twice, in any order", checks.duplicates)
-    report.check("what is no callback", checks.elsewhere)
+    report.check("requests that are no callbacks", checks.elsewhere)
+    if checks.sender.settings.history.enabled:
+        report.check("history", checks.history)
     report.check("room view", checks.rooms)
-    report.check("a door is killed while 200 callbacks arrive", checks.death_of_a_door)
+    report.check("an ingress is killed while 200 callbacks arrive", checks.death_of_an_ingress)
     report.check("a worker is killed while 200 callbacks arrive", checks.death_of_a_worker)
-    report.check("both doors are replaced while callbacks arrive", checks.rolling_restart)
+    report.check("both ingresses are replaced while callbacks arrive", checks.rolling_restart)
     report.check("RabbitMQ is killed while 400 callbacks arrive", checks.death_of_rabbitmq)
     report.check("SIGTERM", checks.stop)
     report.check("logs", checks.silent)

@@ -1,4 +1,4 @@
-"""The worker that checks.py counts with: writes down every event that it handles, and which container did."""
+"""The worker that checks.py counts with. It writes down every event, and which container handled it."""
 
 import json
 import socket

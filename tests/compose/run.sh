@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Starts all of compose.yaml under a name of its own, sends it signed callbacks through HAProxy, kills and replaces doors
-# meanwhile, and takes everything down again. Needs Docker, and `docker compose` or docker-compose 1.29.
+# Starts all of compose.yaml under a project name of its own, sends signed callbacks through HAProxy, kills and replaces
+# containers meanwhile, and removes everything again. Needs Docker, and `docker compose` or docker-compose 1.29.
+# HOOKLINE_TEST_HISTORY=1 runs it with [history] enabled.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=.venv/bin/python
 [ -x "$python" ] || { echo "compose-test: run it by \`make compose-test\`, which makes $python" >&2; exit 2; }
 
-# Where no image can be pulled, a script of this name may make images of the same names, and start an engine.
+# Where no image can be pulled, this script may make images of the same names, and start an engine.
 STANDIN_IMAGES=${STANDIN_IMAGES:-../shared/tools/containers}
 build_options=()
 engine_is_ours=
@@ -40,9 +41,10 @@ if ! docker info >/dev/null 2>&1; then
     engine_is_ours=yes
 fi
 if [ -x "$STANDIN_IMAGES" ]; then
-    "$STANDIN_IMAGES" image python:3.13-slim python
-    "$STANDIN_IMAGES" image rabbitmq:4 rabbitmq
-    "$STANDIN_IMAGES" image haproxy:3.2 haproxy haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg
+    pinned() { sed -n "s/.*:-\($1:[^}]*\)}.*/\1/p" compose.yaml; }
+    "$STANDIN_IMAGES" image "$(pinned python)" python
+    "$STANDIN_IMAGES" image "$(pinned rabbitmq)" rabbitmq
+    "$STANDIN_IMAGES" image "$(pinned haproxy)" haproxy haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg
     build_options=(--network host)
 fi
 
@@ -52,10 +54,13 @@ export HOOKLINE_IMAGE=hookline:test-$$
 export HOOKLINE_SECRETS=$work/secrets
 export HOOKLINE_WORKER=./tests/compose/counter.py
 export HOOKLINE_LISTEN=127.0.0.1:$port
-export HOOKLINE_DOOR_SUBNET=10.231.78.0/24
+export HOOKLINE_INGRESS_SUBNET=10.231.78.0/24
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; else compose=docker-compose; fi
 
-"$python" compose_secrets.py "$HOOKLINE_SECRETS"
+mkdir "$HOOKLINE_SECRETS"
+[ "$(id -u)" -ne 0 ] || chown 4711:4711 "$HOOKLINE_SECRETS"  # as a user would own it
 docker build "${build_options[@]+"${build_options[@]}"}" -q -t "$HOOKLINE_IMAGE" .
+$compose run --rm setup
+[ -z "${HOOKLINE_TEST_HISTORY:-}" ] || printf '\n[history]\nenabled = true\n' >> "$HOOKLINE_SECRETS/hookline.toml"
 $compose up -d --scale worker=4
 "$python" tests/compose/checks.py "$compose"

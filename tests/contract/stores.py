@@ -1,4 +1,4 @@
-"""Installations of each store, opened as one process or as several."""
+"""Each store, opened by one process or by several."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +16,7 @@ from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
 
 Another = Callable[[], AbstractAsyncContextManager[Store]]
-"""Opens the store once more, as another process would, which is gone at the end."""
+"""Opens the store as another process, which ends with the block."""
 
 each_store = pytest.mark.parametrize("address", ["memory", "sqlite", "redis", "postgresql"], indirect=True)
 shared_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql"], indirect=True)
@@ -25,7 +25,7 @@ transactional_stores = pytest.mark.parametrize("address", ["sqlite", "postgresql
 
 @asynccontextmanager
 async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -> AsyncIterator[Store]:
-    """The store at an address, as a process of its own has it; at the end the process is gone."""
+    """The store at an address, opened by a process that ends with the block."""
     if address == "memory:":
         yield MemoryStore()
     elif address.startswith("sqlite:"):
@@ -43,7 +43,7 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
 
 
 async def newest(store: Store, queue: str, subject: str) -> float | None:
-    """What a store tells of a subject: with the claim on an event that nobody else asks for."""
+    """The newest time of a subject, from a claim on a new event."""
     claim = await store.claim(queue, uuid4().hex, 60, subject)
     assert isinstance(claim, Acquired)
     return claim.newest_s

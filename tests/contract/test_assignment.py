@@ -1,4 +1,4 @@
-"""Partitions are divided fairly among live processes, and never held by two."""
+"""Partitions are divided fairly among live processes, and no partition has two holders."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ PARTITIONS = [f"p{number:02}" for number in range(16)]
 
 
 async def settle(stores: Sequence[Store], queue: str, rounds: int = 3) -> list[frozenset[str]]:
-    """Every process asks so many times, and lets go of what is surplus; what each holds in the end."""
+    """The partitions of each process after several rounds of `assign`, in which each revokes its surplus."""
     for _ in range(rounds):
         for store in stores:
             for partition in (await store.assign(queue, PARTITIONS)).surplus:
@@ -27,7 +27,7 @@ async def settle(stores: Sequence[Store], queue: str, rounds: int = 3) -> list[f
 
 
 def is_fair(parts: Sequence[frozenset[str]]) -> bool:
-    """Whether every partition is held once, by processes that hold as many as each other, give or take one."""
+    """Whether every partition has one holder, and all hold the same number, give or take one."""
     sizes = {len(part) for part in parts}
     held = [partition for part in parts for partition in part]
     return sorted(held) == PARTITIONS and max(sizes) - min(sizes) <= 1
@@ -35,14 +35,16 @@ def is_fair(parts: Sequence[frozenset[str]]) -> bool:
 
 @shared_stores
 @pytest.mark.parametrize("count", [2, 3, 5, 17])
-async def test_processes_hold_as_much_as_each_other(store: Store, queue: str, another: Another, count: int) -> None:
+async def test_processes_hold_equal_numbers_of_partitions(
+    store: Store, queue: str, another: Another, count: int
+) -> None:
     async with AsyncExitStack() as processes:
         others = [await processes.enter_async_context(another()) for _ in range(count - 1)]
         assert is_fair(await settle([store, *others], queue))
 
 
 @shared_stores
-async def test_what_a_process_held_goes_to_the_others_when_it_is_gone(
+async def test_the_partitions_of_a_process_that_ended_go_to_the_others(
     store: Store, queue: str, another: Another
 ) -> None:
     async with another() as other:
@@ -53,7 +55,7 @@ async def test_what_a_process_held_goes_to_the_others_when_it_is_gone(
 
 
 @shared_stores
-async def test_who_holds_a_share_keeps_it_until_letting_go(store: Store, queue: str, another: Another) -> None:
+async def test_a_process_keeps_a_partition_until_it_revokes_it(store: Store, queue: str, another: Another) -> None:
     before = await store.assign(queue, PARTITIONS)
     async with another() as other:
         assert await other.assign(queue, PARTITIONS) == Assignment(frozenset())
@@ -63,14 +65,14 @@ async def test_who_holds_a_share_keeps_it_until_letting_go(store: Store, queue: 
 
 
 @shared_stores
-async def test_a_fair_division_stays_as_it_is(store: Store, queue: str, another: Another) -> None:
+async def test_a_fair_assignment_does_not_change(store: Store, queue: str, another: Another) -> None:
     async with another() as second, another() as third:
         processes = [store, second, third]
         assert await settle(processes, queue) == await settle(processes, queue)
 
 
 @shared_stores
-async def test_a_share_that_another_holds_cannot_be_let_go(store: Store, queue: str, another: Another) -> None:
+async def test_a_partition_of_another_process_cannot_be_revoked(store: Store, queue: str, another: Another) -> None:
     await store.assign(queue, PARTITIONS)
     async with another() as other:
         await other.revoke(queue, "p00")
@@ -78,30 +80,33 @@ async def test_a_share_that_another_holds_cannot_be_let_go(store: Store, queue: 
 
 
 @shared_stores
-async def test_queues_are_divided_by_themselves(store: Store, queue: str, another: Another) -> None:
+async def test_each_queue_has_its_own_assignment(store: Store, queue: str, another: Another) -> None:
     await store.assign(queue, PARTITIONS)
     async with another() as other:
         assert await other.assign(f"{queue}-other", PARTITIONS) == Assignment(frozenset(PARTITIONS))
 
 
 @shared_stores
-async def test_no_share_has_two_holders_while_many_ask_at_once(store: Store, queue: str, another: Another) -> None:
+async def test_no_partition_has_two_holders_while_several_processes_ask_at_once(
+    store: Store, queue: str, another: Another
+) -> None:
     async with another() as second, another() as third:
         processes = [store, second, third]
         for _ in range(20):
             found = await asyncio.gather(*(process.assign(queue, PARTITIONS) for process in processes))
-            assert sum(len(held.partitions) for held in found) == len(set().union(*(held.partitions for held in found)))
+            held = [partition for assignment in found for partition in assignment.partitions]
+            assert len(held) == len(set(held))
             await asyncio.gather(
                 *(
                     process.revoke(queue, partition)
-                    for process, held in zip(processes, found, strict=True)
-                    for partition in random.sample(sorted(held.partitions), len(held.partitions) // 3)
+                    for process, assignment in zip(processes, found, strict=True)
+                    for partition in random.sample(sorted(assignment.partitions), len(assignment.partitions) // 3)
                 )
             )
 
 
-class Division(RuleBasedStateMachine):
-    """Processes that come, ask, let go and die in any order."""
+class Assigning(RuleBasedStateMachine):
+    """Processes that start, ask, revoke and die in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +132,7 @@ class Division(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule(chance=randoms(), most=integers(1, 5))
     def revoke(self, chance: random.Random, most: int) -> None:
-        """Only some of what is surplus: the rest is still in hand."""
+        """Revoke only some of the surplus: the rest is still in flight."""
         member = chance.choice(sorted(self.members))
         for partition in sorted(fair_assignment(PARTITIONS, self.holders, self.members, member).surplus)[:most]:
             del self.holders[partition]
@@ -135,7 +140,7 @@ class Division(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule()
     def come_to_rest(self) -> None:
-        """All ask and let go of everything that is surplus, twice: then it is fair, and stays as it is."""
+        """All processes ask and revoke their whole surplus, twice. Then the assignment is fair and does not change."""
         for _ in range(2):
             for member in sorted(self.members):
                 for partition in self.ask_as(member).surplus:
@@ -149,21 +154,21 @@ class Division(RuleBasedStateMachine):
         )
 
     @invariant()
-    def no_live_process_loses_what_it_did_not_let_go(self) -> None:
+    def no_live_process_loses_a_partition_that_it_did_not_revoke(self) -> None:
         for member in self.members:
             assert fair_assignment(PARTITIONS, self.holders, self.members, member).partitions >= self.held_by(member)
 
     def ask_as(self, member: str) -> Assignment:
         self.members.add(member)
-        held = fair_assignment(PARTITIONS, self.holders, self.members, member)
-        for partition in held.partitions:
+        assignment = fair_assignment(PARTITIONS, self.holders, self.members, member)
+        for partition in assignment.partitions:
             assert self.holders.get(partition) in {None, member} or self.holders[partition] not in self.members
             self.holders[partition] = member
-        return held
+        return assignment
 
     def held_by(self, member: str) -> frozenset[str]:
         return frozenset(partition for partition, holder in self.holders.items() if holder == member)
 
 
-TestDivision = Division.TestCase
-TestDivision.settings = settings(max_examples=100, deadline=None)
+TestAssigning = Assigning.TestCase
+TestAssigning.settings = settings(max_examples=100, deadline=None)

@@ -1,4 +1,4 @@
-"""What every log of room events does."""
+"""The contract of every room log."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,12 +18,12 @@ from tests.events import START, make
 
 pytestmark = shared_stores
 
-FOR_EVER_S = 100 * 365 * 24 * 3600.0
+FOREVER_S = 100 * 365 * 24 * 3600.0
 AN_HOUR_S = 3600.0
 
 
 @asynccontextmanager
-async def opened(address: str, keep_s: float = FOR_EVER_S) -> AsyncIterator[RoomLog]:
+async def opened(address: str, keep_s: float = FOREVER_S) -> AsyncIterator[RoomLog]:
     if address.startswith("sqlite:"):
         database = await Database.open(Path(address.removeprefix("sqlite:")))
         yield SqliteRoomLog(database, keep_s)
@@ -46,7 +46,7 @@ async def log(address: str) -> AsyncIterator[RoomLog]:
 
 @pytest.fixture
 async def room() -> str:
-    """A room that no other test has."""
+    """A room that no other test uses."""
     return f"房间 {uuid4().hex}"
 
 
@@ -54,14 +54,14 @@ async def events(log: RoomLog, room: str) -> list[RoomEvent]:
     return [event for event in await log.events() if event.room_id == room]
 
 
-async def test_an_event_is_kept_as_it_was(log: RoomLog, room: str) -> None:
+async def test_an_event_is_kept_unchanged(log: RoomLog, room: str) -> None:
     event = make(ParticipantJoined, uuid4().hex, room_id=room, user_id="用户😀")
     for _ in range(2):
         await log.add(event)
     assert await events(log, room) == [event]
 
 
-async def test_of_an_event_that_is_told_with_several_times_the_earliest_is_kept(log: RoomLog, room: str) -> None:
+async def test_of_several_versions_of_an_event_the_earliest_is_kept(log: RoomLog, room: str) -> None:
     event_id = uuid4().hex
     for at_s in (60, 0, 30):
         await log.add(make(RecordingStarted, event_id, at_s=at_s, room_id=room, task_id="t"))
@@ -75,9 +75,9 @@ async def test_another_process_sees_all_events(address: str, log: RoomLog, room:
         assert len(await events(other, room)) == 1500
 
 
-async def test_what_is_old_is_dropped_in_passing(address: str, log: RoomLog, room: str) -> None:
+async def test_adding_drops_old_events(address: str, log: RoomLog, room: str) -> None:
     await log.add(make(ParticipantJoined, f"{room} old", room_id=room, user_id="u"))
-    async with opened(address, AN_HOUR_S) as forgetful:
+    async with opened(address, AN_HOUR_S) as short_lived:
         for number in range(2000):  # START is long ago
-            await forgetful.add(make(ParticipantJoined, f"{room} {number}", room_id=room, user_id=str(number)))
+            await short_lived.add(make(ParticipantJoined, f"{room} {number}", room_id=room, user_id=str(number)))
     assert await events(log, room) == []

@@ -1,4 +1,4 @@
-"""What every store does."""
+"""The contract of every store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,32 +17,32 @@ PARTITIONS = [f"p{number:02}" for number in range(16)]
 
 
 @each_store
-async def test_an_event_that_nobody_has_may_be_handled(store: Store, queue: str) -> None:
+async def test_an_event_that_is_not_in_flight_can_be_claimed(store: Store, queue: str) -> None:
     assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
-async def test_an_event_in_hand_is_not_given_out_twice(store: Store, queue: str) -> None:
+async def test_an_event_in_flight_cannot_be_claimed_again(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     assert await store.claim(queue, "e", 60) == LeasedElsewhere()
 
 
 @each_store
-async def test_a_finished_event_was_seen(store: Store, queue: str) -> None:
+async def test_a_finished_event_is_a_duplicate(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.finish(queue, "e")
     assert await store.claim(queue, "e", 60) == Duplicate()
 
 
 @each_store
-async def test_an_event_that_was_released_may_be_handled_again(store: Store, queue: str) -> None:
+async def test_a_released_event_can_be_claimed_again(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.release(queue, "e")
     assert await store.claim(queue, "e", 60) == Acquired()
 
 
 @each_store
-async def test_each_queue_has_its_own_memory(store: Store, queue: str) -> None:
+async def test_claims_belong_to_one_queue(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.finish(queue, "e")
     assert await store.claim(queue_name(), "e", 60) == Acquired()
@@ -60,7 +60,7 @@ async def test_failures_are_counted_until_the_event_is_finished(store: Store, qu
 
 
 @each_store
-async def test_what_is_released_together_is_told_apart(store: Store, queue: str) -> None:
+async def test_releases_in_one_group_keep_their_own_reasons(store: Store, queue: str) -> None:
     ways = [(str(number), number % 2 == 0, number % 3 == 0) for number in range(200)]
     ids = [event_id for event_id, _, _ in ways]
     await asyncio.gather(*(store.claim(queue, each, 60) for each in ids))
@@ -70,7 +70,7 @@ async def test_what_is_released_together_is_told_apart(store: Store, queue: str)
 
 
 @each_store
-async def test_what_is_parked_begins_anew_when_it_is_replayed(store: Store, queue: str) -> None:
+async def test_a_parked_event_starts_anew_when_it_is_replayed(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.release(queue, "e", failed=True)
     await store.claim(queue, "e", 60)
@@ -89,27 +89,29 @@ async def test_a_forgotten_event_is_handled_again(store: Store, queue: str) -> N
 
 
 @each_store
-async def test_forgetting_nothing_is_no_fault(store: Store, queue: str) -> None:
+async def test_forgetting_no_events_does_nothing(store: Store, queue: str) -> None:
     await store.forget(queue, [])
 
 
 @each_store
-async def test_the_newest_of_a_subject_is_remembered_whatever_came_last(store: Store, queue: str) -> None:
+async def test_the_newest_time_of_a_subject_does_not_depend_on_the_order_of_completions(
+    store: Store, queue: str
+) -> None:
     for event_id, occurred_s in (("a", 5.25), ("b", 1_700_000_000.125), ("c", 7.0)):
         await store.finish(queue, event_id, subject="room", occurred_s=occurred_s)
     assert await newest(store, queue, "room") == 1_700_000_000.125
 
 
 @each_store
-async def test_whoever_asks_for_the_newest_has_the_answer_to_his_own_subject(store: Store, queue: str) -> None:
+async def test_each_claim_gets_the_newest_time_of_its_own_subject(store: Store, queue: str) -> None:
     await store.finish(queue, "a", subject="main/a", occurred_s=1.5)
     await store.finish(queue, "b", subject="main/b", occurred_s=2.5)
-    asked = ("main/a", "main/none", "main/b", "main/a")
-    assert await asyncio.gather(*(newest(store, queue, subject) for subject in asked)) == [1.5, None, 2.5, 1.5]
+    subjects = ("main/a", "main/none", "main/b", "main/a")
+    assert await asyncio.gather(*(newest(store, queue, subject) for subject in subjects)) == [1.5, None, 2.5, 1.5]
 
 
 @each_store
-async def test_subjects_that_finish_together_are_kept_apart(store: Store, queue: str) -> None:
+async def test_completions_in_one_group_set_the_newest_time_of_their_own_subjects(store: Store, queue: str) -> None:
     await asyncio.gather(
         *(store.finish(queue, str(number), subject=f"room {number % 3}", occurred_s=number) for number in range(30))
     )
@@ -117,20 +119,20 @@ async def test_subjects_that_finish_together_are_kept_apart(store: Store, queue:
 
 
 @each_store
-async def test_nothing_is_newest_of_a_subject_that_never_came(store: Store, queue: str) -> None:
+async def test_an_unknown_subject_has_no_newest_time(store: Store, queue: str) -> None:
     await store.finish(queue, "e")
     assert await newest(store, queue, "room") is None
 
 
 @each_store
-async def test_whoever_asks_for_no_newest_is_told_none(store: Store, queue: str) -> None:
+async def test_a_claim_without_a_subject_gets_no_newest_time(store: Store, queue: str) -> None:
     await store.finish(queue, "a", subject="room", occurred_s=1.5)
     claims = await asyncio.gather(*(store.claim(queue, str(each), 60, each) for each in (None, "room")))
     assert claims == [Acquired(), Acquired(newest_s=1.5)]
 
 
 @each_store
-async def test_the_newest_is_told_with_what_failed_before(store: Store, queue: str) -> None:
+async def test_a_claim_gets_the_newest_time_together_with_earlier_failures(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60, "room")
     await store.release(queue, "e", failed=True)
     await store.finish(queue, "later", subject="room", occurred_s=1.5)
@@ -138,7 +140,7 @@ async def test_the_newest_is_told_with_what_failed_before(store: Store, queue: s
 
 
 @each_store
-async def test_the_newest_is_of_one_queue(store: Store, queue: str) -> None:
+async def test_newest_times_belong_to_one_queue(store: Store, queue: str) -> None:
     await store.finish(queue_name(), "a", subject="room", occurred_s=1.5)
     assert await newest(store, queue, "room") is None
 
@@ -147,13 +149,13 @@ async def test_the_newest_is_of_one_queue(store: Store, queue: str) -> None:
 @pytest.mark.parametrize("subject", ["", "\0", "x" * 100_000, "房间🎓", "a:b", "\ud800"])
 async def test_a_subject_is_any_text(store: Store, queue: str, subject: str) -> None:
     if isinstance(store, SqliteStore) and subject == "\ud800":
-        pytest.skip("SQLite keeps no such text, and JSON that holds it is unreadable before it comes here")
+        pytest.skip("SQLite cannot store such text, and JSON with it is unreadable before it reaches a store")
     await store.finish(queue, "e", subject=subject, occurred_s=1)
     assert await newest(store, queue, subject) == 1
 
 
 @each_store
-async def test_a_thousand_at_once_are_each_answered(store: Store, queue: str) -> None:
+async def test_a_thousand_concurrent_claims_each_get_their_own_answer(store: Store, queue: str) -> None:
     ids = [str(number) for number in range(1000)]
     assert await asyncio.gather(*(store.claim(queue, each, 60) for each in ids)) == [Acquired()] * 1000
     await asyncio.gather(*(store.finish(queue, each) for each in ids[::2]))
@@ -162,51 +164,59 @@ async def test_a_thousand_at_once_are_each_answered(store: Store, queue: str) ->
 
 
 @each_store
-async def test_one_process_holds_every_share(store: Store, queue: str) -> None:
+async def test_a_single_process_holds_every_partition(store: Store, queue: str) -> None:
     assert await store.assign(queue, PARTITIONS) == Assignment(frozenset(PARTITIONS))
 
 
 @shared_stores
-async def test_a_claim_ends_with_its_time(store: Store, queue: str, another: Another) -> None:
+async def test_a_claim_ends_after_its_time(store: Store, queue: str, another: Another) -> None:
     await store.claim(queue, "e", 0)
     async with another() as other:
         assert await other.claim(queue, "e", 60) == Acquired()
 
 
 @shared_stores
-async def test_another_process_waits_for_one_that_lives(store: Store, queue: str, another: Another) -> None:
+async def test_an_event_in_flight_in_another_process_cannot_be_claimed(
+    store: Store, queue: str, another: Another
+) -> None:
     await store.claim(queue, "e", 60)
     async with another() as other:
         assert await other.claim(queue, "e", 60) == LeasedElsewhere()
 
 
 @shared_stores
-async def test_another_process_sees_what_was_finished(store: Store, queue: str, another: Another) -> None:
+async def test_an_event_that_another_process_finished_is_a_duplicate(
+    store: Store, queue: str, another: Another
+) -> None:
     await store.finish(queue, "e")
     async with another() as other:
         assert await other.claim(queue, "e", 60) == Duplicate()
 
 
 @shared_stores
-async def test_a_process_that_is_gone_holds_up_nobody(store: Store, queue: str, another: Another) -> None:
+async def test_an_event_in_flight_in_a_process_that_ended_can_be_claimed(
+    store: Store, queue: str, another: Another
+) -> None:
     async with another() as other:
         await other.claim(queue, "e", 3600)
     assert await store.claim(queue, "e", 3600) == Acquired(crash_suspect=True)
 
 
 @shared_stores
-async def test_a_crash_counts_only_if_the_event_was_alone(store: Store, queue: str, another: Another) -> None:
-    for crashes, alone in ((0, False), (1, True), (2, True), (2, False)):
+async def test_a_crash_counts_only_if_the_event_was_handled_exclusively(
+    store: Store, queue: str, another: Another
+) -> None:
+    for crashes, exclusive in ((0, False), (1, True), (2, True), (2, False)):
         async with another() as other:
             await other.claim(queue, "e", 60)
-            if alone:
+            if exclusive:
                 await other.mark_exclusive(queue, "e")
         assert await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=crashes)
         await store.release(queue, "e")
 
 
 @shared_stores
-async def test_a_failure_is_no_crash(store: Store, queue: str) -> None:
+async def test_a_released_event_counts_no_crash(store: Store, queue: str) -> None:
     await store.claim(queue, "e", 60)
     await store.mark_exclusive(queue, "e")
     await store.release(queue, "e")
@@ -214,7 +224,7 @@ async def test_a_failure_is_no_crash(store: Store, queue: str) -> None:
 
 
 @shared_stores
-async def test_failures_are_counted_over_processes(store: Store, queue: str, another: Another) -> None:
+async def test_failures_are_counted_across_processes(store: Store, queue: str, another: Another) -> None:
     async with another() as other:
         await other.claim(queue, "e", 60)
         await other.release(queue, "e", failed=True)
@@ -222,7 +232,7 @@ async def test_failures_are_counted_over_processes(store: Store, queue: str, ano
 
 
 @shared_stores
-async def test_only_who_holds_a_claim_can_release_it(store: Store, queue: str, another: Another) -> None:
+async def test_only_the_holder_of_a_claim_can_release_it(store: Store, queue: str, another: Another) -> None:
     await store.claim(queue, "e", 60)
     async with another() as other:
         await other.release(queue, "e", failed=True)
@@ -230,7 +240,7 @@ async def test_only_who_holds_a_claim_can_release_it(store: Store, queue: str, a
 
 
 @shared_stores
-async def test_of_two_processes_that_ask_at_once_exactly_one_gets_it(
+async def test_of_two_processes_that_claim_an_event_at_once_exactly_one_gets_it(
     store: Store, queue: str, another: Another
 ) -> None:
     async with another() as other:
@@ -240,9 +250,7 @@ async def test_of_two_processes_that_ask_at_once_exactly_one_gets_it(
 
 
 @shared_stores
-async def test_of_two_processes_that_ask_while_one_finishes_none_handles_it_again(
-    store: Store, queue: str, another: Another
-) -> None:
+async def test_an_event_that_is_being_finished_cannot_be_claimed(store: Store, queue: str, another: Another) -> None:
     async with another() as other:
         for number in range(200):
             await store.claim(queue, str(number), 60)
@@ -270,14 +278,14 @@ async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_claim_in_sqlite_ends_with_its_time(database: Database, clock: Clock) -> None:
+async def test_a_claim_in_sqlite_ends_after_its_time(database: Database, clock: Clock) -> None:
     store = SqliteStore(database)
     await store.claim("q", "e", 5)
     clock.now_s += 6
     assert await store.claim("q", "e", 5) == Acquired()
 
 
-async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Database, clock: Clock) -> None:
+async def test_sqlite_deletes_old_completion_records(database: Database, clock: Clock) -> None:
     store = SqliteStore(database, ttl_s=3600)
     await store.finish("q", "old", subject="room", occurred_s=1)
     await store.claim("q", "failed", 60)
@@ -292,8 +300,8 @@ async def test_what_was_finished_long_ago_is_forgotten_in_the_end(database: Data
 
 
 @pytest.mark.parametrize("address", ["redis"], indirect=True)
-async def test_what_is_kept_of_events_in_redis_has_an_end(address: str, store: Store, queue: str) -> None:
-    await store.claim(queue, "in hand", 60)
+async def test_every_key_in_redis_has_a_time_to_live(address: str, store: Store, queue: str) -> None:
+    await store.claim(queue, "in flight", 60)
     await store.claim(queue, "failed", 60)
     await store.release(queue, "failed", failed=True)
     await store.mark_exclusive(queue, "failed")
@@ -305,7 +313,7 @@ async def test_what_is_kept_of_events_in_redis_has_an_end(address: str, store: S
 
 
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
-async def test_what_was_finished_long_ago_is_forgotten_by_postgresql(address: str, store: Store, queue: str) -> None:
+async def test_postgresql_deletes_old_completion_records(address: str, store: Store, queue: str) -> None:
     await store.finish(queue, "old", subject="room", occurred_s=1)
     await store.claim(queue, "failed", 60)
     await store.release(queue, "failed", failed=True)

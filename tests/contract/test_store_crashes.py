@@ -1,4 +1,4 @@
-"""Stores and processes that are killed, for real."""
+"""Stores whose processes are killed."""
 
 import asyncio
 import subprocess
@@ -38,7 +38,7 @@ _PATIENCE_S = 2 * LEASE_S
 
 @pytest.fixture
 async def start(address: str, queue: str) -> AsyncIterator[Start]:
-    """Starts `store_process.py`; whatever is left of it is killed at the end."""
+    """Starts `store_process.py`. Processes that still run at the end are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(what: str) -> subprocess.Popen[str]:
@@ -57,11 +57,11 @@ async def start(address: str, queue: str) -> AsyncIterator[Start]:
         process.communicate()
 
 
-async def said(process: subprocess.Popen[str]) -> str:
+async def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     async with asyncio.timeout(30):
         line = await asyncio.to_thread(process.stdout.readline)
-    assert line, "it ended without a word"
+    assert line, "the process ended without a line"
     return line.strip()
 
 
@@ -72,40 +72,40 @@ def go_on(process: subprocess.Popen[str]) -> None:
 
 
 @shared_stores
-async def test_what_a_killed_process_had_is_free_once_its_lease_has_ended(
+async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease_has_ended(
     store: Store, queue: str, start: Start
 ) -> None:
     process = start("claim_one")
-    await said(process)
+    await line_of(process)
     assert await store.claim(queue, "e", 60) == LeasedElsewhere()
     assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset())
     process.kill()
 
-    async def is_ours() -> bool:
+    async def is_acquired() -> bool:
         return await store.claim(queue, "e", 60) == Acquired(crash_suspect=True, crashes=1)
 
-    await eventually(is_ours, _PATIENCE_S)
+    await eventually(is_acquired, _PATIENCE_S)
     assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset({"a", "b"}))
 
 
 @shared_stores
-async def test_processes_that_ask_for_the_same_events_share_them_out(start: Start) -> None:
+async def test_each_event_is_acquired_by_one_of_several_processes(start: Start) -> None:
     processes = [start("claim_many") for _ in range(3)]
     for process in processes:
-        assert await said(process) == "ready"
+        assert await line_of(process) == "ready"
     for process in processes:
         go_on(process)
-    taken = [number for process in processes for number in (await said(process)).split()]
+    taken = [number for process in processes for number in (await line_of(process)).split()]
     assert sorted(map(int, taken)) == list(range(COUNT))
 
 
 @transactional_stores
-async def test_a_process_that_is_killed_in_a_transaction_leaves_neither_effect_nor_mark(
+async def test_a_process_killed_in_a_transaction_leaves_neither_effect_nor_completion_record(
     address: str, store: Store, queue: str, start: Start
 ) -> None:
     await prepare_effects(address)
     process = start("hang_in_a_transaction")
-    await said(process)
+    await line_of(process)
     process.kill()
     process.wait()
     assert await effects(address, queue) == []
@@ -113,12 +113,12 @@ async def test_a_process_that_is_killed_in_a_transaction_leaves_neither_effect_n
 
 
 @transactional_stores
-async def test_a_process_that_is_killed_at_any_moment_leaves_effects_and_marks_alike(
+async def test_a_process_killed_at_any_moment_leaves_the_same_effects_and_completion_records(
     address: str, store: Store, queue: str, start: Start
 ) -> None:
     await prepare_effects(address)
     process = start("write_many")
-    await said(process)
+    await line_of(process)
     process.kill()
     process.wait()
     written = set(map(int, await effects(address, queue)))
@@ -127,7 +127,7 @@ async def test_a_process_that_is_killed_at_any_moment_leaves_effects_and_marks_a
 
 
 @transactional_stores
-async def test_of_two_processes_that_handle_an_event_at_once_one_has_an_effect(
+async def test_of_two_processes_that_handle_an_event_at_once_only_one_has_an_effect(
     address: str, store: Store, queue: str, another: Another
 ) -> None:
     await prepare_effects(address)
@@ -146,7 +146,7 @@ async def test_of_two_processes_that_handle_an_event_at_once_one_has_an_effect(
 
 
 @transactional_stores
-async def test_a_mark_and_the_newest_of_the_subject_come_with_the_effect(
+async def test_the_completion_record_and_the_newest_time_are_committed_with_the_effect(
     address: str, store: Store, queue: str
 ) -> None:
     await prepare_effects(address)

@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL that stop, freeze and come back, and a SQLite file that somebody else keeps."""
+"""Redis and PostgreSQL that stop, freeze and come back, and a SQLite file that another process locks."""
 
 import asyncio
 import sqlite3
@@ -28,7 +28,7 @@ each_server = pytest.mark.parametrize("server", ["redis", "postgresql"], indirec
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """This run's own server, which is as it was at the end."""
+    """This test run's own server, which runs again at the end."""
     redis_or_postgresql = redis.own_server if request.param == "redis" else postgresql.own_server
     own: Server = redis_or_postgresql(request.config)
     yield own
@@ -42,11 +42,11 @@ async def store(server: Server) -> AsyncIterator[Store]:
 
 
 async def back(store: Store, queue: str) -> None:
-    """Until the store can be used again."""
+    """Wait until the store can be used again."""
 
     async def is_back() -> bool:
         try:
-            await store.forget(queue, ["what never was"])
+            await store.forget(queue, ["unknown"])
         except Unreachable:
             return False
         return True
@@ -55,7 +55,9 @@ async def back(store: Store, queue: str) -> None:
 
 
 @each_server
-async def test_a_server_that_is_away_is_said_at_once_and_found_again(server: Server, store: Store, queue: str) -> None:
+async def test_a_server_that_is_down_is_reported_at_once_and_found_again(
+    server: Server, store: Store, queue: str
+) -> None:
     await store.claim(queue, "e", 60)
     server.kill()
     began = time.monotonic()
@@ -69,7 +71,7 @@ async def test_a_server_that_is_away_is_said_at_once_and_found_again(server: Ser
 
 
 @each_server
-async def test_a_server_that_does_not_answer_is_given_up_in_time(server: Server, store: Store, queue: str) -> None:
+async def test_a_wait_for_a_frozen_server_ends_in_time(server: Server, store: Store, queue: str) -> None:
     server.freeze()
     with pytest.raises(Unreachable):
         async with asyncio.timeout(TIMEOUT_S + 5):
@@ -80,9 +82,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time(server: Server,
 
 
 @each_server
-async def test_a_claim_whose_answer_was_lost_is_not_held_against_ourselves(
-    server: Server, store: Store, queue: str
-) -> None:
+async def test_a_claim_whose_answer_was_lost_can_be_made_again(server: Server, store: Store, queue: str) -> None:
     server.freeze()
     with pytest.raises(Unreachable):
         await store.claim(queue, "e", 3600)
@@ -92,9 +92,7 @@ async def test_a_claim_whose_answer_was_lost_is_not_held_against_ourselves(
 
 
 @each_server
-async def test_what_was_finished_while_the_server_was_away_counts_as_finished(
-    server: Server, store: Store, queue: str
-) -> None:
+async def test_an_event_finished_during_an_outage_counts_as_finished(server: Server, store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
         await store.claim(queue, event_id, 60)
     server.kill()
@@ -110,7 +108,7 @@ async def test_what_was_finished_while_the_server_was_away_counts_as_finished(
 
 @asynccontextmanager
 async def locked(address: str) -> AsyncIterator[None]:
-    """Somebody else writes to the SQLite file all the while."""
+    """Another connection holds the write lock of the SQLite file."""
     with closing(sqlite3.connect(address.removeprefix("sqlite:"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -118,7 +116,7 @@ async def locked(address: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
-async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
+async def test_an_event_finished_while_the_file_was_locked_counts_as_finished(
     address: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
@@ -137,7 +135,7 @@ async def test_what_was_finished_while_the_file_was_locked_counts_as_finished(
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
-async def test_a_claim_that_could_not_be_given_up_is_not_held_against_ourselves(
+async def test_a_claim_whose_release_failed_can_be_made_again(
     address: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_thread, "_BUSY_S", 0.1)
@@ -151,8 +149,8 @@ async def test_a_claim_that_could_not_be_given_up_is_not_held_against_ourselves(
 
 
 @each_server
-async def test_an_outage_kills_no_process(server: Server, store: Store, queue: str) -> None:
-    """Its signs of life could not arrive, but its claims are still good."""
+async def test_an_outage_ends_no_lease(server: Server, store: Store, queue: str) -> None:
+    """Heartbeats could not arrive, but the claims still hold."""
     await store.claim(queue, "e", 3600)
     server.kill()
     server.start()
@@ -163,25 +161,25 @@ async def test_an_outage_kills_no_process(server: Server, store: Store, queue: s
 
 @each_server
 @pytest.mark.parametrize("what", ["start", "password"])
-async def test_what_is_said_of_a_server_shows_no_password(server: Server, what: str) -> None:
+async def test_an_error_about_a_server_shows_no_password(server: Server, what: str) -> None:
     url = server.url.replace(redis.PASSWORD, "a-wrong-secret") if what == "password" else server.url
     if what == "start":
         server.kill()
     try:
-        with pytest.raises(Unreachable) as said:
+        with pytest.raises(Unreachable) as raised:
             await open_at(url)
     finally:
         if what == "start":
             server.start()
-    assert "secret" not in str(said.value)
-    assert redis.PASSWORD not in str(said.value)
+    assert "secret" not in str(raised.value)
+    assert redis.PASSWORD not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["redis://:secret@host:port/0", "postgresql://user:secret@host:port/%zz"])
-async def test_a_url_that_is_none_is_refused_without_quoting_it(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"store\.url") as said:
+async def test_an_invalid_url_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"store\.url") as raised:
         await open_at(url)
-    assert "secret" not in str(said.value)
+    assert "secret" not in str(raised.value)
 
 
 async def open_at(url: str) -> None:

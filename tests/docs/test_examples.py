@@ -19,7 +19,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from tests.contract.installations import RabbitMQInstallation
-from tests.end_to_end.processes import END_S, House, Process, eventually, until
+from tests.end_to_end.processes import END_S, Process, Project, eventually, until
 from tests.services import postgresql
 from tests.services.rabbitmq import server_url
 
@@ -32,15 +32,15 @@ WITHOUT_A_FILE = """{"BizID":1400000000,"RoomID":"100","UserID":"999","TaskID":4
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
     yield made
     made.close()
 
 
-def send(house: House, source: str, event: str, *options: str) -> None:
-    done = house.call("send", source, event, *options)
+def send(project: Project, source: str, event: str, *options: str) -> None:
+    done = project.call("send", source, event, *options)
     assert done.returncode == 0, done.stderr
 
 
@@ -48,55 +48,55 @@ def outcomes(process: Process, queue: str) -> list[str]:
     return [line["outcome"] for line in process.lines if line.get("queue") == queue]
 
 
-def test_who_comes_and_goes_is_appended_to_a_file(house: House) -> None:
-    run = house.start("run", "attendance.py")
-    send(house, "krtc-main", "103", "--duplicate")
-    send(house, "krtc-main", "104")
+def test_who_comes_and_goes_is_appended_to_a_file(project: Project) -> None:
+    run = project.start("run", "attendance.py")
+    send(project, "krtc-main", "103", "--duplicate")
+    send(project, "krtc-main", "104")
     until(lambda: len(outcomes(run, "attendance")) == 3, END_S)
     assert run.stop() == 0
-    lines = [json.loads(line) for line in (house.folder / "attendance.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (project.folder / "attendance.jsonl").read_text().splitlines()]
     assert [line.get("joined", False) for line in lines] == [True, False]
     assert [line.get("left", False) for line in lines] == [False, True]
 
 
-def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(house: House) -> None:
-    run = house.start("run", "endings.py")
-    send(house, "voice", "3")
+def test_an_upload_is_archived_and_a_failing_disk_is_tried_again(project: Project) -> None:
+    run = project.start("run", "endings.py")
+    send(project, "voice", "3")
     until(lambda: outcomes(run, "archive") == ["again"], END_S)
-    (house.folder / "archive").mkdir()
+    (project.folder / "archive").mkdir()
     until(lambda: outcomes(run, "archive") == ["again", "handled"], END_S)
     assert run.stop() == 0
-    (note,) = (house.folder / "archive").iterdir()
+    (note,) = (project.folder / "archive").iterdir()
     assert note.read_text().endswith("(attempt 2)\n")
 
 
-def test_a_poisoned_upload_is_parked_and_the_guides_commands_give_it_back(house: House) -> None:
-    run = house.start("run", "endings.py")
-    (house.folder / "odd.json").write_text(WITHOUT_A_FILE)
-    send(house, "voice", "3", "--body", "odd.json")
+def test_a_poisoned_upload_is_parked_and_the_guides_commands_give_it_back(project: Project) -> None:
+    run = project.start("run", "endings.py")
+    (project.folder / "odd.json").write_text(WITHOUT_A_FILE)
+    send(project, "voice", "3", "--body", "odd.json")
     until(lambda: outcomes(run, "archive") == ["parked"], END_S)
     (script,) = re.findall(r"<!-- dead -->\n```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    answers = [house.call(*shlex.split(line)[1:]) for line in script.splitlines()]
+    answers = [project.call(*shlex.split(line)[1:]) for line in script.splitlines()]
     assert [answer.returncode for answer in answers] == [0, 0, 0, 0], answers
     assert "the provider named no file" in answers[1].stdout
     until(lambda: outcomes(run, "archive") == ["parked", "parked"], END_S)
     assert run.stop() == 0
 
 
-def test_what_middleware_measures_is_in_the_log(house: House) -> None:
-    run = house.start("run", "middleware.py")
-    send(house, "krtc-main", "103")
+def test_what_middleware_measures_is_in_the_log(project: Project) -> None:
+    run = project.start("run", "middleware.py")
+    send(project, "krtc-main", "103")
     until(lambda: outcomes(run, "welcome") == ["handled"], END_S)
     run.wait_for("krtc.krtc-main.participant.joined took")
     run.wait_for("welcome, ")
     assert run.stop() == 0
 
 
-def test_the_test_suite_of_the_guide_passes(house: House) -> None:
+def test_the_test_suite_of_the_guide_passes(project: Project) -> None:
     """As its reader runs it: in a folder of its own, with the one setting that the guide names."""
-    (house.folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (project.folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_attendance.py"]
-    done = subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
 
@@ -140,10 +140,10 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
     return made
 
 
-async def test_an_event_is_forwarded_with_a_signature_that_verifies(house: House, receiver: Receiver) -> None:
-    run = house.start("run", "forward.py")
+async def test_an_event_is_forwarded_with_a_signature_that_verifies(project: Project, receiver: Receiver) -> None:
+    run = project.start("run", "forward.py")
     async with receiver.listening():
-        send(house, "krtc-main", "101")
+        send(project, "krtc-main", "101")
         await eventually(lambda: len(receiver.verified) == 1, END_S)
     (event,) = receiver.verified
     assert event["type"] == "room.created"
@@ -152,9 +152,11 @@ async def test_an_event_is_forwarded_with_a_signature_that_verifies(house: House
     assert run.stop() == 0
 
 
-async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(house: House, receiver: Receiver) -> None:
-    run = house.start("run", "forward.py")
-    send(house, "krtc-main", "101")
+async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(
+    project: Project, receiver: Receiver
+) -> None:
+    run = project.start("run", "forward.py")
+    send(project, "krtc-main", "101")
     await eventually(lambda: outcomes(run, "forward") == ["again"], END_S)
     receiver.answers = [500, 429]
     async with receiver.listening():
@@ -164,32 +166,34 @@ async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(hous
     assert len(receiver.verified) == 1
 
 
-async def test_an_event_for_a_receiver_that_is_gone_is_parked(house: House, receiver: Receiver) -> None:
-    run = house.start("run", "forward.py")
+async def test_an_event_for_a_receiver_that_is_gone_is_parked(project: Project, receiver: Receiver) -> None:
+    run = project.start("run", "forward.py")
     receiver.answers = [410]
     async with receiver.listening():
-        send(house, "krtc-main", "101")
+        send(project, "krtc-main", "101")
         await eventually(lambda: outcomes(run, "forward") == ["parked"], END_S)
 
 
-def test_without_its_secret_the_forwarding_worker_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_secret_the_forwarding_worker_does_not_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORWARD_URL", "http://127.0.0.1:1/")
     monkeypatch.delenv("FORWARD_SECRET", raising=False)
-    done = house.call("run", "forward.py")
+    done = project.call("run", "forward.py")
     assert done.returncode == 1
     assert "open_receiver of worker forward failed: KeyError: 'FORWARD_SECRET'" in done.stderr
 
 
-def test_every_visit_is_counted_exactly_once_in_postgresql(house: House, request: pytest.FixtureRequest) -> None:
+def test_every_visit_is_counted_exactly_once_in_postgresql(project: Project, request: pytest.FixtureRequest) -> None:
     url = postgresql.server_url(request.config)
     (table,) = re.findall(r"-c '(CREATE TABLE visits .*)'", GUIDE.read_text())
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS visits")
         connection.execute(table)
-        first, store, rest = house.config.read_text().partition("[store]\n")
-        house.config.write_text(first + store + rest.replace("sqlite:hookline.db", url, 1))
-        run = house.start("run", "visits.py")
-        send(house, "krtc-main", "103", "--count", "20", "--duplicate")
+        first, store, rest = project.config.read_text().partition("[store]\n")
+        project.config.write_text(first + store + rest.replace("sqlite:hookline.db", url, 1))
+        run = project.start("run", "visits.py")
+        send(project, "krtc-main", "103", "--count", "20", "--duplicate")
         until(lambda: len(outcomes(run, "visits")) == 40, END_S)
         assert run.stop() == 0
         assert connection.execute("SELECT sum(visits) FROM visits").fetchone() == (20,)
@@ -216,19 +220,19 @@ async def test_a_program_in_another_language_reads_the_events_from_rabbitmq(
 ) -> None:
     url = server_url(request.config)
     await RabbitMQInstallation(url).clear()
-    house = House(tmp_path, url)
+    project = Project(tmp_path, url)
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
-    house.start("ingress")
+    project.start("ingress")
     consumer = start_consumer(node, url)
     try:
         consumer.wait_for("waiting for events")
-        send(house, "krtc-main", "101")
+        send(project, "krtc-main", "101")
         await eventually(lambda: (node / "printed").read_text().endswith("\n"), END_S)
         assert consumer.stop() == 0
     finally:
         if consumer.popen.poll() is None:
             consumer.kill()
-        house.close()
+        project.close()
     kind, subject, body = (node / "printed").read_text().split(" ", 2)
     assert kind == "room.created"
     assert json.loads(body)["payload"]["channelName"] == subject

@@ -1,15 +1,17 @@
-"""The guide shows the examples as they are, and all of them; and what pages name is there."""
+"""The guide shows every example unchanged, and links of all pages lead somewhere."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import GROUPS, ROWS
+from hookline.provider import Provider
+from tests.docs.pages import PAGES, ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT / "docs" / "writing-workers.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+LINKED = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "tests" / "vectors" / "README.md")
 EXAMPLES = ROOT / "docs" / "examples"
 
 _INCLUDED = re.compile(r"<!-- examples/(?P<name>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
@@ -24,15 +26,21 @@ def test_every_example_stands_in_the_guide_as_it_is() -> None:
     assert included() == files
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    titles = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.name))
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"(?m)^#+ (.*)$", text)}
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
-    anchors = [link[1:] for link in links if link.startswith("#")]
-    files = [link.partition("#")[0] for link in links if not link.startswith("#")]
-    assert [anchor for anchor in anchors if anchor not in headings] == []
-    assert [name for name in files if not (page.parent / name).exists()] == []
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            dead.append(link)
+    assert dead == []
 
 
 def test_rows_that_the_page_on_performance_names_can_be_measured() -> None:
@@ -41,3 +49,9 @@ def test_rows_that_the_page_on_performance_names_can_be_measured() -> None:
     words = [word for command in commands for word in re.sub(r"--\w+ \d+|>.*|--\w+", "", command).split()]
     assert words
     assert set(words) <= {*ROWS, *GROUPS}
+
+
+def test_the_page_on_providers_names_everything_that_a_provider_declares() -> None:
+    text = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+    named = [name for row in re.findall(r"(?m)^\| (`.*?) \| ", text) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(field.name for field in dataclasses.fields(Provider))

@@ -1,12 +1,12 @@
-"""`hookline`, killed with -9 when it has replayed so many letters: on RabbitMQ published and not acknowledged yet."""
+"""`hookline`, killed with SIGKILL after a number of replays, before RabbitMQ gets the last acknowledgements."""
 
 import os
 import signal
 import sys
 from typing import Any
 
-from hookline.broker.embedded import dead_letters as embedded_letters
-from hookline.broker.rabbitmq import dead_letters as rabbitmq_letters
+from hookline.broker.embedded import dead_letters as embedded
+from hookline.broker.rabbitmq import dead_letters as rabbitmq
 from hookline.cli.main import main
 
 EMBEDDED_PAGE = 200
@@ -27,7 +27,7 @@ def die_at(module: Any, name: str, times: int) -> None:
 
 
 if __name__ == "__main__":
-    letters = int(sys.argv.pop(1))
-    die_at(embedded_letters, "_carry_out", letters // EMBEDDED_PAGE)
-    die_at(rabbitmq_letters, "_acknowledge", letters // RABBITMQ_PAGE)
+    replays = int(sys.argv.pop(1))
+    die_at(embedded, "_carry_out", replays // EMBEDDED_PAGE)
+    die_at(rabbitmq, "_acknowledge", replays // RABBITMQ_PAGE)
     main()

@@ -1,4 +1,4 @@
-"""`hookline replay`, killed with -9 when it has fed so many events, in the middle of a page."""
+"""`hookline replay`, killed with SIGKILL after a number of events, in the middle of a page."""
 
 import os
 import signal

@@ -1,20 +1,20 @@
-"""kill -9 and SIGTERM in the middle of traffic: what got a 2xx is handled, whatever dies."""
+"""SIGKILL and SIGTERM in the middle of traffic: every event that got a 2xx is handled."""
 
 import asyncio
 from collections.abc import Callable
 
 import aiohttp
 
-from hookline.cli import sender
+from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.provider import AnySource
-from tests.end_to_end.processes import House, eventually
+from tests.end_to_end.processes import Project, eventually
 
 CALLBACKS = 1000
 AT_ONCE = 16
 
 
-def event_id_of(source: AnySource, callback: sender.Callback) -> str:
+def event_id_of(source: AnySource, callback: Callback) -> str:
     identity = source.provider.identify(source.provider.sign(callback.body, source, callback.at_s).body)
     sealed = seal(
         identity, b"", provider=source.provider.name, source=source.name, content_type="", received_at=moment(0)
@@ -22,24 +22,24 @@ def event_id_of(source: AnySource, callback: sender.Callback) -> str:
     return sealed.id
 
 
-async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[str]:
-    """Send a thousand callbacks of all providers, and do something after a third of them. The ids that got a 2xx."""
-    sources = list(house.settings.sources.values())
+async def send_while(project: Project, act: Callable[[], object]) -> set[str]:
+    """Send a thousand callbacks of all providers, and act after a third of them. Returns the ids that got a 2xx."""
+    sources = list(project.settings.sources.values())
     share = CALLBACKS // len(sources)
-    sequences = [list(sender.callbacks(source, source.provider.samples, share)) for source in sources]
+    sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]
     mixed = [
         (source, callback)
         for step in zip(*sequences, strict=True)
         for source, callback in zip(sources, step, strict=True)
     ]
-    left = iter(enumerate(mixed))
+    remaining = iter(enumerate(mixed))
     accepted: set[str] = set()
 
     async def send_rest(session: aiohttp.ClientSession) -> None:
-        for number, (source, callback) in left:
+        for number, (source, callback) in remaining:
             if number == CALLBACKS // 3:
-                await asyncio.to_thread(in_the_middle)
-            answer = await sender.send(session, house.url(source.name), source, callback)
+                await asyncio.to_thread(act)
+            answer = await send_callback(session, project.url(source.name), source, callback)
             if answer.status == 200:
                 accepted.add(event_id_of(source, callback))
 
@@ -48,43 +48,43 @@ async def send_while(house: House, in_the_middle: Callable[[], object]) -> set[s
     return accepted
 
 
-async def all_handled(house: House, accepted: set[str]) -> None:
+async def all_handled(project: Project, accepted: set[str]) -> None:
     assert len(accepted) > CALLBACKS // 4
-    await eventually(lambda: accepted <= set(house.handled()), 60)
+    await eventually(lambda: accepted <= set(project.handled()))
 
 
-async def test_killing_everything_loses_nothing_that_was_accepted(house: House) -> None:
-    run = house.start("run", "counter.py")
-    accepted = await send_while(house, run.kill)
-    house.start("run", "counter.py")
-    await all_handled(house, accepted)
+async def test_killing_the_process_loses_no_accepted_event(project: Project) -> None:
+    run = project.start("run", "counter.py")
+    accepted = await send_while(project, run.kill)
+    project.start("run", "counter.py")
+    await all_handled(project, accepted)
 
 
-async def test_killing_the_door_loses_nothing_that_was_accepted(house: House) -> None:
-    house.start("worker", "counter.py")
-    ingress = house.start("ingress")
+async def test_killing_the_ingress_loses_no_accepted_event(project: Project) -> None:
+    project.start("worker", "counter.py")
+    ingress = project.start("ingress")
 
     def restart() -> None:
         ingress.kill()
-        house.start("ingress")
+        project.start("ingress")
 
-    await all_handled(house, await send_while(house, restart))
+    await all_handled(project, await send_while(project, restart))
 
 
-async def test_killing_a_worker_leaves_its_events_to_the_other(house: House) -> None:
-    first, _ = house.start("worker", "counter.py"), house.start("worker", "counter.py")
-    house.start("ingress")
-    accepted = await send_while(house, first.kill)
+async def test_killing_a_worker_leaves_its_events_to_the_other(project: Project) -> None:
+    first, _ = project.start("worker", "counter.py"), project.start("worker", "counter.py")
+    project.start("ingress")
+    accepted = await send_while(project, first.kill)
     assert len(accepted) == CALLBACKS
-    await all_handled(house, accepted)
+    await all_handled(project, accepted)
 
 
-async def test_stopping_in_the_middle_refuses_some_but_loses_none_and_repeats_none(house: House) -> None:
-    run = house.start("run", "counter.py")
+async def test_a_stop_refuses_callbacks_but_loses_and_repeats_no_event(project: Project) -> None:
+    run = project.start("run", "counter.py")
     codes: list[int] = []
-    accepted = await send_while(house, lambda: codes.append(run.stop()))
+    accepted = await send_while(project, lambda: codes.append(run.stop()))
     assert codes == [0]
-    second = house.start("run", "counter.py")
-    await all_handled(house, accepted)
+    second = project.start("run", "counter.py")
+    await all_handled(project, accepted)
     second.stop()
-    assert len(house.handled()) == len(set(house.handled()))
+    assert len(project.handled()) == len(set(project.handled()))

@@ -1,4 +1,4 @@
-"""Dead letters and unrouted events as an operator meets them."""
+"""Dead letters and unrouted events, as an operator handles them."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import msgspec
 from hookline.schemas.broker import Broker, Parked
 from hookline.schemas.envelope import Envelope
 from tests.contract.installations import envelope, eventually, opened, queue_name, taken
-from tests.end_to_end.processes import COUNTER, House, until
+from tests.end_to_end.processes import COUNTER, Project, until
 
 DYING = Path(__file__).with_name("dead_that_dies.py")
 WITHIN_S = 60.0
@@ -36,39 +36,39 @@ async def billing(event: Event) -> None:
 """
 
 
-def address(house: House) -> str:
-    url = house.settings.broker.url
-    return f"sqlite:{house.folder / url.removeprefix('sqlite:')}" if url.startswith("sqlite:") else url
+def address(project: Project) -> str:
+    url = project.settings.broker.url
+    return f"sqlite:{project.folder / url.removeprefix('sqlite:')}" if url.startswith("sqlite:") else url
 
 
-def start_counter(house: House, queue: str) -> None:
-    """A worker that writes down what it handles."""
-    (house.folder / "mine.py").write_text(COUNTER.replace('queue="counter"', f'queue="{queue}"'))
-    house.start("worker", "mine.py")
+def start_counter(project: Project, queue: str) -> None:
+    """Start a worker that writes down what it handles."""
+    (project.folder / "mine.py").write_text(COUNTER.replace('queue="counter"', f'queue="{queue}"'))
+    project.start("worker", "mine.py")
 
 
-def start_failing(house: House, queue: str) -> Any:
-    (house.folder / "billing.py").write_text(FAILING.format(queue=queue))
-    return house.start("run", "billing.py")
+def start_failing(project: Project, queue: str) -> Any:
+    (project.folder / "billing.py").write_text(FAILING.format(queue=queue))
+    return project.start("run", "billing.py")
 
 
-def lines(house: House, *arguments: str) -> list[dict[str, Any]]:
-    done = house.call(*arguments, "--json")
+def lines(project: Project, *arguments: str) -> list[dict[str, Any]]:
+    done = project.call(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def send_and_bury(house: House, queue: str, count: int) -> None:
-    """Let a worker fail with so many callbacks."""
-    process = start_failing(house, queue)
-    assert house.call("send", "krtc-main", "--count", str(count)).returncode == 0
-    until(lambda: len(lines(house, "dead", "list", queue)) == count, WITHIN_S)
+def send_and_park(project: Project, queue: str, count: int) -> None:
+    """Send callbacks to a worker that fails, until they are dead letters."""
+    process = start_failing(project, queue)
+    assert project.call("send", "krtc-main", "--count", str(count)).returncode == 0
+    until(lambda: len(lines(project, "dead", "list", queue)) == count)
     assert process.stop() == 0
 
 
-async def bury(house: House, queue: str, count: int) -> list[str]:
-    """Put so many letters among the dead of a queue; their events' ids."""
-    async with opened(address(house)) as broker:
+async def park(project: Project, queue: str, count: int) -> list[str]:
+    """Make dead letters in a queue. Returns the ids of their events."""
+    async with opened(address(project)) as broker:
         consumer = await broker.subscribe(queue, ("#",), 500)
         events = [envelope(number=number, body=BODY) for number in range(count)]
         for start in range(0, count, 500):
@@ -79,7 +79,7 @@ async def bury(house: House, queue: str, count: int) -> list[str]:
         async def all_are_there() -> bool:
             return await broker.dead_letters.count(queue) == count
 
-        await eventually(all_are_there, WITHIN_S)
+        await eventually(all_are_there)
     return [event.id for event in events]
 
 
@@ -87,98 +87,102 @@ async def _publish(broker: Broker, events: Sequence[Envelope]) -> None:
     await asyncio.gather(*(broker.publisher.publish(event) for event in events))
 
 
-def call_and_die(house: House, letters: int, *arguments: str) -> int:
+def call_and_die(project: Project, replays: int, *arguments: str) -> int:
     return subprocess.run(  # noqa: S603  our own command
-        [sys.executable, DYING, str(letters), *arguments, "--config", house.config],
+        [sys.executable, DYING, str(replays), *arguments, "--config", project.config],
         env={**os.environ, "PYTHONPATH": str(DYING.parents[2])},
         timeout=WITHIN_S,
         check=False,
     ).returncode
 
 
-def test_what_failed_is_listed_shown_and_replayed_to_a_repaired_worker(house: House) -> None:
+def test_dead_letters_are_listed_shown_and_replayed_to_a_repaired_worker(project: Project) -> None:
     queue = queue_name()
-    send_and_bury(house, queue, 4)
-    assert {"queue": queue, "letters": 4} in lines(house, "dead", "list")
-    shown = house.call("dead", "show", queue).stdout
+    send_and_park(project, queue, 4)
+    assert {"queue": queue, "letters": 4} in lines(project, "dead", "list")
+    shown = project.call("dead", "show", queue).stdout
     assert "ValueError: the price list is missing" in shown
     assert '"eventType":101' in shown.replace(" ", "")
-    rehearsed = house.call("dead", "replay", queue, "--dry-run").stdout
-    assert rehearsed.count(f"→ {queue}") == 4
-    assert f"4 letters would be replayed to {queue}" in rehearsed
-    start_counter(house, queue)
-    assert lines(house, "dead", "replay", queue) == [{"to": queue, "replayed": 4, "left": 0}]
-    until(lambda: len(house.handled()) == 4, WITHIN_S)
-    assert not [row for row in lines(house, "dead", "list") if row["queue"] == queue]
+    dry_run = project.call("dead", "replay", queue, "--dry-run").stdout
+    assert dry_run.count("ValueError: the price list is missing") == 4
+    assert dry_run.endswith(f"\n4 dead letters would be replayed to {queue}\n")
+    start_counter(project, queue)
+    assert lines(project, "dead", "replay", queue) == [{"to": queue, "replayed": 4, "left": 0}]
+    until(lambda: len(project.handled()) == 4)
+    assert not [row for row in lines(project, "dead", "list") if row["queue"] == queue]
 
 
-def test_filters_choose_letters_and_the_rest_stay(embedded_house: House) -> None:
+def test_filters_select_dead_letters_and_the_others_stay(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_house, queue, 4)
-    first, second, *_ = lines(embedded_house, "dead", "list", queue)
-    assert lines(embedded_house, "dead", "list", queue, "--limit", "1") == [first]
-    assert lines(embedded_house, "dead", "list", queue, "--id", second["id"]) == [second]
+    send_and_park(embedded_project, queue, 4)
+    first, second, *_ = lines(embedded_project, "dead", "list", queue)
+    assert lines(embedded_project, "dead", "list", queue, "--limit", "1") == [first]
+    assert lines(embedded_project, "dead", "list", queue, "--id", second["id"]) == [second]
     assert (
-        len(lines(embedded_house, "dead", "list", queue, "--topic", "krtc.#", "--source", "krtc-main", "--since", "1h"))
+        len(
+            lines(
+                embedded_project, "dead", "list", queue, "--topic", "krtc.#", "--source", "krtc-main", "--since", "1h"
+            )
+        )
         == 4
     )
     for nothing in (["--reason", "timeout"], ["--provider", "gme"], ["--until", "1h"], ["--subject", "elsewhere"]):
-        assert lines(embedded_house, "dead", "list", queue, *nothing) == []
-    assert lines(embedded_house, "dead", "drop", queue, "--id", first["id"]) == [{"dropped": 1, "left": 3}]
-    assert first["id"] not in [row["id"] for row in lines(embedded_house, "dead", "list", queue)]
+        assert lines(embedded_project, "dead", "list", queue, *nothing) == []
+    assert lines(embedded_project, "dead", "drop", queue, "--id", first["id"]) == [{"dropped": 1, "left": 3}]
+    assert first["id"] not in [row["id"] for row in lines(embedded_project, "dead", "list", queue)]
 
 
-def test_many_are_not_dropped_without_being_told_twice(embedded_house: House) -> None:
+def test_several_are_not_dropped_without_confirmation(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_house, queue, 2)
-    refused = embedded_house.call("dead", "drop", queue)
+    send_and_park(embedded_project, queue, 2)
+    refused = embedded_project.call("dead", "drop", queue)
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
-    assert len(lines(embedded_house, "dead", "list", queue)) == 2
-    assert lines(embedded_house, "dead", "drop", queue, "--yes") == [{"dropped": 2, "left": 0}]
+    assert len(lines(embedded_project, "dead", "list", queue)) == 2
+    assert lines(embedded_project, "dead", "drop", queue, "--yes") == [{"dropped": 2, "left": 0}]
 
 
-def test_a_letter_that_is_not_there_is_exit_code_1_and_a_queue_that_is_not_there_2(embedded_house: House) -> None:
+def test_an_unknown_dead_letter_is_exit_code_1_and_an_unknown_queue_is_exit_code_2(embedded_project: Project) -> None:
     queue = queue_name()
-    send_and_bury(embedded_house, queue, 1)
-    assert embedded_house.call("dead", "show", queue, "--id", "nothing").returncode == 1
-    unknown = embedded_house.call("dead", "list", "q-nowhere")
+    send_and_park(embedded_project, queue, 1)
+    assert embedded_project.call("dead", "show", queue, "--id", "nothing").returncode == 1
+    unknown = embedded_project.call("dead", "list", "q-nowhere")
     assert (unknown.returncode, "there is no queue 'q-nowhere'" in unknown.stderr) == (2, True)
 
 
-def test_the_body_can_be_had_byte_for_byte(embedded_house: House) -> None:
-    async def bury_one() -> None:
-        async with opened(address(embedded_house)) as broker:
+def test_raw_writes_the_body_byte_for_byte(embedded_project: Project) -> None:
+    async def park_one() -> None:
+        async with opened(address(embedded_project)) as broker:
             queue = await broker.subscribe("billing", ("#",), 1)
             await broker.publisher.publish(envelope(body=b"\x00\xff\n"))
             (received,) = await taken(queue)
             await queue.settle(received, Parked("failed", "", 1))
 
-    asyncio.run(bury_one())
+    asyncio.run(park_one())
     command = [sys.executable, "-m", "hookline", "dead", "show", "billing", "--raw"]
-    command += ["--config", str(embedded_house.config)]
-    shown = subprocess.run(command, capture_output=True, cwd=embedded_house.folder, timeout=WITHIN_S, check=True)  # noqa: S603  our own command
+    command += ["--config", str(embedded_project.config)]
+    shown = subprocess.run(command, capture_output=True, cwd=embedded_project.folder, timeout=WITHIN_S, check=True)  # noqa: S603  our own command
     assert shown.stdout == b"\x00\xff\n"
-    assert "\\u0000" in embedded_house.call("dead", "show", "billing").stdout
-    (told,) = lines(embedded_house, "dead", "show", "billing")
-    assert told["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
+    assert "\\u0000" in embedded_project.call("dead", "show", "billing").stdout
+    (shown_as_json,) = lines(embedded_project, "dead", "show", "billing")
+    assert shown_as_json["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
 
 
-def test_events_that_no_queue_wanted_reach_a_worker_that_was_started_later(house: House) -> None:
-    house.start("ingress")
-    assert house.call("send", "krtc-main", "--count", "3").returncode == 0
-    until(lambda: len(lines(house, "unrouted", "list")) == 3, WITHIN_S)
-    start_counter(house, queue_name())
-    assert lines(house, "unrouted", "replay")[0]["left"] == 0
-    until(lambda: len(house.handled()) == 3, WITHIN_S)
+def test_unrouted_events_reach_a_worker_that_starts_later(project: Project) -> None:
+    project.start("ingress")
+    assert project.call("send", "krtc-main", "--count", "3").returncode == 0
+    until(lambda: len(lines(project, "unrouted", "list")) == 3)
+    start_counter(project, queue_name())
+    assert lines(project, "unrouted", "replay")[0]["left"] == 0
+    until(lambda: len(project.handled()) == 3)
 
 
-def test_a_replay_that_was_killed_half_way_is_run_again_and_each_is_handled_once(house: House) -> None:
+def test_a_replay_that_was_killed_half_way_is_repeated_and_each_event_is_handled_once(project: Project) -> None:
     queue = queue_name()
-    ids = asyncio.run(bury(house, queue, MANY))
-    start_counter(house, queue)
-    assert call_and_die(house, MANY // 2, "dead", "replay", queue) == -signal.SIGKILL
-    until(lambda: len(house.handled()) >= MANY // 4, WITHIN_S)
-    assert len(lines(house, "dead", "list", queue, "--limit", "1")) == 1
-    assert lines(house, "dead", "replay", queue)[0]["left"] == 0
-    until(lambda: len(house.handled()) >= MANY, WITHIN_S)
-    assert sorted(house.handled()) == sorted(ids)
+    ids = asyncio.run(park(project, queue, MANY))
+    start_counter(project, queue)
+    assert call_and_die(project, MANY // 2, "dead", "replay", queue) == -signal.SIGKILL
+    until(lambda: len(project.handled()) >= MANY // 4)
+    assert len(lines(project, "dead", "list", queue, "--limit", "1")) == 1
+    assert lines(project, "dead", "replay", queue)[0]["left"] == 0
+    until(lambda: len(project.handled()) >= MANY)
+    assert sorted(project.handled()) == sorted(ids)

@@ -1,4 +1,4 @@
-"""Workers on several machines, as far as they can notify: what was handled is in PostgreSQL or Redis."""
+"""Workers on several machines share a store in PostgreSQL or Redis. Here they are processes on one machine."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,14 +8,14 @@ import psycopg
 import pytest
 
 from tests.contract.installations import RabbitMQInstallation
-from tests.end_to_end.processes import House, eventually
+from tests.end_to_end.processes import Project, eventually
 from tests.services import postgresql, rabbitmq, redis
 
 CALLBACKS = 2000
 PROCESSES = 4
 
 COUNTING = '''
-"""Writes a line for each event in the transaction that marks it as handled, and fails in one case of twenty."""
+"""Inserts a row for each event in the transaction that completes it, and fails in one of twenty cases."""
 
 import random
 
@@ -33,47 +33,49 @@ async def counting(event: ParticipantJoined, delivery: Delivery) -> None:
 
 @pytest.fixture
 async def postgresql_url(pytestconfig: pytest.Config) -> AsyncIterator[str]:
-    """A database with an empty table for what is counted."""
+    """A database with an empty table `counted`."""
     url = postgresql.server_url(pytestconfig)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("DROP TABLE IF EXISTS counted")
-        await connection.execute("CREATE TABLE counted (id text NOT NULL)")  # and nothing that keeps a second line out
+        await connection.execute(
+            "CREATE TABLE counted (id text NOT NULL)"
+        )  # without a constraint that prevents duplicates
         yield url
         await connection.execute("DROP TABLE counted")
 
 
 @pytest.fixture
-async def house_with(tmp_path: Path, pytestconfig: pytest.Config) -> AsyncIterator[Callable[[str], House]]:
-    """A house on RabbitMQ with the store at a URL."""
+async def project_with(tmp_path: Path, pytestconfig: pytest.Config) -> AsyncIterator[Callable[[str], Project]]:
+    """Makes a project on RabbitMQ with the store at a URL."""
     url = rabbitmq.server_url(pytestconfig)
     await RabbitMQInstallation(url).clear()
-    houses: list[House] = []
+    projects: list[Project] = []
 
-    def make(store_url: str) -> House:
-        houses.append(House(tmp_path, url, store_url))
-        return houses[-1]
+    def make(store_url: str) -> Project:
+        projects.append(Project(tmp_path, url, store_url))
+        return projects[-1]
 
     yield make
-    for house in houses:
-        house.close()
+    for project in projects:
+        project.close()
 
 
 async def test_each_event_has_its_effect_exactly_once_although_workers_are_killed(
-    house_with: Callable[[str], House], postgresql_url: str
+    project_with: Callable[[str], Project], postgresql_url: str
 ) -> None:
-    house = house_with(postgresql_url)
-    (house.folder / "counting.py").write_text(COUNTING)
-    processes = [house.start("worker", "counting.py") for _ in range(PROCESSES)]
-    house.start("ingress")
+    project = project_with(postgresql_url)
+    (project.folder / "counting.py").write_text(COUNTING)
+    processes = [project.start("worker", "counting.py") for _ in range(PROCESSES)]
+    project.start("ingress")
     sent = asyncio.create_task(
-        asyncio.to_thread(house.call, "send", "krtc-main", "103", "--count", str(CALLBACKS), "--json")
+        asyncio.to_thread(project.call, "send", "krtc-main", "103", "--count", str(CALLBACKS), "--json")
     )
     for number, share in enumerate((4, 2)):
-        await eventually(lambda share=share: len(counted(postgresql_url)) > CALLBACKS // share, 60)  # type: ignore[misc]
+        await eventually(lambda share=share: len(counted(postgresql_url)) > CALLBACKS // share)  # type: ignore[misc]
         processes.pop(number).kill()
-        processes.append(await asyncio.to_thread(house.start, "worker", "counting.py"))
+        processes.append(await asyncio.to_thread(project.start, "worker", "counting.py"))
     assert (await sent).returncode == 0
-    await eventually(lambda: len(set(counted(postgresql_url))) == CALLBACKS, 90)
+    await eventually(lambda: len(set(counted(postgresql_url))) == CALLBACKS)
     assert [process.stop() for process in processes] == [0] * PROCESSES
     assert len(counted(postgresql_url)) == CALLBACKS
 
@@ -85,25 +87,25 @@ def counted(url: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["redis", "postgresql"])
 async def test_workers_and_the_room_view_share_a_store_on_a_server(
-    house_with: Callable[[str], House], pytestconfig: pytest.Config, kind: str
+    project_with: Callable[[str], Project], pytestconfig: pytest.Config, kind: str
 ) -> None:
     url = redis.server_url(pytestconfig) if kind == "redis" else postgresql.server_url(pytestconfig)
-    house = house_with(url)
-    workers = [house.start("worker", "rooms", "counter.py") for _ in range(2)]
-    house.start("ingress")
-    before = {room["room_id"] for room in house.rooms()}
+    project = project_with(url)
+    workers = [project.start("worker", "rooms", "counter.py") for _ in range(2)]
+    project.start("ingress")
+    before = {room["room_id"] for room in project.rooms()}
     for _ in range(2):
-        assert house.call("send", "meetings", "--duplicate").returncode == 0
-    await eventually(lambda: len(house.handled()) >= 12, 30)
+        assert project.call("send", "meetings", "--duplicate").returncode == 0
+    await eventually(lambda: len(project.handled()) >= 12)
     assert [worker.stop() for worker in workers] == [0, 0]
-    assert len({room["room_id"] for room in house.rooms()} - before) >= 2
-    assert len(house.handled()) == len(set(house.handled()))
+    assert len({room["room_id"] for room in project.rooms()} - before) >= 2
+    assert len(project.handled()) == len(set(project.handled()))
 
 
 def test_a_transactional_worker_on_redis_stops_the_start(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    house = House(tmp_path, store_url=redis.server_url(pytestconfig))
-    (house.folder / "counting.py").write_text(COUNTING)
-    ended = house.call("worker", "counting.py")
+    project = Project(tmp_path, store_url=redis.server_url(pytestconfig))
+    (project.folder / "counting.py").write_text(COUNTING)
+    ended = project.call("worker", "counting.py")
     assert ended.returncode == 2
     assert "store.url: the worker counting is transactional" in ended.stderr
     assert redis.PASSWORD not in ended.stderr

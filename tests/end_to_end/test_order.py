@@ -1,4 +1,4 @@
-"""Four processes of an ordered worker, killed and joined by others: each room's events have their effects in order."""
+"""Processes of an ordered worker are killed and others join: the events of each room are handled in order."""
 
 import asyncio
 import json
@@ -9,16 +9,16 @@ from pathlib import Path
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.providers import catalogue
-from hookline.workers.claims import PREFETCH_FACTOR
+from hookline.workers.admission import PREFETCH_FACTOR
 from tests.contract.installations import opened
-from tests.end_to_end.processes import House, Process, eventually
+from tests.end_to_end.processes import Process, Project, eventually
 
 ROOMS = 100
 EVENTS = 3000
 BATCH = 100
 
 ORDERED = '''
-"""One file for each room, one line when an event begins and one when it ends."""
+"""Writes to one file for each room: a line when a call begins, and a line when it ends."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def joined(room: int, number: int) -> Envelope:
 
 
 class Traffic:
-    """Publishes the events of all rooms in turn, numbered within each room, as fast as they are handled."""
+    """Publishes the events of all rooms in turn, as fast as they are handled. Each room numbers its events."""
 
     def __init__(self, broker: Broker, folder: Path) -> None:
         self._broker = broker
@@ -62,14 +62,14 @@ class Traffic:
         self._numbers = count()
         self.sent = 0
 
-    async def go_on(self, until: Callable[[], bool]) -> None:
+    async def run(self, until: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
             while not until():
                 numbers = [next(self._numbers) for _ in range(BATCH)]
                 events = (joined(number % ROOMS, number // ROOMS) for number in numbers)
                 await asyncio.gather(*(self._broker.publisher.publish(event) for event in events))
                 self.sent += BATCH
-                await eventually(lambda: self.sent - self.ended() < 5 * BATCH, 60)
+                await eventually(lambda: self.sent - self.ended() < 5 * BATCH)
 
     def ended(self) -> int:
         return sum(len({line for line in lines if line[0] == "end"}) for lines in self.rooms().values())
@@ -85,25 +85,25 @@ class Traffic:
         return any(f" {process.popen.pid}\n" in path.read_text() for path in self._folder.iterdir())
 
 
-async def test_order_holds_although_processes_die_and_join(house: House) -> None:
-    folder = house.folder / "rooms"
+async def test_order_holds_while_processes_are_killed_and_join(project: Project) -> None:
+    folder = project.folder / "rooms"
     folder.mkdir()
-    (house.folder / "ordered.py").write_text(ORDERED)
-    processes = [await start(house) for _ in range(3)]
-    url = house.settings.broker.url
-    address = f"sqlite:{house.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
+    (project.folder / "ordered.py").write_text(ORDERED)
+    processes = [await start(project) for _ in range(3)]
+    url = project.settings.broker.url
+    address = f"sqlite:{project.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
     async with opened(address) as broker:
         traffic = Traffic(broker, folder)
-        await traffic.go_on(lambda: all(traffic.has_handled(process) for process in processes))
-        processes.append(await start(house))
-        await traffic.go_on(lambda: traffic.has_handled(processes[3]))
+        await traffic.run(lambda: all(traffic.has_handled(process) for process in processes))
+        processes.append(await start(project))
+        await traffic.run(lambda: traffic.has_handled(processes[3]))
         processes[0].kill()
-        await traffic.go_on(lambda: traffic.sent >= EVENTS // 2)
-        processes.append(await start(house))
-        await traffic.go_on(lambda: traffic.has_handled(processes[4]))
+        await traffic.run(lambda: traffic.sent >= EVENTS // 2)
+        processes.append(await start(project))
+        await traffic.run(lambda: traffic.has_handled(processes[4]))
         await asyncio.to_thread(processes[1].stop)
-        await traffic.go_on(lambda: traffic.sent >= EVENTS)
-        await eventually(lambda: traffic.ended() == traffic.sent, 60)
+        await traffic.run(lambda: traffic.sent >= EVENTS)
+        await eventually(lambda: traffic.ended() == traffic.sent)
     repeated = 0
     for room, lines in traffic.rooms().items():
         order = [number for what, number in lines if what == "begin"]
@@ -111,13 +111,13 @@ async def test_order_holds_although_processes_die_and_join(house: House) -> None
         assert sorted(set(order)) == list(range(traffic.sent // ROOMS)), room
         assert all(numbers_in_a_row(lines)), room
         repeated += len(order) - len(set(order))
-    assert repeated <= PREFETCH_FACTOR * 16  # what one process had in hand when it was killed
+    assert repeated <= PREFETCH_FACTOR * 16  # what one process had in flight when it was killed
 
 
 def numbers_in_a_row(lines: list[tuple[str, int]]) -> list[bool]:
-    """Of each event that began, whether it ended, or began again, before anything else happened in its room."""
+    """For each call that began: whether it ended or began again before anything else happened in its room."""
     return [after[1] == before[1] for before, after in pairwise(lines) if before[0] == "begin"]
 
 
-async def start(house: House) -> Process:
-    return await asyncio.to_thread(house.start, "worker", "ordered.py")
+async def start(project: Project) -> Process:
+    return await asyncio.to_thread(project.start, "worker", "ordered.py")

@@ -5,7 +5,7 @@ import json
 import urllib.error
 import urllib.request
 
-from tests.end_to_end.processes import House, until
+from tests.end_to_end.processes import Project, until
 from tests.outside_providers.example import write_example
 
 SECRET = b"a-secret-of-some-length"
@@ -29,20 +29,20 @@ SIGN = """lambda body, source, now_s: hookline.provider.Outgoing(
 )"""
 
 
-def with_acme(house: House) -> str:
+def with_acme(project: Project) -> str:
     """Add a source of the provider, with its secret in a file. Returns the URL of the source."""
-    url = house.url("acme-main")  # before: the settings are loaded in this process, and import the module here
-    reference = write_example(house.folder)
+    url = project.url("acme-main")  # before: the settings are loaded in this process, and import the module here
+    reference = write_example(project.folder)
     source = f'\n[sources.acme-main]\nprovider = "{reference}"\nsecrets = ["file:secret.txt"]\n'
-    house.config.write_text(house.config.read_text() + source)
-    (house.folder / "secret.txt").write_bytes(SECRET)
-    (house.folder / "lessons.py").write_text(WORKER)
+    project.config.write_text(project.config.read_text() + source)
+    (project.folder / "secret.txt").write_bytes(SECRET)
+    (project.folder / "lessons.py").write_text(WORKER)
     return url
 
 
-def declare(house: House, argument: str) -> None:
+def declare(project: Project, argument: str) -> None:
     """Give the provider one argument more."""
-    module = house.folder / "acme_rtc" / "hookline.py"
+    module = project.folder / "acme_rtc" / "hookline.py"
     text = module.read_text().replace("import msgspec", "import hookline.provider\nimport msgspec")
     module.write_text(text.replace('title="Acme RTC"', f'title="Acme RTC", {argument}'))
 
@@ -57,51 +57,51 @@ def post(url: str, signature: str) -> int:
         return error.code
 
 
-def test_a_worker_without_the_secrets_gets_the_typed_event_of_a_provider_from_outside(house: House) -> None:
-    url = with_acme(house)
-    house.start("ingress")
+def test_a_worker_without_the_secrets_gets_the_typed_event_of_a_provider_from_outside(project: Project) -> None:
+    url = with_acme(project)
+    project.start("ingress")
     signature = hmac.digest(SECRET, BODY, "sha256").hex()
     assert (post(url, signature), post(url, signature[::-1])) == (200, 401)
-    (house.folder / "secret.txt").unlink()
-    house.start("worker", "lessons.py", "rooms")
-    (house.folder / "secret.txt").write_bytes(SECRET)
+    (project.folder / "secret.txt").unlink()
+    project.start("worker", "lessons.py", "rooms")
+    (project.folder / "secret.txt").write_bytes(SECRET)
     assert post(url, signature) == 200
-    opened = house.folder / "opened.txt"
-    until(opened.exists, 20)
+    opened = project.folder / "opened.txt"
+    until(opened.exists)
     assert opened.read_text() == "acme.acme-main.room.created lesson 2023-11-14"
-    until(lambda: [room["room_id"] for room in house.rooms() if room["source"] == "acme-main"] == ["lesson"], 20)
+    until(lambda: [room["room_id"] for room in project.rooms() if room["source"] == "acme-main"] == ["lesson"])
 
 
-def test_the_commands_know_a_provider_from_outside(embedded_house: House) -> None:
-    with_acme(embedded_house)
-    provider = embedded_house.folder / "acme_rtc" / "hookline.py"
+def test_the_commands_know_a_provider_from_outside(embedded_project: Project) -> None:
+    with_acme(embedded_project)
+    provider = embedded_project.folder / "acme_rtc" / "hookline.py"
     provider.write_text(
         provider.read_text().replace('title="Acme RTC"', 'title="Acme RTC", types={"opened": "room.created"}')
     )
-    topics = {row["topic"]: row["sent_by"] for row in json.loads(embedded_house.call("topics", "--json").stdout)}
+    topics = {row["topic"]: row["sent_by"] for row in json.loads(embedded_project.call("topics", "--json").stdout)}
     assert topics["room.created"]["acme"] == ["opened"]
-    without_samples = embedded_house.call("send", "acme-main")
+    without_samples = embedded_project.call("send", "acme-main")
     assert (without_samples.returncode, without_samples.stderr) == (
         2,
         "hookline: Acme RTC has no samples; send a body of your own with --body FILE\n",
     )
-    (embedded_house.folder / "body.json").write_bytes(BODY)
-    unsigned = embedded_house.call("send", "acme-main", "--body", "body.json")
+    (embedded_project.folder / "body.json").write_bytes(BODY)
+    unsigned = embedded_project.call("send", "acme-main", "--body", "body.json")
     assert (unsigned.returncode, unsigned.stderr) == (
         2,
         "hookline: body.json cannot be signed as Acme RTC does: its provider has no `sign`\n",
     )
 
 
-def test_a_body_is_sent_as_a_provider_from_outside_signs_it(embedded_house: House) -> None:
-    with_acme(embedded_house)
-    provider = embedded_house.folder / "acme_rtc" / "hookline.py"
+def test_a_body_is_sent_as_a_provider_from_outside_signs_it(embedded_project: Project) -> None:
+    with_acme(embedded_project)
+    provider = embedded_project.folder / "acme_rtc" / "hookline.py"
     sign = (
         "lambda body, source, _: Outgoing(body, {'Acme-Signature': hmac.digest(source.keys[0], body, 'sha256').hex()})"
     )
     text = provider.read_text().replace('title="Acme RTC"', f'title="Acme RTC", sign={sign}')
     provider.write_text(text.replace("import Envelope,", "import Envelope, Outgoing,"))
-    (embedded_house.folder / "body.json").write_bytes(BODY)
-    embedded_house.start("ingress")
-    sent = embedded_house.call("send", "acme-main", "--body", "body.json", "--json")
+    (embedded_project.folder / "body.json").write_bytes(BODY)
+    embedded_project.start("ingress")
+    sent = embedded_project.call("send", "acme-main", "--body", "body.json", "--json")
     assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, 200), sent.stderr

@@ -1,4 +1,4 @@
-"""An event that kills its process ends parked with attempts of its own; its neighbours lose none."""
+"""An event that kills its process is parked after its own attempts. Its neighbours lose none of theirs."""
 
 import json
 from collections import Counter
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from hookline.cli import sender
-from tests.end_to_end.processes import END_S, House, Process, until
+from hookline.cli.sample_callbacks import callbacks_of, choose_samples
+from tests.end_to_end.processes import Process, Project, until
 
 NEIGHBOURS = 30
 
 KILLER = '''
-"""Dies of one room, and counts the attempts of all others."""
+"""Kills its process for one room, and writes down the attempts for all others."""
 
 import os
 import signal
@@ -32,38 +32,38 @@ async def killer(event: RoomCreated, delivery: Delivery) -> None:
 '''
 
 
-@pytest.mark.parametrize("concurrency", [1, 50])
-def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(house: House, concurrency: int) -> None:
-    (house.folder / "killer.py").write_text(KILLER.format(concurrency=concurrency))
-    declaring = house.start("worker", "killer.py")
+@pytest.mark.parametrize("concurrency", [pytest.param(1, id="one at a time"), pytest.param(50, id="50 at a time")])
+def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project: Project, concurrency: int) -> None:
+    (project.folder / "killer.py").write_text(KILLER.format(concurrency=concurrency))
+    declaring = project.start("worker", "killer.py")
     declaring.stop()
-    house.start("ingress")
-    assert house.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
-    (house.folder / "poison.json").write_text(json.dumps(poison(house)))
-    assert house.call("send", "krtc-main", "101", "--body", "poison.json").returncode == 0
-    assert house.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
-    deaths, parked = run_until_parked(house)
-    assert deaths == 3  # with its neighbours, and then twice alone: as often as it may fail
+    project.start("ingress")
+    assert project.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
+    (project.folder / "poison.json").write_text(json.dumps(poison(project)))
+    assert project.call("send", "krtc-main", "101", "--body", "poison.json").returncode == 0
+    assert project.call("send", "krtc-main", "101", "--count", str(NEIGHBOURS)).returncode == 0
+    deaths, parked = run_until_parked(project)
+    assert deaths == 3  # once among its neighbours, then twice alone, as often as it may fail
     assert parked["reason"] == "crashed"
-    until(lambda: len(set(house.handled())) == 2 * NEIGHBOURS, 30)
-    attempts = Counter(line.split()[1] for line in house.counted.read_text().splitlines())
+    until(lambda: len(set(project.handled())) == 2 * NEIGHBOURS)
+    attempts = Counter(line.split()[1] for line in project.counted.read_text().splitlines())
     assert set(attempts) == {"1"}
 
 
-def poison(house: House) -> Any:
-    source = house.settings.sources["krtc-main"]
-    (callback,) = sender.callbacks(source, sender.choose_samples(source, "101"), 1)
+def poison(project: Project) -> Any:
+    source = project.settings.sources["krtc-main"]
+    (callback,) = callbacks_of(source, choose_samples(source, "101"), 1)
     body = json.loads(callback.body)
     body["payload"]["channelName"] = "poison"
     return body
 
 
-def run_until_parked(house: House) -> tuple[int, dict[str, Any]]:
-    """Start the worker again whenever it dies; how often it did, and what was parked."""
+def run_until_parked(project: Project) -> tuple[int, dict[str, Any]]:
+    """Restart the worker until it parks an event. Returns the number of deaths and the log line of the event."""
     deaths = 0
     while True:
-        process = house.start("worker", "killer.py")
-        until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None, END_S)  # type: ignore[misc]
+        process = project.start("worker", "killer.py")
+        until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None)  # type: ignore[misc]
         if parked := parked_by(process):
             return deaths, parked[0]
         deaths += 1

@@ -1,4 +1,4 @@
-"""Several ingresses behind one port: they share the load, the fallen are replaced, and all end together."""
+"""Several ingress processes on one port: they share the load, dead ones are replaced, and all stop together."""
 
 import os
 import re
@@ -11,57 +11,53 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from hookline.cli import sender
-from tests.end_to_end.processes import END_S, START_S, House, Process, until
+from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
+from tests.end_to_end.processes import END_S, Process, Project, until
 from tests.end_to_end.test_crashes import CALLBACKS, all_handled, send_while
 
 PROCESSES = 2
 PID = re.compile(r"process (\d+) has pid (\d+)")
-UNREADABLE = sender.Callback("unreadable", b"{", 0)
+UNREADABLE = Callback("unreadable", b"{", 0)
 
 
-def change(house: House, old: str, new: str) -> None:
-    text = house.config.read_text()
+def change(project: Project, old: str, new: str) -> None:
+    text = project.config.read_text()
     assert old in text
-    house.config.write_text(text.replace(old, new, 1))
+    project.config.write_text(text.replace(old, new, 1))
 
 
-def wish(house: House, *settings: str) -> None:
-    change(house, "[ingress]\n", "\n".join(["[ingress]", f"processes = {PROCESSES}", *settings, ""]))
+def configure(project: Project, *settings: str) -> None:
+    change(project, "[ingress]\n", "\n".join(["[ingress]", f"processes = {PROCESSES}", *settings, ""]))
 
 
-def said(process: Process, text: str) -> int:
-    return sum(text in line for line in process.output)
-
-
-def open_doors(house: House) -> Process:
-    ingresses = house.start("ingress")
-    until(lambda: said(ingresses, "listening on") == PROCESSES, START_S)
+def start_ingresses(project: Project) -> Process:
+    ingresses = project.start("ingress")
+    until(lambda: ingresses.count("listening on") == PROCESSES)
     return ingresses
 
 
 def pids(ingresses: Process) -> dict[int, int]:
-    """The newest process of each number."""
-    told = [PID.search(line["message"]) for line in ingresses.lines]
-    return {int(match[1]): int(match[2]) for match in told if match}
+    """The newest process id of each number."""
+    started = [PID.search(line["message"]) for line in ingresses.lines]
+    return {int(match[1]): int(match[2]) for match in started if match}
 
 
 def all_ended(ingresses: Process) -> bool:
-    """Whether nobody is left who could write to the log."""
+    """Whether no process is left that could write to the log."""
     ingresses.follower.join(END_S)
     return not ingresses.follower.is_alive()
 
 
-def begin_callback(house: House) -> Callable[[], bytes]:
-    """A callback of which the last byte is still to come; what is returned sends it, and returns the answer."""
-    source = house.settings.sources["krtc-main"]
-    callback = next(iter(sender.callbacks(source, source.provider.samples, 1)))
+def begin_callback(project: Project) -> Callable[[], bytes]:
+    """Send a callback without its last byte. Returns a function that sends the byte and returns the answer."""
+    source = project.settings.sources["krtc-main"]
+    callback = next(iter(callbacks_of(source, source.provider.samples, 1)))
     signed = source.provider.sign(callback.body, source, callback.at_s)
     headers = {"Host": "h", "Content-Length": str(len(signed.body)), **signed.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    connection = socket.create_connection(("127.0.0.1", house.settings.ingress.port), timeout=END_S)
+    connection = socket.create_connection(("127.0.0.1", project.settings.ingress.port), timeout=END_S)
     connection.sendall(f"POST /hooks/krtc-main HTTP/1.1\r\nExpect: 100-continue\r\n{head}\r\n".encode())
-    assert b"100 Continue" in connection.recv(100)  # so it is in hand
+    assert b"100 Continue" in connection.recv(100)  # so it is in flight
     connection.sendall(signed.body[:-1])
 
     def finish() -> bytes:
@@ -72,157 +68,163 @@ def begin_callback(house: House) -> Callable[[], bytes]:
     return finish
 
 
-async def test_all_processes_take_callbacks(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
-    source = embedded_house.settings.sources["krtc-main"]
+async def test_all_processes_receive_callbacks(embedded_project: Project) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
+    source = embedded_project.settings.sources["krtc-main"]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for _ in range(64):
-            assert (await sender.send(session, embedded_house.url(source.name), source, UNREADABLE)).status == 200
-    until(lambda: said(ingresses, "cannot be read") == 64, 10)
+            assert (await send_callback(session, embedded_project.url(source.name), source, UNREADABLE)).status == 200
+    until(lambda: ingresses.count("cannot be read") == 64)
     assert {line["process"] for line in ingresses.lines if "cannot be read" in line["message"]} == {1, 2}
 
 
-async def test_a_killed_process_takes_nothing_with_it_that_was_accepted_and_is_replaced(house: House) -> None:
-    wish(house)
-    house.start("worker", "counter.py")
-    ingresses = open_doors(house)
+async def test_a_killed_process_loses_no_accepted_event_and_is_replaced(project: Project) -> None:
+    configure(project)
+    project.start("worker", "counter.py")
+    ingresses = start_ingresses(project)
     before = pids(ingresses)
-    accepted = await send_while(house, lambda: os.kill(before[2], signal.SIGKILL))
-    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, START_S)
-    await all_handled(house, accepted)
-    assert len(accepted) > CALLBACKS - 100  # the other process went on
+    accepted = await send_while(project, lambda: os.kill(before[2], signal.SIGKILL))
+    until(lambda: ingresses.count("listening on") == PROCESSES + 1)
+    await all_handled(project, accepted)
+    assert len(accepted) > CALLBACKS - 100  # the other process kept receiving
     assert pids(ingresses)[1] == before[1]
     assert pids(ingresses)[2] != before[2]
 
 
-async def test_stopping_all_in_the_middle_loses_none_and_repeats_none(house: House) -> None:
-    wish(house)
-    worker, ingresses = house.start("worker", "counter.py"), open_doors(house)
+async def test_a_stop_in_the_middle_loses_and_repeats_no_event(project: Project) -> None:
+    configure(project)
+    worker, ingresses = project.start("worker", "counter.py"), start_ingresses(project)
     codes: list[int] = []
-    accepted = await send_while(house, lambda: codes.append(ingresses.stop()))
+    accepted = await send_while(project, lambda: codes.append(ingresses.stop()))
     assert codes == [0]
     assert all_ended(ingresses)
-    await all_handled(house, accepted)
+    await all_handled(project, accepted)
     worker.stop()
-    assert len(house.handled()) == len(set(house.handled()))
+    assert len(project.handled()) == len(set(project.handled()))
 
 
-def test_processes_whose_supervisor_is_killed_end_in_order(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
-    finish = begin_callback(embedded_house)
+def test_processes_whose_supervisor_is_killed_drain_and_end(embedded_project: Project) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
+    finish = begin_callback(embedded_project)
     ingresses.kill()
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES)
     assert finish().startswith(b"HTTP/1.1 200")
     assert all_ended(ingresses)
 
 
-def test_a_signal_that_a_service_manager_sends_to_all_lets_requests_in_hand_finish(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
-    finish = begin_callback(embedded_house)
+def test_a_signal_from_a_service_manager_to_all_processes_lets_requests_in_flight_finish(
+    embedded_project: Project,
+) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
+    finish = begin_callback(embedded_project)
     for pid in (*pids(ingresses).values(), ingresses.popen.pid):
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES + 1)
     assert finish().startswith(b"HTTP/1.1 200")
     assert ingresses.popen.wait(END_S) == 0
 
 
-def test_a_process_that_is_asked_to_end_finishes_what_it_has_in_hand_and_is_replaced(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
+def test_a_process_that_gets_a_signal_finishes_its_requests_in_flight_and_is_replaced(
+    embedded_project: Project,
+) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
     before = pids(ingresses)
-    finish = begin_callback(embedded_house)
-    for pid in before.values():  # one of them has it
+    finish = begin_callback(embedded_project)
+    for pid in before.values():  # one of them has the request
         os.kill(pid, signal.SIGTERM)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES)
     assert finish().startswith(b"HTTP/1.1 200")
-    until(lambda: said(ingresses, "listening on") == 2 * PROCESSES, START_S)
+    until(lambda: ingresses.count("listening on") == 2 * PROCESSES)
     assert set(before.values()) & set(pids(ingresses).values()) == set()
 
 
-def test_a_second_signal_hurries_all(embedded_house: House) -> None:
-    wish(embedded_house, "shutdown_s = 3600", "body_timeout_s = 3600")
-    ingresses = open_doors(embedded_house)
-    finish = begin_callback(embedded_house)
+def test_a_second_signal_ends_all_without_draining(embedded_project: Project) -> None:
+    configure(embedded_project, "shutdown_s = 3600", "body_timeout_s = 3600")
+    ingresses = start_ingresses(embedded_project)
+    finish = begin_callback(embedded_project)
     ingresses.popen.send_signal(signal.SIGINT)
-    until(lambda: said(ingresses, '"stopping"') == PROCESSES + 1, 10)
+    until(lambda: ingresses.count('"stopping"') == PROCESSES + 1)
     ingresses.popen.send_signal(signal.SIGINT)
     assert ingresses.popen.wait(END_S) == 0
     assert all_ended(ingresses)
     assert finish() == b""
 
 
-def test_in_a_log_for_people_each_line_has_the_number_of_its_process(embedded_house: House) -> None:
-    wish(embedded_house)
-    command = [sys.executable, "-m", "hookline", "ingress", "--config", str(embedded_house.config), "--process", "7"]
-    # Its input has ended, as if its supervisor had.
+def test_each_line_of_a_text_log_has_the_number_of_its_process(embedded_project: Project) -> None:
+    configure(embedded_project)
+    command = [sys.executable, "-m", "hookline", "ingress", "--config", str(embedded_project.config), "--process", "7"]
+    # The end of stdin stops the process, as the end of its supervisor would.
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=END_S, check=True)  # noqa: S603  our own
     assert {line.split()[1] for line in done.stderr.splitlines()} == {"[7]"}
 
 
-def test_a_process_that_cannot_be_replaced_is_tried_again_while_another_serves(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
-    change(embedded_house, "[broker]", "[brokr]")
+def test_a_failed_replacement_is_retried_while_another_process_serves(embedded_project: Project) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
+    change(embedded_project, "[broker]", "[brokr]")
     os.kill(pids(ingresses)[1], signal.SIGKILL)
-    until(lambda: said(ingresses, "process 1 ended with exit code 2") == 5, END_S)
-    change(embedded_house, "[brokr]", "[broker]")
-    until(lambda: said(ingresses, "listening on") == PROCESSES + 1, END_S)
+    until(lambda: ingresses.count("process 1 ended with exit code 2") == 5)
+    change(embedded_project, "[brokr]", "[broker]")
+    until(lambda: ingresses.count("listening on") == PROCESSES + 1)
     assert ingresses.stop() == 0
 
 
-def test_when_none_is_left_and_none_can_be_started_it_is_given_up(embedded_house: House) -> None:
-    wish(embedded_house)
-    ingresses = open_doors(embedded_house)
-    change(embedded_house, "[broker]", "[brokr]")
+def test_the_supervisor_gives_up_when_no_process_is_left_and_none_can_start(embedded_project: Project) -> None:
+    configure(embedded_project)
+    ingresses = start_ingresses(embedded_project)
+    change(embedded_project, "[broker]", "[brokr]")
     for pid in pids(ingresses).values():
         os.kill(pid, signal.SIGKILL)
     assert ingresses.popen.wait(END_S) == 2
     assert all_ended(ingresses)
-    assert said(ingresses, "giving up") == 1
+    assert ingresses.count("giving up") == 1
 
 
-def test_a_broker_that_is_away_is_said_once_and_exit_code_3(embedded_house: House) -> None:
-    wish(embedded_house)
-    change(embedded_house, "sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/")
-    done = embedded_house.call("ingress")
+def test_an_unreachable_broker_is_logged_once_and_exit_code_3(embedded_project: Project) -> None:
+    configure(embedded_project)
+    change(embedded_project, "sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/")
+    done = embedded_project.call("ingress")
     assert done.returncode == 3
     assert done.stderr.count("127.0.0.1:1") == done.stderr.count("hookline: ") == 1
     assert "s3cret-password" not in done.stderr
 
 
-@pytest.mark.parametrize("other", [1, PROCESSES])
-def test_a_port_that_is_taken_is_exit_code_3_though_it_could_be_shared(embedded_house: House, other: int) -> None:
-    wish(embedded_house)
-    change(embedded_house, f"processes = {PROCESSES}", f"processes = {other}")
-    embedded_house.start("ingress")
-    change(embedded_house, f"processes = {other}", f"processes = {PROCESSES}")
-    done = embedded_house.call("ingress")
+@pytest.mark.parametrize(
+    "other", [pytest.param(1, id="by one process"), pytest.param(PROCESSES, id="by several processes")]
+)
+def test_a_port_in_use_is_exit_code_3_even_if_it_could_be_shared(embedded_project: Project, other: int) -> None:
+    configure(embedded_project)
+    change(embedded_project, f"processes = {PROCESSES}", f"processes = {other}")
+    embedded_project.start("ingress")
+    change(embedded_project, f"processes = {other}", f"processes = {PROCESSES}")
+    done = embedded_project.call("ingress")
     assert done.returncode == 3
     assert done.stderr.startswith("hookline: cannot listen on")
 
 
-@pytest.mark.parametrize("count", [0, 65])
-def test_a_number_of_processes_that_makes_no_sense_is_exit_code_2(embedded_house: House, count: int) -> None:
-    wish(embedded_house)
-    change(embedded_house, f"processes = {PROCESSES}", f"processes = {count}")
-    done = embedded_house.call("ingress")
+@pytest.mark.parametrize("count", [pytest.param(0, id="none"), pytest.param(65, id="too many")])
+def test_a_number_of_processes_out_of_range_is_exit_code_2(embedded_project: Project, count: int) -> None:
+    configure(embedded_project)
+    change(embedded_project, f"processes = {PROCESSES}", f"processes = {count}")
+    done = embedded_project.call("ingress")
     assert done.returncode == 2
     assert done.stderr.startswith("hookline: ingress.processes: ")
 
 
-def test_a_port_that_the_system_is_to_choose_cannot_be_shared(embedded_house: House) -> None:
-    wish(embedded_house)
-    change(embedded_house, f"port = {embedded_house.settings.ingress.port}", "port = 0")
-    done = embedded_house.call("ingress")
+def test_a_port_chosen_by_the_system_cannot_be_shared(embedded_project: Project) -> None:
+    configure(embedded_project)
+    change(embedded_project, f"port = {embedded_project.settings.ingress.port}", "port = 0")
+    done = embedded_project.call("ingress")
     assert done.returncode == 2
     assert "ingress.port: 0 gives each process a port of its own" in done.stderr
 
 
-def test_door_and_workers_in_one_process_are_not_several(embedded_house: House) -> None:
-    wish(embedded_house)
-    done = embedded_house.call("run")
+def test_run_refuses_several_processes(embedded_project: Project) -> None:
+    configure(embedded_project)
+    done = embedded_project.call("run")
     assert done.returncode == 2
     assert "`hookline run` is one process" in done.stderr

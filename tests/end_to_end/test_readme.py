@@ -1,72 +1,20 @@
-"""README, followed to the letter."""
+"""Tables of README and of the page on settings say what the code says."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 
-from hookline.readme import README, with_tables
+from docs.readme_tables import README, with_tables
 from hookline.schemas.providers import catalogue
-from hookline.settings import SECTIONS
-from tests.end_to_end.processes import House, until
+from hookline.settings import SECTIONS, SourceSettings
 
 TEXT = README.read_text()
-PROGRAMS = Path(sys.executable).parent
+SETTINGS = (README.parent / "docs" / "settings.md").read_text()
 
 
-def tour(name: str = "") -> list[str]:
-    """The blocks of the tour: those that are commands, or the file of that name."""
-    mark = re.escape(f"<!-- tour {name} -->" if name else "<!-- tour -->")
-    return re.findall(mark + r"\n```\w+\n(.*?)```", TEXT, re.DOTALL)
-
-
-def follow(house: House, script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  README's own commands
-        ["/bin/sh", "-euc", script],
-        cwd=house.folder,
-        env={**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOOKLINE_CONFIG": str(house.config)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_the_tour_can_be_followed_to_the_letter(embedded_house: House) -> None:
-    run = embedded_house.start("run")
-    send, look = tour()
-    sent = follow(embedded_house, send)
-    assert sent.returncode == 0, sent.stdout + sent.stderr
-    until(lambda: any(line.get("outcome") == "duplicate" for line in run.lines), 20)
-    until(lambda: all(source in follow(embedded_house, look).stdout for source in embedded_house.settings.sources), 20)
-    assert run.stop() == 0
-
-
-def test_the_worker_of_the_tour_handles_what_the_tour_sends(embedded_house: House) -> None:
-    (worker,) = tour("attendance.py")
-    (embedded_house.folder / "attendance.py").write_text(worker)
-    run = embedded_house.start("run", "attendance.py")
-    follow(embedded_house, tour()[0])
-    until(lambda: sum(1 for line in run.lines if line.get("queue") == "attendance") >= 13, 20)
-    assert {line["outcome"] for line in run.lines if line.get("queue") == "attendance"} == {"handled", "duplicate"}
-    assert run.stop() == 0
-
-
-def test_the_callback_by_hand_is_accepted(embedded_house: House) -> None:
-    (script,) = re.findall(r"```sh\n(body=.*?)```", TEXT, re.DOTALL)
-    run = embedded_house.start("run")
-    secret = embedded_house.settings.sources["krtc-main"].keys[0].decode()
-    port = embedded_house.settings.ingress.port
-    done = follow(embedded_house, f"SECRET='{secret}'\n" + script.replace(":8080", f":{port}"))
-    assert "HTTP/1.1 200 OK" in done.stdout, done.stdout + done.stderr
-    until(lambda: any(line.get("subject") == "lesson" for line in run.lines), 20)
-
-
-def test_the_tables_say_what_the_code_says() -> None:
+def test_the_tables_match_the_code() -> None:
     assert with_tables(TEXT) == TEXT, "run `make docs`"
 
 
@@ -76,7 +24,21 @@ def test_every_provider_is_in_the_table_and_no_other() -> None:
     assert rows == [f"`{name}`" for name in catalogue()]
 
 
-@pytest.mark.parametrize("section", sorted(set(SECTIONS) - {"admin"}))
+def row(section: str) -> str:
+    (found,) = [line for line in SETTINGS.splitlines() if line.startswith(f"| `[{section}]`")]
+    return found
+
+
+ROWS: Mapping[str, type[msgspec.Struct]] = {**SECTIONS, "sources.<name>": SourceSettings}
+
+
+@pytest.mark.parametrize("section", sorted(ROWS))
 def test_the_settings_table_names_every_key(section: str) -> None:
-    (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| `[{section}]`")]
-    assert [key for key in msgspec.structs.fields(SECTIONS[section]) if f"`{key.encode_name}`" not in row] == []
+    assert [key for key in msgspec.structs.fields(ROWS[section]) if f"`{key.encode_name}`" not in row(section)] == []
+
+
+@pytest.mark.parametrize("section", sorted(ROWS))
+def test_numbers_in_the_settings_table_are_the_defaults(section: str) -> None:
+    said = {name: float(number) for name, number in re.findall(r"`(\w+)`[^`(]*\((\d+)\)", row(section))}
+    defaults = {key.encode_name: key.default for key in msgspec.structs.fields(ROWS[section])}
+    assert said == {name: defaults[name] for name in said}

@@ -1,9 +1,10 @@
-"""`--reload`: workers that start again whenever somebody saves their file."""
+"""`--reload`: workers restart when their file is saved."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.end_to_end.processes import END_S, START_S, House, Process, until
+from tests.end_to_end.processes import WITHIN_S, Process, Project, until
 
 WORKER = '''
 """Notes the version of its own file for each event."""
@@ -35,15 +36,15 @@ WAIT = """note("began")
     note("finished")"""
 
 
-def save(house: House, *, body: str = NOTE, version: str = "one") -> None:
-    (house.folder / "neighbour.py").write_text(f'VERSION = "{version}"\n')
-    (house.folder / "mine.py").write_text(WORKER.replace("{body}", body))
+def save(project: Project, *, body: str = NOTE, version: str = "one") -> None:
+    (project.folder / "neighbour.py").write_text(f'VERSION = "{version}"\n')
+    (project.folder / "mine.py").write_text(WORKER.replace("{body}", body))
 
 
 @contextmanager
-def reloading(house: House, command: str, *arguments: str) -> Iterator[Process]:
-    """A command that is ended with its own process, whatever becomes of the test."""
-    process = house.start(command, "--reload", *arguments, ready="worker versions")
+def reloading(project: Project, command: str, *arguments: str) -> Iterator[Process]:
+    """A command that is stopped together with its child process, even if the test fails."""
+    process = project.start(command, "--reload", *arguments, ready="worker versions")
     try:
         yield process
     finally:
@@ -51,93 +52,118 @@ def reloading(house: House, command: str, *arguments: str) -> Iterator[Process]:
             process.stop()
 
 
-def send_one(house: House) -> None:
-    done = house.call("send", "krtc-main", "103")
+def send_one(project: Project) -> None:
+    done = project.call("send", "krtc-main", "103")
     assert done.returncode == 0, done.stderr
 
 
-def said(process: Process, text: str) -> int:
-    return sum(text in line for line in process.output)
-
-
 def started(process: Process, times: int) -> None:
-    until(lambda: said(process, "worker versions") >= times, START_S)
+    until(lambda: process.count("worker versions") >= times)
 
 
-def handled(house: House, *lines: str) -> None:
-    until(lambda: house.counted.exists() and house.counted.read_text().splitlines() == list(lines), END_S)
+def handled(project: Project, *lines: str) -> None:
+    until(lambda: project.counted.exists() and project.counted.read_text().splitlines() == list(lines))
 
 
-def test_a_worker_is_run_anew_when_its_file_or_a_neighbour_changes(embedded_house: House) -> None:
-    save(embedded_house)
-    embedded_house.start("ingress")
-    with reloading(embedded_house, "worker", "mine.py") as process:
-        send_one(embedded_house)
-        handled(embedded_house, "first one")
-        save(embedded_house, body=NOTE.replace("first", "other"))
+def test_a_worker_restarts_when_its_file_or_a_neighbour_changes(embedded_project: Project) -> None:
+    save(embedded_project)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "first one")
+        save(embedded_project, body=NOTE.replace("first", "other"))
         started(process, 2)
-        send_one(embedded_house)
-        handled(embedded_house, "first one", "other one")
-        (embedded_house.folder / "neighbour.py").write_text('VERSION = "two"\n')
+        send_one(embedded_project)
+        handled(embedded_project, "first one", "other one")
+        (embedded_project.folder / "neighbour.py").write_text('VERSION = "two"\n')
         started(process, 3)
-        send_one(embedded_house)
-        handled(embedded_house, "first one", "other one", "other two")
+        send_one(embedded_project)
+        handled(embedded_project, "first one", "other one", "other two")
         assert process.stop() == 0
 
 
-def test_a_syntax_error_is_told_and_the_next_change_mends_it(embedded_house: House) -> None:
-    save(embedded_house)
-    with reloading(embedded_house, "worker", "mine.py") as process:
-        save(embedded_house, body="def :")
+def test_a_syntax_error_is_logged_and_the_next_change_restarts_the_worker(embedded_project: Project) -> None:
+    save(embedded_project)
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        save(embedded_project, body="def :")
         process.wait_for("mine.py cannot be imported: SyntaxError")
         process.wait_for("waiting for a change")
-        save(embedded_house)
+        save(embedded_project)
         started(process, 2)
 
 
-def test_what_is_in_hand_is_finished_before_the_new_start(embedded_house: House) -> None:
-    save(embedded_house, body=WAIT)
-    embedded_house.start("ingress")
-    with reloading(embedded_house, "worker", "mine.py") as process:
-        send_one(embedded_house)
-        handled(embedded_house, "began")
-        save(embedded_house)
+def test_events_in_flight_finish_before_the_restart(embedded_project: Project) -> None:
+    save(embedded_project, body=WAIT)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "began")
+        save(embedded_project)
         process.wait_for("stopping")
-        (embedded_house.folder / "go").touch()
+        (embedded_project.folder / "go").touch()
         started(process, 2)
-        send_one(embedded_house)
-        handled(embedded_house, "began", "finished", "first one")
+        send_one(embedded_project)
+        handled(embedded_project, "began", "finished", "first one")
 
 
-def test_door_and_workers_in_one_process_are_run_anew_too(embedded_house: House) -> None:
-    save(embedded_house)
-    with reloading(embedded_house, "run", "mine.py") as process:
-        until(lambda: said(process, "queue: ") == 1, START_S)
-        save(embedded_house, version="two")
-        until(lambda: said(process, "queue: ") == 2, START_S)
-        send_one(embedded_house)
-        handled(embedded_house, "first two")
+def test_ctrl_c_lets_events_in_flight_finish(embedded_project: Project) -> None:
+    save(embedded_project, body=WAIT)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "began")
+        process.popen.send_signal(signal.SIGINT)
+        process.wait_for("stopping")
+        process.popen.send_signal(signal.SIGINT)
+        (embedded_project.folder / "go").touch()
+        assert process.popen.wait(WITHIN_S) == 0
+        handled(embedded_project, "began", "finished")
 
 
-def test_a_process_that_dies_is_told_and_started_again_at_the_next_change(embedded_house: House) -> None:
-    save(embedded_house, body="os._exit(7)")
-    embedded_house.start("ingress")
-    with reloading(embedded_house, "worker", "mine.py") as process:
-        send_one(embedded_house)
+def test_a_process_that_drains_at_a_stop_is_not_replaced(embedded_project: Project) -> None:
+    save(embedded_project, body=WAIT)
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
+        handled(embedded_project, "began")
+        save(embedded_project)
+        process.wait_for("stopping")
+        process.popen.send_signal(signal.SIGTERM)
+        (embedded_project.folder / "go").touch()
+        assert process.popen.wait(WITHIN_S) == 0
+        process.follower.join(WITHIN_S)
+        assert process.count("worker versions") == 1
+
+
+def test_ingress_and_workers_in_one_process_restart_too(embedded_project: Project) -> None:
+    save(embedded_project)
+    with reloading(embedded_project, "run", "mine.py") as process:
+        until(lambda: process.count("queue: ") == 1)
+        save(embedded_project, version="two")
+        until(lambda: process.count("queue: ") == 2)
+        send_one(embedded_project)
+        handled(embedded_project, "first two")
+
+
+def test_a_process_that_dies_is_logged_and_restarts_at_the_next_change(embedded_project: Project) -> None:
+    save(embedded_project, body="os._exit(7)")
+    embedded_project.start("ingress")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        send_one(embedded_project)
         process.wait_for("the process ended with exit code 7; waiting for a change")
-        save(embedded_house)
-        handled(embedded_house, "first one")
+        save(embedded_project)
+        handled(embedded_project, "first one")
 
 
-def test_without_the_library_the_command_says_how_to_get_it(embedded_house: House) -> None:
-    save(embedded_house)
-    (embedded_house.folder / "watchfiles.py").write_text("raise ImportError\n")  # hides the one that is installed
-    done = embedded_house.call("worker", "--reload", "mine.py")
+def test_without_the_library_the_command_says_how_to_install_it(embedded_project: Project) -> None:
+    save(embedded_project)
+    (embedded_project.folder / "watchfiles.py").write_text("raise ImportError\n")  # hides the installed one
+    done = embedded_project.call("worker", "--reload", "mine.py")
     assert done.returncode == 2
     assert "pip install 'hookline[reload]'" in done.stderr
 
 
-def test_without_a_file_there_is_nothing_to_watch(embedded_house: House) -> None:
-    done = embedded_house.call("run", "--reload")
+def test_without_a_file_there_is_nothing_to_watch(embedded_project: Project) -> None:
+    done = embedded_project.call("run", "--reload")
     assert done.returncode == 2
     assert "needs the file or module of a worker" in done.stderr

@@ -1,41 +1,48 @@
-"""What a start costs: no process loads what its settings do not name."""
+"""A process loads no library that its settings do not need."""
 
 import pytest
 
-from tests.end_to_end.processes import House, Process
+from tests.end_to_end.processes import Process, Project
 
 DRIVERS = {"aio_pika", "aiormq", "redis", "psycopg"}
 
 
 @pytest.fixture(autouse=True)
-def telling_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+def logged_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
 
 
 def loaded(lines: list[str]) -> set[str]:
-    """The packages that a process imported, from what Python tells of it."""
+    """The packages that a process imported, from the import log of Python."""
     names = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if line.startswith("import time:")}
     assert "hookline" in names
     return names
 
 
-def started(house: House, *arguments: str) -> set[str]:
-    process: Process = house.start(*arguments)
+def started(project: Project, *arguments: str) -> set[str]:
+    process: Process = project.start(*arguments)
     process.stop()
     return loaded(process.output)
 
 
 @pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker rooms counter.py"])
-def test_the_embedded_queue_and_store_load_no_driver_of_another(embedded_house: House, arguments: str) -> None:
-    assert started(embedded_house, *arguments.split()) & DRIVERS == set()
+def test_the_embedded_queue_and_store_load_no_driver(embedded_project: Project, arguments: str) -> None:
+    assert started(embedded_project, *arguments.split()) & DRIVERS == set()
 
 
-def test_a_process_of_workers_loads_no_web_server(embedded_house: House) -> None:
-    assert "aiohttp" not in started(embedded_house, "worker", "counter.py")
+def test_a_worker_process_loads_no_web_server(embedded_project: Project) -> None:
+    assert "aiohttp" not in started(embedded_project, "worker", "counter.py")
+
+
+@pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker counter.py"])
+def test_a_process_that_serves_does_not_load_rich(embedded_project: Project, arguments: str) -> None:
+    assert "rich" not in started(embedded_project, *arguments.split())
 
 
 @pytest.mark.parametrize("command", ["--help", "topics"])
-def test_a_command_that_asks_nobody_loads_neither(embedded_house: House, command: str) -> None:
-    done = embedded_house.call(command)
+def test_a_command_without_connections_loads_no_driver_and_no_web_server(
+    embedded_project: Project, command: str
+) -> None:
+    done = embedded_project.call(command)
     assert done.returncode == 0
     assert loaded(done.stderr.splitlines()) & (DRIVERS | {"aiohttp"}) == set()

@@ -1,11 +1,11 @@
-"""Files as teams write them: several workers, state that opens and closes, functions around functions."""
+"""Worker files as teams write them: several workers, state that opens and closes, and middleware."""
 
 import pytest
 
-from tests.end_to_end.processes import END_S, House, until
+from tests.end_to_end.processes import END_S, Project, until
 
 NOTING = '''
-"""Two workers and what they share; everything that happens is a line."""
+"""Two workers and their shared state. They write a line for everything that happens."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ def note(line: str) -> None:
 
 
 @asynccontextmanager
-async def open_ledger() -> AsyncIterator[list[str]]:
+async def open_visits() -> AsyncIterator[list[str]]:
     note("open")
     yield []
     note("close")
@@ -39,13 +39,13 @@ def noted(call: Call) -> Call:
     return step
 
 
-@worker(RoomCreated, state=open_ledger, middleware=[noted])
+@worker(RoomCreated, state=open_visits, middleware=[noted])
 async def lessons(event: RoomCreated, delivery: Delivery[list[str]]) -> None:
     delivery.state.append("room")
     note(f"lessons {len(delivery.state)}")
 
 
-@worker(ParticipantJoined, state=open_ledger)
+@worker(ParticipantJoined, state=open_visits)
 async def people(event: ParticipantJoined, delivery: Delivery[list[str]]) -> None:
     delivery.state.append("person")
     note(f"people {len(delivery.state)}")
@@ -60,34 +60,34 @@ async def people(event: ParticipantJoined, delivery: Delivery[list[str]]) -> Non
 
 
 @pytest.fixture
-def noting(house: House) -> House:
-    (house.folder / "noting.py").write_text(NOTING)
-    return house
+def noting(project: Project) -> Project:
+    (project.folder / "noting.py").write_text(NOTING)
+    return project
 
 
-def lines(house: House) -> list[str]:
-    return house.counted.read_text().splitlines() if house.counted.exists() else []
+def lines(project: Project) -> list[str]:
+    return project.counted.read_text().splitlines() if project.counted.exists() else []
 
 
-def send(house: House, event: str) -> None:
-    done = house.call("send", "krtc-main", event)
+def send(project: Project, event: str) -> None:
+    done = project.call("send", "krtc-main", event)
     assert done.returncode == 0, done.stderr
 
 
-def test_all_workers_of_a_file_run_and_share_the_state_that_they_name(noting: House) -> None:
+def test_all_workers_of_a_file_run_and_share_their_state(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "101")
-    until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"], END_S)
+    until(lambda: lines(noting) == ["open", "lessons 1", "after RoomCreated"])
     send(noting, "103")
-    until(lambda: lines(noting)[3:] == ["people 2"], END_S)
+    until(lambda: lines(noting)[3:] == ["people 2"])
     (noting.folder / "go").touch()
     assert run.stop() == 0
 
 
-def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: House) -> None:
+def test_a_state_is_closed_after_the_last_event_in_flight_is_handled(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    until(lambda: lines(noting) == ["open", "people 1"])
     run.popen.terminate()
     run.wait_for("stopping")
     (noting.folder / "go").touch()
@@ -95,10 +95,10 @@ def test_a_state_is_closed_after_the_last_event_in_hand_was_handled(noting: Hous
     assert lines(noting) == ["open", "people 1", "people end", "close"]
 
 
-def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_closed(noting: House) -> None:
+def test_at_a_second_signal_events_in_flight_are_put_back_before_the_state_is_closed(noting: Project) -> None:
     run = noting.start("run", "noting.py")
     send(noting, "103")
-    until(lambda: lines(noting) == ["open", "people 1"], END_S)
+    until(lambda: lines(noting) == ["open", "people 1"])
     run.popen.terminate()
     run.wait_for("stopping")
     run.popen.terminate()
@@ -106,19 +106,21 @@ def test_at_a_second_signal_what_is_in_hand_is_given_back_before_the_state_is_cl
     assert lines(noting) == ["open", "people 1", "people cancelled", "close"]
 
 
-def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_house: House) -> None:
-    (embedded_house.folder / "noting.py").write_text(NOTING.replace("yield []", "yield [][0]"))
-    done = embedded_house.call("run", "noting.py")
+def test_a_state_that_cannot_be_opened_ends_the_process_with_exit_code_1(embedded_project: Project) -> None:
+    (embedded_project.folder / "noting.py").write_text(NOTING.replace("yield []", "yield [][0]"))
+    done = embedded_project.call("run", "noting.py")
     assert done.returncode == 1
-    assert "hookline: open_ledger of worker lessons failed: IndexError: list index out of range, in noting.py:" in (
+    assert "hookline: open_visits of worker lessons failed: IndexError: list index out of range, in noting.py:" in (
         done.stderr
     )
     assert "Traceback" not in done.stderr
 
 
-def test_a_state_that_fails_at_its_end_is_logged_and_the_process_ends_well(embedded_house: House) -> None:
-    (embedded_house.folder / "noting.py").write_text(NOTING.replace('note("close")', "raise OSError(28, 'disk full')"))
-    run = embedded_house.start("run", "noting.py")
+def test_a_state_that_fails_to_close_is_logged_and_the_exit_code_is_0(embedded_project: Project) -> None:
+    (embedded_project.folder / "noting.py").write_text(
+        NOTING.replace('note("close")', "raise OSError(28, 'disk full')")
+    )
+    run = embedded_project.start("run", "noting.py")
     assert run.stop() == 0
-    (told,) = [line for line in run.lines if "open_ledger of worker lessons did not close" in line["message"]]
-    assert "disk full" in told["traceback"]
+    (logged,) = [line for line in run.lines if "open_visits of worker lessons did not close" in line["message"]]
+    assert "disk full" in logged["traceback"]

@@ -1,24 +1,13 @@
 """Genuine callbacks as bytes, and ways to change one thing in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.provider import AnySource, Outgoing
-from hookline.schemas.providers import catalogue
-from tests.vector_cases import example_source
-
-NOW_S = 1_700_000_000.0
-SECRET = "the-secret-of-this-source"
-OLD_SECRET = "the-one-before-it"
-SOURCES: Mapping[str, AnySource] = {
-    provider.example.source: example_source(provider, SECRET, OLD_SECRET) for provider in catalogue().values()
-}
-KRTC, VOICE, CALLS, CLASSROOM, MEETINGS = (
-    SOURCES[name] for name in ("krtc-main", "voice", "calls", "classroom", "meetings")
-)
+from tests.ingress.sources import KRTC, NOW_S
 
 
 def sample(source: AnySource, number: int = 0) -> bytes:
@@ -72,16 +61,3 @@ def with_header(*lines: bytes) -> bytes:
 
 def with_line(line: bytes) -> bytes:
     return changed(b"POST /hooks/krtc-main HTTP/1.1", line)
-
-
-def in_chunks(*chunks: bytes, te: bytes = b"Transfer-Encoding: chunked") -> bytes:
-    """The good callback with these bytes as its chunked body, line ends included."""
-    return changed(LENGTH, te).partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + b"".join(chunks)
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-END = b"0\r\n\r\n"
-WHOLE = chunk(BODY)

@@ -1,7 +1,9 @@
 """Requests in which it is unclear where the body ends."""
 
-from tests.ingress.callbacks import BODY, END, KRTC, LENGTH, WHOLE, changed, chunk, in_chunks, with_header
+from tests.ingress.callbacks import BODY, LENGTH, changed, with_header
+from tests.ingress.chunks import END, WHOLE, chunk, in_chunks
 from tests.ingress.refusals import Refusal
+from tests.ingress.sources import KRTC
 
 TOO_MUCH = KRTC.max_body_bytes + 1
 

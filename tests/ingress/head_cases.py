@@ -3,8 +3,9 @@
 import gzip
 import zlib
 
-from tests.ingress.callbacks import BODY, KRTC, changed, post, signed, with_header, with_line
+from tests.ingress.callbacks import BODY, changed, post, signed, with_header, with_line
 from tests.ingress.refusals import Refusal
+from tests.ingress.sources import KRTC
 
 HEAD = [
     Refusal("a folded header", with_header(b"X-Folded: a", b" zebra"), 400),

@@ -14,8 +14,8 @@ from hookline.ingress.server import Ingress
 from hookline.ingress.settings import IngressSettings
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import AnySource
-from tests.ingress.callbacks import NOW_S, SOURCES
 from tests.ingress.http_client import Answer, Client, connected
+from tests.ingress.sources import NOW_S, SOURCES
 
 SETTINGS = IngressSettings(
     host="127.0.0.1", port=0, head_timeout_s=0.4, body_timeout_s=0.3, keepalive_timeout_s=30, shutdown_s=5

@@ -6,29 +6,10 @@ import pytest
 
 from hookline.schemas.envelope import UNREADABLE
 from hookline.schemas.provider import AnySource
-from tests.ingress.callbacks import (
-    BODY,
-    CALLS,
-    CLASSROOM,
-    END,
-    GOOD,
-    KRTC,
-    LENGTH,
-    MEETINGS,
-    NOW_S,
-    OLD_SECRET,
-    SOURCES,
-    VOICE,
-    WHOLE,
-    changed,
-    chunk,
-    in_chunks,
-    post,
-    signed,
-    with_header,
-    with_line,
-)
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed, with_header, with_line
+from tests.ingress.chunks import END, WHOLE, chunk, in_chunks
 from tests.ingress.running_ingress import running_ingress
+from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, NOW_S, OLD_SECRET, SOURCES, VOICE
 from tests.test_hostile_bytes import HOSTILE_BODIES
 from tests.vector_cases import with_secrets
 

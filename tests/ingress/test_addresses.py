@@ -9,8 +9,9 @@ import pytest
 
 from hookline.ingress.client_address import Network
 from hookline.schemas.provider import AnySource
-from tests.ingress.callbacks import KRTC, MEETINGS, post, signed
+from tests.ingress.callbacks import post, signed
 from tests.ingress.running_ingress import running_ingress
+from tests.ingress.sources import KRTC, MEETINGS
 
 PROVIDERS_NETWORK = ip_network("203.0.113.0/24")
 LOOPBACK = ip_network("127.0.0.0/8")

@@ -10,22 +10,11 @@ import uvloop
 
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import ConnectionFactory
-from tests.ingress.callbacks import (
-    BODY,
-    END,
-    GOOD,
-    KRTC,
-    LENGTH,
-    changed,
-    chunk,
-    in_chunks,
-    post,
-    signed,
-    with_header,
-    with_line,
-)
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed, with_header, with_line
+from tests.ingress.chunks import END, chunk, in_chunks
 from tests.ingress.http_client import connected, let_ingress_run
 from tests.ingress.running_ingress import SETTINGS, RecordingPublisher, running_ingress, with_settings
+from tests.ingress.sources import KRTC
 
 HEAD = GOOD.removesuffix(BODY)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: ingress.example\r\n\r\n"

@@ -9,10 +9,11 @@ import pytest
 from hookline.ingress import responses
 from hookline.schemas import errors
 from hookline.schemas.errors import NotDurable, Refused
-from tests.ingress.callbacks import BODY, GOOD, LENGTH, VOICE, changed, post
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post
 from tests.ingress.http_client import Answer, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.signature_cases import FORGERY
+from tests.ingress.sources import VOICE
 
 
 def get(path: str, method: str = "GET") -> bytes:

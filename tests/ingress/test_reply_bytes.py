@@ -9,9 +9,10 @@ from aiohttp import web
 
 from hookline.ingress import receive
 from hookline.schemas.provider import AnySource, Reply
-from tests.ingress.callbacks import KRTC, SOURCES, post
+from tests.ingress.callbacks import post
 from tests.ingress.http_client import Answer
 from tests.ingress.running_ingress import RunningIngress, running_ingress
+from tests.ingress.sources import KRTC, SOURCES
 
 CLOSE, KEEP = "Connection: close", "Connection: keep-alive"
 

@@ -3,15 +3,15 @@
 import re
 from pathlib import Path
 
-from hookline.readme import README
+from docs.readme_tables import README
 
 _IN_README = re.compile(r"<!-- provider acme_rtc/hookline\.py -->\n```python\n(.*?)```", re.DOTALL)
 
 
 def example_provider() -> str:
-    """The text of the module; the copy beside this file where README does not show it."""
-    shown = _IN_README.search(README.read_text(encoding="utf-8"))
-    return shown[1] if shown else (Path(__file__).parent / "shown.py").read_text(encoding="utf-8")
+    """The text of the module."""
+    (shown,) = _IN_README.findall(README.read_text(encoding="utf-8"))
+    return str(shown)
 
 
 def write_example(folder: Path) -> str:

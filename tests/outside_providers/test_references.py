@@ -1,4 +1,4 @@
-"""A source may name a provider of one's own: `provider = "package.module:NAME"`."""
+"""A source may name a provider from outside: `provider = "package.module:NAME"`."""
 
 import sys
 from collections.abc import Iterator
@@ -9,8 +9,9 @@ import pytest
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.errors import SettingsError, Unreadable
 from hookline.schemas.events import RoomCreated
-from hookline.schemas.providers import catalogue, normaliser
+from hookline.schemas.providers import catalogue
 from hookline.settings import load, load_providers
+from hookline.workers.pipeline import normaliser
 from tests.outside_providers.example import write_example
 
 GOOD = "secrets = ['a-secret-of-some-length']\n"
@@ -135,7 +136,7 @@ def test_an_event_of_a_provider_from_outside_is_normalised(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("reference", "text", "said"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("with_sources", [True, False], ids=["for the ingress", "for a worker"])
-def test_what_is_wrong_with_a_reference_is_said_with_its_key(
+def test_an_error_about_a_reference_names_the_key(
     tmp_path: Path, reference: str, text: str, said: str, *, with_sources: bool
 ) -> None:
     module(tmp_path, text)

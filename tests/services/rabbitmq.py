@@ -9,7 +9,9 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -23,11 +25,13 @@ _NODE: pytest.StashKey["Node"] = pytest.StashKey()
 
 
 class Node(servers.OwnServer):
-    """A server on this machine that belongs to the test run. `configuration` is lines for its `rabbitmq.conf`."""
+    """A server on this machine that belongs to the test run. `settings` are numbers for its application `rabbit`."""
 
-    def __init__(self, programs: Path, configuration: str = "") -> None:
+    def __init__(self, programs: Path, settings: Mapping[str, int] = MappingProxyType({})) -> None:
         super().__init__("RabbitMQ")
-        self.environment = _environment(self.home, self.port, configuration)
+        self.environment = _environment(self.home, self.port)
+        pairs = ", ".join(f"{{{name}, {value}}}" for name, value in settings.items())
+        (self.home / "advanced.config").write_text(f"[{{rabbit, [{pairs}]}}].\n")
         self._programs = programs
         self._epmd: subprocess.Popen[bytes] | None = None
 
@@ -96,7 +100,7 @@ def _epmd(programs: Path) -> str:
     return found or pytest.fail("epmd, which comes with Erlang, is not on PATH")
 
 
-def _environment(home: Path, port: int, configuration: str) -> dict[str, str]:
+def _environment(home: Path, port: int) -> dict[str, str]:
     dist_port, epmd_port = servers.free_ports(2)
     (home / "enabled_plugins").write_text("[].\n")
     (home / "rabbitmq.conf").write_text(
@@ -104,7 +108,6 @@ def _environment(home: Path, port: int, configuration: str) -> dict[str, str]:
         "disk_free_limit.absolute = 50MB\n"
         "vm_memory_high_watermark.relative = 0.4\n"
         "log.console = false\n"
-        f"{configuration}"
     )
     return {
         "PATH": os.environ["PATH"],
@@ -119,7 +122,7 @@ def _environment(home: Path, port: int, configuration: str) -> dict[str, str]:
         "RABBITMQ_LOG_BASE": str(home / "log"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none.config"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
     }
 

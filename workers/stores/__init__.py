@@ -1,1 +1,1 @@
-"""The stores behind `workers.store.Store`: SQLite, Redis and PostgreSQL, and what they share."""
+"""The implementations of `workers.store.Store` in SQLite, Redis and PostgreSQL, and what they share."""

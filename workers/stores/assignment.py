@@ -1,4 +1,4 @@
-"""The fair division of partitions among processes: the rule that every store follows."""
+"""The fair assignment of partitions to processes: one rule for all stores."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,10 +9,10 @@ from hookline.workers.store import Assignment
 def fair_assignment(
     partitions: Sequence[str], holders: Mapping[str, str], members: Collection[str], owner: str
 ) -> Assignment:
-    """The partitions of `owner`, one of the members: those that it holds, and free ones up to its part.
+    """The partitions of the member `owner`: those that it holds, and free ones up to its part.
 
-    `holders` are the owners of partitions; a holder that is no member has died. Where the partitions do not divide
-    evenly, the members that hold most keep one more, so that a fair assignment stays as it is.
+    `holders` maps partitions to owners; a holder that is not a member has died. If the partitions do not divide
+    evenly, the members that hold most keep one more, so that a fair assignment does not change.
     """
     names = sorted(set(partitions))
     alive = {partition: holder for partition, holder in holders.items() if holder in members}
@@ -24,7 +24,7 @@ def fair_assignment(
 
 
 def _part(count: int, held: Mapping[str, int], members: Collection[str], owner: str) -> int:
-    """How many partitions are this member's: the parts of all members add up to `count`."""
+    """The number of partitions for this member. The parts of all members add up to `count`."""
     ranked = sorted(members, key=lambda member: (-held.get(member, 0), member))
     each, more = divmod(count, len(ranked))
     return each + (ranked.index(owner) < more)

@@ -1,4 +1,4 @@
-"""What a process remembers of its dealings with a store while those fail."""
+"""A dictionary of bounded size, for what a process remembers while its store fails."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ _MOST = 100_000
 
 
 class BoundedDict(dict[K, V]):
-    """A bounded one: the oldest is forgotten for the newest."""
+    """Forgets its oldest entry when it is full."""
 
     def note(self, key: K, value: V) -> None:
         self[key] = value

@@ -1,4 +1,4 @@
-"""Claims, completions and releases of one process: sent to the store in groups, and retried after a failed write."""
+"""The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,11 +48,11 @@ class ClaimRelease(EventRequest, frozen=True, gc=False):
 
 
 class ClaimCoalescer:
-    """`claim`, `finish` and `release` send one item each, grouped with others that wait. All raise Unreachable.
+    """The `claim`, `finish` and `release` of a store, which each send one item with a function of the store.
 
-    A failed claim or release is uncertain: the store may have carried out either. The next claim on the event says
-    so, and is not refused because of this process's own claim. A failed completion is pending: the event counts as
-    finished here, and the completion is retried after the next one that succeeds.
+    A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
+    is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
+    in this process, and the completion is retried after the next one that succeeds.
     """
 
     def __init__(
@@ -68,11 +68,12 @@ class ClaimCoalescer:
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict()
         self._is_retrying = False
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None) -> Claim:
+    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
+        """As `Store.claim`."""
         ours = False
         if self._pending or self._uncertain:  # rarely
             if completion := self._pending.get((queue, event_id)):
-                await self.finish(completion)
+                await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
             ours = (queue, event_id) in self._uncertain
         try:
@@ -84,7 +85,9 @@ class ClaimCoalescer:
             self._uncertain.pop((queue, event_id), None)
         return claim
 
-    async def finish(self, completion: Completion) -> None:
+    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
+        """As `Store.finish`."""
+        completion = Completion(queue, event_id, subject, occurred_s)
         try:
             await self._finish(completion)
         except (Unreachable, asyncio.CancelledError):
@@ -96,11 +99,12 @@ class ClaimCoalescer:
             self._pending.pop(completion.key, None)
             await self._retry_some()
 
-    async def release(self, release: ClaimRelease) -> None:
+    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        """As `Store.release`."""
         try:
-            await self._release(release)
-        except BaseException:  # likewise
-            self._uncertain.note(release.key, None)
+            await self._release(ClaimRelease(queue, event_id, failed, parked))
+        except BaseException:  # a cancelled release was sent too
+            self._uncertain.note((queue, event_id), None)
             raise
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How a store on a server names a subject: what a sender chose may be any text of any length."""
+"""The key of a subject in a store on a server. A sender chooses the subject: any text of any length."""
 
 import hashlib
 

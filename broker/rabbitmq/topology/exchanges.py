@@ -10,6 +10,10 @@ from hookline.broker.rabbitmq.topology.declaring import declaring
 from hookline.schemas import topics
 from hookline.schemas.broker import Retention
 
+SHARED_EXCHANGES = (topics.EXCHANGE, topics.UNROUTED, topics.RECEIVED)
+SHARED = (*SHARED_EXCHANGES, topics.HISTORY)
+"""The names that `declare_exchanges` declares; `topics.UNROUTED` names both an exchange and a queue."""
+
 _SEGMENTS = 20  # RabbitMQ drops whole segments, so the size of the history varies by one of them
 _MAX_SEGMENT_BYTES = 500 * 10**6
 _ANOTHER_RETENTION = (

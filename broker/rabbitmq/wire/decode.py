@@ -1,7 +1,7 @@
-"""Messages read off the wire: put together from their frames, and as much of their properties as is wanted."""
+"""Reading messages from frames: assembling them, and decoding the properties that Hookline uses."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pamqp import decode
@@ -20,7 +20,7 @@ _delivery_tag = struct.Struct(">Q").unpack_from
 
 
 class Assembly:
-    """Puts together the messages of one channel that begin with a method, and hands them out: method, header, body."""
+    """Assembles the messages of one channel that start with `method`; calls `complete` with method, header and body."""
 
     def __init__(self, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
         self._wanted = method
@@ -36,7 +36,7 @@ class Assembly:
                 return False
             self._method = payload
             return True
-        if not self._method:  # the content of something else
+        if not self._method:  # the content of another method
             return False
         if kind == HEADER:
             self._header = payload
@@ -45,22 +45,34 @@ class Assembly:
             self._parts.append(payload)
             self._missing_bytes -= len(payload)
         if self._missing_bytes <= 0:
-            self._hand_out()
+            method, parts = self._method, self._parts
+            self._method, self._parts = b"", []
+            self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
-    def _hand_out(self) -> None:
-        method, parts = self._method, self._parts
-        self._method, self._parts = b"", []
-        self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
+
+def delivery(method: bytes, header: bytes) -> tuple[int, str, dict[str, Any], bool]:
+    """The delivery tag, content type and headers of a Basic.Deliver and its content header.
+
+    The last item is True if all headers are texts and none is set by the server. Properties that cannot be read are
+    left out.
+    """
+    tag = delivery_tag(method)
+    try:
+        content_type, table = content_type_and_table(header)
+        plain = texts(table)
+        return (tag, content_type, values(table), False) if plain is None else (tag, content_type, plain, True)
+    except Unreadable:
+        return tag, "", {}, True
 
 
 def delivery_tag(deliver: bytes) -> int:
-    """The tag of a Basic.Deliver, which stands behind the consumer's."""
+    """The delivery tag of a Basic.Deliver, which follows the consumer tag."""
     return int(_delivery_tag(deliver, 5 + deliver[4])[0])
 
 
 def message_id(header: bytes) -> str:
-    """Raises Unreadable."""
+    """The message id of a content header. Raises Unreadable."""
     content = ContentHeader()
     try:
         content.unmarshal(header)
@@ -70,7 +82,7 @@ def message_id(header: bytes) -> str:
 
 
 def content_type_and_table(header: bytes) -> tuple[str, bytes]:
-    """The content type, and the table of headers, which none but publishers have looked at. Raises Unreadable."""
+    """The content type and the header table. The server does not check them. Raises Unreadable."""
     try:
         (flags,) = _flags(header, 12)
         at, content_type = 14, ""
@@ -86,7 +98,10 @@ def content_type_and_table(header: bytes) -> tuple[str, bytes]:
 
 
 def texts(table: bytes) -> dict[str, str] | None:
-    """A table of texts, as ours are; None for one with other values, or with what servers note. Raises Unreadable."""
+    """A header table of texts, as Hookline writes them; None for one with other values or with headers of a server.
+
+    Raises Unreadable.
+    """
     found: dict[str, str] = {}
     at, end = 4, len(table)
     try:
@@ -102,8 +117,8 @@ def texts(table: bytes) -> dict[str, str] | None:
     return found
 
 
-def values(table: bytes) -> Mapping[str, Any]:
-    """A table with values of any kind. Raises Unreadable."""
+def values(table: bytes) -> dict[str, Any]:
+    """A header table with values of any type. Raises Unreadable."""
     if not table:
         return {}
     try:

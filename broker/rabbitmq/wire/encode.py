@@ -1,4 +1,4 @@
-"""AMQP frames as bytes. What is the same for many messages is formatted once; a contract test compares with pamqp."""
+"""Writing messages as AMQP frames. Parts that many messages share are cached. A contract test compares with pamqp."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -44,10 +44,7 @@ Frames: TypeAlias = list[bytes | memoryview]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is to be published. All messages are persistent, and must reach a queue.
-
-    `expiration_ms`: how long it stays there at most.
-    """
+    """A message to publish. It is persistent and must reach a queue, where it expires after `expiration_ms`."""
 
     exchange: str
     routing_key: str
@@ -58,9 +55,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def publish_frames(channel: int, message: Message, message_id: str, max_content_bytes: int) -> Frames:
-    """Basic.Publish, the content header and the body. Raises NotDurable for a message that no frame can hold.
+    """Basic.Publish, content header and body, to be written in this order. A large body is not copied.
 
-    They are to be written one after the other. A large body stays where it is, and is not copied into them.
+    Raises NotDurable for a message that does not fit into frames.
     """
     method = _publish_method(channel, message.exchange, message.routing_key)
     table, expiration = _table(message.headers), message.expiration_ms
@@ -69,7 +66,7 @@ def publish_frames(channel: int, message: Message, message_id: str, max_content_
 
 
 def envelope_frames(channel: int, exchange: str, envelope: Envelope, message_id: str, max_content_bytes: int) -> Frames:
-    """What `publish_frames` makes of an envelope's message, in half of the time: each event comes by here."""
+    """What `publish_frames` returns for the message of an envelope, in half the time."""
     method = _publish_method(channel, exchange, envelope.routing_key)
     header = _content_header(channel, envelope, _envelope_table(envelope), message_id, max_content_bytes)
     return _frames(channel, method, header, envelope.body, max_content_bytes)
@@ -108,7 +105,7 @@ def _content_header(
     content_type = _content_type(content.content_type)
     properties = b"".join((content_type, _long(len(table)), table, _PERSISTENT, expiration, _short(message_id), _END))
     payload_bytes = _BEFORE_PROPERTIES_BYTES + len(properties) - 1
-    if payload_bytes > max_content_bytes:  # a frame too large would close the connection, and fail everybody on it
+    if payload_bytes > max_content_bytes:  # the server closes the connection for a frame that is too large
         raise NotDurable("the headers are larger than a frame of RabbitMQ")
     return _content(_HEADER, channel, payload_bytes, _BASIC, 0, len(content.body), flags) + properties
 
@@ -122,7 +119,7 @@ def _table(headers: Mapping[str, str]) -> bytes:
 
 
 def _envelope_table(envelope: Envelope) -> bytes:
-    """What `_table` makes of `to_headers`. The two times are the only texts known to be shorter than 256 bytes."""
+    """What `_table` returns for `to_headers`. Only the two times are known to be shorter than 256 bytes."""
     event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
     occurred_at, received_at = iso(envelope.occurred_at).encode(), iso(envelope.received_at).encode()
     return _ENVELOPE_TABLE % (
@@ -150,7 +147,7 @@ def _content_type(name: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _field_name(name: str) -> bytes:
-    """With the sign of a text behind it."""
+    """The name of a header with a text value: the type tag follows it."""
     return _short(name) + b"S"
 
 

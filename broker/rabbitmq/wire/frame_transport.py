@@ -1,15 +1,20 @@
-"""The socket to RabbitMQ, shared with aiormq: frames of the hot path are taken off it, and written to it, as bytes.
+"""The socket to RabbitMQ, shared with aiormq. Frames of the hot path are read from it and written to it as bytes.
 
-aiormq makes an object of each frame and a task of each delivery: most of the cost of an event. Here the listener of a
-channel gets its frames as they come off the socket. All others go on to aiormq, which opens channels, declares, and
-keeps the connection alive. This relies on aiormq's `Connection`, which takes a `transport_factory`, and on aio-pika's,
-which hands its `kwargs` to it. Without either there is no frame transport, and public calls do the work. A contract
-test runs both ways.
+aiormq makes an object of each frame and a task of each delivery, which is most of the cost of an event. Here the
+listener of a channel gets its frames as they arrive. All other frames go to aiormq, which opens channels, declares, and
+keeps the connection alive.
+
+This relies on parts of two libraries that may change: aiormq's `Connection` takes a `transport_factory` and calls its
+`create`, and aio-pika's passes its `kwargs` on. If either has another shape, there is no frame transport: the public
+calls are used, and one line in the log says so. A contract test runs both ways.
 """
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
 from struct import Struct
 from typing import Any, Protocol
 
@@ -18,50 +23,56 @@ import aiormq
 from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
+log = logging.getLogger("hookline.broker")
+
 METHOD, HEADER, BODY, _HEARTBEAT = 1, 2, 3, 8
 _FRAME_TYPES = frozenset({METHOD, HEADER, BODY, _HEARTBEAT})
 _HEAD_BYTES = 7
 _END = 0xCE
 _CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, Channel.CloseOk
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
-_SIGN_OF_LIFE = b"\x08\0\0\0\0\0\0\xce"  # a heartbeat
-_SIGNS_EVERY_S = 1.0
+_HEARTBEAT_FRAME = b"\x08\0\0\0\0\0\0\xce"
+_HEARTBEAT_EVERY_S = 1.0
+_QUEUED_FRAMES = 4096  # more than twice as many as a connection has channels
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_OTHER_SHAPE = (TypeError, AttributeError, LookupError, ValueError, NotImplementedError)
+"""What code raises that was written for another version of a library."""
 _head = Struct(">BHI").unpack_from
 
 
 class Listener(Protocol):
-    """Takes frames of one channel. Called by the event loop: nothing here may wait, or raise."""
+    """Takes frames of one channel. The event loop calls it, so no method may block or raise."""
 
     def frame(self, kind: int, payload: bytes) -> bool:
         """Whether the frame is taken. If not, aiormq gets it."""
 
     def writable(self) -> None:
-        """The socket takes bytes again."""
+        """The socket accepts bytes again."""
 
     def closed(self) -> None:
-        """The channel is gone. A frame that is written to it now would cost the connection."""
+        """The channel is closed. RabbitMQ would close the connection for a frame that is written to it now."""
 
 
 class FrameTransport(asyncio.Protocol):
-    """One connection's socket. `streams` is told of all that nobody takes, in order and in whole frames."""
+    """One connection's socket. `streams` gets what no listener takes, in order and in whole frames."""
 
     def __init__(self, streams: asyncio.Protocol, clock: Callable[[], float]) -> None:
-        self.is_blocked = False  # the server has said that it takes nothing now (a memory or disk alarm)
-        self.is_paused = False  # the socket takes nothing now
+        self.is_blocked = False  # the server has announced that it accepts nothing (a memory or disk alarm)
+        self.is_paused = False  # the socket's buffer is full
         self._streams = streams
         self._clock = clock
         self._listeners: dict[int, Listener] = {}
         self._transport: Any = None
         self._rest = b""
         self._is_understood = True
-        self._next_sign_s = 0.0
+        self._next_heartbeat_s = 0.0
 
     def listen(self, channel: int, listener: Listener) -> None:
-        """Give the listener each frame of the channel, until that is closed."""
+        """Give the listener each frame of the channel, until the channel is closed."""
         self._listeners[channel] = listener
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
-        """Send whole frames, before or after those of others. Nothing happens if the connection is gone."""
+        """Send whole frames, before or after those of others. Does nothing if the connection is lost."""
         if not self._transport.is_closing():
             self._transport.writelines(frames)
 
@@ -93,15 +104,15 @@ class FrameTransport(asyncio.Protocol):
             listener.writable()
 
     def _take(self, data: bytes) -> bytes:
-        """Hand frames to their listeners; what is left. The beginning of a frame is kept until the rest has come."""
+        """Pass frames to their listeners, and return the others. An incomplete frame is kept until the rest arrives."""
         left: list[bytes] = []
-        at = since = 0  # where this frame begins, and where those before it that nobody took
+        at = since = 0  # where this frame begins, and where the frames before it begin that no listener took
         end = len(data)
         while end - at >= _HEAD_BYTES:
             kind, channel, size = _head(data, at)
             after = at + _HEAD_BYTES + size + 1
             if kind not in _FRAME_TYPES or (after <= end and data[after - 1] != _END):
-                self._is_understood = False  # no AMQP: aiormq says so
+                self._is_understood = False  # not AMQP: aiormq raises for it
                 at = end
                 break
             if after > end:
@@ -115,7 +126,7 @@ class FrameTransport(asyncio.Protocol):
         self._rest = data[at:]
         left.append(data[since:at])
         if since:
-            left.append(self._sign_of_life())
+            left.append(self._heartbeat())
         return b"".join(left)
 
     def _is_taken(self, channel: int, kind: int, payload: bytes) -> bool:
@@ -128,51 +139,97 @@ class FrameTransport(asyncio.Protocol):
         if payload.startswith((_BLOCKED, _UNBLOCKED)):
             self.is_blocked = payload.startswith(_BLOCKED)
 
-    def _sign_of_life(self) -> bytes:
-        """Now and then a heartbeat for aiormq, which does not see what is taken, and gives up a silent connection.
+    def _heartbeat(self) -> bytes:
+        """At most once a second a heartbeat for aiormq, else nothing.
 
-        The server sends none while it has other frames to send.
+        aiormq does not see the frames that listeners take, and closes a silent connection. The server sends no
+        heartbeats while it sends other frames.
         """
         now_s = self._clock()
-        if now_s < self._next_sign_s:
+        if now_s < self._next_heartbeat_s:
             return b""
-        self._next_sign_s = now_s + _SIGNS_EVERY_S
-        return _SIGN_OF_LIFE
+        self._next_heartbeat_s = now_s + _HEARTBEAT_EVERY_S
+        return _HEARTBEAT_FRAME
 
 
 class _Opener:
     """A transport factory of aiormq."""
 
     frames: FrameTransport | None = None
+    _writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        context = options.pop("ssl_context_provider")
+        """The streams that aiormq reads and writes. `options` are those of `create_connection`, and the TLS context.
+
+        Raises AMQPConnectionError, or what an unknown form of call or option raises.
+        """
+        context = options.pop("ssl_context_provider", None)
+        tls = await context.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         streams = asyncio.StreamReaderProtocol(reader, loop=loop)
         frames = FrameTransport(streams, loop.time)
-        tls = await context.get_context() if url.scheme == "amqps" else None
         try:
             transport, _ = await loop.create_connection(
-                lambda: frames, str(url.host), int(url.port or 0), ssl=tls, **options
+                lambda: frames, str(url.host), url.port or _PORTS[url.scheme], ssl=tls, **options
             )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         self.frames = frames
-        return reader, asyncio.StreamWriter(transport, streams, reader, loop)
+        self._writer = asyncio.StreamWriter(transport, streams, reader, loop)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        """Close the socket of a connection that did not come about."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
 async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
-    """A connection with its transport; without one if the installed aiormq and aio-pika are of another shape."""
-    connection = aio_pika.Connection(url, client_properties=dict(client_properties))
-    opener = _Opener()
-    if is_supported(connection):
-        connection.kwargs["transport_factory"] = opener
-    await connection.connect()
+    """A connection with its transport; without one if the installed aiormq or aio-pika has another shape.
+
+    aiormq's queue of frames to write holds ten, and it drops the Channel.CloseOk that finds no room. Then the server
+    waits for it, and ignores the number's next channel for as long as the connection is open.
+    """
+    aiormq.Connection.FRAME_BUFFER_SIZE = _QUEUED_FRAMES
+    connection, opener = _connection(url, client_properties), _Opener()
+    if not is_supported(connection):
+        _log_fallback("no transport_factory")
+        await connection.connect()
+        return connection, None
+    connection.kwargs["transport_factory"] = opener
+    try:
+        await connection.connect()
+    except _OTHER_SHAPE as error:
+        opener.abort()
+        _log_fallback(type(error).__name__)
+        connection = _connection(url, client_properties)
+        await connection.connect()
+        return connection, None
+    if opener.frames is None:
+        _log_fallback("the transport_factory is not called")
     return connection, opener.frames
 
 
+def _connection(url: URL, client_properties: Mapping[str, Any]) -> aio_pika.Connection:
+    return aio_pika.Connection(url, client_properties=dict(client_properties))
+
+
 def is_supported(connection: Any) -> bool:
-    """Whether a transport of ours finds its way into aiormq."""
-    takes_factory = "transport_factory" in inspect.signature(aiormq.Connection.__init__).parameters
-    return takes_factory and isinstance(getattr(connection, "kwargs", None), dict)
+    """Whether aio-pika passes a transport of ours to aiormq."""
+    try:
+        parameters = inspect.signature(aiormq.Connection.__init__).parameters
+    except _OTHER_SHAPE:
+        return False
+    return "transport_factory" in parameters and isinstance(getattr(connection, "kwargs", None), dict)
+
+
+@cache  # one line for each reason, however often a process connects
+def _log_fallback(reason: str) -> None:
+    """The reason is no error's text, which might contain the URL."""
+    log.warning(
+        "the raw transport does not fit aiormq %s and aio-pika %s (%s): public calls are used, which need more CPU",
+        version("aiormq"),
+        version("aio-pika"),
+        reason,
+    )

@@ -1,4 +1,4 @@
-"""The name under which a process holds things in PostgreSQL, and the signs of life that keep it."""
+"""The name under which a process holds claims and partitions in PostgreSQL, and its heartbeat."""
 
 import uuid
 
@@ -7,10 +7,9 @@ import psycopg
 from hookline.workers.stores.heartbeat import LEASE_S
 from hookline.workers.stores.postgresql.pool import unreachable
 
-# After a start of the server nobody had a chance to show up yet; until then everybody lives who lived before.
+# After a start of the server, every process counts as alive for one lease, so that it can send a heartbeat.
 ALIVE = f"""SELECT owner FROM hookline_owners
     WHERE greatest(seen, pg_postmaster_start_time()) > clock_timestamp() - interval '{LEASE_S:g} s'"""  # noqa: S608
-CREATE = "CREATE TABLE IF NOT EXISTS hookline_owners (owner text PRIMARY KEY, seen timestamptz NOT NULL)"
 BEAT = """INSERT INTO hookline_owners VALUES (%s, clock_timestamp())
     ON CONFLICT (owner) DO UPDATE SET seen = excluded.seen"""
 _FORGET = "DELETE FROM hookline_owners WHERE owner = %s"
@@ -18,7 +17,7 @@ _FORGET_OLD = "DELETE FROM hookline_owners WHERE seen < clock_timestamp() - inte
 
 
 class Owner:
-    """Belongs to the heartbeat's thread, but for its name."""
+    """Belongs to the heartbeat's thread, except for its name."""
 
     def __init__(self, conninfo: str) -> None:
         self.name = uuid.uuid4().hex
@@ -34,7 +33,7 @@ class Owner:
             self._connection.execute(BEAT, (self.name,))
 
     def end(self) -> None:
-        """Die at once rather than of age."""
+        """End the lease at once."""
         if self._connection is not None and not self._connection.closed:
             try:
                 self._connection.execute(_FORGET, (self.name,))

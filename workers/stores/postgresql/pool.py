@@ -1,57 +1,67 @@
-"""Connections to a PostgreSQL server: bounded in number and in time, and made anew after the server was away."""
+"""Connections to a PostgreSQL server, bounded in number and in time."""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from hookline.schemas.errors import SettingsError, Unreachable
 
 T = TypeVar("T")
+_READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class ConnectionPool:
-    """At most so many connections at a time; each wait for the server, and for a connection to be free, has an end."""
+    """Up to `connections` connections in autocommit mode, opened when they are needed.
+
+    A wait for the server ends after `timeout_s`, and a wait for a connection that is in use after `wait_s`. When one
+    connection turns out to be lost, all idle ones are closed, since they had the same server.
+    """
 
     def __init__(self, conninfo: str, connections: int, timeout_s: float, wait_s: float | None = None) -> None:
-        self._conninfo = conninfo
         self._timeout_s = timeout_s
         self._wait_s = wait_s or timeout_s
-        self._free = asyncio.Semaphore(connections)
-        self._idle: list[Connection] = []
+        self._waiting: set[asyncio.Timeout] = set()
+        self._failure: str | None = None
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            connection_class=self._connection_class(),
+            kwargs={"autocommit": True},
+            min_size=0,
+            max_size=connections,
+            open=False,
+            reconnect_timeout=0,  # the next request tries again at once
+        )
+
+    async def open(self) -> None:
+        """Accept requests. Connects to nothing yet."""
+        await self._pool.open()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` returns of a connection in autocommit mode. Raises Unreachable."""
+        """What `work` returns, called with a connection. Raises Unreachable."""
         async with self.connection() as connection, self.in_time():
             with unreachable():
                 return await work(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit mode, for one at a time. Raises Unreachable."""
+        """A connection for exclusive use. Raises Unreachable."""
+        connection = await self._get()
         try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unreachable("all connections to PostgreSQL were in use for too long") from None
-        try:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            try:
-                yield connection
-            finally:
-                await self._put_back(connection)
+            yield connection
         finally:
-            self._free.release()
+            await self._put_back(connection)
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[asyncio.Timeout]:
-        """Raises Unreachable if what is within takes longer than the time-out."""
+        """Raises Unreachable if the block takes longer than the time-out."""
         limit = asyncio.timeout(self._timeout_s)
         try:
             async with limit:
@@ -62,40 +72,77 @@ class ConnectionPool:
             raise
 
     def deadline_s(self) -> float:
-        """When the time-out ends that begins now, by the event loop's clock."""
+        """The end of a time-out that begins now, by the event loop's clock."""
         return asyncio.get_running_loop().time() + self._timeout_s
 
     async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().close()
+        await self._pool.close(self._timeout_s)
 
-    async def _connect(self) -> Connection:
-        async with self.in_time():
-            with unreachable():
-                return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+    async def _get(self) -> Connection:
+        limit = asyncio.timeout(self._wait_s)
+        try:
+            async with limit:
+                self._waiting.add(limit)
+                return await self._pool.getconn(self._wait_s)
+        except (TimeoutError, PoolTimeout):
+            reason = self._failure or "all connections to PostgreSQL were in use for too long"
+            raise Unreachable(reason) from None
+        except PoolClosed:
+            raise Unreachable("the connections to PostgreSQL are closed") from None
+        finally:
+            self._waiting.discard(limit)
 
     async def _put_back(self, connection: Connection) -> None:
-        if connection.closed:
-            await self.close()  # the others had the same server
-        elif connection.info.transaction_status is TransactionStatus.IDLE:
-            self._idle.append(connection)
-        else:
-            await connection.close()
+        was_lost = connection.closed
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            await connection.close()  # the pool would roll back, without a time-out
+        await self._pool.putconn(connection)
+        if was_lost:
+            await self._pool.drain()
+
+    def _connection_class(self) -> type[Connection]:
+        pool = self
+
+        class BoundedConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+            """Reports why it cannot connect. The pool connects in the background, and would let its callers wait."""
+
+            @classmethod
+            async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+                try:
+                    async with pool.in_time():
+                        with unreachable():
+                            connection = await super().connect(conninfo, **options)
+                except Unreachable as error:
+                    pool._end_waits(error)
+                    raise
+                pool._failure = None
+                return connection
+
+        return BoundedConnection
+
+    def _end_waits(self, failure: Unreachable) -> None:
+        """Raise the failure in all callers that wait for a connection."""
+        self._failure = str(failure)
+        for limit in self._waiting:
+            if not limit.expired():
+                limit.reschedule(0)
+        self._waiting.clear()
 
 
 @contextmanager
 def unreachable() -> Iterator[None]:
-    """Raises Unreachable for whatever our own statements fail of, but for values that PostgreSQL cannot keep."""
+    """Turns errors of our own statements into Unreachable, except for values that PostgreSQL cannot store."""
     try:
         yield
     except psycopg.DataError:
         raise
     except psycopg.Error as error:
-        raise Unreachable(f"PostgreSQL: {_first_line(error)}") from error
+        hint = "; store.url must name a server that accepts writes" if isinstance(error, _READ_ONLY) else ""
+        raise Unreachable(f"PostgreSQL: {_first_line(error)}{hint}") from error
 
 
 def connection_settings(url: str, timeout_s: float) -> str:
-    """A URL, with the time-outs that the network needs. Raises SettingsError, which does not quote it."""
+    """The URL as a connection string with time-outs. Raises SettingsError, which does not quote the URL."""
     seconds = max(2, math.ceil(timeout_s))
     ours: dict[str, Any] = {
         "connect_timeout": seconds,

@@ -1,9 +1,10 @@
-"""The events of the room view in PostgreSQL."""
+"""The room log in PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, encode
+from hookline.workers.stores.postgresql import schema
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 
 TIMEOUT_S = 5.0
@@ -12,7 +13,7 @@ _PURGE_AT_MOST = 2000
 
 
 class PostgresqlRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+    """Implements `RoomLog`. Every so often, `add` drops events older than `keep_s` by the provider's time."""
 
     def __init__(self, pool: ConnectionPool, keep_s: float) -> None:
         self._pool = pool
@@ -21,10 +22,11 @@ class PostgresqlRoomLog:
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "PostgresqlRoomLog":
-        """Raises Unreachable, or SettingsError for a URL that is none."""
+        """Bring the tables forward. Raises Unreachable, or SettingsError for a wrong URL and for refused tables."""
         pool = ConnectionPool(connection_settings(url, timeout_s), _CONNECTIONS, timeout_s)
         try:
-            await pool.run(_create)
+            await pool.open()
+            await pool.run(schema.bring_forward)
         except BaseException:
             await pool.close()
             raise
@@ -42,16 +44,6 @@ class PostgresqlRoomLog:
         return [decode(body) for body in await self._pool.run(_bodies)]
 
 
-async def _create(connection: Connection) -> None:
-    found = await (await connection.execute("SELECT to_regclass('hookline_room_events') IS NULL")).fetchone()
-    if found == (False,):
-        return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
-        for statement in _CREATE:
-            await connection.execute(statement)
-
-
 async def _add(connection: Connection, event: RoomEvent, keep_s: float | None) -> None:
     await connection.execute(_ADD, (event.id, event.occurred_at, encode(event)))
     if keep_s is not None:
@@ -63,11 +55,6 @@ async def _bodies(connection: Connection) -> list[bytes]:
     return [bytes(body) for (body,) in await cursor.fetchall()]
 
 
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS hookline_room_events (
-        id text PRIMARY KEY, occurred_at timestamptz NOT NULL, event bytea NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS hookline_room_events_by_age ON hookline_room_events (occurred_at)",
-)
 _ADD = """INSERT INTO hookline_room_events AS r VALUES (%s, %s, %s) ON CONFLICT (id) DO UPDATE
     SET occurred_at = excluded.occurred_at, event = excluded.event WHERE excluded.occurred_at < r.occurred_at"""
 _PURGE = """DELETE FROM hookline_room_events WHERE id IN (SELECT id FROM hookline_room_events

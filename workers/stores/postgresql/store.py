@@ -1,4 +1,4 @@
-"""The store in PostgreSQL: for workers on several machines, and for those that write to the same database."""
+"""The store in PostgreSQL: for workers on several machines, and for workers that write to the same database."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +10,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
-from hookline.workers.stores.postgresql import tables
+from hookline.workers.stores.postgresql import schema, statements
 from hookline.workers.stores.postgresql.lease import BEAT, Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 from hookline.workers.stores.request_batcher import RequestBatcher
@@ -19,15 +19,15 @@ TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
 CONNECTIONS = 20
 _OWN_CONNECTIONS = 4
-_WAIT_S = 30.0  # for a connection that another function has; a claim lasts as long beyond the time of its function
+_WAIT_S = 30.0  # for a connection that another function uses; a claim outlasts its function's time-out by as much
 _PURGE_EVERY = 1000
 
 
 class PostgresqlStore:
-    """Implements `TransactionalStore`. Uses up to `connections` connections for the transactions of functions.
+    """Implements `TransactionalStore`.
 
-    Four more are its own. What was finished is remembered for `ttl_s`. Whatever waits for the server does so for
-    `timeout_s` at most.
+    The transactions of functions use up to `connections` connections; the store uses four more. Completion records
+    are kept for `ttl_s`. Every wait for the server ends after `timeout_s`.
     """
 
     def __init__(self, url: str, ttl_s: float, timeout_s: float, connections: int) -> None:
@@ -39,17 +39,20 @@ class PostgresqlStore:
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._ttl_s = ttl_s
-        self._marks_since_purge = 0
+        self._finished_since_purge = 0
 
     @classmethod
     async def open(
         cls, url: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S, connections: int = CONNECTIONS
     ) -> "PostgresqlStore":
-        """Create the tables if there are none. Raises Unreachable, or SettingsError for a URL that is none."""
+        """Bring the tables forward. Raises Unreachable, or SettingsError for a wrong URL and for refused tables."""
         store = cls(url, ttl_s, timeout_s, connections)
         try:
-            await store._own.run(tables.create)
+            await store._own.open()
+            await store._for_functions.open()
+            await store._own.run(schema.bring_forward)
             await store._heartbeat.start()
         except BaseException:
             await store.close()
@@ -64,65 +67,56 @@ class PostgresqlStore:
         await self._own.close()
         await self._for_functions.close()
 
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._coalescer.claim(queue, event_id, for_s, subject)
-
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        await self._own.run(partial(tables.mark_exclusive, queue=queue, event_id=event_id))
-
-    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
+        await self._own.run(partial(statements.mark_exclusive, queue=queue, event_id=event_id))
 
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Connection]:
-        """A psycopg connection in a transaction, which ends with the function. It cannot be committed before."""
+        """A psycopg connection in a transaction that ends with the function, and cannot be committed before."""
         async with self._for_functions.connection() as connection:
             try:
                 async with self._for_functions.in_time() as limit, connection.transaction():
-                    limit.reschedule(None)  # the function has a limit of its own
+                    limit.reschedule(None)  # the function has a time-out of its own
                     try:
                         yield connection
                     finally:
                         limit.reschedule(self._for_functions.deadline_s())
-                    if not await tables.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
+                    if not await statements.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
                         raise AlreadyFinished
             except psycopg.Error as error:
-                if connection.closed:  # whatever it is, it is not the function's fault
+                if connection.closed:  # then the error is not the function's fault
                     raise Unreachable("PostgreSQL ended the connection") from error
                 raise
         await self._purge_after(1)
 
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
-
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
-        await self._own.run(partial(tables.forget, queue=queue, event_ids=event_ids))
+        await self._own.run(partial(statements.forget, queue=queue, event_ids=event_ids))
 
     async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
         return await self._own.run(
-            partial(tables.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
+            partial(statements.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
         )
 
     async def revoke(self, queue: str, partition: str) -> None:
-        await self._own.run(partial(tables.revoke, owner=self._owner.name, queue=queue, partition=partition))
+        await self._own.run(partial(statements.revoke, owner=self._owner.name, queue=queue, partition=partition))
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
-        return await self._own.run(partial(tables.claim, owner=self._owner.name, requests=requests))
+        return await self._own.run(partial(statements.claim, owner=self._owner.name, requests=requests))
 
     async def _finish(self, completions: list[Completion]) -> list[None]:
-        await self._own.run(partial(tables.finish, marks=completions))
+        await self._own.run(partial(statements.finish, completions=completions))
         await self._purge_after(len(completions))
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        await self._own.run(partial(tables.release, owner=self._owner.name, release=release))
+        await self._own.run(partial(statements.release, owner=self._owner.name, release=release))
 
-    async def _purge_after(self, marks: int) -> None:
-        """Drop what is old after every thousand marks; if that fails, the next time will do."""
-        self._marks_since_purge += marks
-        if self._marks_since_purge >= _PURGE_EVERY:
-            self._marks_since_purge = 0
+    async def _purge_after(self, finished: int) -> None:
+        """Delete old rows after every thousand completions. If that fails, it is retried after the next thousand."""
+        self._finished_since_purge += finished
+        if self._finished_since_purge >= _PURGE_EVERY:
+            self._finished_since_purge = 0
             with suppress(Unreachable):
-                await self._own.run(partial(tables.purge, ttl_s=self._ttl_s))
+                await self._own.run(partial(statements.purge, ttl_s=self._ttl_s))

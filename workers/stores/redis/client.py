@@ -1,4 +1,4 @@
-"""A Redis server: commands and scripts, bounded in time, and the signs of life of this process."""
+"""A Redis server: commands and scripts, bounded in time, and the heartbeat of this process."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from hookline.schemas.errors import SettingsError, Unreachable
@@ -18,11 +18,22 @@ from hookline.workers.stores.heartbeat import LEASE_S
 T = TypeVar("T")
 
 CONNECTIONS = 8
+SCHEMA_VERSION = 1
+"""Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
 _OWNER = "hookline:owner:"
+_SCHEMA = "hookline:schema"
+
+# KEYS: the schema's version. ARGV: our version. Returns the higher one.
+_NOTE_SCHEMA = """
+local found = tonumber(redis.call('GET', KEYS[1]) or 0)
+if found >= tonumber(ARGV[1]) then return found end
+redis.call('SET', KEYS[1], ARGV[1])
+return tonumber(ARGV[1])
+"""
 
 
 class Client:
-    """At most eight connections, and one more for the heartbeat's thread. Nothing is tried again here."""
+    """At most eight connections, and one more for the heartbeat's thread. Nothing is retried here."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.owner = uuid.uuid4().hex
@@ -43,23 +54,33 @@ class Client:
         self._digests: dict[str, str] = {}
 
     async def run(self, work: "Callable[[redis.asyncio.Redis], Awaitable[T]]") -> T:
-        """What `work` returns. Raises Unreachable, also for a server that is full or may not be written to."""
+        """What `work` returns. Raises Unreachable, also for a server that is full or read-only."""
         try:
             return await work(self._server)
         except (RedisError, OSError, TimeoutError) as error:
             raise _unreachable(error) from error
 
     async def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
-        """What a script returns, which the server runs as one step."""
+        """What a script returns. The server runs it as one step."""
 
         async def work(server: redis.asyncio.Redis) -> Any:
             digest = self._digests.get(text) or await self._load(server, text)
             try:
                 return await server.evalsha(digest, len(keys), *keys, *map(str, arguments))
-            except NoScriptError:  # the server was started again
+            except NoScriptError:  # the server has restarted
                 return await server.evalsha(await self._load(server, text), len(keys), *keys, *map(str, arguments))
 
         return await self.run(work)
+
+    async def check_schema(self) -> None:
+        """Note the version of the schema. Raises Unreachable, or SettingsError for a newer one."""
+        found = int(await self.script(_NOTE_SCHEMA, [_SCHEMA], [SCHEMA_VERSION]))
+        if found > SCHEMA_VERSION:
+            raise SettingsError(
+                f"store.url: the keys hookline:* in Redis were written by a newer version of Hookline (their schema "
+                f"version is {found}, and this version knows {SCHEMA_VERSION}): "
+                "install the newer version, or name another database"
+            )
 
     def beat(self) -> None:
         """Blocks. Raises Unreachable."""
@@ -69,7 +90,7 @@ class Client:
             raise _unreachable(error) from error
 
     def end(self) -> None:
-        """Die at once rather than of age."""
+        """End the lease at once."""
         with suppress(RedisError, OSError):
             self._beating.delete(_OWNER + self.owner)
         self._beating.close()
@@ -83,4 +104,9 @@ class Client:
 
 
 def _unreachable(error: Exception) -> Unreachable:
-    return Unreachable(f"Redis: {str(error) or type(error).__name__}")
+    hint = ""
+    if isinstance(error, ReadOnlyError):
+        hint = "; store.url must name a server that accepts writes"
+    elif isinstance(error, NoPermissionError):
+        hint = "; the user in store.url needs all commands on the keys hookline:*"
+    return Unreachable(f"Redis: {str(error) or type(error).__name__}{hint}")

@@ -1,4 +1,4 @@
-"""The events of the room view in Redis."""
+"""The room log in Redis."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ _EVENTS = "hookline:rooms:events"
 _TIMES = "hookline:rooms:times"
 _PAGE = 1000
 
-# KEYS: the events, their times. ARGV: id, seconds, event, how long to keep. Of an event that is
-# told again the earliest stays; and with each event up to a hundred old ones go.
+# KEYS: the events, their times. ARGV: id, seconds, event, how long to keep it. Of several versions of
+# one event the earliest is kept. Each call deletes up to a hundred old events.
 _ADD = """
 local old = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not old or tonumber(ARGV[2]) < tonumber(old) then
@@ -21,16 +21,16 @@ if not old or tonumber(ARGV[2]) < tonumber(old) then
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 end
 local ended = redis.call('TIME')[1] - ARGV[4]
-local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ended, 'LIMIT', 0, 100)
-if #gone > 0 then
-    redis.call('ZREM', KEYS[2], unpack(gone))
-    redis.call('HDEL', KEYS[1], unpack(gone))
+local old_ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. ended, 'LIMIT', 0, 100)
+if #old_ids > 0 then
+    redis.call('ZREM', KEYS[2], unpack(old_ids))
+    redis.call('HDEL', KEYS[1], unpack(old_ids))
 end
 """
 
 
 class RedisRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+    """Implements `RoomLog`. `add` also drops events older than `keep_s` by the provider's time."""
 
     def __init__(self, client: Client, keep_s: float) -> None:
         self._client = client
@@ -38,10 +38,10 @@ class RedisRoomLog:
 
     @classmethod
     async def open(cls, url: str, keep_s: float = KEEP_S, timeout_s: float = TIMEOUT_S) -> "RedisRoomLog":
-        """Raises Unreachable, or SettingsError for a URL that is none."""
+        """Raises Unreachable, or SettingsError for a wrong URL and for keys that a newer version wrote."""
         client = Client(url, timeout_s)
         try:
-            await client.run(lambda server: server.ping())
+            await client.check_schema()
         except BaseException:
             await client.close()
             raise
@@ -59,5 +59,5 @@ class RedisRoomLog:
 
 
 async def _bodies(server: "redis.asyncio.Redis") -> dict[str, str]:
-    """In statements_by_queue, since one command that reads everything would hold up everybody else."""
+    """In pages, since one command that reads everything would block all other clients."""
     return {event_id: body async for event_id, body in server.hscan_iter(_EVENTS, count=_PAGE)}

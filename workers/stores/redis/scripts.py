@@ -1,38 +1,38 @@
-"""What the store does in Redis, each as one step. Every time there is the server's.
+"""The Redis store's Lua scripts. The server runs each as one step. Every time in them is the server's.
 
-A key holds its own time to live, so that what is kept is bounded. Keys are named in the scripts, which one server
+Every key has a time to live, so that the store is bounded. The scripts build the names of keys, which one server
 allows and a Redis Cluster does not.
 """
 
 _NOW = """
-local moment = redis.call('TIME')
-local now_ms = moment[1] * 1000 + math.floor(moment[2] / 1000)
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-_LIVES = """
-local function lives(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
+_IS_ALIVE = """
+local function is_alive(owner) return redis.call('EXISTS', 'hookline:owner:' .. owner) == 1 end
 """
 
-# ARGV: owner, ttl_ms, and a JSON list with four things for each event: its name, for_ms, whether it is ours, and the
-# key of its subject's newest, or ''. One text costs a client less than many. Answers, with commas between: 's' for
-# seen, 'b' for busy, or suspect, crashes and failures, and the newest after an '@', if there is one.
+# ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, for_ms, `ours`, and the key
+# of its subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
+# Duplicate, 'l' for LeasedElsewhere, or crash_suspect, crashes, failures, and the newest time after an '@' if known.
 CLAIM = (
     _NOW
-    + _LIVES
+    + _IS_ALIVE
     + """
 local answers = {}
 local requests = cjson.decode(ARGV[3])
 for i = 1, #requests / 4 do
     local name, for_ms, ours, newest = requests[4 * i - 3], requests[4 * i - 2], requests[4 * i - 1], requests[4 * i]
-    local mark, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
+    local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
     local old = redis.call('HMGET', key, 'owner', 'until', 'alone', 'crashes', 'failures')
     local owner = old[1] or ''
-    local living = owner ~= '' and lives(owner)
-    if redis.call('EXISTS', mark) == 1 then
-        answers[i] = 's'
-    elseif living and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours) then
-        answers[i] = 'b'
+    local alive = owner ~= '' and is_alive(owner)
+    if redis.call('EXISTS', handled) == 1 then
+        answers[i] = 'd'
+    elseif alive and tonumber(old[2]) > now_ms and not (owner == ARGV[1] and ours) then
+        answers[i] = 'l'
     else
-        local died = owner ~= '' and not living
+        local died = owner ~= '' and not alive
         local crashes = tonumber(old[4] or 0)
         if died and old[3] == '1' then crashes = crashes + 1 end
         local failures = tonumber(old[5] or 0)
@@ -47,7 +47,7 @@ return table.concat(answers, ',')
 """
 )
 
-# KEYS: the claim. ARGV: whether it failed, whether it is parked, owner.
+# KEYS: the claim. ARGV: failed, parked, owner.
 RELEASE = """
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[3] then return end
 redis.call('HSET', KEYS[1], 'owner', '', 'alone', 0)
@@ -61,7 +61,7 @@ MARK_EXCLUSIVE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'alone', 1) end
 """
 
-# ARGV: ttl_ms, a JSON list of the events' names, and one with the key of each subject's newest and its time, as texts.
+# ARGV: ttl_ms, a JSON list of the events' names, and a JSON list of keys of newest times, each followed by its time.
 FINISH = """
 for _, name in ipairs(cjson.decode(ARGV[2])) do
     redis.call('SET', 'hookline:handled:' .. name, '', 'PX', ARGV[1])
@@ -76,27 +76,28 @@ for i = 1, #newest, 2 do
 end
 """
 
-# KEYS: the shares. ARGV: share, owner.
+# KEYS: the holders of partitions. ARGV: partition, owner.
 REVOKE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
 
-# KEYS: the members, the shares. ARGV: owner, lease_ms. Shows up, and answers the members that live, then the shares
-# with their holders.
-MUSTER = (
-    _LIVES
+# KEYS: the members, the holders of partitions. ARGV: owner, lease_ms. Sends a heartbeat, and returns the members that
+# are alive and the partitions with their holders.
+JOIN = (
+    _IS_ALIVE
     + """
 redis.call('SET', 'hookline:owner:' .. ARGV[1], '', 'PX', ARGV[2])
 redis.call('SADD', KEYS[1], ARGV[1])
 local members = {}
 for _, owner in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    if lives(owner) then members[#members + 1] = owner else redis.call('SREM', KEYS[1], owner) end
+    if is_alive(owner) then members[#members + 1] = owner else redis.call('SREM', KEYS[1], owner) end
 end
 return {members, redis.call('HGETALL', KEYS[2])}
 """
 )
 
-# KEYS: the shares. ARGV: owner, and for each share its name and whom it was seen with. Answers those that are taken.
+# KEYS: the holders of partitions. ARGV: owner, then for each partition its name and the holder it had. Returns the
+# partitions that were taken: those whose holder has not changed.
 TAKE = """
 local taken = {}
 for i = 2, #ARGV, 2 do

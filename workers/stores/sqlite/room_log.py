@@ -1,4 +1,4 @@
-"""The events of the room view in SQLite."""
+"""The room log in SQLite."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from hookline.workers.room_log import KEEP_S, PURGE_EVERY, RoomEvent, decode, en
 
 
 class SqliteRoomLog:
-    """Implements `RoomLog`. Events older than `keep_s`, by the provider's time, are dropped in passing."""
+    """Implements `RoomLog`. Every so often, `add` drops events older than `keep_s` by the provider's time."""
 
     def __init__(self, database: Database, keep_s: float = KEEP_S) -> None:
         self._database = database

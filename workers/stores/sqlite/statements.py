@@ -1,6 +1,6 @@
-"""What the SQLite store has on one queue: its claims and marks, asked and written for many events by one statement.
+"""The SQLite store's statements on one queue. Each handles many events at once.
 
-Statements name events by parameters rather than in one JSON text: an id is any text, and JSON in SQLite ends at a NUL.
+Events are parameters of a statement rather than one JSON text: an id is any text, and JSON in SQLite ends at a NUL.
 """
 
 import sqlite3
@@ -14,58 +14,65 @@ from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 
 _MAX_ROWS = 64  # to a statement
+_PURGE_EVERY = 1000
+_PURGE_AT_MOST = 2000
 
 
 class StoreStatements:
-    """The steps of one queue, for the process `owner`."""
+    """The steps on one queue, for the process `owner`. Every thousand completions delete what is older than `ttl_s`."""
 
-    def __init__(self, queue: str, owner: str) -> None:
+    def __init__(self, queue: str, owner: str, ttl_s: float) -> None:
         self._queue = queue
         self._owner = owner
+        self._ttl_s = ttl_s
+        self._completed_since_purge = 0
 
     def claim(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
-        """The claims on events; of two that ask for the same, the first has it."""
+        """The claims on events. Of two requests for the same event, the first gets it."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
         known = self._known(
-            connection, [ask.event_id for ask in requests], {ask.event_id for ask in requests if ask.ours}
+            connection, [each.event_id for each in requests], {each.event_id for each in requests if each.ours}
         )
-        newest = self._newest(connection, {ask.subject for ask in requests if ask.subject is not None})
+        newest = self._newest(connection, {each.subject for each in requests if each.subject is not None})
         claims: list[Claim] = []
         rows = []
-        for ask in requests:
-            event_id = ask.event_id
+        for request in requests:
+            event_id = request.event_id
             claim = known.get(event_id, _NEW)
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
-                rows.append((self._queue, event_id, self._owner, now_s + ask.for_s, claim.crashes, claim.failures))
-                if ask.subject in newest:
-                    claim = replace(claim, newest_s=newest[ask.subject])
+                rows.append((self._queue, event_id, self._owner, now_s + request.for_s, claim.crashes, claim.failures))
+                if request.subject in newest:
+                    claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in _parts(rows):
             connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?)", len(part)), _flat(part))
         return claims
 
-    def finish(self, connection: sqlite3.Connection, marks: Sequence[Completion]) -> list[None]:
-        """Remember events as finished."""
-        self.mark(connection, marks)
-        return [None] * len(marks)
+    def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
+        """Write completion records."""
+        self.complete(connection, completions)
+        return [None] * len(completions)
 
-    def mark(self, connection: sqlite3.Connection, marks: Sequence[Completion]) -> int:
-        """Remember events as finished; how many of them were not before."""
+    def complete(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> int:
+        """Write completion records. The result is the number of events that were not finished before."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
         new = 0
-        for part in _parts(marks):
-            ids = [mark.event_id for mark in part]
+        for part in _parts(completions):
+            ids = [each.event_id for each in part]
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
             rows = [(self._queue, event_id, now_s) for event_id in ids]
             new += connection.execute(_insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), _flat(rows)).rowcount
-        timed = [(self._queue, mark.subject, mark.occurred_s, now_s) for mark in marks if mark.subject is not None]
+        timed = [
+            (self._queue, each.subject, each.occurred_s, now_s) for each in completions if each.subject is not None
+        ]
         for newest in _parts(timed):
             connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
+        self._purge_after(connection, len(completions))
         return new
 
     def release(self, connection: sqlite3.Connection, releases: Sequence[ClaimRelease]) -> list[None]:
-        """Give up the claims of this process on events."""
+        """Give up this process's claims on events."""
         for failed, parked in {(release.failed, release.parked) for release in releases}:
             alike = [each.event_id for each in releases if (each.failed, each.parked) == (failed, parked)]
             for ids in _parts(alike):
@@ -74,22 +81,31 @@ class StoreStatements:
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
         return [None] * len(releases)
 
+    def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
+        self._completed_since_purge += completed
+        if self._completed_since_purge >= _PURGE_EVERY:
+            self._completed_since_purge = 0
+            for statement in _PURGE:
+                connection.execute(statement, (self._ttl_s, _PURGE_AT_MOST))
+
     def _known(
         self, connection: sqlite3.Connection, event_ids: Sequence[str], ours: Collection[str]
     ) -> dict[str, Claim]:
-        """What becomes of claims on those events of which there is anything; `ours` are not held against ourselves."""
+        """The answers for those events that the store knows. A claim of our own on one of `ours` is no obstacle."""
         known: dict[str, Claim] = {}
         for ids in _parts(event_ids):
             rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
             for event_id, owner, held, *rest in rows:
                 is_ours = owner == self._owner and event_id in ours
                 known[event_id] = LeasedElsewhere() if held and not is_ours else _claim(*rest)
-            seen = connection.execute(_of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)).fetchall()
-            known |= {event_id: Duplicate() for (event_id,) in seen}
+            finished = connection.execute(
+                _of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)
+            ).fetchall()
+            known |= {event_id: Duplicate() for (event_id,) in finished}
         return known
 
     def _newest(self, connection: sqlite3.Connection, subjects: Collection[str]) -> dict[str | None, float]:
-        """The latest time that was finished for each subject, as far as there is one."""
+        """The latest time finished for each subject that has one."""
         newest: dict[str | None, float] = {}
         for part in _parts([*subjects]):
             newest |= connection.execute(_of_subjects(len(part)), (self._queue, *part)).fetchall()
@@ -111,7 +127,7 @@ def _flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
 
 @cache
 def _insert(into: str, row: str, count: int) -> str:
-    return f"INSERT {into} VALUES {', '.join([row] * count)}"  # noqa: S608  # no text of others
+    return f"INSERT {into} VALUES {', '.join([row] * count)}"  # noqa: S608  # constants only
 
 
 @cache
@@ -125,10 +141,18 @@ def _of_subjects(count: int) -> str:
 
 
 _NEW = Acquired()
-# Is it held: its owner lives, and its time is not over? Has its owner died?
+# Columns 3 and 4: whether the claim is held (its owner is alive, its time is not over); whether its owner has died.
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive) AND until > (SELECT now()),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, crashes, failures FROM claims"""
 _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
 _IF_NOTHING = " AND owner IS NULL AND (? OR (crashes = 0 AND failures = 0))"
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
+_PURGE = (
+    """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
+        ORDER BY finished_at LIMIT ?)""",
+    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
+        ORDER BY noted_at LIMIT ?)""",
+    # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
+    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
+)

@@ -13,27 +13,20 @@ from hookline.workers.stores.sqlite.statements import StoreStatements
 from hookline.workers.stores.sqlite.transaction import Writes
 
 TTL_S = 7 * 24 * 3600.0
-_PURGE_EVERY = 1000
-_PURGE_AT_MOST = 2000
 
 
 class SqliteStore:
     """Implements `TransactionalStore`.
 
-    What was finished is remembered for `ttl_s`, longer than any provider sends again. While the file cannot be written
-    (it is locked for long, or the disk is full), a mark is owed: the event counts as finished here, and the mark is
-    written with the next. A claim that could not be given up is not held against ourselves.
+    Completion records are kept for `ttl_s`, which is longer than any provider re-sends. `ClaimCoalescer` says what
+    happens while the file cannot be written, because it is locked for long or the disk is full.
     """
 
     def __init__(self, database: Database, ttl_s: float = TTL_S) -> None:
         self._database = database
-        self._ttl_s = ttl_s
-        self._finished = 0
-        self._statements: dict[str, StoreStatements] = {}
+        self._statements = _StatementsByQueue(database.owner, ttl_s)
         self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
-
-    async def claim(self, queue: str, event_id: str, for_s: float, subject: str | None = None) -> Claim:
-        return await self._coalescer.claim(queue, event_id, for_s, subject)
+        self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         def step(connection: sqlite3.Connection) -> None:
@@ -41,31 +34,21 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        await self._coalescer.finish(Completion(queue, event_id, subject, occurred_s))
-        if self._purge_is_due():
-            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
-
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Writes]:
-        """Collects the function's writes, and runs them in the transaction of the mark once it has returned."""
+        """Collects the function's writes, and runs them in the transaction of its completion record."""
         writes = Writes()
         yield writes
-        page, mark = self._statements_of(queue), Completion(queue, event_id, subject, occurred_s)
+        statements, completion = self._statements[queue], Completion(queue, event_id, subject, occurred_s)
 
         def step(connection: sqlite3.Connection) -> None:
-            if not page.mark(connection, [mark]):
+            if not statements.complete(connection, [completion]):
                 raise AlreadyFinished
             writes.run(connection)
 
         await self._database.run(step)
-        if self._purge_is_due():
-            await self._database.run(partial(_purge, ttl_s=self._ttl_s))
-
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        await self._coalescer.release(ClaimRelease(queue, event_id, failed=failed, parked=parked))
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         rows = [(queue, event_id) for event_id in event_ids]
@@ -86,23 +69,26 @@ class SqliteStore:
         await self._database.run(step)
 
     def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
-        return self._database.share(self._statements_of(request.queue).claim, request, durable=False)
+        return self._database.share(self._statements[request.queue].claim, request, durable=False)
 
     def _finish(self, completion: Completion) -> Awaitable[None]:
-        return self._database.share(self._statements_of(completion.queue).finish, completion, durable=True)
+        return self._database.share(self._statements[completion.queue].finish, completion, durable=True)
 
     def _release(self, release: ClaimRelease) -> Awaitable[None]:
-        return self._database.share(self._statements_of(release.queue).release, release, durable=True)
+        return self._database.share(self._statements[release.queue].release, release, durable=True)
 
-    def _statements_of(self, queue: str) -> StoreStatements:
-        page = self._statements.get(queue)
-        if page is None:
-            page = self._statements[queue] = StoreStatements(queue, self._database.owner)
-        return page
 
-    def _purge_is_due(self) -> bool:
-        self._finished += 1
-        return self._finished % _PURGE_EVERY == 0
+class _StatementsByQueue(dict[str, StoreStatements]):
+    """The statements of each queue, made when it is first named."""
+
+    def __init__(self, owner: str, ttl_s: float) -> None:
+        super().__init__()
+        self._owner = owner
+        self._ttl_s = ttl_s
+
+    def __missing__(self, queue: str) -> StoreStatements:
+        statements = self[queue] = StoreStatements(queue, self._owner, self._ttl_s)
+        return statements
 
 
 def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlite3.Connection) -> Assignment:
@@ -110,22 +96,9 @@ def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlit
     connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
     members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
     holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
-    held = fair_assignment(partitions, holders, members | {owner}, owner)
-    taken = [(queue, partition, owner) for partition in sorted(held.partitions) if holders.get(partition) != owner]
+    assignment = fair_assignment(partitions, holders, members | {owner}, owner)
+    taken = [
+        (queue, partition, owner) for partition in sorted(assignment.partitions) if holders.get(partition) != owner
+    ]
     connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
-    return held
-
-
-def _purge(connection: sqlite3.Connection, *, ttl_s: float) -> None:
-    for statement in _PURGE:
-        connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
-
-
-_PURGE = (
-    """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
-        ORDER BY finished_at LIMIT ?)""",
-    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
-        ORDER BY noted_at LIMIT ?)""",
-    # What failed or died and never came again. Few rows: those in hand, and these.
-    """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims WHERE until < now() - ? LIMIT ?)""",
-)
+    return assignment

@@ -1,0 +1,160 @@
+"""Writes what compose.yaml mounts: the settings, the secrets, and RabbitMQ's users.
+
+`docker compose run --rm setup` runs it in the image. Files that exist are left alone, so it can run again at any time.
+The providers' secrets are random: write the real ones into their files and restart the ingress, or let `hookline send`
+sign with these to try things out. The files belong to the owner of the folder.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import sys
+import tomllib
+from pathlib import Path
+
+from hookline.broker.rabbitmq.topology.exchanges import SHARED, SHARED_EXCHANGES
+from hookline.cli.settings_template import source_table
+from hookline.schemas import topics
+from hookline.schemas.providers import catalogue
+
+SETTINGS = "hookline.toml"
+SOURCES = "sources"
+DEFINITIONS = "rabbitmq_definitions.json"
+INGRESS_URL, WORKER_URL = "amqp_ingress_url", "amqp_worker_url"
+INGRESS, WORKER = "hookline-ingress", "hookline-worker"
+VHOST = "hookline"
+NOTHING = "(?!)"  # matches no routing key, not even an empty one
+_MOUNTED = "file:/run/secrets/sources/"
+
+
+def main() -> None:
+    """Write what is missing."""
+    folder = Path(sys.argv[1])
+    become_owner(folder)
+    folder.chmod(0o700)
+    remove_empty_folders(folder)
+    write(folder / SETTINGS, settings())
+    write_secrets(folder)
+    write_broker_files(folder)
+
+
+def become_owner(folder: Path) -> None:
+    """Go on as the user that the folder belongs to, where this is root."""
+    owner = folder.stat()
+    if os.getuid() == 0 and owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """Remove what Docker may have made: an empty folder in the place of each file that it could not find to mount."""
+    for path in folder.iterdir():
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def settings() -> str:
+    """The settings, with a source for each built-in provider."""
+    head = Path(__file__).with_name("settings.toml").read_text(encoding="utf-8")
+    sources = [source_table(each, f"{_MOUNTED}{each.example.source}") for each in catalogue().values()]
+    return "\n".join([head, *sources])
+
+
+def write_secrets(folder: Path) -> None:
+    """A secret for each source of the settings that takes one from a mounted file."""
+    sources = folder / SOURCES
+    sources.mkdir(exist_ok=True)
+    sources.chmod(0o755)
+    tables = tomllib.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("sources", {})
+    for secret in (secret for table in tables.values() for secret in table.get("secrets", ())):
+        name = secret.removeprefix(_MOUNTED)
+        if secret.startswith(_MOUNTED) and re.fullmatch(r"[\w.-]+", name):
+            write(sources / name, secrets.token_urlsafe(24))
+
+
+def write_broker_files(folder: Path) -> None:
+    """RabbitMQ's users, and the URL of each. They contain the same passwords, so they are written together."""
+    paths = [folder / name for name in (DEFINITIONS, INGRESS_URL, WORKER_URL)]
+    if all(path.exists() for path in paths):
+        return
+    for path in paths:
+        path.unlink(missing_ok=True)
+    passwords = {INGRESS: secrets.token_urlsafe(24), WORKER: secrets.token_urlsafe(24)}
+    write(folder / DEFINITIONS, json.dumps(definitions(passwords), indent=2))
+    for name, user in ((INGRESS_URL, INGRESS), (WORKER_URL, WORKER)):
+        write(folder / name, f"amqp://{user}:{passwords[user]}@rabbitmq:5672/{VHOST}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write the file unless it exists.
+
+    Everybody may read it, because the containers have other users; nobody but the owner can enter the folder.
+    """
+    if path.exists():
+        return
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+        file.write(text)
+    path.chmod(0o644)
+    sys.stdout.write(f"wrote {path.name}\n")
+
+
+def definitions(passwords: dict[str, str]) -> dict[str, object]:
+    """RabbitMQ's users and their rights. The passwords are in it as hashes only."""
+    return {
+        "vhosts": [{"name": VHOST}],
+        "users": [
+            {
+                "name": user,
+                "password_hash": password_hash(password),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": [],
+            }
+            for user, password in passwords.items()
+        ],
+        "permissions": [{"user": user, "vhost": VHOST, **rights} for user, rights in permissions().items()],
+        "topic_permissions": [
+            {"user": WORKER, "vhost": VHOST, "exchange": topics.EXCHANGE, "write": NOTHING, "read": ".*"},
+        ],
+    }
+
+
+def permissions() -> dict[str, dict[str, str]]:
+    """What each user may declare, write and read. Both declare what they need when they start.
+
+    The ingress publishes, and reads no queue: it may read exchanges, which binding to them takes. Workers read, retry
+    and park, through the default exchange. They may write to the exchange of all events, which binding it to another
+    takes; the topic permission still keeps them from publishing there.
+    """
+    shared = alternatives(*SHARED)
+    others = rf"^(amq\.default|(?!{alternatives(topics.RECEIVED)}$){prefix()}.+)$"
+    return {
+        INGRESS: {
+            "configure": f"^({shared})$",
+            "write": f"^({shared})$",
+            "read": f"^({alternatives(*SHARED_EXCHANGES)})$",
+        },
+        WORKER: {"configure": f"^{prefix()}", "write": others, "read": f"^{prefix()}"},
+    }
+
+
+def alternatives(*names: str) -> str:
+    return "|".join(re.escape(name) for name in names)
+
+
+def prefix() -> str:
+    """What the names of all queues of workers begin with."""
+    return re.escape(topics.queue_name(""))
+
+
+def password_hash(password: str) -> str:
+    """RabbitMQ's form: base64 of four bytes of salt and the SHA-256 of salt and password."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+if __name__ == "__main__":
+    main()

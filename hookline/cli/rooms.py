@@ -1,0 +1,92 @@
+"""`hookline rooms`: the room view."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hookline.cli import tables
+from hookline.cli.options import config_option
+from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.installation import Installation
+from hookline.settings import load
+from hookline.workers.rooms import RecordingView, RoomView, Session, view
+
+_COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline rooms
+      hookline rooms demo-1 --json
+    """
+)
+@click.argument("room", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of rooms.")
+@config_option
+def rooms(room: str | None, config: Path, *, as_json: bool) -> None:
+    """Show the room view.
+
+    It says who is in which room since when, and lists past sessions, seats and recordings. ROOM is the id of one
+    room. Without it, all rooms are shown. The worker `rooms` must run: it keeps this view.
+    """
+    settings = load(config, with_sources=False)
+
+    async def events() -> Any:
+        async with Installation(settings) as installation:
+            return await (await installation.room_log()).events()
+
+    found = [each for each in view(run_to_end(events())) if room in (None, each.room_id)]
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    elif found:
+        tables.show(_COLUMNS, [row for each in found for row in _rows(each)])
+    else:
+        click.echo("No rooms yet. `hookline send SOURCE` sends sample callbacks.")
+
+
+def _rows(room: RoomView) -> Iterator[tuple[str, ...]]:
+    """A row for the room, and one for each thing in it."""
+    place = (room.source, room.room_id)
+    yield (*place, "room", room.name or "", _at(room.created_at), _at(room.ended_at), _state(room))
+    for session in (*room.inside, *room.sessions):
+        entry = "inside" if session.left_at is None else "past"
+        times = _at(session.joined_at), _at(session.left_at)
+        yield (*place, entry, session.user_id, *times, _session(session))
+    for seat in room.seats:
+        yield (*place, f"seat {seat.index}", seat.user_id or "", "", "", "" if seat.user_id else "empty")
+    for recording in room.recordings:
+        times = _at(recording.started_at), _at(recording.completed_at)
+        yield (*place, "recording", _file(recording), *times, _recording(recording))
+
+
+def _state(room: RoomView) -> str:
+    if room.open:
+        return "open"
+    return "ended" if room.ended_at else "known from recordings only"
+
+
+def _session(session: Session) -> str:
+    duration = f"{session.duration_s:g} s" if session.duration_s is not None else None
+    return _joined(session.role, session.platform, duration, f"reason {session.reason}" if session.reason else None)
+
+
+def _file(recording: RecordingView) -> str:
+    parts = [part.rstrip("/") for part in (recording.directory, recording.file_name) if part is not None]
+    return "/".join(parts) or recording.user_id or ""
+
+
+def _recording(recording: RecordingView) -> str:
+    return _joined(recording.state, f"task {recording.task_id}" if recording.task_id else None)
+
+
+def _joined(*words: str | None) -> str:
+    return ", ".join(word for word in words if word)
+
+
+def _at(time: datetime | None) -> str:
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else ""

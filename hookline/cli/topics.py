@@ -1,0 +1,70 @@
+"""`hookline topics`: the canonical events, and which providers send them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hookline.cli import tables
+from hookline.cli.options import config_option
+from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
+from hookline.schemas.provider import Provider
+from hookline.schemas.providers import catalogue
+from hookline.settings import load_providers
+
+_SHARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(CanonicalEvent))
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline topics
+      hookline topics --json
+    """
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@config_option
+def topics(config: Path, *, as_json: bool) -> None:
+    """List the canonical events.
+
+    Each has its fields, and the providers that send it with their own types for it. These are the built-in providers,
+    and your own that the settings file names.
+    """
+    found = events(load_providers(config) if config.exists() else catalogue())
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    rows = [
+        (each["topic"], each["event"], ", ".join(each["fields"]), _text(each["sent_by"]) or "any provider")
+        for each in found
+    ]
+    tables.show([("topic", "event"), ("fields",), ("sent by",)], rows)
+    click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
+    click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
+
+
+def events(providers: Mapping[str, Provider[Any]]) -> list[dict[str, Any]]:
+    """The canonical events: topic, fields, and which providers send them under which of their own types."""
+    return [
+        {
+            "topic": topic,
+            "event": event.__name__,
+            "fields": [field.name for field in msgspec.structs.fields(event) if field.name not in _SHARED_FIELDS],
+            "sent_by": {} if topic == "unknown" else _senders(topic, providers),
+        }
+        for topic, event in EVENT_TYPES.items()
+    ]
+
+
+def _senders(topic: str, providers: Mapping[str, Provider[Any]]) -> dict[str, list[str]]:
+    sent = {
+        provider.name: [theirs for theirs, ours in provider.types.items() if ours == topic]
+        for provider in providers.values()
+    }
+    return {name: types for name, types in sent.items() if types}
+
+
+def _text(sent_by: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name} {', '.join(types)}" for name, types in sent_by.items())

@@ -1,0 +1,130 @@
+"""Claims and completions of a store that fails now and then."""
+
+import asyncio
+
+import pytest
+
+from hookline.schemas.errors import Unreachable
+from hookline.workers.store import Acquired, Claim, Duplicate
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+
+
+class Flaky:
+    """A store that is down while `is_down`. It counts requests, also those that it fails."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self.claimed: list[tuple[str, bool]] = []
+        self.finished: list[str] = []
+        self.coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
+
+    async def claim(self, event_id: str) -> Claim:
+        return await self.coalescer.claim("q", event_id, 60, None)
+
+    async def finish(self, event_id: str) -> None:
+        await self.coalescer.finish("q", event_id)
+
+    async def release(self, event_id: str) -> None:
+        await self.coalescer.release("q", event_id)
+
+    async def _claim(self, request: ClaimRequest) -> Claim:
+        self.claimed.append((request.event_id, request.ours))
+        await self._answer()
+        return Acquired()
+
+    async def _finish(self, completion: Completion) -> None:
+        await self._answer()
+        self.finished.append(completion.event_id)
+
+    async def _release(self, _: ClaimRelease) -> None:
+        await self._answer()
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise Unreachable
+
+
+@pytest.fixture
+async def store() -> Flaky:
+    return Flaky()
+
+
+async def fail_to_finish(store: Flaky, *event_ids: str) -> None:
+    store.is_down = True
+    for event_id in event_ids:
+        with pytest.raises(Unreachable):
+            await store.finish(event_id)
+    store.is_down = False
+
+
+async def test_completions_that_failed_are_retried_after_the_next_that_succeeds(store: Flaky) -> None:
+    await fail_to_finish(store, "a", "b")
+    await store.finish("c")
+    assert sorted(store.finished) == ["a", "b", "c"]
+
+
+async def test_a_completion_is_retried_until_it_succeeds_and_then_no_more(store: Flaky) -> None:
+    await fail_to_finish(store, "a")
+    await fail_to_finish(store, "b")
+    await store.finish("c")
+    await store.finish("d")
+    assert sorted(store.finished) == ["a", "b", "c", "d"]
+
+
+async def test_completions_that_succeed_together_retry_each_failed_one_once(store: Flaky) -> None:
+    await fail_to_finish(store, *(f"failed {number}" for number in range(20)))
+    await asyncio.gather(*(store.finish(str(number)) for number in range(20)))
+    assert len(store.finished) == len(set(store.finished)) == 40
+
+
+async def test_a_large_number_of_failed_completions_is_retried_in_parts(store: Flaky) -> None:
+    await fail_to_finish(store, *(f"failed {number}" for number in range(1200)))
+    for written in (501, 1002, 1203):
+        await store.finish("next")
+        assert len(store.finished) == written
+
+
+async def test_an_event_whose_completion_failed_is_a_duplicate_once_it_is_written(store: Flaky) -> None:
+    await fail_to_finish(store, "a")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.claim("a")
+    store.is_down = False
+    assert await store.claim("a") == Duplicate()
+    assert store.finished == ["a"]
+    assert store.claimed == []
+
+
+async def test_a_cancelled_completion_is_retried(store: Flaky) -> None:
+    finishing = asyncio.create_task(store.finish("a"))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.wait([finishing])
+    assert store.finished == []
+    await store.finish("b")
+    assert sorted(store.finished) == ["a", "b"]
+
+
+async def test_closing_retries_all_failed_completions(store: Flaky) -> None:
+    await fail_to_finish(store, *map(str, range(1200)))
+    await store.coalescer.close()
+    assert len(store.finished) == 1200
+
+
+async def test_a_claim_after_a_failed_one_says_that_the_event_may_be_ours(store: Flaky) -> None:
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.claim("a")
+    store.is_down = False
+    assert [await store.claim(event_id) for event_id in ("a", "a", "b")] == [Acquired()] * 3
+    assert store.claimed == [("a", False), ("a", True), ("a", False), ("b", False)]
+
+
+async def test_a_claim_after_a_failed_release_says_that_the_event_may_be_ours(store: Flaky) -> None:
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a")
+    store.is_down = False
+    await store.claim("a")
+    assert store.claimed == [("a", True)]

@@ -1,0 +1,62 @@
+"""The text log: coloured on a terminal only, and safe from what a sender wrote."""
+
+import io
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hookline.runtime import logs
+from hookline.runtime.outcome_log import OutcomeLog
+from hookline.schemas.broker import Outcome, Parked, Received
+from hookline.workers.work import Work
+
+Log = Callable[[io.StringIO, Outcome], str]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    """Logs a delivery with an outcome to a stream. Returns what was written."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def write(stream: io.StringIO, outcome: Outcome) -> str:
+        logs.set_up("text", stream)
+        OutcomeLog(1).report("q", Work(Received({}, "", b"", 1, None), None, (), outcome), 0.001)
+        return stream.getvalue()
+
+    yield write
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_terminal_gets_colours(log: Log) -> None:
+    assert "\x1b[31mparked\x1b[0m" in log(Terminal(), Parked("failed", "", 1))
+
+
+def test_a_pipe_gets_no_colours(log: Log) -> None:
+    assert "\x1b" not in log(io.StringIO(), Parked("failed", "", 1))
+
+
+def test_no_color_is_respected(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in log(Terminal(), Parked("failed", "", 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("\x1b[2J", "\\u001b[2J", id="a terminal sequence"),
+        pytest.param("a\nb", "a\\u000ab", id="a new line"),
+        pytest.param("\u202ea", "\\u202ea", id="a change of direction"),
+        pytest.param("会议室 😀", "会议室 😀", id="another script"),
+    ],
+)
+def test_a_text_for_a_line_cannot_move_the_cursor(text: str, shown: str) -> None:
+    assert logs.printable(text) == shown

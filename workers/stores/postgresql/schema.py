@@ -1,0 +1,78 @@
+"""The tables in PostgreSQL, in numbered steps. The table `hookline_schema` holds the number of the last step done.
+
+A change of the tables is a new step at the end of `STEPS`; a step that has been released never changes. Step 1 finds
+the tables where they were created before the steps had numbers.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+from psycopg.errors import InsufficientPrivilege
+
+from hookline.schemas.errors import SettingsError
+from hookline.workers.stores.postgresql.pool import Connection
+
+_TABLES: tuple[LiteralString, ...] = (
+    "CREATE TABLE IF NOT EXISTS hookline_owners (owner text PRIMARY KEY, seen timestamptz NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS hookline_claims (
+        queue text NOT NULL, id text NOT NULL, owner text, claimed_at timestamptz NOT NULL, until timestamptz NOT NULL,
+        alone boolean NOT NULL DEFAULT false, suspect boolean NOT NULL DEFAULT false,
+        crashes integer NOT NULL DEFAULT 0, failures integer NOT NULL DEFAULT 0, PRIMARY KEY (queue, id))""",
+    """CREATE TABLE IF NOT EXISTS hookline_handled (
+        queue text NOT NULL, id text NOT NULL, finished_at timestamptz NOT NULL, PRIMARY KEY (queue, id))""",
+    "CREATE INDEX IF NOT EXISTS hookline_handled_by_age ON hookline_handled (finished_at)",
+    """CREATE TABLE IF NOT EXISTS hookline_newest (
+        queue text NOT NULL, subject text NOT NULL, occurred_s double precision NOT NULL,
+        noted_at timestamptz NOT NULL, PRIMARY KEY (queue, subject))""",
+    "CREATE INDEX IF NOT EXISTS hookline_newest_by_age ON hookline_newest (noted_at)",
+    """CREATE TABLE IF NOT EXISTS hookline_members (
+        queue text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, owner))""",
+    """CREATE TABLE IF NOT EXISTS hookline_shares (
+        queue text NOT NULL, share text NOT NULL, owner text NOT NULL, PRIMARY KEY (queue, share))""",
+    """CREATE TABLE IF NOT EXISTS hookline_room_events (
+        id text PRIMARY KEY, occurred_at timestamptz NOT NULL, event bytea NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS hookline_room_events_by_age ON hookline_room_events (occurred_at)",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES,)
+
+
+async def bring_forward(connection: Connection) -> None:
+    """Do the missing steps in one transaction. A process that starts at the same time waits, and finds them done.
+
+    A role that may not create tables needs the right to do so only for a missing step. Raises SettingsError for tables
+    that a newer version has written, and for a role without a right.
+    """
+    try:
+        if await _version(connection) < len(STEPS):
+            await _do_missing_steps(connection)
+    except InsufficientPrivilege as error:
+        raise SettingsError(
+            f"store.url: PostgreSQL says {error.diag.message_primary!r}: start once with a role that may create "
+            "tables, then grant this role SELECT, INSERT, UPDATE and DELETE on all tables hookline_*"
+        ) from None
+
+
+async def _version(connection: Connection) -> int:
+    found = await (await connection.execute("SELECT to_regclass('hookline_schema') IS NOT NULL")).fetchone()
+    if found != (True,):
+        return 0
+    row = await (await connection.execute("SELECT version, current_database() FROM hookline_schema")).fetchone()
+    version, database = row or (0, "")
+    if version > len(STEPS):
+        raise SettingsError(
+            f"store.url: the tables in the PostgreSQL database {database} were written by a newer version of Hookline "
+            f"(their schema version is {version}, and this version knows {len(STEPS)}): "
+            "install the newer version, or name another database"
+        )
+    return int(version)
+
+
+async def _do_missing_steps(connection: Connection) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline tables'))")
+        for step in STEPS[await _version(connection) :]:
+            for statement in step:
+                await connection.execute(statement)
+        await connection.execute("CREATE TABLE IF NOT EXISTS hookline_schema (version integer NOT NULL)")
+        await connection.execute("DELETE FROM hookline_schema")
+        await connection.execute("INSERT INTO hookline_schema VALUES (%s)", (len(STEPS),))

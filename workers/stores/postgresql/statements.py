@@ -1,0 +1,148 @@
+"""The PostgreSQL store's statements. Every time in them is the server's."""
+
+from collections.abc import Sequence
+
+from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
+from hookline.workers.stores.assignment import fair_assignment
+from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.postgresql.lease import ALIVE
+from hookline.workers.stores.postgresql.pool import Connection
+from hookline.workers.stores.subject_key import subject_key
+
+_PURGE_AT_MOST = 2000
+
+
+async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequest]) -> list[Claim]:
+    """One claim for each request, in order."""
+    ours = [request for request in requests if request.ours]
+    if ours:
+        await connection.execute(_GIVE_UP, (*_keys(ours), owner))
+    queues, ids = _keys(requests)
+    arguments = {"queues": queues, "ids": ids, "for_s": [request.for_s for request in requests], "owner": owner}
+    async with connection.pipeline():
+        claimed = await connection.execute(_CLAIM, arguments)
+        # A later statement sees all that was finished before the claim was made; a completion deletes the claim.
+        finished = await connection.execute(_FINISHED, _keys(requests))
+        newest = await _newest(connection, requests)
+        mine = {
+            (queue, event_id): Acquired(suspect, crashes, failures, newest.get((queue, event_id)))
+            for queue, event_id, suspect, crashes, failures in await claimed.fetchall()
+        }
+        duplicates = set(await finished.fetchall())
+    if needless := [request for request in requests if request.key in duplicates & mine.keys()]:
+        await connection.execute(_DELETE, _keys(needless))
+    keys = [request.key for request in requests]
+    return [Duplicate() if key in duplicates else mine.get(key, LeasedElsewhere()) for key in keys]
+
+
+async def finish(connection: Connection, completions: Sequence[Completion]) -> int:
+    """Write completion records, in the open transaction if there is one. The result is the number of new ones."""
+    timed = [each for each in completions if each.subject is not None]
+    if not timed:
+        return (await connection.execute(_FINISH, _keys(completions))).rowcount
+    subjects = [subject_key(each.subject or "") for each in timed]
+    newest = (_keys(timed)[0], subjects, [each.occurred_s for each in timed])
+    return (await connection.execute(_FINISH_AND_NOTE, (*_keys(completions), *newest))).rowcount
+
+
+async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
+    async with connection.transaction():
+        await connection.execute(_RELEASE, (int(release.failed), *release.key, owner))
+        await connection.execute(_TIDY, (*release.key, release.parked))
+
+
+async def mark_exclusive(connection: Connection, queue: str, event_id: str) -> None:
+    await connection.execute("UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s", (queue, event_id))
+
+
+async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -> None:
+    await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
+
+
+async def assign(connection: Connection, owner: str, beat: str, queue: str, partitions: Sequence[str]) -> Assignment:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline shares'), hashtext(%s))", (queue,))
+        await connection.execute(beat, (owner,))
+        await connection.execute("INSERT INTO hookline_members VALUES (%s, %s) ON CONFLICT DO NOTHING", (queue, owner))
+        await connection.execute(_DROP_DEAD_MEMBERS, (queue,))
+        found = await connection.execute("SELECT owner FROM hookline_members WHERE queue = %s", (queue,))
+        members = {row[0] for row in await found.fetchall()}
+        found = await connection.execute("SELECT share, owner FROM hookline_shares WHERE queue = %s", (queue,))
+        holders = {row[0]: row[1] for row in await found.fetchall()}
+        assignment = fair_assignment(partitions, holders, members, owner)
+        taken = [partition for partition in assignment.partitions if holders.get(partition) != owner]
+        if taken:
+            await connection.execute(_TAKE, (queue, owner, taken))
+    return assignment
+
+
+async def revoke(connection: Connection, owner: str, queue: str, partition: str) -> None:
+    statement = "DELETE FROM hookline_shares WHERE queue = %s AND share = %s AND owner = %s"
+    await connection.execute(statement, (queue, partition, owner))
+
+
+async def purge(connection: Connection, ttl_s: float) -> None:
+    """Delete a bounded number of rows that are older than that."""
+    for statement in _PURGE:
+        await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
+
+
+async def _newest(connection: Connection, requests: Sequence[ClaimRequest]) -> dict[tuple[str, str], float]:
+    """The latest time of each subject that a request names, by queue and event id of the request."""
+    timed = [each for each in requests if each.subject is not None]
+    if not timed:
+        return {}
+    subjects = [subject_key(each.subject or "") for each in timed]
+    found = await connection.execute(_NEWEST, (*_keys(timed), subjects))
+    return {(row[0], row[1]): row[2] for row in await found.fetchall()}
+
+
+def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str], list[str]]:
+    return [row.queue for row in rows], [row.event_id for row in rows]
+
+
+# Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that was made
+# after this statement began may have an owner that this statement does not see yet.
+_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, until)
+    SELECT queue, id, %(owner)s, now(), now() + for_s * interval '1 s'
+    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(for_s)s::float8[]) AS requested (queue, id, for_s)
+    WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (requested.queue, requested.id))
+    ORDER BY queue, id
+    ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), until = excluded.until,
+        suspect = c.owner NOT IN ({ALIVE}) IS TRUE,
+        crashes = c.crashes + (c.alone AND c.owner NOT IN ({ALIVE}) IS TRUE)::int, alone = false
+    WHERE c.owner IS NULL OR c.until <= now() OR (c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
+    RETURNING queue, id, suspect, crashes, failures"""  # noqa: S608  of constants
+_REQUESTED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS requested (queue, id)"
+_FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_REQUESTED}) requested USING (queue, id)"  # noqa: S608
+_DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
+    JOIN ({_REQUESTED}) requested USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims)"""  # noqa: S608
+_GIVE_UP = f"""UPDATE hookline_claims c SET owner = NULL FROM ({_REQUESTED}) requested
+    WHERE (c.queue, c.id) = (requested.queue, requested.id) AND owner = %s"""  # noqa: S608
+# One statement is a transaction by itself: one round trip to the server instead of four.
+_REQUESTED_AND_DELETED = f"""WITH requested AS ({_REQUESTED}),
+    deleted AS (DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
+        JOIN requested USING (queue, id) ORDER BY queue, id FOR UPDATE OF hookline_claims))"""  # noqa: S608
+_NOTED = """noted AS (INSERT INTO hookline_newest AS n SELECT queue, subject, max(occurred_s), now()
+        FROM unnest(%s::text[], %s::text[], %s::float8[]) AS noted (queue, subject, occurred_s)
+        GROUP BY queue, subject ORDER BY queue, subject
+        ON CONFLICT (queue, subject) DO UPDATE
+        SET occurred_s = greatest(n.occurred_s, excluded.occurred_s), noted_at = now())"""
+_HANDLED = """INSERT INTO hookline_handled SELECT queue, id, now() FROM requested ORDER BY queue, id
+    ON CONFLICT DO NOTHING"""
+_FINISH = f"{_REQUESTED_AND_DELETED} {_HANDLED}"
+_FINISH_AND_NOTE = f"{_REQUESTED_AND_DELETED}, {_NOTED} {_HANDLED}"
+_NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
+    JOIN unnest(%s::text[], %s::text[], %s::text[]) AS requested (queue, id, subject) USING (queue, subject)"""
+_RELEASE = """UPDATE hookline_claims SET owner = NULL, alone = false, failures = failures + %s
+    WHERE queue = %s AND id = %s AND owner = %s"""
+_TIDY = """DELETE FROM hookline_claims WHERE queue = %s AND id = %s AND owner IS NULL
+    AND (%s OR (crashes = 0 AND failures = 0))"""
+_DROP_DEAD_MEMBERS = f"DELETE FROM hookline_members WHERE queue = %s AND owner NOT IN ({ALIVE})"  # noqa: S608
+_TAKE = """INSERT INTO hookline_shares SELECT %s, share, %s FROM unnest(%s::text[]) share
+    ON CONFLICT (queue, share) DO UPDATE SET owner = excluded.owner"""
+_PURGE = tuple(
+    f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
+    WHERE {column} < now() - %s * interval '1 s' ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
+    for table, column in (("handled", "finished_at"), ("newest", "noted_at"), ("claims", "until"))
+)
