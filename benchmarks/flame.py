@@ -34,8 +34,8 @@ _LONGEST_S = 120
 
 DOOR_STEPS: Steps = {
     "verify: the signature over the raw bytes": ("verify (schemas/", "challenge (schemas/"),
-    "identify: the event's id, topic, subject and time": ("identify (schemas/",),
-    "seal: the envelope": ("_seal (ingress/", "(schemas/envelope.py"),
+    "identify: the event's id, topic, subject and time": ("identify (schemas/", "_identify (ingress/"),
+    "seal: the envelope": ("(schemas/envelope.py",),
     "publish: frames, one write per turn, confirms": ("(broker/",),
     "receive and answer: HTTP": ("(ingress/", "(aiohttp/"),
     "the event loop: reading sockets, sleeping and waking": (EVENT_LOOP,),

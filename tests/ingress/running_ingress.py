@@ -17,9 +17,9 @@ from hookline.schemas.provider import AnySource
 from tests.ingress.http_client import Answer, Client, connected
 from tests.ingress.sources import NOW_S, SOURCES
 
-SETTINGS = IngressSettings(
-    host="127.0.0.1", port=0, head_timeout_s=0.4, body_timeout_s=0.3, keepalive_timeout_s=30, shutdown_s=5
-)
+SETTINGS = IngressSettings(host="127.0.0.1", port=0, head_timeout_s=30, body_timeout_s=30, keepalive_timeout_s=30)
+IMPATIENT = msgspec.structs.replace(SETTINGS, head_timeout_s=0.4, body_timeout_s=0.3)
+"""For requests that are never complete: the ingress soon gives up on them."""
 
 
 class RecordingPublisher:

@@ -13,7 +13,7 @@ from hookline.ingress.server import ConnectionFactory
 from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed, with_header, with_line
 from tests.ingress.chunks import END, chunk, in_chunks
 from tests.ingress.http_client import connected, let_ingress_run
-from tests.ingress.running_ingress import SETTINGS, RecordingPublisher, running_ingress, with_settings
+from tests.ingress.running_ingress import IMPATIENT, SETTINGS, RecordingPublisher, running_ingress, with_settings
 from tests.ingress.sources import KRTC
 
 HEAD = GOOD.removesuffix(BODY)
@@ -22,13 +22,13 @@ SHORT_S = 0.05
 
 
 async def test_a_connection_that_sends_nothing_is_closed() -> None:
-    async with running_ingress() as ingress, ingress.connect() as client:
+    async with running_ingress(settings=IMPATIENT) as ingress, ingress.connect() as client:
         assert await client.is_closed()
 
 
 @pytest.mark.parametrize("before", [b"", GOOD], ids=["first request", "later request"])
 async def test_a_head_that_trickles_in_is_cut_off_in_time(before: bytes) -> None:
-    async with running_ingress() as ingress, ingress.connect() as client:
+    async with running_ingress(settings=IMPATIENT) as ingress, ingress.connect() as client:
         if before:
             await client.send(before)
             assert await client.answer() is not None
@@ -38,7 +38,7 @@ async def test_a_head_that_trickles_in_is_cut_off_in_time(before: bytes) -> None
 
 
 async def test_a_body_that_trickles_in_is_cut_off_in_time() -> None:
-    async with running_ingress() as ingress, ingress.connect() as client:
+    async with running_ingress(settings=IMPATIENT) as ingress, ingress.connect() as client:
         answer = asyncio.create_task(client.answer())
         await client.send(HEAD)
         trickle = iter(BODY)

@@ -164,7 +164,7 @@ async def test_a_health_check_with_a_body_is_refused() -> None:
 
 
 async def test_a_draining_ingress_is_not_ready_and_still_serves() -> None:
-    async with running_ingress(settings=with_settings(drain_s=0.3)) as ingress:
+    async with running_ingress(settings=with_settings(drain_s=2)) as ingress:
         stopping = asyncio.create_task(ingress.server.stop())
         await let_ingress_run()
         readiness = await answer_to(ingress, get("/readyz"))
