@@ -36,11 +36,16 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts."""
+    """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts.
+
+    `events` holds the ids of the events that failed, if others of the same delivery are finished: only these are
+    handled when the dead letter is replayed. It is empty if all are to be handled.
+    """
 
     reason: str
     detail: str
     attempts: int
+    events: tuple[str, ...] = ()
 
 
 Outcome: TypeAlias = Done | Again | Parked
