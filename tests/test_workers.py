@@ -182,8 +182,8 @@ async def test_of_several_members_those_already_handled_are_left_out_the_next_ti
 
     pipeline = Pipeline(attendance, MemoryStore(), normalise=lambda _: members, clock=START.timestamp)
     assert isinstance((await pipeline.work(received())).outcome, Again)
-    assert (await pipeline.work(received(attempt=2))).outcome == Done()
-    assert calls == ["a", "b", "b", "c"]
+    assert (await pipeline.work(received())).outcome == Done()
+    assert calls == ["a", "b", "c", "b"]
 
 
 async def test_a_genuine_callback_that_nobody_can_read_is_parked() -> None:
