@@ -267,7 +267,7 @@ def test_a_topic_that_nothing_could_match_is_refused() -> None:
         async def made(event: Event) -> None: ...
 
 
-async def test_an_event_of_a_type_that_the_worker_did_not_name_is_left_alone() -> None:
+async def test_an_event_of_a_type_that_the_worker_did_not_name_is_put_back() -> None:
     calls: list[str] = []
 
     @worker(ParticipantLeft)
@@ -275,7 +275,9 @@ async def test_an_event_of_a_type_that_the_worker_did_not_name_is_left_alone() -
         calls.append(event.id)
 
     anything: Worker[Any] = leaving
-    assert await deliver(anything, JOINED) == Done()
+    outcome = await deliver(anything, JOINED)
+    assert isinstance(outcome, Again)
+    assert (outcome.reason, outcome.attempt) == ("unwanted", 1)
     assert calls == []
 
 
