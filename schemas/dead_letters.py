@@ -53,7 +53,7 @@ class Action(Enum):
 class Scanned:
     """A dead letter, and what was done with it."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     action: Action
 
 

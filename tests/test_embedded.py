@@ -22,7 +22,7 @@ TICK_S = 0.001
 
 
 class Clock:
-    """Goes on by a tick whenever somebody looks at it."""
+    """Advances by a tick at each reading."""
 
     def __init__(self) -> None:
         self.now_s = 1_800_000_000.0
@@ -39,7 +39,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_what_comes_due_at_any_moment_comes_again(database: Database) -> None:
+async def test_a_delayed_message_comes_again_whenever_it_falls_due(database: Database) -> None:
     broker = EmbeddedBroker(database)
     queue = await broker.subscribe("q", ALL, 200)
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(200)))
@@ -49,7 +49,7 @@ async def test_what_comes_due_at_any_moment_comes_again(database: Database) -> N
     await broker.close()
 
 
-async def test_what_failed_with_a_text_that_is_no_unicode_is_parked_like_the_rest(tmp_path: Path) -> None:
+async def test_an_error_text_with_lone_surrogates_is_parked(tmp_path: Path) -> None:
     installation = EmbeddedInstallation(tmp_path / "queues.db")
     async with installation.opened() as broker:
         queue = await broker.subscribe("q", ALL, 10)
@@ -57,11 +57,11 @@ async def test_what_failed_with_a_text_that_is_no_unicode_is_parked_like_the_res
         (received,) = await taken(queue)
         await queue.settle(received, Parked("failed", "ValueError: \ud800", 1))
         await queue.close()
-    (letter,) = await installation.dead("q")
-    assert letter.detail == "ValueError: \\ud800"
+    (dead_letter,) = await installation.dead("q")
+    assert dead_letter.detail == "ValueError: \\ud800"
 
 
-async def test_what_was_bound_in_vain_routes_nothing(database: Database) -> None:
+async def test_a_rolled_back_binding_routes_nothing(database: Database) -> None:
     router = tables.Router()
 
     def store(connection: sqlite3.Connection, *, bound: str) -> None:
@@ -83,7 +83,7 @@ async def test_a_publish_that_takes_too_long_is_refused(database: Database) -> N
     await broker.close()
 
 
-async def test_publishing_goes_on_after_one_took_too_long(database: Database) -> None:
+async def test_publishing_recovers_after_one_timed_out(database: Database) -> None:
     broker = EmbeddedBroker(database, Limits(publish_timeout_s=0.2))
     held_up = asyncio.Event()
     blocking = asyncio.create_task(
@@ -98,7 +98,7 @@ async def test_publishing_goes_on_after_one_took_too_long(database: Database) ->
     await broker.close()
 
 
-async def test_closing_waits_for_what_is_being_published(database: Database) -> None:
+async def test_closing_waits_for_publishes_in_flight(database: Database) -> None:
     broker = EmbeddedBroker(database)
     publishing = asyncio.create_task(broker.publisher.publish(envelope()))
     await asyncio.sleep(0)
@@ -106,7 +106,7 @@ async def test_closing_waits_for_what_is_being_published(database: Database) -> 
     assert publishing.done()
 
 
-async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(database: Database) -> None:
+async def test_statements_for_an_event_search_by_key_and_scan_no_large_table(database: Database) -> None:
     broker = EmbeddedBroker(database)
     store = SqliteStore(database)
     queue = await broker.subscribe("q", ALL, 10)
@@ -124,8 +124,13 @@ async def test_what_is_done_for_an_event_looks_up_and_never_looks_through(databa
     assert {"SEARCH", "SCAN"} <= {step.split()[0] for step in plans}
     assert [step for step in plans if "TEMP B-TREE" in step] == []
     small = {"owners", "bindings", "bindings_version", "history_size", "sqlite_sequence", "json_each", "asked"}
-    scanned = {step.split()[1] for step in plans if step.startswith("SCAN") and "CONSTANT ROW" not in step}
+    scanned = {step.split()[1] for step in plans if step.startswith("SCAN") and not is_of_values(step)}
     assert scanned <= small
+
+
+def is_of_values(step: str) -> bool:
+    """Whether a step of a plan reads rows that the statement spells out; versions of SQLite say it differently."""
+    return "CONSTANT ROW" in step or "VALUES CLAUSE" in step
 
 
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:

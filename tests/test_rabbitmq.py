@@ -1,4 +1,4 @@
-"""What only RabbitMQ can do to us, short of failing."""
+"""Behaviour of the RabbitMQ broker on a server that works."""
 
 import asyncio
 import random
@@ -51,7 +51,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if "consumer_timeout" in record.getMessage()]
 
 
-async def test_a_time_out_beyond_the_servers_is_warned_of_once_unless_a_consumer_may_ask_for_more(
+async def test_a_handler_time_out_beyond_the_servers_is_warned_of_once_before_rabbitmq_4_3(
     broker: RabbitMQBroker, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = queue_name()
@@ -63,7 +63,7 @@ async def test_a_time_out_beyond_the_servers_is_warned_of_once_unless_a_consumer
     assert [each.startswith(text) for each in warnings_of(caplog)] == [True] * (version < (4, 3))
 
 
-async def test_a_time_out_within_the_servers_is_not_warned_of(
+async def test_a_handler_time_out_within_the_servers_is_not_warned_of(
     broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     await broker.subscribe(queue_name(), ALL, 1, handler_timeout_s=1800)
@@ -81,33 +81,33 @@ async def test_a_time_out_within_the_servers_is_not_warned_of(
     ],
     ids=["long handler", "just too long", "default is enough", "server before 4.3", "server without a version"],
 )
-def test_a_consumer_asks_a_server_that_lets_it_for_three_times_the_time_of_a_handler(
+def test_from_rabbitmq_4_3_on_a_consumer_asks_for_three_times_the_handler_time_out(
     version: tuple[int, ...], handler_timeout_s: float, arguments: dict[str, int] | None
 ) -> None:
     assert consumer_arguments(version, handler_timeout_s) == arguments
 
 
-async def test_a_server_that_is_not_there_is_named_without_the_password(url: str) -> None:
+async def test_the_error_for_an_unreachable_server_names_it_without_the_password(url: str) -> None:
     wrong = str(URL(url).with_port(1).with_password("hunter2"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/") as caught:
         await RabbitMQBroker.open(RabbitMQSettings(wrong))
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_wrong_password_is_said_and_not_shown(url: str) -> None:
+async def test_the_error_for_a_wrong_password_does_not_show_it(url: str) -> None:
     with pytest.raises(Unreachable, match="refused the user or password") as caught:
         await RabbitMQBroker.open(RabbitMQSettings(str(URL(url).with_password("hunter2"))))
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", ["", "http://host/", "amqp:///vhost", "amqp://u:hunter2@host:port/", "hunter2"])
-def test_an_address_of_another_kind_is_refused_and_not_repeated(wrong: str) -> None:
+def test_a_malformed_address_is_refused_and_not_repeated(wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"broker\.url") as caught:
         RabbitMQSettings(wrong)
     assert "hunter2" not in str(caught.value)
 
 
-async def test_many_that_start_on_a_fresh_server_at_once_do_not_disturb_each_other(url: str) -> None:
+async def test_many_processes_can_start_on_a_fresh_server_at_once(url: str) -> None:
     for _ in range(5):
         await RabbitMQInstallation(url).clear()
         async with AsyncExitStack() as stack:
@@ -116,7 +116,7 @@ async def test_many_that_start_on_a_fresh_server_at_once_do_not_disturb_each_oth
                 await asyncio.gather(*(broker.subscribe(queue_name(), ALL, 1) for broker in brokers for _ in range(2)))
 
 
-async def test_nothing_is_left_running_after_closing(url: str) -> None:
+async def test_no_task_is_left_after_closing(url: str) -> None:
     before = asyncio.all_tasks()
     broker = await RabbitMQBroker.open(RabbitMQSettings(url))
     await broker.subscribe(queue_name(), ALL, 10)
@@ -125,7 +125,7 @@ async def test_nothing_is_left_running_after_closing(url: str) -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_queue_that_exists_in_another_form_is_named(url: str, broker: RabbitMQBroker) -> None:
+async def test_the_error_for_a_queue_that_exists_in_another_form_names_it(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     async with raw_channel(url) as channel:
         await channel.queue_declare(topics.queue_name(name), durable=True)
@@ -133,7 +133,7 @@ async def test_a_queue_that_exists_in_another_form_is_named(url: str, broker: Ra
         await broker.subscribe(name, ALL, 10)
 
 
-async def test_an_event_that_nothing_keeps_is_not_durable(url: str, broker: RabbitMQBroker) -> None:
+async def test_an_event_that_no_queue_takes_is_not_durable(url: str, broker: RabbitMQBroker) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.UNROUTED)
     event = envelope()
@@ -142,7 +142,7 @@ async def test_an_event_that_nothing_keeps_is_not_durable(url: str, broker: Rabb
     assert [type(result) for result in results] == [NotDurable, NotDurable]
 
 
-async def test_one_event_published_twice_at_once_is_judged_by_where_each_went(url: str, broker: RabbitMQBroker) -> None:
+async def test_of_two_publishes_of_one_event_id_each_gets_its_own_confirm(url: str, broker: RabbitMQBroker) -> None:
     await (await broker.subscribe(queue_name(), ("*.*.room.*",), 1)).close()
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.UNROUTED)
@@ -152,16 +152,16 @@ async def test_one_event_published_twice_at_once_is_judged_by_where_each_went(ur
     assert [isinstance(result, NotDurable) for result in results] == [True, False, True, False]
 
 
-async def test_publishing_goes_on_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
+async def test_publishing_recovers_after_the_exchange_was_deleted(url: str, broker: RabbitMQBroker) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.EXCHANGE)
-    async with asyncio.timeout(PUBLISH_S - 1):  # a lost channel is news at once
+    async with asyncio.timeout(PUBLISH_S - 1):  # a closed channel fails publishes at once
         with pytest.raises(NotDurable):
             await broker.publisher.publish(envelope())
     await eventually(publishes(broker))
 
 
-async def test_a_message_larger_than_a_frame_harms_no_other(broker: RabbitMQBroker) -> None:
+async def test_headers_larger_than_a_frame_fail_no_other_message(broker: RabbitMQBroker) -> None:
     publishing = (broker.publisher.publish(envelope(subject=subject)) for subject in ("a", "b" * 200_000, "c"))
     results = await asyncio.gather(*publishing, return_exceptions=True)
     assert [isinstance(result, NotDurable) for result in results] == [False, True, False]
@@ -185,7 +185,7 @@ async def test_a_consumer_whose_queue_was_deleted_consumes_again(url: str, broke
     await eventually(arrives)
 
 
-async def test_headers_of_any_kind_become_text(url: str, broker: RabbitMQBroker) -> None:
+async def test_header_values_of_any_type_become_text(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     strange: dict[str, Any] = {
@@ -223,7 +223,7 @@ async def test_a_retry_queue_that_was_deleted_is_declared_again(url: str, broker
     assert received.attempt == 3
 
 
-async def test_a_delivery_that_cannot_be_parked_stays_until_it_can(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_delivery_that_cannot_be_parked_is_retried_until_it_can(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     dead = topics.dead_name(name)
     queue = await broker.subscribe(name, ALL, 10)
@@ -237,10 +237,12 @@ async def test_a_delivery_that_cannot_be_parked_stays_until_it_can(url: str, bro
         await channel.queue_declare(dead, durable=True, arguments={"x-queue-type": "quorum"})
         async with asyncio.timeout(10):
             await parking
-    assert [letter.reason for letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
+    assert [dead_letter.reason for dead_letter in await RabbitMQInstallation(url).dead(name)] == ["poisoned"]
 
 
-async def test_a_delivery_that_could_not_be_parked_is_given_back(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_delivery_that_could_not_be_parked_is_requeued_when_the_queue_is_closed(
+    url: str, broker: RabbitMQBroker
+) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     event = envelope()
@@ -262,23 +264,23 @@ async def test_a_long_traceback_keeps_its_end(url: str, broker: RabbitMQBroker) 
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "会" * 20_000 + "ValueError", 1))
-    (letter,) = await RabbitMQInstallation(url).dead(name)
-    assert letter.detail.endswith("会ValueError")
-    assert len(letter.detail.encode()) <= 16 * 1024
+    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    assert dead_letter.detail.endswith("会ValueError")
+    assert len(dead_letter.detail.encode()) <= 16 * 1024
 
 
-async def test_a_dead_letter_says_when_and_from_which_queue(url: str, broker: RabbitMQBroker) -> None:
+async def test_a_dead_letter_has_its_queue_and_the_time_of_parking(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     await broker.publisher.publish(envelope())
     (received,) = await taken(queue)
     await queue.settle(received, Parked("poisoned", "", 1))
-    (letter,) = await RabbitMQInstallation(url).dead(name)
-    assert letter.headers["hookline-queue"] == name
-    assert letter.headers["hookline-parked-at"].endswith("+00:00")
+    (dead_letter,) = await RabbitMQInstallation(url).dead(name)
+    assert dead_letter.headers["hookline-queue"] == name
+    assert dead_letter.headers["hookline-parked-at"].endswith("+00:00")
 
 
-async def test_processes_that_subscribe_at_once_leave_no_binding_behind(url: str, broker: RabbitMQBroker) -> None:
+async def test_processes_that_subscribe_at_once_leave_no_stale_binding(url: str, broker: RabbitMQBroker) -> None:
     name = queue_name()
     others = [await RabbitMQBroker.open(RabbitMQSettings(url)) for _ in range(3)]
     event_types = [f"unknown.{number}" for number in range(12)]
@@ -312,10 +314,10 @@ async def test_settling_in_any_order_acknowledges_each_delivery_once(
             seen.append(each.headers["cloudEvents_id"])
             channels.add(each.token.acks)
             await queue.settle(each, Done())
-            await asyncio.sleep(0)  # so that acknowledgements go out in between
+            await asyncio.sleep(0)  # lets acknowledgements go out
     await queue.close()
     assert len(set(seen)) == total
-    assert len(channels) == 1  # an acknowledgement that the server does not expect closes the channel
+    assert len(channels) == 1  # an unexpected acknowledgement closes the channel
     assert await RabbitMQInstallation(url).depth(topics.queue_name(name)) == 0
 
 

@@ -1,4 +1,4 @@
-"""What happens when RabbitMQ fails. These tests control the node, so they need one of their own."""
+"""Faults of RabbitMQ. These tests control the node, so they need their own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,7 +41,7 @@ def frozen(node: Node) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def alarm(node: Node) -> Iterator[Callable[[], str]]:
-    """Raise a memory alarm; it is over at the end of the test."""
+    """Raise a memory alarm that ends with the test."""
     yield lambda: node.control("set_vm_memory_high_watermark", "0.000001")
     node.control("set_vm_memory_high_watermark", "0.4")
 
@@ -66,7 +66,7 @@ def publishes(broker: RabbitMQBroker) -> Callable[[], Awaitable[bool]]:
 
 
 async def drained(queue: Queue) -> int:
-    """Settle until nothing more comes for a second; how many came."""
+    """Settle messages until none arrives for a second; return their number."""
     count = 0
     while True:
         try:
@@ -88,7 +88,7 @@ async def test_a_frozen_server_fails_a_publish_in_time_and_leaves_no_task(
     assert asyncio.all_tasks() <= before
 
 
-async def test_a_server_that_was_frozen_briefly_is_used_again(broker: RabbitMQBroker, node: Node) -> None:
+async def test_publishing_recovers_after_the_server_was_frozen_briefly(broker: RabbitMQBroker, node: Node) -> None:
     node.freeze()
     try:
         await fails(broker)
@@ -98,7 +98,7 @@ async def test_a_server_that_was_frozen_briefly_is_used_again(broker: RabbitMQBr
     assert broker.publisher.ready
 
 
-async def test_a_server_frozen_for_longer_than_heartbeats_allow_is_given_up_and_found_again(
+async def test_a_server_frozen_beyond_its_heartbeats_is_disconnected_and_reconnected(
     broker: RabbitMQBroker, node: Node
 ) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
@@ -107,7 +107,8 @@ async def test_a_server_frozen_for_longer_than_heartbeats_allow_is_given_up_and_
         await fails(broker)
 
         async def away() -> bool:
-            return broker._outward.connection is None and broker._inward.connection is None  # noqa: SLF001
+            connections = (broker._publish_connection, broker._consume_connection)  # noqa: SLF001
+            return all(each.connection is None for each in connections)
 
         await eventually(away)
         assert await fails(broker) < MARGIN_S
@@ -117,7 +118,7 @@ async def test_a_server_frozen_for_longer_than_heartbeats_allow_is_given_up_and_
     assert await drained(queue) >= 1
 
 
-async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broker: RabbitMQBroker, node: Node) -> None:
+async def test_after_lost_connections_no_confirmed_event_is_missing(broker: RabbitMQBroker, node: Node) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 50)
     confirmed: set[str] = set()
     seen: set[str] = set()
@@ -130,7 +131,7 @@ async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broke
                 await broker.publisher.publish(event)
                 confirmed.add(event.id)
             except NotDurable:
-                await asyncio.sleep(0.01)  # as a provider that sends again
+                await asyncio.sleep(0.01)  # then send again, as a provider does
 
     async def consume() -> None:
         while True:
@@ -158,7 +159,7 @@ async def test_lost_connections_come_back_and_nothing_confirmed_is_missing(broke
         consumer.cancel()
 
 
-async def test_what_was_buffered_on_a_lost_connection_is_handed_out_once(broker: RabbitMQBroker, node: Node) -> None:
+async def test_messages_buffered_from_a_lost_connection_are_handed_out_once(broker: RabbitMQBroker, node: Node) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 50)
     for _ in range(20):
@@ -185,7 +186,9 @@ async def test_acknowledgements_are_written_before_closing_even_after_a_lost_con
     assert await RabbitMQInstallation(node.url).depth(topics.queue_name(name)) == 0
 
 
-async def test_a_killed_server_loses_nothing_confirmed_and_is_found_again(broker: RabbitMQBroker, node: Node) -> None:
+async def test_after_a_killed_server_is_restarted_no_confirmed_event_is_missing(
+    broker: RabbitMQBroker, node: Node
+) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
     for number in range(20):
         await broker.publisher.publish(envelope(number=number))
@@ -206,7 +209,7 @@ async def test_a_killed_server_loses_nothing_confirmed_and_is_found_again(broker
     assert {f"{number:032x}" for number in range(20)} < seen
 
 
-async def test_a_memory_alarm_fails_publishes_and_not_consumers(
+async def test_a_memory_alarm_fails_publishes_but_not_consumers(
     broker: RabbitMQBroker, alarm: Callable[[], str], node: Node
 ) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
@@ -222,7 +225,7 @@ async def test_a_memory_alarm_fails_publishes_and_not_consumers(
     assert broker.publisher.ready
 
 
-async def test_what_is_to_be_delivered_again_waits_out_an_alarm(
+async def test_a_retry_waits_until_an_alarm_is_over(
     broker: RabbitMQBroker, alarm: Callable[[], str], node: Node
 ) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
@@ -234,12 +237,12 @@ async def test_what_is_to_be_delivered_again_waits_out_an_alarm(
         await fails(broker)
         await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.4")
     again = received
-    while again.attempt == 1:  # the failed publish may have been kept after all
+    while again.attempt == 1:  # the server may have kept the failed publish
         (again,) = await taken(queue)
     assert (again.attempt, again.headers) == (2, received.headers)
 
 
-async def test_a_full_queue_refuses(broker: RabbitMQBroker, node: Node) -> None:
+async def test_a_full_queue_refuses_events(broker: RabbitMQBroker, node: Node) -> None:
     name = queue_name()
     await (await broker.subscribe(name, ALL, 1)).close()
     pattern = f"^{topics.queue_name(name)}$"

@@ -1,4 +1,4 @@
-"""The socket that is shared with aiormq, and what is read off it: no server, only bytes."""
+"""The frame transport and the decoder, fed with bytes and without a server."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +33,7 @@ Message = tuple[int, bytes]
 
 
 class Streams(asyncio.Protocol):
-    """What aiormq would see."""
+    """Collects what aiormq would get."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -48,8 +48,8 @@ class Streams(asyncio.Protocol):
         self.is_lost = True
 
 
-class Ears:
-    """Listens to deliveries."""
+class FakeListener:
+    """Collects deliveries."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -65,27 +65,27 @@ class Ears:
         self.messages.append((delivery_tag(method), body))
 
 
-class Here:
-    """A wire with one listener, on the channel `OURS`."""
+class Transport:
+    """A frame transport with one listener, on the channel `OURS`."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.streams = Streams()
         self.wire = FrameTransport(self.streams, clock)
-        self.ears = Ears()
+        self.listener = FakeListener()
         self.wire.connection_made(asyncio.Transport())
-        self.wire.listen(OURS, self.ears)
+        self.wire.listen(OURS, self.listener)
 
-    def hears(self, data: bytes) -> None:
+    def receives(self, data: bytes) -> None:
         self.wire.data_received(data)
 
     @property
     def left(self) -> bytes:
-        """What went on to aiormq, without the one heartbeat that was made up for it."""
+        """What aiormq got, without the one heartbeat that the transport added."""
         return self.streams.received.replace(HEARTBEAT, b"", 1)
 
 
 def delivery(channel: int, tag: int, *bodies: bytes) -> list[bytes]:
-    """The frames of a message whose body comes in so many."""
+    """The frames of a message, one body frame for each of `bodies`."""
     return [
         frame.marshal(Basic.Deliver("ctag1.x", tag, False, "hookline.events", "a.b"), channel),  # noqa: FBT003  the protocol's
         frame.marshal(ContentHeader(body_size=sum(map(len, bodies))), channel),
@@ -102,26 +102,26 @@ MESSAGES = [*delivery(OURS, 1, b"one"), *delivery(OURS, 2), *delivery(OURS, 3, b
 FOREIGN = [frame.marshal(Basic.ConsumeOk("ctag1.x"), OURS), *delivery(THEIRS, 9, b"not ours")]
 
 
-def test_a_message_is_read_wherever_its_bytes_were_cut() -> None:
+def test_a_message_is_read_wherever_its_bytes_are_split() -> None:
     data = b"".join([*MESSAGES, *FOREIGN])
     for end in range(len(data)):
-        here = Here()
+        transport = Transport()
         for chunk in (data[:end], data[end:]):
-            here.hears(chunk)
-        assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
-        assert here.left == b"".join(FOREIGN)
+            transport.receives(chunk)
+        assert transport.listener.messages == [(1, b"one"), (2, b""), (3, b"three")]
+        assert transport.left == b"".join(FOREIGN)
 
 
-def test_bytes_that_come_one_by_one_are_read() -> None:
-    here = Here()
+def test_messages_are_read_from_single_bytes() -> None:
+    transport = Transport()
     for byte in b"".join([*MESSAGES, *FOREIGN]):
-        here.hears(bytes([byte]))
-    assert here.ears.messages == [(1, b"one"), (2, b""), (3, b"three")]
-    assert here.left == b"".join(FOREIGN)
+        transport.receives(bytes([byte]))
+    assert transport.listener.messages == [(1, b"one"), (2, b""), (3, b"three")]
+    assert transport.left == b"".join(FOREIGN)
 
 
 def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool]) -> bytes:
-    """Two channels' frames, each in order, one between the other."""
+    """The frames of two channels, interleaved, each in its order."""
     first, second, together = list(ours), list(theirs), []
     for turn in turns:
         queue = first if turn else second
@@ -135,94 +135,94 @@ def mixed(ours: Sequence[bytes], theirs: Sequence[bytes], turns: Sequence[bool])
     turns=st.lists(st.booleans(), max_size=40),
     ends=st.lists(st.integers(min_value=0, max_value=10_000), max_size=12),
 )
-def test_however_channels_and_chunks_are_mixed_each_gets_its_own(
+def test_each_channel_gets_its_own_frames_from_any_mix_of_channels_and_chunks(
     ours: list[list[bytes]], theirs: list[list[bytes]], turns: list[bool], ends: list[int]
 ) -> None:
-    here = Here(lambda: -1.0)  # when no heartbeat is due yet
+    transport = Transport(lambda: -1.0)  # before the first heartbeat is due
     heard = [each for tag, bodies in enumerate(ours, 1) for each in delivery(OURS, tag, *bodies)]
     passed = [each for tag, bodies in enumerate(theirs, 1) for each in delivery(THEIRS, tag, *bodies)]
     for chunk in chunks(mixed(heard, passed, turns), ends):
-        here.hears(chunk)
-    assert here.ears.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
-    assert here.streams.received == b"".join(passed)
+        transport.receives(chunk)
+    assert transport.listener.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
+    assert transport.streams.received == b"".join(passed)
 
 
-def test_frames_between_two_of_a_message_go_on_to_aiormq() -> None:
-    here = Here()
+def test_foreign_frames_within_a_message_go_to_aiormq() -> None:
+    transport = Transport()
     method, *content = delivery(OURS, 1, b"a", b"b")
-    here.hears(b"".join([method, *FOREIGN, *content]))
-    assert here.ears.messages == [(1, b"ab")]
-    assert here.left == b"".join(FOREIGN)
+    transport.receives(b"".join([method, *FOREIGN, *content]))
+    assert transport.listener.messages == [(1, b"ab")]
+    assert transport.left == b"".join(FOREIGN)
 
 
-def test_what_was_got_and_not_delivered_goes_on_to_aiormq() -> None:
-    here = Here()
+def test_messages_from_basic_get_go_to_aiormq() -> None:
+    transport = Transport()
     got = [frame.marshal(Basic.GetOk(1, False, "", "q", 0), OURS), *delivery(OURS, 1, b"body")[1:]]  # noqa: FBT003  likewise
-    here.hears(b"".join(got))
-    assert here.streams.received == b"".join(got)
-    assert here.ears.messages == []
+    transport.receives(b"".join(got))
+    assert transport.streams.received == b"".join(got)
+    assert transport.listener.messages == []
 
 
-def test_what_nobody_listens_to_goes_on_in_one_piece() -> None:
-    here = Here()
-    here.hears(b"".join(FOREIGN))
-    assert here.streams.calls == 1
+def test_frames_without_a_listener_go_on_in_one_piece() -> None:
+    transport = Transport()
+    transport.receives(b"".join(FOREIGN))
+    assert transport.streams.calls == 1
 
 
 @pytest.mark.parametrize("answer", [b"AMQP\0\0\x09\x01", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_is_no_amqp_goes_on_as_it_is(answer: bytes) -> None:
-    here = Here()
+def test_bytes_that_are_not_amqp_go_on_unchanged(answer: bytes) -> None:
+    transport = Transport()
     for chunk in (answer[:7], answer[7:]):
-        here.hears(chunk)
-    assert here.streams.received == answer
+        transport.receives(chunk)
+    assert transport.streams.received == answer
 
 
-def test_a_frame_without_its_end_goes_on_with_all_that_follows() -> None:
-    here = Here()
+def test_a_frame_with_a_wrong_end_goes_on_with_everything_after_it() -> None:
+    transport = Transport()
     broken = FOREIGN[0][:-1] + b"?"
-    here.hears(b"".join([*MESSAGES, broken]))
-    here.hears(b"whatever")
-    assert here.left == broken + b"whatever"
-    assert len(here.ears.messages) == 3
+    transport.receives(b"".join([*MESSAGES, broken]))
+    transport.receives(b"whatever")
+    assert transport.left == broken + b"whatever"
+    assert len(transport.listener.messages) == 3
 
 
-def test_aiormq_hears_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
+def test_aiormq_gets_a_heartbeat_once_a_second_while_frames_are_taken() -> None:
     now_s = [0.0]
-    here = Here(lambda: now_s[0])
+    transport = Transport(lambda: now_s[0])
     for half_second in range(20):
         now_s[0] = half_second / 2
-        here.hears(b"".join(MESSAGES))
-    assert here.streams.received == 10 * HEARTBEAT
+        transport.receives(b"".join(MESSAGES))
+    assert transport.streams.received == 10 * HEARTBEAT
 
 
-def test_an_alarm_is_noticed_and_told_to_aiormq_as_well() -> None:
-    here = Here()
+def test_an_alarm_is_noticed_and_passed_on_to_aiormq() -> None:
+    transport = Transport()
     alarms = [frame.marshal(each, 0) for each in (Connection.Blocked("memory"), Connection.Unblocked())]
     noticed = []
     for alarm in alarms:
-        here.hears(alarm)
-        noticed.append(here.wire.is_blocked)
+        transport.receives(alarm)
+        noticed.append(transport.wire.is_blocked)
     assert noticed == [True, False]
-    assert here.streams.received == b"".join(alarms)
+    assert transport.streams.received == b"".join(alarms)
 
 
 @pytest.mark.parametrize("over", [Channel.Close(404, "gone", 60, 40), Channel.CloseOk()])
-def test_a_closed_channel_is_told_at_once_and_its_number_is_free(over: Any) -> None:
-    here = Here()
-    here.hears(frame.marshal(over, OURS))
-    assert here.ears.is_closed
-    here.hears(b"".join(MESSAGES))
-    assert here.ears.messages == []
-    assert here.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
+def test_the_listener_of_a_closed_channel_is_called_at_once_and_its_number_is_free(over: Any) -> None:
+    transport = Transport()
+    transport.receives(frame.marshal(over, OURS))
+    assert transport.listener.is_closed
+    transport.receives(b"".join(MESSAGES))
+    assert transport.listener.messages == []
+    assert transport.left == frame.marshal(over, OURS) + b"".join(MESSAGES)
 
 
-def test_a_connection_lost_in_the_middle_of_a_frame_is_told_to_both() -> None:
-    here = Here()
-    here.hears(b"".join(MESSAGES)[:-2])
-    here.wire.connection_lost(None)
-    assert here.ears.is_closed
-    assert here.streams.is_lost
-    assert here.ears.messages == [(1, b"one"), (2, b"")]
+def test_listener_and_aiormq_are_called_when_the_connection_is_lost_within_a_frame() -> None:
+    transport = Transport()
+    transport.receives(b"".join(MESSAGES)[:-2])
+    transport.wire.connection_lost(None)
+    assert transport.listener.is_closed
+    assert transport.streams.is_lost
+    assert transport.listener.messages == [(1, b"one"), (2, b"")]
 
 
 def header_of(properties: Basic.Properties) -> bytes:
@@ -241,7 +241,7 @@ TABLES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("encoding", ["", "gzip"])
-def test_properties_are_read_as_pamqp_reads_them(table: dict[str, Any], encoding: str) -> None:
+def test_properties_are_read_as_by_pamqp(table: dict[str, Any], encoding: str) -> None:
     properties = Basic.Properties(content_type="text/plain", content_encoding=encoding, headers=table, priority=3)
     content_type, raw = content_type_and_table(header_of(properties))
     assert content_type == "text/plain"
@@ -254,7 +254,7 @@ def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
     assert texts(content_type_and_table(header_of(Basic.Properties(headers=dict(table))))[1]) == table
 
 
-def test_what_a_server_notes_in_text_is_no_table_of_ours() -> None:
+def test_a_table_with_headers_of_the_server_is_not_plain() -> None:
     raw = content_type_and_table(header_of(Basic.Properties(headers={"x-first-death-queue": "q"})))[1]
     assert texts(raw) is None
 
@@ -264,14 +264,14 @@ def test_a_message_without_properties_is_read() -> None:
     assert (texts(b""), values(b"")) == ({}, {})
 
 
-def test_text_that_is_no_utf8_is_read_as_far_as_it_goes() -> None:
+def test_invalid_utf8_is_replaced() -> None:
     header = header_of(Basic.Properties(content_type="a/?", headers={"na?e": "v?"})).replace(b"?", b"\xff")
     content_type, raw = content_type_and_table(header)
     assert content_type == "a/\ufffd"
     assert texts(raw) == {"na\ufffde": "v\ufffd"}
 
 
-def test_a_returned_message_is_known_by_its_id() -> None:
+def test_the_message_id_of_a_returned_message_is_read() -> None:
     assert message_id(header_of(Basic.Properties(headers={"a": "b"}, message_id="m-1"))) == "m-1"
     assert message_id(header_of(Basic.Properties())) == ""
 

@@ -1,4 +1,4 @@
-"""What becomes of publishes on a channel, whatever the server answers: no server, only its frames."""
+"""Publishes on a channel against the frames of a server, without a server."""
 
 import asyncio
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ LOST = "the connection to RabbitMQ was lost"
 
 
 class Socket(asyncio.Transport):
-    """Keeps what is written, one entry for each write."""
+    """Collects writes, one entry each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Socket(asyncio.Transport):
 
 
 class Server:
-    """A publishing, and what a server would say to it."""
+    """A publish channel, and the frames that a server would send to it."""
 
     def __init__(self, timeout_s: float = 5.0) -> None:
         connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
@@ -49,18 +49,18 @@ class Server:
         )
 
     async def publishes(self, count: int) -> "list[asyncio.Future[None]]":
-        """So many messages that are written."""
+        """Publish and write `count` messages."""
         sent = [self.publishing.send(MESSAGE) for _ in range(count)]
         await asyncio.sleep(0)
         return sent
 
-    def says(self, what: Frame | ContentHeader, channel: int = NUMBER) -> None:
+    def sends(self, what: Frame | ContentHeader, channel: int = NUMBER) -> None:
         self.wire.data_received(frame.marshal(what, channel))
 
     def returns(self, number: int) -> None:
-        """Sends a message back, by its number on the publishing."""
-        self.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
-        self.says(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
+        """Return the message with this number."""
+        self.sends(Basic.Return(312, "NO_ROUTE", "e", "k"))
+        self.sends(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
 
     def message_id(self, number: int) -> str:
         frames, ids = b"".join(self.socket.writes), []
@@ -72,60 +72,60 @@ class Server:
         return str(ids[number])
 
 
-def told(sent: "list[asyncio.Future[None]]") -> list[str | None]:
-    """What each was told so far: nothing yet (…), good news (None), or why not."""
+def results(sent: "list[asyncio.Future[None]]") -> list[str | None]:
+    """The result of each so far: … while pending, None once confirmed, or the error."""
     return ["…" if not each.done() else str(each.exception()) if each.exception() else None for each in sent]
 
 
-async def test_all_that_is_published_in_one_turn_goes_out_in_one_write() -> None:
+async def test_messages_of_one_turn_of_the_loop_go_out_in_one_write() -> None:
     server = Server()
     await server.publishes(50)
     assert len(server.socket.writes) == 1
 
 
-async def test_confirms_may_come_in_any_order_one_by_one_or_many_at_once() -> None:
+async def test_confirms_may_come_in_any_order_single_or_multiple() -> None:
     server = Server()
     sent = await server.publishes(8)
-    server.says(Basic.Ack(6))
-    assert told(sent) == ["…", "…", "…", "…", "…", None, "…", "…"]
-    server.says(Basic.Ack(3, multiple=True))
-    assert told(sent) == [None, None, None, "…", "…", None, "…", "…"]
-    server.says(Basic.Nack(7, multiple=True))
-    assert told(sent) == [None, None, None, REFUSED, REFUSED, None, REFUSED, "…"]
-    server.says(Basic.Ack(8))
-    assert told(sent)[-1] is None
+    server.sends(Basic.Ack(6))
+    assert results(sent) == ["…", "…", "…", "…", "…", None, "…", "…"]
+    server.sends(Basic.Ack(3, multiple=True))
+    assert results(sent) == [None, None, None, "…", "…", None, "…", "…"]
+    server.sends(Basic.Nack(7, multiple=True))
+    assert results(sent) == [None, None, None, REFUSED, REFUSED, None, REFUSED, "…"]
+    server.sends(Basic.Ack(8))
+    assert results(sent)[-1] is None
     assert server.publishing.confirms.in_flight == 0
 
 
-async def test_a_confirm_that_is_not_expected_changes_nothing() -> None:
+async def test_an_unexpected_confirm_changes_nothing() -> None:
     server = Server()
     sent = await server.publishes(2)
     for _ in range(2):
-        server.says(Basic.Ack(1))
-    assert told(sent) == [None, "…"]
+        server.sends(Basic.Ack(1))
+    assert results(sent) == [None, "…"]
     assert server.publishing.confirms.in_flight == 1
 
 
-async def test_a_message_that_came_back_is_not_confirmed_by_its_confirm() -> None:
+async def test_a_returned_message_is_not_confirmed_by_its_confirm() -> None:
     server = Server()
     sent = await server.publishes(3)
     server.returns(1)
-    assert told(sent) == ["…", "no queue of RabbitMQ takes the event", "…"]
-    server.says(Basic.Ack(3, multiple=True))
-    assert told(sent) == [None, "no queue of RabbitMQ takes the event", None]
+    assert results(sent) == ["…", "no queue of RabbitMQ takes the event", "…"]
+    server.sends(Basic.Ack(3, multiple=True))
+    assert results(sent) == [None, "no queue of RabbitMQ takes the event", None]
 
 
-async def test_a_returned_message_that_cannot_be_told_from_others_confirms_none() -> None:
+async def test_an_unreadable_returned_message_fails_all_in_flight() -> None:
     server = Server()
     sent = await server.publishes(2)
-    server.says(Basic.Return(312, "NO_ROUTE", "e", "k"))
+    server.sends(Basic.Return(312, "NO_ROUTE", "e", "k"))
     content = ContentHeader(body_size=0, properties=Basic.Properties(message_id="x"))
     server.wire.data_received(frame.marshal(content, NUMBER).replace(b"\x01x", b"\x01\xff"))
-    server.says(Basic.Ack(2, multiple=True))
-    assert told(sent) == [LOST, LOST]
+    server.sends(Basic.Ack(2, multiple=True))
+    assert results(sent) == [LOST, LOST]
 
 
-async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
+async def test_nothing_is_written_while_the_socket_is_paused() -> None:
     server = Server()
     server.wire.is_paused = True
     sent = await server.publishes(3)
@@ -134,32 +134,32 @@ async def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
     sent[1].cancel()
     server.wire.is_paused = False
     server.publishing.writable()
-    server.says(Basic.Ack(2, multiple=True))
+    server.sends(Basic.Ack(2, multiple=True))
     assert sent[0].result() is sent[2].result() is None
 
 
-async def test_what_is_published_during_an_alarm_is_refused_and_never_written() -> None:
+async def test_messages_published_during_an_alarm_are_refused_and_never_written() -> None:
     server = Server()
-    server.says(Connection.Blocked("memory"), 0)
+    server.sends(Connection.Blocked("memory"), 0)
     sent = await server.publishes(2)
-    assert told(sent) == ["RabbitMQ takes nothing now (memory or disk alarm)"] * 2
-    server.says(Connection.Unblocked(), 0)
+    assert results(sent) == ["RabbitMQ takes nothing now (memory or disk alarm)"] * 2
+    server.sends(Connection.Unblocked(), 0)
     again = await server.publishes(1)
-    server.says(Basic.Ack(1))
-    assert told(again) == [None]
+    server.sends(Basic.Ack(1))
+    assert results(again) == [None]
 
 
-async def test_what_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None:
+async def test_a_message_that_is_not_confirmed_in_time_fails_and_stays_in_flight() -> None:
     server = Server(timeout_s=0.01)
     sent = await server.publishes(2)
     late = await asyncio.gather(*sent, return_exceptions=True)
     assert [str(each) for each in late] == ["RabbitMQ did not confirm in time"] * 2
     assert (server.publishing.confirms.in_flight, server.publishing.confirms.is_silent) == (2, True)
-    server.says(Basic.Ack(2, multiple=True))
+    server.sends(Basic.Ack(2, multiple=True))
     assert (server.publishing.confirms.in_flight, server.publishing.confirms.is_silent) == (0, False)
 
 
-async def test_each_has_its_own_time_although_one_timer_serves_all() -> None:
+async def test_each_message_has_its_own_deadline_although_they_share_a_timer() -> None:
     server = Server(timeout_s=0.02)
     for _ in range(3):
         (sent,) = await server.publishes(1)
@@ -172,21 +172,21 @@ async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: 
     server = Server()
     sent = await server.publishes(2)
     unwritten = server.publishing.send(MESSAGE)
-    server.says(over)
+    server.sends(over)
     await asyncio.sleep(0)
-    assert told([*sent, unwritten]) == [LOST] * 3
+    assert results([*sent, unwritten]) == [LOST] * 3
     assert len(server.socket.writes) == 1
     with pytest.raises(NotDurable):
         await server.publishing.send(MESSAGE)
 
 
-async def test_everybody_is_answered_before_it_ends() -> None:
+async def test_answered_waits_for_every_message_in_flight() -> None:
     server = Server()
     await server.publishes(2)
     ending = asyncio.create_task(server.publishing.confirms.answered())
     await asyncio.sleep(0)
-    server.says(Basic.Ack(1))
+    server.sends(Basic.Ack(1))
     await asyncio.sleep(0)
     assert not ending.done()
-    server.says(Basic.Ack(2))
+    server.sends(Basic.Ack(2))
     await asyncio.wait_for(ending, 5)

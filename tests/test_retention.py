@@ -1,4 +1,4 @@
-"""What is kept of the past, for how long, and what it costs; on each broker what only that one has."""
+"""What the history keeps and drops, and at what cost. Each broker has its own part."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
 
 
 async def bodies(broker: Broker, clock: Clock) -> list[int]:
-    """What is kept, by the number that was published."""
+    """The numbers of the kept events."""
     found: list[int] = []
     async with aclosing(broker.history.read(datetime.fromtimestamp(0, UTC), clock.now)) as pages:
         async for page in pages:
@@ -64,7 +64,7 @@ async def publish(broker: Broker, clock: Clock, numbers: range) -> None:
         await broker.publisher.publish(envelope(received_at=clock.now, body=b"%0100d" % number))
 
 
-async def test_what_is_too_old_goes_when_something_new_comes(database: Database, clock: Clock) -> None:
+async def test_events_that_are_too_old_are_dropped_when_a_new_one_arrives(database: Database, clock: Clock) -> None:
     broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=HOUR_S)))
     await publish(broker, clock, range(3))
     clock.now_s += HOUR_S - 2
@@ -72,7 +72,7 @@ async def test_what_is_too_old_goes_when_something_new_comes(database: Database,
     assert await bodies(broker, clock) == [1, 2, 3]
 
 
-async def test_what_is_too_much_goes_the_oldest_first(database: Database, clock: Clock) -> None:
+async def test_the_oldest_events_are_dropped_when_the_history_is_too_large(database: Database, clock: Clock) -> None:
     broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_bytes=10_000)))
     await publish(broker, clock, range(100))
     kept = await bodies(broker, clock)
@@ -80,18 +80,18 @@ async def test_what_is_too_much_goes_the_oldest_first(database: Database, clock:
     assert 5 <= len(kept) <= 30
 
 
-async def test_what_a_queue_still_wants_stays_when_the_history_lets_it_go(database: Database, clock: Clock) -> None:
+async def test_an_event_dropped_from_the_history_stays_in_its_queue(database: Database, clock: Clock) -> None:
     broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=1)))
     queue = await broker.subscribe(queue_name(), ("#",), 10)
     await publish(broker, clock, range(3))
-    clock.now_s += 1  # no longer than a process may be silent
+    clock.now_s += 1  # less than a lease
     await publish(broker, clock, range(3, 4))
     assert await bodies(broker, clock) == [3]
     assert [int(each.body) for each in await taken(queue, 4)] == [0, 1, 2, 3]
     await broker.close()
 
 
-async def test_what_nobody_wants_any_more_leaves_the_file(database: Database, clock: Clock) -> None:
+async def test_an_event_that_nothing_needs_is_deleted_from_the_file(database: Database, clock: Clock) -> None:
     broker = EmbeddedBroker(database, Limits(retention=Retention(enabled=True, max_age_s=60)))
     await broker.publisher.publish(envelope(received_at=clock.now))
     await database.run(lambda connection: connection.execute("UPDATE envelopes SET waiting = 1"))  # only the history
@@ -100,9 +100,7 @@ async def test_what_nobody_wants_any_more_leaves_the_file(database: Database, cl
     assert await database.run(lambda c: c.execute("SELECT count(*) FROM envelopes").fetchone()[0]) == 1
 
 
-async def test_what_was_kept_before_the_history_was_switched_off_goes_with_time(
-    database: Database, clock: Clock
-) -> None:
+async def test_a_history_that_was_switched_off_is_dropped_by_age(database: Database, clock: Clock) -> None:
     keeping = EmbeddedBroker(database, Limits(retention=KEPT))
     await publish(keeping, clock, range(3))
     plain = EmbeddedBroker(database)
@@ -114,14 +112,14 @@ async def test_what_was_kept_before_the_history_was_switched_off_goes_with_time(
         await bodies(plain, clock)
 
 
-async def test_what_is_kept_takes_nothing_from_the_room_for_what_waits(database: Database, clock: Clock) -> None:
+async def test_the_history_does_not_count_against_the_size_limit(database: Database, clock: Clock) -> None:
     limits = Limits(max_bytes=2**20, retention=Retention(enabled=True, max_bytes=20 * 2**20))
     broker = EmbeddedBroker(database, limits)
     for _ in range(40):
         await broker.publisher.publish(envelope(received_at=clock.now, body=bytes(100_000)))
 
 
-async def test_what_is_fed_must_find_room_as_well(database: Database, clock: Clock) -> None:
+async def test_feeding_events_is_refused_beyond_the_size_limit(database: Database, clock: Clock) -> None:
     broker = EmbeddedBroker(database, Limits(max_bytes=2**20))
     page = [envelope(received_at=clock.now, body=bytes(100_000)) for _ in range(5)]
     for _ in range(2):
@@ -130,7 +128,7 @@ async def test_what_is_fed_must_find_room_as_well(database: Database, clock: Clo
         await broker.history.feed("q", page, {})
 
 
-async def test_reading_and_dropping_look_up_and_never_look_through(database: Database) -> None:
+async def test_reading_and_dropping_search_by_key_and_scan_no_large_table(database: Database) -> None:
     asked: list[str] = []
 
     def step(connection: sqlite3.Connection) -> list[str]:
@@ -162,7 +160,7 @@ async def rabbitmq(url: str) -> AsyncIterator[RabbitMQBroker]:
     await broker.close()
 
 
-async def test_a_stream_alone_is_not_enough(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_an_event_that_only_the_stream_took_is_not_durable(url: str, rabbitmq: RabbitMQBroker) -> None:
     full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     async with raw_channel(url) as channel:
         declared = await channel.queue_declare(exclusive=True, arguments=full)
@@ -171,14 +169,14 @@ async def test_a_stream_alone_is_not_enough(url: str, rabbitmq: RabbitMQBroker) 
             await rabbitmq.publisher.publish(envelope())
 
 
-async def test_another_retention_than_the_streams_is_said(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_a_retention_other_than_the_streams_is_refused(url: str, rabbitmq: RabbitMQBroker) -> None:
     other = Retention(enabled=True, max_age_s=HOUR_S)
     with pytest.raises(SettingsError, match=r"hookline\.history.*let history\.max_age_s and history\.max_bytes be"):
         await RabbitMQBroker.open(RabbitMQSettings(url, retention=other))
     assert rabbitmq.publisher.ready
 
 
-async def test_what_others_wrote_into_the_stream_is_passed_over(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_foreign_messages_in_the_stream_are_skipped(url: str, rabbitmq: RabbitMQBroker) -> None:
     event = envelope(received_at=datetime.now(UTC))
     naive = {"cloudEvents_id": "x", "cloudEvents_source": "/hookline/krtc/main", "cloudEvents_type": "t"}
     naive |= dict.fromkeys(("cloudEvents_time", "hookline-received-at"), "2026-01-01T00:00:00")
@@ -192,7 +190,7 @@ async def test_what_others_wrote_into_the_stream_is_passed_over(url: str, rabbit
         assert [each async for page in pages for each in page] == [event]
 
 
-async def test_publishing_goes_on_after_the_exchange_before_all_was_deleted(url: str, rabbitmq: RabbitMQBroker) -> None:
+async def test_publishing_recovers_after_the_received_exchange_was_deleted(url: str, rabbitmq: RabbitMQBroker) -> None:
     async with raw_channel(url) as channel:
         await channel.exchange_delete(topics.RECEIVED)
     with pytest.raises(NotDurable):

@@ -152,7 +152,6 @@ def _route(connection: sqlite3.Connection, seq: int) -> bool:
 
 def _note_replay(connection: sqlite3.Connection, name: str, seq: int, replays: int = 1) -> None:
     """Count a replay, and let the age of the message start again. Routing an unrouted event counts as none."""
-    statement = (
-        "INSERT INTO replayed VALUES (?1, ?2, ?3, now()) ON CONFLICT DO UPDATE SET replays = replays + ?3, at = now()"
-    )
+    statement = """INSERT INTO replayed VALUES (?, ?, ?, now())
+        ON CONFLICT DO UPDATE SET replays = replays + excluded.replays, at = now()"""
     connection.execute(statement, (name, seq, replays))

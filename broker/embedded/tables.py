@@ -31,9 +31,9 @@ _encode = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
-_OWN = "UPDATE deliveries SET owner = ?3 WHERE queue = ?1 AND seq IN (SELECT value FROM json_each(?2))"
-_OURS = """SELECT json_group_array(d.seq) FROM json_each(?2) AS asked CROSS JOIN deliveries d
-    ON d.queue = ?1 AND d.seq = asked.value WHERE d.owner = ?3"""
+_OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
+_OURS = """SELECT json_group_array(d.seq) FROM json_each(?) AS asked CROSS JOIN deliveries d
+    ON d.queue = ? AND d.seq = asked.value WHERE d.owner = ?"""
 _FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
@@ -183,7 +183,7 @@ def make_ready(connection: sqlite3.Connection, queue: str) -> None:
 def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
     """Make the messages of these rows the owner's, and return them."""
     if rows:
-        connection.execute(_OWN, (queue, _listed([row[0] for row in rows]), owner))
+        connection.execute(_OWN, (owner, queue, _listed([row[0] for row in rows])))
     return [
         Received(with_replays(_decode_headers(headers), replays, at_s), kind, body, attempt, seq)
         for seq, attempt, headers, kind, body, replays, at_s in rows
@@ -224,7 +224,7 @@ def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: S
 
 def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequence[int]) -> list[int]:
     """Delete the owner's messages from the queue; return their numbers."""
-    (ours,) = connection.execute(_OURS, (queue, _listed(seqs), owner)).fetchone()
+    (ours,) = connection.execute(_OURS, (_listed(seqs), queue, owner)).fetchone()
     connection.execute(
         "DELETE FROM deliveries WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))", (queue, ours)
     )

@@ -16,7 +16,7 @@ from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.broker.rabbitmq.consumer_timeout import exceeds_default, server_version
 from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
-from hookline.broker.rabbitmq.forwarding import AT_ONCE, Forwarding
+from hookline.broker.rabbitmq.forwarding import MAX_MOVING, Forwarding
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
@@ -35,23 +35,25 @@ class RabbitMQBroker:
 
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
-        self._outward = Connection(settings, "hookline publisher")
-        self._inward = Connection(settings, "hookline consumer")
+        self._publish_connection = Connection(settings, "hookline publisher")
+        self._consume_connection = Connection(settings, "hookline consumer")
         self._queues: list[RabbitMQQueue] = []
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
-        self.publisher = RabbitMQPublisher(self._outward, settings)
-        self.history = RabbitMQHistory(self._inward, self.publisher, settings)
-        self.dead_letters = RabbitMQDeadLetters(self._inward, self.publisher, settings)
+        self.publisher = RabbitMQPublisher(self._publish_connection, settings)
+        self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
+        self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":
         """Connect, and declare the exchanges. Raises Unreachable or SettingsError."""
         broker = cls(settings)
         try:
-            await broker._outward.open()
-            await broker._inward.open()
-            await declare_exchanges(broker._inward.require(), settings.retention, settings.connect_timeout_s)
+            await broker._publish_connection.open()
+            await broker._consume_connection.open()
+            await declare_exchanges(
+                broker._consume_connection.require(), settings.retention, settings.connect_timeout_s
+            )
             await broker.publisher.open()
         except BaseException:
             await broker.close()
@@ -59,7 +61,9 @@ class RabbitMQBroker:
         return broker
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
-        await self._declare_partitions(self._subscription(queue, patterns, AT_ONCE), self._inward.require())
+        await self._declare_partitions(
+            self._subscription(queue, patterns, MAX_MOVING), self._consume_connection.require()
+        )
 
     async def subscribe(
         self,
@@ -75,7 +79,7 @@ class RabbitMQBroker:
         self._warn_of_consumer_timeout(subscription)
         if partition is not None:
             return await self._partition(subscription)
-        await self._declare_queue(subscription, self._inward.require())
+        await self._declare_queue(subscription, self._consume_connection.require())
         consumer = await self._consumer(subscription, self._declare_queue)
         await self._forward_from_partitions(consumer, subscription)
         return consumer
@@ -84,8 +88,8 @@ class RabbitMQBroker:
         for queue in self._queues:
             await queue.close()
         await self.publisher.close()
-        await self._outward.close()
-        await self._inward.close()
+        await self._publish_connection.close()
+        await self._consume_connection.close()
 
     def _subscription(
         self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None
@@ -95,8 +99,11 @@ class RabbitMQBroker:
 
     def _warn_of_consumer_timeout(self, asked: Subscription) -> None:
         """Once for each worker, since an ordered one subscribes to many partitions."""
-        version = server_version(self._inward.require())
-        if asked.queue not in self._warned_of and exceeds_default(version, asked.handler_timeout_s):
+        connection = self._consume_connection.connection
+        if connection is None or asked.queue in self._warned_of:
+            return
+        version = server_version(connection)
+        if exceeds_default(version, asked.handler_timeout_s):
             self._warned_of.add(asked.queue)
             log.warning(
                 "worker %s: timeout_s is %g, but RabbitMQ %s delivers an event again after %g s by default "
@@ -114,16 +121,16 @@ class RabbitMQBroker:
         """
         consumer = await self._consumer(subscription, self._declare_partitions)
         if subscription.partition == topics.PARTITION_WORDS[0]:
-            whole = replace(subscription, partition=None, prefetch=AT_ONCE)
+            whole = replace(subscription, partition=None, prefetch=MAX_MOVING)
             await self._forward(consumer, whole, self._declare_partitions)
         return consumer
 
     async def _forward_from_partitions(self, consumer: RabbitMQQueue, subscription: Subscription) -> None:
         """Forward messages that still wait in partitions of a worker that was ordered before to its queue."""
         last = topics.partition_name(subscription.queue, topics.PARTITION_WORDS[-1])
-        if await exists(self._inward.require(), last, subscription.timeout_s):
+        if await exists(self._consume_connection.require(), last, subscription.timeout_s):
             for partition in topics.PARTITION_WORDS:
-                old = replace(subscription, partition=partition, prefetch=AT_ONCE)
+                old = replace(subscription, partition=partition, prefetch=MAX_MOVING)
                 await self._forward(consumer, old, None)
 
     async def _forward(self, consumer: RabbitMQQueue, source: Subscription, declare: Declare | None) -> None:
@@ -137,7 +144,7 @@ class RabbitMQBroker:
 
     async def _consumer(self, subscription: Subscription, declare: Declare | None) -> RabbitMQQueue:
         declare_again = None if declare is None else partial(declare, subscription)
-        consumer = RabbitMQQueue(self._inward, self.publisher, subscription, declare_again)
+        consumer = RabbitMQQueue(self._consume_connection, self.publisher, subscription, declare_again)
         self._queues = [*(each for each in self._queues if not each.closed), consumer]
         try:
             await consumer.open()

@@ -1,6 +1,6 @@
 """RabbitMQ's consumer timeout: how long a delivery may stay unacknowledged before the server takes it back.
 
-AMQP does not tell the setting. Its default is `MAX_UNSETTLED_S` on every supported version. Before 4.3 only the
+AMQP does not give the setting. Its default is `MAX_UNSETTLED_S` on every supported version. Before 4.3 only the
 server's operator can change it. From 4.3 on a consumer of a quorum queue names its own, longer or shorter (seen on
 4.3.6: the consumer was cancelled after that time and not before).
 """

@@ -72,7 +72,7 @@ class RabbitMQDeadLetters:
         self, channel: AbstractChannel, queue: str, chosen: list[tuple[DeliveredMessage, Scanned]]
     ) -> None:
         """Publish the messages to replay, then acknowledge those that were confirmed. Raises if one was not."""
-        replaying = [(message, each.letter) for message, each in chosen if each.action is Action.REPLAY]
+        replaying = [(message, each.dead_letter) for message, each in chosen if each.action is Action.REPLAY]
         sending = (self._replay(queue, each, message.routing_key or "") for message, each in replaying)
         results = await asyncio.gather(*sending, return_exceptions=True)
         gone = [message for (message, _), result in zip(replaying, results, strict=True) if result is None]
@@ -120,7 +120,7 @@ async def _requeueing(channel: AbstractChannel, name: str) -> AsyncIterator[list
 
 
 async def _requeue(channel: AbstractChannel, name: str, tags: list[int]) -> None:
-    """Return once the queue shows the messages again, or after 5 s: others may add or take messages meanwhile."""
+    """Return once the queue shows the messages again, or after 5 s: other programs may add or take messages."""
     target = await _ready(channel, name) + len(tags)
     for tag in tags:
         await channel.basic_nack(tag, requeue=True, wait=False)

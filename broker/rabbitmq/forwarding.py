@@ -7,7 +7,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Received
 from hookline.schemas.envelope import subject_of
 
-AT_ONCE = 64
+MAX_MOVING = 64
 
 
 class Forwarding:
@@ -16,7 +16,7 @@ class Forwarding:
     def __init__(self, queue: RabbitMQQueue, source: Subscription) -> None:
         self._queue = queue
         self._source = source
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._free = asyncio.Semaphore(MAX_MOVING)
         self._moving: set[asyncio.Task[None]] = set()
         self._task = asyncio.create_task(self._run())
 
@@ -31,7 +31,7 @@ class Forwarding:
     async def _run(self) -> None:
         """Messages are published in the order of arrival, and confirmed in any order."""
         while True:
-            await self._room.acquire()
+            await self._free.acquire()
             received = await self._queue.take()
             task = asyncio.create_task(self._queue.move(received, self._target(received)))
             self._moving.add(task)
@@ -39,7 +39,7 @@ class Forwarding:
 
     def _moved(self, task: asyncio.Task[None]) -> None:
         self._moving.discard(task)
-        self._room.release()
+        self._free.release()
 
     def _target(self, received: Received) -> str:
         if self._source.partition is not None:

@@ -28,7 +28,7 @@ _END = "hookline-end"
 class RabbitMQHistory:
     """Implements `schemas.broker.History`.
 
-    AMQP does not tell the length of a stream. A reader publishes an end marker first, and has read everything that was
+    AMQP does not give the length of a stream. A reader publishes an end marker first, and has read everything that was
     kept at that time when the marker arrives.
     """
 

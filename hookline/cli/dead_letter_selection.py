@@ -131,9 +131,9 @@ async def _scan(
     deciding, counting, found = Selection(chosen, action), Selection(chosen, action), 0
     async with aclosing(dead_letters.scan(queue, deciding)) as scanning:
         async for scanned in scanning:
-            if counting.selects(scanned.letter) and scanned.action is action:
+            if counting.selects(scanned.dead_letter) and scanned.action is action:
                 found += 1
-                notify(scanned.letter)
+                notify(scanned.dead_letter)
             passed()
             if counting.is_full:
                 break

@@ -53,8 +53,8 @@ async def _check_port(host: str, port: int) -> None:
 class _IngressProcess:
     """A process that writes a line to stdout when it listens, and stops when a line on stdin asks it to.
 
-    It gets no signals, not even those of a terminal. A signal would kill it
-    while it does not handle signals yet, or no longer.
+    It gets no signals, not even those of a terminal. A signal would kill it while it does not handle signals yet, or no
+    longer.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:

@@ -143,7 +143,7 @@ class Sender:
 def status(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
     request = urllib.request.Request(BASE + path, data=body, headers=headers or {})  # noqa: S310  http
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  likewise
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  http
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code

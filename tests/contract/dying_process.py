@@ -1,4 +1,4 @@
-"""Takes one event, settles it with a retry, and dies with -9 in between: published again, and not acknowledged yet."""
+"""Takes an event and settles it with a retry, but is killed after publishing the retry and before acknowledging."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ def die(*_: Any) -> None:
 
 
 def die_after_delaying(*arguments: Any) -> None:
-    """The step of the embedded broker's transaction that puts the event among the delayed."""
+    """Replaces the step of the embedded broker's transaction that delays the event."""
     _delay(*arguments)
     die()
 
 
-_delay = tables._delay  # noqa: SLF001  the very point
+_delay = tables._delay  # noqa: SLF001  it dies within the transaction
 
 
 async def main(address: str, queue: str) -> None:
@@ -30,7 +30,7 @@ async def main(address: str, queue: str) -> None:
         consumer = await broker.subscribe(queue, ("#",), 1)
         received = await consumer.take()
         vars(tables)["_delay"] = die_after_delaying
-        AckBatcher.done = die  # type: ignore[method-assign, assignment]  # likewise
+        AckBatcher.done = die  # type: ignore[method-assign, assignment]  # it dies before acknowledging
         await consumer.settle(received, Again(0.1, 2, "not yet"))
         await consumer.take()
 

@@ -1,4 +1,4 @@
-"""An installation of each broker for tests: opened as often as processes would, and looked into past the protocol."""
+"""An installation of each broker for tests: opened like by several processes, and inspected past the protocol."""
 
 import asyncio
 import json
@@ -41,24 +41,24 @@ class ParkedMessage:
 
 
 class Inspect(Protocol):
-    """What tests need to see and no end of the pipeline does. Names are the broker's, made by `schemas.topics`."""
+    """What only tests need to see. Names are the broker's, from `schemas.topics`."""
 
     async def depth(self, name: str) -> int:
-        """How many messages wait in a queue to be taken."""
+        """How many messages of a queue are ready."""
 
     async def dead(self, queue: str) -> list[ParkedMessage]:
         """The dead letters of a worker's queue, oldest first. May be looked at once."""
 
 
 class Installation(Inspect, Protocol):
-    """Queues that outlive those who use them."""
+    """Queues that outlive the brokers that are opened on them."""
 
     address: str
 
     def opened(
         self, max_in_flight: int = 1000, retention: Retention = NOTHING_KEPT
     ) -> AbstractAsyncContextManager[Broker]:
-        """A broker as another process would open it."""
+        """Open a broker like another process would."""
 
 
 class EmbeddedInstallation:
@@ -106,7 +106,7 @@ class RabbitMQInstallation:
         return opened(self.address, max_in_flight, retention)
 
     async def clear(self) -> None:
-        """Delete all that earlier tests declared: some give their workers the names that others gave theirs."""
+        """Delete everything that earlier tests declared, since some use the same names."""
         async with raw_channel(self.address) as channel:
             for queue in await registered(channel.connection, _TIMEOUT_S):
                 for name in _names_of(queue):
@@ -124,19 +124,19 @@ class RabbitMQInstallation:
             return int(declared.message_count or 0)
 
     async def dead(self, queue: str) -> list[ParkedMessage]:
-        letters = []
+        dead_letters = []
         async with raw_channel(self.address) as channel:
             while (message := await channel.basic_get(topics.dead_name(queue), no_ack=True)).delivery_tag:
                 headers: dict[str, Any] = message.header.properties.headers or {}
                 reason, detail, attempts = (
                     str(headers[f"hookline-{name}"]) for name in ("reason", "detail", "attempts")
                 )
-                letters.append(ParkedMessage(headers, message.body, reason, detail, int(attempts)))
-        return letters
+                dead_letters.append(ParkedMessage(headers, message.body, reason, detail, int(attempts)))
+        return dead_letters
 
 
 def _names_of(queue: str) -> Iterator[str]:
-    """The queues that belong to a worker's, as far as there are any."""
+    """The names of all queues that a worker may have."""
     yield from (topics.queue_name(queue), topics.dead_name(queue), bindings_name(queue))
     yield from (topics.partition_name(queue, partition) for partition in topics.PARTITION_WORDS)
     delay_ms = delay_step_ms(0)
@@ -168,7 +168,7 @@ async def opened(address: str, max_in_flight: int = 1000, retention: Retention =
 
 @asynccontextmanager
 async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
-    """A channel of one's own, past all of our code."""
+    """A channel that bypasses our code."""
     connection = await aiormq.connect(url)
     try:
         channel = await connection.channel()
@@ -179,20 +179,20 @@ async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 15.0) -> None:
-    """Wait until it is so; fail if it is not so in time."""
+    """Wait until the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110  # it changes in another process
             await asyncio.sleep(_POLL_S)
 
 
 async def taken(queue: Any, count: int = 1, within_s: float = 15.0) -> list[Received]:
-    """So many messages from a queue, in time."""
+    """Take `count` messages. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         return [await queue.take() for _ in range(count)]
 
 
 def queue_name() -> str:
-    """A worker's queue that no other test has."""
+    """A unique name for a worker's queue."""
     return f"q-{uuid4().hex[:10]}"
 
 
@@ -207,7 +207,7 @@ def envelope(
     body: bytes = b"{}",
     received_at: datetime | None = None,
 ) -> Envelope:
-    """Of the source `main` at `krtc`; each has another id unless told."""
+    """An envelope of the source `main` at `krtc`, with a new id unless `number` is given."""
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     return Envelope(
         id=f"{next(_numbers) if number is None else number:032x}",

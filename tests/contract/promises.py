@@ -1,4 +1,4 @@
-"""What a function and its process may do to events, and a judge of what becomes of them then."""
+"""Scenarios of what a function and its process do to events, and the checks of the outcomes."""
 
 import asyncio
 import sqlite3
@@ -18,13 +18,13 @@ from tests.events import make
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 Act: TypeAlias = Literal["ok", "fail", "retry", "poison", "die", "die after"]
-"""What the function does at a call. It has its effect at "ok", and at "die after", which is after the effect."""
+"""What the function does in a call. "ok" and "die after" have the effect; "die after" dies after it."""
 
 ATTEMPTS = 3
 
 
 class Move(NamedTuple):
-    """Which of the waiting calls goes on, and whether the process is killed so many turns of the loop later."""
+    """Which waiting call continues, and after how many turns of the loop the process is killed, if at all."""
 
     call: int = 0
     killed_after: int | None = None
@@ -32,20 +32,20 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """Of each event what its function does at each call, then "ok"; and of each message which event it tells of."""
+    """What the function does in each call for each event (then "ok"), and the event of each message."""
 
     scripts: tuple[tuple[Act, ...], ...]
     messages: tuple[int, ...]
-    hands: int = 1
+    concurrency: int = 1
     moves: tuple[Move, ...] = ()
 
 
 class Died(BaseException):
-    """The end of the process, as far as the function sees it."""
+    """The death of the process, as the function sees it."""
 
 
 class Trial:
-    """One run of a scenario: what happened, held against what was promised."""
+    """One run of a scenario, checked against what is promised."""
 
     def __init__(self, scenario: Scenario, die: Callable[[], None], *, gated: bool) -> None:
         self.scenario = scenario
@@ -78,7 +78,7 @@ class Trial:
         return act
 
     async def _act(self, message: int, attempt: int) -> None:
-        if self._dead:  # what else was in hand does not begin any more
+        if self._dead:  # other calls in flight do not begin any more
             raise asyncio.CancelledError
         self._attempts.append((attempt, 1 + self._failures[message]))
         if self._gated:
@@ -107,10 +107,10 @@ class Trial:
                 self._die()
                 raise Died
 
-    def died(self, in_hand: Iterable[int]) -> None:
-        """What was in hand comes again. One that killed its process itself is to blame, or else any of them."""
+    def died(self, in_flight: Iterable[int]) -> None:
+        """Messages in flight come again. The one that killed its process is to blame, or else any of them."""
         guilty = {message for message, act in self._acts.items() if act in ("die", "die after")}
-        self._deaths.update(self.scenario.messages[message] for message in guilty or in_hand)
+        self._deaths.update(self.scenario.messages[message] for message in guilty or in_flight)
         for message, act in self._acts.items():
             if act in ("ok", "die after"):
                 self._effects_of_the_dead[self.scenario.messages[message]] += 1
@@ -118,13 +118,13 @@ class Trial:
         self._dead = False
         self._acts.clear()
         self.gates.clear()
-        # The first may have been a neighbour's fault, and is not counted.
-        assert max(self._deaths_in_a_row.values(), default=0) <= 1 + ATTEMPTS, "it may kill for ever"
+        # The first death is not counted: another event may have caused it.
+        assert max(self._deaths_in_a_row.values(), default=0) <= 1 + ATTEMPTS, "an event may kill processes forever"
 
     def settled(self, work: Work) -> None:
         """Check the outcome against what the function did in this delivery."""
         message = int(work.received.body)
-        assert message not in self.ends, "it came again after its end"
+        assert message not in self.ends, "a message came again after its final outcome"
         outcome, attempt = work.outcome, 1 + self._failures[message]
         self._deaths_in_a_row[self.scenario.messages[message]] = 0
         match self._acts.pop(message, None):
@@ -142,13 +142,13 @@ class Trial:
                 assert isinstance(outcome, Parked)
                 assert (outcome.reason, outcome.attempts) == ("failed", ATTEMPTS)
             case act:
-                assert act is None, "the dead settle nothing"
+                assert act is None, "a dead process settles nothing"
                 self._was_not_called(message, outcome)
         if not isinstance(outcome, Again):
             self.ends[message] = outcome
 
     def _was_not_called(self, message: int, outcome: Outcome) -> None:
-        """It was finished before; or it killed its process too often, which its neighbours there never did."""
+        """The event was finished before, or it has killed its process too often, which other events never did."""
         event = self.scenario.messages[message]
         if isinstance(outcome, Parked):
             assert outcome.reason == "crashed"
@@ -183,7 +183,7 @@ class Steps(Protocol):
 
 
 class Mortal:
-    """The database as a process has it. Once that is dead, none of its tasks gets any further, nor writes anything."""
+    """The database of a process. Once the process is dead, its tasks stop and write nothing."""
 
     def __init__(self, database: Steps) -> None:
         self._database = database

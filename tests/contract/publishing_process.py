@@ -1,4 +1,4 @@
-"""Publishes without end, and prints the number of each event once it is confirmed: a process to be killed."""
+"""Publishes until it is killed, and prints the number of each confirmed event."""
 
 import asyncio
 import os

@@ -39,7 +39,7 @@ def message(routing_key: str, body: bytes = b"{}") -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A connection as ours are."""
+    """A connection opened as in production."""
 
     connection: Any
     wire: FrameTransport | None
@@ -89,13 +89,13 @@ async def publish_channel(station: Station) -> AsyncIterator[PublishChannel]:
 
 
 async def answers(publish_channel: PublishChannel, *messages: Message) -> list[str | None]:
-    """None for each that was confirmed, and why not for the others."""
+    """None for each message that was confirmed, the error for the others."""
     async with asyncio.timeout(TIMEOUT_S - 1):
         results = await asyncio.gather(*(publish_channel.send(each) for each in messages), return_exceptions=True)
     return [None if result is None else str(result) for result in results]
 
 
-def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_aiormq_of_another_shape_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     class Connection:
         kwargs: dict[str, Any] = {}  # noqa: RUF012  as aio-pika's, but for the type
 
@@ -104,7 +104,7 @@ def test_an_aiormq_of_another_shape_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert not frame_transport.is_supported(Connection())
 
 
-def test_an_aio_pika_of_another_shape_is_noticed() -> None:
+def test_an_aio_pika_of_another_shape_is_detected() -> None:
     assert not frame_transport.is_supported(object())
 
 
@@ -150,7 +150,7 @@ def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa:
     ],
     ids=["long routing key", "long header name", "large headers"],
 )
-def test_a_message_that_no_frame_can_hold_is_refused_alone(unsendable: Message) -> None:
+def test_a_message_that_does_not_fit_into_frames_is_refused_alone(unsendable: Message) -> None:
     with pytest.raises(NotDurable):
         publish_frames(1, unsendable, "m-1", 1000)
 
@@ -165,11 +165,9 @@ async def test_many_messages_are_confirmed_one_by_one(
     assert publish_channel.confirms.in_flight == 0
 
 
-async def test_a_message_that_came_back_fails_and_its_neighbours_do_not(
-    queue: str, publish_channel: PublishChannel
-) -> None:
-    told = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
-    assert told == [None, "no queue of RabbitMQ takes the event"] * 2
+async def test_a_returned_message_fails_and_its_neighbours_do_not(queue: str, publish_channel: PublishChannel) -> None:
+    results = await answers(publish_channel, *(message(key) for key in (queue, "nowhere", queue, "nowhere")))
+    assert results == [None, "no queue of RabbitMQ takes the event"] * 2
     assert publish_channel.confirms.in_flight == 0
 
 
@@ -191,8 +189,8 @@ async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(
         await publish_channel.send(message(queue))
 
 
-async def test_a_channel_that_the_server_closes_does_not_cost_the_connection(request: pytest.FixtureRequest) -> None:
-    """As it does where aiormq goes on to publish on it."""
+async def test_a_channel_that_the_server_closes_does_not_close_the_connection(request: pytest.FixtureRequest) -> None:
+    """It would if aiormq published another message on it."""
     async with connected(server_url(request.config)) as station, station.channel() as first:
         publish_channel = open_publish_channel(first, station.wire, TIMEOUT_S)
         missing = Message("no.such.exchange", "", {}, "", b"")
@@ -205,12 +203,12 @@ async def test_a_channel_that_the_server_closes_does_not_cost_the_connection(req
 async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(
     station: Station, queue: str, publish_channel: PublishChannel
 ) -> None:
-    """The server may confirm some of it before it reads that the connection is closed."""
+    """The server may confirm some messages before it reads that the connection is closed."""
     waiting = asyncio.gather(
         *(publish_channel.send(message(queue, bytes(1_000_000))) for _ in range(4)), return_exceptions=True
     )
     await station.connection.close()
-    async with asyncio.timeout(TIMEOUT_S / 2):  # sooner than each would be given up
+    async with asyncio.timeout(TIMEOUT_S / 2):  # before they time out
         results = await waiting
         await publish_channel.ended
     assert all(result is None or isinstance(result, NotDurable) for result in results)
@@ -219,17 +217,17 @@ async def test_a_lost_connection_leaves_nothing_in_flight_unanswered(
 
 
 class Consumed:
-    """What a queue of `ConsumeChannel`s would hand out."""
+    """Collects the messages of a ConsumeChannel."""
 
     def __init__(self, station: Station, channel: AbstractChannel) -> None:
         self.arrived: list[Received] = []
         self.consume_channel = ConsumeChannel(channel, station.wire, 10, self.arrived.append)
 
     async def until(self, count: int) -> list[Received]:
-        async def all_here() -> bool:
+        async def have_arrived() -> bool:
             return len(self.arrived) >= count
 
-        await eventually(all_here)
+        await eventually(have_arrived)
         return self.arrived
 
 
@@ -242,7 +240,7 @@ async def consumed(station: Station, queue: str) -> AsyncIterator[Consumed]:
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
-async def test_bodies_of_any_size_arrive_as_they_were_sent(
+async def test_bodies_of_any_size_arrive_unchanged(
     queue: str, publish_channel: PublishChannel, consumed: Consumed, size: int
 ) -> None:
     body = bytes(number % 251 for number in range(size))
@@ -292,7 +290,7 @@ async def test_acknowledgements_reach_the_server(
 async def test_a_message_that_pamqp_cannot_read_is_handed_out(
     request: pytest.FixtureRequest, header: dict[str, Any]
 ) -> None:
-    """aiormq would lose the connection, and get the message again with the next one, for ever."""
+    """aiormq would close the connection, and get the message again on the next one, forever."""
     async with connected(server_url(request.config)) as station, station.channel() as channel:
         assert station.wire is not None
         queue = str((await channel.queue_declare(exclusive=True)).queue)

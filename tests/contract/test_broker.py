@@ -1,4 +1,4 @@
-"""What both brokers promise."""
+"""The contract of both brokers."""
 
 import asyncio
 import sys
@@ -64,7 +64,7 @@ async def test_patterns_follow_the_rules_of_amqp(
     assert await installation.depth(topics.queue_name(short)) == 0
 
 
-async def test_an_event_that_no_queue_wants_is_kept(installation: Installation, broker: Broker) -> None:
+async def test_an_event_that_no_queue_wants_is_kept_as_unrouted(installation: Installation, broker: Broker) -> None:
     await broker.publisher.publish(envelope())
 
     async def kept() -> bool:
@@ -87,7 +87,7 @@ async def test_a_message_arrives_byte_for_byte(broker: Broker, body: bytes) -> N
     assert (received.content_type, received.attempt) == (event.content_type, 1)
 
 
-async def test_a_message_that_is_done_is_gone(installation: Installation) -> None:
+async def test_a_done_message_is_deleted(installation: Installation) -> None:
     name = queue_name()
     async with installation.opened() as broker:
         queue = await broker.subscribe(name, ALL, 10)
@@ -99,7 +99,7 @@ async def test_a_message_that_is_done_is_gone(installation: Installation) -> Non
     assert await installation.depth(topics.queue_name(name)) == 0
 
 
-async def test_a_message_returns_after_its_delay_with_the_number_of_its_attempt(broker: Broker) -> None:
+async def test_a_message_returns_after_its_delay_with_its_attempt(broker: Broker) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
     event = envelope(body=b"\x00")
     await broker.publisher.publish(event)
@@ -135,13 +135,17 @@ async def test_a_parked_message_is_kept_with_its_reason(installation: Installati
         return await installation.depth(topics.dead_name(name)) == 1
 
     await eventually(parked)
-    (letter,) = await installation.dead(name)
-    assert (letter.reason, letter.detail, letter.attempts) == ("handler_failed", "Traceback …\nValueError: 毒", 7)
-    assert letter.body == event.body
-    assert to_headers(event).items() <= letter.headers.items()
+    (dead_letter,) = await installation.dead(name)
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.attempts) == (
+        "handler_failed",
+        "Traceback …\nValueError: 毒",
+        7,
+    )
+    assert dead_letter.body == event.body
+    assert to_headers(event).items() <= dead_letter.headers.items()
 
 
-async def test_what_was_taken_and_not_settled_is_given_back_without_counting_an_attempt(
+async def test_unsettled_messages_are_requeued_without_counting_an_attempt(
     installation: Installation, broker: Broker
 ) -> None:
     name = queue_name()
@@ -199,7 +203,7 @@ async def test_a_topic_that_is_no_longer_named_is_unbound(installation: Installa
     await eventually(unrouted)
 
 
-async def test_a_thousand_at_a_time_are_all_kept(installation: Installation, broker: Broker) -> None:
+async def test_a_thousand_concurrent_publishes_are_all_kept(installation: Installation, broker: Broker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 1)
     await queue.close()
@@ -220,7 +224,9 @@ async def test_one_consumer_sees_the_events_of_a_subject_in_order(broker: Broker
     assert seen == list(range(100))
 
 
-async def test_too_much_at_a_time_is_refused_and_nothing_confirmed_is_missing(installation: Installation) -> None:
+async def test_publishes_beyond_the_limit_are_refused_and_no_confirmed_event_is_missing(
+    installation: Installation,
+) -> None:
     name = queue_name()
     async with installation.opened(max_in_flight=10) as broker:
         await (await broker.subscribe(name, ALL, 1)).close()
@@ -235,7 +241,7 @@ async def test_too_much_at_a_time_is_refused_and_nothing_confirmed_is_missing(in
         await eventually(all_kept)
 
 
-async def test_taking_can_be_cancelled_without_losing_a_message(broker: Broker) -> None:
+async def test_cancelling_take_loses_no_message(broker: Broker) -> None:
     queue = await broker.subscribe(queue_name(), ALL, 10)
     waiting = asyncio.create_task(queue.take())
     await asyncio.wait([waiting], timeout=0.01)
@@ -254,7 +260,7 @@ async def test_closing_twice_is_harmless(broker: Broker) -> None:
     await broker.publisher.publish(envelope())
 
 
-async def test_what_was_confirmed_survives_the_death_of_its_publisher(
+async def test_confirmed_events_survive_the_death_of_their_publisher(
     installation: Installation, broker: Broker
 ) -> None:
     name = queue_name()

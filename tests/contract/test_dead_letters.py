@@ -1,4 +1,4 @@
-"""What both brokers promise about dead letters, and about events that no queue wanted."""
+"""The contract of both brokers for dead letters and unrouted events."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,28 +28,28 @@ MANY = 450  # more than two pages
 
 
 async def scan(broker: Broker, queue: str, decide: Callable[[DeadLetter], Action]) -> list[Scanned]:
-    async with aclosing(broker.dead_letters.scan(queue, decide)) as letters:
-        return [each async for each in letters]
+    async with aclosing(broker.dead_letters.scan(queue, decide)) as dead_letters:
+        return [each async for each in dead_letters]
 
 
 async def look(broker: Broker, queue: str) -> list[DeadLetter]:
-    return [each.letter for each in await scan(broker, queue, lambda _: Action.KEEP)]
+    return [each.dead_letter for each in await scan(broker, queue, lambda _: Action.KEEP)]
 
 
 async def replay(broker: Broker, queue: str, decide: Callable[[DeadLetter], bool] = lambda _: True) -> list[Scanned]:
-    return await scan(broker, queue, lambda letter: Action.REPLAY if decide(letter) else Action.KEEP)
+    return await scan(broker, queue, lambda dead_letter: Action.REPLAY if decide(dead_letter) else Action.KEEP)
 
 
-def numbers(letters: list[DeadLetter]) -> list[int]:
-    return [int(letter.envelope.id, 16) for letter in letters if letter.envelope is not None]
+def numbers(dead_letters: list[DeadLetter]) -> list[int]:
+    return [int(dead_letter.envelope.id, 16) for dead_letter in dead_letters if dead_letter.envelope is not None]
 
 
-def is_even(letter: DeadLetter) -> bool:
-    return numbers([letter])[0] % 2 == 0
+def is_even(dead_letter: DeadLetter) -> bool:
+    return numbers([dead_letter])[0] % 2 == 0
 
 
 async def park(broker: Broker, queue: Queue, count: int = 1, reason: str = "failed") -> None:
-    """Publish so many events, numbered from 0, and park them."""
+    """Publish `count` events, numbered from 0, and park them."""
     await asyncio.gather(*(broker.publisher.publish(envelope(number=number)) for number in range(count)))
     for received in await taken(queue, count):
         await queue.settle(received, Parked(reason, "Traceback …\nValueError: 毒", 7))
@@ -71,7 +71,7 @@ async def with_dead(broker: Broker, count: int = 1) -> tuple[str, Queue]:
     return name, queue
 
 
-async def test_a_dead_letter_tells_what_became_of_it(broker: Broker) -> None:
+async def test_a_dead_letter_has_its_reason_body_and_headers(broker: Broker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 10)
     event = envelope(body=b"\x00poison", subject="会议室 🎥")
@@ -79,12 +79,20 @@ async def test_a_dead_letter_tells_what_became_of_it(broker: Broker) -> None:
     (received,) = await taken(queue)
     await queue.settle(received, Parked("failed", "Traceback …\nValueError: 毒", 7))
     await parked(broker, name)
-    (letter,) = await look(broker, name)
-    assert (letter.reason, letter.detail, letter.attempts) == ("failed", "Traceback …\nValueError: 毒", 7)
-    assert (letter.body, letter.headers, letter.content_type) == (b"\x00poison", to_headers(event), "application/json")
-    assert (letter.envelope, letter.replays) == (event, 0)
-    assert letter.parked_at is not None
-    assert abs(datetime.now(UTC) - letter.parked_at) < timedelta(minutes=1)
+    (dead_letter,) = await look(broker, name)
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.attempts) == (
+        "failed",
+        "Traceback …\nValueError: 毒",
+        7,
+    )
+    assert (dead_letter.body, dead_letter.headers, dead_letter.content_type) == (
+        b"\x00poison",
+        to_headers(event),
+        "application/json",
+    )
+    assert (dead_letter.envelope, dead_letter.replays) == (event, 0)
+    assert dead_letter.parked_at is not None
+    assert abs(datetime.now(UTC) - dead_letter.parked_at) < timedelta(minutes=1)
 
 
 async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) -> None:
@@ -93,15 +101,15 @@ async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) ->
         assert numbers(await look(broker, name)) == list(range(MANY))
 
 
-async def test_looking_at_some_keeps_the_rest(broker: Broker) -> None:
+async def test_a_scan_that_stops_early_keeps_all_dead_letters(broker: Broker) -> None:
     name, _ = await with_dead(broker, 10)
-    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.KEEP)) as letters:
-        first = await anext(letters)
-    assert numbers([first.letter]) == [0]
+    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.KEEP)) as dead_letters:
+        first = await anext(dead_letters)
+    assert numbers([first.dead_letter]) == [0]
     assert sorted(numbers(await look(broker, name))) == list(range(10))
 
 
-async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_its_history(broker: Broker) -> None:
+async def test_a_replayed_dead_letter_returns_to_its_queue_as_a_first_attempt(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     (scanned,) = await replay(broker, name)
     assert scanned.action is Action.REPLAY
@@ -115,7 +123,7 @@ async def test_a_replayed_letter_returns_to_its_queue_as_a_first_attempt_with_it
     assert await broker.dead_letters.count(name) == 0
 
 
-async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> None:
+async def test_a_dead_letter_counts_its_replays(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     for replays in (1, 2):
         await replay(broker, name)
@@ -124,11 +132,11 @@ async def test_a_letter_that_dies_again_counts_its_replays(broker: Broker) -> No
         (received,) = await taken(queue)
         await queue.settle(received, Parked("poisoned", "", 2))
         await parked(broker, name)
-        (letter,) = await look(broker, name)
-        assert (letter.replays, letter.reason, letter.attempts) == (replays, "poisoned", 2)
+        (dead_letter,) = await look(broker, name)
+        assert (dead_letter.replays, dead_letter.reason, dead_letter.attempts) == (replays, "poisoned", 2)
 
 
-async def test_a_replayed_letter_that_is_done_leaves_nothing(installation: Installation, broker: Broker) -> None:
+async def test_a_replayed_dead_letter_that_is_done_is_deleted(installation: Installation, broker: Broker) -> None:
     name, queue = await with_dead(broker)
     await replay(broker, name)
     (received,) = await taken(queue)
@@ -138,7 +146,7 @@ async def test_a_replayed_letter_that_is_done_leaves_nothing(installation: Insta
     assert await installation.depth(topics.dead_name(name)) == 0
 
 
-async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
+async def test_a_replay_reaches_no_other_queue(broker: Broker) -> None:
     name, queue = await with_dead(broker)
     other = await broker.subscribe(queue_name(), ALL, 10)
     await replay(broker, name)
@@ -147,7 +155,7 @@ async def test_replay_reaches_no_other_queue(broker: Broker) -> None:
         await taken(other, within_s=0.3)
 
 
-async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -> None:
+async def test_dead_letters_that_are_not_chosen_keep_their_order(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
     scanned = await replay(broker, name, is_even)
     assert [each.action for each in scanned] == [Action.REPLAY, Action.KEEP] * (MANY // 2)
@@ -156,19 +164,19 @@ async def test_letters_that_are_not_chosen_stay_in_their_order(broker: Broker) -
     assert numbers(await look(broker, name)) == list(range(1, MANY, 2))
 
 
-async def test_a_dropped_letter_is_gone(broker: Broker) -> None:
+async def test_a_dropped_dead_letter_is_deleted(broker: Broker) -> None:
     name, queue = await with_dead(broker, 10)
-    await scan(broker, name, lambda letter: Action.DROP if is_even(letter) else Action.KEEP)
+    await scan(broker, name, lambda dead_letter: Action.DROP if is_even(dead_letter) else Action.KEEP)
     assert numbers(await look(broker, name)) == [1, 3, 5, 7, 9]
     with pytest.raises(TimeoutError):
         await taken(queue, within_s=0.3)
 
 
-async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> None:
+async def test_a_scan_ends_although_dead_letters_keep_arriving(broker: Broker) -> None:
     name, queue = await with_dead(broker, MANY)
     looked_at = 0
-    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.REPLAY)) as letters, asyncio.timeout(30):
-        async for _ in letters:
+    async with aclosing(broker.dead_letters.scan(name, lambda _: Action.REPLAY)) as dead_letters, asyncio.timeout(30):
+        async for _ in dead_letters:
             looked_at += 1
             (received,) = await taken(queue)
             await queue.settle(received, Parked("failed", "", 1))
@@ -176,7 +184,7 @@ async def test_a_pass_ends_although_letters_go_on_to_arrive(broker: Broker) -> N
     await parked(broker, name, MANY)
 
 
-async def test_two_who_look_at_once_both_see_everything(installation: Installation, broker: Broker) -> None:
+async def test_two_scans_at_once_both_see_everything(installation: Installation, broker: Broker) -> None:
     name, _ = await with_dead(broker, 50)
     async with installation.opened() as other:
         first, second = await asyncio.gather(look(broker, name), look(other, name))
@@ -194,22 +202,27 @@ async def test_the_queues_that_have_dead_letters_are_listed(broker: Broker) -> N
     assert await broker.dead_letters.count(none) == 0
 
 
-async def test_a_queue_that_never_was_is_an_error(broker: Broker) -> None:
+async def test_a_queue_that_does_not_exist_is_an_error(broker: Broker) -> None:
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
         await broker.dead_letters.count("q-nowhere")
     with pytest.raises(SettingsError, match="there is no queue 'q-nowhere'"):
         await look(broker, "q-nowhere")
 
 
-async def test_an_event_that_no_queue_wanted_is_shown_as_unrouted(broker: Broker) -> None:
+async def test_an_event_that_no_queue_wants_is_listed_as_unrouted(broker: Broker) -> None:
     event = envelope()
     await broker.publisher.publish(event)
     await parked(broker, UNROUTED)
-    (letter,) = await look(broker, UNROUTED)
-    assert (letter.reason, letter.envelope, letter.attempts, letter.parked_at) == ("unrouted", event, 0, None)
+    (dead_letter,) = await look(broker, UNROUTED)
+    assert (dead_letter.reason, dead_letter.envelope, dead_letter.attempts, dead_letter.parked_at) == (
+        "unrouted",
+        event,
+        0,
+        None,
+    )
 
 
-async def test_unrouted_events_go_to_every_queue_that_wants_them_now_and_the_rest_stay(broker: Broker) -> None:
+async def test_replayed_unrouted_events_reach_every_queue_that_wants_them_and_the_others_stay(broker: Broker) -> None:
     for event_type in ("room.created", "room.ended"):
         await broker.publisher.publish(envelope(event_type, number=1))
     await parked(broker, UNROUTED, 2)
@@ -220,8 +233,8 @@ async def test_unrouted_events_go_to_every_queue_that_wants_them_now_and_the_res
         assert (received.headers["cloudEvents_type"], received.attempt) == ("room.created", 1)
         await queue.settle(received, Done())
     await parked(broker, UNROUTED)
-    (letter,) = await look(broker, UNROUTED)
-    assert letter.headers["cloudEvents_type"] == "room.ended"
+    (dead_letter,) = await look(broker, UNROUTED)
+    assert dead_letter.headers["cloudEvents_type"] == "room.ended"
 
 
 async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
@@ -232,7 +245,7 @@ async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("unrouted", [False, True])
-async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
+async def test_dead_letters_of_an_ordered_worker_return_to_their_partition(broker: Broker, *, unrouted: bool) -> None:
     name, event = queue_name(), envelope()
     partition = topics.partition(event.subject)
     if unrouted:
@@ -240,7 +253,7 @@ async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Br
     await broker.declare_partitions(name, ALL)
     assert await broker.dead_letters.count(name) == 0
     queue = await broker.subscribe(name, ALL, 1, partition)
-    first = await broker.subscribe(name, ALL, 1, topics.PARTITION_WORDS[0])  # it also sorts what is put there by name
+    first = await broker.subscribe(name, ALL, 1, topics.PARTITION_WORDS[0])  # it also moves what is put there by name
     if unrouted:
         await replay(broker, UNROUTED)
     else:
@@ -253,9 +266,9 @@ async def test_letters_of_an_ordered_worker_return_to_their_partition(broker: Br
     assert (received.headers["cloudEvents_id"], received.headers[REPLAYS]) == (event.id, "0" if unrouted else "1")
 
 
-async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installation, broker: Broker) -> None:
+async def test_dead_letters_of_a_deleted_queue_stay(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
-        pytest.skip("nobody deletes a queue of the embedded broker")
+        pytest.skip("the embedded broker deletes no queue")
     name, queue = await with_dead(broker)
     await queue.close()
     async with raw_channel(installation.address) as channel:
@@ -265,9 +278,9 @@ async def test_letters_of_a_queue_that_was_deleted_stay(installation: Installati
     await parked(broker, name)
 
 
-async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: Installation, broker: Broker) -> None:
+async def test_messages_that_rabbitmq_dead_lettered_are_listed(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
-        pytest.skip("only a server puts letters aside by itself")
+        pytest.skip("only RabbitMQ dead-letters messages by itself")
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 1)
     event = envelope()
@@ -277,27 +290,30 @@ async def test_letters_that_rabbitmq_itself_put_aside_are_shown(installation: In
         while (message := await channel.basic_get(topics.queue_name(name))).delivery_tag is not None:
             await channel.basic_reject(message.delivery_tag, requeue=True)
     await parked(broker, name)
-    (letter,) = await look(broker, name)
-    assert (letter.reason, letter.detail, letter.envelope) == ("broker", "delivery_limit", event)
-    assert (letter.headers, letter.parked_at is None) == (to_headers(event), False)
+    (dead_letter,) = await look(broker, name)
+    assert (dead_letter.reason, dead_letter.detail, dead_letter.envelope) == ("broker", "delivery_limit", event)
+    assert (dead_letter.headers, dead_letter.parked_at is None) == (to_headers(event), False)
     queue = await broker.subscribe(name, ALL, 1)
     await replay(broker, name)
     (received,) = await taken(queue)
     assert received.attempt == 1
 
 
-async def test_a_letter_that_is_none_of_ours_is_shown_and_can_be_dropped(
-    installation: Installation, broker: Broker
-) -> None:
+async def test_a_foreign_dead_letter_is_listed_and_can_be_dropped(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
-        pytest.skip("nobody else writes into the embedded broker")
+        pytest.skip("other programs do not write to the embedded broker")
     name = queue_name()
     await broker.subscribe(name, ALL, 1)
     async with raw_channel(installation.address) as channel:
         strange = Basic.Properties(headers={"hookline-attempts": "-1", "hookline-parked-at": "soon", "x-death": "no"})
         await channel.basic_publish(b"\xff", routing_key=topics.dead_name(name), properties=strange)
     await parked(broker, name)
-    (letter,) = await look(broker, name)
-    assert (letter.body, letter.envelope, letter.reason, letter.parked_at) == (b"\xff", None, "broker", None)
+    (dead_letter,) = await look(broker, name)
+    assert (dead_letter.body, dead_letter.envelope, dead_letter.reason, dead_letter.parked_at) == (
+        b"\xff",
+        None,
+        "broker",
+        None,
+    )
     await scan(broker, name, lambda _: Action.DROP)
     assert await broker.dead_letters.count(name) == 0

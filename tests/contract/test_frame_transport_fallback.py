@@ -69,7 +69,7 @@ SHAPES = (
 def forget_the_log() -> Iterator[None]:
     frame_transport._log_fallback.cache_clear()  # noqa: SLF001  it logs once in a process
     yield
-    frame_transport._log_fallback.cache_clear()  # noqa: SLF001  likewise
+    frame_transport._log_fallback.cache_clear()  # noqa: SLF001  and so in the next test
 
 
 def shape(monkeypatch: pytest.MonkeyPatch, create: Create | None) -> None:

@@ -1,4 +1,4 @@
-"""What was received is kept where the settings say so, and comes again to whom it is fed."""
+"""The contract of both brokers for the history: what it keeps, how it is read, and how it is fed to workers."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -28,7 +28,11 @@ def now() -> datetime:
 
 
 async def publish(broker: Broker, count: int) -> list[Envelope]:
-    sent = [envelope(received_at=now(), body=f"会议室 {number}".encode()) for number in range(count)]
+    first = now()
+    sent = [
+        envelope(received_at=first + timedelta(microseconds=number), body=f"会议室 {number}".encode())
+        for number in range(count)
+    ]
     for each in sent:
         await broker.publisher.publish(each)
     return sent
@@ -43,14 +47,14 @@ async def read(broker: Broker, since: datetime | None = None, until: datetime | 
 
 
 async def drained(broker: Broker, queue: str, count: int) -> None:
-    """So many events handled by a worker."""
+    """Handle `count` events as a worker would."""
     consumer = await broker.subscribe(queue, ALL, count)
     for received in await taken(consumer, count):
         await consumer.settle(received, Done())
     await consumer.close()
 
 
-async def test_what_every_queue_has_finished_is_still_there_to_the_byte_and_in_order(broker: Broker) -> None:
+async def test_handled_events_stay_in_the_history_unchanged_and_in_order(broker: Broker) -> None:
     queue = queue_name()
     await (await broker.subscribe(queue, ALL, 1)).close()
     sent = await publish(broker, 200)
@@ -58,9 +62,7 @@ async def test_what_every_queue_has_finished_is_still_there_to_the_byte_and_in_o
     assert await read(broker) == sent
 
 
-async def test_what_no_queue_wanted_is_in_the_history_and_among_the_unrouted(
-    installation: Installation, broker: Broker
-) -> None:
+async def test_unrouted_events_are_in_the_history_too(installation: Installation, broker: Broker) -> None:
     sent = await publish(broker, 3)
     assert await read(broker) == sent
 
@@ -70,22 +72,22 @@ async def test_what_no_queue_wanted_is_in_the_history_and_among_the_unrouted(
     await eventually(kept)
 
 
-async def test_it_is_read_from_a_time_until_a_time(broker: Broker) -> None:
+async def test_the_history_is_read_from_a_time_until_a_time(broker: Broker) -> None:
     sent = await publish(broker, 10)
     assert await read(broker, sent[3].received_at, sent[6].received_at) == sent[3:7]
 
 
-async def test_it_is_read_from_the_beginning_of_time_if_that_is_asked_for(broker: Broker) -> None:
+async def test_the_history_can_be_read_from_the_earliest_to_the_latest_time(broker: Broker) -> None:
     sent = await publish(broker, 3)
     assert await read(broker, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)) == sent
 
 
-async def test_nothing_is_read_of_a_time_in_which_nothing_came(broker: Broker) -> None:
+async def test_a_time_without_events_gives_none(broker: Broker) -> None:
     await publish(broker, 3)
     assert await read(broker, now() - 3 * HOUR, now() - 2 * HOUR) == []
 
 
-async def test_reading_ends_although_events_keep_coming(broker: Broker) -> None:
+async def test_reading_ends_although_events_keep_arriving(broker: Broker) -> None:
     sent = await publish(broker, 100)
     found: list[Envelope] = []
     async with aclosing(broker.history.read(now() - HOUR, now() + HOUR)) as pages:
@@ -96,13 +98,13 @@ async def test_reading_ends_although_events_keep_coming(broker: Broker) -> None:
     assert len(found) < 400
 
 
-async def test_reading_twice_gives_the_same(broker: Broker) -> None:
+async def test_reading_twice_gives_the_same_events(broker: Broker) -> None:
     sent = await publish(broker, 5)
     assert await read(broker) == sent
     assert await read(broker) == sent
 
 
-async def test_what_is_fed_reaches_one_queue_and_no_other(installation: Installation, broker: Broker) -> None:
+async def test_fed_events_reach_one_queue_and_no_other(installation: Installation, broker: Broker) -> None:
     old, new = queue_name(), queue_name()
     await (await broker.subscribe(old, ALL, 1)).close()
     sent = await publish(broker, 70)
@@ -115,7 +117,7 @@ async def test_what_is_fed_reaches_one_queue_and_no_other(installation: Installa
     assert await installation.depth(topics.queue_name(old)) == 0
 
 
-async def test_what_is_fed_is_not_kept_a_second_time(broker: Broker) -> None:
+async def test_fed_events_are_not_added_to_the_history(broker: Broker) -> None:
     queue = queue_name()
     consumer = await broker.subscribe(queue, ALL, 10)
     sent = await publish(broker, 3)
@@ -124,7 +126,7 @@ async def test_what_is_fed_is_not_kept_a_second_time(broker: Broker) -> None:
     assert await read(broker) == sent
 
 
-async def test_what_still_waits_in_the_queue_can_be_fed_to_it_all_the_same(broker: Broker) -> None:
+async def test_events_that_still_wait_in_a_queue_can_be_fed_to_it(broker: Broker) -> None:
     queue = queue_name()
     consumer = await broker.subscribe(queue, ALL, 10)
     sent = await publish(broker, 2)
@@ -133,26 +135,26 @@ async def test_what_still_waits_in_the_queue_can_be_fed_to_it_all_the_same(broke
     assert sorted(each.headers["cloudEvents_id"] for each in received) == sorted(2 * [each.id for each in sent])
 
 
-async def test_a_queue_tells_what_it_wants_as_often_as_it_is_asked(broker: Broker) -> None:
+async def test_the_bindings_of_a_queue_can_be_read_any_number_of_times(broker: Broker) -> None:
     queue = queue_name()
     await broker.subscribe(queue, ("*.*.room.created", "krtc.#"), 1)
     for _ in range(30):
         assert await broker.history.wanted_by(queue) == {"*.*.room.created.*", "krtc.#"}
 
 
-async def test_a_queue_that_is_not_there_is_said(broker: Broker) -> None:
+async def test_the_bindings_of_a_missing_queue_are_an_error(broker: Broker) -> None:
     with pytest.raises(SettingsError, match="there is no queue 'nobody'"):
         await broker.history.wanted_by("nobody")
 
 
-async def test_nothing_is_kept_unless_it_is_wanted(installation: Installation) -> None:
+async def test_nothing_is_kept_unless_the_history_is_enabled(installation: Installation) -> None:
     async with installation.opened() as plain:
         await publish(plain, 1)
         with pytest.raises(SettingsError, match=r"history\.enabled"):
             await read(plain)
 
 
-async def test_what_was_kept_can_be_read_after_the_history_was_switched_off(installation: Installation) -> None:
+async def test_a_history_that_was_switched_off_can_be_read(installation: Installation) -> None:
     async with installation.opened(retention=KEPT) as keeping:
         sent = await publish(keeping, 3)
     async with installation.opened() as plain:
@@ -160,7 +162,7 @@ async def test_what_was_kept_can_be_read_after_the_history_was_switched_off(inst
         assert await read(plain) == sent
 
 
-async def test_two_who_read_at_the_same_time_do_not_disturb_each_other(broker: Broker) -> None:
+async def test_two_readers_at_once_do_not_disturb_each_other(broker: Broker) -> None:
     sent = await publish(broker, 3)
     first: list[Sequence[Envelope]] = []
     async with aclosing(broker.history.read(now() - HOUR, now())) as pages:
@@ -169,12 +171,14 @@ async def test_two_who_read_at_the_same_time_do_not_disturb_each_other(broker: B
     assert [each for page in first for each in page] == sent
 
 
-async def test_what_is_fed_to_an_ordered_worker_reaches_its_partition_in_order(broker: Broker) -> None:
+async def test_events_fed_to_an_ordered_worker_reach_their_partition_in_order(broker: Broker) -> None:
     queue = queue_name()
     sent = await publish(broker, 20)
     await broker.declare_partitions(queue, ("*.*.room.*",))
     consumer = await broker.subscribe(queue, (), 100, partition=topics.partition("room-1"))
-    first = await broker.subscribe(queue, (), 1, partition=topics.PARTITION_WORDS[0])  # it sorts what comes by name
+    first = await broker.subscribe(
+        queue, (), 1, partition=topics.PARTITION_WORDS[0]
+    )  # it moves what is put there by name
     keys = await broker.history.wanted_by(queue)
     assert all(any(topics.matches(key, each.routing_key) for key in keys) for each in sent)
     await broker.history.feed(queue, sent, {})

@@ -101,8 +101,14 @@ def numbered(name: str, handle: Callable[[int, Delivery], Awaitable[None]], **op
 
 @asynccontextmanager
 async def running(
-    broker: Broker, made: Worker[Any], diary: Diary, store: MemoryStore | None = None
+    broker: Broker,
+    made: Worker[Any],
+    diary: Diary,
+    store: MemoryStore | None = None,
+    *,
+    go_on_at_stop: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
+    """An ordered pool, stopped at the end; `go_on_at_stop` is set once the stop has begun."""
     store = store or MemoryStore()
     await broker.declare_partitions(made.queue, made.patterns)
     pipeline = Pipeline(made, store, normalise=event_of, clock=lambda: START_S)
@@ -111,7 +117,11 @@ async def running(
     )
     run = asyncio.create_task(pool.run())
     yield
-    await pool.stop(10)
+    stopping = asyncio.create_task(pool.stop(10))
+    await asyncio.sleep(0)
+    if go_on_at_stop is not None:
+        go_on_at_stop.set()
+    await stopping
     await run
 
 
@@ -278,7 +288,7 @@ async def test_a_repeat_that_waits_behind_an_event_that_is_parked_is_no_second_c
 
 
 async def test_no_more_are_in_hand_than_allowed_and_one_of_each_room(broker: Broker) -> None:
-    diary, rooms, most = Diary(), set(), 0
+    diary, rooms, most, enough = Diary(), set(), 0, asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         nonlocal most
@@ -286,7 +296,10 @@ async def test_no_more_are_in_hand_than_allowed_and_one_of_each_room(broker: Bro
         assert room not in rooms
         rooms.add(room)
         most = max(most, len(rooms))
-        await asyncio.sleep(0.002)
+        if len(rooms) == 4:
+            enough.set()
+        await enough.wait()
+        await asyncio.sleep(0)  # the next events may begin meanwhile
         rooms.discard(room)
 
     async with running(broker, numbered(queue_name(), handle, concurrency=4), diary):
@@ -307,10 +320,9 @@ async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_
 
     async def handle(number: int, delivery: Delivery) -> None: ...
 
-    async with running(broker, numbered(name, wait, concurrency=1), first, store):
+    async with running(broker, numbered(name, wait, concurrency=1), first, store, go_on_at_stop=go_on):
         await publish(broker, *range(10))
         await begun.wait()
-        asyncio.get_running_loop().call_later(0.1, go_on.set)
     assert first.settled == [(0, "handled")]
     async with running(broker, numbered(name, handle), second, store):
         await second.ends(9)
@@ -319,14 +331,14 @@ async def test_what_was_in_hand_at_the_stop_is_finished_and_what_waits_is_given_
 
 @asynccontextmanager
 async def two_of_ten_begun(broker: Broker) -> AsyncIterator[tuple[Diary, Claims, asyncio.Event]]:
-    """Events of ten rooms are claimed, and of two of them in hand, until told to go on. Then ten more are to come."""
+    """Events of ten rooms are claimed, those of two run until told to go on or the stop, and ten more wait."""
     diary, store, go_on = Diary(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         diary.begun.append(number)
         await go_on.wait()
 
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store):
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), diary, store, go_on_at_stop=go_on):
         for number in range(20):
             await publish(broker, number, room=f"room-{number % 10}")
         await eventually(partial(store.has, 10))
@@ -342,8 +354,8 @@ async def test_events_of_more_rooms_are_claimed_than_are_handled_at_a_time(broke
 
 
 async def test_what_waits_for_a_place_at_the_stop_is_given_back_unclaimed(broker: Broker) -> None:
-    async with two_of_ten_begun(broker) as (diary, store, go_on):
-        asyncio.get_running_loop().call_later(0.1, go_on.set)
+    async with two_of_ten_begun(broker) as (diary, store, _):
+        pass
     assert sorted(diary.ended()) == sorted(diary.begun)
     assert len(diary.begun) == 2
     assert not store.held

@@ -1,4 +1,4 @@
-"""What both brokers promise of the queues of an ordered worker."""
+"""The contract of both brokers for the queues of an ordered worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +17,7 @@ PARTITION = topics.partition(ROOM)
 ELSEWHERE = next(word for word in topics.PARTITION_WORDS if word != PARTITION)
 
 
-async def test_events_of_a_subject_come_to_its_partition_and_to_no_other(broker: Broker) -> None:
+async def test_events_of_a_subject_reach_its_partition_and_no_other(broker: Broker) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ALL)
     queues = {word: await broker.subscribe(name, ALL, 10, word) for word in topics.PARTITION_WORDS}
@@ -29,7 +29,7 @@ async def test_events_of_a_subject_come_to_its_partition_and_to_no_other(broker:
         assert sorted(each.headers["cloudEvents_subject"] for each in received) == sorted(theirs)
 
 
-async def test_an_event_that_comes_before_anybody_takes_is_kept(broker: Broker) -> None:
+async def test_an_event_that_arrives_before_any_consumer_is_kept(broker: Broker) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ALL)
     event = envelope(subject=ROOM)
@@ -38,7 +38,9 @@ async def test_an_event_that_comes_before_anybody_takes_is_kept(broker: Broker) 
     assert received.headers["cloudEvents_id"] == event.id
 
 
-async def test_patterns_are_those_of_the_worker(installation: Installation, broker: Broker) -> None:
+async def test_partitions_are_bound_to_the_latest_patterns_of_the_worker(
+    installation: Installation, broker: Broker
+) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ("*.*.room.created",))
     await broker.declare_partitions(name, ("*.*.room.ended",))
@@ -50,8 +52,8 @@ async def test_patterns_are_those_of_the_worker(installation: Installation, brok
 
 
 @pytest.mark.parametrize("settled", [0, 1, 3])
-async def test_what_is_given_back_comes_again_in_order(installation: Installation, settled: int) -> None:
-    """With gaps: every third was settled, or all but every third, or none."""
+async def test_requeued_messages_come_again_in_order(installation: Installation, settled: int) -> None:
+    """Also with gaps: one or all of every three messages are settled, or none."""
     name, total = queue_name(), 300
     async with installation.opened() as first:
         await first.declare_partitions(name, ALL)
@@ -72,7 +74,7 @@ async def test_what_is_given_back_comes_again_in_order(installation: Installatio
             assert numbers == sorted(numbers)
 
 
-async def test_what_was_given_back_often_is_still_in_order(installation: Installation) -> None:
+async def test_messages_that_were_requeued_often_keep_their_order(installation: Installation) -> None:
     name, total = queue_name(), 200
     async with installation.opened() as broker:
         await broker.declare_partitions(name, ALL)
@@ -87,7 +89,7 @@ async def test_what_was_given_back_often_is_still_in_order(installation: Install
             await queue.close()
 
 
-async def test_a_second_process_gets_nothing_past_what_the_first_has(
+async def test_a_second_process_gets_no_message_behind_those_of_the_first(
     installation: Installation, broker: Broker
 ) -> None:
     name = queue_name()
@@ -106,7 +108,7 @@ async def test_a_second_process_gets_nothing_past_what_the_first_has(
     assert seen == sorted(seen)
 
 
-async def test_dead_letters_of_all_partitions_are_in_one_place(installation: Installation, broker: Broker) -> None:
+async def test_dead_letters_of_all_partitions_are_in_one_queue(installation: Installation, broker: Broker) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ALL)
     for subject in ("room-1", "room-2", "room-3"):
@@ -121,7 +123,7 @@ async def test_dead_letters_of_all_partitions_are_in_one_place(installation: Ins
     await eventually(all_parked)
 
 
-async def test_what_is_fed_to_the_worker_by_name_comes_to_its_partition_in_order(broker: Broker) -> None:
+async def test_messages_put_into_the_workers_own_queue_reach_their_partition_in_order(broker: Broker) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ALL)
     queues = {word: await broker.subscribe(name, ALL, 100, word) for word in topics.PARTITION_WORDS}
@@ -132,7 +134,7 @@ async def test_what_is_fed_to_the_worker_by_name_comes_to_its_partition_in_order
     assert {each.headers["hookline-replays"] for each in received} == {"1"}
 
 
-async def test_what_an_ordered_worker_wants_is_known(broker: Broker) -> None:
+async def test_the_bindings_of_an_ordered_worker_can_be_read(broker: Broker) -> None:
     name = queue_name()
     await broker.declare_partitions(name, ("*.*.room.created",))
     keys = await broker.history.wanted_by(name)
@@ -141,7 +143,7 @@ async def test_what_an_ordered_worker_wants_is_known(broker: Broker) -> None:
     assert not any(topics.matches(key, envelope("room.ended", subject=ROOM).routing_key) for key in keys)
 
 
-async def test_what_waits_for_a_worker_that_becomes_ordered_goes_on_to_its_partitions(broker: Broker) -> None:
+async def test_messages_of_a_worker_that_becomes_ordered_move_to_its_partitions(broker: Broker) -> None:
     name = queue_name()
     await (await broker.subscribe(name, ALL, 10)).close()
     await publish(broker, 50)
@@ -151,7 +153,7 @@ async def test_what_waits_for_a_worker_that_becomes_ordered_goes_on_to_its_parti
     assert [number_of(each) for each in await taken(queue, 50)] == list(range(50))
 
 
-async def test_what_waits_for_a_worker_that_ceases_to_be_ordered_comes_to_its_queue(
+async def test_messages_of_a_worker_that_is_no_longer_ordered_move_to_its_queue(
     installation: Installation, broker: Broker
 ) -> None:
     name = queue_name()
@@ -180,7 +182,7 @@ async def same(seen: Sequence[int], wanted: Sequence[int]) -> bool:
 
 @asynccontextmanager
 async def taking(queue: Queue) -> AsyncIterator[list[int]]:
-    """Takes and settles all that comes meanwhile; the numbers, in order."""
+    """Takes and settles all messages until the end; yields their numbers in order."""
     seen: list[int] = []
 
     async def take() -> None:

@@ -1,4 +1,4 @@
-"""What becomes of events whatever their function does, and however often its process dies: one model, both brokers."""
+"""Final outcomes of events whatever their function does and however often its process dies: a model, both brokers."""
 
 import asyncio
 import sqlite3
@@ -31,8 +31,8 @@ T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
 
 WITHIN_S = 60.0
-_QUIET = 60  # turns of the loop after which nothing more happens by itself
-_PATIENCE = 1000  # moves, of which no scenario needs a tenth
+_QUIET = 60  # turns of the loop after which nothing more happens on its own
+_MAX_MOVES = 1000  # no scenario needs a tenth
 
 
 @st.composite
@@ -50,7 +50,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 
 class InLoop:
-    """A database without a thread, so that the order of things is the scenario's alone."""
+    """A database without a thread, so that only the scenario decides the order of steps."""
 
     def __init__(self, connection: sqlite3.Connection, owner: str) -> None:
         self._connection = connection
@@ -70,9 +70,9 @@ class InLoop:
         step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
         item: I,
         *,
-        durable: bool,  # noqa: ARG002  whoever dies here loses no power
+        durable: bool,  # noqa: ARG002  no process here loses power
     ) -> T:
-        """In memory, where nothing is durable, and for one item at a time."""
+        """Runs the step for one item, in memory."""
         (answer,) = await self.run(lambda connection: step(connection, [item]))
         if isinstance(answer, Exception):
             raise answer
@@ -80,14 +80,14 @@ class InLoop:
 
 
 class Model:
-    """A queue that is a list, and one process after another that works on it."""
+    """A queue in memory, and one process after another that works on it."""
 
     def __init__(self, scenario: Scenario, connection: sqlite3.Connection) -> None:
         self._trial = Trial(scenario, self._die, gated=True)
         self._connection = connection
         self._queue = deque(map(_received, range(len(scenario.messages)), scenario.messages))
         self._moves: Iterator[Move] = chain(scenario.moves, repeat(Move()))
-        self._patience = iter(range(_PATIENCE))
+        self._moves_left = iter(range(_MAX_MOVES))
         self._tasks: dict[asyncio.Task[Work], Received] = {}
         self._process: Mortal
 
@@ -104,9 +104,9 @@ class Model:
         self._process.dead = True
 
     async def _live(self, pipeline: Pipeline) -> None:
-        """Work until nothing is left, or the process dies."""
+        """Work until the queue is empty or the process dies."""
         while self._queue or self._tasks:
-            while self._queue and len(self._tasks) < self._trial.scenario.hands:
+            while self._queue and len(self._tasks) < self._trial.scenario.concurrency:
                 received = self._queue.popleft()
                 self._tasks[asyncio.create_task(pipeline.work(received))] = received
             await _turns(_QUIET)
@@ -117,7 +117,7 @@ class Model:
                 return
 
     def _settle(self) -> bool:
-        """Carry out the outcomes so far; whether there were any."""
+        """Carry out the outcomes so far; return whether there were any."""
         done = [task for task in self._tasks if task.done()]
         for task in done:
             received, work = self._tasks.pop(task), task.result()
@@ -127,10 +127,10 @@ class Model:
         return bool(done)
 
     async def _go_on(self, move: Move) -> None:
-        """Let one of the calls go on."""
-        next(self._patience)
+        """Let one of the calls continue."""
+        next(self._moves_left)
         gates = self._trial.gates
-        assert gates, "everything waits for something else"
+        assert gates, "all calls wait for each other"
         gates.pop(move.call % len(gates)).set_result(None)
         if move.killed_after is not None:
             await _turns(move.killed_after)
@@ -139,7 +139,7 @@ class Model:
             await _turns(1)
 
     async def _bury(self) -> None:
-        """Give back what the process had in hand, in its order, without counting an attempt."""
+        """Requeue the messages of the process in order, without counting an attempt."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -161,10 +161,10 @@ each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQU
 
 @given(scenario=scenarios())
 @example(scenario=SEQUENCES["deaths without end"])
-@example(scenario=replace(SEQUENCES["deaths without end"], hands=2))
-@example(scenario=replace(SEQUENCES["everything"], hands=3))
+@example(scenario=replace(SEQUENCES["deaths without end"], concurrency=2))
+@example(scenario=replace(SEQUENCES["everything"], concurrency=3))
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario) -> None:
+def test_every_message_gets_exactly_one_final_outcome_in_the_model(scenario: Scenario) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.create_function("now", 0, no_time_later)
         schema.bring_forward(connection, Path(":memory:"))
@@ -173,7 +173,7 @@ def test_whatever_happens_every_message_comes_to_its_one_end(scenario: Scenario)
 
 
 @each_sequence
-async def test_on_a_real_broker_too_every_message_comes_to_its_one_end(
+async def test_every_message_gets_exactly_one_final_outcome_on_a_real_broker(
     installation: Installation, tmp_path: Path, scenario: Scenario
 ) -> None:
     name = queue_name()
@@ -195,7 +195,7 @@ async def test_on_a_real_broker_too_every_message_comes_to_its_one_end(
 
 
 class RealHouse:
-    """One process after another at a real broker, each with its own connections and its own name in the store."""
+    """One process after another on a real broker, each with its own connections and its own name in the store."""
 
     def __init__(self, installation: Installation, path: Path, name: str, scenario: Scenario) -> None:
         self.trial = Trial(scenario, self._die, gated=False)
@@ -215,7 +215,7 @@ class RealHouse:
             self._ended.set()
 
     async def live(self) -> None:
-        """Work until nothing is left, or the process dies."""
+        """Work until the queue is empty or the process dies."""
         database = await Database.open(self._path)
         self._process, self._ended = Mortal(database), asyncio.Event()
         store = SqliteStore(cast("Database", self._process))
@@ -224,7 +224,7 @@ class RealHouse:
             pool = Pool(pipeline, await broker.subscribe(self._name, ("#",), 4), self._report)
             running = [asyncio.create_task(each) for each in (pool.run(), _wait(self._ended))]
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            # Not in the middle of a settling: a message that was passed on and not acknowledged rightly comes twice.
+            # Not while it settles: a message that was published again and not acknowledged comes twice, as it should.
             await pool.stop(5)
             await asyncio.gather(running[0])
             running[1].cancel()

@@ -1,4 +1,4 @@
-"""What both brokers promise about retries: when they come, how often, and that none is lost."""
+"""The contract of both brokers for retries: when they arrive, how they are counted, and that none is lost."""
 
 import asyncio
 import signal
@@ -22,8 +22,8 @@ EVENT = make(RoomCreated)
 
 
 @pytest.mark.parametrize(("delay_s", "at_most_s"), [(3.05, 3.5)])
-async def test_a_retry_comes_when_the_schedule_says(broker: Broker, delay_s: float, at_most_s: float) -> None:
-    """Of ten, all come no earlier, and the first sooner than a queue for rounded delays would allow."""
+async def test_a_retry_arrives_after_its_exact_delay(broker: Broker, delay_s: float, at_most_s: float) -> None:
+    """None of ten arrives earlier, and the first arrives before the rounded delay of its queue."""
     queue = await broker.subscribe(queue_name(), ALL, 10)
     loop = asyncio.get_running_loop()
     await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(10)))
@@ -39,7 +39,7 @@ async def test_a_retry_comes_when_the_schedule_says(broker: Broker, delay_s: flo
     assert min(waited) <= at_most_s
 
 
-async def test_the_attempts_of_an_event_are_exact_although_its_worker_is_started_again_each_time(
+async def test_attempts_are_counted_across_restarts_of_the_worker(
     installation: Installation,
 ) -> None:
     calls: list[int] = []
@@ -51,7 +51,7 @@ async def test_the_attempts_of_an_event_are_exact_although_its_worker_is_started
         raise ValueError("why")
 
     async def once() -> Outcome:
-        """What becomes of the next delivery, to a process of its own."""
+        """The outcome of the next delivery in a process of its own."""
         ended = asyncio.Event()
         works: list[Work] = []
 
@@ -107,7 +107,7 @@ async def test_no_event_is_lost_when_its_worker_dies_between_publishing_the_retr
     assert received.headers["cloudEvents_id"] == event.id
 
 
-async def test_what_a_server_notes_on_a_retry_does_not_travel_on(installation: Installation, broker: Broker) -> None:
+async def test_headers_that_the_server_sets_on_a_retry_are_removed(installation: Installation, broker: Broker) -> None:
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 1)
     await broker.publisher.publish(envelope())
@@ -122,5 +122,5 @@ async def test_what_a_server_notes_on_a_retry_does_not_travel_on(installation: I
         return await broker.dead_letters.count(name) == 1
 
     await eventually(is_parked)
-    (letter,) = await installation.dead(name)
-    assert not {"x-death", "x-first-death-queue", "x-first-death-reason"} & letter.headers.keys()
+    (dead_letter,) = await installation.dead(name)
+    assert not {"x-death", "x-first-death-queue", "x-first-death-reason"} & dead_letter.headers.keys()

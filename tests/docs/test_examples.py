@@ -27,6 +27,7 @@ GUIDE = Path(__file__).parent.parent.parent / "docs" / "writing-workers.md"
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NPM_S = 90.0
+AFTER_BACKOFF_S = 240.0  # a slow machine is several attempts late, each of which waits 2.5 times longer
 WITHOUT_A_FILE = """{"BizID":1400000000,"RoomID":"100","UserID":"999","TaskID":446946705284000000,"RecordMode":2,
 "Timestamp":1675930605,"EventType":3,"Detail":{"SeqNo":9}}"""
 
@@ -152,16 +153,19 @@ async def test_an_event_is_forwarded_with_a_signature_that_verifies(project: Pro
     assert run.stop() == 0
 
 
+@pytest.mark.timeout(300)
 async def test_an_event_for_a_receiver_that_is_away_arrives_when_it_is_back(
     project: Project, receiver: Receiver
 ) -> None:
     run = project.start("run", "forward.py")
     send(project, "krtc-main", "101")
-    await eventually(lambda: outcomes(run, "forward") == ["again"], END_S)
+    await eventually(lambda: "again" in outcomes(run, "forward"), END_S)
     receiver.answers = [500, 429]
     async with receiver.listening():
-        await eventually(lambda: outcomes(run, "forward")[-1] == "handled", END_S)
-    assert outcomes(run, "forward") == ["again", "again", "again", "handled"]
+        await eventually(lambda: outcomes(run, "forward")[-1] == "handled", AFTER_BACKOFF_S)
+    *failed, last = outcomes(run, "forward")
+    assert (set(failed), last) == ({"again"}, "handled")
+    assert len(failed) >= 3
     assert len(set(receiver.ids)) == 1
     assert len(receiver.verified) == 1
 

@@ -5,6 +5,7 @@ the one that timed out, also after every consumer has timed out.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -110,6 +111,24 @@ async def test_a_partition_goes_on_after_every_consumer_of_it_timed_out(node: ra
         assert other is not queue
         for taker in takers:
             taker.cancel()
+
+
+async def test_every_partition_comes_back_where_all_time_out_while_the_loop_is_blocked(node: rabbitmq.Node) -> None:
+    """The server closes all channels before the client reads anything, so it has to answer all of them at once."""
+    names, rooms = [queue_name() for _ in range(3)], one_room_of_each_partition()
+    async with opened(node.url) as broker, asyncio.timeout(WITHIN_S):
+        for name in names:
+            await broker.declare_partitions(name, ("#",))
+        pairs = [(name, word) for name in names for word in topics.PARTITION_WORDS]
+        queues = [await broker.subscribe(name, ("#",), 10, word) for name, word in pairs]
+        await asyncio.gather(*(broker.publisher.publish(envelope(subject=f"room-{room}")) for room in rooms))
+        received = await asyncio.gather(*(queue.take() for queue in queues))
+        time.sleep((TIMEOUT_MS + 2 * CHECKED_MS) / 1000)  # noqa: ASYNC251  # what a function that blocks does
+        for _ in range(ROUNDS):
+            await asyncio.gather(*(lost(queue, message) for queue, message in zip(queues, received, strict=True)))
+            received = await asyncio.gather(*(queue.take() for queue in queues))
+        for queue, message in zip(queues, received, strict=True):
+            await queue.settle(message, Done())
 
 
 async def take_all(queue: Queue, arrived: asyncio.Queue[tuple[Queue, Received]]) -> None:

@@ -48,17 +48,20 @@ class Answer:
 
 
 class Client:
-    """One connection."""
+    """One connection. Received bytes stay readable after a failed write; a stream of asyncio would drop them."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = b""
+        self.cut_off = False
+        """Whether a write has failed because the other side is gone."""
 
     async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        with suppress(ConnectionError):  # refused and closed before all of it was sent
+        try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._writer.drain()
+                await asyncio.get_running_loop().sock_sendall(self._socket, data)
+        except ConnectionError:  # refused and closed before all of it was sent
+            self.cut_off = True
 
     async def send_until_answered(self, parts: Sequence[bytes]) -> Answer | None:
         """Send the parts one by one, each in a segment of its own, until the first answer."""
@@ -71,28 +74,32 @@ class Client:
 
     def half_close(self) -> None:
         with suppress(OSError):  # the other side closed first
-            self._writer.write_eof()
-
-    def abort(self) -> None:
-        self._writer.transport.abort()
+            self._socket.shutdown(socket.SHUT_WR)
 
     async def answer(self, *, to_head: bool = False) -> Answer | None:
         """The next answer; None if the connection was closed without one."""
         async with asyncio.timeout(PATIENCE_S):
             try:
-                head = await self._reader.readuntil(b"\r\n\r\n")
-                size = 0 if to_head else int(Answer(head).headers.get("content-length", "0"))
-                return Answer(head + await self._reader.readexactly(size))
-            except (asyncio.IncompleteReadError, ConnectionError):
+                while b"\r\n\r\n" not in self._received:
+                    await self._receive()
+                size = self._received.index(b"\r\n\r\n") + 4
+                size += 0 if to_head else int(Answer(self._received[:size]).headers.get("content-length", "0"))
+                while len(self._received) < size:
+                    await self._receive()
+            except ConnectionError:
                 return None
+        answer, self._received = Answer(self._received[:size]), self._received[size:]
+        return answer
 
     async def is_closed(self) -> bool:
         """Wait until the other side closes the connection; False if it sends something instead."""
         async with asyncio.timeout(PATIENCE_S):
             try:
-                return await self._reader.read(1) == b""
+                if not self._received:
+                    await self._receive()
             except ConnectionError:
                 return True
+        return False
 
     async def closed_within(self, seconds: float) -> bool:
         """Whether the other side closes the connection within this time; it must send nothing else."""
@@ -102,15 +109,15 @@ class Client:
         except TimeoutError:
             return False
 
-    @property
-    def cut_off(self) -> bool:
-        """Whether this side has noticed that the connection is lost."""
-        return self._writer.is_closing()
+    def close(self) -> None:
+        self._socket.close()
 
-    async def close(self) -> None:
-        self._writer.close()
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
+    async def _receive(self) -> None:
+        """Wait for more. Raises ConnectionError at the end."""
+        received = await asyncio.get_running_loop().sock_recv(self._socket, 2**16)
+        if not received:
+            raise ConnectionAbortedError
+        self._received += received
 
 
 async def let_ingress_run() -> None:
@@ -125,14 +132,6 @@ async def connected(port: int, receive_buffer_bytes: int | None = None) -> Async
     ours.setblocking(False)  # noqa: FBT003  the library's name for it
     if receive_buffer_bytes:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-    try:
+    with ours:
         await asyncio.get_running_loop().sock_connect(ours, ("127.0.0.1", port))
-    except OSError:
-        ours.close()
-        raise
-    reader, writer = await asyncio.open_connection(sock=ours, limit=receive_buffer_bytes or 2**16)
-    client = Client(reader, writer)
-    try:
-        yield client
-    finally:
-        await client.close()
+        yield Client(ours)

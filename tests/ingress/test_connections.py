@@ -182,7 +182,7 @@ async def test_connections_above_the_limit_are_closed_and_the_others_served() ->
         for client in clients:
             await client.send(GOOD)
             assert await client.answer() is not None
-        await clients[0].close()
+        clients[0].close()
         await let_ingress_run()
         answer, _ = await ingress.ask(GOOD)
         assert answer is not None
@@ -224,7 +224,7 @@ async def test_the_event_is_kept_though_the_sender_has_disconnected() -> None:
         async with ingress.connect() as client:
             await client.send(GOOD)
             await ingress.publisher.called.wait()
-            client.abort()
+            client.close()
         await let_ingress_run()
         ingress.publisher.release()
         await ingress.publisher.kept.wait()
