@@ -61,11 +61,13 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`shutdown_s` is how long events in flight may take after SIGTERM; then they go back to the queue.
 
-    `state_s` is how long a worker's state may take to open, and to close. At most `log_events_per_s` successful
-    deliveries are logged each second.
+    `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
+    of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
+    second.
     """
 
     shutdown_s: Seconds = 20
+    unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
 

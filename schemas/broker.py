@@ -36,11 +36,16 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts."""
+    """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts.
+
+    `events` holds the ids of the events that failed, if others of the same delivery are finished: only these are
+    handled when the dead letter is replayed. It is empty if all are to be handled.
+    """
 
     reason: str
     detail: str
     attempts: int
+    events: tuple[str, ...] = ()
 
 
 Outcome: TypeAlias = Done | Again | Parked
@@ -171,7 +176,7 @@ class Broker(Protocol):
         prefetch: int,
         partition: str | None = None,
         *,
-        handler_timeout_s: float = 0.0,
+        unsettled_s: float = 0.0,
     ) -> Queue:
         """Declare a worker's queue with its bindings, and consume from it.
 
@@ -179,9 +184,9 @@ class Broker(Protocol):
         named are unbound. With a partition, only consume from its queue, which was declared before: its messages come
         in the order of arrival, and to one process at a time.
 
-        `handler_timeout_s` is how long the worker may take for one message. The broker asks its server to wait longer
-        than that, or logs a warning where the server may not. Raises Unreachable, or SettingsError if the queue exists
-        in another form.
+        `unsettled_s` is how long a message may be in the worker's process, with its wait for those before it. The
+        broker asks its server to wait that long, or logs a warning where the server may not. Raises Unreachable, or
+        SettingsError if the queue exists in another form.
         """
 
     async def close(self) -> None:

@@ -12,6 +12,8 @@ from hookline.schemas.errors import Unreadable
 REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"
 AGAIN = "hookline-again"
+EVENTS = "hookline-events"
+"""The ids of the events to handle, separated by commas, of a delivery whose other events are finished."""
 UNROUTED = "unrouted"
 """The name of the queue of unrouted events. No worker's queue can have it."""
 

@@ -50,35 +50,36 @@ async def test_a_handler_time_out_beyond_the_servers_is_warned_of_once_before_ra
 ) -> None:
     name = queue_name()
     for _ in range(2):
-        await (await broker.subscribe(name, ALL, 1, handler_timeout_s=7200)).close()
+        await (await broker.subscribe(name, ALL, 1, unsettled_s=7200)).close()
     async with raw_channel(rabbitmq_url) as channel:
         version = server_version(channel.connection)
-    text = f"worker {name}: timeout_s is 7200, but RabbitMQ {'.'.join(map(str, version))} delivers an event again"
+    server = f"RabbitMQ {'.'.join(map(str, version))}"
+    text = f"worker {name}: an event may take 7200 s with its wait, but {server} delivers it again"
     assert [each.startswith(text) for each in warnings_of(caplog)] == [True] * (version < (4, 3))
 
 
 async def test_a_handler_time_out_within_the_servers_is_not_warned_of(
     broker: RabbitMQBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await broker.subscribe(queue_name(), ALL, 1, handler_timeout_s=1800)
+    await broker.subscribe(queue_name(), ALL, 1, unsettled_s=1800)
     assert warnings_of(caplog) == []
 
 
 @pytest.mark.parametrize(
-    ("version", "handler_timeout_s", "arguments"),
+    ("version", "unsettled_s", "arguments"),
     [
-        ((4, 3, 6), 7200, {"x-consumer-timeout": 21_600_000}),
-        ((4, 3), 601, {"x-consumer-timeout": 1_803_000}),
-        ((4, 3), 600, None),
+        ((4, 3, 6), 7200, {"x-consumer-timeout": 7_200_000}),
+        ((4, 3), 1801, {"x-consumer-timeout": 1_801_000}),
+        ((4, 3), 1800, None),
         ((4, 2, 9), 7200, None),
         ((), 7200, None),
     ],
     ids=["long handler", "just too long", "default is enough", "server before 4.3", "server without a version"],
 )
-def test_from_rabbitmq_4_3_on_a_consumer_asks_for_three_times_the_handler_time_out(
-    version: tuple[int, ...], handler_timeout_s: float, arguments: dict[str, int] | None
+def test_from_rabbitmq_4_3_on_a_consumer_asks_for_the_time_that_an_event_may_take(
+    version: tuple[int, ...], unsettled_s: float, arguments: dict[str, int] | None
 ) -> None:
-    assert consumer_arguments(version, handler_timeout_s) == arguments
+    assert consumer_arguments(version, unsettled_s) == arguments
 
 
 async def test_the_error_for_an_unreachable_server_names_it_without_the_password(rabbitmq_url: str) -> None:

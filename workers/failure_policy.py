@@ -17,6 +17,14 @@ class ClaimUnavailable(Exception):
     """Another process is handling the event."""
 
 
+class AlreadyParked(Exception):
+    """The event has come to its end before, in a delivery that is repeated because of its other events."""
+
+    def __init__(self, parked: Parked) -> None:
+        super().__init__(parked.reason)
+        self.parked = parked
+
+
 class ProcessDied(Exception):
     """The event crashed the process that handled it too often."""
 
@@ -43,6 +51,8 @@ def failure_policy(
     match error:
         case ClaimUnavailable():
             return Again(BUSY_RETRY_S, attempt, "busy")
+        case AlreadyParked():
+            return error.parked
         case Unreachable():
             return Again(STORE_RETRY_S, attempt, error.reason)
         case Retry() if age_s < retry.max_age_s and not last:

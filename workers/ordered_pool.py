@@ -19,7 +19,7 @@ from hookline.workers.store import Store
 from hookline.workers.subject_queues import Slot, SubjectQueues
 from hookline.workers.work import DUPLICATE, Work
 
-_NOT_TRIED = frozenset({"busy", Unreachable.reason})
+_NOT_TRIED = frozenset({"busy", "unwanted", Unreachable.reason})
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
@@ -18,8 +18,9 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
-from hookline.workers.failure_policy import ClaimUnavailable, ProcessDied, failure_policy
+from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
+from hookline.workers.siblings import ParkedSiblings, chosen, combined
 from hookline.workers.store import (
     Acquired,
     AlreadyFinished,
@@ -30,13 +31,13 @@ from hookline.workers.store import (
     TransactionalStore,
 )
 from hookline.workers.subject_watermark import SubjectWatermark
+from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
 _ALREADY_ALONE = nullcontext()
-_STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
 
 
 def normaliser(providers: Mapping[str, Provider[Any]]) -> Normalise:
@@ -64,6 +65,7 @@ class Pipeline:
         gate: ExclusiveGate | None = None,
         normalise: Normalise | None = None,
         clock: Clock = time.time,
+        unwanted_after_s: float = UNWANTED_AFTER_S,
     ) -> None:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
@@ -73,6 +75,8 @@ class Pipeline:
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
+        self._siblings = ParkedSiblings()
+        self._unwanted = Unwanted(worker.queue, unwanted_after_s)
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         )
@@ -84,25 +88,49 @@ class Pipeline:
         """
         envelope: Envelope | None = None
         events: tuple[CanonicalEvent, ...] = ()
-        endings: list[Ending] = []
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
-            events = tuple(filter(self.worker.wants, self._normalise(envelope)))
-            for event in events:
-                endings.append(await self._claim(self._case(event, envelope, received, last=last)))
-                if not isinstance(endings[-1].outcome, Done):
-                    break
+            normalised = self._normalise(envelope)
+            events = chosen(tuple(filter(self.worker.wants, normalised)), received.headers)
+            if normalised and not events:
+                return Work(received, envelope, (), self._put_back(envelope, received))
+            if len(events) == 1:  # as with most deliveries
+                ending = await self._claim(self._case(events[0], envelope, received, last=last))
+            else:
+                ending = await self._each(events, envelope, received, last=last)
         except Exception as error:  # noqa: BLE001  a provider's module or the store may raise anything
             outcome = self._failure(error, received, envelope, received.attempt, last=last)
             return Work(received, envelope, events, outcome)
-        return finished(received, envelope, events, endings)
+        if ending.attempt != received.attempt:
+            received = msgspec.structs.replace(received, attempt=ending.attempt)
+        return Work(received, envelope, events, ending.outcome, ending.late)
 
-    def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> Case:
+    async def _each(
+        self, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
+    ) -> Ending:
+        """Each event of a delivery by itself: one that fails keeps no other from being handled."""
+        cases = [self._case(event, envelope, received, last=last, has_siblings=True) for event in events]
+        endings = [await self._claim(case) for case in cases]
+        ending = combined(events, endings, received.attempt)
+        if not isinstance(ending.outcome, Again):
+            for case in cases:
+                await self._forget(case)
+        return ending
+
+    def _case(
+        self,
+        event: CanonicalEvent,
+        envelope: Envelope,
+        received: Received,
+        *,
+        last: bool,
+        has_siblings: bool = False,
+    ) -> Case:
         subject, occurred_s = None, 0.0
         if self._asks_for_late:
             subject, occurred_s = envelope.ordered_by, envelope.occurred_at.timestamp()
         key = event_key(event.id, received.headers)
-        return Case(event, key, subject, occurred_s, envelope, received, received.attempt, last)
+        return Case(event, key, subject, occurred_s, envelope, received, received.attempt, last, has_siblings)
 
     async def _claim(self, case: Case) -> Ending:
         """Handle an event, unless this queue has finished it before or another process handles it now."""
@@ -117,7 +145,7 @@ class Pipeline:
                 case Duplicate():
                     return await self._repeat(case)
                 case LeasedElsewhere():
-                    raise ClaimUnavailable
+                    return Ending(self._outcome(ClaimUnavailable(), case), case.attempt)
                 case _:
                     assert_never(claim)
         except asyncio.CancelledError:
@@ -132,11 +160,13 @@ class Pipeline:
         if claim.failures:  # an event that was retried in place has no message of its own to count its attempts
             case = msgspec.structs.replace(case, attempt=case.attempt + claim.failures)
         try:
+            if case.has_siblings:
+                self._check_siblings(case)
             ending = await self._call(case, claim)
         except AlreadyFinished:
             return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything
-            outcome = self._failure(error, case.received, case.envelope, case.attempt, last=case.last)
+            outcome = self._outcome(error, case)
             await self._release(case, outcome)
             return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim))
         except BaseException:  # a cancelled call has not finished either
@@ -176,10 +206,31 @@ class Pipeline:
         self._watermark.advance(case.subject, case.occurred_s)
 
     async def _release(self, case: Case, outcome: Outcome | None = None) -> None:
-        """Give the claim up. The store counts the attempts of an event that an ordered worker retries in place."""
-        failed = self.worker.order is not None and isinstance(outcome, Again) and outcome.attempt > case.attempt
+        """Give the claim up. The store counts the attempts of an event that has no message of its own to count them."""
+        failed = isinstance(outcome, Again) and outcome.attempt > case.attempt
+        parked = isinstance(outcome, Parked)
+        if case.has_siblings and isinstance(outcome, Parked):  # it has ended, but the delivery may not have
+            self._siblings.note(case.key, outcome)
+            failed, parked = True, False
+        counted = self.worker.order is not None or case.has_siblings
         with suppress(Unreachable):
-            await self._store.release(self.worker.queue, case.key, failed=failed, parked=isinstance(outcome, Parked))
+            await self._store.release(self.worker.queue, case.key, failed=failed and counted, parked=parked)
+
+    async def _forget(self, case: Case) -> None:
+        """The delivery has ended: a replay of an event that was parked starts anew."""
+        if self._siblings.get(case.key) is None:
+            return
+        self._siblings.forget(case.key)
+        with suppress(Unreachable):
+            if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
+                await self._store.release(self.worker.queue, case.key, parked=True)
+
+    def _check_siblings(self, case: Case) -> None:
+        """Raise if the event has ended in an earlier delivery, which is repeated because of others in it."""
+        if (parked := self._siblings.get(case.key)) is not None:
+            raise AlreadyParked(parked)
+        if case.attempt > self.worker.retry.attempts:
+            raise AlreadyParked(Parked("failed", "its attempts were used up in another process", case.attempt - 1))
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
         """The store blames the event for a crash until it is completed or released: nothing else runs until then."""
@@ -203,10 +254,18 @@ class Pipeline:
     def _is_late(self, case: Case, claim: Acquired) -> bool:
         return self._watermark.is_late(claim, case.subject, case.occurred_s)
 
+    def _put_back(self, envelope: Envelope, received: Received) -> Outcome:
+        """No event of the delivery is of a type that this worker wants: another process of the queue may."""
+        chance = random.random()  # noqa: S311  # no secret
+        return self._unwanted.outcome(envelope.id, envelope.topic, received.attempt, time.monotonic(), chance)
+
     def _check_crashes(self, case: Case, claim: Acquired) -> None:
         """Raise ProcessDied if the event has crashed its process as often as it may fail. Others are not counted."""
         if claim.crashes and case.attempt + claim.crashes > self.worker.retry.attempts:
             raise ProcessDied(f"the process died {claim.crashes} times while it handled this event alone")
+
+    def _outcome(self, error: Exception, case: Case) -> Outcome:
+        return self._failure(error, case.received, case.envelope, case.attempt, last=case.last)
 
     def _failure(
         self, error: Exception, received: Received, envelope: Envelope | None, attempt: int, *, last: bool
@@ -233,26 +292,3 @@ def event_key(event_id: str, headers: Mapping[str, Any]) -> str:
     """The name of an event in the store: its id, and the name of the replay that wants it handled again, if any."""
     again = headers.get(AGAIN)
     return event_id if again is None else f"{event_id}@{again}"
-
-
-def finished(
-    received: Received, envelope: Envelope, events: tuple[CanonicalEvent, ...], endings: Sequence[Ending]
-) -> Work:
-    """What became of a delivery, from what became of its events: the one that is not done, or else the strongest.
-
-    Its attempt is the highest of all events.
-    """
-    ending = endings[0] if len(endings) == 1 else _combined(endings, received.attempt)
-    if ending.attempt != received.attempt:
-        received = msgspec.structs.replace(received, attempt=ending.attempt)
-    return Work(received, envelope, events, ending.outcome, ending.late)
-
-
-def _combined(endings: Sequence[Ending], attempt: int) -> Ending:
-    if not endings:
-        return Ending(HANDLED, attempt)
-    if not isinstance(endings[-1].outcome, Done):
-        return endings[-1]
-    outcomes = [ending.outcome for ending in endings]
-    strongest = next(outcome for outcome in _STRONGEST_FIRST if outcome in outcomes)
-    return Ending(strongest, max(ending.attempt for ending in endings), any(ending.late for ending in endings))

@@ -1,6 +1,7 @@
 """Runs an unordered worker: as many deliveries at a time as it allows, until it is stopped."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,6 +26,11 @@ def prefetch(worker: Worker[Any]) -> int:
     `OrderedPool` always uses this number: no other process shares its partitions.
     """
     return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _MAX_PREFETCH))
+
+
+def longest_unsettled_s(worker: Worker[Any], fetched: int) -> float:
+    """How long a message may be in the process, if it is the last of so many and every call takes all of its time."""
+    return worker.timeout_s * (math.ceil(fetched / worker.concurrency) + 1)
 
 
 class Pool:

@@ -12,8 +12,9 @@ HANDLED, DUPLICATE, SUPERSEDED = Done("handled"), Done("duplicate"), Done("super
 class Case(msgspec.Struct, frozen=True):
     """One event of a delivery. `key` is its name in the store.
 
-    `attempt` counts the store's attempts as well as the message's. `last`: if the function fails, the event is parked,
-    however many attempts are left. `subject` and `occurred_s` are set for a worker that asks which events are late.
+    `attempt` counts the store's attempts as well as the message's. `has_siblings`: the delivery has other events, whose
+    attempts do not count here. `last`: if the function fails, the event is parked, however many attempts are left.
+    `subject` and `occurred_s` are set for a worker that asks which events are late.
     """
 
     event: CanonicalEvent
@@ -24,6 +25,7 @@ class Case(msgspec.Struct, frozen=True):
     received: Received
     attempt: int
     last: bool
+    has_siblings: bool
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):

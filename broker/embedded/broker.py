@@ -59,7 +59,7 @@ class EmbeddedBroker:
         prefetch: int,
         partition: str | None = None,
         *,
-        handler_timeout_s: float = 0.0,  # noqa: ARG002  a message stays with a living process
+        unsettled_s: float = 0.0,  # noqa: ARG002  a message stays with a living process
     ) -> "EmbeddedQueue":
         if partition is None:
             name = topics.queue_name(topics.check_queue(queue))

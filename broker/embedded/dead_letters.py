@@ -63,10 +63,11 @@ def _last(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM envelopes").fetchone()[0])
 
 
-_DEAD = """SELECT d.seq, e.headers, e.content_type, e.body, d.reason, d.detail, d.attempts, d.parked_at, r.replays, r.at
+_DEAD = """SELECT d.seq, e.headers, e.content_type, e.body, d.reason, d.detail, d.attempts, d.parked_at,
+    r.replays, r.at, r.events
     FROM dead d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq
     WHERE d.queue = ? AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT ?"""
-_UNWANTED = """SELECT d.seq, e.headers, e.content_type, e.body, 'unrouted', '', 0, NULL, NULL, NULL
+_UNWANTED = """SELECT d.seq, e.headers, e.content_type, e.body, 'unrouted', '', 0, NULL, NULL, NULL, NULL
     FROM deliveries d JOIN envelopes e USING (seq)
     WHERE d.queue = ? AND d.seq > ? AND d.seq <= ? ORDER BY d.seq LIMIT ?"""
 
@@ -87,9 +88,10 @@ def _dead_letter(  # noqa: PLR0913, PLR0917  # a row
     parked_s: float | None,
     replays: int | None,
     replayed_s: float | None,
+    events: str | None,
 ) -> DeadLetter:
     return DeadLetter(
-        headers=with_replays(json.loads(headers), replays, replayed_s),
+        headers=with_replays(json.loads(headers), replays, replayed_s, events),
         content_type=content_type,
         body=body,
         reason=reason,
@@ -152,6 +154,6 @@ def _route(connection: sqlite3.Connection, seq: int) -> bool:
 
 def _note_replay(connection: sqlite3.Connection, name: str, seq: int, replays: int = 1) -> None:
     """Count a replay, and let the age of the message start again. Routing an unrouted event counts as none."""
-    statement = """INSERT INTO replayed VALUES (?, ?, ?, now())
+    statement = """INSERT INTO replayed (queue, seq, replays, at) VALUES (?, ?, ?, now())
         ON CONFLICT DO UPDATE SET replays = replays + excluded.replays, at = now()"""
     connection.execute(statement, (name, seq, replays))

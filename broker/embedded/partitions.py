@@ -45,7 +45,8 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     tables.make_ready(connection, queue)
     rows = connection.execute(
         "SELECT d.owner IN (SELECT owner FROM alive), d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, "
-        "r.at FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = ? AND r.seq = d.seq "
+        "r.at, r.events FROM deliveries d JOIN envelopes e USING (seq) "
+        "LEFT JOIN replayed r ON r.queue = ? AND r.seq = d.seq "
         "WHERE d.queue = ? AND d.owner IS NOT ? ORDER BY d.seq LIMIT ?",
         (whole, queue, owner, limit),
     ).fetchall()

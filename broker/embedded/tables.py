@@ -17,14 +17,14 @@ import msgspec
 from hookline.broker.embedded import history_tables as history
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received, Retention
-from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
+from hookline.schemas.dead_letters import EVENTS, REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable
 
 log = logging.getLogger("hookline.broker")
 
-Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None]
-"""A message: its number, its attempt, headers, content type, body, and how often and when it was last replayed."""
+Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None, str | None]
+"""A message: its number, attempt, headers, content type, body, the number and time of replays, events to handle."""
 
 _MAX_ROWS = 64  # to an INSERT
 _encode = msgspec.json.Encoder().encode
@@ -34,6 +34,8 @@ _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _OURS = """SELECT json_group_array(d.seq) FROM json_each(?) AS asked CROSS JOIN deliveries d
     ON d.queue = ? AND d.seq = asked.value WHERE d.owner = ?"""
+_NOTE_EVENTS = """INSERT INTO replayed VALUES (?, ?, 0, 0, ?)
+    ON CONFLICT DO UPDATE SET events = excluded.events"""
 _FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
@@ -164,7 +166,7 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     """Up to `limit` messages for this owner, oldest first, that no living owner has and whose delay has passed."""
     make_ready(connection, queue)
     rows = connection.execute(
-        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at "
+        "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at, r.events "
         "FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq "
         "WHERE d.queue = ? AND (d.owner IS NULL OR d.owner NOT IN (SELECT owner FROM alive)) ORDER BY d.seq LIMIT ?",
         (queue, limit),
@@ -185,16 +187,21 @@ def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[R
     if rows:
         connection.execute(_OWN, (owner, queue, _listed([row[0] for row in rows])))
     return [
-        Received(with_replays(_decode_headers(headers), replays, at_s), kind, body, attempt, seq)
-        for seq, attempt, headers, kind, body, replays, at_s in rows
+        Received(with_replays(_decode_headers(headers), replays, at_s, events), kind, body, attempt, seq)
+        for seq, attempt, headers, kind, body, replays, at_s, events in rows
     ]
 
 
-def with_replays(headers: Mapping[str, Any], replays: int | None, replayed_s: float | None) -> Mapping[str, Any]:
-    """The headers of a message as a worker sees them: with how often it was replayed, and when last."""
-    if replays is None or replayed_s is None:
+def with_replays(
+    headers: Mapping[str, Any], replays: int | None, replayed_s: float | None, events: str | None
+) -> Mapping[str, Any]:
+    """The headers of a message as a worker sees them: with its replays, and the events that are still to be handled."""
+    if replays is None:  # as with nearly all
         return headers
-    return {**headers, REPLAYS: str(replays), REPLAYED_AT: datetime.fromtimestamp(replayed_s, UTC).isoformat()}
+    noted = dict(headers)
+    if replayed_s:
+        noted |= {REPLAYS: str(replays), REPLAYED_AT: datetime.fromtimestamp(replayed_s, UTC).isoformat()}
+    return noted if events is None else noted | {EVENTS: events}
 
 
 def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Sequence[int]) -> None:
@@ -249,3 +256,5 @@ def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) 
     detail = parked.detail.encode(errors="backslashreplace").decode()  # the text of an error may hold lone surrogates
     row = (topics.whole_name(queue), seq, parked.attempts, parked.reason, detail)
     connection.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, now())", row)
+    if parked.events:
+        connection.execute(_NOTE_EVENTS, (row[0], seq, ",".join(parked.events)))

@@ -76,10 +76,10 @@ class RabbitMQBroker:
         prefetch: int,
         partition: str | None = None,
         *,
-        handler_timeout_s: float = 0.0,
+        unsettled_s: float = 0.0,
     ) -> RabbitMQQueue:
         asked = self._subscription(queue, patterns, prefetch, partition)
-        subscription = replace(asked, handler_timeout_s=handler_timeout_s)
+        subscription = replace(asked, unsettled_s=unsettled_s)
         self._warn_of_consumer_timeout(subscription)
         if partition is not None:
             return await self._partition(subscription)
@@ -116,13 +116,13 @@ class RabbitMQBroker:
         if connection is None or asked.queue in self._warned_of:
             return
         version = server_version(connection)
-        if exceeds_default(version, asked.handler_timeout_s):
+        if exceeds_default(version, asked.unsettled_s):
             self._warned_of.add(asked.queue)
             log.warning(
-                "worker %s: timeout_s is %g, but RabbitMQ %s delivers an event again after %g s by default "
-                "(consumer_timeout): raise it there, or lower timeout_s",
+                "worker %s: an event may take %g s with its wait, but RabbitMQ %s delivers it again after %g s "
+                "by default (consumer_timeout): raise it there, or lower timeout_s",
                 asked.queue,
-                asked.handler_timeout_s,
+                asked.unsettled_s,
                 ".".join(map(str, version)),
                 MAX_UNSETTLED_S,
             )

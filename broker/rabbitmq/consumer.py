@@ -46,7 +46,7 @@ class Subscription:
     prefetch: int
     timeout_s: float
     partition: str | None = None
-    handler_timeout_s: float = 0.0
+    unsettled_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -183,7 +183,7 @@ class RabbitMQQueue:
         async with bounded(self._subscription.timeout_s, f"consuming {self.name}"):
             await channel.basic_qos(prefetch_count=self._subscription.prefetch)
             version = server_version(channel.connection)
-            arguments = consumer_arguments(version, self._subscription.handler_timeout_s)
+            arguments = consumer_arguments(version, self._subscription.unsettled_s)
             ok = await channel.basic_consume(self.name, consume_channel.delivered, arguments=arguments)
         return str(ok.consumer_tag)
 

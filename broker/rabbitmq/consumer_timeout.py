@@ -13,7 +13,6 @@ from aiormq.abc import AbstractConnection
 from hookline.schemas.broker import MAX_UNSETTLED_S
 
 _CONSUMERS_DECIDE_FROM = (4, 3)
-_MARGIN = 3  # a delivery may wait for one that takes as long as itself, and its acknowledgement waits for others
 
 
 def server_version(connection: AbstractConnection) -> tuple[int, ...]:
@@ -22,14 +21,13 @@ def server_version(connection: AbstractConnection) -> tuple[int, ...]:
     return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
 
-def consumer_arguments(version: tuple[int, ...], handler_timeout_s: float) -> dict[str, Any] | None:
-    """What a consumer asks for, so that a handler may take its time; None where the default will do, or must do."""
-    needed_s = _MARGIN * handler_timeout_s
-    if version < _CONSUMERS_DECIDE_FROM or needed_s <= MAX_UNSETTLED_S:
+def consumer_arguments(version: tuple[int, ...], unsettled_s: float) -> dict[str, Any] | None:
+    """What a consumer asks for, if a delivery may be unsettled that long; None where the default fits, or is all."""
+    if version < _CONSUMERS_DECIDE_FROM or unsettled_s <= MAX_UNSETTLED_S:
         return None
-    return {"x-consumer-timeout": round(needed_s * 1000)}
+    return {"x-consumer-timeout": round(unsettled_s * 1000)}
 
 
-def exceeds_default(version: tuple[int, ...], handler_timeout_s: float) -> bool:
-    """Whether the server takes an event back while its handler still may run, unless its operator has changed that."""
-    return version < _CONSUMERS_DECIDE_FROM and handler_timeout_s > MAX_UNSETTLED_S
+def exceeds_default(version: tuple[int, ...], unsettled_s: float) -> bool:
+    """Whether the server may take an event back before it is settled, unless its operator has changed the default."""
+    return version < _CONSUMERS_DECIDE_FROM and unsettled_s > MAX_UNSETTLED_S

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hookline.schemas.broker import Parked
-from hookline.schemas.dead_letters import REPLAYS, UNROUTED, DeadLetter
+from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, DeadLetter
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"
@@ -36,13 +36,14 @@ def read_texts(headers: dict[str, str]) -> tuple[dict[str, str], int]:
 
 def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
     """The headers that say why a message is a dead letter."""
-    return {
+    notes = {
         _QUEUE: queue,
         _REASON: _end_of(parked.reason, _MAX_REASON_BYTES),
         _DETAIL: _end_of(parked.detail, _MAX_DETAIL_BYTES),
         _ATTEMPTS: str(parked.attempts),
         _PARKED_AT: now.isoformat(),
     }
+    return notes | {EVENTS: ",".join(parked.events)} if parked.events else notes  # kept when it is replayed
 
 
 def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, reason: str) -> DeadLetter:

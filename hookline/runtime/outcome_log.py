@@ -20,7 +20,7 @@ _SHOWN = (
     "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
     "callee_ids", "media", "task_id", "segment", "directory", "file_name",
 )  # fmt: skip
-_NO_FAULT = frozenset({"busy", "retry"})
+_NO_FAULT = frozenset({"busy", "retry", "unwanted"})
 
 
 class OutcomeLog:

@@ -15,12 +15,12 @@ from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
 from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.errors import Unreachable
-from hookline.settings import Settings
+from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Normalise, Pipeline, normaliser
-from hookline.workers.pool import Pool, Report, prefetch
+from hookline.workers.pool import Pool, Report, longest_unsettled_s, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
 from hookline.workers.store import Store
@@ -49,7 +49,7 @@ async def serve(
         pools = []
         if chosen:
             normalise = normaliser(settings.providers)
-            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report)
+            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in chosen]
         server = await _open_ingress(settings, broker.publisher) if ingress else None
         _report_open(settings, ingress=ingress, supervised=supervised)
@@ -68,15 +68,24 @@ async def serve(
 class _Starting:
     """Starts workers that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
-    def __init__(self, broker: Broker, store: Store, normalise: Normalise, report: Report) -> None:
+    def __init__(
+        self, broker: Broker, store: Store, normalise: Normalise, report: Report, settings: WorkersSettings
+    ) -> None:
         self._broker = broker
         self._store = store
         self._normalise = normalise
         self._report = report
+        self._settings = settings
         self._exclusive_gate = ExclusiveGate()
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
-        pipeline = Pipeline(worker, self._store, self._exclusive_gate, self._normalise)
+        pipeline = Pipeline(
+            worker,
+            self._store,
+            self._exclusive_gate,
+            self._normalise,
+            unwanted_after_s=self._settings.unwanted_after_s,
+        )
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
@@ -84,7 +93,7 @@ class _Starting:
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
         queue = await self._broker.subscribe(
-            worker.queue, worker.patterns, prefetch(worker), handler_timeout_s=worker.timeout_s
+            worker.queue, worker.patterns, prefetch(worker), unsettled_s=longest_unsettled_s(worker, prefetch(worker))
         )
         return Pool(pipeline, queue, self._report)
 
@@ -96,7 +105,7 @@ class _Starting:
             worker.queue,
             worker.patterns,
             partition_prefetch(worker),
-            handler_timeout_s=worker.timeout_s,
+            unsettled_s=longest_unsettled_s(worker, partition_prefetch(worker)),
         )
         return OrderedPool(pipeline, self._store, open_, self._report)
 

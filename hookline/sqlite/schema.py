@@ -135,4 +135,12 @@ def _add_lease_clock(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE old_claims")
 
 
-STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock)
+def _add_events_of_replays(connection: sqlite3.Connection) -> None:
+    """`replayed.events` holds the ids of the events to handle, of a message whose other events are finished.
+
+    It is NULL where all are to be handled. `replayed.at` is 0 for a message that was parked and not replayed yet.
+    """
+    connection.execute("ALTER TABLE replayed ADD COLUMN events TEXT")
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays)

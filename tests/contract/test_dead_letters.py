@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
-from hookline.schemas.dead_letters import REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
+from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import SettingsError
 from tests.contract.installations import (
@@ -121,6 +121,23 @@ async def test_a_replayed_dead_letter_returns_to_its_queue_as_a_first_attempt(br
     assert since is not None
     assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
     assert await broker.dead_letters.count(name) == 0
+
+
+async def test_a_replay_says_which_events_of_the_delivery_failed(broker: Broker) -> None:
+    name = queue_name()
+    queue = await broker.subscribe(name, ALL, 10)
+    await broker.publisher.publish(envelope(number=0))
+    (received,) = await taken(queue)
+    await queue.settle(received, Parked("failed", "Traceback", 7, ("e:0", "e:2")))
+    await parked(broker, name)
+    (dead_letter,) = await look(broker, name)
+    assert (dead_letter.headers[EVENTS], dead_letter.replays) == ("e:0,e:2", 0)
+    await replay(broker, name)
+    (again,) = await taken(queue)
+    assert (again.headers[EVENTS], again.headers[REPLAYS], again.attempt) == ("e:0,e:2", "1", 1)
+    await queue.settle(again, Again(0, 2, "failed"))
+    (retried,) = await taken(queue)
+    assert retried.headers[EVENTS] == "e:0,e:2"
 
 
 async def test_a_dead_letter_counts_its_replays(broker: Broker) -> None:

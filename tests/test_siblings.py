@@ -1,0 +1,136 @@
+"""A callback that names several members makes several events: each has its own attempts and its own end."""
+
+from collections import Counter
+
+import pytest
+
+from hookline import Backoff, Poisoned, Retry, Worker, worker
+from hookline.events import CanonicalEvent, ParticipantJoined
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.dead_letters import EVENTS
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import Claim, LeasedElsewhere, MemoryStore
+from tests.contract.installations import envelope
+from tests.events import make
+
+ATTEMPTS = 3
+MEMBERS = ("anna", "ben", "carla")
+RETRY = Backoff(first_s=0, jitter=0, attempts=ATTEMPTS)
+
+
+def members(_: Envelope) -> tuple[CanonicalEvent, ...]:
+    return tuple(make(ParticipantJoined, user, user_id=user) for user in MEMBERS)
+
+
+def pipeline_of(worker: Worker[ParticipantJoined], store: MemoryStore | None = None) -> Pipeline:
+    now_s = envelope().received_at.timestamp()
+    return Pipeline(worker, store or MemoryStore(), normalise=members, clock=lambda: now_s)
+
+
+class Members:
+    """A worker that fails for some members, and counts its calls."""
+
+    def __init__(self, failing: dict[str, Exception], *, ordered: bool = False) -> None:
+        self.failing = failing
+        self.calls: Counter[str] = Counter()
+        self.worker = self._worker(ordered=ordered)
+
+    def _worker(self, *, ordered: bool) -> Worker[ParticipantJoined]:
+        @worker(ParticipantJoined, retry=RETRY, ordered=ordered)
+        async def welcome(event: ParticipantJoined) -> None:
+            self.calls[event.user_id] += 1
+            if event.user_id in self.failing:
+                raise self.failing[event.user_id]
+
+        return welcome
+
+
+async def deliver(pipeline: Pipeline, headers: dict[str, str] | None = None, attempt: int = 1) -> list[Outcome]:
+    """Deliver a message until it is settled, as its queue does; what became of each delivery."""
+    outcomes: list[Outcome] = []
+    while not outcomes or isinstance(outcomes[-1], Again):
+        sealed = to_headers(envelope("participant.joined", number=1))
+        received = Received({**sealed, **(headers or {})}, "", b"{}", attempt, None)
+        outcomes.append((await pipeline.work(received)).outcome)
+        if isinstance(outcomes[-1], Again):
+            attempt = outcomes[-1].attempt
+        assert len(outcomes) < 20
+    return outcomes
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["plain", "ordered"])
+async def test_a_member_that_always_fails_keeps_no_other_from_its_call(*, ordered: bool) -> None:
+    welcome = Members({"anna": ValueError("no")}, ordered=ordered)
+    outcomes = await deliver(pipeline_of(welcome.worker))
+    assert welcome.calls == {"anna": ATTEMPTS, "ben": 1, "carla": 1}
+    parked = outcomes[-1]
+    assert isinstance(parked, Parked)
+    assert (parked.reason, parked.attempts, parked.events) == ("failed", ATTEMPTS, ("anna",))
+
+
+async def test_each_member_has_its_own_attempts() -> None:
+    welcome = Members({"anna": ValueError("no"), "carla": Poisoned("never")})
+    outcomes = await deliver(pipeline_of(welcome.worker))
+    assert welcome.calls == {"anna": ATTEMPTS, "ben": 1, "carla": 1}
+    parked = outcomes[-1]
+    assert isinstance(parked, Parked)
+    assert parked.events == ("anna", "carla")
+    assert "never" in parked.detail
+
+
+async def test_another_process_does_not_call_a_member_that_used_up_its_attempts() -> None:
+    store = MemoryStore()
+    failing: dict[str, Exception] = {"anna": ValueError("no"), "ben": Retry(after_s=1)}
+    first, second = Members(failing), Members(failing)
+    one, other = (pipeline_of(each.worker, store) for each in (first, second))
+    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
+    for pipeline in (one, other, one):
+        await pipeline.work(received)
+    assert first.calls["anna"] + second.calls["anna"] == ATTEMPTS
+    outcome = (await other.work(received)).outcome
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "retry"
+    assert first.calls["anna"] + second.calls["anna"] == ATTEMPTS
+
+
+async def test_a_replay_handles_only_the_members_that_failed_and_starts_anew() -> None:
+    welcome = Members({"anna": ValueError("no")})
+    pipeline = pipeline_of(welcome.worker)
+    await deliver(pipeline)
+    welcome.failing = {}
+    assert await deliver(pipeline, {EVENTS: "anna"}) == [Done()]
+    assert welcome.calls == {"anna": ATTEMPTS + 1, "ben": 1, "carla": 1}
+
+
+async def test_a_replay_that_fails_again_has_all_its_attempts() -> None:
+    welcome = Members({"anna": ValueError("no")})
+    pipeline = pipeline_of(welcome.worker)
+    await deliver(pipeline)
+    outcomes = await deliver(pipeline, {EVENTS: "anna"})
+    assert welcome.calls["anna"] == 2 * ATTEMPTS
+    assert isinstance(outcomes[-1], Parked)
+
+
+async def test_if_all_members_fail_the_dead_letter_names_none() -> None:
+    failing: dict[str, Exception] = dict.fromkeys(MEMBERS, ValueError("no"))
+    welcome = Members(failing)
+    outcomes = await deliver(pipeline_of(welcome.worker))
+    assert welcome.calls == dict.fromkeys(MEMBERS, ATTEMPTS)
+    parked = outcomes[-1]
+    assert isinstance(parked, Parked)
+    assert parked.events == ()
+
+
+async def test_a_member_that_another_process_handles_keeps_no_other_from_its_call() -> None:
+    class Taken(MemoryStore):
+        async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+            return LeasedElsewhere() if event_id == "anna" else await super().claim(queue, event_id, subject)
+
+    welcome = Members({})
+    pipeline = pipeline_of(welcome.worker, Taken())
+    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
+    outcome = (await pipeline.work(received)).outcome
+    assert isinstance(outcome, Again)
+    assert (outcome.reason, outcome.attempt) == ("busy", 1)
+    assert welcome.calls == {"ben": 1, "carla": 1}
