@@ -135,4 +135,14 @@ def _add_lease_clock(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE old_claims")
 
 
-STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock)
+def _add_reports(connection: sqlite3.Connection) -> None:
+    """Note when each process last asked for partitions, when it consumed each, and which it has declined."""
+    connection.execute("ALTER TABLE members ADD COLUMN asked REAL NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE shares ADD COLUMN reported REAL NOT NULL DEFAULT 0")
+    connection.execute(
+        """CREATE TABLE declined (queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (queue, share, owner)) WITHOUT ROWID"""
+    )
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_reports)

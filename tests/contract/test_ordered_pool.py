@@ -1,7 +1,7 @@
 """An ordered worker on both brokers: what fails, waits, repeats itself or comes late within one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -75,8 +75,8 @@ class Claims(MemoryStore):
         await super().release(queue, event_id, failed=failed, parked=parked)
         self.held.discard(event_id)
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        held = await super().assign(queue, partitions)
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
+        held = await super().assign(queue, partitions, consuming)
         return Assignment(held.partitions - self.let, self.surplus - self.let)
 
     async def revoke(self, queue: str, partition: str) -> None:  # noqa: ARG002  there is one
