@@ -63,7 +63,7 @@ async def check_store(store: Store) -> None:
     assert await store.claim("attendance", "in flight") == Acquired(deaths=1)
     assert await store.claim("attendance", "alone") == Acquired(deaths=1, crashes=1)
     assert await store.claim("attendance", "new", "room-1") == Acquired(newest_s=7.0)
-    assert await store.assign("ordered", ["p00", "p01"]) == Assignment(frozenset({"p00", "p01"}))
+    assert await store.assign("ordered", ["p00", "p01"], ()) == Assignment(frozenset({"p00", "p01"}))
 
 
 async def check_room_log(log: RoomLog) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +11,8 @@ from typing import TypeAlias
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue, Received
 from hookline.schemas.errors import HooklineError, Unreachable
-from hookline.workers.store import Store
+from hookline.workers.store import Assignment, Store
+from hookline.workers.stores.heartbeat import LEASE_S
 
 log = logging.getLogger("hookline.workers")
 
@@ -24,14 +26,16 @@ Leave: TypeAlias = Callable[[str, bool], Awaitable[None]]
 """Ends the work on a partition: returns once none of its events is in flight. The flag says to cancel them."""
 
 ASK_S = 1.0
+ALONE_S = LEASE_S - 3.0
+"""How long a process goes on with its partitions without the store. After its lease, another process has them."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Consumer:
-    """The consumer of an assigned partition."""
+    """The consumer of an assigned partition. It has no queue while it is being opened, and none once it is closed."""
 
-    queue: Queue
     taking: asyncio.Task[None]
+    queue: Queue | None = None
     leaving: asyncio.Task[None] | None = None
 
 
@@ -39,67 +43,132 @@ class Partitions:
     """Asks the store every second which partitions are assigned to this process, and consumes those.
 
     A surplus partition is left in order: nothing new is taken, events in flight end, the queue is closed, and only then
-    is the partition revoked. A partition that was lost, because the lease of this process ended, is left at once.
+    is the partition revoked, again every second until the store has accepted it. A partition that was lost, because the
+    lease of this process ended, is left at once. If the store cannot be reached for nearly a lease, all partitions are
+    left in order, and taken up again once the store answers.
     """
 
-    def __init__(self, queue: str, store: Store, open_: Open, arrived: Arrived, leave: Leave) -> None:
+    def __init__(
+        self,
+        queue: str,
+        store: Store,
+        open_: Open,
+        arrived: Arrived,
+        leave: Leave,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._queue = queue
         self._store = store
         self._open = open_
         self._arrived = arrived
         self._leave = leave
+        self._clock = clock
+        self._reached_s = clock()
+        self._is_reached = True
         self._consumers: dict[str, _Consumer] = {}
 
     async def keep(self) -> None:
         """Follow the assignment until cancelled."""
         while True:
-            try:
-                await self._assign()
-            except HooklineError as error:
-                log.warning("worker %s: its partitions cannot be assigned now: %s", self._queue, error)
+            await self._ask_once()
             await asyncio.sleep(ASK_S)
 
     async def stop_taking(self) -> None:
-        tasks = [task for consumer in self._consumers.values() for task in (consumer.taking, consumer.leaving) if task]
-        for consumer in self._consumers.values():
+        """Return once nothing more is taken, and partitions that were being left have been left."""
+        consumers = tuple(self._consumers.values())
+        for consumer in consumers:
             consumer.taking.cancel()
-        if tasks:
+        if tasks := [task for each in consumers for task in (each.taking, each.leaving) if task]:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Close every consumer and revoke its partition, so that another process can have it at once."""
         await self.stop_taking()
-        await asyncio.gather(*(self._end(partition) for partition in tuple(self._consumers)))
+        await asyncio.gather(*(self._end(each, consumer) for each, consumer in tuple(self._consumers.items())))
 
-    async def _assign(self) -> None:
-        assignment = await self._store.assign(self._queue, topics.PARTITION_WORDS)
-        for partition, consumer in tuple(self._consumers.items()):
-            if consumer.leaving is None and (partition in assignment.surplus or partition not in assignment.partitions):
-                lost = partition not in assignment.partitions
-                consumer.taking.cancel()
-                consumer.leaving = asyncio.create_task(self._depart(partition, lost=lost))
-        new = assignment.partitions - assignment.surplus - self._consumers.keys()
-        begun = await asyncio.gather(*(self._begin(partition) for partition in sorted(new)), return_exceptions=True)
-        for error in begun:
-            if isinstance(error, BaseException):
-                raise error
+    async def _ask_once(self) -> None:
+        asked_s = self._clock()
+        try:
+            async with asyncio.timeout(max(ASK_S, self._reached_s + ALONE_S - asked_s)):
+                assignment = await self._store.assign(self._queue, topics.PARTITION_WORDS, self._consuming())
+        except (HooklineError, TimeoutError) as error:
+            self._not_reached(error)
+            return
+        self._reached_s, self._is_reached = asked_s, True
+        self._follow(assignment)
+        await self._revoke_all(assignment.surplus - self._consumers.keys())
 
-    async def _begin(self, partition: str) -> None:
-        queue = await self._open(partition)
-        self._consumers[partition] = _Consumer(queue, asyncio.create_task(self._take(partition, queue)))
+    def _not_reached(self, error: Exception) -> None:
+        """Log the first failure of several. Leave all partitions before the lease of this process has ended."""
+        if self._is_reached:
+            log.warning("worker %s: its partitions cannot be assigned now: %s", self._queue, error)
+        self._is_reached = False
+        kept = [each for each, consumer in self._consumers.items() if consumer.leaving is None]
+        if kept and self._clock() - self._reached_s >= ALONE_S:
+            log.error(
+                "worker %s: the store is away for too long: its partitions are left until it is back", self._queue
+            )
+            for partition in kept:
+                self._start_leaving(partition, revoke=False)
 
-    async def _take(self, partition: str, queue: Queue) -> None:
+    def _consuming(self) -> Collection[str]:
+        """The partitions that have a consumer, also while they are being left."""
+        return [partition for partition, consumer in self._consumers.items() if consumer.queue is not None]
+
+    def _follow(self, assignment: Assignment) -> None:
+        for partition, consumer in self._consumers.items():
+            if consumer.leaving is None:
+                _raise_what_ended(consumer.taking)
+                if partition not in assignment.partitions:
+                    log.warning("worker %s: another process has taken over partition %s", self._queue, partition)
+                    self._start_leaving(partition, lost=True)
+                elif partition in assignment.surplus:
+                    self._start_leaving(partition)
+        for partition in sorted(assignment.partitions - assignment.surplus - self._consumers.keys()):
+            self._consumers[partition] = _Consumer(asyncio.create_task(self._consume(partition)))
+
+    async def _revoke_all(self, partitions: Collection[str]) -> None:
+        """Revoke partitions that were left before, where that has failed."""
+        await asyncio.gather(*(self._revoke(partition) for partition in partitions))
+
+    async def _consume(self, partition: str) -> None:
+        consumer = self._consumers[partition]
+        try:
+            queue = consumer.queue = await self._open(partition)
+        except HooklineError as error:
+            log.warning("worker %s: partition %s cannot be consumed now: %s", self._queue, partition, error)
+            if consumer.leaving is None:
+                del self._consumers[partition]
+            return
         while True:
             self._arrived(partition, queue, await queue.take())
 
-    async def _depart(self, partition: str, *, lost: bool) -> None:
-        if lost:
-            log.warning("worker %s: another process has taken over partition %s", self._queue, partition)
-        await self._leave(partition, lost)
-        await self._end(partition)
+    def _start_leaving(self, partition: str, *, lost: bool = False, revoke: bool = True) -> None:
+        consumer = self._consumers[partition]
+        consumer.taking.cancel()
+        consumer.leaving = asyncio.create_task(self._depart(partition, consumer, lost=lost, revoke=revoke))
 
-    async def _end(self, partition: str) -> None:
-        await self._consumers[partition].queue.close()
-        self._consumers.pop(partition, None)
-        with suppress(Unreachable):  # the lease of this process frees it later
+    async def _depart(self, partition: str, consumer: _Consumer, *, lost: bool, revoke: bool) -> None:
+        await asyncio.wait([consumer.taking])
+        await self._leave(partition, lost)
+        await self._end(partition, consumer, revoke=revoke)
+
+    async def _end(self, partition: str, consumer: _Consumer, *, revoke: bool = True) -> None:
+        """The consumer is forgotten last, so that the partition is not begun again before it is revoked."""
+        if consumer.queue is not None:
+            await consumer.queue.close()
+            consumer.queue = None
+        if revoke:
+            await self._revoke(partition)
+        if self._consumers.get(partition) is consumer:
+            del self._consumers[partition]
+
+    async def _revoke(self, partition: str) -> None:
+        with suppress(Unreachable):
             await self._store.revoke(self._queue, partition)
+
+
+def _raise_what_ended(taking: "asyncio.Task[None]") -> None:
+    """A partition is never kept without taking from it: raise what the task fails with."""
+    if taking.done() and not taking.cancelled():
+        taking.result()

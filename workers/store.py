@@ -1,6 +1,6 @@
 """The store: which events each queue has finished, and which are in flight, or were in a process that died."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -88,16 +88,23 @@ class Store(Protocol):
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         """Forget that these events are finished: another delivery of one is handled again."""
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
         """Divide the named partitions among the live processes. Each process calls this every second or so.
 
         All processes get the same number of partitions, give or take one, and no partition is held twice. This process
         takes free partitions up to its part. A partition is free if it was never assigned, was revoked, or its holder
-        died.
+        died; also if its holder has not named it in `consuming` for a lease, while others consume theirs.
         """
 
     async def revoke(self, queue: str, partition: str) -> None:
         """Free a partition that this process holds."""
+
+    async def decline(self, queue: str, partition: str) -> None:
+        """Have another process take a partition, where there is one that has not declined it.
+
+        The partition is surplus for this process then, and it does not count when the others are divided. That ends
+        with this process, or after a minute.
+        """
 
 
 @runtime_checkable
@@ -155,8 +162,16 @@ class MemoryStore:
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:  # noqa: ARG002  this process holds all
+    async def assign(
+        self,
+        queue: str,  # noqa: ARG002  this process holds all
+        partitions: Sequence[str],
+        consuming: Collection[str],  # noqa: ARG002  no other process could take one
+    ) -> Assignment:
         return Assignment(frozenset(partitions))
 
     async def revoke(self, queue: str, partition: str) -> None:
+        """No other process could take it."""
+
+    async def decline(self, queue: str, partition: str) -> None:
         """No other process could take it."""

@@ -143,4 +143,14 @@ def _add_events_of_replays(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE replayed ADD COLUMN events TEXT")
 
 
-STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays)
+def _add_reports(connection: sqlite3.Connection) -> None:
+    """Note when each process last asked for partitions, when it consumed each, and which it has declined."""
+    connection.execute("ALTER TABLE members ADD COLUMN asked REAL NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE shares ADD COLUMN reported REAL NOT NULL DEFAULT 0")
+    connection.execute(
+        """CREATE TABLE declined (queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (queue, share, owner)) WITHOUT ROWID"""
+    )
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays, _add_reports)

@@ -18,7 +18,7 @@ def say(text: str) -> None:
 async def claim_one(store: Store, queue: str) -> None:
     await store.claim(queue, "e")
     await store.mark_exclusive(queue, "e")
-    await store.assign(queue, ["a", "b"])
+    await store.assign(queue, ["a", "b"], ())
     say("done")
     await asyncio.Event().wait()
 

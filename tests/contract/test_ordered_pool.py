@@ -1,7 +1,7 @@
 """An ordered worker in one process, on both brokers: failures, waiting events, repeats and late events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -75,8 +75,8 @@ class Claims(MemoryStore):
         await super().release(queue, event_id, failed=failed, parked=parked)
         self.claimed.discard(event_id)
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        assigned = await super().assign(queue, partitions)
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
+        assigned = await super().assign(queue, partitions, consuming)
         return Assignment(assigned.partitions - self.revoked, self.surplus - self.revoked)
 
     async def revoke(self, queue: str, partition: str) -> None:  # noqa: ARG002  there is one

@@ -165,7 +165,7 @@ async def test_a_thousand_concurrent_claims_each_get_their_own_answer(store: Sto
 
 @each_store
 async def test_a_single_process_holds_every_partition(store: Store, queue: str) -> None:
-    assert await store.assign(queue, PARTITIONS) == Assignment(frozenset(PARTITIONS))
+    assert await store.assign(queue, PARTITIONS, ()) == Assignment(frozenset(PARTITIONS))
 
 
 @shared_stores

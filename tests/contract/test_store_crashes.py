@@ -78,14 +78,14 @@ async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease
     process = start("claim_one")
     await line_of(process)
     assert await store.claim(queue, "e") == LeasedElsewhere()
-    assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset())
+    assert await store.assign(queue, ["a", "b"], ()) == Assignment(frozenset())
     process.kill()
 
     async def is_acquired() -> bool:
         return await store.claim(queue, "e") == Acquired(deaths=1, crashes=1)
 
     await eventually(is_acquired, _PATIENCE_S)
-    assert await store.assign(queue, ["a", "b"]) == Assignment(frozenset({"a", "b"}))
+    assert await store.assign(queue, ["a", "b"], ()) == Assignment(frozenset({"a", "b"}))
 
 
 @shared_stores

@@ -6,6 +6,8 @@ tests skip on a laptop and fail where CI is set.
 
 import os
 import shutil
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import pytest
@@ -21,9 +23,15 @@ _SERVER: pytest.StashKey["Server"] = pytest.StashKey()
 class Server(servers.OwnServer):
     """A server on this machine that belongs to the test run. It keeps its data when it is killed."""
 
-    def __init__(self, program: str, fsync: Literal["always", "everysec"] = "always") -> None:
+    def __init__(
+        self,
+        program: str,
+        fsync: Literal["always", "everysec"] = "always",
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__("Redis")
         self._program = program
+        self.more = more
         self._fsync = fsync
 
     @property
@@ -40,6 +48,7 @@ class Server(servers.OwnServer):
             "appendonly": "yes",
             "appendfsync": self._fsync,
             "save": "",
+            **self.more,
         }
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self.launch([self._program, *options], self._answers)

@@ -1,26 +1,103 @@
-"""The fair assignment of partitions to processes: one rule for all stores."""
+"""The assignment of partitions to processes: one rule for all stores. All times are by the store's lease clock."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from hookline.workers.store import Assignment
+from hookline.workers.stores.heartbeat import LEASE_S
+
+DECLINED_S = 60.0
+"""How long a process goes without a partition that it has declined, if another process takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The owner of a partition, and when it last reported that it consumes it."""
+
+    owner: str
+    reported: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What a store knows of the partitions of a queue before a process asks.
+
+    `asked` has the owners that are alive and when each asked last; `declined` has partitions with the owners that have
+    declined them, and when.
+    """
+
+    now: float
+    asked: Mapping[str, float]
+    holders: Mapping[str, Holder]
+    declined: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a process is assigned, and what the store has to write for it.
+
+    It takes the partitions `taken`, unless their holders or their reports have changed. `overdue` are those of them
+    that their holders do not consume: the holders are taken to have declined them. `reported` are partitions to note as
+    consumed now.
+    """
+
+    assignment: Assignment
+    taken: frozenset[str]
+    overdue: Mapping[str, str]
+    reported: frozenset[str]
+
+
+def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: Collection[str]) -> Decision:
+    """The partitions of `owner`, which asks now and consumes some.
+
+    A process that has not asked for a lease takes no part: its partitions are free. So is a partition that has not been
+    reported for a lease while others were. Where none was, the broker was away for all, and each holder gets another
+    lease.
+    """
+    members = {member for member, asked in state.asked.items() if state.now - asked <= LEASE_S} | {owner}
+    holders = {partition: holder.owner for partition, holder in state.holders.items()}
+    mine = frozenset(partition for partition, holder in holders.items() if holder == owner)
+    silent = {each for each, holder in state.holders.items() if state.now - holder.reported > LEASE_S}
+    overdue: dict[str, str] = {}
+    reported = mine.intersection(consuming)
+    if silent >= holders.keys():
+        reported = frozenset(holders) if consuming else frozenset()
+    else:
+        overdue = {each: holders[each] for each in silent - mine if holders[each] in members}
+    declined = {key for key, at in state.declined.items() if state.now - at <= DECLINED_S} | set(overdue.items())
+    held = {partition: holder for partition, holder in holders.items() if partition not in overdue}
+    assignment = fair_assignment(partitions, held, members, owner, declined)
+    taken = assignment.partitions - mine
+    return Decision(assignment, taken, {each: overdue[each] for each in taken & overdue.keys()}, reported)
 
 
 def fair_assignment(
-    partitions: Sequence[str], holders: Mapping[str, str], members: Collection[str], owner: str
+    partitions: Sequence[str],
+    holders: Mapping[str, str],
+    members: Collection[str],
+    owner: str,
+    declined: Collection[tuple[str, str]] = (),
 ) -> Assignment:
     """The partitions of the member `owner`: those that it holds, and free ones up to its part.
 
     `holders` maps partitions to owners; a holder that is not a member has died. If the partitions do not divide
-    evenly, the members that hold most keep one more, so that a fair assignment does not change.
+    evenly, the members that hold most keep one more, so that a fair assignment does not change. A partition that some
+    members have declined, and not all, is in no part: one that has not declined it takes it at once when it is free.
     """
     names = sorted(set(partitions))
     alive = {partition: holder for partition, holder in holders.items() if holder in members}
-    part = _part(len(names), Counter(alive.values()), members, owner)
-    mine = [partition for partition in names if alive.get(partition) == owner]
-    free = [partition for partition in names if partition not in alive]
-    taken = free[: max(0, part - len(mine))]
-    return Assignment(frozenset([*mine, *taken]), frozenset(mine[part:]))
+    refusals = Counter(partition for partition, member in declined if member in members)
+    given_over = [partition for partition in names if 0 < refusals[partition] < len(members)]
+    shared = [partition for partition in names if partition not in given_over]
+    part = _part(len(shared), Counter(alive[each] for each in shared if each in alive), members, owner)
+    mine = [partition for partition in shared if alive.get(partition) == owner]
+    taken = [partition for partition in shared if partition not in alive][: max(0, part - len(mine))]
+    mine_beside = [partition for partition in given_over if alive.get(partition) == owner]
+    refused = [partition for partition in given_over if (partition, owner) in declined]
+    taken += [partition for partition in given_over if partition not in alive and partition not in refused]
+    surplus = [*mine[part:], *(partition for partition in mine_beside if partition in refused)]
+    return Assignment(frozenset([*mine, *mine_beside, *taken]), frozenset(surplus))
 
 
 def _part(count: int, held: Mapping[str, int], members: Collection[str], owner: str) -> int:

@@ -25,7 +25,12 @@ _FREE = """WITH known AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS known 
         WHERE (c.queue, c.id) = (lost.queue, lost.id) AND NOT is_over)
     DELETE FROM hookline_claims c USING lost WHERE (c.queue, c.id) = (lost.queue, lost.id) AND is_over"""
 _FORGET = "DELETE FROM hookline_owners WHERE owner = %s"
-_FORGET_OLD = f"DELETE FROM hookline_owners WHERE seen < ({CLOCK}) - 3600"  # noqa: S608
+# What is left of processes that died.
+_FORGET_OLD = (
+    f"DELETE FROM hookline_owners WHERE seen < ({CLOCK}) - 3600",  # noqa: S608
+    f"DELETE FROM hookline_members WHERE asked < ({CLOCK}) - 3600",  # noqa: S608
+    f"DELETE FROM hookline_declined WHERE at < ({CLOCK}) - 3600",  # noqa: S608
+)
 
 
 class Owner:
@@ -48,7 +53,8 @@ class Owner:
         with unreachable():
             if self._connection is None or self._connection.closed:
                 self._connection = psycopg.connect(self._conninfo, autocommit=True)
-                self._connection.execute(_FORGET_OLD)
+                for statement in _FORGET_OLD:
+                    self._connection.execute(statement)
             row = self._connection.execute(BEAT, (self.name,)).fetchone()
             self._renewed_at = row[0] if row else 0.0
             queues, ids = [queue for queue, _ in known], [event_id for _, event_id in known]

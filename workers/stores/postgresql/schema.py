@@ -44,7 +44,14 @@ _LEASE_CLOCK: tuple[LiteralString, ...] = (
         ADD COLUMN claimed double precision NOT NULL DEFAULT 0, ADD COLUMN deaths integer NOT NULL DEFAULT 0""",
     "UPDATE hookline_claims SET deaths = crashes",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK)
+# When each process last asked for partitions, when it consumed each, and which it has declined.
+_REPORTS: tuple[LiteralString, ...] = (
+    "ALTER TABLE hookline_members ADD COLUMN asked double precision NOT NULL DEFAULT 0",
+    "ALTER TABLE hookline_shares ADD COLUMN reported double precision NOT NULL DEFAULT 0",
+    """CREATE TABLE hookline_declined (queue text NOT NULL, share text NOT NULL, owner text NOT NULL,
+        at double precision NOT NULL, PRIMARY KEY (queue, share, owner))""",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS)
 
 
 async def bring_forward(connection: Connection) -> None:

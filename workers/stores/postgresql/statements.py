@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
-from hookline.workers.stores.assignment import fair_assignment
+from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.postgresql.lease import ALIVE, CLOCK
 from hookline.workers.stores.postgresql.pool import Connection
@@ -57,28 +56,6 @@ async def mark_exclusive(connection: Connection, owner: str, queue: str, event_i
 
 async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -> None:
     await connection.execute("DELETE FROM hookline_handled WHERE queue = %s AND id = ANY(%s)", (queue, [*event_ids]))
-
-
-async def assign(connection: Connection, owner: str, beat: str, queue: str, partitions: Sequence[str]) -> Assignment:
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('hookline shares'), hashtext(%s))", (queue,))
-        await connection.execute(beat, (owner,))
-        await connection.execute("INSERT INTO hookline_members VALUES (%s, %s) ON CONFLICT DO NOTHING", (queue, owner))
-        await connection.execute(_DROP_DEAD_MEMBERS, (queue,))
-        found = await connection.execute("SELECT owner FROM hookline_members WHERE queue = %s", (queue,))
-        members = {row[0] for row in await found.fetchall()}
-        found = await connection.execute("SELECT share, owner FROM hookline_shares WHERE queue = %s", (queue,))
-        holders = {row[0]: row[1] for row in await found.fetchall()}
-        assignment = fair_assignment(partitions, holders, members, owner)
-        taken = [partition for partition in assignment.partitions if holders.get(partition) != owner]
-        if taken:
-            await connection.execute(_TAKE, (queue, owner, taken))
-    return assignment
-
-
-async def revoke(connection: Connection, owner: str, queue: str, partition: str) -> None:
-    statement = "DELETE FROM hookline_shares WHERE queue = %s AND share = %s AND owner = %s"
-    await connection.execute(statement, (queue, partition, owner))
 
 
 async def purge(connection: Connection, ttl_s: float) -> None:
@@ -140,9 +117,6 @@ _RELEASE = """WITH mine AS (SELECT queue, id, %s OR (deaths = 0 AND crashes = 0 
     kept AS (UPDATE hookline_claims c SET owner = NULL, alone = false, failures = failures + %s FROM mine
         WHERE (c.queue, c.id) = (mine.queue, mine.id) AND NOT is_over)
     DELETE FROM hookline_claims c USING mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND is_over"""
-_DROP_DEAD_MEMBERS = f"DELETE FROM hookline_members WHERE queue = %s AND owner NOT IN ({ALIVE})"  # noqa: S608
-_TAKE = """INSERT INTO hookline_shares SELECT %s, share, %s FROM unnest(%s::text[]) share
-    ON CONFLICT (queue, share) DO UPDATE SET owner = excluded.owner"""
 _PURGE = tuple(
     f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
     WHERE {column} < now() - %s * interval '1 s' ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608

@@ -1,6 +1,6 @@
 """The store in PostgreSQL: for workers on several machines, and for workers that write to the same database."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -10,8 +10,9 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import Heartbeat
+from hookline.workers.stores.postgresql import partitions as postgresql_partitions
 from hookline.workers.stores.postgresql import schema, statements
-from hookline.workers.stores.postgresql.lease import BEAT, Owner
+from hookline.workers.stores.postgresql.lease import Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
 from hookline.workers.stores.request_batcher import RequestBatcher
 
@@ -97,13 +98,15 @@ class PostgresqlStore:
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self._own.run(partial(statements.forget, queue=queue, event_ids=event_ids))
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        return await self._own.run(
-            partial(statements.assign, owner=self._owner.name, beat=BEAT, queue=queue, partitions=partitions)
-        )
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
+        owner = self._owner.name
+        return await self._own.run(lambda each: postgresql_partitions.assign(each, owner, queue, partitions, consuming))
 
     async def revoke(self, queue: str, partition: str) -> None:
-        await self._own.run(partial(statements.revoke, owner=self._owner.name, queue=queue, partition=partition))
+        await self._own.run(lambda each: postgresql_partitions.revoke(each, self._owner.name, queue, partition))
+
+    async def decline(self, queue: str, partition: str) -> None:
+        await self._own.run(lambda each: postgresql_partitions.decline(each, self._owner.name, queue, partition))
 
     def _beat(self) -> None:
         self._owner.beat()

@@ -55,10 +55,15 @@ class Client:
         self._digests: dict[str, str] = {}
 
     async def run(self, work: "Callable[[redis.asyncio.Redis], Awaitable[T]]") -> T:
-        """What `work` returns. Raises Unreachable, also for a server that is full or read-only."""
+        """What `work` returns. Raises Unreachable, also for a server that is full or read-only.
+
+        After an error no connection is used again: a server that was demoted would answer READONLY on each for ever,
+        while another has taken its place at the same address.
+        """
         try:
             return await work(self._server)
         except (RedisError, OSError, TimeoutError) as error:
+            await self._server.connection_pool.disconnect(inuse_connections=False)
             raise _unreachable(error) from error
 
     async def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
@@ -88,6 +93,7 @@ class Client:
         try:
             return int(self._beat(args=[self.owner, before, known]))
         except (RedisError, OSError) as error:
+            self._beating.connection_pool.disconnect()
             raise _unreachable(error) from error
 
     def end(self) -> None:

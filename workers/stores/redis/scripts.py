@@ -164,31 +164,62 @@ REVOKE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 """
 
-# KEYS: the members, the holders of partitions. ARGV: owner. Renews its lease, and returns the members that are alive
-# and the partitions with their holders.
-JOIN = (
+# KEYS: when each owner asked, the holders of partitions, when they reported, what was declined. ARGV: owner, ttl_ms,
+# for how long something is declined. Renews the owner's lease, and notes that it asked. Returns the lease clock's value
+# and the contents of the keys as they were before.
+ASK = (
     _RENEW
     + _IS_ALIVE
     + """
-renew(ARGV[1])
-redis.call('SADD', KEYS[1], ARGV[1])
-local members = {}
-for _, owner in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    if is_alive(owner) then members[#members + 1] = owner else redis.call('SREM', KEYS[1], owner) end
+local value, asked, declined = renew(ARGV[1]), {}, {}
+local found = redis.call('HGETALL', KEYS[1])
+for i = 1, #found, 2 do
+    if is_alive(found[i]) then
+        asked[#asked + 1] = found[i]
+        asked[#asked + 1] = found[i + 1]
+    else
+        redis.call('HDEL', KEYS[1], found[i])
+    end
 end
-return {members, redis.call('HGETALL', KEYS[2])}
+found = redis.call('HGETALL', KEYS[4])
+for i = 1, #found, 2 do
+    if value - found[i + 1] <= tonumber(ARGV[3]) then
+        declined[#declined + 1] = found[i]
+        declined[#declined + 1] = found[i + 1]
+    else
+        redis.call('HDEL', KEYS[4], found[i])
+    end
+end
+redis.call('HSET', KEYS[1], ARGV[1], value)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[2]) end
+return {value, asked, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]), declined}
 """
 )
 
-# KEYS: the holders of partitions. ARGV: owner, then for each partition its name and the holder it had. Returns the
-# partitions that were taken: those whose holder has not changed.
+# KEYS: as for ASK. ARGV: owner, the value that ASK returned, ttl_ms, and JSON lists: partitions that were reported; of
+# those to take, each with the holder and the report that it had, '' for none; those whose holder does not consume them,
+# each with the holder. Returns the partitions that were taken: those whose holder and report have not changed.
 TAKE = """
-local taken = {}
-for i = 2, #ARGV, 2 do
-    if (redis.call('HGET', KEYS[1], ARGV[i]) or '') == ARGV[i + 1] then
-        redis.call('HSET', KEYS[1], ARGV[i], ARGV[1])
-        taken[#taken + 1] = ARGV[i]
+for _, partition in ipairs(cjson.decode(ARGV[4])) do
+    if redis.call('HEXISTS', KEYS[2], partition) == 1 then redis.call('HSET', KEYS[3], partition, ARGV[2]) end
+end
+local wanted, overdue, taken = cjson.decode(ARGV[5]), cjson.decode(ARGV[6]), {}
+for i = 1, #wanted, 3 do
+    local partition, holder, reported = wanted[i], wanted[i + 1], wanted[i + 2]
+    if (redis.call('HGET', KEYS[2], partition) or '') == holder
+        and (holder == '' or (redis.call('HGET', KEYS[3], partition) or '0') == reported) then
+        redis.call('HSET', KEYS[2], partition, ARGV[1])
+        redis.call('HSET', KEYS[3], partition, ARGV[2])
+        taken[#taken + 1] = partition
     end
 end
+for i = 1, #overdue, 2 do redis.call('HSET', KEYS[4], overdue[i] .. ' ' .. overdue[i + 1], ARGV[2]) end
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[3]) end
 return taken
+"""
+
+# KEYS: what was declined. ARGV: partition, owner, ttl_ms.
+DECLINE = """
+redis.call('HSET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], redis.call('HGET', 'hookline:leases', 'value') or 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """

@@ -1,6 +1,6 @@
 """The store in Redis: for workers on several machines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Assignment, Claim, Duplicate, LeasedElsewhere
-from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import (
     CLAIM_LOST,
     ClaimCoalescer,
@@ -20,6 +19,7 @@ from hookline.workers.stores.claim_coalescer import (
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.client import Client
+from hookline.workers.stores.redis.partitions import RedisPartitions
 from hookline.workers.stores.request_batcher import RequestBatcher
 from hookline.workers.stores.subject_key import subject_key
 
@@ -37,6 +37,7 @@ class RedisStore:
         self._client = client
         self._heartbeat = Heartbeat(self._beat, client.end)
         self._renewed_at = 0
+        self._partitions = RedisPartitions(client)
         self._claims = RequestBatcher(self._claim, timeout_s)
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
@@ -72,27 +73,14 @@ class RedisStore:
         if keys:
             await self._client.run(lambda server: server.delete(*keys))
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        members, pairs = await self._client.script(
-            scripts.JOIN, [_members_key(queue), _partitions_key(queue)], [self._client.owner]
-        )
-        holders = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        assignment = fair_assignment(partitions, holders, members, self._client.owner)
-        mine = {partition for partition in assignment.partitions if holders.get(partition) == self._client.owner}
-        wanted = [
-            word
-            for partition in sorted(assignment.partitions - mine)
-            for word in (partition, holders.get(partition, ""))
-        ]
-        taken = (
-            await self._client.script(scripts.TAKE, [_partitions_key(queue)], [self._client.owner, *wanted])
-            if wanted
-            else []
-        )
-        return Assignment(frozenset(mine.union(taken)), assignment.surplus)
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
+        return await self._partitions.assign(queue, partitions, consuming)
 
     async def revoke(self, queue: str, partition: str) -> None:
-        await self._client.script(scripts.REVOKE, [_partitions_key(queue)], [partition, self._client.owner])
+        await self._partitions.revoke(queue, partition)
+
+    async def decline(self, queue: str, partition: str) -> None:
+        await self._partitions.decline(queue, partition)
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
         words = [word for request in requests for word in (_name(request), request.ours, _requested_newest(request))]
@@ -160,11 +148,3 @@ def _claim_key(queue: str, event_id: str) -> str:
 
 def _newest_key(queue: str, subject: str) -> str:
     return f"hookline:newest:{queue}:{subject_key(subject)}"
-
-
-def _members_key(queue: str) -> str:
-    return f"hookline:members:{queue}"
-
-
-def _partitions_key(queue: str) -> str:
-    return f"hookline:shares:{queue}"

@@ -1,15 +1,15 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
-from hookline.workers.stores.assignment import fair_assignment
 from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.sqlite import shares
 from hookline.workers.stores.sqlite.statements import StoreStatements, free_unknown
 from hookline.workers.stores.sqlite.transaction import Writes
 
@@ -60,15 +60,15 @@ class SqliteStore:
 
         await self._database.run(step)
 
-    async def assign(self, queue: str, partitions: Sequence[str]) -> Assignment:
-        return await self._database.run(partial(_assign, queue, partitions, self._database.owner))
+    async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:
+        step = partial(shares.assign, queue, self._database.owner, partitions, consuming)
+        return await self._database.run(step, durable=False)
 
     async def revoke(self, queue: str, partition: str) -> None:
-        def step(connection: sqlite3.Connection) -> None:
-            key = (queue, partition, self._database.owner)
-            connection.execute("DELETE FROM shares WHERE queue = ? AND share = ? AND owner = ?", key)
+        await self._database.run(partial(shares.revoke, queue, self._database.owner, partition), durable=False)
 
-        await self._database.run(step)
+    async def decline(self, queue: str, partition: str) -> None:
+        await self._database.run(partial(shares.decline, queue, self._database.owner, partition), durable=False)
 
     def _renew(self, connection: sqlite3.Connection, renewed_at: float) -> None:
         """Belongs to the writer thread."""
@@ -96,16 +96,3 @@ class _StatementsByQueue(dict[str, StoreStatements]):
     def __missing__(self, queue: str) -> StoreStatements:
         statements = self[queue] = StoreStatements(queue, self._owner, self._ttl_s)
         return statements
-
-
-def _assign(queue: str, partitions: Sequence[str], owner: str, connection: sqlite3.Connection) -> Assignment:
-    connection.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (queue, owner))
-    connection.execute("DELETE FROM members WHERE queue = ? AND owner NOT IN (SELECT owner FROM alive)", (queue,))
-    members = {member for (member,) in connection.execute("SELECT owner FROM members WHERE queue = ?", (queue,))}
-    holders = dict(connection.execute("SELECT share, owner FROM shares WHERE queue = ?", (queue,)))
-    assignment = fair_assignment(partitions, holders, members | {owner}, owner)
-    taken = [
-        (queue, partition, owner) for partition in sorted(assignment.partitions) if holders.get(partition) != owner
-    ]
-    connection.executemany("INSERT OR REPLACE INTO shares VALUES (?, ?, ?)", taken)
-    return assignment
