@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # likewise
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  a command of its own
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Client:
         """
         try:
             return await work(self._server)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:  # uvloop: RuntimeError is "closed"
             await self._server.connection_pool.disconnect(inuse_connections=False)
             raise _unreachable(error) from error
 

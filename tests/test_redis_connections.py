@@ -1,0 +1,57 @@
+"""Connections to Redis that end at any moment, on the event loop that processes run on."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hookline.schemas.errors import Unreachable
+from hookline.workers.stores.redis.client import Client
+
+uvloop = pytest.importorskip("uvloop")
+
+ASKING_AT_ONCE = 8
+TIMES = 500
+"""About one connection in fifty is reset between its opening and the first command."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server that accepts each connection and resets it."""
+    ending = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepting = threading.Thread(target=_reset_all, args=(server, ending))
+        accepting.start()
+        yield int(server.getsockname()[1])
+        ending.set()
+        socket.create_connection(server.getsockname()).close()  # wakes up what accepts
+        accepting.join()
+
+
+def _reset_all(server: socket.socket, ending: threading.Event) -> None:
+    while not ending.is_set():
+        connection, _ = server.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def test_a_connection_that_is_reset_at_any_moment_is_unreachable(port: int) -> None:
+    async def ask() -> int:
+        client = Client(f"redis://127.0.0.1:{port}", timeout_s=10)
+        times = 0
+
+        async def ask_often() -> None:
+            nonlocal times
+            for _ in range(TIMES):
+                with pytest.raises(Unreachable):
+                    await client.script("return 1", [], [])
+                times += 1
+
+        await asyncio.gather(*(ask_often() for _ in range(ASKING_AT_ONCE)))
+        await client.close()
+        return times
+
+    assert uvloop.run(ask()) == ASKING_AT_ONCE * TIMES
