@@ -4,15 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from worker import attendance
+from worker import FILE, attendance
 
-import workers
 from hookline.events import ParticipantJoined
 from hookline.testing import Done, deliver
 
 
 async def test_who_joins_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.FILE", str(tmp_path / workers.FILE))
+    monkeypatch.setattr("worker.FILE", str(tmp_path / FILE))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     event = ParticipantJoined(
         id="1",
@@ -25,4 +24,4 @@ async def test_who_joins_is_written_down(tmp_path: Path, monkeypatch: pytest.Mon
         user_id="ann",
     )
     assert await deliver(attendance, event) == Done("handled")
-    assert (tmp_path / workers.FILE).read_text() == "ANN joined lesson\n"
+    assert (tmp_path / FILE).read_text() == "ANN joined lesson\n"

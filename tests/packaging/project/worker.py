@@ -1,11 +1,15 @@
 """A worker that uses them all."""
 
-from broker import append
 from hookline import worker
 from hookline.events import ParticipantJoined
-from ingress import shown
-from schemas import LINE
-from workers import FILE
+
+try:
+    from broker import append
+    from ingress import shown
+    from schemas import LINE
+    from workers import FILE
+except ImportError as error:
+    raise RuntimeError("another package hides the modules of this project") from error
 
 
 @worker(ParticipantJoined, queue="attendance")
