@@ -1,6 +1,9 @@
 """What only the PostgreSQL store does."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -9,6 +12,7 @@ import pytest
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Duplicate
+from hookline.workers.stores.postgresql import store as postgresql_store
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
@@ -51,7 +55,7 @@ async def test_completion_records_of_transactions_are_deleted_too(url: str, stor
 
 async def test_a_statement_that_fails_is_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable):
-        async with store.transaction(queue, "e") as connection:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute("INSERT INTO nowhere VALUES (1)")
     assert await store.claim(queue, "e") == Acquired()
 
@@ -60,7 +64,7 @@ async def test_an_error_that_the_function_hides_undoes_all_its_writes(
     url: str, store: PostgresqlStore, queue: str
 ) -> None:
     async def hide() -> None:
-        async with store.transaction(queue, "e") as connection:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
             with suppress(psycopg.Error):
                 await connection.execute("SELECT 1 / 0")
@@ -72,7 +76,7 @@ async def test_an_error_that_the_function_hides_undoes_all_its_writes(
 
 async def test_the_function_cannot_commit_before_it_has_returned(url: str, store: PostgresqlStore, queue: str) -> None:
     async def commit() -> None:
-        async with store.transaction(queue, "e") as connection:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
             await connection.commit()
 
@@ -85,7 +89,7 @@ async def test_a_connection_that_ends_is_not_the_functions_failure(
     url: str, store: PostgresqlStore, queue: str
 ) -> None:
     with pytest.raises(Unreachable):
-        async with store.transaction(queue, "e") as connection:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     await write(store, queue, "e")
     assert await effects(url, queue) == ["effect"]
@@ -93,7 +97,7 @@ async def test_a_connection_that_ends_is_not_the_functions_failure(
 
 async def test_a_cancelled_function_has_written_nothing(url: str, store: PostgresqlStore, queue: str) -> None:
     async def hang() -> None:
-        async with store.transaction(queue, "e") as connection:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute("INSERT INTO effects VALUES (%s, 'effect')", (queue,))
             await connection.execute("SELECT pg_sleep(3600)")
 
@@ -119,9 +123,9 @@ async def test_a_read_only_database_is_reported(url: str) -> None:
 async def test_the_wait_for_a_connection_in_use_has_an_end(
     url: str, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookline.workers.stores.postgresql.store._WAIT_S", 0.2)
+    monkeypatch.setattr(postgresql_store, "_WAIT_S", 0.2)
     store = await PostgresqlStore.open(url, connections=1)
-    async with store.transaction(queue, "a"):
+    async with store.transaction(queue, "a", timeout_s=30):
         with pytest.raises(Unreachable, match="in use for too long"):
             await write(store, queue, "b")
     await write(store, queue, "b")
@@ -164,3 +168,75 @@ async def test_old_connections_are_not_used_after_the_server_has_restarted(
 async def test_a_wrong_password_is_reported(url: str) -> None:
     with pytest.raises(Unreachable, match="password authentication failed"):
         await PostgresqlStore.open(url.replace(postgresql.PASSWORD, "wrong"))
+
+
+async def update(store: PostgresqlStore, queue: str, event_id: str, timeout_s: float) -> None:
+    async with store.transaction(queue, event_id, timeout_s=timeout_s) as connection:
+        await connection.execute("UPDATE effects SET text = %s WHERE queue = %s", (event_id, queue))
+
+
+async def test_a_frozen_process_keeps_its_locks_no_longer_than_its_time_out_and_a_margin(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    await write(store, queue, "first")
+    command = ["-m", "tests.contract.store_process", url, queue, "hold_a_lock"]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"done\n"
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(Unreachable, match="lock timeout"):
+            await update(store, queue, "waits", timeout_s=0.5)
+        await update(store, queue, "later", timeout_s=60)
+        assert await effects(url, queue) == ["later"]
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_deadlock_is_not_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
+    for number in range(2):
+        await write(store, f"{queue}{number}", "row")
+    both = asyncio.Barrier(2)
+
+    async def cross(first: int) -> None:
+        async with store.transaction(queue, f"cross {first}", timeout_s=60) as connection:
+            for number in (first, 1 - first):
+                await connection.execute("UPDATE effects SET text = 'x' WHERE queue = %s", (f"{queue}{number}",))
+                if number == first:
+                    await both.wait()
+
+    ends = await asyncio.gather(cross(0), cross(1), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["NoneType", "Unreachable"]
+
+
+async def test_an_error_that_is_raised_from_one_of_the_servers_is_not_the_functions_failure(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    async def wrap() -> None:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
+            try:
+                await connection.execute("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+            except psycopg.Error as error:
+                raise RuntimeError("of a library") from error
+
+    with pytest.raises(Unreachable):
+        await wrap()
+
+
+@pytest.mark.parametrize("code", ["26000", "42P05", "55P03", "25006", "53100", "57P01", "58030", "40001"])
+async def test_what_is_the_servers_fault_is_not_the_functions(
+    url: str, store: PostgresqlStore, queue: str, code: str
+) -> None:
+    with pytest.raises(Unreachable):
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
+            await connection.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$".encode())
+
+
+@pytest.mark.parametrize("code", ["23505", "22012", "57014", "P0001"])
+async def test_what_a_statement_does_wrong_is_the_functions_failure(
+    url: str, store: PostgresqlStore, queue: str, code: str
+) -> None:
+    with pytest.raises(psycopg.Error):
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
+            await connection.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$".encode())

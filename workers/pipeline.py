@@ -200,7 +200,11 @@ class Pipeline:
             await self.handler.call(case, late=late)
             return
         async with self._transactional.transaction(
-            self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s
+            self.worker.queue,
+            case.key,
+            timeout_s=self.worker.timeout_s,
+            subject=case.subject,
+            occurred_s=case.occurred_s,
         ) as transaction:
             await self.handler.call(case, late=late, transaction=transaction)
         self._watermark.advance(case.subject, case.occurred_s)

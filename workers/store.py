@@ -112,12 +112,14 @@ class TransactionalStore(Store, Protocol):
     """A store that commits a worker's own writes together with the completion record of its event."""
 
     def transaction(
-        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+        self, queue: str, event_id: str, *, timeout_s: float, subject: str | None = None, occurred_s: float = 0.0
     ) -> AbstractAsyncContextManager[Any]:
         """What a worker's function writes through. Its writes and the completion record commit as one at the end.
 
         After an exception nothing is written. Raises AlreadyFinished at the end, and writes nothing, if another
-        process has finished the event.
+        process has finished the event. `timeout_s` is the function's time-out, which the caller keeps: the store bounds
+        by it how long a process that was frozen keeps others waiting. Raises Unreachable for what is not the function's
+        fault, such as a lock that another has for too long.
         """
 
 

@@ -40,14 +40,22 @@ async def write_many(store: Store, queue: str) -> None:
 
 async def hang_in_a_transaction(store: Store, queue: str) -> None:
     assert isinstance(store, TransactionalStore)
-    async with store.transaction(queue, "e") as transaction:
+    async with store.transaction(queue, "e", timeout_s=30) as transaction:
         await note(transaction, queue, "effect")
         say("done")
         await asyncio.Event().wait()
 
 
+async def hold_a_lock(store: Store, queue: str) -> None:
+    assert isinstance(store, TransactionalStore)
+    async with store.transaction(queue, "frozen", timeout_s=1) as transaction:
+        await transaction.execute("UPDATE effects SET text = 'frozen' WHERE queue = %s", (queue,))
+        say("done")
+        await asyncio.Event().wait()
+
+
 _WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
-    each.__name__: each for each in (claim_one, claim_many, write_many, hang_in_a_transaction)
+    each.__name__: each for each in (claim_one, claim_many, write_many, hang_in_a_transaction, hold_a_lock)
 }
 
 

@@ -76,7 +76,7 @@ async def newest(store: Store, queue: str, subject: str) -> float | None:
 async def write(store: Store, queue: str, event_id: str, text: str = "effect") -> None:
     """Handle an event in the store's own transaction, with one row as its effect."""
     assert isinstance(store, TransactionalStore)
-    async with store.transaction(queue, event_id) as transaction:
+    async with store.transaction(queue, event_id, timeout_s=30) as transaction:
         await note(transaction, queue, text)
 
 

@@ -151,7 +151,7 @@ async def test_the_completion_record_and_the_newest_time_are_committed_with_the_
 ) -> None:
     await prepare_effects(address)
     assert isinstance(store, TransactionalStore)
-    async with store.transaction(queue, "e", subject="room", occurred_s=7) as transaction:
+    async with store.transaction(queue, "e", timeout_s=30, subject="room", occurred_s=7) as transaction:
         await note(transaction, queue, "effect")
     assert await store.claim(queue, "e") == Duplicate()
     assert await newest(store, queue, "room") == 7

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
-from hookline.workers.stores.postgresql.pool import unreachable
+from hookline.workers.stores.postgresql.pool import SESSION, unreachable
 
 CLOCK = "SELECT value FROM hookline_lease_clock"
 ALIVE = f"SELECT owner FROM hookline_owners WHERE seen >= ({CLOCK}) - {LEASE_S:g}"  # noqa: S608  of constants
@@ -52,7 +52,7 @@ class Owner:
         known = self._known()
         with unreachable():
             if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(self._conninfo, autocommit=True)
+                self._connection = psycopg.connect(self._conninfo, **SESSION)
                 for statement in _FORGET_OLD:
                     self._connection.execute(statement)
             row = self._connection.execute(BEAT, (self.name,)).fetchone()

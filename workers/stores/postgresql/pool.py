@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
@@ -16,6 +17,10 @@ from hookline.schemas.errors import SettingsError, Unreachable
 T = TypeVar("T")
 _READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+SESSION: Mapping[str, Any] = MappingProxyType({"autocommit": True, "prepare_threshold": None})
+"""No statement is prepared on the server: a pooler such as PgBouncer gives each transaction another connection."""
 
 
 class ConnectionPool:
@@ -33,7 +38,7 @@ class ConnectionPool:
         self._pool = AsyncConnectionPool(
             conninfo,
             connection_class=self._connection_class(),
-            kwargs={"autocommit": True},
+            kwargs=dict(SESSION),
             min_size=0,
             max_size=connections,
             open=False,

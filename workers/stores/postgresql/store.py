@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-import psycopg
-
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
 from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
@@ -14,6 +12,7 @@ from hookline.workers.stores.postgresql import partitions as postgresql_partitio
 from hookline.workers.stores.postgresql import schema, statements
 from hookline.workers.stores.postgresql.lease import Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
+from hookline.workers.stores.postgresql.transaction import begun, faults_of_others
 from hookline.workers.stores.request_batcher import RequestBatcher
 
 TTL_S = 7 * 24 * 3600.0
@@ -75,24 +74,25 @@ class PostgresqlStore:
 
     @asynccontextmanager
     async def transaction(
-        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+        self, queue: str, event_id: str, *, timeout_s: float, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Connection]:
-        """A psycopg connection in a transaction that ends with the function, and cannot be committed before."""
+        """A psycopg connection in a transaction that ends with the function, and cannot be committed before.
+
+        A lock that another transaction has for half the function's time-out raises Unreachable. The server ends the
+        transaction of a process that was frozen, some seconds after the function's time-out.
+        """
+        completion = Completion(queue, event_id, subject, occurred_s)
         with self._coalescer.ending(queue, event_id):
             async with self._for_functions.connection() as connection:
-                try:
-                    async with self._for_functions.in_time() as limit, connection.transaction():
+                with faults_of_others(connection):
+                    async with self._for_functions.in_time() as limit, begun(connection, timeout_s):
                         limit.reschedule(None)  # the function has a time-out of its own
                         try:
                             yield connection
                         finally:
                             limit.reschedule(self._for_functions.deadline_s())
-                        if not await statements.finish(connection, [Completion(queue, event_id, subject, occurred_s)]):
+                        if not await statements.finish(connection, [completion]):
                             raise AlreadyFinished
-                except psycopg.Error as error:
-                    if connection.closed:  # then the error is not the function's fault
-                        raise Unreachable("PostgreSQL ended the connection") from error
-                    raise
         await self._purge_after(1)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:

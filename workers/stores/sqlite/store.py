@@ -37,7 +37,13 @@ class SqliteStore:
 
     @asynccontextmanager
     async def transaction(
-        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+        self,
+        queue: str,
+        event_id: str,
+        *,
+        timeout_s: float,  # noqa: ARG002  the function holds no lock while it runs
+        subject: str | None = None,
+        occurred_s: float = 0.0,
     ) -> AsyncIterator[Writes]:
         """Collects the function's writes, and runs them in the transaction of its completion record."""
         writes = Writes()
