@@ -6,7 +6,7 @@ import pytest
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Claim, Duplicate
-from hookline.workers.stores import bounded_dict
+from hookline.workers.stores import claim_coalescer
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 
 
@@ -172,10 +172,9 @@ async def test_a_claim_stays_named_until_its_completion_is_written(store: Flaky)
     assert store.coalescer.named() == []
 
 
-async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(
-    store: Flaky, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bounded_dict, "_MOST", 2)
+async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_coalescer, "_MAX_REMEMBERED", 2)
+    store = Flaky()
     for event_id in "abc":
         await store.claim(event_id)
     await fail_to_finish(store, "a", "b", "c")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from hookline.schemas.broker import Again, Parked
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.events import CanonicalEvent
+from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Ending
 
 _MAX_REMEMBERED = 10_000
@@ -21,13 +22,11 @@ class ParkedSiblings:
     """Events that have come to their end while others of their delivery are still retried: with the reason of each."""
 
     def __init__(self) -> None:
-        self._parked: dict[str, Parked] = {}
+        self._parked: BoundedDict[str, Parked] = BoundedDict(_MAX_REMEMBERED)
 
     def note(self, key: str, parked: Parked) -> None:
         """Remember it until the delivery ends. The oldest is forgotten when there are very many."""
-        self._parked[key] = parked
-        if len(self._parked) > _MAX_REMEMBERED:
-            del self._parked[next(iter(self._parked))]
+        self._parked.note(key, parked)
 
     def get(self, key: str) -> Parked | None:
         return self._parked.get(key)

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 
 from hookline.schemas.broker import Again, Outcome, Parked
+from hookline.workers.bounded_dict import BoundedDict
 
 log = logging.getLogger("hookline.workers")
 
@@ -24,7 +25,7 @@ class Unwanted:
     def __init__(self, queue: str, park_after_s: float) -> None:
         self._queue = queue
         self._park_after_s = park_after_s
-        self._since: dict[str, float] = {}
+        self._since: BoundedDict[str, float] = BoundedDict(_MAX_REMEMBERED)
         self._unlogged: Counter[str] = Counter()
         self._log_after_s = float("-inf")
 
@@ -44,10 +45,9 @@ class Unwanted:
         return Again(longest_s * (0.5 + chance / 2), attempt, "unwanted")
 
     def _remember(self, event_id: str, now_s: float) -> float:
-        since_s = self._since.setdefault(event_id, now_s)
-        if len(self._since) > _MAX_REMEMBERED:
-            del self._since[next(iter(self._since))]
-        return since_s
+        if event_id not in self._since:
+            self._since.note(event_id, now_s)
+        return self._since[event_id]
 
     def _log(self, topic: str, now_s: float) -> None:
         self._unlogged[topic] += 1

@@ -8,10 +8,11 @@ from itertools import islice
 import msgspec
 
 from hookline.schemas.errors import Unreachable
+from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
-from hookline.workers.stores.bounded_dict import BoundedDict
 
 _MAX_RETRIES = 500  # at a time
+_MAX_REMEMBERED = 100_000  # of events whose claim or completion the store has not answered
 CLAIM_LOST = "this process does not have its claim on the event any more"
 
 
@@ -70,8 +71,8 @@ class ClaimCoalescer:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._named: set[tuple[str, str]] = set()
-        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict()
-        self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict()
+        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
+        self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict(_MAX_REMEMBERED)
         self._retrying: asyncio.Task[None] | None = None
 
     def named(self) -> list[tuple[str, str]]:
