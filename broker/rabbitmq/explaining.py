@@ -1,0 +1,72 @@
+"""Why RabbitMQ cannot be reached, as one sentence for an operator. It never repeats a text that may hold the URL."""
+
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from socket import gaierror
+
+from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
+
+from hookline.broker.rabbitmq.wire.connection_state import server_reason
+
+_LOGIN_REFUSED = "Login was refused"
+_NAME_OF_CODE = re.compile(r"^\d+ [A-Z_]+ - ")
+_CLOSED = "it closed the connection at once; a proxy does so while no server is behind it"
+_CLOSED_AT_ONCE = (StopAsyncIteration, EOFError, ConnectionResetError, BrokenPipeError)
+
+
+def why_not_connected(error: BaseException | None) -> str:
+    """What the server said, or what the network or TLS did."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if said := server_reason(cause):
+            return "it refused the user or password" if _LOGIN_REFUSED in said else _NAME_OF_CODE.sub("", said)
+        if isinstance(cause, ProbableAuthenticationError):
+            return "it refused the user or password"
+        if isinstance(cause, AuthenticationError):
+            return "it does not offer the way of authentication that broker.url asks for"
+    for cause in causes:
+        if why := _of_network(cause):
+            return why
+    return type(error).__name__ if error is not None else "the connection was lost"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_network(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _of_certificate(error)
+        case ssl.SSLError():
+            return f"TLS failed: {_words(error.reason)}"
+        case gaierror():
+            return "the name cannot be resolved"
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case _ if isinstance(error, _CLOSED_AT_ONCE):
+            return _CLOSED
+        case OSError(errno=int(number)) if not isinstance(error, AMQPError):
+            return os.strerror(number).lower()
+        case _:
+            return ""
+
+
+def _of_certificate(error: ssl.SSLCertVerificationError) -> str:
+    """OpenSSL's text names the name that was expected, and no secret."""
+    text = str(error.verify_message)
+    name = re.search(r"not valid for '([^']*)'", text)
+    if name:
+        return f"the certificate is not valid for the name {name[1]}"
+    return f"the certificate is not trusted: {text}"
+
+
+def _words(reason: str | None) -> str:
+    """OpenSSL's short text, such as WRONG_VERSION_NUMBER for a port without TLS."""
+    return (reason or "no reason given").replace("_", " ").lower()
