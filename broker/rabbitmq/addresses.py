@@ -45,7 +45,7 @@ class Address:
 
 
 class Addresses:
-    """Addresses that are tried in turn. Each process begins at one by chance, so that a fleet spreads over the nodes."""
+    """Addresses that are tried in turn. Each connection begins at a random one, so a fleet spreads over the nodes."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
         self.replace(addresses)

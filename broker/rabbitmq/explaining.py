@@ -39,23 +39,29 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_network(error: BaseException) -> str:
+    why = ""
     match error:
         case ssl.SSLCertVerificationError():
-            return _of_certificate(error)
+            why = _of_certificate(error)
         case ssl.SSLError():
-            return f"TLS failed: {_words(error.reason)}"
+            why = f"TLS failed: {_words(error.reason)}"
         case gaierror():
-            return "the name cannot be resolved"
+            why = "the name cannot be resolved"
         case TimeoutError():
-            return "no answer in time"
-        case ConnectionRefusedError():
-            return "connection refused"
+            why = "no answer in time"
         case _ if isinstance(error, _CLOSED_AT_ONCE):
-            return _CLOSED
-        case OSError(errno=int(number)) if not isinstance(error, AMQPError):
-            return os.strerror(number).lower()
+            why = _CLOSED
+        case OSError() if not isinstance(error, AMQPError) and (number := _errno(error)):
+            why = os.strerror(number).lower()
         case _:
-            return ""
+            pass
+    return why
+
+
+def _errno(error: OSError) -> int:
+    """The number of the error; the first one if a name has several addresses, whose errors come as one text."""
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    return error.errno or (int(found[1]) if found else 0)
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError) -> str:

@@ -45,12 +45,12 @@ class Installation:
         """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
         settings, history = self._settings.broker, self._settings.history
         retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
-        if settings.url.startswith(_SQLITE):
-            broker: Broker = _embedded(await self._database(settings.url), settings, retention)
-        elif settings.url.startswith(_RABBITMQ):
-            broker = await _open_rabbitmq(settings, retention)
+        if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
+            broker: Broker = _embedded(await self._database(settings.urls[0]), settings, retention)
+        elif all(url.startswith(_RABBITMQ) for url in settings.urls):
+            broker = await _open_rabbitmq(self._settings, retention)
         else:
-            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
+            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
         return self._to_close(broker)
 
     async def store(self) -> Store:
@@ -86,16 +86,17 @@ def _embedded(database: Database, settings: BrokerSettings, retention: Retention
     return EmbeddedBroker(database, limits)
 
 
-async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
+async def _open_rabbitmq(settings: Settings, retention: Retention) -> Broker:
     from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
     return await RabbitMQBroker.open(
         RabbitMQSettings(
-            url=settings.url,
-            publish_timeout_s=settings.publish_timeout_s,
-            max_in_flight=settings.max_in_flight,
+            url=settings.broker.urls,
+            publish_timeout_s=settings.broker.publish_timeout_s,
+            max_in_flight=settings.broker.max_in_flight,
             retention=retention,
+            folder=settings.path.parent,
         )
     )
 

@@ -54,7 +54,7 @@ class Station:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Station]:
-    connection, wire = await frame_transport.connect(URL(url), {})
+    connection, wire = await frame_transport.connect(URL(url), {}, 10)
     try:
         yield Station(connection, wire)
     finally:
