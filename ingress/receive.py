@@ -94,6 +94,7 @@ class Receiver:
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
+        reason = ""
         match path:
             case "/healthz":
                 status, ok = "ok", True
@@ -101,11 +102,12 @@ class Receiver:
                 status, ok = "draining", False
             case "/readyz":
                 status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
+                reason = self._publisher.reason
             case _:
                 raise UnknownSource("no source has this path")
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
-        return responses.health(status=status, ok=ok)
+        return responses.health(status=status, reason=reason, ok=ok)
 
     def _source_name(self, request: web.BaseRequest) -> str:
         source = self._sources.get(request.raw_path.partition("?")[0])
