@@ -32,15 +32,19 @@ class Receiver:
         trusted_proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
-        self._trusted_proxies = trusted_proxies
         self._clock = clock
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
+
+    def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
+        """Receive the next requests for these sources."""
+        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self._trusted_proxies = trusted_proxies
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from hookline.cli.options import config_option, log_option
+from hookline.cli.options import config_option, fail_fast_option, log_option
 from hookline.runtime import logs
 from hookline.runtime.event_loop import collect_rarely, run_to_end
 from hookline.runtime.logs import log_queue, log_sources
@@ -17,6 +17,8 @@ from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
 from hookline.workers.api import Worker
+
+_FAIL_FAST = ("--fail-fast",)
 
 reload_option = click.option(
     "--reload",
@@ -37,9 +39,10 @@ reload_option = click.option(
 )
 @click.argument("workers", nargs=-1, metavar="[WORKER]...")
 @reload_option
+@fail_fast_option
 @config_option
 @log_option
-def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
+def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool, fail_fast: bool) -> None:
     """Run the ingress and workers in one process.
 
     This is the way to start. The built-in room view runs too. WORKER is a Python file or a module. All workers in
@@ -53,9 +56,9 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
             "run `hookline ingress` and `hookline worker` instead"
         )
     if reloads:
-        _reload("run", workers, settings, log_style)
+        _reload("run", workers, settings, log_style, fail_fast=fail_fast)
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, ingress=True, workers=found, rooms=True)
+    _serve(settings, ingress=True, workers=found, rooms=True, fail_fast=fail_fast)
 
 
 @click.command(
@@ -65,10 +68,11 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
       hookline ingress --config /etc/hookline.toml --log json
     """
 )
+@fail_fast_option
 @config_option
 @log_option
 @click.option("--process", type=int, hidden=True, help="The number of this process, given by the supervisor.")
-def ingress(config: Path, log_style: str, process: int | None) -> None:
+def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: bool) -> None:
     """Run only the ingress.
 
     It receives callbacks and publishes them to the queue. With `processes` under [ingress] in the settings, that
@@ -77,8 +81,8 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
     logs.set_up(log_style, process=process)
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1 and process is None:
-        _supervise(settings, log_style)
-    _serve(settings, ingress=True, supervised=process is not None)
+        _supervise(settings, log_style, fail_fast=fail_fast)
+    _serve(settings, ingress=True, supervised=process is not None, fail_fast=fail_fast)
 
 
 @click.command(
@@ -91,9 +95,10 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
 )
 @click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
 @reload_option
+@fail_fast_option
 @config_option
 @log_option
-def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
+def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool, fail_fast: bool) -> None:
     """Run only workers.
 
     You can start several processes: they share the events of each queue. WORKER is a Python file or a module, of
@@ -103,9 +108,9 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: b
     logs.set_up(log_style)
     settings = load(config, with_sources=False)
     if reloads:
-        _reload("worker", workers, settings, log_style)
+        _reload("worker", workers, settings, log_style, fail_fast=fail_fast)
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, workers=found, rooms=BUILT_IN in workers)
+    _serve(settings, workers=found, rooms=BUILT_IN in workers, fail_fast=fail_fast)
 
 
 def _serve(
@@ -115,27 +120,31 @@ def _serve(
     workers: Sequence[Worker[Any]] = (),
     rooms: bool = False,
     supervised: bool = False,
+    fail_fast: bool,
 ) -> None:
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
-    run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
+    run_to_end(
+        serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised, fail_fast=fail_fast)
+    )
 
 
-def _supervise(settings: Settings, log_style: str) -> NoReturn:
+def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
     from hookline.runtime.supervisor import supervise  # noqa: PLC0415  slow to load
 
     def opened() -> None:
         log_sources(settings)
         log_queue(settings)
 
-    command = ["ingress", "--config", str(settings.path), "--log", log_style]
+    command = ["ingress", "--config", str(settings.path), "--log", log_style, *_FAIL_FAST[:fail_fast]]
     sys.exit(asyncio.run(supervise(settings, command, opened)))
 
 
-def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:
+def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
     folders = folders_of(name for name in workers if name != BUILT_IN)
     if not folders:
         raise click.UsageError("--reload needs the file or module of a worker to watch")
-    arguments = [command, "--config", str(settings.path), "--log", log_style, "--", *workers]
+    options = ["--config", str(settings.path), "--log", log_style, *_FAIL_FAST[:fail_fast]]
+    arguments = [command, *options, "--", *workers]
     sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))
