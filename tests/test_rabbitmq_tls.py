@@ -78,7 +78,12 @@ async def test_events_pass_over_tls_and_in_frames_without_a_limit(tls_node: TlsN
     [
         pytest.param("localhost", {}, "the certificate is not valid for the name localhost", id="another name"),
         pytest.param("127.0.0.1", {"cafile": "other.pem"}, "the certificate is not trusted: ", id="another CA"),
-        pytest.param("127.0.0.1", {"certfile": "", "keyfile": ""}, "TLS failed: ", id="no client certificate"),
+        pytest.param(
+            "127.0.0.1",
+            {"certfile": "", "keyfile": ""},
+            "(TLS failed: .*certificate required|.* wants another client certificate)",  # asyncio's, or uvloop's
+            id="no client certificate",
+        ),
     ],
 )
 async def test_an_error_says_what_is_wrong_with_a_certificate(

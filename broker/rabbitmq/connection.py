@@ -207,7 +207,7 @@ class Connection:
             async with bounded(settings.connect_timeout_s, "connecting"):
                 opened, transport = await connect(url, {"connection_name": self._name}, settings.connect_timeout_s)
         except Unreachable as error:
-            why = why_not_connected(error.__cause__)
+            why = why_not_connected(error.__cause__, over_tls=address.url.scheme == "amqps")
             raise Unreachable(f"RabbitMQ at {address.place}: {why}") from error.__cause__
         connection = underlying(opened)
         if connection is None or not offers_confirms(connection):

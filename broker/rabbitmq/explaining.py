@@ -12,11 +12,12 @@ from hookline.broker.rabbitmq.wire.connection_state import server_reason
 
 _LOGIN_REFUSED = "Login was refused"
 _NAME_OF_CODE = re.compile(r"^\d+ [A-Z_]+ - ")
-_CLOSED = "it closed the connection at once; a proxy does so while no server is behind it"
+_CLOSED = "it closed the connection at once, as a proxy does without a server behind it"
+_CLOSED_TLS = f"{_CLOSED}, or a server that wants another client certificate"  # uvloop does not pass its alert on
 _CLOSED_AT_ONCE = (StopAsyncIteration, EOFError, ConnectionResetError, BrokenPipeError)
 
 
-def why_not_connected(error: BaseException | None) -> str:
+def why_not_connected(error: BaseException | None, *, over_tls: bool) -> str:
     """What the server said, or what the network or TLS did."""
     causes = list(_causes(error))
     for cause in causes:
@@ -28,7 +29,7 @@ def why_not_connected(error: BaseException | None) -> str:
             return "it does not offer the way of authentication that broker.url asks for"
     for cause in causes:
         if why := _of_network(cause):
-            return why
+            return _CLOSED_TLS if over_tls and why == _CLOSED else why
     return type(error).__name__ if error is not None else "the connection was lost"
 
 
