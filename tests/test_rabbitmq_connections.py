@@ -264,6 +264,18 @@ async def test_an_error_of_the_network_says_what_is_wrong(proxy: AmqpProxy) -> N
             await RabbitMQBroker.open(settings(url))
 
 
+async def test_a_server_that_answers_nothing_is_given_up_in_time() -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        silent = RabbitMQSettings(f"amqp://u:p@127.0.0.1:{port}/", connect_timeout_s=0.2)
+        with pytest.raises(Unreachable, match=f"RabbitMQ at 127.0.0.1:{port}: no answer in time"):
+            await RabbitMQBroker.open(silent)
+
+
 async def test_with_several_addresses_an_error_names_each() -> None:
     with pytest.raises(Unreachable) as caught:
         await RabbitMQBroker.open(settings("amqp://u:hunter2@127.0.0.1:1/", "amqp://u:hunter2@127.0.0.1:2/"))

@@ -82,7 +82,7 @@ class Stop:
         finally:
             asked.cancel()
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
 
     async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the process is asked to stop, or a part ends by itself. Raises the error that ended it."""
