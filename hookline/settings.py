@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from hookline.schemas.providers import catalogue
 from hookline.settings_values import Resolver
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+LogErrors: TypeAlias = Literal["place", "text", "full"]
 
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
@@ -63,13 +65,15 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
-    second.
+    second. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
+    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`.
     """
 
     shutdown_s: Seconds = 20
     unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    log_errors: LogErrors | None = None
 
 
 class SourceSettings(msgspec.Struct, frozen=True):

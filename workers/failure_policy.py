@@ -67,6 +67,9 @@ def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance
     reason = "timeout" if isinstance(error, HandlerTimedOut) else "retry" if isinstance(error, Retry) else "failed"
     delay_s = None if last else retry.delay_s(attempt, chance)
     if delay_s is not None and age_s < retry.max_age_s:
-        return Again(delay_s, attempt + 1, reason, described(error))
-    detail = "".join(traceback.format_exception(error))
-    return Parked("too_old" if delay_s is not None else reason, detail[-_MAX_DETAIL:], attempt)
+        return Again(delay_s, attempt + 1, reason, described(error), _traceback(error))
+    return Parked("too_old" if delay_s is not None else reason, _traceback(error), attempt)
+
+
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-_MAX_DETAIL:]

@@ -35,7 +35,10 @@ def user_line(error: BaseException) -> Line | None:
     lines = _lines(error.__traceback__)
     outside = [line for line in lines if not (_is_in_hookline(line) or _is_in_standard_library(line))]
     own = [line for line in outside if not _is_in_library(line)]
-    return own[-1] if own else outside[0] if outside else lines[-1] if lines else None
+    if own or outside:
+        return own[-1] if own else outside[0]
+    before = user_line(error.__context__) if error.__context__ is not None else None  # where a call was cancelled
+    return before or (lines[-1] if lines else None)
 
 
 def described(error: BaseException) -> str:
