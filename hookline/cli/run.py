@@ -23,7 +23,7 @@ reload_option = click.option(
     "--reload",
     "reloads",
     is_flag=True,
-    help="For development: restart when a Python file next to the workers changes.",
+    help="For development: restart when a Python file next to the workers, or the settings file, changes.",
 )
 
 
@@ -158,4 +158,4 @@ def _reload(
         raise click.UsageError("--reload needs the file or module of a worker to watch")
     logs_as = ["--log", log_style, "--log-errors", log_errors]
     arguments = [command, "--config", str(settings.path), *logs_as, "--", *workers]
-    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))
+    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.path, settings.workers.shutdown_s)))

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.installation import Installation
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
 from hookline.schemas.broker import Broker, Publisher
-from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
@@ -126,7 +126,7 @@ async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
     try:
         port = await ingress.start()
     except OSError as error:
-        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+        raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
     log.info("listening on http://%s:%d", settings.ingress.host, port)
     return ingress
 
