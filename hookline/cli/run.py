@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -12,11 +12,12 @@ from hookline.cli.options import config_option, fail_fast_option, log_option
 from hookline.runtime import logs
 from hookline.runtime.event_loop import collect_rarely, run_to_end
 from hookline.runtime.logs import log_queue, log_sources
+from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
+from hookline.runtime.roles import Roles
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
-from hookline.settings import Settings, load
-from hookline.workers.api import Worker
+from hookline.settings import LogErrors, Settings, load
 
 _FAIL_FAST = ("--fail-fast",)
 
@@ -24,7 +25,15 @@ reload_option = click.option(
     "--reload",
     "reloads",
     is_flag=True,
-    help="For development: restart when a Python file next to the workers changes.",
+    help="For development: restart when a Python file next to the workers, or the settings file, changes.",
+)
+
+
+log_errors_option = click.option(
+    "--log-errors",
+    type=click.Choice(["place", "text", "full"]),
+    help="Of an error in a worker's function, log the type and the line, the text too, or the full traceback.  "
+    "[default: log_errors of the settings; else full in `run` and with --reload, and place in `worker`]",
 )
 
 
@@ -42,7 +51,16 @@ reload_option = click.option(
 @fail_fast_option
 @config_option
 @log_option
-def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool, fail_fast: bool) -> None:
+@log_errors_option
+def run(
+    workers: tuple[str, ...],
+    config: Path,
+    log_style: str,
+    log_errors: LogErrors | None,
+    *,
+    reloads: bool,
+    fail_fast: bool,
+) -> None:
     """Run the ingress and workers in one process.
 
     This is the way to start. The built-in room view runs too. WORKER is a Python file or a module. All workers in
@@ -55,10 +73,11 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
             f"ingress.processes is {settings.ingress.processes}, but `hookline run` is one process: "
             "run `hookline ingress` and `hookline worker` instead"
         )
+    log_errors = log_errors or settings.workers.log_errors or "full"
     if reloads:
-        _reload("run", workers, settings, log_style, fail_fast=fail_fast)
+        _reload("run", workers, settings, [*_logging(log_style, log_errors), *_FAIL_FAST[:fail_fast]])
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, ingress=True, workers=found, rooms=True, fail_fast=fail_fast)
+    _serve(settings, Roles(ingress=True, workers=found, rooms=True, fail_fast=fail_fast), log_errors)
 
 
 @click.command(
@@ -82,7 +101,7 @@ def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: boo
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1 and process is None:
         _supervise(settings, log_style, fail_fast=fail_fast)
-    _serve(settings, ingress=True, supervised=process is not None, fail_fast=fail_fast)
+    _serve(settings, Roles(ingress=True, supervised=process is not None, fail_fast=fail_fast))
 
 
 @click.command(
@@ -98,7 +117,16 @@ def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: boo
 @fail_fast_option
 @config_option
 @log_option
-def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool, fail_fast: bool) -> None:
+@log_errors_option
+def worker(
+    workers: tuple[str, ...],
+    config: Path,
+    log_style: str,
+    log_errors: LogErrors | None,
+    *,
+    reloads: bool,
+    fail_fast: bool,
+) -> None:
     """Run only workers.
 
     You can start several processes: they share the events of each queue. WORKER is a Python file or a module, of
@@ -107,27 +135,18 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: b
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=False)
+    log_errors = log_errors or settings.workers.log_errors
     if reloads:
-        _reload("worker", workers, settings, log_style, fail_fast=fail_fast)
+        _reload("worker", workers, settings, [*_logging(log_style, log_errors or "full"), *_FAIL_FAST[:fail_fast]])
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, workers=found, rooms=BUILT_IN in workers, fail_fast=fail_fast)
+    _serve(settings, Roles(workers=found, rooms=BUILT_IN in workers, fail_fast=fail_fast), log_errors or "place")
 
 
-def _serve(
-    settings: Settings,
-    *,
-    ingress: bool = False,
-    workers: Sequence[Worker[Any]] = (),
-    rooms: bool = False,
-    supervised: bool = False,
-    fail_fast: bool,
-) -> None:
+def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") -> None:
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
-    run_to_end(
-        serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised, fail_fast=fail_fast)
-    )
+    run_to_end(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors)))
 
 
 def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
@@ -141,10 +160,13 @@ def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoRetu
     sys.exit(asyncio.run(supervise(settings, command, opened)))
 
 
-def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
+def _logging(log_style: str, log_errors: LogErrors) -> list[str]:
+    return ["--log", log_style, "--log-errors", log_errors]
+
+
+def _reload(command: str, workers: tuple[str, ...], settings: Settings, options: Sequence[str]) -> NoReturn:
     folders = folders_of(name for name in workers if name != BUILT_IN)
     if not folders:
         raise click.UsageError("--reload needs the file or module of a worker to watch")
-    options = ["--config", str(settings.path), "--log", log_style, *_FAIL_FAST[:fail_fast]]
-    arguments = [command, *options, "--", *workers]
-    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))
+    arguments = [command, "--config", str(settings.path), *options, "--", *workers]
+    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.path, settings.workers.shutdown_s)))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
+from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.schemas.broker import Broker, Publisher
-from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
@@ -31,48 +32,37 @@ if TYPE_CHECKING:
 log = logging.getLogger("hookline")
 
 
-async def serve(
-    settings: Settings,
-    *,
-    ingress: bool,
-    workers: Sequence[Worker[Any]],
-    rooms: bool,
-    supervised: bool = False,
-    fail_fast: bool = False,
-) -> None:
+async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
     """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
-    Waits for a broker or store that is away, unless `fail_fast`. Order of the shutdown: readiness off, requests
+    Waits for a broker or store that is away, unless it has to fail fast. Order of the shutdown: readiness off, requests
     answered and confirmed, events in flight handled or put back, the state of workers closed, then broker and store.
     Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
-    control = Control(settings, with_sources=ingress, supervised=supervised)
-    starting = Starting(control.stop, waits=not fail_fast and needs_servers(settings))
+    control = Control(settings, with_sources=roles.ingress, supervised=roles.supervised)
+    starting = Starting(control.stop, waits=not roles.fail_fast and needs_servers(settings))
     try:
-        await _run(control, starting, ingress=ingress, workers=workers, rooms=rooms)
+        await _run(control, starting, roles, outcome_log)
     except StoppedEarlyError:
         log.info("stopping")
     finally:
         control.close()
 
 
-async def _run(
-    control: Control, starting: Starting, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool
-) -> None:
+async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: OutcomeLog) -> None:
     settings = control.settings
-    outcome_log = OutcomeLog(settings.workers.log_events_per_s)
     async with control.installation as installation, States(settings.workers.state_s) as states:
-        chosen = [await states.ready(worker) for worker in workers]
+        chosen = [await states.ready(worker) for worker in roles.workers]
         broker = await starting.opened(installation.broker)
-        if rooms:
+        if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.room_log)))
         pools = []
         if chosen:
             normalise, store = normaliser(settings.providers), await starting.opened(installation.store)
             pool_of = _Pools(broker, store, normalise, outcome_log.report, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
-        server = await _open_ingress(control, broker.publisher) if ingress else None
-        _report_open(control, ingress=ingress)
+        server = await _open_ingress(control, broker.publisher) if roles.ingress else None
+        _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
             await control.stop.wait(running)
@@ -107,7 +97,7 @@ class _Pools:
             unwanted_after_s=self._settings.unwanted_after_s,
         )
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
-        log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
+        log.info("worker %s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
@@ -152,7 +142,7 @@ async def _open_ingress(control: Control, publisher: Publisher) -> "Ingress":
     try:
         port = await ingress.start()
     except OSError as error:
-        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+        raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
     log.info("listening on http://%s:%d", settings.ingress.host, port)
     return ingress
 

@@ -14,10 +14,11 @@ from typing import Self
 
 from hookline.aio.retry_delays import RetryDelays
 from hookline.runtime import supervised
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.settings_reload import on_hangup
 from hookline.runtime.shutdown import ExitCode, StopSignals
 from hookline.runtime.supervised import ALIVE_EVERY_S, READ_SETTINGS, STOP, STOP_NOW
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -49,7 +50,7 @@ async def _check_port(host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
     except OSError as error:
-        raise Unreachable(f"cannot listen on {host}:{port}: {error}") from None
+        raise cannot_listen(host, port, error) from None
     server.close()
     await server.wait_closed()
 
