@@ -58,7 +58,8 @@ async def test_a_supervisor_has_all_processes_read_the_settings(embedded_project
 async def test_a_bad_file_keeps_the_old_settings(embedded_project: Project) -> None:
     ingress = embedded_project.start("ingress")
     change(embedded_project, "[broker]", "[brokr]")
-    reread(ingress, "the settings stay as they were: brokr: there is no such setting")
+    reread(ingress, "brokr: there is no such setting; did you mean broker?")
+    assert ingress.count("the settings stay as they were: ") == 1
     change(embedded_project, "[brokr]", "[broker]")
     assert await status(embedded_project) == 200
     assert ingress.stop() == 0
