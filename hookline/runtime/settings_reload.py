@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -14,6 +13,8 @@ from hookline.schemas.errors import SettingsError
 from hookline.settings import SECTIONS, Settings, load
 
 log = logging.getLogger("hookline")
+
+_STDIN = 0  # which may be closed
 
 
 class SettingsReload:
@@ -54,10 +55,10 @@ class SettingsReload:
 
 def on_hangup(read: Callable[[], None], ended: Callable[[], None]) -> None:
     """Call `read` at SIGHUP, or `ended` if it comes from a terminal that was closed."""
-    has_terminal = os.isatty(sys.stdin.fileno())
+    has_terminal = os.isatty(_STDIN)
 
     def hang_up() -> None:
-        (ended if has_terminal and not os.isatty(sys.stdin.fileno()) else read)()
+        (ended if has_terminal and not os.isatty(_STDIN) else read)()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
 
