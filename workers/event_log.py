@@ -9,6 +9,7 @@ import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -68,6 +69,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.event_id
 
     @property
+    def received_s(self) -> int:
+        return self.received_us // 1_000_000
+
+    @property
     def version(self) -> tuple[int, int, bytes]:
         return self.occurred_us, self.received_us, self.body
 
@@ -80,9 +85,9 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 class Latest(NamedTuple):
-    """A room, and when its latest delivery was received, in microseconds since 1970."""
+    """A room, and when its latest delivery was received, in seconds since 1970: most deliveries change nothing then."""
 
-    received_us: int
+    received_s: int
     place: str
 
 
@@ -282,6 +287,7 @@ def source_key(source: str, topic: str) -> str:
     return _key("source", source, topic)
 
 
+@lru_cache(maxsize=1024)
 def _key(*words: str) -> str:
     digest = hashlib.blake2b(_encoder.encode(words), digest_size=_KEY_BYTES).digest()
     return urlsafe_b64encode(digest).decode()

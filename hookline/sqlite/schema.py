@@ -154,7 +154,8 @@ def _add_reports(connection: sqlite3.Connection) -> None:
 
 
 _EVENT_LOG = (
-    # Times are in microseconds since 1970. `keys` are the event's keys in `logged_event_keys`, with spaces between.
+    # Times are in microseconds since 1970, and those of rooms in seconds. `keys` are the event's keys in
+    # `logged_event_keys`, with spaces between.
     """CREATE TABLE logged_events (
         id TEXT NOT NULL UNIQUE, occurred_at INTEGER NOT NULL, received_at INTEGER NOT NULL, keys TEXT NOT NULL,
         event BLOB NOT NULL)""",

@@ -71,7 +71,7 @@ class PostgresqlEventStorage:
         return bytes(rows[0][0]) if rows else None
 
     async def rooms(self, before: Latest, count: int) -> Sequence[Latest]:
-        wanted = {"at": before.received_us, "place": before.place, "count": count}
+        wanted = {"at": before.received_s, "place": before.place, "count": count}
         rows = await self._pool.run(partial(_rows, statement=_ROOMS, parameters=wanted))
         return [Latest(*row) for row in rows]
 
@@ -106,7 +106,7 @@ async def _append(connection: Connection, entries: Sequence[Entry]) -> None:
             "key_ids": key_ids,
             "places": [*rooms],
             "names": [each.room_id.encode() for each in rooms.values()],
-            "room_times": [each.received_us for each in rooms.values()],
+            "room_times": [each.received_s for each in rooms.values()],
         },
     )
     new = {event_id for (event_id,) in await inserted.fetchall()}
@@ -131,8 +131,8 @@ async def _replace_later_versions(connection: Connection, entries: Sequence[Entr
 
 async def _purge(connection: Connection, keep_us: int) -> None:
     """Delete a bounded number of events and rooms that were received longer ago than that."""
-    for statement in (_PURGE, _PURGE_ROOMS):
-        await connection.execute(statement, (keep_us, PURGE_AT_MOST))
+    await connection.execute(_PURGE, (keep_us, PURGE_AT_MOST))
+    await connection.execute(_PURGE_ROOMS, (keep_us // 1_000_000, PURGE_AT_MOST))
 
 
 async def _move(connection: Connection) -> int:
@@ -203,13 +203,13 @@ _SCAN = """SELECT found.occurred_at, found.id, e.event FROM (
     JOIN hookline_events e USING (id) ORDER BY 1 DESC, 2 DESC"""
 _ROOMS = """SELECT received_at, place FROM hookline_rooms WHERE (received_at, place) < (%(at)s, %(place)s)
     ORDER BY received_at DESC, place DESC LIMIT %(count)s"""
-_CUTOFF = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8 - %s"
+_NOW_S = "extract(epoch FROM clock_timestamp())"
 _PURGE = f"""WITH old AS (
-        DELETE FROM hookline_events WHERE id = ANY(ARRAY(SELECT id FROM hookline_events WHERE received_at < {_CUTOFF}
-            ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED))
+        DELETE FROM hookline_events WHERE id = ANY(ARRAY(SELECT id FROM hookline_events
+            WHERE received_at < ({_NOW_S} * 1000000)::int8 - %s ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED))
         RETURNING id, occurred_at, keys)
     DELETE FROM hookline_event_keys k
     USING (SELECT unnest(string_to_array(keys, ' ')) AS key, occurred_at, id FROM old) gone
     WHERE (k.key, k.occurred_at, k.id) = (gone.key, gone.occurred_at, gone.id)"""  # noqa: S608  of constants
 _PURGE_ROOMS = f"""DELETE FROM hookline_rooms WHERE place = ANY(ARRAY(SELECT place FROM hookline_rooms
-    WHERE received_at < {_CUTOFF} ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608
+    WHERE received_at < {_NOW_S}::int8 - %s ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608

@@ -51,8 +51,9 @@ _REPORTS: tuple[LiteralString, ...] = (
     """CREATE TABLE hookline_declined (queue text NOT NULL, share text NOT NULL, owner text NOT NULL,
         at double precision NOT NULL, PRIMARY KEY (queue, share, owner))""",
 )
-# Times are in microseconds since 1970. `keys` are the event's keys in `hookline_event_keys`, with spaces between. The
-# log moves the rows of `hookline_room_events` to these tables when it is opened, some at a time.
+# Times are in microseconds since 1970, and those of rooms in seconds. `keys` are the event's keys in
+# `hookline_event_keys`, with spaces between. The log moves the rows of `hookline_room_events` to these tables when it
+# is opened, some at a time.
 _EVENT_LOG: tuple[LiteralString, ...] = (
     """CREATE TABLE hookline_events (id text COLLATE "C" PRIMARY KEY, occurred_at bigint NOT NULL,
         received_at bigint NOT NULL, keys text NOT NULL, event bytea NOT NULL)""",

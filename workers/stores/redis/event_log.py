@@ -3,7 +3,7 @@
 `hookline:event:<id>` is an event, and `hookline:events:<key>` an index: a sorted set of ids, by the time at which the
 events occurred. `hookline:log:received` orders all events by the time of their receipt, each with its keys, so that old
 ones are found. `hookline:log:rooms` orders the rooms by their latest delivery, and `hookline:places:<room id>` holds
-those of one id. Times are in microseconds since 1970.
+those of one id. Times are in microseconds since 1970, and those of rooms in seconds.
 """
 
 from collections.abc import Collection, Sequence
@@ -38,8 +38,8 @@ _MOVED_AT_ONCE = 500
 _DAY_MS = 24 * 3600 * 1000
 
 # KEYS: all events, all rooms. ARGV: how long a key lives after the last event that was added to it, in milliseconds,
-# and a JSON list with seven texts for each event: id, occurred, received, keys with spaces between, event, place, room
-# id.
+# and a JSON list with eight texts for each event: id, occurred, received, keys with spaces between, event, place, room
+# id, received in seconds.
 _APPEND = r"""
 local function note_room(place, room_id, received)
     local latest = redis.call('ZSCORE', KEYS[2], place)
@@ -55,7 +55,7 @@ local function is_earlier(occurred, received, event, key)
     return event < old[3]
 end
 local items = cjson.decode(ARGV[2])
-for i = 1, #items, 7 do
+for i = 1, #items, 8 do
     local id, occurred, received, keys, event = items[i], items[i + 1], items[i + 2], items[i + 3], items[i + 4]
     local key = 'hookline:event:' .. id
     if is_earlier(occurred, received, event, key) then
@@ -67,7 +67,7 @@ for i = 1, #items, 7 do
             redis.call('PEXPIRE', 'hookline:events:' .. index, ARGV[1])
         end
     end
-    if items[i + 5] ~= '' then note_room(items[i + 5], items[i + 6], received) end
+    if items[i + 5] ~= '' then note_room(items[i + 5], items[i + 6], items[i + 7]) end
 end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[1]) end
 """
@@ -75,13 +75,15 @@ for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[1]) end
 # KEYS: all events, all rooms. ARGV: how long an event is kept, in microseconds, and how many to delete at most.
 _PURGE = r"""
 local time = redis.call('TIME')
-local ended = string.format('(%.0f', time[1] * 1000000 + time[2] - ARGV[1])
+local function before(time) return string.format('(%.0f', time) end
+local ended = before(time[1] * 1000000 + time[2] - ARGV[1])
 for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ended, 'LIMIT', 0, ARGV[2])) do
     local keys, id = string.match(each, '^([^\n]*)\n(.*)$')
     redis.call('DEL', 'hookline:event:' .. id)
     for index in string.gmatch(keys, '%S+') do redis.call('ZREM', 'hookline:events:' .. index, id) end
     redis.call('ZREM', KEYS[1], each)
 end
+ended = before(time[1] - ARGV[1] / 1000000)
 for _, place in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ended, 'LIMIT', 0, ARGV[2])) do
     redis.call('SREM', 'hookline:places:' .. cjson.decode(place)[3], place)
     redis.call('ZREM', KEYS[2], place)
@@ -217,4 +219,12 @@ async def _bodies(server: "redis.asyncio.Redis", event_ids: Sequence[str]) -> li
 
 def _words(entry: Entry) -> tuple[str, ...]:
     times = str(entry.occurred_us), str(entry.received_us)
-    return entry.event_id, *times, " ".join(entry.keys), entry.body.decode(), entry.place, entry.room_id
+    return (
+        entry.event_id,
+        *times,
+        " ".join(entry.keys),
+        entry.body.decode(),
+        entry.place,
+        entry.room_id,
+        str(entry.received_s),
+    )

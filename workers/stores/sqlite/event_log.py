@@ -107,7 +107,7 @@ def purge(connection: sqlite3.Connection, keep_us: int) -> None:
     connection.executemany("DELETE FROM logged_events WHERE id = ?", [(event_id,) for event_id, _, _ in old])
     for event_id, occurred_us, keys in old:
         _delete_keys(connection, event_id, occurred_us, keys)
-    connection.execute(_PURGE_ROOMS, (keep_us, PURGE_AT_MOST))
+    connection.execute(_PURGE_ROOMS, (keep_us // 1_000_000, PURGE_AT_MOST))
 
 
 def _insert_new(connection: sqlite3.Connection, entries: Sequence[Entry]) -> set[str]:
@@ -141,8 +141,8 @@ def _note_rooms(connection: sqlite3.Connection, entries: Iterable[Entry]) -> Non
     latest: dict[str, tuple[str, str, int]] = {}
     for each in entries:
         if each.place:
-            received_us = max(each.received_us, latest.get(each.place, ("", "", 0))[2])
-            latest[each.place] = (each.place, each.room_id, received_us)
+            received_s = max(each.received_s, latest.get(each.place, ("", "", 0))[2])
+            latest[each.place] = (each.place, each.room_id, received_s)
     for part in parts([*latest.values()]):
         connection.execute(insert("INTO logged_rooms", "(?, ?, ?)", len(part)) + _IF_LATER, flat(part))
 
@@ -171,4 +171,4 @@ _PLACES = "SELECT place FROM logged_rooms WHERE room_id = ?"
 _OLD = """SELECT id, occurred_at, keys FROM logged_events WHERE received_at < now() * 1000000 - ?
     ORDER BY received_at LIMIT ?"""
 _PURGE_ROOMS = """DELETE FROM logged_rooms WHERE place IN (SELECT place FROM logged_rooms
-    WHERE received_at < now() * 1000000 - ? ORDER BY received_at LIMIT ?)"""
+    WHERE received_at < now() - ? ORDER BY received_at LIMIT ?)"""
