@@ -91,11 +91,8 @@ def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
         kept = earliest.setdefault(each.event_id, each)
         if each.version < kept.version:
             earliest[each.event_id] = each
-    new = _insert_new(connection, [*earliest.values()])
-    replacing = [each for each in earliest.values() if each.event_id not in new]
-    changed = [each for each in replacing if _replace(connection, each)]
-    keyed = [each for each in earliest.values() if each.event_id in new] + changed
-    rows = [(key, each.occurred_us, each.event_id) for each in keyed for key in each.keys]
+    kept = [each for part in parts([*earliest.values()]) for each in _keep(connection, part)]
+    rows = [(key, each.occurred_us, each.event_id) for each in kept for key in each.keys]
     for part in parts(rows):
         connection.execute(insert("OR IGNORE INTO logged_event_keys", "(?, ?, ?)", len(part)), flat(part))
     _note_rooms(connection, entries)
@@ -110,26 +107,25 @@ def purge(connection: sqlite3.Connection, keep_us: int) -> None:
     connection.execute(_PURGE_ROOMS, (keep_us // 1_000_000, PURGE_AT_MOST))
 
 
-def _insert_new(connection: sqlite3.Connection, entries: Sequence[Entry]) -> set[str]:
-    """The ids of those events that were not there before."""
-    new: set[str] = set()
-    for part in parts(entries):
-        rows = [(each.event_id, each.occurred_us, each.received_us, " ".join(each.keys), each.body) for each in part]
-        statement = insert("INTO logged_events", "(?, ?, ?, ?, ?)", len(rows)) + _NEW_ONLY
-        new.update(event_id for (event_id,) in connection.execute(statement, flat(rows)).fetchall())
-    return new
+def _keep(connection: sqlite3.Connection, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Keep these, except where an earlier version is kept already. The result is what is kept of them."""
+    rows = [(each.event_id, each.occurred_us, each.received_us, " ".join(each.keys), each.body) for each in entries]
+    statement = insert("INTO logged_events", "(?, ?, ?, ?, ?)", len(rows)) + " ON CONFLICT (id) DO NOTHING"
+    if connection.execute(statement, flat(rows)).rowcount == len(rows):  # as nearly always
+        return entries
+    return [each for each in entries if _is_kept(connection, each)]
 
 
-def _replace(connection: sqlite3.Connection, entry: Entry) -> bool:
-    """Whether the event is an earlier version of the one that is kept, and took its place."""
+def _is_kept(connection: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether this version of an event is the one that is kept. It takes the place of a later one."""
     statement = "SELECT occurred_at, received_at, event, keys FROM logged_events WHERE id = ?"
     occurred_us, received_us, body, keys = connection.execute(statement, (entry.event_id,)).fetchone()
-    if entry.version >= (occurred_us, received_us, body):
-        return False
-    _delete_keys(connection, entry.event_id, occurred_us, keys)
-    row = (entry.occurred_us, entry.received_us, " ".join(entry.keys), entry.body, entry.event_id)
-    connection.execute(_UPDATE, row)
-    return True
+    if entry.version < (occurred_us, received_us, body):
+        _delete_keys(connection, entry.event_id, occurred_us, keys)
+        row = (entry.occurred_us, entry.received_us, " ".join(entry.keys), entry.body, entry.event_id)
+        connection.execute(_UPDATE, row)
+        return True
+    return entry.version == (occurred_us, received_us, body)
 
 
 def _delete_keys(connection: sqlite3.Connection, event_id: str, occurred_us: int, keys: str) -> None:
@@ -159,7 +155,6 @@ def _of_ids(count: int) -> str:
     return f"SELECT id, event FROM logged_events WHERE id IN ({', '.join('?' * count)})"  # noqa: S608  constants only
 
 
-_NEW_ONLY = " ON CONFLICT (id) DO NOTHING RETURNING id"
 _UPDATE = "UPDATE logged_events SET occurred_at = ?, received_at = ?, keys = ?, event = ? WHERE id = ?"
 _IF_LATER = """ ON CONFLICT (place) DO UPDATE SET received_at = excluded.received_at
     WHERE excluded.received_at > received_at"""
