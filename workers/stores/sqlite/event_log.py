@@ -88,8 +88,8 @@ def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     """Keep the earliest version of each event, and note the latest delivery of each room."""
     earliest: dict[str, Entry] = {}
     for each in entries:
-        kept = earliest.setdefault(each.event_id, each)
-        if each.version < kept.version:
+        other = earliest.setdefault(each.event_id, each)
+        if each.version < other.version:
             earliest[each.event_id] = each
     kept = [each for part in parts([*earliest.values()]) for each in _keep(connection, part)]
     rows = [(key, each.occurred_us, each.event_id) for each in kept for key in each.keys]
