@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -340,11 +340,14 @@ def test_someone_with_a_seat_or_a_role_is_inside(event: RoomEvent) -> None:
     assert stays(only([joined(1), event]).inside) == [(1, None, None)]
 
 
-@pytest.mark.parametrize("late", [seated(21), role_changed(21)], ids=["a seat", "a role"])
-def test_a_seat_or_a_role_just_after_an_end_brings_nobody_back(late: RoomEvent) -> None:
-    assert only([joined(0), left(20), late]).inside == ()
-    room = only([created(), joined(0), ended(20), late])
-    assert (room.open, room.inside) == (False, ())
+@pytest.mark.parametrize(("at_s", "count"), [(20, 0), (25, 0), (26, 1)])
+@pytest.mark.parametrize("event", [seated, role_changed], ids=["a seat", "a role"])
+def test_a_seat_or_a_role_just_after_an_end_brings_nobody_back(
+    event: Callable[[float], RoomEvent], at_s: float, count: int
+) -> None:
+    assert len(only([joined(0), left(20), event(at_s)]).inside) == count
+    room = only([created(), joined(0), ended(20), event(at_s)])
+    assert (room.open, len(room.inside)) == (bool(count), count)
 
 
 def test_a_second_end_does_not_move_the_first() -> None:

@@ -400,6 +400,10 @@ async def test_a_role_that_may_not_create_tables_uses_those_that_are_there(empty
     store = await PostgresqlStore.open(restricted)
     assert await store.claim("q", "e") == Acquired()
     await store.close()
+    storage = await PostgresqlEventStorage.open(restricted, FOREVER_S)
+    await EventLog(storage).append(ROOM_EVENTS[0])
+    assert await EventLog(storage).get("joined") == ROOM_EVENTS[0]
+    await storage.close()
 
 
 @pytest.fixture

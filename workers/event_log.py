@@ -49,6 +49,9 @@ class Place(msgspec.Struct, frozen=True, array_like=True, order=True):
     room_id: str
 
 
+_place_decoder = msgspec.json.Decoder(Place)
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """What a storage keeps of one event. `keys` are those of its indexes, `place` its room as JSON, or ''.
 
@@ -300,7 +303,8 @@ def with_possible_time(event: Any) -> Any:
 
 
 def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
+    """Within what every store can order exactly; it ends in the year 2255."""
+    return min(max((time - _EPOCH) // _MICROSECOND, 0), THE_END.occurred_us - 1)
 
 
 def _place(text: str) -> Place:
@@ -327,6 +331,3 @@ def _read_cursor(cursor: str) -> tuple[int, str]:
     if not colon or not (number.isascii() and number.isdecimal()) or int(number) > THE_END.occurred_us:
         raise ValueError(f"{cursor!r} is no cursor of this log")
     return int(number), rest
-
-
-_place_decoder = msgspec.json.Decoder(Place)

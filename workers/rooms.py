@@ -34,7 +34,7 @@ from hookline.schemas.events import (
 from hookline.workers.api import Worker
 from hookline.workers.declare import worker
 from hookline.workers.event_log import EventLog, Place, version
-from hookline.workers.sessions import MARGIN, Session, Sessions
+from hookline.workers.sessions import LATE, Session, Sessions
 
 RoomEvent: TypeAlias = (
     RoomCreated
@@ -263,7 +263,7 @@ class _Room:
 
     def _see(self, user_id: str, at: datetime) -> None:
         """Someone with a seat or a role is inside, even if no join arrived. What comes just after an end is late."""
-        if self.ended_at is not None and at - self.ended_at <= MARGIN:
+        if self.ended_at is not None and at - self.ended_at <= LATE:
             return
         if self.people.see(user_id, at):
             self._open(at)

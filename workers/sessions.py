@@ -12,7 +12,9 @@ from hookline.schemas.events import LeaveReason, ParticipantJoined, ParticipantL
 RoomReason: TypeAlias = Literal["room_ended", "room_recreated"]
 EndReason: TypeAlias = LeaveReason | RoomReason
 
-MARGIN = timedelta(seconds=1)
+LATE = timedelta(seconds=5)
+"""What says so soon after an end that someone is inside, or has left, is older than its time."""
+_ROUNDING = timedelta(seconds=1)
 """Providers round times and durations to seconds. What is no further apart counts as the same time."""
 _REMEMBERED = 8
 """How many open stays, and how many past ones, of one user are compared with a leave."""
@@ -74,7 +76,7 @@ class Sessions:
         person = self._person(user_id)
         if person.stays:
             return True
-        if person.past and _is_near(self.past[person.past[-1]].left_at, at):
+        if person.past and _is_just_after(at, self.past[person.past[-1]].left_at):
             return False
         person.stays.append(Session(user_id=user_id, joined_at=None))
         return True
@@ -99,8 +101,8 @@ class Sessions:
         """
         person, named = self._person(event.user_id), _named_start(event)
         if named is not None:
-            stays = [stay for stay in person.stays if _distance(stay, named) <= MARGIN]
-            past = [index for index in person.past if _distance(self.past[index], named) <= MARGIN]
+            stays = [stay for stay in person.stays if _distance(stay, named) <= _ROUNDING]
+            past = [index for index in person.past if _distance(self.past[index], named) <= _ROUNDING]
             if stays:
                 self._end_stays(person, stays, event)
                 return
@@ -149,7 +151,7 @@ class Sessions:
         if last.left_at is None or (named is not None and named >= last.left_at):
             return None
         is_late = last.reason in ("room_ended", "room_recreated") and index not in self._confirmed
-        return index if is_late or _is_near(last.left_at, event.occurred_at) else None
+        return index if is_late or _is_just_after(event.occurred_at, last.left_at) else None
 
     def _confirm(self, index: int, event: ParticipantLeft) -> None:
         """Complete a session that has ended from a leave that came late."""
@@ -184,5 +186,5 @@ def _distance(session: Session, at: datetime) -> timedelta:
     return timedelta.max if session.joined_at is None else abs(session.joined_at - at)
 
 
-def _is_near(earlier: datetime | None, at: datetime) -> bool:
-    return earlier is not None and at - earlier <= MARGIN
+def _is_just_after(at: datetime, ended_at: datetime | None) -> bool:
+    return ended_at is not None and at - ended_at <= LATE

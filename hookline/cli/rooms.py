@@ -58,7 +58,7 @@ def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
     else:
         click.echo(f"No events of a room {printable(room)}.")
     if room is None and len(found) == limit:
-        click.echo(f"These are the {limit} rooms with the latest callbacks; --limit shows more.", err=True)
+        click.echo(f"The latest {limit} are shown; --limit shows more.", err=True)
 
 
 def _rows(room: RoomView) -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -183,6 +183,14 @@ async def test_a_room_and_a_user_may_have_any_name(log: EventLog, source: str, t
     assert await found(log, Query(room_id=text, source=source)) == [event.id]
     assert event.id in await found(log, Query(user_id=text))
     assert Place("krtc", source, text) in await log.places(text)
+
+
+@pytest.mark.parametrize("year", [1, 1969, 2015, 9999])
+async def test_an_event_of_any_time_is_found(log: EventLog, room: str, year: int) -> None:
+    event = make(ParticipantJoined, room, room_id=room, user_id="u", occurred_at=datetime(year, 1, 1, tzinfo=UTC))
+    await log.append(event)
+    assert (await log.search(Query(room_id=room))).events == [event]
+    assert await log.room(Place("krtc", "krtc-main", room)) == [event]
 
 
 async def test_rooms_are_listed_by_their_latest_delivery(log: EventLog, room: str) -> None:
