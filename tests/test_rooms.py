@@ -42,6 +42,8 @@ from tests.events import START, make
 from tests.vector_cases import example_source, seal_with, sent
 
 NOW_S = 1_700_000_000.0
+unhurried = settings(deadline=None)
+"""A busy machine may take its time for an example."""
 
 
 def only(events: Sequence[RoomEvent]) -> RoomView:
@@ -423,6 +425,7 @@ def history_events(provider: Provider[Any], steps: Sequence[tuple[int, int, int]
 STEPS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 2), st.integers(0, 8)), max_size=25)
 
 
+@unhurried
 @given(histories=st.tuples(*(STEPS for _ in catalogue())), seed=st.integers())
 def test_any_order_and_any_repeats_of_the_same_events_give_the_same_view(
     histories: tuple[list[tuple[int, int, int]], ...], seed: int
@@ -446,12 +449,14 @@ STORIES = st.lists(
 """Several sessions of one room, with everything in it that can overlap, be missing or come late."""
 
 
+@unhurried
 @given(STORIES, st.integers())
 def test_several_sessions_of_a_room_give_the_same_view_in_any_order(events: list[RoomEvent], seed: int) -> None:
     """Events of one id here are versions that differ in a duration or a role."""
     assert view(shuffled(events, seed)) == view(events)
 
 
+@unhurried
 @given(STORIES)
 def test_nobody_is_inside_a_room_that_ended_or_inside_twice(events: list[RoomEvent]) -> None:
     for room in view(events):
@@ -462,8 +467,8 @@ def test_nobody_is_inside_a_room_that_ended_or_inside_twice(events: list[RoomEve
             assert session.joined_at is None or session.left_at is None or session.joined_at <= session.left_at
 
 
+@settings(unhurried, max_examples=25)
 @given(histories=st.tuples(*(STEPS for _ in catalogue())), seed=st.integers())
-@settings(max_examples=25, deadline=None)
 def test_any_order_and_any_repeats_of_deliveries_end_in_the_same_log(
     histories: tuple[list[tuple[int, int, int]], ...], seed: int
 ) -> None:
@@ -494,6 +499,7 @@ def shuffled(events: Sequence[RoomEvent], seed: int) -> list[RoomEvent]:
     return mixed
 
 
+@unhurried
 @given(STEPS)
 def test_only_users_who_joined_or_got_a_role_are_inside_and_each_once(steps: list[tuple[int, int, int]]) -> None:
     events = history_events(catalogue()["krtc"], steps)
@@ -505,6 +511,7 @@ def test_only_users_who_joined_or_got_a_role_are_inside_and_each_once(steps: lis
         assert set(inside) <= known
 
 
+@unhurried
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave"]), st.sampled_from("ab")), max_size=20), st.integers())
 def test_events_with_distinct_times_give_the_state_of_applying_them_in_order(
     steps: list[tuple[str, str]], seed: int

@@ -53,14 +53,16 @@ class Sessions:
     def __init__(self) -> None:
         self.past: list[Session] = []
         self._people: dict[str, _Person] = {}
+        self._inside: dict[str, _Person] = {}
         self._confirmed: set[int] = set()  # past sessions that the room ended, and whose leave arrived
 
     def inside(self) -> Iterator[Session]:
         """Everyone who is inside, once, since the earliest join that no leave has ended."""
-        return (_whole(person.stays) for person in self._people.values() if person.stays)
+        return (_whole(person.stays) for person in self._inside.values())
 
     def join(self, event: ParticipantJoined) -> None:
-        stays = self._person(event.user_id).stays
+        person = self._inside[event.user_id] = self._person(event.user_id)
+        stays = person.stays
         if stays and stays[-1].joined_at is None:  # known from a seat or a role until now
             before = replace(stays.pop(), joined_at=event.occurred_at)
         elif stays:
@@ -78,6 +80,7 @@ class Sessions:
             return True
         if person.past and _is_just_after(at, self.past[person.past[-1]].left_at):
             return False
+        self._inside[user_id] = person
         person.stays.append(Session(user_id=user_id, joined_at=None))
         return True
 
@@ -119,10 +122,10 @@ class Sessions:
 
     def close_all(self, at: datetime, reason: RoomReason) -> None:
         """End the session of everyone who is inside."""
-        for person in self._people.values():
-            if person.stays:
-                session, person.stays = _whole(person.stays), []
-                self._close(person, session, at, reason)
+        for person in self._inside.values():
+            session, person.stays = _whole(person.stays), []
+            self._close(person, session, at, reason)
+        self._inside.clear()
 
     def _person(self, user_id: str) -> _Person:
         person = self._people.get(user_id)
@@ -134,6 +137,8 @@ class Sessions:
         """End these stays as one session; the others last."""
         session = _whole(stays)
         person.stays = [stay for stay in person.stays if stay not in stays]
+        if not person.stays:
+            del self._inside[event.user_id]
         joined_at = session.joined_at or _named_start(event)
         session = replace(session, joined_at=joined_at, role=event.role or session.role)
         self._close(person, session, event.occurred_at, event.reason)
