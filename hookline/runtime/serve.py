@@ -55,7 +55,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         chosen = [await states.ready(worker) for worker in roles.workers]
         broker = await starting.opened(installation.broker)
         if roles.rooms:
-            chosen.insert(0, rooms_worker(await starting.opened(installation.room_log)))
+            chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools = []
         if chosen:
             normalise, store = normaliser(settings.providers), await starting.opened(installation.store)
