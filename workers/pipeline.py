@@ -31,7 +31,7 @@ from hookline.workers.store import (
     TransactionalStore,
 )
 from hookline.workers.subject_watermark import SubjectWatermark
-from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted
+from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted, delivery_key
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
@@ -261,7 +261,8 @@ class Pipeline:
     def _put_back(self, envelope: Envelope, received: Received) -> Outcome:
         """No event of the delivery is of a type that this worker wants: another process of the queue may."""
         chance = random.random()  # noqa: S311  # no secret
-        return self._unwanted.outcome(envelope.id, envelope.topic, received.attempt, time.monotonic(), chance)
+        key = delivery_key(received.headers)
+        return self._unwanted.outcome(key, envelope.topic, received.attempt, time.monotonic(), chance)
 
     def _check_crashes(self, case: Case, claim: Acquired) -> None:
         """Raise ProcessDied if the event has crashed its process as often as it may fail. Others are not counted."""
