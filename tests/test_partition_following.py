@@ -61,6 +61,10 @@ class Consumer:
         self._world = world
         self._partition = partition
 
+    @property
+    def attached(self) -> bool:
+        return self._partition not in self._world.detached
+
     async def take(self) -> Received:
         if self._partition in self._world.broken:
             raise ValueError("a bug")
@@ -78,6 +82,7 @@ class World:
         self.clock = Clock()
         self.open: set[str] = set()
         self.broken: set[str] = set()
+        self.detached: set[str] = set()
         self.unopenable: set[str] = set()
         self.openable = asyncio.Event()
         self.left: list[tuple[str, bool]] = []
@@ -198,6 +203,13 @@ async def test_a_partition_that_cannot_be_opened_delays_no_report(world: World) 
     await asked_again(world, 5)
     assert world.store.reported == ALL - {FIRST}
     world.openable.set()
+    await eventually(lambda: _is(world.store.reported == ALL))
+
+
+async def test_a_partition_whose_consumer_was_lost_is_not_reported_until_it_is_back(world: World) -> None:
+    world.detached = {FIRST}
+    await eventually(lambda: _is(world.store.reported == ALL - {FIRST}))
+    world.detached = set()
     await eventually(lambda: _is(world.store.reported == ALL))
 
 

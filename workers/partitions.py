@@ -38,6 +38,11 @@ class _Consumer:
     queue: Queue | None = None
     leaving: asyncio.Task[None] | None = None
 
+    @property
+    def attached(self) -> bool:
+        """Whether the broker delivers the messages of the partition to this process."""
+        return self.queue is not None and self.queue.attached
+
 
 class Partitions:
     """Asks the store every second which partitions are assigned to this process, and consumes those.
@@ -112,8 +117,8 @@ class Partitions:
                 self._start_leaving(partition, revoke=False)
 
     def _consuming(self) -> Collection[str]:
-        """The partitions that have a consumer, also while they are being left."""
-        return [partition for partition, consumer in self._consumers.items() if consumer.queue is not None]
+        """The partitions whose messages are delivered to this process, also while they are being left."""
+        return [partition for partition, consumer in self._consumers.items() if consumer.attached]
 
     def _follow(self, assignment: Assignment) -> None:
         for partition, consumer in self._consumers.items():
