@@ -12,14 +12,16 @@ from hookline.schemas.broker import Again, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
+from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch
 from hookline.workers.store import Store
-from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
+from hookline.workers.unwanted import UNWANTED
 from hookline.workers.work import DUPLICATE, Work
 
-_NOT_TRIED = frozenset({"busy", "unwanted", Unreachable.reason})
+_NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
@@ -49,6 +51,7 @@ class OrderedPool:
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
             hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
         )
+        self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
         self._free_handlers = asyncio.Semaphore(prefetch(worker))
         self._wake = asyncio.Event()
@@ -140,7 +143,7 @@ class OrderedPool:
         message, started = slot.item, time.monotonic()
         work = _repeat(message.received) if slot.is_repeat else await self._try(slot)
         outcome = work.outcome
-        if isinstance(outcome, Again):
+        if isinstance(outcome, Again) and not self._goes_last(slot, outcome):
             was_tried = outcome.reason not in _NOT_TRIED
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
@@ -155,8 +158,19 @@ class OrderedPool:
     async def _try(self, slot: Slot[_Message]) -> Work:
         return await self._pipeline.work(slot.item.received, last=slot.last)
 
+    def _goes_last(self, slot: Slot[_Message], outcome: Again) -> bool:
+        """Decline the partition of an unwanted event. It keeps its place, unless that leaves no room for others."""
+        if outcome.reason != UNWANTED:
+            return False
+        self._partitions.decline(slot.partition)
+        now_s = time.monotonic()
+        if now_s >= slot.arrived_s + MAX_WAIT_S:
+            return True
+        return self._blocked.must_make_room(slot.partition, self._subject_queues.blocked(slot, now_s), now_s)
+
     async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         self._subject_queues.leave(partition)
+        self._blocked.leave(partition)
         self._leaving.add(partition)
         try:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
