@@ -15,7 +15,7 @@ from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
-from hookline.workers.pool import Report, prefetch
+from hookline.workers.pool import Report, prefetch, prefetch_while_slow
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 from hookline.workers.unwanted import UNWANTED
@@ -53,7 +53,8 @@ class OrderedPool:
         )
         self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
-        self._free_handlers = asyncio.Semaphore(prefetch(worker))
+        self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
+        self._is_full = False
         self._wake = asyncio.Event()
         self._in_flight: dict[asyncio.Task[None], str] = {}
         self._stopping = False
@@ -100,21 +101,28 @@ class OrderedPool:
 
     async def _dispatch(self) -> None:
         while True:
-            await self._free_handlers.acquire()
             slot = await self._next()
             task = self._start(self._work_until_idle(slot))
             self._in_flight[task] = slot.partition
             task.add_done_callback(self._task_ended)
 
     async def _next(self) -> Slot[_Message]:
-        """Wait for the next event that may be handled."""
-        while (slot := self._ready()) is None:
+        """Wait for the next event that may be handled, and for room among those in flight."""
+        while not self._has_room() or (slot := self._ready()) is None:
             self._wake.clear()
-            due_s = self._subject_queues.due_s()
+            due_s = None if self._is_full else self._subject_queues.due_s()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
                     await self._wake.wait()
         return slot
+
+    def _limit(self) -> int:
+        """How many events may be in flight. More than are handled at a time help only while calls are short."""
+        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
+
+    def _has_room(self) -> bool:
+        self._is_full = len(self._in_flight) >= self._limit()
+        return not self._is_full
 
     def _ready(self) -> Slot[_Message] | None:
         """The next event, if one may be handled now. Lost deliveries are skipped: they come again, in their order."""
@@ -130,13 +138,18 @@ class OrderedPool:
         while slot is not None:
             self._in_flight[this] = slot.partition
             await self._work(slot)
-            if self._subject_queues.due_s() is not None:  # the dispatcher waits for that, or for an earlier time
-                self._wake.set()
-            slot = None if self._stopping or slot.partition in self._leaving else self._ready()
+            if self._subject_queues.due_s() is not None or self._has_new_room():
+                self._wake.set()  # what the dispatcher waits for has changed
+            slot = None if self._must_end(slot.partition) else self._ready()
+
+    def _has_new_room(self) -> bool:
+        return self._is_full and len(self._in_flight) < self._limit()
+
+    def _must_end(self, partition: str) -> bool:
+        return self._stopping or partition in self._leaving or len(self._in_flight) > self._limit()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._in_flight[task]
-        self._free_handlers.release()
         self._wake.set()
 
     async def _work(self, slot: Slot[_Message]) -> None:

@@ -334,8 +334,13 @@ async def test_at_the_stop_events_in_flight_finish_and_waiting_ones_are_requeued
 
 
 @asynccontextmanager
-async def two_of_ten_started(broker: Broker) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
-    """Ten of twenty events are claimed, one of each room; two are handled until the event is set or the pool stops."""
+async def two_of_ten_started(
+    broker: Broker, *, quick: bool = True
+) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
+    """Twenty events in ten rooms, of which two are handled until the event is set or the pool stops.
+
+    If calls were quick before, one of each room is claimed.
+    """
     record, store, go_on = Record(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
@@ -343,10 +348,44 @@ async def two_of_ten_started(broker: Broker) -> AsyncIterator[tuple[Record, Clai
         await go_on.wait()
 
     async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
+        if quick:
+            go_on.set()
+            await publish(broker, 20, room="room-0")
+            await record.ends(1)
+            go_on.clear()
+            record.started.clear()
+            record.settled.clear()
         for number in range(20):
             await publish(broker, number, room=f"room-{number % 10}")
-        await eventually(partial(store.has, 10))
+        await eventually(partial(store.has, 10 if quick else 4))
         yield record, store, go_on
+
+
+async def test_while_calls_are_slow_few_more_events_are_claimed_than_functions_run(broker: Broker) -> None:
+    async with two_of_ten_started(broker, quick=False) as (record, store, go_on):
+        await asyncio.sleep(0.2)  # in which all could be claimed
+        assert (len(record.started), len(store.claimed)) == (2, 4)
+        go_on.set()
+        await record.ends(20)
+    assert {reason for _, reason in record.settled} == {"handled"}
+
+
+async def test_a_worker_whose_calls_become_slow_keeps_fewer_events_claimed(broker: Broker) -> None:
+    store, record = Claims(), Record()
+    most_at_the_end = 0
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        nonlocal most_at_the_end
+        if number >= 20:
+            await asyncio.sleep(0.05)
+        if number >= 100:
+            most_at_the_end = max(most_at_the_end, len(store.claimed))
+
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store):
+        for number in range(120):
+            await publish(broker, number, room=f"room-{number % 10}")
+        await record.ends(120)
+    assert 2 <= most_at_the_end <= 5  # one that ends and the next
 
 
 async def test_events_of_more_rooms_are_claimed_than_functions_run(broker: Broker) -> None:
