@@ -16,6 +16,7 @@ from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow
+from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 from hookline.workers.unwanted import UNWANTED
@@ -51,6 +52,7 @@ class OrderedPool:
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
             hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
         )
+        self._settler = Settler(pipeline.unsynced)
         self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
         self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
@@ -60,7 +62,11 @@ class OrderedPool:
         self._stopping = False
         self._leaving: set[str] = set()
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [self._start(self._partitions.keep()), self._start(self._dispatch())]
+        self._tasks = [
+            self._start(self._partitions.keep()),
+            self._start(self._dispatch()),
+            self._start(self._settler.keep()),
+        ]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises what a part of it fails with."""
@@ -74,6 +80,7 @@ class OrderedPool:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._end(set(self._in_flight), grace_s)
+        await self._settle_all()
         await self._partitions.close()
         if not self._died.done():
             self._died.set_result(None)
@@ -161,7 +168,7 @@ class OrderedPool:
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
-            await message.queue.settle(message.received, outcome)
+            await self._settler.settle(message.queue, message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
@@ -189,8 +196,13 @@ class OrderedPool:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
             self._pipeline.admission.turn_away(ours)
             await self._end(ours, 0 if lost else None)
+            await self._settle_all()
         finally:
             self._leaving.discard(partition)
+
+    async def _settle_all(self) -> None:
+        with suppress(Unreachable):  # what is not settled comes again, and is a duplicate
+            await self._settler.flush()
 
     async def _end(self, tasks: set[asyncio.Task[None]], grace_s: float | None) -> None:
         """Wait for tasks, and cancel those that take longer."""

@@ -29,6 +29,7 @@ from hookline.workers.store import (
     LeasedElsewhere,
     Store,
     TransactionalStore,
+    UnsyncedStore,
 )
 from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted, delivery_key
@@ -55,6 +56,8 @@ def normaliser(providers: Mapping[str, Provider[Any]]) -> Normalise:
 class Pipeline:
     """A worker with its store. `work` is the main path of the consuming side.
 
+    `unsynced` is the store of an ordered worker if its events are settled only after `sync`.
+
     Raises SettingsError if the worker is transactional and the store is not, NotStarted if a middleware fails.
     """
 
@@ -71,6 +74,7 @@ class Pipeline:
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
         self._store = store
+        self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._transactional = _transactional(store, worker) if worker.transactional else None
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
@@ -175,7 +179,8 @@ class Pipeline:
         if self._transactional is None or ending.outcome is not HANDLED:  # a transaction has recorded it itself
             if case.subject is not None:
                 self._watermark.advance(case.subject, case.occurred_s)
-            await self._store.finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
+            finish = self._store.finish if self.unsynced is None else self.unsynced.finish_unsynced
+            await finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:
@@ -287,10 +292,6 @@ def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
     if not isinstance(store, TransactionalStore):
         raise SettingsError(f"store.url: the worker {worker.queue} is transactional, which takes SQLite or PostgreSQL")
     return store
-
-
-def _asks_for_late(worker: Worker[Any]) -> bool:
-    return worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
 
 
 def event_key(event_id: str, headers: Mapping[str, Any]) -> str:
