@@ -23,6 +23,7 @@ from hookline.workers.unwanted import UNWANTED
 from hookline.workers.work import DUPLICATE, Work
 
 _NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
+_MANY = 16
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
@@ -80,6 +81,7 @@ class OrderedPool:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._end(set(self._in_flight), grace_s)
+        await self._pipeline.ahead.give_back_all()
         await self._settle_all()
         await self._partitions.close()
         if not self._died.done():
@@ -176,7 +178,19 @@ class OrderedPool:
             await asyncio.sleep(0)  # an event that is retried at once lets others run
 
     async def _try(self, slot: Slot[_Message]) -> Work:
-        return await self._pipeline.work(slot.item.received, last=slot.last)
+        self._claim_next(slot)
+        try:
+            return await self._pipeline.work(slot.item.received, last=slot.last)
+        finally:
+            if slot.event_id in self._pipeline.ahead:  # it was not wanted, for example
+                await self._pipeline.ahead.give_back(slot.event_id)
+
+    def _claim_next(self, slot: Slot[_Message]) -> None:
+        """Claim the next event of a subject with many events, while calls are short."""
+        if len(slot.queue.waiting) >= _MANY and self._pipeline.handler.latency.is_quick:
+            following = slot.queue.waiting[0]
+            if following.event_id != slot.event_id:
+                self._pipeline.ahead.ask(following.event_id, slot.queue.subject, slot.partition)
 
     def _goes_last(self, slot: Slot[_Message], outcome: Again) -> bool:
         """Decline the partition of an unwanted event. It keeps its place, unless that leaves no room for others."""
@@ -196,6 +210,7 @@ class OrderedPool:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
             self._pipeline.admission.turn_away(ours)
             await self._end(ours, 0 if lost else None)
+            await self._pipeline.ahead.give_back_all(partition)
             await self._settle_all()
         finally:
             self._leaving.discard(partition)

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -18,6 +19,7 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
+from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
 from hookline.workers.siblings import ParkedSiblings, chosen, combined
@@ -76,6 +78,7 @@ class Pipeline:
         self._store = store
         self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._transactional = _transactional(store, worker) if worker.transactional else None
+        self.ahead = ClaimsAhead(self._ask, partial(store.release, worker.queue))
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
@@ -141,7 +144,7 @@ class Pipeline:
         claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await self._store.claim(self.worker.queue, case.key, case.subject):
+            match claim := await (self.ahead.take(case.key) or self._ask(case.key, case.subject)):
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():
@@ -158,6 +161,9 @@ class Pipeline:
             raise
         finally:
             self.admission.keys.release(case.event.id)
+
+    def _ask(self, key: str, subject: str | None) -> Coroutine[Any, Any, Claim]:
+        return self._store.claim(self.worker.queue, key, subject if self._asks_for_late else None)
 
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""
