@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from aiohttp import hdrs, web
 
 from hookline.ingress import responses
 from hookline.ingress.client_address import Network, check_address
+from hookline.ingress.connection import IngressConnection
 from hookline.ingress.refusals import Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
@@ -35,7 +37,7 @@ class Receiver:
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
         self._publisher = publisher
         self._settings = settings
-        self._trusted_proxies = trusted_proxies
+        self.trusted_proxies = trusted_proxies
         self._clock = clock
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._in_flight = 0
@@ -45,7 +47,10 @@ class Receiver:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         self._in_flight += 1
+        connection = cast("IngressConnection", request.protocol)
         try:
+            if connection.has_rest:
+                await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
             response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
@@ -58,6 +63,10 @@ class Receiver:
             log.exception("%s: a request failed because of an error in the ingress", self._source_name(request))
             response = responses.unavailable()
         finally:
+            connection.load.held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
+            if connection.has_rest:
+                connection.hold_rest()
             self._in_flight -= 1
             if not self._in_flight:
                 self._nothing_in_flight.set()
@@ -73,8 +82,8 @@ class Receiver:
             return self._health(request, path)
         check_head(request, source.max_body_bytes)
         if source.allow_from:
-            check_address(request, source.allow_from, self._trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
+            check_address(request, source.allow_from, self.trusted_proxies)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
         challenge = provider.challenge(callback, source, now_s)

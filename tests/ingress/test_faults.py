@@ -47,13 +47,14 @@ def test_a_refusal_carries_its_code_and_the_headers_that_help(kind: type[Refused
     response = responses.refused(kind("why"))
     assert response.status == responses.STATUS[kind]
     assert isinstance(response.body, bytes)
-    assert msgspec.json.decode(response.body) == {"error": {"code": kind.reason, "message": "why"}}
+    message = "the signature is wrong" if kind is errors.RefusedAddress else "why"
+    assert msgspec.json.decode(response.body) == {"error": {"code": kind.reason, "message": message}}
     assert ("Retry-After" in response.headers) == (response.status in (429, 503))
     assert ("Allow" in response.headers) == (response.status == 405)
 
 
 def test_no_two_refusals_share_a_reason() -> None:
-    reasons = [kind.reason for kind in leaves(Refused)]
+    reasons = [kind.noted_as or kind.reason for kind in leaves(Refused)]
     assert len(set(reasons)) == len(reasons)
 
 
@@ -243,6 +244,7 @@ def test_codes_and_statuses_are_the_documented_ones() -> None:
         "unsupported_encoding": 415,
         "expectation_failed": 417,
         "too_many_requests": 429,
+        "overloaded": 503,
         "not_durable": 503,
     }
     assert {kind.reason: status for kind, status in responses.STATUS.items()} == documented
