@@ -5,11 +5,10 @@ So a crowd of idle clients cannot keep genuine ones out.
 
 import heapq
 import logging
-from collections.abc import Sequence
-from ipaddress import ip_address
+from collections.abc import Callable, Sequence
 
 from hookline.aio.throttle import Throttle, said_less
-from hookline.ingress.client_address import Network, within
+from hookline.ingress.client_address import Network, read_address, within
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.load import Load
 from hookline.ingress.settings import IngressSettings
@@ -31,19 +30,19 @@ class ConnectionLimits:
     """
 
     def __init__(
-        self, settings: IngressSettings, load: Load, trusted: Sequence[Network] = (), max_file: int | None = None
+        self, settings: IngressSettings, load: Load, trusted: Callable[[], Sequence[Network]], max_file: int | None
     ) -> None:
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address
         self._load = load
-        self._trusted = trusted
+        self.trusted = trusted
         self._max_file = max_file
         self._throttle = Throttle(_SAID_EVERY_S)
         self._open: Connections = {}
         self._new: Connections = {}
         self._by_address: dict[str, Connections] = {}
 
-    def opened(self, connection: IngressConnection, file: int) -> bool:
+    def opened(self, connection: IngressConnection, file: int = 0) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
         address = connection.address
         same = self._by_address.setdefault(address, {})
@@ -65,11 +64,16 @@ class ConnectionLimits:
             if not same:
                 del self._by_address[connection.address]
 
+    def rename(self, connection: IngressConnection, address: str) -> None:
+        """Count a connection for the address that a proxy names, and close it if that has too many."""
+        self.closed(connection)
+        connection.address = address
+        if not self.opened(connection):
+            connection.force_close()
+
     def _is_trusted(self, address: str) -> bool:
-        try:
-            return within(ip_address(address.partition("%")[0]), self._trusted)
-        except ValueError:
-            return False
+        peer = read_address(address.partition("%")[0])
+        return peer is not None and within(peer, self.trusted())
 
     def _make_room(self, newcomer: IngressConnection, among: Connections, limit: str) -> bool:
         chosen = self._oldest_new(newcomer, among) or self._idlest(among) or self._load.oldest_of(among)

@@ -1,6 +1,8 @@
 """The HTTP server: aiohttp's low-level server with our own connections, limits and listening sockets."""
 
 import asyncio
+import ssl
+from functools import partial
 
 from aiohttp import http_parser, web
 
@@ -12,7 +14,9 @@ from hookline.ingress.connection import (
     IngressConnection,
 )
 from hookline.ingress.connection_limits import ConnectionLimits
+from hookline.ingress.listening import listening_sockets, load_certificate, server_context
 from hookline.ingress.load import Load
+from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.turns import Turns
@@ -26,12 +30,16 @@ class ConnectionFactory(web.Server):
         super().__init__(receiver.answer)
         self._settings = settings
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
-        self._limits = ConnectionLimits(settings, self._load, receiver.trusted_proxies, max_file)
+        self._limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
+        self._make = (
+            partial(ProxiedConnection, self, self._limits)
+            if settings.proxy_protocol
+            else partial(IngressConnection, self)
+        )
 
     def __call__(self) -> IngressConnection:
-        return IngressConnection(
-            self,
+        return self._make(
             self._settings,
             self._load,
             self._turns,
@@ -64,15 +72,31 @@ class Ingress:
         """`max_file` is the highest number that a file of the process may have."""
         self._receiver = receiver
         self._settings = settings
-        self._runner = web.ServerRunner(ConnectionFactory(receiver, settings, max_file), shutdown_timeout=LINGER_S)
+        self._connections = ConnectionFactory(receiver, settings, max_file)
+        self._runner = web.ServerRunner(self._connections, shutdown_timeout=LINGER_S)
+        self._servers: list[asyncio.Server] = []
+        self._context: ssl.SSLContext | None = None
 
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
         check_parser()
+        settings, loop = self._settings, asyncio.get_running_loop()
+        if settings.tls_certificate:
+            self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
-        host, port, shared = self._settings.host, self._settings.port, self._settings.processes > 1
-        await web.TCPSite(self._runner, host, port, backlog=1024, reuse_port=shared).start()
-        return int(self._runner.addresses[0][1])
+        sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
+        timeout_s = settings.head_timeout_s if self._context else None
+        for each in sockets:
+            server = await loop.create_server(
+                self._connections, sock=each, backlog=1024, ssl=self._context, ssl_handshake_timeout=timeout_s
+            )
+            self._servers.append(server)
+        return int(sockets[0].getsockname()[1])
+
+    def reload_certificate(self) -> None:
+        """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""
+        if self._context is not None:
+            load_certificate(self._context, self._settings.tls_certificate, self._settings.tls_key)
 
     async def stop(self) -> None:
         """Turn readiness off, serve for the drain time, then close the listener and finish the requests in flight.
@@ -81,8 +105,8 @@ class Ingress:
         """
         self._receiver.draining = True
         await asyncio.sleep(self._settings.drain_s)
-        for site in self._runner.sites:
-            await site.stop()
+        for server in self._servers:
+            server.close()
         await self._receiver.finish(self._settings.shutdown_s)
         await self._runner.cleanup()
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hookline.runtime.installation import Installation
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
@@ -112,16 +114,23 @@ class _Starting:
 
 async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
+    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see below
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
-    ingress = Ingress(receiver, settings.ingress)
+    files = raise_file_limit()
+    limits = msgspec.structs.replace(
+        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
+    )
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies)
+    ingress = Ingress(receiver, limits, files if files > 0 else None)
     try:
         port = await ingress.start()
     except OSError as error:
         raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
-    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    scheme, host = "https" if limits.tls_certificate else "http", limits.host
+    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress
 
 

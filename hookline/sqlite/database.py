@@ -46,6 +46,9 @@ class Database:
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self.unwritten = 0
+        """How many items the writer holds, also those whose callers no longer wait; `unwritten_bytes` is their size."""
+        self.unwritten_bytes = 0
 
     @classmethod
     async def open(cls, path: Path, clock: Clock = time.time, monotonic: Clock = time.monotonic) -> "Database":
@@ -66,17 +69,19 @@ class Database:
         """
         return await self.share(_do_each, step, durable=durable)
 
-    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True) -> "asyncio.Future[T]":
+    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True, size: int = 0) -> "asyncio.Future[T]":
         """Run a step once for this item and all others that wait for an equal step. The future is the item's answer.
 
-        Otherwise as `run`, which is for a step with a single caller.
+        Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds to the file.
         """
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
         if not self._requested:
             self._loop.call_soon(self._hand_over)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._requested.append(Pending(step, item, durable, future))
+        self._requested.append(Pending(step, item, durable, future, size))
+        self.unwritten += 1
+        self.unwritten_bytes += size
         return future
 
     def on_heartbeat(self, renewal: Renewal) -> None:
@@ -129,7 +134,9 @@ class Database:
         return group, True
 
     def _resolve(self, group: list[Pending]) -> None:
+        self.unwritten -= len(group)
         for pending in group:
+            self.unwritten_bytes -= pending.size
             if pending.future.done():  # the caller has stopped waiting
                 continue
             if isinstance(pending.answer, sqlite3.Error | OSError):

@@ -37,12 +37,16 @@ _CACHED_STATEMENTS = 512
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """One item that waits for a step. The answer is what the step returned for it, or what was raised."""
+    """One item that waits for a step. The answer is what the step returned for it, or what was raised.
+
+    `size` is how many bytes it adds to the file, where that may be many.
+    """
 
     step: SharedStep[Any, Any]
     item: Any
     durable: bool
     future: "asyncio.Future[Any]"
+    size: int = 0
     answer: Any = None
 
 
