@@ -47,7 +47,7 @@ class Database:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
-        """How many items the writer holds, also those whose callers no longer wait; `unwritten_bytes` is their size."""
+        """How many items with a size the writer holds, also those whose callers no longer wait; and their sizes."""
         self.unwritten_bytes = 0
 
     @classmethod
@@ -72,7 +72,7 @@ class Database:
     def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True, size: int = 0) -> "asyncio.Future[T]":
         """Run a step once for this item and all others that wait for an equal step. The future is the item's answer.
 
-        Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds to the file.
+        Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds.
         """
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
@@ -80,8 +80,9 @@ class Database:
             self._loop.call_soon(self._hand_over)
         future: asyncio.Future[T] = self._loop.create_future()
         self._requested.append(Pending(step, item, durable, future, size))
-        self.unwritten += 1
-        self.unwritten_bytes += size
+        if size:
+            self.unwritten += 1
+            self.unwritten_bytes += size
         return future
 
     def on_heartbeat(self, renewal: Renewal) -> None:
@@ -133,10 +134,14 @@ class Database:
             return group, False
         return group, True
 
+    def _count_written(self, group: list[Pending]) -> None:
+        sizes = [pending.size for pending in group if pending.size]
+        self.unwritten -= len(sizes)
+        self.unwritten_bytes -= sum(sizes)
+
     def _resolve(self, group: list[Pending]) -> None:
-        self.unwritten -= len(group)
+        self._count_written(group)
         for pending in group:
-            self.unwritten_bytes -= pending.size
             if pending.future.done():  # the caller has stopped waiting
                 continue
             if isinstance(pending.answer, sqlite3.Error | OSError):
