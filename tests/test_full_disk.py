@@ -69,8 +69,8 @@ async def test_what_the_writer_still_holds_is_bounded_after_time_outs(
     assert 15 <= database.unwritten <= 20
     released.set()
     async with asyncio.timeout(WITHIN_S):
-        while not is_ready(broker):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  the writer's thread tells nobody
+        while not is_ready(broker):  # noqa: ASYNC110  the writer's thread tells nobody
+            await asyncio.sleep(0.01)
     assert await publish(EmbeddedBroker(database), 10_000)
     assert (database.unwritten, database.unwritten_bytes) == (0, 0)
     await broker.close()
@@ -113,8 +113,8 @@ async def test_a_disk_that_a_long_reader_filled_empties_again(small_disk: Path) 
             assert not await publish(broker, 100_000)
         assert (small_disk / "queue.db-wal").stat().st_size > 5 * MIB
     async with asyncio.timeout(WITHIN_S):
-        while not await publish(broker, 100_000):
-            await asyncio.sleep(0.05)  # noqa: ASYNC110  nobody tells when the disk has room
+        while not await publish(broker, 100_000):  # noqa: ASYNC110  nobody tells when the disk has room
+            await asyncio.sleep(0.05)
     await broker.close()
     await database.close()
     with closing(sqlite3.connect(path)) as check:

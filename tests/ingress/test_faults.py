@@ -9,11 +9,11 @@ import pytest
 from hookline.ingress import responses
 from hookline.schemas import errors
 from hookline.schemas.errors import NotDurable, Refused
-from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed
 from tests.ingress.http_client import Answer, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.signature_cases import FORGERY
-from tests.ingress.sources import VOICE
+from tests.ingress.sources import KRTC, VOICE
 
 
 def get(path: str, method: str = "GET") -> bytes:
@@ -248,3 +248,13 @@ def test_codes_and_statuses_are_the_documented_ones() -> None:
         "not_durable": 503,
     }
     assert {kind.reason: status for kind, status in responses.STATUS.items()} == documented
+
+
+async def test_genuine_callbacks_that_cannot_be_read_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        for _ in range(20):
+            await client.send(post(KRTC, signed(KRTC, b"zebra")))
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+    assert caplog.text.count("a genuine callback cannot be read") == 1
