@@ -77,6 +77,10 @@ class Ingress:
         self._servers: list[asyncio.Server] = []
         self._context: ssl.SSLContext | None = None
 
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections.connections)
+
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
         check_parser()
