@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 from aiohttp import hdrs, web
 
@@ -49,7 +48,7 @@ class Receiver:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         self._in_flight += 1
-        connection = cast("IngressConnection", request.protocol)
+        connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
         try:
             if connection.has_rest:
                 await connection.turns.wait()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 
@@ -96,7 +95,7 @@ async def read_body(
 
     Raises Overloaded, BodyTooLarge, SlowRequest, or MalformedRequest if the connection breaks.
     """
-    connection = cast("IngressConnection", request.protocol)
+    connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
     if connection.is_overloaded:
         connection.check_room()
     try:
@@ -114,7 +113,7 @@ async def read_body(
 async def _read_rest(
     request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network]
 ) -> bytes:
-    connection = cast("IngressConnection", request.protocol)
+    connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
     connection.begin_body(request.content_length or 0, incomplete_for(request, trusted))
     try:
         async with asyncio.timeout(timeout_s) as connection.reading:
