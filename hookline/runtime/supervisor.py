@@ -15,8 +15,9 @@ from typing import Self
 
 from hookline.aio.retry_delays import RetryDelays
 from hookline.ingress.listening import listening_sockets
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.shutdown import STOP, STOP_NOW, ExitCode
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -45,7 +46,7 @@ def _check_port(host: str, port: int) -> None:
     try:
         listening = listening_sockets(host, port, shared=False)
     except OSError as error:
-        raise Unreachable(f"cannot listen on {host}:{port}: {error}") from None
+        raise cannot_listen(host, port, error) from None
     for each in listening:
         each.close()
 
