@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 
@@ -49,7 +49,7 @@ def incomplete_for(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
     if peer is None or not within(peer, trusted):
         return ""
     address = client_address(request, trusted)
-    return "" if address is None or within(address, trusted) else str(address)
+    return "" if address is None or within(address, trusted) else limited_as(str(address))
 
 
 def _outermost(chain: Sequence[str], trusted: Sequence[Network]) -> Address | None:
@@ -90,6 +90,14 @@ def read_address(text: str) -> Address | None:
     if node and node[1] and not isinstance(address, IPv6Address):
         return None
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def limited_as(text: str) -> str:
+    """Whose limit a peer falls under: its address, or in IPv6 its /64 network, since one host may have all of that."""
+    if ":" not in text:
+        return text
+    address = read_address(text.partition("%")[0])
+    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address or text)
 
 
 def within(address: Address, networks: Sequence[Network]) -> bool:

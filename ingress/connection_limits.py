@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from hookline.aio.throttle import Throttle, said_less
-from hookline.ingress.client_address import Network, read_address, within
+from hookline.ingress.client_address import Network, limited_as, read_address, within
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.load import Load
 from hookline.ingress.settings import IngressSettings
@@ -44,10 +44,10 @@ class ConnectionLimits:
 
     def opened(self, connection: IngressConnection, file: int = 0) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
-        address = connection.address
+        address = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
         self._open[connection] = self._new[connection] = same[connection] = None
-        if len(same) > self._max_per_address and not self._is_trusted(address):
+        if len(same) > self._max_per_address and not self._is_trusted(connection.address):
             return self._make_room(connection, same, f"{self._max_per_address} connections from {address}")
         if len(self._open) > self._max_connections:
             return self._make_room(connection, self._open, f"{self._max_connections} connections")
@@ -58,11 +58,12 @@ class ConnectionLimits:
     def closed(self, connection: IngressConnection) -> None:
         self._open.pop(connection, None)
         self._new.pop(connection, None)
-        same = self._by_address.get(connection.address)
+        address = limited_as(connection.address)
+        same = self._by_address.get(address)
         if same is not None:
             same.pop(connection, None)
             if not same:
-                del self._by_address[connection.address]
+                del self._by_address[address]
 
     def rename(self, connection: IngressConnection, address: str) -> None:
         """Count a connection for the address that a proxy names, and close it if that has too many."""

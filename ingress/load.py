@@ -4,11 +4,13 @@ Half of it may be held by requests that are not complete. So a whole callback fi
 bodies trickle in.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, cast
 
+from hookline.aio.throttle import Throttle, said_less
 from hookline.schemas.errors import Overloaded
 
 HEADER_BYTES = 400
@@ -16,6 +18,9 @@ HEADER_BYTES = 400
 REQUEST_BYTES = 4096
 """What a request holds beside its bytes: its task, its stream, its time-out."""
 _STALLED_S = 1.0
+_SAID_EVERY_S = 10.0
+
+log = logging.getLogger("hookline.ingress")
 
 
 class Reading(Protocol):
@@ -39,6 +44,7 @@ class Load:
         self.max_partial_bytes = max_bytes // 2
         self._max_per_address = max_per_address
         self._monotonic = monotonic
+        self._throttle = Throttle(_SAID_EVERY_S, monotonic)
         self._partial: dict[Reading, tuple[float, str]] = {}  # when it began, for whom; the oldest first
         self._by_address: Counter[str] = Counter()
 
@@ -64,6 +70,11 @@ class Load:
 
     def make_room(self, connection: Reading, limit_bytes: int) -> None:
         """Shed requests until no more than the limit is held: stalled ones, the oldest first, then this one."""
+        held_back = self._throttle.admit("") if self.held_bytes > limit_bytes else None
+        if held_back is not None:
+            log.warning(
+                "requests hold %d bytes, the most they may: some are refused%s", limit_bytes, said_less(held_back)
+            )
         while self.held_bytes > limit_bytes:
             oldest = next(iter(self._partial), connection)
             if oldest is not connection and self._monotonic() - self._partial[oldest][0] < _STALLED_S:

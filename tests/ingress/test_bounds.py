@@ -120,12 +120,13 @@ async def test_a_head_is_refused_once_it_is_too_large_in_all(parts: int) -> None
         assert ingress.publisher.envelopes == []
 
 
-async def test_heads_that_never_end_share_the_bound() -> None:
+async def test_heads_that_never_end_share_the_bound(caplog: pytest.LogCaptureFixture) -> None:
     """62 headers of one byte cost as much as 25 kB."""
     head = post(KRTC, add=[f"x{number}:" for number in range(50)]).partition(b"\r\n\r\n")[0]
     async with running_ingress(settings=SMALL_LOAD) as ingress, clients(ingress, [head] * 60) as connections:
         assert_overloaded(await connections[-1].answer())
         assert await accepts(ingress)
+    assert caplog.text.count("requests hold") == 1
 
 
 async def test_a_new_connection_closes_the_oldest_that_has_sent_nothing() -> None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from hookline.ingress.client_address import limited_as
 from hookline.ingress.listening import connections_within, listening_sockets
 from tests.ingress.callbacks import GOOD
 from tests.ingress.running_ingress import running_ingress, with_settings
@@ -68,3 +69,17 @@ def test_the_file_limit_is_raised_as_far_as_it_may_be() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     assert output.stdout.split() == ["500"] * 3
+
+
+@pytest.mark.parametrize(
+    ("address", "limited"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("zebra:", "zebra:"),
+    ],
+)
+def test_the_limit_of_an_ipv6_address_is_that_of_its_network(address: str, limited: str) -> None:
+    assert limited_as(address) == limited
