@@ -1,6 +1,7 @@
 """A log that nobody reads holds up neither callbacks nor health checks, and not the end of the process."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from tests.floods.floods import SETTINGS
 from tests.ingress.callbacks import post, sample, signed
 from tests.ingress.sources import KRTC
 
-CALLS = 800  # whose lines do not fit into a pipe
+CALLS = 400  # whose lines do not fit into a pipe
+PIPE_BYTES = 4096
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -42,6 +44,7 @@ async def test_a_log_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
     (tmp_path / "hookline.toml").write_text(SETTINGS)
     command = [sys.executable, "-m", "hookline", "run", "--log", "json", "--config", str(tmp_path / "hookline.toml")]
     reading, writing = os.pipe()
+    fcntl.fcntl(writing, getattr(fcntl, "F_SETPIPE_SZ", fcntl.F_GETFL), PIPE_BYTES)
     with subprocess.Popen(command, cwd=tmp_path, stderr=writing) as process:  # noqa: ASYNC220, S603
         try:
             async with asyncio.timeout(END_S):

@@ -152,6 +152,8 @@ async def run(flood: Flood, folder: Path, seconds: float, limits: str = "") -> R
         crowd = _SPAWN.Process(target=_attack, args=(flood, port, seconds, opened))
         crowd.start()
         try:
+            while not opened.value:  # noqa: ASYNC110  another process
+                await asyncio.sleep(_PAUSE_S)
             await _genuine(port, seconds, result)
         finally:
             crowd.kill()

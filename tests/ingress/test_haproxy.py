@@ -17,7 +17,7 @@ from tests.services.servers import free_ports
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 OTHER_HOST = "127.0.0.2"
-LIMIT = 500
+LIMIT = 20
 WITHIN_S = 60
 PROGRAM = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -27,10 +27,11 @@ pytestmark = pytest.mark.skipif(
 
 
 def configuration(port: int, ingress: int) -> str:
-    """Ours, with other addresses."""
+    """Ours, with other addresses, and a limit that is soon reached: HAProxy closes idle connections after 10 s."""
     text = CONFIGURATION.read_text()
-    assert text.count("bind :8080\n") == 1
-    text = text.replace("bind :8080\n", f"bind 127.0.0.1:{port}\n")
+    for ours, other in (("bind :8080\n", f"bind 127.0.0.1:{port}\n"), ("conn_cur gt 500", f"conn_cur gt {LIMIT}")):
+        assert text.count(ours) == 1
+        text = text.replace(ours, other)
     text = text.replace("ingress-1:8080", f"127.0.0.1:{ingress}").replace("server ingress-2", "#")
     return text.replace("log stdout format raw local0 info\n", "\n")
 
