@@ -4,7 +4,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,8 +14,10 @@ from hookline.ingress.settings import Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import catalogue
+from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -23,7 +25,6 @@ S = TypeVar("S", bound=msgspec.Struct)
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
-_PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "...", "xxx", "todo"})
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
     `sources` is empty for a role that needs none. `providers` holds the built-in providers by name, and those from
-    outside that the sources name.
+    outside that the sources name. `warnings` are sentences about what is accepted and may still be a mistake.
     """
 
     path: Path
@@ -97,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     providers: Mapping[str, Provider[Any]]
+    warnings: tuple[str, ...] = ()
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -119,16 +121,20 @@ def load(path: Path, *, with_sources: bool) -> Settings:
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
+    trusted_proxies = _networks("ingress.trusted_proxies", ingress.trusted_proxies)
+    known, warnings = {**catalogue(), **outside}, list[str]()
+    sources = _sources(document.get("sources", {}), known, resolve, warnings) if with_sources else {}
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
-        trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
+        trusted_proxies=trusted_proxies,
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        sources=sources,
         providers=_by_name(outside),
+        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies)),
     )
 
 
@@ -179,14 +185,18 @@ def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> Mapping[str, AnySource]:
+def _sources(
+    tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
-    return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
+    return {name: _source(name, table, providers, resolve, warnings) for name, table in tables.items()}
 
 
-def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> AnySource:
+def _source(
+    name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
@@ -200,7 +210,7 @@ def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resol
         name=name,
         provider=provider,
         account=_convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
-        keys=tuple(provider.key(_secret(key, secret)) for secret in settings.secrets),
+        keys=tuple(make_key(key, provider, secret) for secret in settings.secrets),
         tolerance_s=settings.tolerance_s,
         allow_from=_networks(f"{key}.allow_from", settings.allow_from),
         max_body_bytes=settings.max_body_bytes,
@@ -208,6 +218,7 @@ def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resol
     fault = provider.fault(source)
     if fault is not None:
         raise SettingsError(f"{key}.{fault}")
+    warnings += warnings_of(key, provider, settings.secrets)
     return source
 
 
@@ -220,15 +231,7 @@ def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Pr
     return providers[name]
 
 
-def _secret(key: str, secret: str) -> str:
-    if not secret.strip():
-        raise SettingsError(f"{key}.secrets: one is empty, and anyone could sign with that")
-    if secret.strip().lower() in _PLACEHOLDERS:
-        raise SettingsError(f"{key}.secrets: one is still a placeholder")
-    return secret
-
-
-def _networks(key: str, texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:

@@ -33,7 +33,7 @@ class Resolver:
         if value.startswith("file:"):
             path = self._folder / value.removeprefix("file:")
             try:
-                return path.read_text().rstrip("\r\n")
+                return _contents(path)
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
         return _VARIABLE.sub(lambda match: self._variable(key, match[1]), value)
@@ -43,3 +43,8 @@ class Resolver:
         if name not in os.environ:
             raise SettingsError(f"{key}: the environment has no variable {name}")
         return os.environ[name]
+
+
+def _contents(path: Path) -> str:
+    """The text of a file, without the line ends that editors add, and without a byte order mark."""
+    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")

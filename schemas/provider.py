@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -10,11 +9,13 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, MissingSignature
 from hookline.schemas.events import Event
+from hookline.schemas.networks import Network, names_everybody
 
 A = TypeVar("A")
 
 DEFAULT_TOLERANCE_S = 300
 DEFAULT_MAX_BODY_BYTES = 262_144
+DEFAULT_MIN_SECRET_BYTES = 16
 
 
 class Headers(Protocol):
@@ -68,7 +69,7 @@ class Source(Generic[A]):
     account: A
     keys: tuple[Key, ...]
     tolerance_s: int = DEFAULT_TOLERANCE_S
-    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_from: tuple[Network, ...] = ()
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
 
@@ -119,6 +120,20 @@ def needs_a_secret(source: Source[Any]) -> str | None:
     return None if source.keys else "secrets: at least one is needed, or anyone could send events"
 
 
+def fault_without_signature(source: Source[Any]) -> str | None:
+    """For the `Provider.fault` of a provider with a setting `insecure_no_signature`, where a source has set it.
+
+    Only the addresses prove the sender then, so they are needed, and must not name everybody.
+    """
+    if source.keys:
+        return "insecure_no_signature: it contradicts secrets; remove one of the two"
+    if not source.allow_from:
+        return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
+    if names_everybody(source.allow_from):
+        return "allow_from: it names everybody, and without a signature anyone could send"
+    return None
+
+
 def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
     """The default for `Provider.challenge`: the provider does not check URLs."""
     return None
@@ -152,7 +167,8 @@ class Provider(Generic[A]):
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
     topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
-    proves and what it does not.
+    proves and what it does not. `min_secret_bytes` is how long the secrets that the provider issues are at least, where
+    that is less than 16; a shorter one is warned of.
     """
 
     name: str
@@ -170,6 +186,7 @@ class Provider(Generic[A]):
     reply: Reply = Reply()
     challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
     key: Callable[[str], Key] = key_from_text
+    min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
     fault: Callable[[Source[A]], str | None] = needs_a_secret
 
 

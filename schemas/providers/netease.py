@@ -212,4 +212,5 @@ PROVIDER = Provider(
     normalise=normalise,
     reply=REPLY,
     challenge=challenge,
+    min_secret_bytes=12,  # an AppSecret has twelve characters
 )

@@ -38,7 +38,16 @@ from hookline.schemas.payload import (
     text,
     unix_s,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.provider import (
+    Example,
+    Outgoing,
+    Provider,
+    Reply,
+    Request,
+    Sample,
+    Source,
+    fault_without_signature,
+)
 from hookline.schemas.query import parameter, parameters
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
@@ -154,11 +163,7 @@ _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 def fault(source: Source[Account]) -> str | None:
     """Without a token anyone could send events: the settings must say so, and allow known addresses only."""
     if source.account.insecure_no_signature:
-        if source.keys:
-            return "insecure_no_signature: it contradicts secrets; remove one of the two"
-        if not source.allow_from:
-            return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
-        return None
+        return fault_without_signature(source)
     return None if source.keys else "secrets: at least one is needed, the console's callback token"
 
 
