@@ -12,7 +12,9 @@ from hookline.schemas.provider import (
     Reply,
     Request,
     Sample,
+    Signatures,
     Source,
+    fault_without_signature,
 )
 from hookline.schemas.signing import check_base64, check_fresh, check_hex, decimal
 
@@ -30,6 +32,7 @@ __all__ = [
     "Reply",
     "Request",
     "Sample",
+    "Signatures",
     "Source",
     "StaleTimestamp",
     "Unreadable",
@@ -37,6 +40,7 @@ __all__ = [
     "check_fresh",
     "check_hex",
     "decimal",
+    "fault_without_signature",
     "read",
     "read_again",
     "recheck",

@@ -80,6 +80,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
     allow_from: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_BODY_BYTES)] = DEFAULT_MAX_BODY_BYTES
+    max_bodies_per_signature: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,12 +215,21 @@ def _source(
         tolerance_s=settings.tolerance_s,
         allow_from=_networks(f"{key}.allow_from", settings.allow_from),
         max_body_bytes=settings.max_body_bytes,
+        max_bodies_per_signature=settings.max_bodies_per_signature,
     )
-    fault = provider.fault(source)
+    fault = provider.fault(source) or _needless_limit(source)
     if fault is not None:
         raise SettingsError(f"{key}.{fault}")
     warnings += warnings_of(key, provider, settings.secrets)
     return source
+
+
+def _needless_limit(source: AnySource) -> str | None:
+    if source.max_bodies_per_signature and (source.provider.signatures is None or not source.keys):
+        return (
+            "max_bodies_per_signature: it is for signatures that do not cover the body, which this source has none of"
+        )
+    return None
 
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:

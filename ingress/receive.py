@@ -13,6 +13,7 @@ from hookline.ingress.refusals import Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
@@ -37,6 +38,7 @@ class Receiver:
         self._settings = settings
         self._trusted_proxies = trusted_proxies
         self._clock = clock
+        self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
@@ -81,6 +83,8 @@ class Receiver:
         if challenge is not None:
             return Accepted(challenge)
         provider.verify(callback, source, now_s)
+        if provider.signatures is not None and source.name in self._signatures:
+            self._signatures[source.name].check(callback)
         envelope = seal(
             _identify(body, source),
             body,

@@ -61,7 +61,8 @@ class Source(Generic[A]):
     """A configured account at a provider, made from its settings at start.
 
     `account` holds the provider's own settings. Any one of `keys` verifies. `tolerance_s` bounds how far a signed time
-    stamp may lie in the past or the future. An empty `allow_from` allows every address.
+    stamp may lie in the past or the future. An empty `allow_from` allows every address. With a signature that does not
+    cover the body, more than `max_bodies_per_signature` different bodies for one signature are refused; 0 only counts.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Source(Generic[A]):
     tolerance_s: int = DEFAULT_TOLERANCE_S
     allow_from: tuple[Network, ...] = ()
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_bodies_per_signature: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,18 @@ class Reply:
     body: bytes = b"{}"
     status: int = 200
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """For a scheme that does not cover the body: what the signature of a verified request is.
+
+    `of(request)` returns the same text for all requests that carry one signature, in whatever form. `usual_bodies` is
+    how many callbacks the provider may sign alike: those of one second.
+    """
+
+    of: Callable[[Request], str]
+    usual_bodies: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +182,7 @@ class Provider(Generic[A]):
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
     topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
     proves and what it does not. `min_secret_bytes` is how long the secrets that the provider issues are at least, where
-    that is less than 16; a shorter one is warned of.
+    that is less than 16; a shorter one is warned of. `signatures` is for a scheme that does not cover the body.
     """
 
     name: str
@@ -187,6 +201,7 @@ class Provider(Generic[A]):
     challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
     key: Callable[[str], Key] = key_from_text
     min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
+    signatures: Signatures | None = None
     fault: Callable[[Source[A]], str | None] = needs_a_secret
 
 

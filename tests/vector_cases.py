@@ -191,7 +191,11 @@ def carriers(vector: Vector) -> list[Carrier]:
 
 
 def covers_body(vector: Vector) -> bool:
-    one, other = (vector.provider.sign(body, vector.source, vector.case.now) for body in (b'{"a":1}', b'{"a":2}'))
+    return covers_body_of(vector.source, vector.case.now)
+
+
+def covers_body_of(source: AnySource, now_s: float = 1_700_000_000) -> bool:
+    one, other = (source.provider.sign(body, source, now_s) for body in (b'{"a":1}', b'{"a":2}'))
     return (one.headers, one.query) != (other.headers, other.query)
 
 

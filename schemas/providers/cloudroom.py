@@ -21,7 +21,7 @@ from hookline.schemas.events import (
     RoomEnded,
 )
 from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text, unix_s
-from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
@@ -138,6 +138,10 @@ def _digest(account: Account, key: Key, sent_s: int) -> bytes:
     return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider chose MD5
 
 
+def signature(request: Request) -> str:
+    return _signature(_read_proof(request.body).signature).lower()
+
+
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The body with `Time` and `Signature` set; ValueError if it is not a JSON object."""
     content = json.loads(body)
@@ -228,5 +232,6 @@ PROVIDER = Provider(
     sign=sign,
     identify=identify,
     normalise=normalise,
+    signatures=Signatures(signature),
     reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
 )

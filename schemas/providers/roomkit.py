@@ -45,6 +45,7 @@ from hookline.schemas.provider import (
     Reply,
     Request,
     Sample,
+    Signatures,
     Source,
     fault_without_signature,
 )
@@ -178,6 +179,10 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     sent_s = decimal(request_time, TIME_DIGITS)
     check_hex(signature, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+def signature(request: Request) -> str:
+    return parameter(parameters(request.query), "sign").lower()
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -357,4 +362,5 @@ PROVIDER = Provider(
     normalise=normalise,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
+    signatures=Signatures(signature),
 )
