@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings
     ingress: IngressSettings
     trusted_proxies: tuple[Any, ...]
+    audit: AuditSettings
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     providers: Mapping[str, Provider[Any]]
@@ -107,6 +108,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "history": HistorySettings,
     "ingress": IngressSettings,
+    "audit": AuditSettings,
     "workers": WorkersSettings,
 }
 
@@ -132,6 +134,7 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         trusted_proxies=trusted_proxies,
+        audit=_as(AuditSettings, sections["audit"]),
         workers=_as(WorkersSettings, sections["workers"]),
         sources=sources,
         providers=_by_name(outside),

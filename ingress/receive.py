@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiohttp import hdrs, web
 
 from hookline.ingress import responses
+from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network, check_address
 from hookline.ingress.refusals import Refusals
 from hookline.ingress.request import check_head, check_target, read_body
@@ -17,7 +18,7 @@ from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
-from hookline.schemas.provider import AnySource, Request
+from hookline.schemas.provider import AnySource, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
 
@@ -32,12 +33,14 @@ class Receiver:
         settings: IngressSettings,
         trusted_proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
+        audit: RefusalAudit | None = None,
     ) -> None:
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
         self._publisher = publisher
         self._settings = settings
         self._trusted_proxies = trusted_proxies
         self._clock = clock
+        self._audit = audit
         self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._in_flight = 0
@@ -50,7 +53,7 @@ class Receiver:
         try:
             response = await self.receive(request)
         except Refused as refusal:
-            response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
+            response = self._refused(request, refusal)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
@@ -79,12 +82,9 @@ class Receiver:
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
-        challenge = provider.challenge(callback, source, now_s)
-        if challenge is not None:
-            return Accepted(challenge)
-        provider.verify(callback, source, now_s)
-        if provider.signatures is not None and source.name in self._signatures:
-            self._signatures[source.name].check(callback)
+        checked = self._prove(callback, source, now_s)
+        if checked is not None:
+            return Accepted(checked)
         envelope = seal(
             _identify(body, source),
             body,
@@ -95,6 +95,29 @@ class Receiver:
         )
         await self._publisher.publish(envelope)
         return Accepted(provider.reply)
+
+    def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
+        """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
+        provider = source.provider
+        try:
+            reply = provider.challenge(callback, source, now_s)
+            if reply is None:
+                provider.verify(callback, source, now_s)
+                if provider.signatures is not None and source.name in self._signatures:
+                    self._signatures[source.name].check(callback)
+        except Refused as refusal:
+            refusal.body = callback.body
+            raise
+        return reply
+
+    def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
+        """The response to a request that is not accepted, which is counted, logged and recorded."""
+        now_s, source = self._clock(), self._source_of(request)
+        said = self._refusals.note(source.name if source else "-", refusal, now_s)
+        response = responses.refused(said)
+        if self._audit is not None:
+            self._audit.note(request, source, refusal, response.status, now_s)
+        return response
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
@@ -111,12 +134,15 @@ class Receiver:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, ok=ok)
 
+    def _source_of(self, request: web.BaseRequest) -> AnySource | None:
+        return self._sources.get(request.raw_path.partition("?")[0])
+
     def _source_name(self, request: web.BaseRequest) -> str:
-        source = self._sources.get(request.raw_path.partition("?")[0])
+        source = self._source_of(request)
         return source.name if source else "-"
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every request whose head has arrived is answered, for at most `timeout_s`."""
+        """Wait until every request whose head has arrived is answered, for at most `timeout_s`; then end the audit."""
         if self._in_flight:
             self._nothing_in_flight.clear()
             try:
@@ -124,6 +150,8 @@ class Receiver:
                     await self._nothing_in_flight.wait()
             except TimeoutError:
                 log.warning("requests abandoned at shutdown: %d", self._in_flight)
+        if self._audit is not None:
+            self._audit.close()
 
 
 def _is_cancelled() -> bool:

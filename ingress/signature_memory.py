@@ -57,7 +57,9 @@ class SignatureMemory:
                 self.excess,
             )
         if self._source.max_bodies_per_signature:
-            raise BadSignature("the signature is wrong")
+            raise BadSignature(
+                "the signature is wrong", detail=f"the signature has come with {self._limit} other bodies already"
+            )
 
     def _forget_oldest(self) -> None:
         while self._count > MAX_BODIES:

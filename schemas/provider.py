@@ -183,6 +183,10 @@ class Provider(Generic[A]):
     topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
     proves and what it does not. `min_secret_bytes` is how long the secrets that the provider issues are at least, where
     that is less than 16; a shorter one is warned of. `signatures` is for a scheme that does not cover the body.
+
+    `shown` names the provider's own headers and query parameters that hold no secret, in lower case: the audit of
+    refused requests hides all others. `secret_fields` names fields of the body in lower case, at any depth, whose
+    values are never kept.
     """
 
     name: str
@@ -202,6 +206,8 @@ class Provider(Generic[A]):
     key: Callable[[str], Key] = key_from_text
     min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
     signatures: Signatures | None = None
+    shown: frozenset[str] = frozenset()
+    secret_fields: frozenset[str] = frozenset()
     fault: Callable[[Source[A]], str | None] = needs_a_secret
 
 

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
+from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
@@ -66,6 +67,13 @@ class Installation:
         if settings.url.startswith(_SQLITE):
             return SqliteRoomLog(await self._database(settings.url), settings.rooms_ttl_s)
         return self._to_close(await _open_room_log(settings))
+
+    def refusal_writer(self) -> SqliteRefusalWriter | None:
+        """What stores refused requests, or None if the audit is switched off."""
+        settings = self._settings.audit
+        if not settings.path:
+            return None
+        return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
 
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()

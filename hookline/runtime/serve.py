@@ -26,6 +26,7 @@ from hookline.workers.state import States
 from hookline.workers.store import Store
 
 if TYPE_CHECKING:
+    from hookline.ingress.audit import RefusalWriter
     from hookline.ingress.server import Ingress
 
 log = logging.getLogger("hookline")
@@ -51,7 +52,7 @@ async def serve(
             normalise = normaliser(settings.providers)
             starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in chosen]
-        server = await _open_ingress(settings, broker.publisher) if ingress else None
+        server = await _open_ingress(settings, broker.publisher, installation.refusal_writer()) if ingress else None
         _report_open(settings, ingress=ingress, supervised=supervised)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
@@ -110,12 +111,14 @@ class _Starting:
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 
-async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
+async def _open_ingress(settings: Settings, publisher: Publisher, writer: "RefusalWriter | None") -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
-    from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
+    audit = None if writer is None else RefusalAudit(writer, settings.audit)
+    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies, audit=audit)
     ingress = Ingress(receiver, settings.ingress)
     try:
         port = await ingress.start()

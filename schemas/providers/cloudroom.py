@@ -234,4 +234,5 @@ PROVIDER = Provider(
     normalise=normalise,
     signatures=Signatures(signature),
     reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
+    secret_fields=frozenset({"signature"}),
 )

@@ -74,8 +74,8 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
     body_md5 = _md5(request.body)
-    check_hex(md5, [body_md5.digest()])
-    check_hex(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys])
+    check_hex(md5, [body_md5.digest()], "MD5 (of the body)")
+    check_hex(check_sum, [_check_sum(key, body_md5, cur_time).digest() for key in source.keys], "CheckSum")
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -213,4 +213,5 @@ PROVIDER = Provider(
     reply=REPLY,
     challenge=challenge,
     min_secret_bytes=12,  # an AppSecret has twelve characters
+    shown=frozenset({"appkey", "curtime", "md5"}),
 )

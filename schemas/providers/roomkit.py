@@ -363,4 +363,5 @@ PROVIDER = Provider(
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
     signatures=Signatures(signature),
+    shown=frozenset({"sdkappid", "requesttime", "callbackcommand", "contenttype", "clientip", "optplatform"}),
 )
