@@ -108,7 +108,7 @@ def _record(
         at_s=now_s,
         source=source.name if source else UNKNOWN_PATH,
         reason=refusal.reason,
-        detail=plain(refusal.detail, _MAX_ADDRESS_CHARACTERS),
+        detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
         status=status,
         peer=plain(request.remote or "", _MAX_ADDRESS_CHARACTERS),
         forwarded=plain(_forwarded(request), _MAX_ADDRESS_CHARACTERS),

@@ -29,7 +29,7 @@ class Refusals:
         key = (source, refusal.reason)
         self._counts[key] += 1
         if self._counts[key] == 1:
-            log.warning("%s: refused: %s (%s)", source, refusal.reason, refusal.detail)
+            log.warning("%s: refused: %s (%s)", source, refusal.reason, refusal.for_operator)
         if isinstance(refusal, Unverified):
             self._unverified[source] += 1
             if self._unverified[source] > self._max_unverified:

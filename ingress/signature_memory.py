@@ -58,7 +58,7 @@ class SignatureMemory:
             )
         if self._source.max_bodies_per_signature:
             raise BadSignature(
-                "the signature is wrong", detail=f"the signature has come with {self._limit} other bodies already"
+                "the signature is wrong", for_operator=f"the signature has come with {self._limit} other bodies already"
             )
 
     def _forget_oldest(self) -> None:

@@ -37,13 +37,13 @@ class HooklineError(Exception):
 class Refused(HooklineError):
     """One request is refused. The text is public: it must not help a forger.
 
-    `detail` is for the operator, in the log and in the audit: which step failed, and by how much. It quotes nothing
-    from the request, except times. `body` is what was read of the request, where that is known.
+    `for_operator` is what the log and the audit say: which step failed, and by how much. It quotes nothing from the
+    request, except times. `body` is what was read of the request, where that is known.
     """
 
-    def __init__(self, text: str = "", *, detail: str = "", body: bytes | None = None) -> None:
+    def __init__(self, text: str = "", *, for_operator: str = "", body: bytes | None = None) -> None:
         super().__init__(text)
-        self.detail = detail or text
+        self.for_operator = for_operator or text
         self.body = body
 
 

@@ -14,12 +14,12 @@ from hookline.schemas.errors import BadSignature, StaleTimestamp
 def check_hex(text: str, expected: Iterable[bytes], step: str = "the signature") -> None:
     """Return if the text is one of the expected digests in hexadecimal, in either case; else raise BadSignature.
 
-    `step` is what the operator reads in the detail of a refusal, where a provider checks more than one digest.
+    `step` is what the operator reads of a refusal, where a provider checks more than one digest.
     """
     try:
         given = a2b_hex(text)
     except ValueError:
-        raise BadSignature("the signature is not hexadecimal", detail=f"{step} is not hexadecimal") from None
+        raise BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal") from None
     _check_digest(given, expected, step)
 
 
@@ -32,9 +32,9 @@ def check_base64(text: str, expected: Iterable[bytes], step: str = "the signatur
     try:
         given = a2b_base64(text.encode("ascii"), strict_mode=True)
     except (Error, ValueError):
-        raise BadSignature("the signature is not base64", detail=f"{step} is not base64") from None
+        raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64") from None
     if b2a_base64(given, newline=False) != text.encode("ascii"):
-        raise BadSignature("the signature is not base64", detail=f"{step} is not base64 in its one exact form")
+        raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64 in its one exact form")
     _check_digest(given, expected, step)
 
 
@@ -44,7 +44,7 @@ def _check_digest(given: bytes, expected: Iterable[bytes], step: str) -> None:
         fits |= hmac.compare_digest(given, digest)
         tried += 1
     if not fits:
-        raise BadSignature("the signature is wrong", detail=f"{step} is not what any of {tried} secrets gives")
+        raise BadSignature("the signature is wrong", for_operator=f"{step} is not what any of {tried} secrets gives")
 
 
 def decimal(text: str, digits: int) -> int:
@@ -63,5 +63,5 @@ def check_fresh(sent_s: float, now_s: float, tolerance_s: int) -> None:
         away = f"{now_s - sent_s:,.0f} s old" if now_s > sent_s else f"{sent_s - now_s:,.0f} s in the future"
         raise StaleTimestamp(
             f"the time stamp is more than {tolerance_s} s away from now",
-            detail=f"the time stamp is {away}, and {tolerance_s} s are allowed",
+            for_operator=f"the time stamp is {away}, and {tolerance_s} s are allowed",
         )
