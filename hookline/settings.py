@@ -16,7 +16,7 @@ from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import Catalogue, catalogue
 from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 
@@ -125,7 +125,7 @@ def load(path: Path, *, with_sources: bool) -> Settings:
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _as(IngressSettings, sections["ingress"])
     trusted_proxies = _networks("ingress.trusted_proxies", ingress.trusted_proxies)
-    known, warnings = {**catalogue(), **outside}, list[str]()
+    known, warnings = Catalogue(outside), list[str]()
     sources = _sources(document.get("sources", {}), known, resolve, warnings) if with_sources else {}
     return Settings(
         path=path,
@@ -173,7 +173,7 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
-    return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
+    return Catalogue({provider.name: provider for provider in outside.values()})
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:

@@ -86,11 +86,11 @@ class Receiver:
         if checked is not None:
             return Accepted(checked)
         envelope = seal(
-            _identify(body, source),
+            _identify(callback, source),
             body,
             provider=provider.name,
             source=source.name,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, "application/json"),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
             received_at=moment(now_s),
         )
         await self._publisher.publish(envelope)
@@ -100,15 +100,17 @@ class Receiver:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
         provider = source.provider
         try:
-            reply = provider.challenge(callback, source, now_s)
-            if reply is None:
-                provider.verify(callback, source, now_s)
-                if provider.signatures is not None and source.name in self._signatures:
-                    self._signatures[source.name].check(callback)
+            if provider.challenge is not None:
+                reply = provider.challenge(callback, source, now_s)
+                if reply is not None:
+                    return reply
+            provider.verify(callback, source, now_s)
+            if provider.signatures is not None and source.name in self._signatures:
+                self._signatures[source.name].check(callback)
         except Refused as refusal:
             refusal.body = callback.body
             raise
-        return reply
+        return None
 
     def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
         """The response to a request that is not accepted, which is counted, logged and recorded."""
@@ -160,10 +162,10 @@ def _is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _identify(body: bytes, source: AnySource) -> Identity:
+def _identify(callback: Request, source: AnySource) -> Identity:
     """The identity of a verified callback. One that cannot be read is kept, too."""
     try:
-        return source.provider.identify(body)
+        return source.provider.identify(callback)
     except Unreadable as fault:
         log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
-        return unreadable(body)
+        return unreadable(callback.body)

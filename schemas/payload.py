@@ -15,6 +15,7 @@ import msgspec
 from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.lenient import decode_leniently, fitted
+from hookline.schemas.provider import Request
 from hookline.schemas.topics import word
 
 MAX_ID_CHARACTERS = 512
@@ -73,13 +74,14 @@ def _read_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Unreadable("the body is not JSON") from None
 
 
-def recheck(envelope: Envelope, identify: Callable[[bytes], Identity]) -> None:
+def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None:
     """Raise Unreadable if the ingress could not read the body, unless this version can.
 
-    Every envelope of another event type has passed `identify`, so a worker does not check it again.
+    Every envelope of another event type has passed `identify`, so a worker does not check it again. A worker has no
+    headers: a provider whose `identify` needs one gives a function that does not.
     """
     if envelope.event_type == UNREADABLE:
-        identify(envelope.body)
+        identify(Request(envelope.body))
 
 
 def _check_encoding(body: bytes) -> None:

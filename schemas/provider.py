@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -12,6 +12,9 @@ from hookline.schemas.events import Event
 from hookline.schemas.networks import Network, names_everybody
 
 A = TypeVar("A")
+
+Strength: TypeAlias = Literal["body", "fields", "time only", "shared secret", "none"]
+"""What a signature covers: the whole body, named fields of it, the time, nothing (a password), or there is none."""
 
 DEFAULT_TOLERANCE_S = 300
 DEFAULT_MAX_BODY_BYTES = 262_144
@@ -24,11 +27,18 @@ class Headers(Protocol):
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
+class NoHeaders:
+    """The headers of a request that is no longer at hand."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:  # noqa: ARG002  of the protocol
+        return default
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request: the exact bytes of its body, its headers, and the undecoded query string without its `?`."""
 
     body: bytes
-    headers: Headers
+    headers: Headers = NoHeaders()
     query: str = ""
 
     def header(self, name: str) -> str:
@@ -63,6 +73,7 @@ class Source(Generic[A]):
     `account` holds the provider's own settings. Any one of `keys` verifies. `tolerance_s` bounds how far a signed time
     stamp may lie in the past or the future. An empty `allow_from` allows every address. With a signature that does not
     cover the body, more than `max_bodies_per_signature` different bodies for one signature are refused; 0 only counts.
+    `public_url` is the URL as the provider calls it, for schemes that sign it.
     """
 
     name: str
@@ -73,6 +84,7 @@ class Source(Generic[A]):
     allow_from: tuple[Network, ...] = ()
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_bodies_per_signature: int = 0
+    public_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +160,6 @@ def fault_without_signature(source: Source[Any]) -> str | None:
     return None
 
 
-def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
-    """The default for `Provider.challenge`: the provider does not check URLs."""
-    return None
-
-
 def no_sign(body: bytes, source: Source[Any], now_s: float) -> Outgoing:
     """The default for `Provider.sign`: callbacks cannot be signed here. Raises ValueError."""
     raise ValueError("its provider has no `sign`")
@@ -171,10 +178,10 @@ class Provider(Generic[A]):
 
     - `verify(request, source, now_s)` returns if the request is genuine, else raises Unverified; or MalformedRequest
       where the signature is inside a body that cannot be read.
-    - `identify(body)` returns the identity of the event, for verified bytes; raises Unreadable.
+    - `identify(request)` returns the identity of the event, for a verified request; raises Unreadable.
     - `normalise(envelope)` makes the canonical events; raises Unreadable.
-    - `challenge(request, source, now_s)` returns the reply to a URL check, or None for any other request; raises as
-      `verify` does.
+    - `challenge(request, source, now_s)` returns the reply to a check of the URL, which is answered and never
+      published, or None for any other request. It decides whether the check needs a proof, and raises as `verify` does.
     - `sign(body, source, now_s)` signs as the provider does, for samples and tests; raises ValueError if the body
       cannot carry a signature.
     - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
@@ -184,15 +191,19 @@ class Provider(Generic[A]):
     proves and what it does not. `min_secret_bytes` is how long the secrets that the provider issues are at least, where
     that is less than 16; a shorter one is warned of. `signatures` is for a scheme that does not cover the body.
 
+    `strength` is what a good signature proves in one word. `content_type` is what the provider sends, `addresses` are
+    the networks that it publishes, for `allow_from = ["provider"]`. `resends_for_s` is how long after an event the
+    provider may send it again: a store that forgets sooner is warned of.
+
     `shown` names the provider's own headers and query parameters that hold no secret, in lower case: the audit of
     refused requests hides all others. `secret_fields` names fields of the body in lower case, at any depth, whose
-    values are never kept.
+    values are never kept, `url_fields` those whose URLs let anybody in: they are kept with `keep_urls` only.
     """
 
     name: str
     title: str
     verify: Callable[[Request, Source[A], float], None]
-    identify: Callable[[bytes], Identity]
+    identify: Callable[[Request], Identity]
     normalise: Callable[[Envelope], tuple[Event, ...]]
     account: type[A] = cast("Any", NoSettings)  # noqa: RUF009  a class, which nothing changes
     types: Mapping[str, str] = field(default_factory=dict)
@@ -201,13 +212,18 @@ class Provider(Generic[A]):
     sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
     covers: str = ""
     leaves_open: str = ""
+    strength: Strength = "body"
+    content_type: str = "application/json"
+    addresses: Sequence[str] = ()
+    resends_for_s: float = 0
     reply: Reply = Reply()
-    challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
+    challenge: Callable[[Request, Source[A], float], Reply | None] | None = None
     key: Callable[[str], Key] = key_from_text
     min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
     signatures: Signatures | None = None
     shown: frozenset[str] = frozenset()
     secret_fields: frozenset[str] = frozenset()
+    url_fields: frozenset[str] = frozenset()
     fault: Callable[[Source[A]], str | None] = needs_a_secret
 
 

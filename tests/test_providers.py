@@ -80,7 +80,12 @@ def test_the_same_event_at_another_source_has_another_id(provider: Provider[Any]
     body = msgspec.json.encode(provider.samples[0].body(1, STORY_START_S))
     body = provider.sign(body, example_source(provider), STORY_START_S).body
     elsewhere = seal(
-        provider.identify(body), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
+        provider.identify(Request(body)),
+        body,
+        provider=provider.name,
+        source="x",
+        content_type="",
+        received_at=moment(0),
     )
     assert elsewhere.id != seal_with(provider, body).id
 
@@ -130,7 +135,7 @@ def test_a_signature_of_another_source_is_refused(provider: Provider[Any]) -> No
 @every_provider
 def test_a_body_that_names_a_key_twice_is_unreadable(provider: Provider[Any]) -> None:
     with pytest.raises(Unreadable, match="names a key twice"):
-        provider.identify(story(provider)[0].body[:-1] + b',"twice":1,"twice":1}')
+        provider.identify(Request(story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'))
 
 
 @every_provider

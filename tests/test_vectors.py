@@ -16,7 +16,6 @@ from tests.vector_cases import (
     carriers,
     covers_body,
     covers_time,
-    with_secrets,
 )
 
 VECTORS = all_vectors()
@@ -87,7 +86,7 @@ def test_its_events_have_ids_of_their_own(vector: Vector) -> None:
 
 @every_event
 def test_an_event_is_no_url_check(vector: Vector) -> None:
-    assert vector.provider.challenge(vector.request, vector.source, vector.case.now) is None
+    assert vector.challenge() is None
 
 
 @every_vector
@@ -97,7 +96,7 @@ def test_the_reply_is_the_one_that_the_provider_expects(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
 def test_a_url_check_is_answered(vector: Vector) -> None:
-    reply = vector.provider.challenge(vector.request, vector.source, vector.case.now)
+    reply = vector.challenge()
     assert reply is not None
     assert msgspec.json.decode(reply.body) == vector.case.expected.reply
 
@@ -105,7 +104,7 @@ def test_a_url_check_is_answered(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
 def test_a_forged_url_check_is_refused(vector: Vector) -> None:
     with pytest.raises(BadSignature):
-        vector.provider.challenge(vector.request, with_secrets(vector.source, [FOREIGN_SECRET]), vector.case.now)
+        vector.challenge(secrets=[FOREIGN_SECRET])
 
 
 @pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.same_event_as], ids=str)

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.payload import BYTE_ORDER_MARK
-from hookline.schemas.provider import AnySource, Outgoing, Provider, Request, Source
+from hookline.schemas.provider import AnySource, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers import catalogue
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -84,8 +84,18 @@ class Vector:
         source = self.source if secrets is None else with_secrets(self.source, secrets)
         self.provider.verify(request or self.request, source, self.case.now + later_s)
 
+    def challenge(self, secrets: Sequence[str] | None = None) -> Reply | None:
+        source = self.source if secrets is None else with_secrets(self.source, secrets)
+        return challenge_of(source, self.request, self.case.now)
+
     def seal(self, body: bytes | None = None) -> Envelope:
         return seal_with(self.provider, self.request.body if body is None else body, self.case.now)
+
+
+def challenge_of(source: AnySource, request: Request, now_s: float) -> Reply | None:
+    """What the provider answers to a check of the URL; None for any other request."""
+    challenge = source.provider.challenge
+    return None if challenge is None else challenge(request, source, now_s)
 
 
 def content_of(request: Request) -> Any:
@@ -96,7 +106,7 @@ def content_of(request: Request) -> Any:
 def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001) -> Envelope:
     """The envelope that the ingress makes from a verified body; raises Unreadable."""
     return seal(
-        provider.identify(body),
+        provider.identify(Request(body)),
         body,
         provider=provider.name,
         source=provider.example.source,

@@ -152,12 +152,13 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are type, room, user or file, and time.
 
     The time is that of the notice, the only one there is. Without it, a user's second visit would pass for a re-send
     of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.event_type not in TYPES:
         return identify_unknown(kind.event_type, body, time="Time", per_attempt=("Signature",))
@@ -228,6 +229,7 @@ PROVIDER = Provider(
     samples=SAMPLES,
     verify=verify,
     covers="the company and the time (MD5)",
+    strength="time only",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,

@@ -112,12 +112,13 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
     return REPLY
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are type, account, device, time, and the callees or the room.
 
     Without a time, or with one that cannot be, all fields of the callback are its facts. The provider sends each
     callback once, so a repeat can only be a copy. A second call that differs in no field passes for a copy, too.
     """
+    body = request.body
     kind = read(_kind, body)
     if not _is_known(kind):
         return identify_unknown(_type_word(kind), body, time="timestamp")

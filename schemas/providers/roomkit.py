@@ -195,13 +195,14 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, query=urlencode(query))
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
     The command is that of the body: the page itself shows a query with another one. Without a time, or with one that
     cannot be, all fields of the callback are its facts. A user's second visit then passes for a re-send of the first
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
         return identify_unknown(kind.callback_command, body, time="EventTime")
@@ -356,6 +357,7 @@ PROVIDER = Provider(
     samples=SAMPLES,
     verify=verify,
     covers="the time (SHA-256), where the console has a token",
+    strength="time only",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,

@@ -124,7 +124,7 @@ def test_a_member_named_twice_enters_once() -> None:
 @pytest.mark.parametrize("time", [1700000000123, None], ids=["with a time", "without a time"])
 def test_an_empty_member_list_is_unreadable(time: int | None) -> None:
     with pytest.raises(Unreadable):
-        PROVIDER.identify(as_bytes(notice(MemberList_Account=[], EventTime=time)))
+        PROVIDER.identify(Request(as_bytes(notice(MemberList_Account=[], EventTime=time))))
 
 
 @pytest.mark.parametrize(
