@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,6 +26,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
+PUBLISHED = "provider"
+"""Stands in `allow_from` for the addresses that the provider publishes."""
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +84,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     allow_from: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_BODY_BYTES)] = DEFAULT_MAX_BODY_BYTES
     max_bodies_per_signature: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    public_url: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +142,7 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         workers=_as(WorkersSettings, sections["workers"]),
         sources=sources,
         providers=_by_name(outside),
-        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies)),
+        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
     )
 
 
@@ -216,15 +220,35 @@ def _source(
         account=_convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
         keys=tuple(make_key(key, provider, secret) for secret in settings.secrets),
         tolerance_s=settings.tolerance_s,
-        allow_from=_networks(f"{key}.allow_from", settings.allow_from),
+        allow_from=_networks(f"{key}.allow_from", _with_published(key, settings.allow_from, provider)),
         max_body_bytes=settings.max_body_bytes,
         max_bodies_per_signature=settings.max_bodies_per_signature,
+        public_url=_public_url(key, settings.public_url),
     )
     fault = provider.fault(source) or _needless_limit(source)
     if fault is not None:
         raise SettingsError(f"{key}.{fault}")
     warnings += warnings_of(key, provider, settings.secrets)
     return source
+
+
+def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]) -> tuple[str, ...]:
+    """The networks, with those that the provider publishes in the place of the word `provider`."""
+    if PUBLISHED not in networks:
+        return networks
+    if not provider.addresses:
+        raise SettingsError(f'{key}.allow_from: {provider.title} publishes no list of addresses for "{PUBLISHED}"')
+    return (*(network for network in networks if network != PUBLISHED), *provider.addresses)
+
+
+def _public_url(key: str, url: str) -> str:
+    """The URL. Raises SettingsError for one that no provider could have been given."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment):
+        raise SettingsError(
+            f"{key}.public_url: expected the URL as the provider calls it, such as https://example.com/…"
+        )
+    return url
 
 
 def _needless_limit(source: AnySource) -> str | None:

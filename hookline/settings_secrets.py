@@ -102,8 +102,10 @@ def _is_padded(secret: str) -> bool:
     return secret != secret.strip() or any(not _is_visible(each) and each != " " for each in secret)
 
 
-def warnings_of_all(sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> Iterator[str]:
-    """What a reader should know of the sources together, and of the addresses that they trust.
+def warnings_of_all(
+    sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network], ttl_s: float
+) -> Iterator[str]:
+    """What a reader should know of the sources together, of the addresses that they trust, and of their re-sends.
 
     Raises SettingsError for addresses that let everybody send unsigned callbacks.
     """
@@ -119,6 +121,11 @@ def warnings_of_all(sources: Mapping[str, AnySource], trusted_proxies: Sequence[
             )
         if names_everybody(source.allow_from):
             yield f"{key}: it names everybody, so it keeps nobody out"
+        if source.provider.resends_for_s > ttl_s:
+            yield (
+                f"store.ttl_s: {ttl_s:,.0f} s is shorter than {source.provider.title} may send an event again "
+                f"({source.provider.resends_for_s:,.0f} s), so a late repeat for {source.name} would be handled twice"
+            )
     yield from _shared_secrets(sources.values())
 
 
