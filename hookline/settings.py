@@ -67,13 +67,14 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
-    second.
+    second. `keep_urls` leaves URLs in events that let anybody in who has them, such as those of recordings.
     """
 
     shutdown_s: Seconds = 20
     unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    keep_urls: bool = False
 
 
 class SourceSettings(msgspec.Struct, frozen=True):

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from hookline.schemas.events import (
-    CallStarted,
+    EVENT_TYPES,
+    CanonicalEvent,
     LeaveReason,
     ParticipantJoined,
     ParticipantLeft,
@@ -27,6 +28,7 @@ from hookline.schemas.events import (
     RoomUpdated,
     Seat,
     SeatsChanged,
+    Unknown,
     event_topic,
 )
 from hookline.workers.api import Worker
@@ -84,15 +86,15 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
 def rooms_worker(log: RoomLog) -> Worker[Any]:
     """The worker that keeps the room view up to date."""
 
-    @worker(*_ROOM_EVENTS, CallStarted, queue="rooms")
-    async def rooms(event: RoomEvent | CallStarted) -> None:
-        if not isinstance(event, CallStarted):  # has no room; is only taken so that it does not stay unrouted
+    @worker(*_KNOWN, queue="rooms")
+    async def rooms(event: CanonicalEvent) -> None:
+        if isinstance(event, RoomEvent) and event.room_id is not None:  # others only come so as not to stay unrouted
             await log.add(event)
 
     return replace(rooms, sees_repeats=True)
 
 
-_ROOM_EVENTS = RoomEvent.__args__
+_KNOWN = tuple(event for event in EVENT_TYPES.values() if event is not Unknown)
 
 
 def view(events: Iterable[RoomEvent]) -> list[RoomView]:
@@ -113,7 +115,7 @@ def _room(events: Sequence[RoomEvent]) -> RoomView:
     return RoomView(
         provider=first.provider,
         source=first.source,
-        room_id=first.room_id,
+        room_id=first.room_id or "",  # the log holds no event without a room
         open=room.open,
         name=room.name,
         owner_id=room.owner_id,
@@ -223,7 +225,7 @@ class _Room:
     def _change_role(self, event: ParticipantRoleChanged) -> None:
         session = self.inside.get(event.user_id)
         if session is not None:
-            self.inside[event.user_id] = msgspec.structs.replace(session, role=event.role)
+            self.inside[event.user_id] = msgspec.structs.replace(session, role=event.role or session.role)
 
     def _close(self, session: Session, at: datetime, reason: EndReason) -> None:
         self.inside.pop(session.user_id, None)

@@ -1,6 +1,6 @@
 """`hookline topics`: the canonical events, and which providers send them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,7 @@ def topics(config: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    rows = [
-        (each["topic"], each["event"], ", ".join(each["fields"]), _text(each["sent_by"]) or "any provider")
-        for each in found
-    ]
+    rows = [(each["topic"], each["event"], ", ".join(each["fields"]), _text(each)) for each in found]
     tables.show([("topic", "event"), ("fields",), ("sent by",)], rows)
     click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
     click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
@@ -66,5 +63,6 @@ def _senders(topic: str, providers: Mapping[str, Provider[Any]]) -> dict[str, li
     return {name: types for name, types in sent.items() if types}
 
 
-def _text(sent_by: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{name} {', '.join(types)}" for name, types in sent_by.items())
+def _text(event: Mapping[str, Any]) -> str:
+    senders = "; ".join(f"{name} {', '.join(types)}" for name, types in event["sent_by"].items())
+    return senders or ("any provider" if event["topic"] == "unknown" else "none yet")

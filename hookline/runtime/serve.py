@@ -49,7 +49,7 @@ async def serve(
             chosen.insert(0, rooms_worker(await installation.room_log()))
         pools = []
         if chosen:
-            normalise = normaliser(settings.providers)
+            normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
             starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in chosen]
         server = await _open_ingress(settings, broker.publisher, installation.refusal_writer()) if ingress else None
