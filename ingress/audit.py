@@ -15,6 +15,7 @@ from aiohttp import web
 
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.errors import Refused
+from hookline.schemas.form import FORM
 from hookline.schemas.provider import AnySource
 from hookline.schemas.redaction import plain, redacted_body, redacted_headers, redacted_query
 from hookline.schemas.refusals import UNKNOWN_PATH, RefusedRequest
@@ -126,7 +127,9 @@ def _body(body: bytes, source: AnySource | None, settings: AuditSettings) -> str
     """The text of a body with its secrets hidden; None for a large one, whose reading would hold up other requests."""
     if source is None or len(body) > _MAX_PARSED_BYTES:
         return None
-    return redacted_body(body, source.provider.secret_fields, settings.max_body_bytes)
+    provider = source.provider
+    hidden = provider.secret_fields | provider.url_fields
+    return redacted_body(body, hidden, settings.max_body_bytes, is_form=provider.content_type == FORM)
 
 
 def _forwarded(request: web.BaseRequest) -> str:

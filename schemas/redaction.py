@@ -11,6 +11,9 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from hookline.schemas.errors import Unreadable
+from hookline.schemas.form import form_fields
+
 HIDDEN = "***"
 SHOWN_HEADERS = frozenset(
     {
@@ -62,14 +65,14 @@ def _redacted_text(text: str, names: Collection[str], depth: int) -> str:
     return msgspec.json.encode(_redacted(content, names, depth + 1)).decode()
 
 
-def redacted_body(body: bytes, secret_fields: Collection[str], max_bytes: int) -> str | None:
-    """The text of a body of JSON with these fields hidden, cut to a length; None for one that is not JSON.
+def redacted_body(body: bytes, secret_fields: Collection[str], max_bytes: int, *, is_form: bool = False) -> str | None:
+    """The text of a body with these fields hidden, cut to a length. A form is shown as JSON.
 
-    What cannot be read is not kept: nobody can say where in it a secret is.
+    None for what cannot be read: nobody can say where in it a secret is.
     """
     try:
-        content = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
+        content = dict(form_fields(body)) if is_form else msgspec.json.decode(body)
+    except (ValueError, RecursionError, Unreadable):
         return None
     return msgspec.json.encode(redacted(content, secret_fields))[:max_bytes].decode(errors="ignore")
 

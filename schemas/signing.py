@@ -38,6 +38,11 @@ def check_base64(text: str, expected: Iterable[bytes], step: str = "the signatur
     _check_digest(given, expected, step)
 
 
+def check_shared_secret(text: str, keys: Iterable[bytes], step: str = "the shared secret") -> None:
+    """Return if the text is one of the keys, else raise BadSignature. For providers that send a password."""
+    _check_digest(text.encode("utf-8", "surrogateescape"), keys, step)
+
+
 def _check_digest(given: bytes, expected: Iterable[bytes], step: str) -> None:
     fits, tried = False, 0
     for digest in expected:  # all of them, always: the time must not tell which one fits

@@ -86,7 +86,7 @@ async def send_callback(session: "ClientSession", url: str, source: AnySource, c
     except ValueError as error:
         raise SettingsError(f"{callback.name} cannot be signed as {source.provider.title} does: {error}") from None
     target = f"{url}?{signed.query}" if signed.query else url
-    headers: dict[str, Any] = {"Content-Type": "application/json", **signed.headers}
+    headers: dict[str, Any] = {"Content-Type": source.provider.content_type, **signed.headers}
     started = time.monotonic()
     try:
         async with session.post(URL(target, encoded=True), data=signed.body, headers=headers) as response:

@@ -10,8 +10,8 @@ from typing import Any, assert_never
 
 import msgspec
 
+from hookline.schemas.body_proof import BodyProof
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
 from hookline.schemas.events import (
     Event,
     ParticipantJoined,
@@ -39,13 +39,6 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`comp_id` is the company's id (CompID), which the console shows beside its secret (CompSecret)."""
 
     comp_id: str | int
-
-
-class Proof(msgspec.Struct, frozen=True, rename="pascal"):
-    """The signature and the time that it covers. Both are fields of the body."""
-
-    time: Any = None
-    signature: Any = None
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
@@ -94,7 +87,7 @@ class RecordFinish(Notice, frozen=True, tag="RECORD_FINISH"):
     details: File
 
 
-_proof = msgspec.json.Decoder(Proof)
+_proof = BodyProof("Time", "Signature")
 _kind = msgspec.json.Decoder(Kind)
 _notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish] = msgspec.json.Decoder(
     RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish
@@ -103,43 +96,19 @@ _notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | R
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
-    proof = _read_proof(request.body)
-    sent_s = _seconds(proof.time)
-    check_hex(_signature(proof.signature), [_digest(source.account, key, sent_s) for key in source.keys])
+    time, signature = _proof.read(request.body)
+    sent_s = decimal(time, TIME_DIGITS)  # exactly ten: more would let a forger extend the text of a known MD5
+    check_hex(signature, [_digest(source.account, key, sent_s) for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-def _read_proof(body: bytes) -> Proof:
-    try:
-        return read_again(_proof, body)
-    except Unreadable:
-        raise MalformedRequest("the body, which carries the signature, is not a JSON object") from None
-
-
-def _seconds(time: Any) -> int:
-    """The time stamp, which has exactly ten digits: more would let a forger extend the text of a known MD5."""
-    if time is None:
-        raise MissingSignature("Time is missing")
-    if not isinstance(time, int | str):
-        raise BadSignature(f"the time stamp is not {TIME_DIGITS} digits")
-    return decimal(str(time), TIME_DIGITS)
-
-
-def _signature(signature: Any) -> str:
-    if signature is None or (isinstance(signature, str) and not signature.strip()):
-        raise MissingSignature("Signature is missing")
-    if not isinstance(signature, str):
-        raise BadSignature("the signature is not text")
-    return signature
+def signature(request: Request) -> str:
+    return _proof.read(request.body)[1].lower()
 
 
 def _digest(account: Account, key: Key, sent_s: int) -> bytes:
     signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
     return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider chose MD5
-
-
-def signature(request: Request) -> str:
-    return _signature(_read_proof(request.body).signature).lower()
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
