@@ -13,11 +13,18 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 def providers_table() -> str:
     rows = [
-        _row(provider.title, f"`{provider.name}`", ", ".join(provider.types), provider.covers, provider.leaves_open)
+        _row(
+            provider.title,
+            f"`{provider.name}`",
+            ", ".join(provider.types),
+            provider.strength,
+            provider.covers,
+            provider.leaves_open,
+        )
         for provider in catalogue().values()
     ]
-    head = _row("provider", "`provider =`", "its events", "a good signature covers", "and leaves open")
-    return "\n".join([head, _row(*["---"] * 5), *rows])
+    head = _row("provider", "`provider =`", "its events", "strength", "a good signature covers", "and leaves open")
+    return "\n".join([head, _row(*["---"] * 6), *rows])
 
 
 def events_table() -> str:

@@ -79,7 +79,7 @@ def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None
     """Raise Unreadable if the ingress could not read the body, unless this version can.
 
     Every envelope of another event type has passed `identify`, so a worker does not check it again. A worker has no
-    headers: a provider whose `identify` needs one gives a function that does not.
+    headers, so an `identify` that uses one has to manage without it.
     """
     if envelope.event_type == UNREADABLE:
         identify(Request(envelope.body))

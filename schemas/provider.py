@@ -41,6 +41,11 @@ class Request(msgspec.Struct, frozen=True):
     headers: Headers = NoHeaders()
     query: str = ""
 
+    def find(self, name: str) -> str | None:
+        """The value of a header that need not be there; None for one that is absent, blank or repeated."""
+        values = self.headers.getall(name, ())
+        return values[0] if len(values) == 1 and values[0].strip() else None
+
     def header(self, name: str) -> str:
         """The value of a header that the signature needs.
 
@@ -187,13 +192,14 @@ class Provider(Generic[A]):
     - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
-    topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
-    proves and what it does not. `min_secret_bytes` is how long the secrets that the provider issues are at least, where
-    that is less than 16; a shorter one is warned of. `signatures` is for a scheme that does not cover the body.
+    topics, or to several where the content decides. `samples` tell a short story, in order. `covers` and `leaves_open`
+    say in a few words what a good signature proves and what it does not, `strength` in one. `min_secret_bytes` is how
+    long the secrets that the provider issues are at least, where that is less than 16; a shorter one is warned of.
+    `signatures` is for a scheme that does not cover the body.
 
-    `strength` is what a good signature proves in one word. `content_type` is what the provider sends, `addresses` are
-    the networks that it publishes, for `allow_from = ["provider"]`. `resends_for_s` is how long after an event the
-    provider may send it again: a store that forgets sooner is warned of.
+    `content_type` is what the provider sends, `addresses` are the networks that it publishes, for
+    `allow_from = ["provider"]`. `resends_for_s` is how long after an event the provider may send it again: a store that
+    forgets sooner is warned of.
 
     `shown` names the provider's own headers and query parameters that hold no secret, in lower case: the audit of
     refused requests hides all others. `secret_fields` names fields of the body in lower case, at any depth, whose
@@ -206,7 +212,7 @@ class Provider(Generic[A]):
     identify: Callable[[Request], Identity]
     normalise: Callable[[Envelope], tuple[Event, ...]]
     account: type[A] = cast("Any", NoSettings)  # noqa: RUF009  a class, which nothing changes
-    types: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     example: Example = Example("main", {})
     samples: Sequence[Sample] = ()
     sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
@@ -225,6 +231,12 @@ class Provider(Generic[A]):
     secret_fields: frozenset[str] = frozenset()
     url_fields: frozenset[str] = frozenset()
     fault: Callable[[Source[A]], str | None] = needs_a_secret
+
+
+def topics_of(provider: Provider[Any], provider_type: str) -> tuple[str, ...]:
+    """The topics that a provider's own type may become; none for a type that it does not declare."""
+    topics = provider.types.get(provider_type, ())
+    return (topics,) if isinstance(topics, str) else topics
 
 
 AnySource = Source[Any]

@@ -8,6 +8,7 @@ import pytest
 
 from hookline.events import Event
 from hookline.schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
+from hookline.schemas.provider import Reply
 from tests.vector_cases import (
     FOREIGN_SECRET,
     Carrier,
@@ -23,6 +24,11 @@ EVENTS = [vector for vector in VECTORS if not vector.case.expected.challenge]
 CHALLENGES = [vector for vector in VECTORS if vector.case.expected.challenge]
 SIGNED = [vector for vector in VECTORS if vector.source.keys]
 CARRIED = [(vector, carrier) for vector in VECTORS for carrier in carriers(vector)]
+
+
+def decoded(reply: Reply) -> object:
+    """What a reply says; None for one without a body."""
+    return msgspec.json.decode(reply.body) if reply.body else None
 
 
 def each_carrier(*places: str) -> pytest.MarkDecorator:
@@ -91,14 +97,14 @@ def test_an_event_is_no_url_check(vector: Vector) -> None:
 
 @every_vector
 def test_the_reply_is_the_one_that_the_provider_expects(vector: Vector) -> None:
-    assert msgspec.json.decode(vector.provider.reply.body) == vector.case.expected.reply
+    assert decoded(vector.provider.reply) == vector.case.expected.reply
 
 
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
 def test_a_url_check_is_answered(vector: Vector) -> None:
     reply = vector.challenge()
     assert reply is not None
-    assert msgspec.json.decode(reply.body) == vector.case.expected.reply
+    assert decoded(reply) == vector.case.expected.reply
 
 
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
@@ -114,7 +120,7 @@ def test_the_same_event_in_another_form_has_the_same_id(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.resent], ids=str)
 def test_a_re_send_with_new_stamps_has_the_same_id(vector: Vector) -> None:
-    body = msgspec.json.encode(vector.content | vector.case.resent)
+    body = vector.with_fields(vector.case.resent)
     assert vector.seal(body).id == vector.seal().id
 
 

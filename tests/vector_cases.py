@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from multidict import CIMultiDict
 
-from hookline.schemas.envelope import Envelope, moment, seal
-from hookline.schemas.form import FORM
+from hookline.schemas.envelope import Envelope, Identity, moment, seal
+from hookline.schemas.form import FORM, form_body, form_fields
 from hookline.schemas.payload import BYTE_ORDER_MARK
 from hookline.schemas.provider import AnySource, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers import catalogue
@@ -70,6 +70,12 @@ class Vector:
         """The decoded body."""
         return content_of(self.request)
 
+    def with_fields(self, fields: Mapping[str, Any]) -> bytes:
+        """The body with these fields replaced."""
+        if is_form(self.provider):
+            return form_body([*{**dict(form_fields(self.request.body)), **fields}.items()])
+        return msgspec.json.encode(self.content | fields)
+
     @property
     def sibling(self) -> "Vector":
         """The vector whose event this is a re-send of."""
@@ -94,6 +100,10 @@ class Vector:
         source = self.source if secret is None else with_secrets(self.source, [secret])
         body = self.request.body.removeprefix(BYTE_ORDER_MARK)
         return self.provider.sign(body, source, self.case.now + later_s)
+
+    def identify(self, body: bytes) -> Identity:
+        """The identity of another body with the same headers and query."""
+        return self.provider.identify(msgspec.structs.replace(self.request, body=body))
 
     def seal(self, body: bytes | None = None) -> Envelope:
         request = self.request if body is None else msgspec.structs.replace(self.request, body=body)
@@ -224,6 +234,16 @@ def _signed_fields(vector: Vector) -> set[str]:
     return {
         name for each in others for name, value in msgspec.json.decode(each.body).items() if value != signed.get(name)
     }
+
+
+def with_a_field_twice(provider: Provider[Any], body: bytes) -> bytes:
+    """The body with two more fields of one name."""
+    return body + b"&twice=1&twice=1" if is_form(provider) else body.rstrip()[:-1] + b',"twice":1,"twice":1}'
+
+
+def topic_of(event_type: str) -> str:
+    """The topic of the events of an envelope: `unknown` for `unknown.<their type>`."""
+    return "unknown" if event_type.startswith("unknown.") else event_type
 
 
 def is_form(provider: Provider[Any]) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.options import config_option
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
-from hookline.schemas.provider import Provider
+from hookline.schemas.provider import Provider, topics_of
 from hookline.schemas.providers import catalogue
 from hookline.settings import load_providers
 
@@ -57,7 +57,7 @@ def events(providers: Mapping[str, Provider[Any]]) -> list[dict[str, Any]]:
 
 def _senders(topic: str, providers: Mapping[str, Provider[Any]]) -> dict[str, list[str]]:
     sent = {
-        provider.name: [theirs for theirs, ours in provider.types.items() if ours == topic]
+        provider.name: [theirs for theirs in provider.types if topic in topics_of(provider, theirs)]
         for provider in providers.values()
     }
     return {name: types for name, types in sent.items() if types}
