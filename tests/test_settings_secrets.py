@@ -40,7 +40,7 @@ def loaded(tmp_path: Path, text: str) -> Settings:
 def fault_of(tmp_path: Path, text: str) -> str:
     with pytest.raises(SettingsError) as raised:
         loaded(tmp_path, text)
-    return str(raised.value)
+    return str(raised.value).removeprefix(f"{tmp_path / 'hookline.toml'}: ")
 
 
 @pytest.mark.parametrize(
