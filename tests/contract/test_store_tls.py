@@ -110,7 +110,7 @@ async def use(url: str, tmp_path: Path) -> None:
     path.write_text(f'[store]\nurl = "{url}"\ntimeout_s = 30\n')
     async with Installation(load(path, with_sources=False)) as installation:
         await claim(await installation.store())
-        await installation.room_log()
+        await installation.event_log()
 
 
 async def claim(store: Store) -> None:
