@@ -56,7 +56,8 @@ class RefusalAudit:
     ) -> None:
         """Count a refused request, and record it if the budget of its kind allows."""
         name = source.name if source else UNKNOWN_PATH
-        kind = (name, refusal.reason)
+        reason = refusal.noted_as or refusal.reason
+        kind = (name, reason)
         self._counts[kind] += 1
         self._last_s = now_s
         if self._timer is None:
@@ -108,7 +109,7 @@ def _record(
     return RefusedRequest(
         at_s=now_s,
         source=source.name if source else UNKNOWN_PATH,
-        reason=refusal.reason,
+        reason=refusal.noted_as or refusal.reason,
         detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
         status=status,
         peer=plain(request.remote or "", _MAX_ADDRESS_CHARACTERS),

@@ -5,12 +5,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from aiohttp import hdrs, web
 
+from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network, check_address
-from hookline.ingress.refusals import Refusals
+from hookline.ingress.connection import IngressConnection
+from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
@@ -38,11 +41,12 @@ class Receiver:
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
         self._publisher = publisher
         self._settings = settings
-        self._trusted_proxies = trusted_proxies
+        self.trusted_proxies = trusted_proxies
         self._clock = clock
         self._audit = audit
         self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
+        self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
@@ -50,19 +54,27 @@ class Receiver:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         self._in_flight += 1
+        connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
         try:
+            if connection.has_rest:
+                await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
             response = self._refused(request, refusal)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            log.error("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
+            self._log("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
             response = responses.unavailable()
-        except Exception:
-            log.exception("%s: a request failed because of an error in the ingress", self._source_name(request))
+        except Exception:  # noqa: BLE001  logged with its traceback
+            name = self._source_name(request)
+            self._log("%s: a request failed because of an error in the ingress", name, exc_info=True)
             response = responses.unavailable()
         finally:
+            connection.load.held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
+            if connection.has_rest:
+                connection.hold_rest()
             self._in_flight -= 1
             if not self._in_flight:
                 self._nothing_in_flight.set()
@@ -78,20 +90,22 @@ class Receiver:
             return self._health(request, path)
         check_head(request, source.max_body_bytes)
         if source.allow_from:
-            check_address(request, source.allow_from, self._trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
+            check_address(request, source.allow_from, self.trusted_proxies)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
         checked = self._prove(callback, source, now_s)
         if checked is not None:
             return Accepted(checked)
+        kept = provider.keep_query(query) if provider.keep_query else ""
         envelope = seal(
-            _identify(callback, source),
+            self._identify(callback, source, kept),
             body,
             provider=provider.name,
             source=source.name,
             content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
             received_at=moment(now_s),
+            query=kept,
         )
         await self._publisher.publish(envelope)
         return Accepted(provider.reply)
@@ -143,6 +157,23 @@ class Receiver:
         source = self._source_of(request)
         return source.name if source else "-"
 
+    def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
+        """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
+        try:
+            return source.provider.identify(msgspec.structs.replace(callback, query=kept) if kept else callback)
+        except Unreadable as fault:
+            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
+            return unreadable(callback.body)
+
+    def _log(
+        self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False
+    ) -> None:
+        """Log this for a source, unless that was done in the last ten seconds."""
+        held_back = self._throttle.admit((text, source))
+        if held_back is not None:
+            line = text % (source, *arguments)
+            log.log(level, "%s%s", line, said_less(held_back), exc_info=exc_info)
+
     async def finish(self, timeout_s: float) -> None:
         """Wait until every request whose head has arrived is answered, for at most `timeout_s`; then end the audit."""
         if self._in_flight:
@@ -160,12 +191,3 @@ def _is_cancelled() -> bool:
     """Whether this task itself was cancelled, and not something that it awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _identify(callback: Request, source: AnySource) -> Identity:
-    """The identity of a verified callback. One that cannot be read is kept, too."""
-    try:
-        return source.provider.identify(callback)
-    except Unreadable as fault:
-        log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
-        return unreadable(callback.body)

@@ -82,7 +82,7 @@ def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None
     headers, so an `identify` that uses one has to manage without it.
     """
     if envelope.event_type == UNREADABLE:
-        identify(Request(envelope.body))
+        identify(Request(envelope.body, query=envelope.query))
 
 
 def _check_encoding(body: bytes) -> None:

@@ -192,7 +192,9 @@ class Provider(Generic[A]):
     - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
-    topics, or to several where the content decides. `samples` tell a short story, in order. `covers` and `leaves_open`
+    topics, or to several where the content decides. `samples` tell a short story, in order.
+    `keep_query(query)` returns what of the query string travels with the envelope, without the signature: where it
+    says something of the event, `identify` sees that much of it. `covers` and `leaves_open`
     say in a few words what a good signature proves and what it does not, `strength` in one. `min_secret_bytes` is how
     long the secrets that the provider issues are at least, where that is less than 16; a shorter one is warned of.
     `signatures` is for a scheme that does not cover the body.
@@ -215,6 +217,7 @@ class Provider(Generic[A]):
     types: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     example: Example = Example("main", {})
     samples: Sequence[Sample] = ()
+    keep_query: Callable[[str], str] | None = None
     sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
     covers: str = ""
     leaves_open: str = ""

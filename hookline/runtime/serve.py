@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hookline.runtime.installation import Installation
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
@@ -120,17 +122,24 @@ class _Starting:
 async def _open_ingress(settings: Settings, publisher: Publisher, writer: "RefusalWriter | None") -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
     from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see above
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
+    files = raise_file_limit()
+    limits = msgspec.structs.replace(
+        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
+    )
     audit = None if writer is None else RefusalAudit(writer, settings.audit)
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies, audit=audit)
-    ingress = Ingress(receiver, settings.ingress)
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
+    ingress = Ingress(receiver, limits, files if files > 0 else None)
     try:
         port = await ingress.start()
     except OSError as error:
         raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
-    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    scheme, host = "https" if limits.tls_certificate else "http", limits.host
+    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress
 
 

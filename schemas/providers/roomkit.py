@@ -25,6 +25,7 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
+from hookline.schemas.lenient import fitted
 from hookline.schemas.payload import (
     Flag,
     Id,
@@ -35,6 +36,7 @@ from hookline.schemas.payload import (
     read,
     read_again,
     recheck,
+    required,
     text,
     unix_s,
 )
@@ -49,7 +51,7 @@ from hookline.schemas.provider import (
     Source,
     fault_without_signature,
 )
-from hookline.schemas.query import parameter, parameters
+from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
@@ -63,6 +65,7 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
+SIGNED_PARAMETERS = ("sign", "requesttime")
 EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
@@ -81,7 +84,9 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    callback_command: Id
+    """Some callbacks of another family, TUICallKit's, name their command in the query only."""
+
+    callback_command: Id | None = None
 
 
 class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
@@ -195,6 +200,18 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, query=urlencode(query))
 
 
+def kept_query(query: str) -> str:
+    return without(query, SIGNED_PARAMETERS)
+
+
+def _command(kind: Kind, query: str) -> Id:
+    """The command of the body, or else of the query. Raises Unreadable if there is none."""
+    if kind.callback_command is not None:
+        return kind.callback_command
+    named = [value for value in parameters(query).get("callbackcommand", ()) if value.strip()]
+    return required(fitted(named[0] if len(named) == 1 else None, Id | None), "CallbackCommand")
+
+
 def identify(request: Request) -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
@@ -205,7 +222,7 @@ def identify(request: Request) -> Identity:
     body = request.body
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return identify_unknown(kind.callback_command, body, time="EventTime")
+        return identify_unknown(_command(kind, request.query), body, time="EventTime")
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
@@ -267,8 +284,9 @@ def _switch(name: str, value: Any) -> Any:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    command = read_again(_kind, envelope.body).callback_command
-    if command not in TYPES:
+    kind = read_again(_kind, envelope.body)
+    command = _command(kind, envelope.query)
+    if kind.callback_command not in TYPES:
         return normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
@@ -361,6 +379,7 @@ PROVIDER = Provider(
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,
+    keep_query=kept_query,
     normalise=normalise,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,

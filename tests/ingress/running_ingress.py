@@ -88,9 +88,10 @@ async def running_ingress(
     settings: IngressSettings = SETTINGS,
     trusted_proxies: Sequence[Network] = (),
     audit: RefusalAudit | None = None,
+    max_file: int | None = None,
 ) -> AsyncIterator[RunningIngress]:
     publisher, clock = RecordingPublisher(), ManualClock()
-    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock, audit), settings)
+    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock, audit), settings, max_file)
     port = await server.start()
     try:
         yield RunningIngress(port, publisher, server, clock)
