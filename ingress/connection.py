@@ -227,7 +227,12 @@ class IngressConnection(web.RequestHandler):
             raise Overloaded(_NO_ROOM)
 
     def hold_rest(self) -> None:
-        """Count the requests that wait behind the one that has been answered, unless that was not read to its end."""
+        """Count the requests that wait behind the one that has been answered, unless that was not read to its end.
+
+        Those of a lost connection are never answered, so nothing would take them off the count again.
+        """
+        if self.transport is None:
+            return
         self.has_rest = bool(self._messages) or self._is_body_open
         if self._is_body_open and not self._messages:
             self._is_last = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import http_parser, web
@@ -78,8 +79,8 @@ class Ingress:
         self._context: ssl.SSLContext | None = None
 
     @property
-    def connection_count(self) -> int:
-        return len(self._connections.connections)
+    def connections(self) -> Sequence[web.RequestHandler]:
+        return self._connections.connections
 
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""

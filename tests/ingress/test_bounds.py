@@ -94,6 +94,25 @@ async def test_what_was_held_is_free_again_after_each_answer() -> None:
         assert [answer.status for answer in answers if answer] == [200, 401, 200, 200, 200, 200]
 
 
+async def test_what_waited_on_a_lost_connection_is_free_again() -> None:
+    """Clients that send two requests and are cut off during the first must not take room for good."""
+    waits = post(LARGE, replace(signed(LARGE), body=b"x" * (MIB * 6 // 10)))
+    async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress:
+        for _ in range(10):
+            ingress.publisher.hold()
+            ingress.publisher.called.clear()
+            async with clients(ingress, [GOOD + waits[:60_000]]):
+                await ingress.publisher.called.wait()
+                for connection in ingress.server.connections:
+                    connection.force_close()
+                await let_ingress_run()
+                ingress.publisher.release()
+                await let_ingress_run()
+        answer, _ = await ingress.ask(waits)
+        assert answer is not None
+        assert answer.status == 401
+
+
 async def test_envelopes_that_are_being_published_count(caplog: pytest.LogCaptureFixture) -> None:
     request = post(LARGE, signed(LARGE, b"x" * (MIB * 6 // 10)))
     async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress:
