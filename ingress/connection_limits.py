@@ -44,7 +44,7 @@ class ConnectionLimits:
 
     def opened(self, connection: IngressConnection, file: int = 0) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
-        address = limited_as(connection.address)
+        address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
         self._open[connection] = self._new[connection] = same[connection] = None
         if len(same) > self._max_per_address and not self._is_trusted(connection.address):
@@ -58,12 +58,11 @@ class ConnectionLimits:
     def closed(self, connection: IngressConnection) -> None:
         self._open.pop(connection, None)
         self._new.pop(connection, None)
-        address = limited_as(connection.address)
-        same = self._by_address.get(address)
+        same = self._by_address.get(connection.client)
         if same is not None:
             same.pop(connection, None)
             if not same:
-                del self._by_address[address]
+                del self._by_address[connection.client]
 
     def rename(self, connection: IngressConnection, address: str) -> None:
         """Count a connection for the address that a proxy names, and close it if that has too many."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.ingress import hostile_cases as more
 from tests.ingress.hostile_cases import Case, harmless, kept, refused
+from tests.ingress.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ SIGNATURES = [
         ["test_settings_secrets.py::test_a_blank_secret_stops_the_start"],
     ),
     Row(63, "the secret before this one", more.OLD_SECRETS),
-    Row(64, "the secret of another", [case for name in more.SOURCES for case in refused(f"{name}, signed with…")]),
+    Row(64, "the secret of another", [case for name in SOURCES for case in refused(f"{name}, signed with…")]),
     Row(
         65, "only a weaker signature", refused("a callback of…"), why="each provider has one scheme, and reads no other"
     ),
