@@ -10,6 +10,8 @@ from hookline.broker.rabbitmq.wire.encode import Frames
 from hookline.schemas.errors import NotDurable
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
+REFUSED = "a queue of RabbitMQ refused the event"
+LATE = "RabbitMQ did not confirm in time"
 _MAX_BATCH_BYTES = 256 * 1024
 
 
@@ -111,7 +113,7 @@ class Confirms:
     def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
         if not confirmed.done():
             self._has_timed_out = True
-            confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
+            confirmed.set_exception(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending.confirmed)
