@@ -1,9 +1,10 @@
-"""A process that uses a store until it is killed: `python -m tests.contract.store_process ADDRESS QUEUE WHAT`."""
+"""A process that uses a store until it is killed: `… ADDRESS QUEUE WHAT [TIMEOUT_S]`."""
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
+from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Store, TransactionalStore
 from tests.contract.stores import note, opened, write
 
@@ -31,6 +32,21 @@ async def claim_many(store: Store, queue: str) -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 
+async def claim_in_vain(store: Store, queue: str) -> None:
+    """Claim an event of which the store says nothing in time, and live on."""
+    await store.claim(queue, "other")  # the connection is open from now on
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    claiming = asyncio.create_task(store.claim(queue, "e"))
+    await asyncio.sleep(0.2)
+    say("sent")
+    try:
+        say(type(await claiming).__name__)
+    except Unreachable:
+        say("unreachable")
+    await asyncio.Event().wait()
+
+
 async def write_many(store: Store, queue: str) -> None:
     for number in range(10**9):
         await write(store, queue, str(number), str(number))
@@ -55,12 +71,13 @@ async def hold_a_lock(store: Store, queue: str) -> None:
 
 
 _WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
-    each.__name__: each for each in (claim_one, claim_many, write_many, hang_in_a_transaction, hold_a_lock)
+    each.__name__: each
+    for each in (claim_one, claim_many, claim_in_vain, write_many, hang_in_a_transaction, hold_a_lock)
 }
 
 
-async def main(address: str, queue: str, what: str) -> None:
-    async with opened(address) as store:
+async def main(address: str, queue: str, what: str, timeout_s: str = "10") -> None:
+    async with opened(address, float(timeout_s)) as store:
         await _WHAT[what](store, queue)
 
 

@@ -1,6 +1,7 @@
 """Redis and PostgreSQL that stop, freeze and come back, and a SQLite file that another process locks."""
 
 import asyncio
+import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from tests.contract.installations import eventually
+from tests.contract.store_processes import go_on, line_of, store_process
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
 
@@ -104,6 +106,32 @@ async def test_an_event_finished_during_an_outage_counts_as_finished(server: Ser
     async with opened(server.url) as other:
         assert await other.claim(queue, "a") == Duplicate()
     assert await store.claim(queue, "a") == Duplicate()
+
+
+@each_server
+async def test_a_claim_carried_out_while_its_asker_was_frozen_is_free_for_others_within_a_lease(
+    server: Server, store: Store, queue: str
+) -> None:
+    """The asker lives on, and does not know of its claim: its time-out ended before it could read the answer."""
+    with store_process(server.url, queue, "claim_in_vain", TIMEOUT_S) as asker:
+        assert await line_of(asker) == "ready"
+        server.freeze()
+        go_on(asker)
+        assert await line_of(asker) == "sent"
+        asker.send_signal(signal.SIGSTOP)
+        server.thaw()
+        await asyncio.sleep(TIMEOUT_S)
+        await back(store, queue)
+        assert await store.claim(queue, "e") == LeasedElsewhere()
+        asker.send_signal(signal.SIGCONT)
+        assert await line_of(asker) == "unreachable"
+
+        async def is_acquired() -> bool:
+            return await store.claim(queue, "e") == Acquired()
+
+        await eventually(is_acquired, _PATIENCE_S)
+        assert asker.poll() is None
+        assert await store.claim(queue, "other") == LeasedElsewhere()  # which the asker has named all the time
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from hookline.schemas.errors import SettingsError, Unreachable
 T = TypeVar("T")
 _READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 
 
 SESSION: Mapping[str, Any] = MappingProxyType({"autocommit": True, "prepare_threshold": None})
