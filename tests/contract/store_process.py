@@ -62,18 +62,28 @@ async def hang_in_a_transaction(store: Store, queue: str) -> None:
         await asyncio.Event().wait()
 
 
-async def hold_a_lock(store: Store, queue: str) -> None:
+async def hold_a_lock(store: Store, queue: str, timeout_s: float = 1) -> None:
     assert isinstance(store, TransactionalStore)
-    async with store.transaction(queue, "frozen", timeout_s=1) as transaction:
+    async with store.transaction(queue, "frozen", timeout_s=timeout_s) as transaction:
         await transaction.execute("UPDATE effects SET text = 'frozen' WHERE queue = %s", (queue,))
         say("done")
         await asyncio.Event().wait()
 
 
-_WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
-    each.__name__: each
-    for each in (claim_one, claim_many, claim_in_vain, write_many, hang_in_a_transaction, hold_a_lock)
-}
+async def hold_a_lock_for_long(store: Store, queue: str) -> None:
+    await hold_a_lock(store, queue, timeout_s=60)
+
+
+_FUNCTIONS = (
+    claim_one,
+    claim_many,
+    claim_in_vain,
+    write_many,
+    hang_in_a_transaction,
+    hold_a_lock,
+    hold_a_lock_for_long,
+)
+_WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {each.__name__: each for each in _FUNCTIONS}
 
 
 async def main(address: str, queue: str, what: str, timeout_s: str = "10") -> None:
