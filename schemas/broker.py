@@ -169,6 +169,10 @@ class Broker(Protocol):
     @property
     def dead_letters(self) -> DeadLetters: ...
 
+    @property
+    def faults(self) -> Sequence[str]:
+        """What this process relies on and does not have now: each a sentence for an operator."""
+
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         """Declare the queues of an ordered worker, one per partition, with their bindings.
 

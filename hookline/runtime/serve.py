@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hookline.runtime.installation import Installation
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
+from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.shutdown import Stop
 from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.errors import Unreachable
@@ -46,17 +47,20 @@ async def serve(
         broker = await installation.broker()
         if rooms:
             chosen.insert(0, rooms_worker(await installation.room_log()))
-        pools = []
+        pools, parts = [], list[Watched]([broker])
         if chosen:
-            normalise = normaliser(settings.providers)
-            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
+            normalise, store = normaliser(settings.providers), await installation.store()
+            parts += [store] if isinstance(store, Watched) else []
+            starting = _Starting(broker, store, normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in chosen]
         server = await _open_ingress(settings, broker.publisher) if ingress else None
         _report_open(settings, ingress=ingress, supervised=supervised)
         running = [asyncio.create_task(pool.run()) for pool in pools]
+        watching = asyncio.create_task(Readiness(parts).watch())
         try:
             await stop.wait(running)
         finally:
+            watching.cancel()
             log.info("stopping")
             draining = _close(server, pools, settings.workers.shutdown_s)
             await stop.drain(draining, lambda: _close(None, pools, 0))

@@ -57,6 +57,11 @@ class RedisStore:
             raise
         return store
 
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the store for this process: each a sentence for an operator."""
+        return self._heartbeat.faults
+
     async def close(self) -> None:
         await self._claims.close()
         await self._coalescer.close()
