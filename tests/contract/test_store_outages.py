@@ -94,6 +94,23 @@ async def test_a_claim_whose_answer_was_lost_can_be_made_again(server: Server, s
 
 
 @each_server
+async def test_a_failure_whose_release_was_not_answered_is_counted_once(
+    server: Server, store: Store, queue: str
+) -> None:
+    """A frozen server carries the release out when it goes on; one that was killed does not."""
+    for outage in (server.freeze, server.kill):
+        failures = 0 if outage == server.freeze else 1
+        assert await store.claim(queue, "e") == Acquired(failures=failures)
+        outage()
+        with pytest.raises(Unreachable):
+            await store.release(queue, "e", failed=True)
+        server.thaw() if outage == server.freeze else server.start()
+        await back(store, queue)
+        assert await store.claim(queue, "e") == Acquired(failures=failures + 1)
+        await store.release(queue, "e")
+
+
+@each_server
 async def test_an_event_finished_during_an_outage_counts_as_finished(server: Server, store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
         await store.claim(queue, event_id)

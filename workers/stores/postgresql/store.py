@@ -18,7 +18,6 @@ from hookline.workers.stores.postgresql.transaction import (
     lock_waits_told_apart,
     waits_for_lock,
 )
-from hookline.workers.stores.request_batcher import RequestBatcher
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
@@ -39,9 +38,7 @@ class PostgresqlStore:
         settings = connection_settings(url, timeout_s)
         self._own = ConnectionPool(settings, _OWN_CONNECTIONS, timeout_s)
         self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
-        self._claims = RequestBatcher(self._claim, timeout_s)
-        self._completions = RequestBatcher(self._finish, timeout_s)
-        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._owner = Owner(settings, self._coalescer.named)
         self._heartbeat = Heartbeat(self._beat, self._owner.end)
@@ -70,9 +67,7 @@ class PostgresqlStore:
         return self._heartbeat.faults
 
     async def close(self) -> None:
-        await self._claims.close()
         await self._coalescer.close()
-        await self._completions.close()
         await self._heartbeat.stop()
         await self._own.close()
         await self._for_functions.close()
