@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import redis
 
-from tests.chaos.faults import Store
+from tests.chaos.faults import KINDS, Store
 from tests.services import postgresql, rabbitmq
 from tests.services import redis as redis_service
 from tests.services.servers import OwnServer
@@ -134,6 +134,14 @@ class PgBouncer(OwnServer):
 
 def program_of_pgbouncer() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def possible_kinds(store: Store) -> list[str]:
+    """The kinds of faults that this store and this machine can have."""
+    possible = [name for name, kind in KINDS.items() if store in kind.stores]
+    if program_of_pgbouncer() is None and "pgbouncer" in possible:
+        possible.remove("pgbouncer")
+    return possible
 
 
 def control(node: rabbitmq.Node, *arguments: str) -> str:
