@@ -5,7 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.store import Acquired, Store, TransactionalStore
+from hookline.workers.store import Acquired, Store, TransactionalStore, UnsyncedStore
 from tests.contract.stores import note, opened, write
 
 COUNT = 400
@@ -20,6 +20,14 @@ async def claim_one(store: Store, queue: str) -> None:
     await store.claim(queue, "e")
     await store.mark_exclusive(queue, "e")
     await store.assign(queue, ["a", "b"], ())
+    say("done")
+    await asyncio.Event().wait()
+
+
+async def finish_unsynced(store: Store, queue: str) -> None:
+    assert isinstance(store, UnsyncedStore)
+    await store.claim(queue, "e")
+    await store.finish_unsynced(queue, "e")
     say("done")
     await asyncio.Event().wait()
 
@@ -78,6 +86,7 @@ _FUNCTIONS = (
     claim_one,
     claim_many,
     claim_in_vain,
+    finish_unsynced,
     write_many,
     hang_in_a_transaction,
     hold_a_lock,
