@@ -7,9 +7,11 @@ import msgspec
 
 from hookline.aio.deadlines import Deadlines
 from hookline.broker.rabbitmq.wire.encode import Frames
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
+REFUSED = "a queue of RabbitMQ refused the event"
+_ANSWERS = frozenset({UNROUTABLE, REFUSED})
 _MAX_BATCH_BYTES = 256 * 1024
 
 
@@ -59,7 +61,9 @@ class Confirms:
         size = 0
         while self._unwritten and size < _MAX_BATCH_BYTES:
             pending = self._unwritten.popleft()
-            if not pending.confirmed.done():
+            if pending.confirmed.done():
+                self._deadlines.stop(pending.confirmed)
+            else:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
@@ -109,8 +113,8 @@ class Confirms:
         return due
 
     def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
+        self._has_timed_out = True  # also if its caller has stopped waiting
         if not confirmed.done():
-            self._has_timed_out = True
             confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
@@ -120,4 +124,5 @@ class Confirms:
         if refusal is None:
             pending.confirmed.set_result(None)
         else:
-            pending.confirmed.set_exception(NotDurable(refusal))
+            obstacle = Obstacle.REFUSED if refusal in _ANSWERS else Obstacle.AWAY
+            pending.confirmed.set_exception(NotDurable(refusal, obstacle))

@@ -10,7 +10,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
-from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms, Pending
+from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames
@@ -21,7 +21,6 @@ from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
-_REFUSED = "a queue of RabbitMQ refused the event"
 _ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
 _tag_and_bits = Struct(">QB").unpack_from
 
@@ -94,7 +93,7 @@ class RawPublishChannel:
     def frame(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and payload.startswith((_ACK, _NACK)):
             tag, bits = _tag_and_bits(payload, 4)
-            refusal = None if payload.startswith(_ACK) else _REFUSED
+            refusal = None if payload.startswith(_ACK) else REFUSED
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
             return True
         return self._returns.frame(kind, payload)
@@ -176,7 +175,7 @@ class AiormqPublishChannel:
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
-            refusal = _REFUSED
+            refusal = REFUSED
         except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
             refusal = LOST
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
