@@ -1,12 +1,14 @@
 """Opens the broker, the store and the room log that the settings' URLs name."""
 
+import asyncio
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from hookline.import_errors import optional_libraries
-from hookline.schemas.broker import Broker, Retention
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.broker import Broker, Publisher, Retention
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.room_log import RoomLog
@@ -14,10 +16,19 @@ from hookline.workers.store import Store
 from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
 from hookline.workers.stores.sqlite.store import SqliteStore
 
+if TYPE_CHECKING:
+    from hookline.broker.rabbitmq.broker import RabbitMQBroker
+    from hookline.broker.spool.publisher import SpoolingPublisher
+
 _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
 _REDIS = ("redis://", "rediss://")
 _POSTGRESQL = ("postgresql://", "postgres://")
+
+
+_START_S = 5.0
+
+log = logging.getLogger("hookline")
 
 
 class _Closable(Protocol):
@@ -34,6 +45,7 @@ class Installation:
         self._settings = settings
         self._open = AsyncExitStack()
         self._databases: dict[Path, Database] = {}
+        self._rabbitmq: RabbitMQBroker | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,17 +53,32 @@ class Installation:
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
 
-    async def broker(self) -> Broker:
-        """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
+    async def broker(self, *, may_be_away: bool = False) -> Broker:
+        """Raises Unreachable, or SettingsError for a URL of an unknown kind.
+
+        RabbitMQ may be away if nothing but the ingress needs it, and there is a spool.
+        """
         settings, history = self._settings.broker, self._settings.history
         retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
         if settings.url.startswith(_SQLITE):
             broker: Broker = _embedded(await self._database(settings.url), settings, retention)
         elif settings.url.startswith(_RABBITMQ):
-            broker = await _open_rabbitmq(settings, retention)
+            has_spool = bool(self._settings.spool.path)
+            broker = self._rabbitmq = await _open_rabbitmq(settings, retention, may_be_away=may_be_away and has_spool)
         else:
             raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
         return self._to_close(broker)
+
+    async def ingress_publisher(self, broker: Broker) -> Publisher:
+        """The publisher of the ingress. On RabbitMQ it keeps what is not confirmed in the spool, if there is one.
+
+        Raises SettingsError for a spool that everybody may write to.
+        """
+        if self._rabbitmq is None or not self._settings.spool.path:
+            return broker.publisher
+        publisher = _spooling(self._rabbitmq, self._settings)
+        await publisher.open()
+        return self._to_close(publisher)
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
@@ -86,17 +113,40 @@ def _embedded(database: Database, settings: BrokerSettings, retention: Retention
     return EmbeddedBroker(database, limits)
 
 
-async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
+async def _open_rabbitmq(settings: BrokerSettings, retention: Retention, *, may_be_away: bool) -> "RabbitMQBroker":
     from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
-    return await RabbitMQBroker.open(
-        RabbitMQSettings(
-            url=settings.url,
-            publish_timeout_s=settings.publish_timeout_s,
-            max_in_flight=settings.max_in_flight,
-            retention=retention,
-        )
+    rabbitmq = RabbitMQSettings(
+        url=settings.url,
+        publish_timeout_s=settings.publish_timeout_s,
+        max_in_flight=settings.max_in_flight,
+        retention=retention,
+    )
+    if not may_be_away:
+        return await RabbitMQBroker.open(rabbitmq)
+    try:
+        async with asyncio.timeout(_START_S):
+            return await RabbitMQBroker.open(rabbitmq)
+    except (Unreachable, TimeoutError) as error:
+        reason = str(error) or f"RabbitMQ at {rabbitmq.place} does not answer"
+        log.warning("starting without RabbitMQ; events are kept in the spool until it is there: %s", reason)
+        return RabbitMQBroker.open_soon(rabbitmq)
+
+
+def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublisher":
+    from hookline.broker.spool.opening import SpoolSettings, spooling_publisher  # noqa: PLC0415  loaded only if used
+
+    spool = settings.spool
+    return spooling_publisher(
+        broker.publisher,
+        SpoolSettings(
+            folder=(settings.path.parent / spool.path).resolve(),
+            after_s=spool.after_s,
+            max_bytes=spool.max_bytes,
+            max_age_s=spool.max_age_s,
+            max_draining=max(settings.broker.max_in_flight // 2, 1),
+        ),
     )
 
 

@@ -43,7 +43,7 @@ async def serve(
     stop, outcome_log = Stop(supervised=supervised), OutcomeLog(settings.workers.log_events_per_s)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         chosen = [await states.ready(worker) for worker in workers]
-        broker = await installation.broker()
+        broker = await installation.broker(may_be_away=ingress and not chosen and not rooms)
         if rooms:
             chosen.insert(0, rooms_worker(await installation.room_log()))
         pools = []
@@ -51,7 +51,9 @@ async def serve(
             normalise = normaliser(settings.providers)
             starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
             pools = [await starting.pool(worker) for worker in chosen]
-        server = await _open_ingress(settings, broker.publisher) if ingress else None
+        server = None
+        if ingress:
+            server = await _open_ingress(settings, await installation.ingress_publisher(broker))
         _report_open(settings, ingress=ingress, supervised=supervised)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
