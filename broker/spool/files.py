@@ -40,7 +40,7 @@ class Files(Protocol):
     """What the spool does with a file system. Every method may raise OSError."""
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder that only this user can enter, and its parents. One that exists is left alone."""
+        """Make a folder that only this user can enter, and its parents. Return once their names are on disk."""
 
     def names(self, folder: Path) -> list[str]:
         """The names in a folder, sorted."""
@@ -95,7 +95,10 @@ class RealFiles:
     """Implements Files on the machine's file system."""
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(mode=0o700, exist_ok=True)
+            self.sync_folder(each.parent)
 
     def names(self, folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())

@@ -169,7 +169,6 @@ class Journal:
             if lock is not None:  # a process that just adopts may have locked it between its creation and our lock
                 break
         self._files.make_folder(folder)
-        self._files.sync_folder(self.folder)
         return SegmentSet(folder, self._files, lock, self._segment_bytes)
 
     def _lock(self, folder: Path) -> Lock | None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
+from zlib import crc32
 
-Survival: TypeAlias = Literal["nothing", "everything", "torn"]
+Survival: TypeAlias = Literal["nothing", "everything", "torn", "mixed"]
 Act: TypeAlias = Callable[[], object]
 Change: TypeAlias = Callable[[bytes], bytes]
-SURVIVALS: tuple[Survival, ...] = ("nothing", "everything", "torn")
+SURVIVALS: tuple[Survival, ...] = ("nothing", "everything", "torn", "mixed")
 
 
 class PowerCut(BaseException):
@@ -76,7 +77,7 @@ class CrashingFiles:
         self.fail_at: dict[int, OSError] = {}
         self.operations: list[str] = []
         self.locked: set[Path] = set()
-        self._folders: dict[Path, _Folder] = {}
+        self._folders = {Path("/"): _Folder(is_synced=True)}
 
     def operate(self, name: str, act: "Act", partly: "Act | None" = None) -> None:
         """Count an operation and carry it out, unless the power is cut, or it fails, just then."""
@@ -96,16 +97,17 @@ class CrashingFiles:
         """What another start finds. All processes are dead, so nothing is locked."""
         disk = CrashingFiles()
         for path, folder in self._folders.items():
-            if not folder.is_synced and survival == "nothing":
+            if survival == "nothing" and not all(self._folders[each].is_synced for each in (path, *path.parents)):
                 continue
             names = folder.synced if survival == "nothing" else folder.now
-            kept = {name: _survivor(content, survival) for name, content in names.items()}
+            kept = {name: _survivor(content, _of(name, survival)) for name, content in names.items()}
             disk._folders[path] = _Folder(kept, dict(kept), is_synced=True)
         return disk
 
     def make_folder(self, path: Path) -> None:
         if path not in self._folders:
             self.operate("make folder", lambda: self._folders.update({path: _Folder()}))
+            self.sync_folder(path.parent)
 
     def names(self, folder: Path) -> list[str]:
         found = self._folder(folder)
@@ -187,9 +189,14 @@ class CrashingFiles:
         return names[path.name]
 
 
+def _of(name: str, survival: Survival) -> Survival:
+    """How a file survives; different ones differently if that is mixed."""
+    return SURVIVALS[crc32(name.encode()) % 3] if survival == "mixed" else survival
+
+
 def _survivor(content: _Content, survival: Survival) -> _Content:
     """What is left of a file: what was synced, and something of what was not."""
     loose = content.written[len(content.synced) :]
-    kept = {"nothing": b"", "everything": loose, "torn": loose[: len(loose) // 2] + b"\0" * (len(loose) - len(loose) // 2)}
+    kept: dict[str, bytes] = {"nothing": b"", "everything": loose, "torn": loose[: len(loose) // 2] + b"\0" * (len(loose) - len(loose) // 2)}
     data = content.synced + kept[survival]
     return _Content(data, data)
