@@ -87,8 +87,6 @@ class Drain:
                 self._spool.set_aside(each, str(envelope))
             elif isinstance(envelope, OSError):
                 self._read_again(each, envelope)
-            elif self._spool.is_interrupted(each):
-                self._spool.put_back([each])
             elif not self._begin(each, envelope):
                 self._spool.put_back(taken[index:])
                 return
@@ -117,7 +115,7 @@ class Drain:
         elif isinstance(error, NotDurable) and error.obstacle is Obstacle.REFUSED:
             refusals = self._refusals[each.bucket] = self._refusals.get(each.bucket, 0) + 1
             self._breaker.answered(sent_s)
-            self._spool.put_back([each], _REFUSED.delay_s(refusals), is_careful=True)
+            self._spool.put_back([each], _REFUSED.delay_s(refusals))
         else:
             self._fail()
             self._spool.put_back([each])

@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
 from typing import TypeAlias
@@ -35,10 +35,11 @@ Waiting: TypeAlias = Mapping[int, tuple["array[int]", "array[float]"]]
 
 @dataclass
 class Adopted:
-    """What was taken over: the records that are left, and how many others could not be read."""
+    """What was taken over: the records that are left, how many others were damaged, and whether that is all."""
 
-    waiting: Waiting = field(default_factory=dict)
-    damaged: int = 0
+    waiting: Waiting
+    damaged: int
+    is_complete: bool
 
 
 class Journal:
@@ -132,7 +133,7 @@ class Journal:
 
     def adopt(self) -> Adopted:
         """Take over the sets of processes that have ended. A set that cannot be read now is left for the next call."""
-        found, damaged = [], 0
+        found, damaged, is_complete = [], 0, True
         for name in self._files.names(self.folder):
             if not name.endswith(LOCK):
                 continue
@@ -148,12 +149,13 @@ class Journal:
             except OSError as error:
                 self._say(f"{folder} cannot be taken over now: {error}")
                 self._forget(taken)
+                is_complete = False
                 continue
             self._adopted.append(taken)
             found.append(waiting)
             damaged += unreadable
         self._close_drained()
-        return Adopted(_merged(found), damaged)
+        return Adopted(_merged(found), damaged, is_complete)
 
     def close(self) -> None:
         """Leave what is left to the next process."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 from hookline.aio.pulse import Pulse
 from hookline.broker.spool import records
 from hookline.broker.spool.buckets import Buckets, Taken
-from hookline.broker.spool.journal import Adopted, Journal
+from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.lanes import Lane
 from hookline.broker.spool.records import Entry
 from hookline.schemas.envelope import Envelope
@@ -82,7 +82,7 @@ class Spool:
         self.held: dict[int, int] = {}
         self.counts = SpoolCounts()
         self.changed = Pulse()
-        self.is_loading = True  # records of an earlier process may be there that `held` does not count yet
+        self._is_loading = True  # records of an earlier process may be there that `held` does not count yet
         self._journal = journal
         self._limits = limits
         self._writer = writer
@@ -136,8 +136,8 @@ class Spool:
         opened = self._loop.create_future()
         self._task = asyncio.create_task(self._look_after(opened))
         await asyncio.wait([opened], timeout=_LOAD_S)
-        if self.is_loading:
-            self.is_loading = False
+        if self._is_loading:
+            self._is_loading = False
             log.error("the spool: what earlier processes left is not known yet; order is not kept against it")
 
     def append(self, envelope: Envelope, bucket: int) -> "asyncio.Future[None]":
@@ -158,7 +158,7 @@ class Spool:
         return append.done
 
     def take(self, limit: int) -> list[Taken]:
-        """Up to `limit` records to publish, each to be done or put back."""
+        """Up to `limit` records to publish, one of each bucket. Each is then done, put back or set aside."""
         return self._buckets.take(limit, self._loop.time())
 
     def resumes_in_s(self) -> float | None:
@@ -169,10 +169,6 @@ class Spool:
         """The envelopes of records; an error for each that is damaged or cannot be read now."""
         return await self._reader.run(partial(self._journal.read, [each.position for each in taken]))
 
-    def is_interrupted(self, taken: Taken) -> bool:
-        """Whether a record before this one has to be published again: then this one may not be published now."""
-        return self._buckets.is_interrupted(taken)
-
     def done(self, taken: Taken) -> None:
         """A record was published. Its place on disk is given up soon."""
         self.counts.drained += 1
@@ -181,10 +177,11 @@ class Spool:
             self._loop.call_soon(self._remove)
         self._removed.append(taken.position)
 
-    def put_back(self, taken: Sequence[Taken], after_s: float = 0.0, *, is_careful: bool = False) -> None:
-        """Records were not published: they wait again. Carefully means one at a time from each bucket."""
+    def put_back(self, taken: Sequence[Taken], after_s: float = 0.0) -> None:
+        """Records were not published. They are taken again, at the earliest after this time."""
         resumes_s = self._loop.time() + after_s if after_s else 0.0
-        self._buckets.put_back(taken, resumes_s, is_careful=is_careful)
+        for each in taken:
+            self._buckets.put_back(each, resumes_s)
         self.changed.send()
 
     def set_aside(self, taken: Taken, why: str) -> None:
@@ -277,14 +274,11 @@ class Spool:
         while True:
             if self._disk_fault is not None:
                 await self._check()
-            if self._disk_fault is None and self._loop.time() >= adopt_s:
-                await self._adopt()
+            if self._disk_fault is None and self._loop.time() >= adopt_s and await self._adopt():
                 adopt_s = self._loop.time() + _ADOPT_EVERY_S
-            if self.is_loading:
-                self.is_loading = False
-                self.changed.send()
-            if not opened.done():
-                opened.set_result(None)
+                self._is_loading = False
+                if not opened.done():
+                    opened.set_result(None)
             self._age_s = self._oldest_age_s()
             self._say(self.fault)
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -297,23 +291,28 @@ class Spool:
         else:
             self._disk_fault = None
 
-    async def _adopt(self) -> None:
+    async def _adopt(self) -> bool:
+        """Whether everything was taken over that processes that ended have left."""
         try:
-            adopted: Adopted = await self._writer.run(self._journal.adopt)
+            adopted = await self._writer.run(self._journal.adopt)
         except OSError as error:
             self._note(error)
-            return
+            return False
         for bucket, (positions, _) in adopted.waiting.items():
             self.held[bucket] = self.held.get(bucket, 0) + len(positions)
         events = self._buckets.add_before(adopted.waiting)
         self._bytes = self._journal.size
         self.counts.set_aside += adopted.damaged
         if events or adopted.damaged:
-            text = (
-                "the spool holds %d events of an earlier process (%d bytes, the oldest %.0f s old), %d were set aside"
+            log.warning(
+                "the spool holds %d events of earlier processes (%d bytes, the oldest %.0f s old); %d were set aside",
+                events,
+                self._bytes,
+                self._oldest_age_s(),
+                adopted.damaged,
             )
-            log.warning(text, events, self._bytes, self._oldest_age_s(), adopted.damaged)
             self.changed.send()
+        return adopted.is_complete
 
     def _oldest_age_s(self) -> float:
         oldest_s = self._buckets.oldest_s()

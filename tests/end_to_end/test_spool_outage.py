@@ -19,7 +19,7 @@ PHASE_S = float(os.environ.get("HOOKLINE_OUTAGE_S", "2.5"))
 PER_SECOND = 200
 ANSWERED_S = 1.5
 
-WORKER = '''
+WORKER = """
 import os
 
 from hookline.events import RoomCreated
@@ -31,7 +31,7 @@ async def ordered(event: RoomCreated, delivery: Delivery) -> None:
     file = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(file, f"{event.room_id} {event.custom}\\n".encode())
     os.close(file)
-'''
+"""
 
 
 class Installed:

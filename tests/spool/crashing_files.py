@@ -42,7 +42,9 @@ class _File:
         self._content = content
 
     def write(self, data: bytes) -> None:
-        self._disk.operate(f"write {len(data)}", lambda: self._write(data), partly=lambda: self._write(data[: len(data) // 2]))
+        self._disk.operate(
+            f"write {len(data)}", lambda: self._write(data), partly=lambda: self._write(data[: len(data) // 2])
+        )
 
     def _write(self, data: bytes) -> None:
         self._content.written += data
@@ -171,7 +173,10 @@ class CrashingFiles:
     def damage(self, suffix: str, change: "Change") -> int:
         """Change the bytes of every file with this suffix, on disk; how many there were."""
         contents = [
-            content for folder in self._folders.values() for name, content in folder.now.items() if name.endswith(suffix)
+            content
+            for folder in self._folders.values()
+            for name, content in folder.now.items()
+            if name.endswith(suffix)
         ]
         for content in contents:
             content.written = content.synced = change(content.written)
@@ -197,6 +202,10 @@ def _of(name: str, survival: Survival) -> Survival:
 def _survivor(content: _Content, survival: Survival) -> _Content:
     """What is left of a file: what was synced, and something of what was not."""
     loose = content.written[len(content.synced) :]
-    kept: dict[str, bytes] = {"nothing": b"", "everything": loose, "torn": loose[: len(loose) // 2] + b"\0" * (len(loose) - len(loose) // 2)}
+    kept: dict[str, bytes] = {
+        "nothing": b"",
+        "everything": loose,
+        "torn": loose[: len(loose) // 2] + b"\0" * (len(loose) - len(loose) // 2),
+    }
     data = content.synced + kept[survival]
     return _Content(data, data)
