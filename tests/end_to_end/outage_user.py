@@ -32,12 +32,12 @@ class Sent:
 class NetEaseUser:
     """Sends `per_second` events to all rooms together, until it is told to stop."""
 
-    def __init__(self, url: str, source: AnySource, per_second: float) -> None:
+    def __init__(self, url: str, source: AnySource, per_second: float, first: int = 1) -> None:
         self.sent = Sent()
         self._url = url
         self._source = source
         self._pause_s = ROOMS / per_second
-        self._numbers = count(1)
+        self._numbers = count(first)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
@@ -54,10 +54,6 @@ class NetEaseUser:
         await asyncio.gather(*self._tasks)
         if self._session is not None:
             await self._session.close()
-
-    def continue_from(self, other: "NetEaseUser") -> None:
-        """Number the next events behind those of another user."""
-        self._numbers = other._numbers
 
     async def _room(self, room: str) -> None:
         next_s = time.monotonic()

@@ -18,6 +18,8 @@ from tests.services.rabbitmq import Node, own_node
 PHASE_S = float(os.environ.get("HOOKLINE_OUTAGE_S", "2.5"))
 PER_SECOND = 200
 ANSWERED_S = 1.5
+LATER = 1_000_000
+"""The numbers of the second user's events begin here."""
 
 WORKER = """
 import os
@@ -43,8 +45,8 @@ class Installed:
         (project.folder / "ordered.py").write_text(WORKER)
         (self.source,) = (each for each in project.settings.sources.values() if each.provider.name == "netease")
 
-    def user(self) -> NetEaseUser:
-        return NetEaseUser(self.project.url(self.source.name), self.source, PER_SECOND)
+    def user(self, first: int = 1) -> NetEaseUser:
+        return NetEaseUser(self.project.url(self.source.name), self.source, PER_SECOND, first)
 
     def handled(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -96,8 +98,7 @@ async def test_a_user_who_asks_once_loses_nothing_in_a_restart_and_an_outage(ins
     ingress.kill()
     ingress = await asyncio.to_thread(project.start, "ingress")
     assert ingress.count("starting without RabbitMQ")
-    async with installed.user() as later:
-        later.continue_from(user)
+    async with installed.user(first=LATER) as later:
         await asyncio.sleep(PHASE_S)
         await asyncio.to_thread(node.start)
         await eventually(lambda: installed.handled() != {} and total(installed) >= user.sent.total)

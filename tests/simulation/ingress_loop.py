@@ -90,7 +90,7 @@ class IngressLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":  # type: ignore[override]  # any coroutine
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -115,7 +115,7 @@ class IngressLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
-    def call_exception_handler(self, context: Mapping[str, Any]) -> None:  # type: ignore[override]  # a mapping is enough
+    def call_exception_handler(self, context: Mapping[str, Any]) -> None:
         self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def _advance(self) -> bool:

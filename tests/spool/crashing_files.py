@@ -172,15 +172,18 @@ class CrashingFiles:
 
     def damage(self, suffix: str, change: "Change") -> int:
         """Change the bytes of every file with this suffix, on disk; how many there were."""
-        contents = [
-            content
-            for folder in self._folders.values()
-            for name, content in folder.now.items()
-            if name.endswith(suffix)
-        ]
+        contents = self._with(suffix)
         for content in contents:
             content.written = content.synced = change(content.written)
         return len(contents)
+
+    def contents(self, suffix: str) -> list[bytes]:
+        """The bytes of every file with this suffix."""
+        return [content.written for content in self._with(suffix)]
+
+    def _with(self, suffix: str) -> list[_Content]:
+        folders = self._folders.values()
+        return [content for each in folders for name, content in each.now.items() if name.endswith(suffix)]
 
     def _folder(self, path: Path) -> _Folder:
         if path not in self._folders:

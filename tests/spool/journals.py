@@ -31,6 +31,7 @@ class Life:
     def __init__(self, files: Files, first: int = 0) -> None:
         self.acknowledged: list[int] = []
         self.published: set[int] = set()
+        self.damaged = 0
         self.journal = Journal(FOLDER, files, SEGMENT_BYTES)
         self._next = first
         self._positions: dict[int, int] = {}
@@ -49,11 +50,16 @@ class Life:
         self.published.update(numbers)
         self.journal.remove([self._positions[number] for number in numbers])
 
+    def positions(self, numbers: Sequence[int]) -> list[int]:
+        return [self._positions[number] for number in numbers]
+
     def adopt(self) -> dict[int, list[int]]:
         """What earlier processes have left, by bucket."""
         self.journal.check()
         found = {}
-        for bucket, (positions, _) in self.journal.adopt().waiting.items():
+        adopted = self.journal.adopt()
+        self.damaged += adopted.damaged
+        for bucket, (positions, _) in adopted.waiting.items():
             found[bucket] = [number_of(each) for each in self.journal.read(positions)]
             self._positions.update(zip(found[bucket], positions, strict=True))
         return found
