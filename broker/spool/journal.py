@@ -72,18 +72,14 @@ class Journal:
                 self._own = None
         if self._own is None:
             self._own = self._new_set()
-        else:
-            self._own.probe()
+        self._own.probe()
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """The positions of new records, once they are on disk. Raises OSError; some may be on disk then."""
         if self._own is None:
-            self.check()
-        own = self._own
-        if own is None:
-            raise OSError("the spool is closed")
-        segment, offsets = own.append(entries)
-        number = self._number_of(own, segment)
+            self._own = self._new_set()
+        segment, offsets = self._own.append(entries)
+        number = self._number_of(self._own, segment)
         return [number << _OFFSET_BITS | offset for offset in offsets]
 
     def read(self, positions: Sequence[int]) -> list[Envelope | ValueError | OSError]:

@@ -57,6 +57,11 @@ class SpoolingPublisher:
     def ready(self) -> bool:
         return self._spool.fault is None or (self._primary.ready and not self._breaker.is_open)
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the breaker is open: events go to the spool at once."""
+        return self._breaker.is_open
+
     async def open(self) -> None:
         """Open the spool, and begin to publish what is in it. Raises nothing: its disk may come back."""
         await self._spool.open()

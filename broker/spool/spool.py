@@ -189,7 +189,7 @@ class Spool:
         self.counts.set_aside += 1
         log.error("the spool: an event is set aside: %s", why)
         self._leave(taken)
-        _ignore(self._writer.run(partial(self._journal.set_aside, taken.position)))
+        self._writer.run(partial(self._journal.set_aside, taken.position)).add_done_callback(self._note_size)
 
     async def close(self) -> None:
         """Leave what is left to the next process."""
@@ -338,10 +338,6 @@ class Spool:
             log.info("the spool takes events again")
         else:
             log.error("the spool %s takes no events: %s", self._journal.folder, fault)
-
-
-def _ignore(future: "asyncio.Future[T]") -> None:
-    future.add_done_callback(_retrieve)
 
 
 def _retrieve(future: "asyncio.Future[T]") -> None:
