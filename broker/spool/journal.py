@@ -55,6 +55,7 @@ class Journal:
         self._segments: dict[int, tuple[SegmentSet, Segment]] = {}
         self._numbers: dict[Path, int] = {}
         self._number = 0
+        self._is_closed = False
         self._said: set[str] = set()
 
     @property
@@ -76,6 +77,8 @@ class Journal:
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """The positions of new records, once they are on disk. Raises OSError; some may be on disk then."""
+        if self._is_closed:
+            raise OSError("the spool is closed")
         if self._own is None:
             self._own = self._new_set()
         segment, offsets = self._own.append(entries)
@@ -157,7 +160,7 @@ class Journal:
         """Leave what is left to the next process."""
         for each in (*self._adopted, *filter(None, [self._own])):
             each.close()
-        self._own, self._adopted = None, []
+        self._own, self._adopted, self._is_closed = None, [], True
 
     def _new_set(self) -> SegmentSet:
         self._files.make_folder(self.folder)

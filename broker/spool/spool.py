@@ -192,13 +192,17 @@ class Spool:
         self._writer.run(partial(self._journal.set_aside, taken.position)).add_done_callback(self._note_size)
 
     async def close(self) -> None:
-        """Leave what is left to the next process."""
+        """Refuse new events, write those that wait, and leave what is left to the next process."""
+        self._disk_fault = "its process stops"
+        until_s = self._loop.time() + _CLOSE_S
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        while self._writing_since_s is not None and self._loop.time() < until_s:
+            await self.changed.wait(until_s - self._loop.time())
         self._remove()
         closing = self._writer.run(self._journal.close)
-        await asyncio.wait([closing], timeout=_CLOSE_S)
+        await asyncio.wait([closing], timeout=max(until_s - self._loop.time(), 0.1))
         if self.events:
             log.warning("%d events stay in the spool; the next process publishes them", self.events)
         self._writer.close()
@@ -226,11 +230,11 @@ class Spool:
                     each.done.set_result(None)
             self.counts.spooled += len(group)
             self._say_used()
-            self.changed.send()
         else:
             self._note(error)
             self._fail([*group, *self._waiting])
         self._bytes = self._journal.size
+        self.changed.send()
         if self._waiting:
             self._write()
 

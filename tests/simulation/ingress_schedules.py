@@ -171,18 +171,24 @@ class Schedule:
                 self._serving.clear()
                 assert self.process is not None
                 await self.process.publisher.close()
+                await self._end()
                 await self._start()
 
     async def _kill(self, *, power: bool) -> None:
         """The process dies, and another starts. The disk works again by then."""
         self._serving.clear()
-        assert self.process is not None
-        for lane in self.process.lanes:
-            lane.is_dead = True
-        self.broker.forget()
+        await self._end()
         self.world.disk = self.world.disk.after_power_cut(self.chance.choice(SURVIVALS) if power else "everything")
         self.world.hangs_until_s = 0.0
         await self._start()
+
+    async def _end(self) -> None:
+        """A process has ended: its threads and locks with it."""
+        assert self.process is not None
+        for lane in self.process.lanes:
+            lane.is_dead = True
+        self.world.disk.locked.clear()
+        self.broker.forget()
 
     async def _heal(self) -> None:
         """Everything works again; what is in the spool is published in time."""
