@@ -14,6 +14,11 @@ from hookline.schemas.errors import NotDurable, Obstacle
 
 _CHUNK = 64  # sent in one turn of the event loop, between which live events are sent
 _POLL_S = 1.0
+_QUICK_S = 0.015
+_SLOW_S = 0.03
+_FEW = 128
+"""So many records may always be in flight. More only as long as the broker is quick: live events wait behind them."""
+
 _CLOSE_S = 2.0
 _REFUSED = RetryDelays(first_s=0.2, max_s=5.0)
 _READ_AGAIN_S = 1.0
@@ -36,14 +41,14 @@ class Primary(Protocol):
 
 
 class Drain:
-    """Keeps at most `limit` records in flight: one while the broker does not answer, more with each confirm."""
+    """Keeps at most `limit` records in flight: one while the broker does not answer, more with each quick confirm."""
 
     def __init__(self, primary: Primary, spool: Spool, breaker: Breaker, limit: int) -> None:
         self._primary = primary
         self._spool = spool
         self._breaker = breaker
         self._limit = limit
-        self._window = 1
+        self._window = 1.0
         self._failures = 0  # in a row, without a confirm
         self._has_failed = False
         self._refusals: dict[int, int] = {}
@@ -65,7 +70,7 @@ class Drain:
 
     async def _run(self) -> None:
         while True:
-            taken = self._spool.take(min(_CHUNK, self._window - self._spool.in_flight))
+            taken = self._spool.take(min(_CHUNK, int(self._window) - self._spool.in_flight))
             if taken:
                 await self._publish(taken)
             else:
@@ -108,7 +113,7 @@ class Drain:
         error = NotDurable("cancelled") if confirmed.cancelled() else confirmed.exception()
         if error is None:
             self._failures = 0
-            self._window = min(self._window + 1, self._limit)
+            self._adapt(self._loop.time() - sent_s)
             self._refusals.pop(each.bucket, None)
             self._breaker.answered(sent_s)
             self._spool.done(each)
@@ -120,9 +125,16 @@ class Drain:
             self._fail()
             self._spool.put_back([each])
 
+    def _adapt(self, took_s: float) -> None:
+        """More records in flight after a quick confirm, fewer after a slow one."""
+        if took_s < _QUICK_S or self._window < _FEW:
+            self._window = min(self._window + 1, self._limit)
+        elif took_s > _SLOW_S:
+            self._window = max(self._window - 0.5, min(_FEW, self._limit))
+
     def _fail(self) -> None:
         self._has_failed = True
-        self._window = 1
+        self._window = 1.0
 
     def _read_again(self, each: Taken, error: OSError) -> None:
         reads = self._reads[each.position] = self._reads.get(each.position, 0) + 1
