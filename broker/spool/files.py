@@ -2,11 +2,18 @@
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-_sync: Callable[[int], object] = getattr(os, "fdatasync", os.fsync)
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter there
+
+
+def _sync(descriptor: int) -> None:
+    if _FULL_SYNC is None:
+        os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
 
 
 class File(Protocol):

@@ -82,7 +82,7 @@ def check_answers(sent: Sent) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_user_who_asks_once_loses_nothing_in_a_restart_and_an_outage(installed: Installed) -> None:
+async def test_a_user_who_asks_once_loses_nothing_in_a_restart_a_pause_and_an_outage(installed: Installed) -> None:
     project, node = installed.project, installed.node
     worker = project.start("worker", "ordered.py")
     ingress = project.start("ingress")
@@ -91,6 +91,10 @@ async def test_a_user_who_asks_once_loses_nothing_in_a_restart_and_an_outage(ins
         await asyncio.to_thread(node.control, "stop_app")
         await asyncio.sleep(PHASE_S)
         await asyncio.to_thread(node.control, "start_app")
+        await asyncio.sleep(PHASE_S)
+        await asyncio.to_thread(node.freeze)  # connections stay open, and confirms come late
+        await asyncio.sleep(PHASE_S)
+        await asyncio.to_thread(node.thaw)
         await asyncio.sleep(PHASE_S)
         await asyncio.to_thread(node.kill)
         await asyncio.sleep(PHASE_S)
