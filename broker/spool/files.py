@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter there
 
 
