@@ -180,6 +180,7 @@ def test_the_supervisor_gives_up_when_no_process_is_left_and_none_can_start(embe
 def test_an_unreachable_broker_is_logged_once_and_exit_code_3(embedded_project: Project) -> None:
     configure(embedded_project)
     change(embedded_project, "sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/")
+    change(embedded_project, "[store]", '[spool]\npath = ""\n\n[store]')  # with a spool it starts all the same
     done = embedded_project.call("ingress")
     assert done.returncode == 3
     assert done.stderr.count("127.0.0.1:1") == done.stderr.count("hookline: ") == 1
