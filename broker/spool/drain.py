@@ -14,8 +14,8 @@ from hookline.schemas.errors import NotDurable, Obstacle
 
 _CHUNK = 64  # sent in one turn of the event loop, between which live events are sent
 _POLL_S = 1.0
-_QUICK_S = 0.015
-_SLOW_S = 0.03
+_QUICK_S = 0.02
+_SLOW_S = 0.05
 _FEW = 128
 """So many records may always be in flight. More only as long as the broker is quick: live events wait behind them."""
 
