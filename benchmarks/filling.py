@@ -74,7 +74,7 @@ async def _spool(settings: Settings, envelopes: Iterable[Envelope]) -> None:
 class _Away:
     """Implements Primary: no broker."""
 
-    ready = False
+    reason = "broker_away"
 
     def begin(self, envelope: Envelope) -> "asyncio.Future[None]":  # noqa: ARG002  of the protocol
         raise NotDurable("away")

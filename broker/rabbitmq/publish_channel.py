@@ -10,6 +10,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
+from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
@@ -46,13 +47,13 @@ class PublishChannel(Protocol):
 
 
 def open_publish_channel(
-    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float
+    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float, tally: RefusalTally
 ) -> PublishChannel:
     """The raw publish channel if there is a frame transport; otherwise the one of public calls."""
     publishing = (
-        AiormqPublishChannel(channel, timeout_s)
+        AiormqPublishChannel(channel, timeout_s, tally)
         if transport is None
-        else RawPublishChannel(channel, transport, timeout_s)
+        else RawPublishChannel(channel, transport, timeout_s, tally)
     )
     channel.closing.add_done_callback(lambda _: publishing.end())
     return publishing
@@ -61,8 +62,10 @@ def open_publish_channel(
 class RawPublishChannel:
     """Implements PublishChannel and Listener: writes frames to the socket and reads the confirms from it."""
 
-    def __init__(self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float) -> None:
-        self.confirms = Confirms(timeout_s)
+    def __init__(
+        self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float, tally: RefusalTally
+    ) -> None:
+        self.confirms = Confirms(timeout_s, tally)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
@@ -132,8 +135,8 @@ class RawPublishChannel:
 class AiormqPublishChannel:
     """Implements PublishChannel with aiormq's public call, in one task per message."""
 
-    def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
-        self.confirms = Confirms(timeout_s)
+    def __init__(self, channel: AbstractChannel, timeout_s: float, tally: RefusalTally) -> None:
+        self.confirms = Confirms(timeout_s, tally)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._message_ids = _message_ids()

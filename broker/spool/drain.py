@@ -29,8 +29,8 @@ class Primary(Protocol):
     """The publisher that the spool stands behind."""
 
     @property
-    def ready(self) -> bool:
-        """Whether a publish can succeed now."""
+    def reason(self) -> str:
+        """Why a publish cannot succeed now, as a code; empty if it can."""
 
     def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
         """Publish; the future ends with the confirm, or with NotDurable, in time. Raises NotDurable if it cannot begin.

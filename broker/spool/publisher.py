@@ -55,7 +55,13 @@ class SpoolingPublisher:
 
     @property
     def ready(self) -> bool:
-        return self._spool.fault is None or (self._primary.ready and not self._breaker.is_open)
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        if self._spool.fault is None:
+            return ""
+        return self._primary.reason or ("spool_unusable" if self._breaker.is_open else "")
 
     @property
     def is_broken(self) -> bool:

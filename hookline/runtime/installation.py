@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
@@ -18,6 +19,7 @@ from hookline.workers.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from hookline.broker.rabbitmq.broker import RabbitMQBroker
+    from hookline.broker.rabbitmq.connection import RabbitMQSettings
     from hookline.broker.spool.publisher import SpoolingPublisher
 
 _SQLITE = "sqlite:"
@@ -39,13 +41,17 @@ P = TypeVar("P", bound=_Closable)
 
 
 class Installation:
-    """Opens each part once and closes them in the opposite order."""
+    """Opens each part once and closes them in the opposite order.
 
-    def __init__(self, settings: Settings) -> None:
+    `broker_is_back` is called whenever a lost connection to RabbitMQ is back.
+    """
+
+    def __init__(self, settings: Settings, broker_is_back: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._broker_is_back = broker_is_back
+        self._rabbitmq: RabbitMQBroker | None = None
         self._open = AsyncExitStack()
         self._databases: dict[Path, Database] = {}
-        self._rabbitmq: RabbitMQBroker | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,16 +64,29 @@ class Installation:
 
         RabbitMQ may be away if nothing but the ingress needs it, and there is a spool.
         """
-        settings, history = self._settings.broker, self._settings.history
-        retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
-        if settings.url.startswith(_SQLITE):
-            broker: Broker = _embedded(await self._database(settings.url), settings, retention)
-        elif settings.url.startswith(_RABBITMQ):
-            has_spool = bool(self._settings.spool.path)
-            broker = self._rabbitmq = await _open_rabbitmq(settings, retention, may_be_away=may_be_away and has_spool)
-        else:
-            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
-        return self._to_close(broker)
+        settings = self._settings.broker
+        if is_rabbitmq(settings):
+            may_be_away = may_be_away and bool(self._settings.spool.path)
+            rabbitmq = _rabbitmq_settings(self._settings)
+            self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
+            return self._to_close(self._rabbitmq)
+        return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
+
+    def use(self, settings: Settings) -> None:
+        """Open parts with these settings from now on. An open RabbitMQ broker uses their addresses.
+
+        Raises SettingsError.
+        """
+        if is_rabbitmq(settings.broker):
+            addresses = _rabbitmq_settings(settings)
+            if self._rabbitmq is not None:
+                self._rabbitmq.use_addresses(addresses)
+        self._settings = settings
+
+    def connect_soon(self) -> None:
+        """Another process has reached RabbitMQ."""
+        if self._rabbitmq is not None:
+            self._rabbitmq.connect_soon()
 
     async def ingress_publisher(self, broker: Broker) -> Publisher:
         """The publisher of the ingress. On RabbitMQ it keeps what is not confirmed in the spool, if there is one.
@@ -106,32 +125,47 @@ class Installation:
         return part
 
 
-def _embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
+def is_rabbitmq(settings: BrokerSettings) -> bool:
+    """Whether the URLs are RabbitMQ's; False for the embedded queue. Raises SettingsError for other ones."""
+    if all(url.startswith(_RABBITMQ) for url in settings.urls):
+        return True
+    if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
+        return False
+    raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
+
+
+def needs_servers(settings: Settings) -> bool:
+    """Whether the queue or the store is on a server, which may be away at the start."""
+    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(_SQLITE)
+
+
+def _retention(settings: Settings) -> Retention:
+    history = settings.history
+    return Retention(history.enabled, history.max_age_s, history.max_bytes)
+
+
+def _embedded(database: Database, settings: Settings) -> Broker:
     from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
 
-    limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
+    broker = settings.broker
+    limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
     return EmbeddedBroker(database, limits)
 
 
-async def _open_rabbitmq(settings: BrokerSettings, retention: Retention, *, may_be_away: bool) -> "RabbitMQBroker":
+async def _open_rabbitmq(
+    settings: "RabbitMQSettings", back: Callable[[], None], *, may_be_away: bool
+) -> "RabbitMQBroker":
     from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
-    from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
-    rabbitmq = RabbitMQSettings(
-        url=settings.url,
-        publish_timeout_s=settings.publish_timeout_s,
-        max_in_flight=settings.max_in_flight,
-        retention=retention,
-    )
     if not may_be_away:
-        return await RabbitMQBroker.open(rabbitmq)
+        return await RabbitMQBroker.open(settings, back)
     try:
         async with asyncio.timeout(_START_S):
-            return await RabbitMQBroker.open(rabbitmq)
+            return await RabbitMQBroker.open(settings, back)
     except (Unreachable, TimeoutError) as error:
-        reason = str(error) or f"RabbitMQ at {rabbitmq.place} does not answer"
+        reason = str(error) or "it does not answer"
         log.warning("starting without RabbitMQ; events are kept in the spool until it is there: %s", reason)
-        return RabbitMQBroker.open_soon(rabbitmq)
+        return RabbitMQBroker.open_soon(settings, back)
 
 
 def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublisher":
@@ -147,6 +181,18 @@ def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublishe
             max_age_s=spool.max_age_s,
             max_draining=max(settings.broker.max_in_flight // 2, 1),
         ),
+    )
+
+
+def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
+    from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
+
+    return RabbitMQSettings(
+        url=settings.broker.urls,
+        publish_timeout_s=settings.broker.publish_timeout_s,
+        max_in_flight=settings.broker.max_in_flight,
+        retention=_retention(settings),
+        folder=settings.path.parent,
     )
 
 

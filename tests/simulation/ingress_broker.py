@@ -41,8 +41,8 @@ class ModelBroker:
         self._unconfirmed: list[_Message] = []  # arrived one way
 
     @property
-    def ready(self) -> bool:
-        return self.mode not in ("away", "blocked", "silent")
+    def reason(self) -> str:
+        return "" if self.mode == "ok" else "broker_silent"
 
     def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
         if self.mode == "away":

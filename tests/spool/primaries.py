@@ -30,10 +30,6 @@ class Primary:
         self.pending: list[tuple[str, asyncio.Future[None]]] = []
 
     @property
-    def ready(self) -> bool:
-        return not self.is_away
-
-    @property
     def reason(self) -> str:
         return "broker_away" if self.is_away else ""
 
