@@ -32,7 +32,7 @@ class Reading(Protocol):
         """Answer 503 and read no more of the request."""
 
 
-R = TypeVar("R", bound=Reading)
+R = TypeVar("R")
 
 
 class Load:
