@@ -11,6 +11,7 @@ import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -115,7 +116,9 @@ def verify(request: Request, source: Source[Any], now_s: float) -> None:
 
 
 def _algorithm(request: Request) -> str:
-    named = request.find("X-Twilio-Webhooks-Signature-Settings") or ""
+    named = request.find("X-Twilio-Webhooks-Signature-Settings")
+    if named is None:
+        return "sha1"
     parts = (part.partition("=") for part in named.split(","))
     name = next((value.strip() for name, _, value in parts if name.strip() == "algorithm"), "") or "HMAC_SHA1"
     if name.upper() not in ALGORITHMS:
@@ -129,7 +132,7 @@ def _signed_parameters(body: bytes) -> bytes:
         fields = form_fields(body)
     except Unreadable:
         raise BadSignature("the body is not a form") from None
-    return "".join(f"{name}{value}" for name, value in sorted(set(fields))).encode()
+    return "".join(chain.from_iterable(sorted(set(fields)))).encode()
 
 
 @lru_cache(maxsize=256)

@@ -4,10 +4,10 @@ Source: the repository of its documentation (docs_all, 2026). Its signature is i
 Bodies differ by product: `event` (rooms, streams, CDN recordings, ZIM), `Event` with capitalised names (transcoding,
 moderation), `event_type` (cloud recording).
 
-Inferred: the pages say that a body is URL-encoded, while their samples are JSON, so JSON that is percent-encoded is
-read, too. The names of ZIM's calls that are not accepted come from its list of pages. ZIM's own rooms have the names
-of the events here and other fields; they are kept as unknown. Open: whether a re-send is signed anew; it comes within
-62 seconds.
+Inferred: the pages say that a body is URL-encoded, while their samples are JSON, so JSON that is percent-encoded and a
+form are read, too. The names of ZIM's calls that are not accepted come from its list of pages. ZIM's own rooms have the
+names of the events here and other fields; they are kept as unknown. Open: whether a re-send, which comes within 62
+seconds, is signed anew.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import msgspec
 
 from hookline.schemas.body_proof import BodyProof
 from hookline.schemas.envelope import Envelope, Identity, moment
-from hookline.schemas.errors import BadSignature, MissingSignature
+from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
 from hookline.schemas.events import (
     CallAnswered,
     CallDeclined,
@@ -45,6 +45,7 @@ from hookline.schemas.events import (
     TrackPublished,
     TrackUnpublished,
 )
+from hookline.schemas.form import form_fields, single_fields
 from hookline.schemas.payload import (
     Id,
     Int,
@@ -251,8 +252,12 @@ _finding = msgspec.json.Decoder(Finding)
 
 
 def plain(body: bytes) -> bytes:
-    """The body as JSON, also where it arrives percent-encoded."""
-    return unquote_to_bytes(body) if body[:3].lower() == PERCENT_ENCODED else body
+    """The body as JSON, also where it arrives percent-encoded or as a form. Raises Unreadable."""
+    if body[:3].lower() == PERCENT_ENCODED:
+        return unquote_to_bytes(body)
+    if body[:1].isalpha() and b"=" in body:
+        return msgspec.json.encode(single_fields(form_fields(body)))
+    return body
 
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
@@ -267,7 +272,10 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
 
 def _proof(body: bytes) -> tuple[str, str, str, str | None]:
     """Signature, time, nonce and application, from the names in small letters or from the capitalised ones."""
-    content = plain(body)
+    try:
+        content = plain(body)
+    except Unreadable:
+        raise MalformedRequest("the body, which carries the signature, is neither JSON nor a form") from None
     found = _lower.find(content)
     if found[0] is None:
         capitalised = _upper.find(content)
@@ -290,7 +298,7 @@ def signature(request: Request) -> str:
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The body with its proof set, under the names of its form; ValueError if it is not a JSON object."""
-    content = msgspec.json.decode(plain(body))
+    content = msgspec.json.decode(body)
     if not isinstance(content, dict):
         raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004  as documented
     time = f"{int(now_s):0{TIME_DIGITS}}"

@@ -2,7 +2,7 @@
 
 import hashlib
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
@@ -104,6 +104,19 @@ def test_percent_encoded_json_is_read() -> None:
         PROVIDER.identify(Request(b"%7Bno"))
     with pytest.raises(MalformedRequest):
         PROVIDER.verify(Request(b"%7Bno"), example_source(PROVIDER), NOW_S)
+
+
+def test_a_form_is_read() -> None:
+    plain = signed(login()).body
+    form = Request(urlencode(msgspec.json.decode(plain)).encode())
+    PROVIDER.verify(form, example_source(PROVIDER), NOW_S)
+    assert PROVIDER.identify(form) == PROVIDER.identify(Request(plain))
+    assert [type(event) for event in normalised(PROVIDER, form.body)] == [ParticipantJoined]
+    for body in (b"event=a&event=b", b"event=%ff"):
+        with pytest.raises(MalformedRequest):
+            PROVIDER.verify(Request(body), example_source(PROVIDER), NOW_S)
+        with pytest.raises(Unreadable):
+            PROVIDER.identify(Request(body))
 
 
 @pytest.mark.parametrize(
