@@ -65,7 +65,8 @@ def verify(request: Request, source: Source[Any], now_s: float) -> None:
     sent_s = decimal(time, TIME_DIGITS)
     digests = [_digest(key, message_id, time, request.body) for key in source.keys]
     if not any([_fits(signature, digests) for signature in _listed(signatures)]):  # noqa: C419  all, always
-        raise BadSignature("the signature is wrong", for_operator="no signature of version 1 is that of any secret")
+        said = f"the signature is not what any of {len(source.keys)} secrets gives"
+        raise BadSignature("the signature is wrong", for_operator=said)
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
