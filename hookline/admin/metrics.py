@@ -1,0 +1,231 @@
+"""Counts what happens, and writes it in Prometheus' text format.
+
+Counting adds to plain numbers, which costs less than prometheus-client's own counters with their locks: all of it
+happens on the event loop. The library is loaded at the first scrape, and writes the format.
+"""
+
+import platform
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeAlias
+
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.envelope import RECEIVED_AT_HEADER, Envelope
+from hookline.schemas.metrics import METRICS, PREFIX, Metric
+from hookline.schemas.observer import Observer, Via
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric as Family
+
+Labels: TypeAlias = tuple[str, ...]
+Values: TypeAlias = Mapping[Labels, float]
+Read: TypeAlias = Callable[[], Values]
+"""The values of a gauge now, by their labels."""
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_NO_LABELS: Labels = ()
+
+
+class Histogram:
+    """Counts values by buckets, for each set of labels."""
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._buckets = buckets
+        self._counts: defaultdict[Labels, list[int]] = defaultdict(lambda: [0] * (len(buckets) + 1))
+        self._sums: defaultdict[Labels, float] = defaultdict(float)
+
+    def observe(self, labels: Labels, value: float) -> None:
+        self._counts[labels][bisect_left(self._buckets, value)] += 1
+        self._sums[labels] += value
+
+    def values(self) -> Iterator[tuple[Labels, list[tuple[str, float]], float]]:
+        """For each set of labels: how many values were at most as large as each bucket, and the sum of all."""
+        for labels, counts in self._counts.items():
+            total, up_to = 0, list[tuple[str, float]]()
+            for bucket, count in zip([*map(str, self._buckets), "+Inf"], counts, strict=True):
+                total += count
+                up_to.append((bucket, total))
+            yield labels, up_to, self._sums[labels]
+
+
+class Metrics(Observer):
+    """The metrics of one process. `process` is its number among several that share a port."""
+
+    def __init__(self, process: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started_s = clock()
+        self._process = process
+        counters = [name for name, metric in METRICS.items() if metric.kind == "counter"]
+        self._counts = {name: defaultdict[Labels, float](float) for name in counters}
+        self._histograms = {name: Histogram(each.buckets) for name, each in METRICS.items() if each.buckets}
+        self._gauges: dict[str, Read] = {}
+        self._last: dict[str, float] = {}
+        self._fetched_received_at: dict[str, str] = {}
+        build = (version("hookline"), platform.python_version())
+        self.gauge("build_info", lambda: {build: 1})
+        self.gauge("last_received_seconds", self._silence)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Look up by name once, not for each event."""
+        count, histogram = self._counts, self._histograms
+        self._received = count[f"{PREFIX}received_total"]
+        self._published = count[f"{PREFIX}published_total"]
+        self._fetched = count[f"{PREFIX}fetched_total"]
+        self._settled = count[f"{PREFIX}settled_total"]
+        self._delay_s = histogram[f"{PREFIX}provider_delay_seconds"]
+        self._answer_s = histogram[f"{PREFIX}answer_seconds"]
+        self._confirm_s = histogram[f"{PREFIX}confirm_seconds"]
+        self._handler_s = histogram[f"{PREFIX}handler_seconds"]
+        self._delivery_s = histogram[f"{PREFIX}delivery_seconds"]
+        self._done_after_s = histogram[f"{PREFIX}done_after_seconds"]
+        self._store_s = histogram[f"{PREFIX}store_seconds"]
+
+    def gauge(self, name: str, read: Read) -> None:
+        """Read a gauge, or a counter that another part keeps, at each scrape. `name` is without the prefix."""
+        self._gauges[METRICS[f"{PREFIX}{name}"].name] = read
+
+    def expect(self, sources: Iterable[str]) -> None:
+        """Show these sources from the start: one from which nothing has ever come is silent, too."""
+        for source in sources:
+            self._last.setdefault(source, self._started_s)
+            self._received[source,] += 0
+
+    def last_fetched(self, queue: str) -> datetime | None:
+        """When the message was received that was last taken from a queue."""
+        text = self._fetched_received_at.get(queue)
+        try:
+            return None if text is None else datetime.fromisoformat(text)
+        except ValueError:
+            return None
+
+    def received(self, envelope: Envelope) -> None:
+        source = envelope.source
+        self._received[source,] += 1
+        self._last[source] = self._clock()
+        if envelope.occurred_at is not envelope.received_at:
+            delay_s = (envelope.received_at - envelope.occurred_at).total_seconds()
+            self._delay_s.observe((source,), max(delay_s, 0.0))
+
+    def refused(self, source: str, reason: str) -> None:
+        self._count("refused_total", (source, reason))
+
+    def answered(self, seconds: float) -> None:
+        self._answer_s.observe(_NO_LABELS, seconds)
+
+    def published(self, via: Via, seconds: float) -> None:
+        self._published[via,] += 1
+        self._confirm_s.observe((via,), seconds)
+
+    def fetched(self, queue: str, received: Received) -> None:
+        self._fetched[queue,] += 1
+        if received.attempt == 1:  # one that is tried again says nothing of those behind it
+            self._fetched_received_at[queue] = received.headers.get(RECEIVED_AT_HEADER, "")
+
+    def called(self, queue: str, seconds: float) -> None:
+        self._handler_s.observe((queue,), seconds)
+
+    def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
+        self._settled[queue, _OUTCOMES[type(outcome)], outcome.reason] += 1
+        self._delivery_s.observe((queue,), seconds)
+        if envelope is not None and not isinstance(outcome, Again):
+            self._done_after_s.observe((queue,), max(time.time() - envelope.received_at.timestamp(), 0.0))
+
+    def stored(self, operation: str, seconds: float) -> None:
+        self._store_s.observe((operation,), seconds)
+
+    def store_failed(self, operation: str) -> None:
+        self._count("store_failures_total", (operation,))
+
+    def reconnected(self, connection: str) -> None:
+        self._count("reconnects_total", (connection,))
+
+    def lease_lost(self) -> None:
+        self._count("leases_lost_total", _NO_LABELS)
+
+    def guard_found(self, fault: str | None) -> None:
+        self._count("guard_faults_total", _NO_LABELS, int(fault is not None))
+
+    def breaker_opened(self, queue: str) -> None:
+        self._count("breaker_opened_total", (queue,))
+
+    def _count(self, name: str, labels: Labels, count: float = 1) -> None:
+        self._counts[f"{PREFIX}{name}"][labels] += count
+
+    def _silence(self) -> Values:
+        now_s = self._clock()
+        return {(source,): now_s - last_s for source, last_s in self._last.items()}
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return as_text(self._families())
+
+    def collect(self) -> Iterator["Family"]:
+        """Everything, in prometheus-client's form."""
+        yield from self._families()
+
+    def _families(self) -> Iterator["Family"]:
+        from prometheus_client import ProcessCollector  # noqa: PLC0415  loaded at the first scrape
+
+        families = [*map(self._family, METRICS.values()), *ProcessCollector(registry=None).collect()]
+        for family in families:
+            if self._process is not None:
+                labels = {"process": str(self._process)}
+                family.samples = [sample._replace(labels=labels | sample.labels) for sample in family.samples]
+            if family.samples:
+                yield family
+
+    def _family(self, metric: Metric) -> "Family":
+        from prometheus_client import core  # noqa: PLC0415  see above
+
+        if metric.kind == "histogram":
+            histogram = core.HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+            for labels, buckets, total in self._histograms[metric.name].values():
+                histogram.add_metric(labels, buckets, total)
+            return histogram
+        kind = core.GaugeMetricFamily if metric.kind == "gauge" else core.CounterMetricFamily
+        family = kind(metric.name, metric.meaning, labels=metric.labels)
+        read = self._gauges.get(metric.name)
+        values = self._counts.get(metric.name, {}) if read is None else read()
+        if metric.kind == "counter" and not metric.labels:  # it is there from the start
+            values = {_NO_LABELS: 0, **values}
+        for labels, value in list(values.items()):
+            family.add_metric(labels, value)
+        return family
+
+
+_OUTCOMES: Mapping[type[Outcome], str] = {Done: "done", Again: "again", Parked: "parked"}
+
+
+class _Collected:
+    """What prometheus-client writes in its text format."""
+
+    def __init__(self, families: Iterable["Family"]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable["Family"]:
+        return self._families
+
+
+def as_text(families: Iterable["Family"]) -> bytes:
+    """Families in Prometheus' text format."""
+    from prometheus_client import generate_latest  # noqa: PLC0415  see above
+
+    return generate_latest(_Collected(families))
+
+
+def merged(texts: Iterable[bytes]) -> bytes:
+    """The metrics of several processes as one text. Their samples differ in the label `process`."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  see above
+
+    families: dict[str, Family] = {}
+    for text in texts:
+        for family in text_string_to_metric_families(text.decode()):
+            families.setdefault(family.name, family)
+            if families[family.name] is not family:
+                families[family.name].samples += family.samples
+    return as_text(families.values())
