@@ -12,6 +12,7 @@ import msgspec
 
 from hookline.schemas.dead_letters import Action, DeadLetter, Scanned
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.queue_states import QueueStates
 
 MAX_UNSETTLED_S = 1800.0
 """A broker leaves a message to the process that took it for at least this long. Then it may deliver it elsewhere."""
@@ -163,6 +164,9 @@ class Broker(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def queue_states(self) -> QueueStates: ...
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         """Declare the queues of an ordered worker, one per partition, with their bindings.
