@@ -30,12 +30,19 @@ _PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
+    """`url` may be a list: the nodes of a RabbitMQ cluster.
 
-    url: str = DEFAULT_URL
+    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm.
+    """
+
+    url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL
     publish_timeout_s: Seconds = 5
     max_in_flight: Count = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 10 * 2**30
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url,) if isinstance(self.url, str) else self.url
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

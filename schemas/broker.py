@@ -90,6 +90,10 @@ class Publisher(Protocol):
     def ready(self) -> bool:
         """Whether a publish can succeed now."""
 
+    @property
+    def reason(self) -> str:
+        """Why not, as a code such as `broker_away` or `queue_full`; empty while it is ready."""
+
 
 class Queue(Protocol):
     """A worker's side of a broker: one queue. At most `prefetch` messages are taken and not settled."""

@@ -13,6 +13,7 @@ from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
+from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
 from hookline.schemas.envelope import Envelope
@@ -96,22 +97,30 @@ class EmbeddedPublisher:
         self._router = tables.Router()
         self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
         self._is_writable = True
+        self._probe = WriteProbe(database, limits.max_bytes)
 
     @property
     def ready(self) -> bool:
-        return len(self._writing.running) < self._limits.max_in_flight
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        return "overloaded" if self._is_full else self._probe.lasting
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._writing.running) >= self._limits.max_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        if not self.ready:
+        if self._is_full:
             raise NotDurable("too many events are being written")
         try:
             await self._written(envelope)
-            self._is_writable = True
-        except TimeoutError:
-            raise NotDurable("the event was not written in time") from None
-        except Unreachable as error:
-            self._log_once(error)
-            raise NotDurable("the event could not be written") from None
+        except (NotDurable, Unreachable, TimeoutError) as error:
+            self._probe.failed(error)
+            raise self._refusal(error) from None
+        self._is_writable = True
+        self._probe.succeeded()
         self._wake()
 
     async def close(self) -> None:
@@ -119,6 +128,17 @@ class EmbeddedPublisher:
         while writing := [written for written in self._writing.running if not written.done()]:
             await asyncio.wait(writing)
         self._writing.close()
+        await self._probe.close()
+
+    def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
+        match error:
+            case NotDurable():
+                return error
+            case TimeoutError():
+                return NotDurable("the event was not written in time")
+            case _:
+                self._log_once(error)
+                return NotDurable("the event could not be written")
 
     async def _written(self, envelope: Envelope) -> None:
         """Raises TimeoutError, NotDurable or Unreachable."""

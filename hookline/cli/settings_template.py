@@ -11,7 +11,7 @@ _HEAD = """\
 # "${NAME}" takes a value from the environment, "file:/run/secrets/name" from a file.
 
 [broker]
-url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
+url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ; a list of those for a cluster
 
 [store]
 url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"
