@@ -107,6 +107,10 @@ class Queue(Protocol):
         Does not raise if the broker is away: the message is delivered again.
         """
 
+    @property
+    def attached(self) -> bool:
+        """Whether the broker delivers messages to this queue now. It goes on trying while it does not."""
+
     def holds(self, received: Received) -> bool:
         """Whether a taken message can still be settled. If not, it is delivered again, before the ones after it."""
 

@@ -180,7 +180,13 @@ class EmbeddedQueue:
         self._settled: list[tuple[int, Outcome]] = []
         self._news = asyncio.Event()
         self._closing = False
+        self._is_reached = False
         self._feeder = asyncio.create_task(self._feed())
+
+    @property
+    def attached(self) -> bool:
+        """Whether the file could be read the last time."""
+        return self._is_reached and not self._closing
 
     @property
     def closed(self) -> bool:
@@ -217,9 +223,10 @@ class EmbeddedQueue:
             self._news.clear()
             try:
                 found = await self._exchange()
+                self._is_reached = True
             except Unreachable as error:
                 log.error("%s: %s", self._name, error)
-                found = 0
+                found, self._is_reached = 0, False
             if not found:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_S):
