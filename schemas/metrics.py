@@ -48,7 +48,7 @@ _ALL = (
     _counter("refused_total", "source reason", "Requests that were refused. `source` is `-` for one to no source."),
     _counter("published_total", "via", "Events that became durable: `broker`, or `spool` while RabbitMQ is away."),
     _histogram("answer_seconds", "", "From the head of a callback to its answer, for accepted callbacks."),
-    _histogram("confirm_seconds", "via", "From publishing an event to its confirm."),
+    _histogram("confirm_seconds", "", "From publishing an event until it is durable: confirmed, or in the spool."),
     _histogram(
         "provider_delay_seconds",
         "source",
@@ -84,9 +84,8 @@ _ALL = (
     _counter("breaker_opened_total", "queue", "How often a queue's breaker has opened."),
     # What both rely on.
     _histogram("store_seconds", "operation", "Answer time of the store."),
-    _counter("store_failures_total", "operation", "Calls of the store that failed."),
     _counter("reconnects_total", "connection", "Connections to RabbitMQ that were lost and are back."),
-    _counter("leases_lost_total", "", "How often this process has lost its lease in the store while it ran."),
+    _counter("partitions_lost_total", "queue", "Partitions that others took because this process lost its lease."),
     _counter("guard_faults_total", "", "Faults of the topology that the guard could not mend."),
     _gauge("ready", "", "1 if /readyz answers 200."),
     _counter("log_dropped_total", "", "Lines of the log that were dropped because they were not read in time."),

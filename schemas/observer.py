@@ -4,13 +4,8 @@ The methods of `Observer` do nothing, so that a part without an observer pays fo
 event loop, must return at once, and must not raise. No argument holds text of a sender but the envelope.
 """
 
-from typing import Literal, TypeAlias
-
 from hookline.schemas.broker import Outcome, Received
 from hookline.schemas.envelope import Envelope
-
-Via: TypeAlias = Literal["broker", "spool"]
-"""Where an event became durable."""
 
 
 class Observer:
@@ -25,8 +20,8 @@ class Observer:
     def answered(self, seconds: float) -> None:
         """A callback was accepted, so many seconds after its head had arrived."""
 
-    def published(self, via: Via, seconds: float) -> None:
-        """An event is durable, so many seconds after it was published."""
+    def published(self, seconds: float) -> None:
+        """An event is durable, so many seconds after the ingress began to publish it."""
 
     def fetched(self, queue: str, received: Received) -> None:
         """A worker has taken a message from its queue."""
@@ -38,16 +33,13 @@ class Observer:
         """A delivery has its outcome, so many seconds after it was taken from the queue."""
 
     def stored(self, operation: str, seconds: float) -> None:
-        """The store has answered a call, or failed."""
-
-    def store_failed(self, operation: str) -> None:
-        """A call of the store has failed."""
+        """The store has carried out a call."""
 
     def reconnected(self, connection: str) -> None:
         """A lost connection is back."""
 
-    def lease_lost(self) -> None:
-        """The lease of this process has ended while it ran: others take over what it had."""
+    def partition_lost(self, queue: str) -> None:
+        """Another process has a partition of this one, whose lease has ended while it ran."""
 
     def guard_found(self, fault: str | None) -> None:
         """The topology guard has found a fault that it may not mend, or None: a fault that is gone."""

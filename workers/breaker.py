@@ -15,13 +15,14 @@ from hookline.schemas.broker import Done, Outcome, Parked
 
 log = logging.getLogger("hookline.workers")
 
+NEVER_OPENS = 100
 _OF_LAST = 100
 _FIRST_TRY_S = 5.0
 _MAX_TRY_S = 60.0
 
 
 class Breaker:
-    """Opens when more than `max_percent` of the last hundred deliveries were parked; at 100 it never does.
+    """Opens when more than `max_percent` of the last hundred deliveries were parked; at `NEVER_OPENS` it never does.
 
     A delivery counts once it is handled or parked. Crashes count, because an event that crashes its process again and
     again is parked. `opened` is called with the queue when the breaker opens.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.envelope import RECEIVED_AT_HEADER, Envelope
 from hookline.schemas.metrics import METRICS, PREFIX, Metric
-from hookline.schemas.observer import Observer, Via
+from hookline.schemas.observer import Observer
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
@@ -65,16 +65,19 @@ class Metrics(Observer):
         self._gauges: dict[str, Read] = {}
         self._last: dict[str, float] = {}
         self._fetched_received_at: dict[str, str] = {}
+        self._published = 0
+        self._to_broker = 0
         build = (version("hookline"), platform.python_version())
         self.gauge("build_info", lambda: {build: 1})
         self.gauge("last_received_seconds", self._silence)
+        self.spooled: Callable[[], int] = lambda: 0
+        self.gauge("published_total", self._published_via)
         self._bind()
 
     def _bind(self) -> None:
         """Look up by name once, not for each event."""
         count, histogram = self._counts, self._histograms
         self._received = count[f"{PREFIX}received_total"]
-        self._published = count[f"{PREFIX}published_total"]
         self._fetched = count[f"{PREFIX}fetched_total"]
         self._settled = count[f"{PREFIX}settled_total"]
         self._delay_s = histogram[f"{PREFIX}provider_delay_seconds"]
@@ -117,9 +120,9 @@ class Metrics(Observer):
     def answered(self, seconds: float) -> None:
         self._answer_s.observe(_NO_LABELS, seconds)
 
-    def published(self, via: Via, seconds: float) -> None:
-        self._published[via,] += 1
-        self._confirm_s.observe((via,), seconds)
+    def published(self, seconds: float) -> None:
+        self._published += 1
+        self._confirm_s.observe(_NO_LABELS, seconds)
 
     def fetched(self, queue: str, received: Received) -> None:
         self._fetched[queue,] += 1
@@ -138,14 +141,11 @@ class Metrics(Observer):
     def stored(self, operation: str, seconds: float) -> None:
         self._store_s.observe((operation,), seconds)
 
-    def store_failed(self, operation: str) -> None:
-        self._count("store_failures_total", (operation,))
-
     def reconnected(self, connection: str) -> None:
         self._count("reconnects_total", (connection,))
 
-    def lease_lost(self) -> None:
-        self._count("leases_lost_total", _NO_LABELS)
+    def partition_lost(self, queue: str) -> None:
+        self._count("partitions_lost_total", (queue,))
 
     def guard_found(self, fault: str | None) -> None:
         self._count("guard_faults_total", _NO_LABELS, int(fault is not None))
@@ -155,6 +155,12 @@ class Metrics(Observer):
 
     def _count(self, name: str, labels: Labels, count: float = 1) -> None:
         self._counts[f"{PREFIX}{name}"][labels] += count
+
+    def _published_via(self) -> Values:
+        """The spool counts what it has taken. Some of that was not answered in time, so the rest never decreases."""
+        spooled = self.spooled()
+        self._to_broker = max(self._to_broker, self._published - spooled)
+        return {("broker",): self._to_broker, ("spool",): spooled}
 
     def _silence(self) -> Values:
         now_s = self._clock()

@@ -30,14 +30,13 @@ CALLS: Mapping[str, tuple[object, ...]] = {
     "received": (ENVELOPE,),
     "refused": ("krtc-main", "bad_signature"),
     "answered": (0.004,),
-    "published": ("broker", 0.003),
+    "published": (0.003,),
     "fetched": ("billing", Received(to_headers(ENVELOPE), "application/json", b"{}", 1, None)),
     "called": ("billing", 0.02),
     "settled": ("billing", Done("handled"), ENVELOPE, 0.03),
     "stored": ("claim", 0.001),
-    "store_failed": ("claim",),
     "reconnected": ("hookline consumer",),
-    "lease_lost": (),
+    "partition_lost": ("billing",),
     "guard_found": ("hookline.billing is missing",),
     "breaker_opened": ("billing",),
 }
@@ -72,9 +71,8 @@ def test_what_happens_is_counted_under_its_own_labels() -> None:
     assert found['hookline_published_total{via="broker"}'] == 1
     assert found['hookline_fetched_total{queue="billing"}'] == 1
     assert found['hookline_settled_total{outcome="done",queue="billing",reason="handled"}'] == 1
-    assert found['hookline_store_failures_total{operation="claim"}'] == 1
     assert found['hookline_reconnects_total{connection="hookline consumer"}'] == 1
-    assert found["hookline_leases_lost_total"] == 1
+    assert found['hookline_partitions_lost_total{queue="billing"}'] == 1
     assert found["hookline_guard_faults_total"] == 1
     assert found['hookline_breaker_opened_total{queue="billing"}'] == 1
 
@@ -106,6 +104,19 @@ def test_times_are_counted_in_buckets_that_add_up() -> None:
     assert found["hookline_answer_seconds_sum"] == pytest.approx(99.3021)
 
 
+def test_what_went_to_the_spool_is_counted_apart() -> None:
+    metrics, spooled = Metrics(), [0]
+    metrics.spooled = lambda: spooled[0]
+    for _ in range(5):
+        metrics.published(0.001)
+    spooled[0] = 2
+    assert samples(metrics.text())['hookline_published_total{via="broker"}'] == 3
+    spooled[0] = 4  # which were not answered in time
+    found = samples(metrics.text())
+    assert found['hookline_published_total{via="spool"}'] == 4
+    assert found['hookline_published_total{via="broker"}'] == 3
+
+
 def test_the_delay_of_a_provider_is_the_time_from_the_event_to_its_receipt() -> None:
     found = told("received")
     assert found['hookline_provider_delay_seconds_sum{source="krtc-main"}'] == 3
@@ -134,7 +145,7 @@ def test_the_metrics_of_several_processes_are_one_text() -> None:
     texts = []
     for process in (1, 2):
         metrics = Metrics(process)
-        metrics.published("broker", 0.001)
+        metrics.published(0.001)
         texts.append(metrics.text())
     text = merged(texts)
     found = samples(text)
@@ -174,6 +185,6 @@ def test_a_hundred_thousand_refusals_make_as_many_series_as_one() -> None:
 def test_an_observer_that_nobody_has_costs_little() -> None:
     """Under a microsecond on an idle machine; the limit leaves room for a busy one."""
     calls = 20_000
-    best_s = min(timeit.repeat(lambda: NOBODY.published("broker", 0.001), number=calls, repeat=5)) / calls
+    best_s = min(timeit.repeat(lambda: NOBODY.published(0.001), number=calls, repeat=5)) / calls
     nothing_s = min(timeit.repeat(lambda: None, number=calls, repeat=5)) / calls
     assert best_s - nothing_s < 20 * nothing_s + 1e-6
