@@ -136,7 +136,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     outside = _outside_providers(document, path.parent)
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
-    ingress = _as(IngressSettings, sections["ingress"])
+    ingress = _with_paths(_as(IngressSettings, sections["ingress"]), path.parent)
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
@@ -145,7 +145,9 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         ingress=ingress,
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        sources=_within(ingress, _sources(document.get("sources", {}), {**catalogue(), **outside}, resolve))
+        if with_sources
+        else {},
         source_names=tuple(_table("sources", document.get("sources", {}))),
         providers=_by_name(outside),
     )
@@ -201,6 +203,18 @@ def _as(kind: type[S], section: msgspec.Struct) -> S:
     return section
 
 
+def _with_paths(ingress: IngressSettings, folder: Path) -> IngressSettings:
+    """With the paths of files relative to the settings file. Raises SettingsError."""
+    if ingress.tls_key and not ingress.tls_certificate:
+        raise SettingsError("ingress.tls_key: a key needs a tls_certificate")
+    if ingress.tls_certificate and ingress.proxy_protocol:
+        raise SettingsError("ingress.proxy_protocol: behind a proxy that speaks it, TLS ends at the proxy")
+    if ingress.proxy_protocol and not ingress.trusted_proxies:
+        raise SettingsError("ingress.proxy_protocol: trusted_proxies names no proxy that may speak it")
+    paths = {name: getattr(ingress, name) for name in ("tls_certificate", "tls_key")}
+    return msgspec.structs.replace(ingress, **{name: str(folder / path) for name, path in paths.items() if path})
+
+
 def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
     kind = SECTIONS[name]
     table = _table(name, table)
@@ -213,6 +227,17 @@ def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resol
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
     return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
+
+
+def _within(ingress: IngressSettings, sources: Mapping[str, AnySource]) -> Mapping[str, AnySource]:
+    """The sources. Raises SettingsError if the ingress has no room for a body of one."""
+    largest = ingress.max_bytes_in_flight // 4
+    for name, source in sources.items():
+        if source.max_body_bytes > largest:
+            raise SettingsError(
+                f"sources.{name}.max_body_bytes: more than {largest}, a quarter of ingress.max_bytes_in_flight"
+            )
+    return sources
 
 
 def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> AnySource:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import hdrs, web
 
+from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.client_address import Network, check_address
-from hookline.ingress.refusals import Refusals
+from hookline.ingress.connection import IngressConnection
+from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
@@ -37,6 +39,7 @@ class Receiver:
         self._settings = settings
         self._clock = clock
         self._refusals = Refusals(settings.max_unverified_per_10_s)
+        self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
@@ -44,24 +47,32 @@ class Receiver:
     def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
         """Receive the next requests for these sources."""
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
-        self._trusted_proxies = trusted_proxies
+        self.trusted_proxies = trusted_proxies
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         self._in_flight += 1
+        connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
         try:
+            if connection.has_rest:
+                await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
             response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            log.error("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
+            self._log("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
             response = responses.unavailable()
-        except Exception:
-            log.exception("%s: a request failed because of an error in the ingress", self._source_name(request))
+        except Exception:  # noqa: BLE001  logged with its traceback
+            name = self._source_name(request)
+            self._log("%s: a request failed because of an error in the ingress", name, exc_info=True)
             response = responses.unavailable()
         finally:
+            connection.load.held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
+            if connection.has_rest:
+                connection.hold_rest()
             self._in_flight -= 1
             if not self._in_flight:
                 self._nothing_in_flight.set()
@@ -77,21 +88,24 @@ class Receiver:
             return self._health(request, path)
         check_head(request, source.max_body_bytes)
         if source.allow_from:
-            check_address(request, source.allow_from, self._trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
+            check_address(request, source.allow_from, self.trusted_proxies)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
         challenge = provider.challenge(callback, source, now_s)
         if challenge is not None:
             return Accepted(challenge)
         provider.verify(callback, source, now_s)
+        facts = provider.query_facts
+        kept = facts.keep(query) if facts else ""
         envelope = seal(
-            _identify(body, source),
+            self._identify(body, source, kept),
             body,
             provider=provider.name,
             source=source.name,
             content_type=request.headers.get(hdrs.CONTENT_TYPE, "application/json"),
             received_at=moment(now_s),
+            query=kept,
         )
         await self._publisher.publish(envelope)
         return Accepted(provider.reply)
@@ -117,6 +131,24 @@ class Receiver:
         source = self._sources.get(request.raw_path.partition("?")[0])
         return source.name if source else "-"
 
+    def _identify(self, body: bytes, source: AnySource, query: str) -> Identity:
+        """The identity of a verified callback. One that cannot be read is kept, too."""
+        try:
+            facts = source.provider.query_facts
+            return facts.identify(body, query) if facts else source.provider.identify(body)
+        except Unreadable as fault:
+            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
+            return unreadable(body)
+
+    def _log(
+        self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False
+    ) -> None:
+        """Log this for a source, unless that was done in the last ten seconds."""
+        held_back = self._throttle.admit((text, source))
+        if held_back is not None:
+            line = text % (source, *arguments)
+            log.log(level, "%s%s", line, said_less(held_back), exc_info=exc_info)
+
     async def finish(self, timeout_s: float) -> None:
         """Wait until every request whose head has arrived is answered, for at most `timeout_s`."""
         if self._in_flight:
@@ -132,12 +164,3 @@ def _is_cancelled() -> bool:
     """Whether this task itself was cancelled, and not something that it awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _identify(body: bytes, source: AnySource) -> Identity:
-    """The identity of a verified callback. One that cannot be read is kept, too."""
-    try:
-        return source.provider.identify(body)
-    except Unreadable as fault:
-        log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
-        return unreadable(body)

@@ -18,6 +18,7 @@ STATUS: Mapping[type[Refused], int] = {
     errors.MalformedRequest: 400,
     errors.MissingSignature: 401,
     errors.BadSignature: 401,
+    errors.RefusedAddress: 401,
     errors.StaleTimestamp: 401,
     errors.UnknownSource: 404,
     errors.MethodNotAllowed: 405,
@@ -28,11 +29,13 @@ STATUS: Mapping[type[Refused], int] = {
     errors.ExpectationFailed: 417,
     errors.TooManyRequests: 429,
     # Never 500: NetEase counts that as delivered.
+    errors.Overloaded: 503,
     errors.NotDurable: 503,
 }
 _HEADERS: Mapping[type[Refused], Mapping[str, str]] = {
     errors.MethodNotAllowed: {"Allow": "POST"},
     errors.TooManyRequests: {"Retry-After": "10"},
+    errors.Overloaded: {"Retry-After": "5"},
     errors.NotDurable: {"Retry-After": "5"},
 }
 # After these the connection stays open: the request was read to its end.

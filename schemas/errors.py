@@ -13,8 +13,10 @@ HooklineError
 │   ├── Unverified              not proven genuine
 │   │   ├── MissingSignature
 │   │   ├── BadSignature
+│   │   ├── RefusedAddress          from an address that the source does not allow
 │   │   └── StaleTimestamp
 │   ├── TooManyRequests         a flood of unverified requests
+│   ├── Overloaded              no room for the request now: our fault
 │   └── NotDurable              genuine, but not known to be stored: our fault
 ├── Unreadable              a genuine callback whose content cannot be read
 ├── SettingsError           the settings are wrong
@@ -35,7 +37,16 @@ class HooklineError(Exception):
 
 
 class Refused(HooklineError):
-    """One request is refused. The text is public: it must not help a forger."""
+    """One request is refused. The text is public: it must not help a forger.
+
+    The log has `noted_as` and `for_operator` instead of `reason` and the text, where these would hide something.
+    """
+
+    noted_as: ClassVar[str] = ""
+
+    @property
+    def for_operator(self) -> str:
+        return str(self)
 
 
 class MalformedRequest(Refused):
@@ -82,12 +93,33 @@ class BadSignature(Unverified):
     reason = "bad_signature"
 
 
+class RefusedAddress(Unverified):
+    """The answer is that to a wrong signature. `for_operator` says what is wrong with the address."""
+
+    reason = "bad_signature"
+    noted_as = "refused_address"
+
+    def __init__(self, for_operator: str) -> None:
+        super().__init__("the signature is wrong")
+        self._for_operator = for_operator
+
+    @property
+    def for_operator(self) -> str:
+        return self._for_operator
+
+
 class StaleTimestamp(Unverified):
     reason = "stale_timestamp"
 
 
 class TooManyRequests(Refused):
     reason = "too_many_requests"
+
+
+class Overloaded(Refused):
+    """Unanswered requests hold as much memory as they may. The provider should send the callback again."""
+
+    reason = "overloaded"
 
 
 class NotDurable(Refused):

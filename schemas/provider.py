@@ -91,6 +91,18 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryFacts:
+    """For a provider whose query string says something of the event that its body may not say.
+
+    `keep(query)` returns what travels with the envelope: the query without the signature. `identify(body, kept)` is
+    used instead of the provider's `identify`.
+    """
+
+    keep: Callable[[str], str]
+    identify: Callable[[bytes, str], Identity]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A sample callback of one type.
 
@@ -151,8 +163,8 @@ class Provider(Generic[A]):
     - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
-    topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
-    proves and what it does not.
+    topics. `samples` tell a short story, in order. `query_facts` is for facts in the query string. `covers` and
+    `leaves_open` say in a few words what a good signature proves and what it does not.
     """
 
     name: str
@@ -164,6 +176,7 @@ class Provider(Generic[A]):
     types: Mapping[str, str] = field(default_factory=dict)
     example: Example = Example("main", {})
     samples: Sequence[Sample] = ()
+    query_facts: QueryFacts | None = None
     sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
     covers: str = ""
     leaves_open: str = ""

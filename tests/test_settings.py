@@ -143,6 +143,31 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             id="proxy with host bits",
         ),
         pytest.param(
+            GOOD + "[ingress]\nproxy_protocol = true",
+            "ingress.proxy_protocol: trusted_proxies names no proxy that may speak it",
+            id="the PROXY protocol without a proxy",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nproxy_protocol = true\ntrusted_proxies = ['10.0.0.0/8']\ntls_certificate = 'a.pem'",
+            "ingress.proxy_protocol: behind a proxy that speaks it, TLS ends at the proxy",
+            id="the PROXY protocol with TLS",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\ntls_key = 'a.key'",
+            "ingress.tls_key: a key needs a tls_certificate",
+            id="a key without certificate",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nmax_bytes_in_flight = 1000",
+            "ingress.max_bytes_in_flight: expected int >= 1048576",
+            id="less than a megabyte in flight",
+        ),
+        pytest.param(
+            GOOD + "max_body_bytes = 1000000\n[ingress]\nmax_bytes_in_flight = 2000000",
+            "sources.krtc-main.max_body_bytes: more than 500000, a quarter of ingress.max_bytes_in_flight",
+            id="a body for which there is no room",
+        ),
+        pytest.param(
             GOOD + "secret = 'x'",
             "sources.krtc-main.secret: there is no such setting; did you mean secrets?",
             id="unknown setting of a source",

@@ -23,20 +23,23 @@ from hookline.sqlite.database import Database
 log = logging.getLogger("hookline.broker")
 
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
+_HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits beyond which a publish is refused: envelopes in flight, seconds to write, bytes on disk.
+    """Limits beyond which a publish is refused: envelopes and bytes in flight, seconds to write, bytes on disk.
 
-    The history has a limit of its own, which comes on top of `max_bytes`.
+    In flight is what the writer holds, also after its publish has timed out. The history has a limit of its own, which
+    comes on top of `max_bytes`.
     """
 
     max_in_flight: int = 1000
     publish_timeout_s: float = 5.0
     max_bytes: int = 10 * 2**30
     retention: Retention = NOTHING_KEPT
+    max_bytes_in_flight: int = 32 * 2**20
 
 
 class EmbeddedBroker:
@@ -109,7 +112,8 @@ class EmbeddedPublisher:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._writing.running) >= self._limits.max_in_flight
+        database, limits = self._database, self._limits
+        return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
         if self._is_full:
@@ -142,7 +146,7 @@ class EmbeddedPublisher:
 
     async def _written(self, envelope: Envelope) -> None:
         """Raises TimeoutError, NotDurable or Unreachable."""
-        written = self._database.share(self._store, envelope)
+        written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
         self._writing.start(written)
         try:
             await written

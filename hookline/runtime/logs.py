@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from hookline.runtime.log_queue import QueuedHandler
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -24,7 +25,7 @@ _COLOURS = {
 
 def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
     """Send all logs to the stream as `text` or `json`. With several processes, each line has the process's number."""
-    handler = logging.StreamHandler(stream)
+    handler = QueuedHandler(stream)
     colours = stream.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

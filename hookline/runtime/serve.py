@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
@@ -121,29 +123,38 @@ class _Pools:
 
 
 class _Sources:
-    """Gives a receiver the sources of settings that were read anew."""
+    """Gives an ingress the sources of settings that were read anew, and has it read its certificate anew."""
 
-    def __init__(self, receiver: "Receiver") -> None:
+    def __init__(self, receiver: "Receiver", ingress: "Ingress") -> None:
         self._receiver = receiver
+        self._ingress = ingress
 
     def use(self, settings: Settings) -> None:
+        """Raises SettingsError for a certificate that cannot be used; the old one is kept."""
+        self._ingress.reload_certificate()
         self._receiver.use(settings.sources, settings.trusted_proxies)
 
 
 async def _open_ingress(control: Control, publisher: Publisher) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
+    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see below
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
-    settings = control.settings
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
-    ingress = Ingress(receiver, settings.ingress)
-    control.gives_settings_to(_Sources(receiver))
+    settings, files = control.settings, raise_file_limit()
+    limits = msgspec.structs.replace(
+        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
+    )
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies)
+    ingress = Ingress(receiver, limits, files if files > 0 else None)
+    control.gives_settings_to(_Sources(receiver, ingress))
     try:
         port = await ingress.start()
     except OSError as error:
         raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
-    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    scheme, host = "https" if limits.tls_certificate else "http", limits.host
+    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Self
 
 from hookline.aio.retry_delays import RetryDelays
+from hookline.ingress.listening import listening_sockets
 from hookline.runtime import supervised
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.settings_reload import on_hangup
@@ -37,22 +38,21 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
     Calls `opened` when the first one listens. `command` holds the arguments of `hookline` for one process, without its
     number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
     """
-    await _check_port(settings.ingress.host, settings.ingress.port)
+    _check_port(settings.ingress.host, settings.ingress.port)
     end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
     return await _Supervisor(command, settings.ingress.processes, end_s).run(opened)
 
 
-async def _check_port(host: str, port: int) -> None:
+def _check_port(host: str, port: int) -> None:
     """Bind the port once without sharing it: our processes would share it with any program of the same user."""
     if not port:
         raise SettingsError("ingress.port: 0 gives each process a port of its own; several processes need a fixed port")
     try:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        listening = listening_sockets(host, port, shared=False)
     except OSError as error:
         raise cannot_listen(host, port, error) from None
-    server.close()
-    await server.wait_closed()
+    for each in listening:
+        each.close()
 
 
 class _IngressProcess:

@@ -6,6 +6,7 @@ the console has a token. Other families (`Live.`, `Group.`, `State.`) arrive at 
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
 
@@ -25,6 +26,7 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
+from hookline.schemas.lenient import fitted
 from hookline.schemas.payload import (
     Flag,
     Id,
@@ -35,11 +37,12 @@ from hookline.schemas.payload import (
     read,
     read_again,
     recheck,
+    required,
     text,
     unix_s,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.query import parameter, parameters
+from hookline.schemas.provider import Example, Outgoing, Provider, QueryFacts, Reply, Request, Sample, Source
+from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
@@ -53,6 +56,7 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
+SIGNED_PARAMETERS = ("sign", "requesttime")
 EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
@@ -71,7 +75,9 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    callback_command: Id
+    """Some callbacks of another family, TUICallKit's, name their command in the query only."""
+
+    callback_command: Id | None = None
 
 
 class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
@@ -185,7 +191,19 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, query=urlencode(query))
 
 
-def identify(body: bytes) -> Identity:
+def kept_query(query: str) -> str:
+    return without(query, SIGNED_PARAMETERS)
+
+
+def _command(kind: Kind, query: str) -> Id:
+    """The command of the body, or else of the query. Raises Unreadable if there is none."""
+    if kind.callback_command is not None:
+        return kind.callback_command
+    named = [value for value in parameters(query).get("callbackcommand", ()) if value.strip()]
+    return required(fitted(named[0] if len(named) == 1 else None, Id | None), "CallbackCommand")
+
+
+def identify(body: bytes, query: str = "") -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
     The command is that of the body: the page itself shows a query with another one. Without a time, or with one that
@@ -194,7 +212,7 @@ def identify(body: bytes) -> Identity:
     """
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return identify_unknown(kind.callback_command, body, time="EventTime")
+        return identify_unknown(_command(kind, query), body, time="EventTime")
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
@@ -255,9 +273,10 @@ def _switch(name: str, value: Any) -> Any:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    recheck(envelope, identify)
-    command = read_again(_kind, envelope.body).callback_command
-    if command not in TYPES:
+    recheck(envelope, partial(identify, query=envelope.query))
+    kind = read_again(_kind, envelope.body)
+    command = _command(kind, envelope.query)
+    if kind.callback_command not in TYPES:
         return normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
@@ -349,6 +368,7 @@ PROVIDER = Provider(
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,
+    query_facts=QueryFacts(kept_query, identify),
     normalise=normalise,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,

@@ -69,7 +69,7 @@ async def test_the_throughput_is_back_soon_after_a_kill(project: Project) -> Non
     (project.folder / "slow.py").write_text(SLOW)
     log = Log(project.folder)
     killed, _ = await start(project), await start(project)
-    async with opened(project.settings.broker.url) as broker:
+    async with opened(project.settings.broker.urls[0]) as broker:
         for number in range(EVENTS):
             await asyncio.gather(*(broker.publisher.publish(joined(room, number)) for room in range(ROOMS)))
     await eventually(lambda: log.ended_per_s() > 1.5 * CONCURRENCY)  # both are at work

@@ -88,7 +88,7 @@ async def test_a_deploy_in_both_directions_loses_nothing_and_keeps_the_order(pro
         text = VERSION.format(events=", ".join(events), events_type=" | ".join(events), version=version)
         (project.folder / f"{version}.py").write_text(text)
     new = await start(project, "new")  # declares the bindings
-    url = project.settings.broker.url
+    url = project.settings.broker.urls[0]
     async with opened(f"sqlite:{project.folder / 'hookline.db'}" if url.startswith("sqlite:") else url) as broker:
         rooms = Rooms(project, broker)
         await asyncio.to_thread(new.stop)

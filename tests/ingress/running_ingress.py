@@ -90,9 +90,10 @@ async def running_ingress(
     sources: Mapping[str, AnySource] = SOURCES,
     settings: IngressSettings = SETTINGS,
     trusted_proxies: Sequence[Network] = (),
+    max_file: int | None = None,
 ) -> AsyncIterator[RunningIngress]:
     publisher, clock = RecordingPublisher(), ManualClock()
-    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock), settings)
+    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock), settings, max_file)
     port = await server.start()
     try:
         yield RunningIngress(port, publisher, server, clock)
