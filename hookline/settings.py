@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from hookline.admin.settings import AdminSettings
 from hookline.ingress.settings import Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
@@ -18,6 +19,7 @@ from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import catalogue
 from hookline.settings_values import Resolver
+from hookline.workers.breaker import NEVER_OPENS
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -73,7 +75,8 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
-    second. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
+    second. `breaker_percent`: if more than that of the last hundred deliveries of a queue were parked, its worker takes
+    only one now and then until one is handled; 100 switches that off. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
     traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`.
     """
 
@@ -81,6 +84,7 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    breaker_percent: Annotated[int, msgspec.Meta(ge=1, le=NEVER_OPENS)] = 50
     log_errors: LogErrors | None = None
 
 
@@ -105,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreSettings
     history: HistorySettings
     ingress: IngressSettings
+    admin: AdminSettings
     trusted_proxies: tuple[Any, ...]
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
@@ -117,6 +122,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "history": HistorySettings,
     "ingress": IngressSettings,
+    "admin": AdminSettings,
     "workers": WorkersSettings,
 }
 
@@ -143,6 +149,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
+        admin=_admin(_as(AdminSettings, sections["admin"])),
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),
         sources=_within(ingress, _sources(document.get("sources", {}), {**catalogue(), **outside}, resolve))
@@ -177,8 +184,6 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"it is not TOML: {error}") from None
-    if "admin" in document:
-        raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
     return document
 
 
@@ -195,6 +200,12 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
     return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
+
+
+def _admin(settings: AdminSettings) -> AdminSettings:
+    if settings.fault is not None:
+        raise SettingsError(f"admin.{settings.fault}")
+    return settings
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:

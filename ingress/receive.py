@@ -18,6 +18,7 @@ from hookline.ingress.settings import IngressSettings
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
+from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Request
 
 log = logging.getLogger("hookline.ingress")
@@ -43,6 +44,14 @@ class Receiver:
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
+        self.observer = NOBODY
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why no callback is accepted now: `/readyz` says the same."""
+        if self.draining:
+            return ["draining"]
+        return [] if self._publisher.ready else [self._publisher.reason]
 
     def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
         """Receive the next requests for these sources."""
@@ -58,7 +67,7 @@ class Receiver:
                 await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
-            response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
+            response = self._refused(self._source_name(request), refusal)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
@@ -86,6 +95,7 @@ class Receiver:
         source = self._sources.get(path)
         if source is None:
             return self._health(request, path)
+        started_s = time.monotonic()
         check_head(request, source.max_body_bytes)
         if source.allow_from:
             check_address(request, source.allow_from, self.trusted_proxies)
@@ -107,8 +117,19 @@ class Receiver:
             received_at=moment(now_s),
             query=kept,
         )
+        self.observer.received(envelope)
+        sealed_s = time.monotonic()
         await self._publisher.publish(envelope)
+        durable_s = time.monotonic()
+        self.observer.published(durable_s - sealed_s)
+        self.observer.answered(durable_s - started_s)
         return Accepted(provider.reply)
+
+    def _refused(self, source: str, refusal: Refused) -> web.Response:
+        """The response to a request that is refused."""
+        said = self._refusals.note(source, refusal, self._clock())
+        self.observer.refused(source, refusal.reason)
+        return responses.refused(said)
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)

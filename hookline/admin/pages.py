@@ -1,6 +1,7 @@
 """What the operator's port shows."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -21,3 +22,8 @@ class Pages(Protocol):
         """In Prometheus' text format."""
 
     async def readiness(self) -> ReadinessPage: ...
+
+
+def socket_of(folder: Path, number: int) -> Path:
+    """Where a process listens for its supervisor."""
+    return folder / f"{number}.sock"

@@ -1,0 +1,112 @@
+"""The operator's port of one process: its metrics, its health, and the parts that both are about."""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from hookline.admin.metrics import Metrics, Values
+from hookline.admin.pages import ReadinessPage
+from hookline.admin.queue_poll import QueuePoll
+from hookline.admin.settings import AdminSettings
+from hookline.runtime.log_queue import QueuedHandler
+from hookline.runtime.roles import Roles
+from hookline.schemas.broker import Broker
+from hookline.schemas.observer import NOBODY, Observer
+from hookline.settings import Settings
+
+if TYPE_CHECKING:
+    from hookline.admin.server import AdminServer
+
+log = logging.getLogger("hookline.admin")
+
+Faults: TypeAlias = Callable[[], Sequence[str]]
+"""What a part of the process relies on and does not have now: each a sentence for an operator."""
+
+_NOT_OPEN = "it starts, and does not have all that it needs yet"
+
+
+class Observing:
+    """Serves the operator's port while it is entered. Implements `admin.pages.Pages`.
+
+    With `[admin] port = 0` nothing is counted or served, and `observer` sees nothing.
+    """
+
+    def __init__(self, settings: Settings, roles: Roles) -> None:
+        self._settings = settings.admin
+        self._roles = roles
+        self._metrics = Metrics(roles.process)
+        self._faults: list[Faults] = []
+        self._is_open = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: AdminServer | None = None
+        self.observer: Observer = self._metrics if self._is_on else NOBODY
+        self._metrics.gauge("ready", lambda: {(): int(not self.faults)})
+        self._metrics.gauge("log_dropped_total", _log_dropped)
+
+    @property
+    def _is_on(self) -> bool:
+        return bool(self._settings.port)
+
+    async def __aenter__(self) -> Self:
+        if self._is_on and (self._roles.admin_socket is not None or not self._roles.supervised):
+            self._tasks.append(asyncio.create_task(self._serve()))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._server is not None:
+            await self._server.stop()
+
+    @property
+    def faults(self) -> list[str]:
+        """What keeps the process from doing its work now."""
+        found = [fault for faults in self._faults for fault in faults()]
+        return found if self._is_open else [*found, _NOT_OPEN]
+
+    def watch(self, faults: Faults) -> None:
+        """Ask this part, too, whether the process is ready."""
+        self._faults.append(faults)
+
+    def gauge(self, name: str, read: Callable[[], Values]) -> None:
+        """Show a gauge that a part keeps."""
+        self._metrics.gauge(name, read)
+
+    def opened(self, broker: Broker, queues: Sequence[str], sources: Sequence[str]) -> None:
+        """Everything is open. Look at these queues from now on; an ingress looks at all."""
+        self._is_open = True
+        self._metrics.expect(sources)
+        is_first = self._roles.process in (None, 1)  # one of several processes is enough
+        if self._is_on and is_first:
+            of_all = self._roles.ingress and not queues
+            poll = QueuePoll(broker.queue_states, self._metrics, None if of_all else queues)
+            self._tasks.append(asyncio.create_task(poll.keep()))
+
+    async def metrics(self) -> bytes:
+        return self._metrics.text()
+
+    async def readiness(self) -> ReadinessPage:
+        faults = self.faults
+        return ReadinessPage(ready=not faults, role=self._roles.name, reasons=faults)
+
+    async def _serve(self) -> None:
+        """Load the web server in a thread, so that a worker's start does not wait for it, and listen."""
+        module = await asyncio.to_thread(importlib.import_module, "hookline.admin.server")
+        settings, path = self._settings, self._roles.admin_socket
+        if path is None:
+            self._server = module.AdminServer(self, settings)
+            await self._server.start()
+        else:  # only the supervisor's user may use the folder of the socket
+            self._server = module.AdminServer(self, AdminSettings())
+            with suppress(OSError):  # the supervisor may have ended
+                await self._server.start_on(path)
+
+
+def _log_dropped() -> Values:
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, QueuedHandler)]
+    return {(): sum(each.dropped_total for each in handlers)}
