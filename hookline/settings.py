@@ -5,19 +5,22 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from hookline.admin.settings import AdminSettings
-from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import Catalogue, catalogue
+from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
 
@@ -28,7 +31,8 @@ LogErrors: TypeAlias = Literal["place", "text", "full"]
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
-_PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "...", "xxx", "todo"})
+PUBLISHED = "provider"
+"""Stands in `allow_from` for the addresses that the provider publishes."""
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +80,10 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
     second. `breaker_percent`: if more than that of the last hundred deliveries of a queue were parked, its worker takes
-    only one now and then until one is handled; 100 switches that off. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
-    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`.
+    only one now and then until one is handled; 100 switches that off. `log_errors`: of an error in a worker's function,
+    log its type and `place`, or its `text` too, or the `full` traceback. By default, it is `full` in `hookline run` and
+    with `--reload`, else `place`. `keep_urls` leaves URLs in events that let anybody in who has them, such as those of
+    recordings.
     """
 
     shutdown_s: Seconds = 20
@@ -86,6 +92,7 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
     breaker_percent: Annotated[int, msgspec.Meta(ge=1, le=NEVER_OPENS)] = 50
     log_errors: LogErrors | None = None
+    keep_urls: bool = False
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
@@ -95,13 +102,16 @@ class SourceSettings(msgspec.Struct, frozen=True):
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
     allow_from: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_BODY_BYTES)] = DEFAULT_MAX_BODY_BYTES
+    max_bodies_per_signature: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    public_url: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
     `sources` is empty for a role that needs none, and `source_names` has all. `providers` holds the built-in providers
-    by name, and those from outside that the sources name.
+    by name, and those from outside that the sources name. `warnings` are sentences about what is accepted and may still
+    be a mistake.
     """
 
     path: Path
@@ -111,10 +121,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingress: IngressSettings
     admin: AdminSettings
     trusted_proxies: tuple[Any, ...]
+    audit: AuditSettings
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     source_names: tuple[str, ...]
     providers: Mapping[str, Provider[Any]]
+    warnings: tuple[str, ...] = ()
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -123,6 +135,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "admin": AdminSettings,
+    "audit": AuditSettings,
     "workers": WorkersSettings,
 }
 
@@ -143,6 +156,10 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _with_paths(_as(IngressSettings, sections["ingress"]), path.parent)
+    trusted_proxies = _networks("ingress.trusted_proxies", ingress.trusted_proxies)
+    known, warnings = Catalogue(outside), list[str]()
+    tables = document.get("sources", {})
+    sources = _within(ingress, _sources(tables, known, resolve, warnings)) if with_sources else {}
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
@@ -150,13 +167,13 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         admin=_admin(_as(AdminSettings, sections["admin"])),
-        trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
+        trusted_proxies=trusted_proxies,
+        audit=_as(AuditSettings, sections["audit"]),
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_within(ingress, _sources(document.get("sources", {}), {**catalogue(), **outside}, resolve))
-        if with_sources
-        else {},
+        sources=sources,
         source_names=tuple(_table("sources", document.get("sources", {}))),
         providers=_by_name(outside),
+        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
     )
 
 
@@ -199,7 +216,7 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
-    return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
+    return Catalogue({provider.name: provider for provider in outside.values()})
 
 
 def _admin(settings: AdminSettings) -> AdminSettings:
@@ -233,11 +250,13 @@ def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> Mapping[str, AnySource]:
+def _sources(
+    tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
-    return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
+    return {name: _source(name, table, providers, resolve, warnings) for name, table in tables.items()}
 
 
 def _within(ingress: IngressSettings, sources: Mapping[str, AnySource]) -> Mapping[str, AnySource]:
@@ -251,7 +270,9 @@ def _within(ingress: IngressSettings, sources: Mapping[str, AnySource]) -> Mappi
     return sources
 
 
-def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> AnySource:
+def _source(
+    name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
@@ -265,15 +286,45 @@ def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resol
         name=name,
         provider=provider,
         account=_convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
-        keys=tuple(provider.key(_secret(key, secret)) for secret in settings.secrets),
+        keys=tuple(make_key(key, provider, secret) for secret in settings.secrets),
         tolerance_s=settings.tolerance_s,
-        allow_from=_networks(f"{key}.allow_from", settings.allow_from),
+        allow_from=_networks(f"{key}.allow_from", _with_published(key, settings.allow_from, provider)),
         max_body_bytes=settings.max_body_bytes,
+        max_bodies_per_signature=settings.max_bodies_per_signature,
+        public_url=_public_url(key, settings.public_url),
     )
-    fault = provider.fault(source)
+    fault = provider.fault(source) or _needless_limit(source)
     if fault is not None:
         raise SettingsError(f"{key}.{fault}")
+    warnings += warnings_of(key, provider, settings.secrets)
     return source
+
+
+def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]) -> tuple[str, ...]:
+    """The networks, with those that the provider publishes in the place of the word `provider`."""
+    if PUBLISHED not in networks:
+        return networks
+    if not provider.addresses:
+        raise SettingsError(f'{key}.allow_from: {provider.title} publishes no list of addresses for "{PUBLISHED}"')
+    return (*(network for network in networks if network != PUBLISHED), *provider.addresses)
+
+
+def _public_url(key: str, url: str) -> str:
+    """The URL. Raises SettingsError for one that no provider could have been given."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment):
+        raise SettingsError(
+            f"{key}.public_url: expected the URL as the provider calls it, such as https://example.com/…"
+        )
+    return url
+
+
+def _needless_limit(source: AnySource) -> str | None:
+    if source.max_bodies_per_signature and (source.provider.signatures is None or not source.keys):
+        return (
+            "max_bodies_per_signature: it is for signatures that do not cover the body, which this source has none of"
+        )
+    return None
 
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:
@@ -285,15 +336,7 @@ def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Pr
     return providers[name]
 
 
-def _secret(key: str, secret: str) -> str:
-    if not secret.strip():
-        raise SettingsError(f"{key}.secrets: one is empty, and anyone could sign with that")
-    if secret.strip().lower() in _PLACEHOLDERS:
-        raise SettingsError(f"{key}.secrets: one is still a placeholder")
-    return secret
-
-
-def _networks(key: str, texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:

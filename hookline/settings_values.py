@@ -49,7 +49,7 @@ class Resolver:
     def _file(self, key: str, name: str) -> str:
         path = self._folder / name
         try:
-            return path.read_text().rstrip("\r\n")
+            return _contents(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
 
@@ -67,3 +67,8 @@ def _is_encoded(text: str, start: int, end: int) -> bool:
         return False
     is_in_authority = not set(before) & set("/?#")
     return not is_in_authority or "@" in _VARIABLE.sub("", text[end:]).partition("/")[0]
+
+
+def _contents(path: Path) -> str:
+    """The text of a file, without the line ends that editors add, and without a byte order mark."""
+    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")

@@ -5,21 +5,24 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from aiohttp import hdrs, web
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
+from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network, check_address
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
-from hookline.schemas.provider import AnySource, Request
+from hookline.schemas.provider import AnySource, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
 
@@ -34,11 +37,14 @@ class Receiver:
         settings: IngressSettings,
         trusted_proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
+        audit: RefusalAudit | None = None,
     ) -> None:
         self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
         self._clock = clock
+        self._audit = audit
+        self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
@@ -67,7 +73,7 @@ class Receiver:
                 await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
-            response = self._refused(self._source_name(request), refusal)
+            response = self._refused(request, refusal)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
@@ -102,18 +108,16 @@ class Receiver:
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
-        challenge = provider.challenge(callback, source, now_s)
-        if challenge is not None:
-            return Accepted(challenge)
-        provider.verify(callback, source, now_s)
-        facts = provider.query_facts
-        kept = facts.keep(query) if facts else ""
+        checked = self._prove(callback, source, now_s)
+        if checked is not None:
+            return Accepted(checked)
+        kept = provider.keep_query(query) if provider.keep_query else ""
         envelope = seal(
-            self._identify(body, source, kept),
+            self._identify(callback, source, kept),
             body,
             provider=provider.name,
             source=source.name,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, "application/json"),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
             received_at=moment(now_s),
             query=kept,
         )
@@ -125,11 +129,32 @@ class Receiver:
         self.observer.answered(durable_s - started_s)
         return Accepted(provider.reply)
 
-    def _refused(self, source: str, refusal: Refused) -> web.Response:
-        """The response to a request that is refused."""
-        said = self._refusals.note(source, refusal, self._clock())
-        self.observer.refused(source, refusal.reason)
-        return responses.refused(said)
+    def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
+        """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
+        provider = source.provider
+        try:
+            if provider.challenge is not None:
+                reply = provider.challenge(callback, source, now_s)
+                if reply is not None:
+                    return reply
+            provider.verify(callback, source, now_s)
+            if provider.signatures is not None and source.name in self._signatures:
+                self._signatures[source.name].check(callback)
+        except Refused as refusal:
+            refusal.body = callback.body
+            raise
+        return None
+
+    def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
+        """The response to a request that is not accepted, which is counted, logged and recorded."""
+        now_s, source = self._clock(), self._source_of(request)
+        name = source.name if source else "-"
+        said = self._refusals.note(name, refusal, now_s)
+        self.observer.refused(name, refusal.reason)
+        response = responses.refused(said)
+        if self._audit is not None:
+            self._audit.note(request, source, refusal, response.status, now_s)
+        return response
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
@@ -148,18 +173,20 @@ class Receiver:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, reason=reason, ok=ok)
 
+    def _source_of(self, request: web.BaseRequest) -> AnySource | None:
+        return self._sources.get(request.raw_path.partition("?")[0])
+
     def _source_name(self, request: web.BaseRequest) -> str:
-        source = self._sources.get(request.raw_path.partition("?")[0])
+        source = self._source_of(request)
         return source.name if source else "-"
 
-    def _identify(self, body: bytes, source: AnySource, query: str) -> Identity:
-        """The identity of a verified callback. One that cannot be read is kept, too."""
+    def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
+        """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
         try:
-            facts = source.provider.query_facts
-            return facts.identify(body, query) if facts else source.provider.identify(body)
+            return source.provider.identify(msgspec.structs.replace(callback, query=kept) if kept else callback)
         except Unreadable as fault:
             self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
-            return unreadable(body)
+            return unreadable(callback.body)
 
     def _log(
         self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False
@@ -171,7 +198,7 @@ class Receiver:
             log.log(level, "%s%s", line, said_less(held_back), exc_info=exc_info)
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every request whose head has arrived is answered, for at most `timeout_s`."""
+        """Wait until every request whose head has arrived is answered, for at most `timeout_s`; then end the audit."""
         if self._in_flight:
             self._nothing_in_flight.clear()
             try:
@@ -179,6 +206,8 @@ class Receiver:
                     await self._nothing_in_flight.wait()
             except TimeoutError:
                 log.warning("requests abandoned at shutdown: %d", self._in_flight)
+        if self._audit is not None:
+            self._audit.close()
 
 
 def _is_cancelled() -> bool:

@@ -1,4 +1,4 @@
-"""The settings of the ingress, the table `[ingress]`."""
+"""The settings of the ingress, the tables `[ingress]` and `[audit]`."""
 
 from typing import Annotated
 
@@ -38,3 +38,21 @@ class IngressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_key: str = ""
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0
     shutdown_s: Seconds = 20
+
+
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The audit of refused requests, a SQLite file beside the settings. An empty `path` switches it off.
+
+    `max_records` are kept of each reason of a source, in at most `max_bytes_per_source`, for at most `max_age_s`. The
+    file takes at most `max_bytes`. After a burst of 20, `max_per_s` requests of each reason of a source are recorded by
+    each process, and the others counted. `bodies` keeps bodies too, up to 64 KiB, cut to `max_body_bytes`.
+    """
+
+    path: str = "hookline-refused.db"
+    max_records: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    max_bytes_per_source: Annotated[int, msgspec.Meta(ge=2**16)] = 2**20
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**32)] = 16 * 2**20
+    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 30 * 24 * 3600
+    max_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1
+    bodies: bool = False
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**20)] = 16 * 2**10

@@ -39,14 +39,17 @@ class HooklineError(Exception):
 class Refused(HooklineError):
     """One request is refused. The text is public: it must not help a forger.
 
-    The log has `noted_as` and `for_operator` instead of `reason` and the text, where these would hide something.
+    `for_operator` is what the log and the audit say: which step failed, and by how much. It quotes nothing from the
+    request, except times and addresses. They have `noted_as` instead of `reason` where that would hide something.
+    `body` is what was read of the request, where that is known.
     """
 
     noted_as: ClassVar[str] = ""
 
-    @property
-    def for_operator(self) -> str:
-        return str(self)
+    def __init__(self, text: str = "", *, for_operator: str = "", body: bytes | None = None) -> None:
+        super().__init__(text)
+        self.for_operator = for_operator or text
+        self.body = body
 
 
 class MalformedRequest(Refused):
@@ -100,12 +103,7 @@ class RefusedAddress(Unverified):
     noted_as = "refused_address"
 
     def __init__(self, for_operator: str) -> None:
-        super().__init__("the signature is wrong")
-        self._for_operator = for_operator
-
-    @property
-    def for_operator(self) -> str:
-        return self._for_operator
+        super().__init__("the signature is wrong", for_operator=for_operator)
 
 
 class StaleTimestamp(Unverified):

@@ -14,6 +14,7 @@ from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
+from hookline.schemas.event_redaction import Redaction
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.schemas.provider import Provider
@@ -45,14 +46,20 @@ Clock = Callable[[], float]
 _ALREADY_ALONE = nullcontext()
 
 
-def normaliser(providers: Mapping[str, Provider[Any]]) -> Normalise:
-    """A function that makes the canonical events of an envelope of one of these providers. It raises Unreadable."""
+def normaliser(providers: Mapping[str, Provider[Any]], *, keep_urls: bool = False) -> Normalise:
+    """A function that makes the canonical events of an envelope of one of these providers. It raises Unreadable.
+
+    The events hold no token of the provider, and URLs that let anybody in only with `keep_urls`.
+    """
+    redactions: dict[str, Redaction] = {}
 
     def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
         provider = providers.get(envelope.provider)
         if provider is None:
             raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-        return provider.normalise(envelope)
+        if provider.name not in redactions:
+            redactions[provider.name] = Redaction(provider, keep_urls=keep_urls)
+        return redactions[provider.name](provider.normalise(envelope))
 
     return normalise
 

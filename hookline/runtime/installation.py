@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
@@ -90,6 +91,13 @@ class Installation:
         if settings.url.startswith(_SQLITE):
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(self._to_close(await _open_event_storage(settings)))
+
+    def refusal_writer(self) -> SqliteRefusalWriter | None:
+        """What stores refused requests, or None if the audit is switched off."""
+        settings = self._settings.audit
+        if not settings.path:
+            return None
+        return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
 
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()

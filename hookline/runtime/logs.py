@@ -105,8 +105,11 @@ def printable(value: Any) -> str:
 
 
 def log_sources(settings: Settings) -> None:
+    """Log the sources, and what about the settings may be a mistake."""
     for source in settings.sources.values():
         log.info("source %s of %s: POST /hooks/%s", source.name, source.provider.name, source.name)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
 
 
 def log_queue(settings: Settings) -> None:

@@ -67,7 +67,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools = []
         if chosen:
-            normalise, store = normaliser(settings.providers), await starting.opened(installation.store)
+            normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
+            store = await starting.opened(installation.store)
             pool_of = _Pools(broker, store, normalise, outcome_log.report, observing, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = await _open_ingress(control, broker.publisher, observing) if roles.ingress else None
@@ -171,15 +172,18 @@ class _Sources:
 
 async def _open_ingress(control: Control, publisher: Publisher, observing: Observing) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
-    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see below
-    from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see above
+    from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
     settings, files = control.settings, raise_file_limit()
     limits = msgspec.structs.replace(
         settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
     )
-    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies)
+    writer = control.installation.refusal_writer()
+    audit = None if writer is None else RefusalAudit(writer, settings.audit)
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
     receiver.observer = observing.observer

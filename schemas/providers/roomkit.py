@@ -6,7 +6,6 @@ the console has a token. Other families (`Live.`, `Group.`, `State.`) arrive at 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
 
@@ -41,7 +40,17 @@ from hookline.schemas.payload import (
     text,
     unix_s,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, QueryFacts, Reply, Request, Sample, Source
+from hookline.schemas.provider import (
+    Example,
+    Outgoing,
+    Provider,
+    Reply,
+    Request,
+    Sample,
+    Signatures,
+    Source,
+    fault_without_signature,
+)
 from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
@@ -160,11 +169,7 @@ _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 def fault(source: Source[Account]) -> str | None:
     """Without a token anyone could send events: the settings must say so, and allow known addresses only."""
     if source.account.insecure_no_signature:
-        if source.keys:
-            return "insecure_no_signature: it contradicts secrets; remove one of the two"
-        if not source.allow_from:
-            return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
-        return None
+        return fault_without_signature(source)
     return None if source.keys else "secrets: at least one is needed, the console's callback token"
 
 
@@ -179,6 +184,10 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     sent_s = decimal(request_time, TIME_DIGITS)
     check_hex(signature, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+def signature(request: Request) -> str:
+    return parameter(parameters(request.query), "sign").lower()
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -203,16 +212,17 @@ def _command(kind: Kind, query: str) -> Id:
     return required(fitted(named[0] if len(named) == 1 else None, Id | None), "CallbackCommand")
 
 
-def identify(body: bytes, query: str = "") -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
     The command is that of the body: the page itself shows a query with another one. Without a time, or with one that
     cannot be, all fields of the callback are its facts. A user's second visit then passes for a re-send of the first
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return identify_unknown(_command(kind, query), body, time="EventTime")
+        return identify_unknown(_command(kind, request.query), body, time="EventTime")
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
@@ -273,7 +283,7 @@ def _switch(name: str, value: Any) -> Any:
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
-    recheck(envelope, partial(identify, query=envelope.query))
+    recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
     command = _command(kind, envelope.query)
     if kind.callback_command not in TYPES:
@@ -365,11 +375,14 @@ PROVIDER = Provider(
     samples=SAMPLES,
     verify=verify,
     covers="the time (SHA-256), where the console has a token",
+    strength="time only",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,
-    query_facts=QueryFacts(kept_query, identify),
+    keep_query=kept_query,
     normalise=normalise,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
+    signatures=Signatures(signature),
+    shown=frozenset({"sdkappid", "requesttime", "callbackcommand", "contenttype", "clientip", "optplatform"}),
 )

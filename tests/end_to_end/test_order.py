@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR
 from tests.contract.installations import opened
@@ -46,7 +47,7 @@ def write(room: str, line: str) -> None:
 def joined(room: int, number: int) -> Envelope:
     payload = {"channelName": f"room-{room}", "uid": "u", "ts": number}
     body = json.dumps({"noticeId": f"{room}-{number}", "productId": 1, "eventType": 103, "payload": payload}).encode()
-    identity = catalogue()["krtc"].identify(body)
+    identity = catalogue()["krtc"].identify(Request(body))
     kind = "application/json"
     return seal(
         identity, body, provider="krtc", source="krtc-main", content_type=kind, received_at=moment(1_790_000_000)

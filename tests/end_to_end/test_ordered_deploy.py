@@ -6,6 +6,7 @@ from itertools import count
 
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
 from tests.contract.installations import opened
 from tests.end_to_end.processes import Process, Project, eventually
@@ -70,7 +71,7 @@ def event(room: int, number: int, kind: int) -> Envelope:
     body = json.dumps({"noticeId": f"{room}-{number}", "productId": 1, "eventType": kind, "payload": payload}).encode()
     received_at = moment(1_790_000_000)
     return seal(
-        catalogue()["krtc"].identify(body),
+        catalogue()["krtc"].identify(Request(body)),
         body,
         provider="krtc",
         source="krtc-main",

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import Ingress
@@ -90,10 +91,11 @@ async def running_ingress(
     sources: Mapping[str, AnySource] = SOURCES,
     settings: IngressSettings = SETTINGS,
     trusted_proxies: Sequence[Network] = (),
+    audit: RefusalAudit | None = None,
     max_file: int | None = None,
 ) -> AsyncIterator[RunningIngress]:
     publisher, clock = RecordingPublisher(), ManualClock()
-    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock), settings, max_file)
+    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock, audit), settings, max_file)
     port = await server.start()
     try:
         yield RunningIngress(port, publisher, server, clock)

@@ -74,8 +74,8 @@ KEPT = "SdkAppid=1400000000&CallbackCommand=Call.CallbackAfterStartCall&OptPlatf
 
 
 def test_a_command_that_only_the_query_names_is_the_type_of_the_event() -> None:
-    assert PROVIDER.query_facts is not None
-    identity = PROVIDER.query_facts.identify(CALL, KEPT)
+    assert PROVIDER.keep_query is not None
+    identity = PROVIDER.identify(Request(CALL, query=KEPT))
     assert identity.event_type == "unknown.call-callbackafterstartcall"
     envelope = seal(identity, CALL, provider="roomkit", source="x", content_type="", received_at=moment(0), query=KEPT)
     travelled = from_headers(to_headers(envelope), "", CALL)
@@ -85,9 +85,9 @@ def test_a_command_that_only_the_query_names_is_the_type_of_the_event() -> None:
 
 
 def test_the_command_of_the_body_goes_before_that_of_the_query() -> None:
-    assert PROVIDER.query_facts is not None
+    assert PROVIDER.keep_query is not None
     body = as_bytes(notice())
-    assert PROVIDER.query_facts.identify(body, KEPT) == PROVIDER.identify(body)
+    assert PROVIDER.identify(Request(body, query=KEPT)) == PROVIDER.identify(Request(body))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_the_command_of_the_body_goes_before_that_of_the_query() -> None:
     ],
 )
 def test_a_callback_without_one_command_is_unreadable(query: str) -> None:
-    assert PROVIDER.query_facts is not None
+    assert PROVIDER.keep_query is not None
     with pytest.raises(Unreadable):
-        PROVIDER.query_facts.identify(CALL, query)
+        PROVIDER.identify(Request(CALL, query=query))
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_callback_without_one_command_is_unreadable(query: str) -> None:
     ],
 )
 def test_the_query_is_kept_without_its_signature(query: str, kept: str) -> None:
-    assert PROVIDER.query_facts is not None
-    assert PROVIDER.query_facts.keep(query) == kept
+    assert PROVIDER.keep_query is not None
+    assert PROVIDER.keep_query(query) == kept
 
 
 def test_unused_parameters_may_have_any_value() -> None:
@@ -186,7 +186,7 @@ def test_a_member_named_twice_enters_once() -> None:
 @pytest.mark.parametrize("time", [1700000000123, None], ids=["with a time", "without a time"])
 def test_an_empty_member_list_is_unreadable(time: int | None) -> None:
     with pytest.raises(Unreadable):
-        PROVIDER.identify(as_bytes(notice(MemberList_Account=[], EventTime=time)))
+        PROVIDER.identify(Request(as_bytes(notice(MemberList_Account=[], EventTime=time))))
 
 
 @pytest.mark.parametrize(
