@@ -58,7 +58,7 @@ class Installation:
         if is_rabbitmq(settings):
             from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
 
-            self._rabbitmq = await RabbitMQBroker.open(_rabbitmq_settings(self._settings), self._broker_is_back)
+            self._rabbitmq = await RabbitMQBroker.open(rabbitmq_settings(self._settings), self._broker_is_back)
             return self._to_close(self._rabbitmq)
         return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
 
@@ -68,7 +68,7 @@ class Installation:
         Raises SettingsError.
         """
         if is_rabbitmq(settings.broker):
-            addresses = _rabbitmq_settings(settings)
+            addresses = rabbitmq_settings(settings)
             if self._rabbitmq is not None:
                 self._rabbitmq.use_addresses(addresses)
         self._settings = settings
@@ -100,7 +100,7 @@ class Installation:
         return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
 
     async def _database(self, url: str) -> Database:
-        path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+        path = sqlite_path(self._settings, url)
         if path not in self._databases:
             self._databases[path] = self._to_close(await Database.open(path))
         return self._databases[path]
@@ -138,7 +138,13 @@ def _embedded(database: Database, settings: Settings) -> Broker:
     return EmbeddedBroker(database, limits)
 
 
-def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
+def sqlite_path(settings: Settings, url: str) -> Path:
+    """The file that a `sqlite:` URL names."""
+    return (settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+
+
+def rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
+    """Raises SettingsError for a malformed address."""
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
     return RabbitMQSettings(
