@@ -55,6 +55,10 @@ class RabbitMQPublisher:
     async def publish(self, envelope: Envelope) -> None:
         await self._open_channel().send_envelope(self._exchange, envelope)
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        """Publish without waiting: implements `broker.spool.drain.Primary`."""
+        return self._open_channel().send_envelope(self._exchange, envelope)
+
     async def send(self, message: Message) -> None:
         """Return once the server has confirmed the message. Raises NotDurable."""
         await self._open_channel().send(message)
@@ -67,10 +71,14 @@ class RabbitMQPublisher:
             raise NotDurable("too many events are being published")
         return channel
 
-    async def open(self) -> None:
-        """Return once events can be published. Raises Unreachable."""
+    def open_soon(self) -> None:
+        """Publish as soon as there is a connection."""
         self._guard.watch(topics.EXCHANGE, self._declare)
         self._task = asyncio.create_task(self._connection.keep(self._session))
+
+    async def open(self) -> None:
+        """Return once events can be published. Raises Unreachable."""
+        self.open_soon()
         await in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
     async def close(self) -> None:

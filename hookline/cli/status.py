@@ -2,16 +2,20 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
 
+from hookline.broker.spool.visit import contents
 from hookline.cli import tables
 from hookline.cli.options import config_option, json_option
 from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.installation import is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_queues
+from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueState, QueueStates
 from hookline.settings import Settings, load
 
@@ -21,11 +25,20 @@ _WATCH_EVERY_S = 2.0
 _CLEAR = "\x1b[2J\x1b[H"
 
 
+class SpoolState(msgspec.Struct, frozen=True):
+    """What waits on this machine's disk for RabbitMQ."""
+
+    events: int
+    bytes: int
+    oldest_s: float | None
+
+
 class Status(msgspec.Struct, frozen=True):
-    """What the command shows, as JSON."""
+    """What the command shows, as JSON. `spool` is null where there is none: on the embedded queue, for example."""
 
     queues: Sequence[QueueState]
     unrouted: int
+    spool: SpoolState | None
 
 
 @click.command(
@@ -53,7 +66,7 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
 async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
     async with visiting_queues(settings) as states:
         while True:
-            found = await _look(states)
+            found = await _look(states, settings)
             if watch and sys.stdout.isatty():
                 click.echo(_CLEAR, nl=False)
             click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
@@ -63,9 +76,22 @@ async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
             await asyncio.sleep(_WATCH_EVERY_S)
 
 
-async def _look(states: QueueStates) -> Status:
+async def _look(states: QueueStates, settings: Settings) -> Status:
     queues = await states.states(await states.names(), retrying=True)
-    return Status(queues, await states.unrouted())
+    spool = await asyncio.to_thread(_look_at_spool, settings)
+    return Status(queues, await states.unrouted(), spool)
+
+
+def _look_at_spool(settings: Settings) -> SpoolState | None:
+    if not settings.spool.path or not is_rabbitmq(settings.broker):
+        return None
+    folder = spool_folder(settings)
+    try:
+        found = contents(folder)
+    except OSError as error:
+        raise Unreachable(f"the spool in {folder} cannot be read: {error.strerror}") from None
+    oldest_s = None if found.oldest_at_s is None else max(time.time() - found.oldest_at_s, 0.0)
+    return SpoolState(found.events, found.bytes, oldest_s)
 
 
 def _print(found: Status) -> None:
@@ -74,6 +100,9 @@ def _print(found: Status) -> None:
     else:
         click.echo("There are no queues yet: a worker makes its queue when it starts.")
     click.echo(f"\nunrouted: {found.unrouted}")
+    if found.spool is not None:
+        oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
+        click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
     for hint in _hints(found):
         click.echo(hint)
 

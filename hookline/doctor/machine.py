@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.ingress.listening import listening_sockets
-from hookline.runtime.installation import is_rabbitmq, sqlite_path
+from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
 from hookline.runtime.listening import cannot_listen
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
@@ -57,7 +57,11 @@ def check_clock() -> Iterator[Finding]:
 def check_disk(settings: Settings) -> Iterator[Finding]:
     """The folders of the files that this installation writes."""
     urls = [url for url in (*settings.broker.urls, settings.store.url) if url.startswith(_SQLITE)]
-    for folder in sorted({sqlite_path(settings, url).parent for url in urls} | {settings.path.resolve().parent}):
+    folders = {sqlite_path(settings, url).parent for url in urls}
+    if settings.spool.path and is_rabbitmq(settings.broker):
+        spool = spool_folder(settings)
+        folders.add(spool if spool.exists() else spool.parent)
+    for folder in sorted(folders):
         yield _folder(folder)
 
 

@@ -19,6 +19,7 @@ from hookline.settings import Settings
 
 if TYPE_CHECKING:
     from hookline.admin.server import AdminServer
+    from hookline.broker.spool.spool import Spool
 
 log = logging.getLogger("hookline.admin")
 
@@ -76,6 +77,17 @@ class Observing:
     def gauge(self, name: str, read: Callable[[], Values]) -> None:
         """Show a gauge that a part keeps."""
         self._metrics.gauge(name, read)
+
+    def watch_spool(self, spool: "Spool | None") -> None:
+        """Show what is in the spool, if there is one."""
+        if spool is None:
+            return
+        self._metrics.spooled = lambda: spool.counts.spooled
+        self.gauge("spool_events", lambda: {(): spool.status.events})
+        self.gauge("spool_bytes", lambda: {(): spool.status.bytes})
+        self.gauge("spool_oldest_seconds", lambda: {(): spool.status.oldest_age_s})
+        self.gauge("spool_usable", lambda: {(): int(spool.fault is None)})
+        self.gauge("spool_set_aside_total", lambda: {(): spool.counts.set_aside})
 
     def opened(self, broker: Broker, queues: Sequence[str], sources: Sequence[str]) -> None:
         """Everything is open. Look at these queues from now on; an ingress looks at all."""

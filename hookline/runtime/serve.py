@@ -62,7 +62,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         States(settings.workers.state_s) as states,
     ):
         chosen = [await states.ready(worker) for worker in roles.workers]
-        broker = await starting.opened(installation.broker)
+        may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
+        broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools = []
@@ -71,7 +72,10 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             store = await starting.opened(installation.store)
             pool_of = _Pools(broker, store, normalise, outcome_log.report, observing, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
-        server = await _open_ingress(control, broker.publisher, observing) if roles.ingress else None
+        server = None
+        if roles.ingress:
+            server = await _open_ingress(control, await installation.ingress_publisher(broker), observing)
+            observing.watch_spool(installation.spool)
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
