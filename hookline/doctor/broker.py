@@ -3,12 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aiormq.abc import AbstractConnection
-
-from hookline.broker.rabbitmq.connection import RabbitMQSettings
-from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
-from hookline.broker.rabbitmq.topology.wanted import compare, wanted
-from hookline.broker.rabbitmq.visit import visiting
+from hookline.broker.rabbitmq.visit import Visit, visiting
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.doctor.queues import check_queues
 from hookline.runtime.installation import rabbitmq_settings
@@ -22,11 +17,9 @@ _REFUSED = "refused the user or password"
 
 async def check_rabbitmq(settings: Settings, workers: Sequence[Worker[Any]]) -> list[Finding]:
     try:
-        rabbitmq = rabbitmq_settings(settings)
-        async with visiting(rabbitmq) as connection:
-            places = ", ".join(address.place for address in rabbitmq.addresses)
-            findings = [ok("broker", f"RabbitMQ at {places} answers, and knows the user and the vhost")]
-            return findings + await _of_contents(connection, rabbitmq, workers)
+        async with visiting(rabbitmq_settings(settings)) as visit:
+            answers = ok("broker", f"RabbitMQ at {visit.places} answers, and knows the user and the vhost")
+            return [answers, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
     except SettingsError as error:
         return [fault("broker", str(error))]
     except Unreachable as error:
@@ -38,18 +31,12 @@ def _remedy(error: str, settings: Settings) -> str:
         guest = _GUEST if any("://guest:" in url or "://guest@" in url for url in settings.broker.urls) else ""
         return f"mend the user and password in broker.url{guest}"
     if "vhost" in error:
-        return (
-            "make it (`rabbitmqctl add_vhost`) and grant the user rights, or name another one at the end of broker.url"
-        )
+        return "make it with `rabbitmqctl add_vhost` and grant the user rights, or mend the end of broker.url"
     return "start RabbitMQ, or mend broker.url"
 
 
-async def _of_contents(
-    connection: AbstractConnection, settings: RabbitMQSettings, workers: Sequence[Worker[Any]]
-) -> list[Finding]:
-    findings = []
-    for difference in await compare(connection, wanted(workers, settings.retention), settings.connect_timeout_s):
-        level = warning if difference.is_missing else fault
-        findings.append(level("topology", difference.text))
-    findings = findings or [ok("topology", "everything is as it should be")]
-    return findings + await check_queues(RabbitMQQueueStates(lambda: connection, settings.connect_timeout_s))
+async def _topology(visit: Visit, workers: Sequence[Worker[Any]]) -> list[Finding]:
+    found = [
+        (warning if each.is_missing else fault)("topology", each.text) for each in await visit.differences(workers)
+    ]
+    return found or [ok("topology", "everything is as it should be")]

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.runtime.installation import is_rabbitmq, rabbitmq_settings, sqlite_path
@@ -15,15 +14,12 @@ from hookline.settings import Settings
 async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
     """Raises Unreachable, also for an embedded queue that no process has made yet, or SettingsError."""
     if is_rabbitmq(settings.broker):
-        from hookline.broker.rabbitmq import visit  # noqa: PLC0415  loaded only if used
+        from hookline.broker.rabbitmq.visit import visiting  # noqa: PLC0415  loaded only if used
 
-        async with visit.visiting_queues(rabbitmq_settings(settings)) as states:
-            yield states
+        async with visiting(rabbitmq_settings(settings)) as visit:
+            yield visit.queue_states
         return
-    yield EmbeddedQueueStates(existing(sqlite_path(settings, settings.broker.urls[0])))
-
-
-def existing(path: Path) -> Path:
+    path = sqlite_path(settings, settings.broker.urls[0])
     if not path.exists():
         raise Unreachable(f"{path} does not exist yet: `hookline run` or `hookline ingress` makes it")
-    return path
+    yield EmbeddedQueueStates(path)
