@@ -43,7 +43,7 @@ class RabbitMQBroker:
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
         self._wishes = Wishes()
-        self._guard = Guard(self._publish_connection)
+        self._guard = Guard(self._publish_connection, settings.observer)
         self.publisher = RabbitMQPublisher(self._publish_connection, settings, self._guard)
         self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
         self.queue_states = RabbitMQQueueStates(self._consume_connection.require, settings.connect_timeout_s)
@@ -119,7 +119,8 @@ class RabbitMQBroker:
     def faults(self) -> list[str]:
         """What this process relies on and does not have: each a sentence for an operator."""
         queues = (each for each in self._queues if not each.closed and not each.attached)
-        return [*self._guard.faults, *(f"{each.name} is not consumed by this process" for each in queues)]
+        failing = self.publisher.to_queues.faults
+        return [*self._guard.faults, *failing, *(f"{each.name} is not consumed by this process" for each in queues)]
 
     async def close(self) -> None:
         await self._guard.close()

@@ -11,6 +11,7 @@ from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Publisher, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
@@ -52,6 +53,8 @@ class Installation:
         self._settings = settings
         self._broker_is_back = broker_is_back
         self._rabbitmq: RabbitMQBroker | None = None
+        self.observer = NOBODY
+        """Is told of what happens to a broker that is opened from then on."""
         self.spool: Spool | None = None
         """The spool of the ingress, once it is open."""
         self._open = AsyncExitStack()
@@ -71,7 +74,7 @@ class Installation:
         settings = self._settings.broker
         if is_rabbitmq(settings):
             may_be_away = may_be_away and bool(self._settings.spool.path)
-            rabbitmq = rabbitmq_settings(self._settings)
+            rabbitmq = rabbitmq_settings(self._settings, self.observer)
             self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
             return self._to_close(self._rabbitmq)
         return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
@@ -205,7 +208,7 @@ def sqlite_path(settings: Settings, url: str) -> Path:
     return (settings.path.parent / url.removeprefix(_SQLITE)).resolve()
 
 
-def rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
+def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "RabbitMQSettings":
     """Raises SettingsError for a malformed address."""
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
@@ -215,6 +218,7 @@ def rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
         max_in_flight=settings.broker.max_in_flight,
         retention=_retention(settings),
         folder=settings.path.parent,
+        observer=observer,
     )
 
 

@@ -5,13 +5,14 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 from hookline.admin.metrics import Metrics, Values
 from hookline.admin.pages import ReadinessPage
 from hookline.admin.queue_poll import QueuePoll
 from hookline.admin.settings import AdminSettings
 from hookline.runtime.log_queue import QueuedHandler
+from hookline.runtime.readiness import Watched
 from hookline.runtime.roles import Roles
 from hookline.schemas.broker import Broker
 from hookline.schemas.observer import NOBODY, Observer
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from hookline.broker.spool.spool import Spool
 
 log = logging.getLogger("hookline.admin")
-
-Faults: TypeAlias = Callable[[], Sequence[str]]
-"""What a part of the process relies on and does not have now: each a sentence for an operator."""
 
 _NOT_OPEN = "it starts, and does not have all that it needs yet"
 
@@ -39,7 +37,7 @@ class Observing:
         self._settings = settings.admin
         self._roles = roles
         self._metrics = Metrics(roles.process)
-        self._faults: list[Faults] = []
+        self._parts: list[Watched] = []
         self._is_open = False
         self._tasks: list[asyncio.Task[None]] = []
         self._server: AdminServer | None = None
@@ -67,12 +65,12 @@ class Observing:
     @property
     def faults(self) -> list[str]:
         """What keeps the process from doing its work now."""
-        found = [fault for faults in self._faults for fault in faults()]
+        found = [fault for part in self._parts for fault in part.faults]
         return found if self._is_open else [*found, _NOT_OPEN]
 
-    def watch(self, faults: Faults) -> None:
-        """Ask this part, too, whether the process is ready."""
-        self._faults.append(faults)
+    def watch(self, *parts: Watched) -> None:
+        """Ask these parts, too, whether the process is ready."""
+        self._parts += parts
 
     def gauge(self, name: str, read: Callable[[], Values]) -> None:
         """Show a gauge that a part keeps."""

@@ -14,6 +14,7 @@ from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
+from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
@@ -61,15 +62,18 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         control.installation as installation,
         States(settings.workers.state_s) as states,
     ):
+        installation.observer = observing.observer
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
-        pools = []
+        pools, parts = [], list[Watched]([broker])
         if chosen:
             normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
             store = await starting.opened(installation.store)
+            parts += [store] if isinstance(store, Watched) else []
+            observing.watch(*parts)
             pool_of = _Pools(broker, store, normalise, outcome_log.report, observing, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = None
@@ -79,9 +83,11 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
+        watching = asyncio.create_task(Readiness(parts).watch())
         try:
             await control.stop.wait(running)
         finally:
+            watching.cancel()
             log.info("stopping")
             draining = _close(server, pools, settings.workers.shutdown_s)
             await control.stop.drain(draining, lambda: _close(None, pools, 0))
@@ -126,7 +132,7 @@ class _Pools:
         ).watched(observer, breaker)
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
-        self._observing.watch(lambda: breaker.faults)
+        self._observing.watch(breaker)
         log.info("worker %s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
 
@@ -191,7 +197,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
     receiver.observer = observing.observer
-    observing.watch(lambda: receiver.faults)
+    observing.watch(receiver)
     try:
         port = await ingress.start()
     except OSError as error:
