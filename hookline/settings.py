@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.admin.settings import AdminSettings
+from hookline.admin.settings import AdminSettings, TracingSettings
 from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
@@ -25,6 +25,7 @@ from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
 
 S = TypeVar("S", bound=msgspec.Struct)
+O = TypeVar("O", AdminSettings, TracingSettings)  # noqa: E741  of an operator
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
 
@@ -134,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings
     ingress: IngressSettings
     admin: AdminSettings
+    tracing: TracingSettings
     trusted_proxies: tuple[Any, ...]
     audit: AuditSettings
     workers: WorkersSettings
@@ -150,6 +152,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "admin": AdminSettings,
+    "tracing": TracingSettings,
     "audit": AuditSettings,
     "workers": WorkersSettings,
 }
@@ -182,7 +185,8 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
-        admin=_admin(_as(AdminSettings, sections["admin"])),
+        admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
+        tracing=_faultless("tracing", _as(TracingSettings, sections["tracing"])),
         trusted_proxies=trusted_proxies,
         audit=_as(AuditSettings, sections["audit"]),
         workers=_as(WorkersSettings, sections["workers"]),
@@ -235,10 +239,10 @@ def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]
     return Catalogue({provider.name: provider for provider in outside.values()})
 
 
-def _admin(settings: AdminSettings) -> AdminSettings:
-    if settings.fault is not None:
-        raise SettingsError(f"admin.{settings.fault}")
-    return settings
+def _faultless(name: str, section: O) -> O:
+    if section.fault is not None:
+        raise SettingsError(f"{name}.{section.fault}")
+    return section
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:

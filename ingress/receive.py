@@ -19,7 +19,7 @@ from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
-from hookline.schemas.envelope import Identity, moment, seal, unreadable
+from hookline.schemas.envelope import TRACE_HEADER, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Reply, Request
@@ -51,6 +51,8 @@ class Receiver:
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
         self.observer = NOBODY
+        self.traces = False
+        """Whether envelopes get the `traceparent` of their request."""
 
     @property
     def faults(self) -> Sequence[str]:
@@ -121,6 +123,8 @@ class Receiver:
             received_at=moment(now_s),
             query=kept,
         )
+        if self.traces:
+            envelope = msgspec.structs.replace(envelope, traceparent=request.headers.get(TRACE_HEADER, ""))
         self.observer.received(envelope)
         sealed_s = time.monotonic()
         await self._publisher.publish(envelope)

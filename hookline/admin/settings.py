@@ -27,6 +27,23 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where traces are sent: the address of a collector that takes OTLP over HTTP. An empty one switches them off.
+
+    `sample_percent` is how many of the requests without a trace of their caller get one.
+    """
+
+    endpoint: str = ""
+    sample_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, beginning with the key; None if nothing is."""
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            return "endpoint: expected the address of an OTLP collector, such as http://127.0.0.1:4318"
+        return None
+
+
 _MIN_TOKEN = 16
 
 

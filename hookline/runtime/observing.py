@@ -5,21 +5,25 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 from hookline.admin.metrics import Metrics, Values
 from hookline.admin.pages import ReadinessPage
 from hookline.admin.queue_poll import QueuePoll
 from hookline.admin.settings import AdminSettings
+from hookline.import_errors import optional_libraries
 from hookline.runtime.log_queue import QueuedHandler
 from hookline.runtime.readiness import Watched
 from hookline.runtime.roles import Roles
-from hookline.schemas.broker import Broker
+from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import Settings
+from hookline.workers.api import Worker
 
 if TYPE_CHECKING:
     from hookline.admin.server import AdminServer
+    from hookline.admin.tracing import Tracing
     from hookline.broker.spool.spool import Spool
 
 log = logging.getLogger("hookline.admin")
@@ -41,6 +45,7 @@ class Observing:
         self._is_open = False
         self._tasks: list[asyncio.Task[None]] = []
         self._server: AdminServer | None = None
+        self._tracing = _tracing(settings, roles)
         self.observer: Observer = self._metrics if self._is_on else NOBODY
         self._metrics.gauge("ready", lambda: {(): int(not self.faults)})
         self._metrics.gauge("log_dropped_total", _log_dropped)
@@ -61,6 +66,8 @@ class Observing:
             await asyncio.wait(self._tasks)
         if self._server is not None:
             await self._server.stop()
+        if self._tracing is not None:
+            await self._tracing.close()
 
     @property
     def faults(self) -> list[str]:
@@ -75,6 +82,21 @@ class Observing:
     def gauge(self, name: str, read: Callable[[], Values]) -> None:
         """Show a gauge that a part keeps."""
         self._metrics.gauge(name, read)
+
+    @property
+    def traces(self) -> bool:
+        """Whether requests and calls are traced."""
+        return self._tracing is not None
+
+    def traced(self, worker: Worker[Any]) -> Worker[Any]:
+        """The worker with a span around each call of its function, if there are traces."""
+        if self._tracing is None:
+            return worker
+        return replace(worker, middleware=(self._tracing.middleware(worker.queue), *worker.middleware))
+
+    def traced_publisher(self, publisher: Publisher) -> Publisher:
+        """The publisher with a span around each event, if there are traces."""
+        return publisher if self._tracing is None else self._tracing.publisher(publisher)
 
     def watch_spool(self, spool: "Spool | None") -> None:
         """Show what is in the spool, if there is one."""
@@ -115,6 +137,15 @@ class Observing:
             self._server = module.AdminServer(self, AdminSettings())
             with suppress(OSError):  # the supervisor may have ended
                 await self._server.start_on(path)
+
+
+def _tracing(settings: Settings, roles: Roles) -> "Tracing | None":
+    """Raises SettingsError if the libraries are missing."""
+    if not settings.tracing.endpoint:
+        return None
+    with optional_libraries("opentelemetry", "tracing.endpoint: traces need libraries"):
+        from hookline.admin.tracing import Tracing  # noqa: PLC0415  an extra
+    return Tracing(settings.tracing, roles.name)
 
 
 def _log_dropped() -> Values:

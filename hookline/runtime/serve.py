@@ -78,7 +78,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = None
         if roles.ingress:
-            server = await _open_ingress(control, await installation.ingress_publisher(broker), observing)
+            publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
+            server = await _open_ingress(control, publisher, observing)
             observing.watch_spool(installation.spool)
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
@@ -124,7 +125,7 @@ class _Pools:
         observer = self._observing.observer
         breaker = Breaker(worker.queue, self._settings.breaker_percent, observer.breaker_opened)
         pipeline = Pipeline(
-            worker,
+            self._observing.traced(worker),
             self._store,
             self._exclusive_gate,
             self._normalise,
@@ -196,7 +197,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
     receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
-    receiver.observer = observing.observer
+    receiver.observer, receiver.traces = observing.observer, observing.traces
     observing.watch(receiver)
     try:
         port = await ingress.start()
