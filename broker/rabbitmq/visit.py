@@ -8,6 +8,8 @@ from aiormq.abc import AbstractConnection
 from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
+from hookline.broker.rabbitmq.topology.declaring import declare_all
+from hookline.broker.rabbitmq.topology.register import register
 from hookline.broker.rabbitmq.topology.wanted import Difference, Wanting, compare, wanted
 
 
@@ -28,6 +30,19 @@ class Visit:
         """How what exists differs from what these workers, and the ingress, need. Raises Unreachable."""
         declarations = wanted(workers, self._settings.retention)
         return await compare(self._connection, declarations, self._settings.connect_timeout_s)
+
+    async def apply(self, workers: Sequence[Wanting]) -> int:
+        """Declare what these workers, and the ingress, need; how many things that are.
+
+        Raises Unreachable, Refused if this user may not, or SettingsError if something exists in another form.
+        """
+        timeout_s = self._settings.connect_timeout_s
+        for worker in workers:
+            await register(self._connection, worker.queue, timeout_s)
+        declarations = wanted(workers, self._settings.retention)
+        for each in declarations:
+            await declare_all(self._connection, [each], timeout_s, each.name)
+        return len(declarations)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from hookline.cli.run import ingress, run, worker
 from hookline.cli.send import send
 from hookline.cli.status import status
 from hookline.cli.topics import topics
+from hookline.cli.topology import topology
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -49,5 +50,19 @@ def cli() -> None:
     """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
 
 
-for command in (init, check, status, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):
+for command in (
+    init,
+    check,
+    status,
+    run,
+    ingress,
+    worker,
+    send,
+    topics,
+    rooms,
+    dead,
+    unrouted,
+    replay_command,
+    topology,
+):
     cli.add_command(command)
