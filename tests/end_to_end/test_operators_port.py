@@ -1,14 +1,21 @@
 """The operator's port of each role, as Prometheus and an orchestrator see it."""
 
+import asyncio
 import json
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
+from collections import deque
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.admin.test_metrics_text import samples
+from tests.contract.installations import queue_name, raw_channel
 from tests.end_to_end.processes import Process, Project, until
 from tests.services.rabbitmq import server_url
 
@@ -64,7 +71,12 @@ def test_a_refused_request_is_counted_by_its_reason(project: Project) -> None:
         request = urllib.request.Request(project.url(path), b"{}", {"Content-Type": "application/json"})  # noqa: S310
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(request, timeout=30)  # noqa: S310  our own port
+    place = urlsplit(project.url("krtc-main"))
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as connection:
+        connection.sendall(b"this is no HTTP\r\n\r\n")
+        assert connection.recv(1000).partition(b" ")[2].startswith(b"400 ")
     found = metrics(url)
+    assert found['hookline_refused_total{reason="malformed_request",source="-"}'] == 1
     assert found['hookline_refused_total{reason="missing_signature",source="krtc-main"}'] == 1
     assert found['hookline_refused_total{reason="unknown_source",source="-"}'] == 1
 
@@ -112,3 +124,60 @@ def test_it_needs_its_token_and_can_be_switched_off(project: Project) -> None:
     assert project.call("send", "krtc-main").returncode == 0
     second.stop()
     assert not second.count("metrics and health")
+
+
+def test_it_answers_while_the_public_port_is_flooded(embedded_project: Project) -> None:
+    process = embedded_project.start("run")
+    url, stop = operators_url(process), threading.Event()
+    place = urlsplit(embedded_project.url("krtc-main"))
+    address = (place.hostname or "", place.port or 0)
+    request = b"POST /hooks/krtc-main HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 4000
+
+    def flood() -> None:
+        held: deque[socket.socket] = deque()
+        with ExitStack() as sockets:
+            while not stop.is_set():
+                with suppress(OSError):
+                    connection = sockets.enter_context(socket.create_connection(address, timeout=5))
+                    held.append(connection)
+                    connection.sendall(request)  # and never the rest
+                if len(held) > 200:
+                    held.popleft().close()
+
+    flooding = [threading.Thread(target=flood, daemon=True) for _ in range(2)]
+    for thread in flooding:
+        thread.start()
+    try:
+        for _ in range(10):
+            assert get(f"{url}/healthz")[0] == 200
+            assert get(f"{url}/readyz")[0] == 200
+        assert metrics(url)["hookline_ready"] == 1
+    finally:
+        stop.set()
+        for thread in flooding:
+            thread.join(10)
+
+
+def test_a_worker_that_consumes_nothing_is_not_ready(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A queue in another form cannot be consumed by the worker that wants it, nor declared by it."""
+    broker_url = server_url(request.config)
+    project = Project(tmp_path, broker_url=broker_url)
+    name = queue_name()
+    worker = project.folder / "counter.py"
+    worker.write_text(worker.read_text().replace('queue="counter"', f'queue="{name}"'))
+
+    async def replaced() -> None:
+        async with raw_channel(broker_url) as channel:
+            await channel.queue_delete(f"hookline.{name}")
+            await channel.queue_declare(f"hookline.{name}", exclusive=False, durable=True)
+
+    try:
+        url = operators_url(project.start("worker", "counter.py"))
+        assert get(f"{url}/readyz")[0] == 200
+        asyncio.run(replaced())
+        until(lambda: get(f"{url}/readyz")[0] == 503)
+        reasons = json.loads(get(f"{url}/readyz")[1])["reasons"]
+        assert any(f"hookline.{name}" in reason for reason in reasons)
+        assert metrics(url)["hookline_ready"] == 0
+    finally:
+        project.close()
