@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Self, assert_never
@@ -161,7 +161,10 @@ class Pipeline:
         claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await (self.ahead.take(case.key) or self._ask(case.key, case.subject)):
+            started_s = time.monotonic()
+            claim = await (self.ahead.take(case.key) or self._ask(case.key, case.subject))
+            self.observer.stored("claim", time.monotonic() - started_s)
+            match claim:
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():
@@ -179,11 +182,8 @@ class Pipeline:
         finally:
             self.admission.keys.release(case.event.id)
 
-    async def _ask(self, key: str, subject: str | None) -> Claim:
-        started_s = time.monotonic()
-        claim = await self._store.claim(self.worker.queue, key, subject if self._asks_for_late else None)
-        self.observer.stored("claim", time.monotonic() - started_s)
-        return claim
+    def _ask(self, key: str, subject: str | None) -> Coroutine[Any, Any, Claim]:
+        return self._store.claim(self.worker.queue, key, subject if self._asks_for_late else None)
 
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""

@@ -6,12 +6,12 @@ happens on the event loop. The library is loaded at the first scrape, and writes
 
 import platform
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.envelope import RECEIVED_AT_HEADER, Envelope
@@ -22,34 +22,49 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
 Labels: TypeAlias = tuple[str, ...]
-Values: TypeAlias = Mapping[Labels, float]
+Values: TypeAlias = Mapping[Any, float]
+"""By a tuple of all labels, or by the only one as it is."""
 Read: TypeAlias = Callable[[], Values]
 """The values of a gauge now, by their labels."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NO_LABELS: Labels = ()
+_FOLDED_AT_ONCE = 1000
 
 
 class Histogram:
-    """Counts values by buckets, for each set of labels."""
+    """Counts values by buckets, for each value of its label; for "" if it has none.
+
+    `new` takes values as they come, since appending is all that an event can afford. They are counted many at a time.
+    """
 
     def __init__(self, buckets: Sequence[float]) -> None:
+        self.new: defaultdict[str, list[float]] = defaultdict(list)
         self._buckets = buckets
-        self._counts: defaultdict[Labels, list[int]] = defaultdict(lambda: [0] * (len(buckets) + 1))
-        self._sums: defaultdict[Labels, float] = defaultdict(float)
+        self._up_to: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(buckets) + 1))
+        self._sums: defaultdict[str, float] = defaultdict(float)
 
-    def observe(self, labels: Labels, value: float) -> None:
-        self._counts[labels][bisect_left(self._buckets, value)] += 1
-        self._sums[labels] += value
+    def observe(self, label: str, value: float) -> None:
+        new = self.new[label]
+        new.append(value)
+        if len(new) >= _FOLDED_AT_ONCE:
+            self._fold(label)
 
-    def values(self) -> Iterator[tuple[Labels, list[tuple[str, float]], float]]:
-        """For each set of labels: how many values were at most as large as each bucket, and the sum of all."""
-        for labels, counts in self._counts.items():
-            total, up_to = 0, list[tuple[str, float]]()
-            for bucket, count in zip([*map(str, self._buckets), "+Inf"], counts, strict=True):
-                total += count
-                up_to.append((bucket, total))
-            yield labels, up_to, self._sums[labels]
+    def _fold(self, label: str) -> None:
+        values = sorted(self.new[label])
+        self.new[label].clear()
+        up_to = self._up_to[label]
+        for number, bucket in enumerate(self._buckets):
+            up_to[number] += bisect_right(values, bucket)
+        up_to[-1] += len(values)
+        self._sums[label] += sum(values)
+
+    def values(self) -> Iterator[tuple[str, list[tuple[str, float]], float]]:
+        """For each label: how many values were at most as large as each bucket, and the sum of all."""
+        for label in list(self.new):
+            self._fold(label)
+            names = [*map(str, self._buckets), "+Inf"]
+            yield label, list(zip(names, map(float, self._up_to[label]), strict=True)), self._sums[label]
 
 
 class Metrics(Observer):
@@ -60,11 +75,11 @@ class Metrics(Observer):
         self._started_s = clock()
         self._process = process
         counters = [name for name, metric in METRICS.items() if metric.kind == "counter"]
-        self._counts = {name: defaultdict[Labels, float](float) for name in counters}
+        self._counts = {name: defaultdict[Labels | str, float](float) for name in counters}
         self._histograms = {name: Histogram(each.buckets) for name, each in METRICS.items() if each.buckets}
         self._gauges: dict[str, Read] = {}
         self._last: dict[str, float] = {}
-        self._fetched_received_at: dict[str, str] = {}
+        self._last_fetched: dict[str, Received] = {}
         self._published = 0
         self._to_broker = 0
         build = (version("hookline"), platform.python_version())
@@ -96,50 +111,52 @@ class Metrics(Observer):
         """Show these sources from the start: one from which nothing has ever come is silent, too."""
         for source in sources:
             self._last.setdefault(source, self._started_s)
-            self._received[source,] += 0
+            self._received[source] += 0
 
     def last_fetched(self, queue: str) -> datetime | None:
         """When the message was received that was last taken from a queue."""
-        text = self._fetched_received_at.get(queue)
+        received = self._last_fetched.get(queue)
+        if received is None:
+            return None
         try:
-            return None if text is None else datetime.fromisoformat(text)
+            return datetime.fromisoformat(str(received.headers.get(RECEIVED_AT_HEADER)))
         except ValueError:
             return None
 
     def received(self, envelope: Envelope) -> None:
         source = envelope.source
-        self._received[source,] += 1
+        self._received[source] += 1
         self._last[source] = self._clock()
         if envelope.occurred_at is not envelope.received_at:
             delay_s = (envelope.received_at - envelope.occurred_at).total_seconds()
-            self._delay_s.observe((source,), max(delay_s, 0.0))
+            self._delay_s.observe(source, max(delay_s, 0.0))
 
     def refused(self, source: str, reason: str) -> None:
         self._count("refused_total", (source, reason))
 
     def answered(self, seconds: float) -> None:
-        self._answer_s.observe(_NO_LABELS, seconds)
+        self._answer_s.observe("", seconds)
 
     def published(self, seconds: float) -> None:
         self._published += 1
-        self._confirm_s.observe(_NO_LABELS, seconds)
+        self._confirm_s.observe("", seconds)
 
     def fetched(self, queue: str, received: Received) -> None:
-        self._fetched[queue,] += 1
+        self._fetched[queue] += 1
         if received.attempt == 1:  # one that is tried again says nothing of those behind it
-            self._fetched_received_at[queue] = received.headers.get(RECEIVED_AT_HEADER, "")
+            self._last_fetched[queue] = received
 
     def called(self, queue: str, seconds: float) -> None:
-        self._handler_s.observe((queue,), seconds)
+        self._handler_s.observe(queue, seconds)
 
     def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
         self._settled[queue, _OUTCOMES[type(outcome)], outcome.reason] += 1
-        self._delivery_s.observe((queue,), seconds)
+        self._delivery_s.observe(queue, seconds)
         if envelope is not None and not isinstance(outcome, Again):
-            self._done_after_s.observe((queue,), max(time.time() - envelope.received_at.timestamp(), 0.0))
+            self._done_after_s.observe(queue, max(time.time() - envelope.received_at.timestamp(), 0.0))
 
     def stored(self, operation: str, seconds: float) -> None:
-        self._store_s.observe((operation,), seconds)
+        self._store_s.observe(operation, seconds)
 
     def reconnected(self, connection: str) -> None:
         self._count("reconnects_total", (connection,))
@@ -190,8 +207,8 @@ class Metrics(Observer):
 
         if metric.kind == "histogram":
             histogram = core.HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-            for labels, buckets, total in self._histograms[metric.name].values():
-                histogram.add_metric(labels, buckets, total)
+            for label, buckets, total in self._histograms[metric.name].values():
+                histogram.add_metric([label] if metric.labels else _NO_LABELS, buckets, total)
             return histogram
         kind = core.GaugeMetricFamily if metric.kind == "gauge" else core.CounterMetricFamily
         family = kind(metric.name, metric.meaning, labels=metric.labels)
@@ -200,7 +217,7 @@ class Metrics(Observer):
         if metric.kind == "counter" and not metric.labels:  # it is there from the start
             values = {_NO_LABELS: 0, **values}
         for labels, value in list(values.items()):
-            family.add_metric(labels, value)
+            family.add_metric([labels] if isinstance(labels, str) else labels, value)
         return family
 
 
