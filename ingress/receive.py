@@ -125,12 +125,10 @@ class Receiver:
         )
         if self.traces:
             envelope = msgspec.structs.replace(envelope, traceparent=request.headers.get(TRACE_HEADER, ""))
-        self.observer.received(envelope)
         sealed_s = time.monotonic()
         await self._publisher.publish(envelope)
         durable_s = time.monotonic()
-        self.observer.published(durable_s - sealed_s)
-        self.observer.answered(durable_s - started_s)
+        self.observer.accepted(envelope, durable_s - sealed_s, durable_s - started_s)
         return Accepted(provider.reply)
 
     def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:

@@ -44,7 +44,7 @@ def _histogram(name: str, labels: str, meaning: str, buckets: tuple[float, ...] 
 
 _ALL = (
     # The ingress.
-    _counter("received_total", "source", "Genuine callbacks, repeats included."),
+    _counter("received_total", "source", "Genuine callbacks that were accepted, repeats included."),
     _counter("refused_total", "source reason", "Requests that were refused. `source` is `-` for one to no source."),
     _counter("published_total", "via", "Events that became durable: `broker`, or `spool` while RabbitMQ is away."),
     _histogram("answer_seconds", "", "From the head of a callback to its answer, for accepted callbacks."),

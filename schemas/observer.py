@@ -11,17 +11,11 @@ from hookline.schemas.envelope import Envelope
 class Observer:
     """Is told what happens in a process. Override what is of interest."""
 
-    def received(self, envelope: Envelope) -> None:
-        """A genuine callback was sealed. It is not durable yet."""
+    def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
+        """A genuine callback is durable: so many seconds after it was sealed, and after its head had arrived."""
 
     def refused(self, source: str, reason: str) -> None:
         """A request was refused. `source` is `-` for one to no source, `reason` that of the error."""
-
-    def answered(self, seconds: float) -> None:
-        """A callback was accepted, so many seconds after its head had arrived."""
-
-    def published(self, seconds: float) -> None:
-        """An event is durable, so many seconds after the ingress began to publish it."""
 
     def fetched(self, queue: str, received: Received) -> None:
         """A worker has taken a message from its queue."""

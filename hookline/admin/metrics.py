@@ -123,8 +123,11 @@ class Metrics(Observer):
         except ValueError:
             return None
 
-    def received(self, envelope: Envelope) -> None:
+    def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
         source = envelope.source
+        self._published += 1
+        self._confirm_s.observe("", durable_s)
+        self._answer_s.observe("", answer_s)
         self._received[source] += 1
         self._last[source] = self._clock()
         if envelope.occurred_at is not envelope.received_at:
@@ -133,13 +136,6 @@ class Metrics(Observer):
 
     def refused(self, source: str, reason: str) -> None:
         self._count("refused_total", (source, reason))
-
-    def answered(self, seconds: float) -> None:
-        self._answer_s.observe("", seconds)
-
-    def published(self, seconds: float) -> None:
-        self._published += 1
-        self._confirm_s.observe("", seconds)
 
     def fetched(self, queue: str, received: Received) -> None:
         self._fetched[queue] += 1

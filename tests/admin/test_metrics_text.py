@@ -27,10 +27,8 @@ ENVELOPE = Envelope(
     body=b"{}",
 )
 CALLS: Mapping[str, tuple[object, ...]] = {
-    "received": (ENVELOPE,),
+    "accepted": (ENVELOPE, 0.003, 0.004),
     "refused": ("krtc-main", "bad_signature"),
-    "answered": (0.004,),
-    "published": (0.003,),
     "fetched": ("billing", Received(to_headers(ENVELOPE), "application/json", b"{}", 1, None)),
     "called": ("billing", 0.02),
     "settled": ("billing", Done("handled"), ENVELOPE, 0.03),
@@ -92,7 +90,7 @@ def test_an_outcome_is_counted_with_its_reason(outcome: Outcome, label: str) -> 
 def test_times_are_counted_in_buckets_that_add_up() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.0011, 0.3, 99.0):
-        metrics.answered(seconds)
+        metrics.accepted(ENVELOPE, 0.001, seconds)
     found = samples(metrics.text())
     assert [found[f'hookline_answer_seconds_bucket{{le="{le}"}}'] for le in ("0.001", "0.0025", "0.5", "+Inf")] == [
         1,
@@ -108,7 +106,7 @@ def test_what_went_to_the_spool_is_counted_apart() -> None:
     metrics, spooled = Metrics(), [0]
     metrics.spooled = lambda: spooled[0]
     for _ in range(5):
-        metrics.published(0.001)
+        metrics.accepted(ENVELOPE, 0.001, 0.001)
     spooled[0] = 2
     assert samples(metrics.text())['hookline_published_total{via="broker"}'] == 3
     spooled[0] = 4  # which were not answered in time
@@ -118,13 +116,13 @@ def test_what_went_to_the_spool_is_counted_apart() -> None:
 
 
 def test_the_delay_of_a_provider_is_the_time_from_the_event_to_its_receipt() -> None:
-    found = told("received")
+    found = told("accepted")
     assert found['hookline_provider_delay_seconds_sum{source="krtc-main"}'] == 3
 
 
 def test_a_callback_without_a_time_of_the_provider_has_no_delay() -> None:
     metrics = Metrics()
-    metrics.received(msgspec.structs.replace(ENVELOPE, occurred_at=ENVELOPE.received_at))
+    metrics.accepted(msgspec.structs.replace(ENVELOPE, occurred_at=ENVELOPE.received_at), 0.001, 0.001)
     assert not [name for name in samples(metrics.text()) if "provider_delay" in name]
 
 
@@ -133,7 +131,7 @@ def test_a_source_from_which_nothing_has_come_is_silent_since_the_start() -> Non
     metrics = Metrics(clock=lambda: now_s[0])
     metrics.expect(["krtc-main", "meetings"])
     now_s[0] = 160.0
-    metrics.received(ENVELOPE)
+    metrics.accepted(ENVELOPE, 0.001, 0.001)
     now_s[0] = 165.0
     found = samples(metrics.text())
     assert found['hookline_last_received_seconds{source="krtc-main"}'] == 5
@@ -145,7 +143,7 @@ def test_the_metrics_of_several_processes_are_one_text() -> None:
     texts = []
     for process in (1, 2):
         metrics = Metrics(process)
-        metrics.published(0.001)
+        metrics.accepted(ENVELOPE, 0.001, 0.001)
         texts.append(metrics.text())
     text = merged(texts)
     found = samples(text)
@@ -176,15 +174,14 @@ def test_a_hundred_thousand_refusals_make_as_many_series_as_one() -> None:
     metrics = Metrics()
     for number in range(100_000):
         metrics.refused("-", "unknown_source")
-        metrics.received(
-            msgspec.structs.replace(ENVELOPE, id=str(number), subject=str(number))
-        ) if number < 100 else None
+        if number < 100:
+            metrics.accepted(msgspec.structs.replace(ENVELOPE, id=str(number), subject=str(number)), 0.001, 0.001)
     assert len(samples(metrics.text())) < 100
 
 
 def test_an_observer_that_nobody_has_costs_little() -> None:
     """Under a microsecond on an idle machine; the limit leaves room for a busy one."""
     calls = 20_000
-    best_s = min(timeit.repeat(lambda: NOBODY.published(0.001), number=calls, repeat=5)) / calls
+    best_s = min(timeit.repeat(lambda: NOBODY.accepted(ENVELOPE, 0.001, 0.001), number=calls, repeat=5)) / calls
     nothing_s = min(timeit.repeat(lambda: None, number=calls, repeat=5)) / calls
     assert best_s - nothing_s < 20 * nothing_s + 1e-6
