@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import http_parser, web
@@ -57,6 +58,7 @@ class IngressConnection(web.RequestHandler):
         "held_bytes",
         "is_overloaded",
         "load",
+        "noted",
         "reading",
         "turns",
     )
@@ -89,6 +91,8 @@ class IngressConnection(web.RequestHandler):
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
         self.is_overloaded = False
         """Whether what is not read yet is to be refused."""
+        self.noted: Callable[[Refused], None] = lambda _: None
+        """Is told of a request that is refused before it reaches the receiver."""
         self.reading: asyncio.Timeout | None = None
         """The time-out of the read that waits for the rest of a body."""
 
@@ -305,11 +309,14 @@ class IngressConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if isinstance(exc, Refused):
+            self.noted(exc)
             return responses.refused(exc, status)
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
-        return responses.refused(MalformedRequest("this is not a valid HTTP request"), _parser_status(exc))
+        refusal = MalformedRequest("this is not a valid HTTP request")
+        self.noted(refusal)
+        return responses.refused(refusal, _parser_status(exc))
 
     def _break_off(self) -> None:
         """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""

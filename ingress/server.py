@@ -22,7 +22,7 @@ from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import Refused, SettingsError
 
 
 class ConnectionFactory(web.Server):
@@ -30,6 +30,7 @@ class ConnectionFactory(web.Server):
 
     def __init__(self, receiver: Receiver, settings: IngressSettings, max_file: int | None = None) -> None:
         super().__init__(receiver.answer)
+        self._receiver = receiver
         self._settings = settings
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
         self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
@@ -41,7 +42,7 @@ class ConnectionFactory(web.Server):
         )
 
     def __call__(self) -> IngressConnection:
-        return self._make(
+        connection = self._make(
             self._settings,
             self._load,
             self._turns,
@@ -53,6 +54,11 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
+        connection.noted = self._note
+        return connection
+
+    def _note(self, refusal: Refused) -> None:
+        self._receiver.observer.refused("-", refusal.reason)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
