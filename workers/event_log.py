@@ -122,8 +122,8 @@ class EventStorage(Protocol):
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to find: those that match everything given here.
 
-    `user_id` finds events that name the user in any part: as a participant, caller, callee, member of a call, or on a seat. The event
-    occurred at `since` or later, and before `until`.
+    `user_id` finds events that name the user in any part: as a participant, caller, callee, member of a call, or on a
+    seat. The event occurred at `since` or later, and before `until`.
     """
 
     room_id: str | None = None
