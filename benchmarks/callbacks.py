@@ -17,7 +17,7 @@ LENGTH = struct.Struct("<I")
 """In a file of requests, the length in bytes precedes each request."""
 
 _PADDING = "padding"  # no provider has a field of that name
-_ROOM_BYTES = 128  # for that name, and for a signature in the body
+_ROOM_BYTES = 224  # for that name, and for a signature in the body and the fields that go with it
 
 
 @dataclass(frozen=True, slots=True)
