@@ -6,6 +6,7 @@ import click
 
 from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
+from hookline.cli.new_provider import new_provider
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
 from hookline.cli.run import ingress, run, worker
@@ -47,5 +48,5 @@ def cli() -> None:
     """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
 
 
-for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):
+for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command, new_provider):
     cli.add_command(command)
