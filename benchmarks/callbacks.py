@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from multidict import CIMultiDict
 
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.provider import AnySource, Outgoing, Request
@@ -72,7 +73,7 @@ def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
     """The envelope that the ingress makes from a callback."""
     provider = source.provider
     return seal(
-        provider.identify(Request(outgoing.body)),
+        provider.identify(Request(outgoing.body, CIMultiDict(outgoing.headers), outgoing.query)),
         outgoing.body,
         provider=provider.name,
         source=source.name,

@@ -64,14 +64,20 @@ async def told(example: ModuleType, events: Sequence[Any], *, twice: bool = Fals
 
 
 def expected(events: Sequence[Event]) -> Durations:
-    """Each join paired with the next leave of its connection, or else with the end of its room."""
+    """Each join paired with the next leave of its connection, or else with the end of its room.
+
+    A join of somebody who is inside with the same connection is told twice, and begins nothing.
+    """
     found: Durations = {}
+    ends: dict[tuple[str, ...], float] = {}
     for place, event in enumerate(events):
         if isinstance(event, ParticipantJoined) and event.kind != "robot":
+            who = (event.source, event.room_id, event.user_id)
+            at_s, stay = event.occurred_at.timestamp(), (*who, event.connection_id or "")
             end = next((later for later in events[place + 1 :] if _ends(event, later)), None)
-            if end is not None:
-                who = (event.source, event.room_id, event.user_id)
-                found[who] = found.get(who, 0) + round((end.occurred_at - event.occurred_at).total_seconds(), 3)
+            if end is not None and at_s >= ends.get(stay, 0):
+                ends[stay] = end.occurred_at.timestamp()
+                found[who] = round(found.get(who, 0) + ends[stay] - at_s, 3)
     return found
 
 
