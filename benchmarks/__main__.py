@@ -17,7 +17,19 @@ from benchmarks.calibrating import calibrated
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
-from benchmarks.rows import beginning, embedded, growth, ingress, latency, metrics, spool, waiting, whole_way, workers
+from benchmarks.rows import (
+    beginning,
+    embedded,
+    growth,
+    ingress,
+    latency,
+    metrics,
+    providers,
+    spool,
+    waiting,
+    whole_way,
+    workers,
+)
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 
@@ -37,6 +49,7 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "workers-four": workers.four_processes,
     "whole-way": whole_way.against_faststream,
     "start-up": beginning.start_up,
+    "providers": providers.proof_and_identity,
     "connections": growth.connections,
     "sources": growth.sources,
     "bodies": growth.bodies,

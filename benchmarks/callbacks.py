@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from multidict import CIMultiDict
 
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.provider import AnySource, Outgoing, Request
@@ -17,7 +18,7 @@ LENGTH = struct.Struct("<I")
 """In a file of requests, the length in bytes precedes each request."""
 
 _PADDING = "padding"  # no provider has a field of that name
-_ROOM_BYTES = 128  # for that name, and for a signature in the body
+_ROOM_BYTES = 224  # for that name, and for a signature in the body and the fields that go with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
     """The envelope that the ingress makes from a callback."""
     provider = source.provider
     return seal(
-        provider.identify(Request(outgoing.body)),
+        provider.identify(Request(outgoing.body, CIMultiDict(outgoing.headers), outgoing.query)),
         outgoing.body,
         provider=provider.name,
         source=source.name,

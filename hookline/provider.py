@@ -5,7 +5,24 @@ from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, StaleTimestamp, Unreadable
 from hookline.schemas.form import FORM, form_body, form_fields, read_form, single_fields
 from hookline.schemas.jwt import check_jwt, claim, time_claim
-from hookline.schemas.payload import read, read_again, recheck, text_s, unix_s, unknown_facts, unknown_type
+from hookline.schemas.payload import (
+    Flag,
+    Id,
+    Int,
+    Number,
+    flag,
+    number,
+    optional_text,
+    read,
+    read_again,
+    recheck,
+    required,
+    text,
+    text_s,
+    unix_s,
+    unknown_facts,
+    unknown_type,
+)
 from hookline.schemas.provider import (
     Example,
     Key,
@@ -20,6 +37,7 @@ from hookline.schemas.provider import (
     fault_without_signature,
 )
 from hookline.schemas.signing import check_base64, check_fresh, check_hex, check_shared_secret, decimal
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 __all__ = [
     "FORM",
@@ -27,11 +45,15 @@ __all__ = [
     "BodyProof",
     "Envelope",
     "Example",
+    "Flag",
+    "Id",
     "Identity",
+    "Int",
     "Key",
     "MalformedRequest",
     "MissingSignature",
     "NoSettings",
+    "Number",
     "Outgoing",
     "Provider",
     "Reply",
@@ -41,6 +63,7 @@ __all__ = [
     "Source",
     "StaleTimestamp",
     "Unreadable",
+    "all_facts",
     "check_base64",
     "check_fresh",
     "check_hex",
@@ -49,13 +72,20 @@ __all__ = [
     "claim",
     "decimal",
     "fault_without_signature",
+    "flag",
     "form_body",
     "form_fields",
+    "identify_unknown",
+    "normalise_unknown",
+    "number",
+    "optional_text",
     "read",
     "read_again",
     "read_form",
     "recheck",
+    "required",
     "single_fields",
+    "text",
     "text_s",
     "time_claim",
     "unix_s",

@@ -3,13 +3,14 @@
 from typing import Any, TypeVar, overload
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
-from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.envelope import Envelope, moment, seal, to_headers
 from hookline.schemas.events import CanonicalEvent, event_topic
+from hookline.schemas.provider import Provider, Request
 from hookline.workers.api import Worker
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import MemoryStore, Store
 
-__all__ = ["Again", "Done", "MemoryStore", "Outcome", "Parked", "deliver"]
+__all__ = ["Again", "Done", "MemoryStore", "Outcome", "Parked", "deliver", "seal_callback"]
 
 E = TypeVar("E", bound=CanonicalEvent)
 S = TypeVar("S")
@@ -59,3 +60,16 @@ async def deliver(
     )
     work = await pipeline.work(received)
     return work.outcome
+
+
+def seal_callback(provider: Provider[Any], request: Request, now_s: float) -> Envelope:
+    """The envelope that the ingress makes from a verified callback: for tests of a provider. Raises Unreadable."""
+    return seal(
+        provider.identify(request),
+        request.body,
+        provider=provider.name,
+        source=provider.example.source,
+        content_type=provider.content_type,
+        received_at=moment(now_s),
+        query="" if provider.keep_query is None else provider.keep_query(request.query),
+    )

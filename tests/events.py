@@ -10,7 +10,7 @@ E = TypeVar("E", bound=CanonicalEvent)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def make(kind: type[E], event_id: str = "event", *, at_s: float = 0, **fields: Any) -> E:
+def make(kind: type[E], event_id: str = "event", /, *, at_s: float = 0, **fields: Any) -> E:
     """An event of this kind, `at_s` seconds after START; `room_id` is "room" unless given or not a field."""
     time = START + timedelta(seconds=at_s)
     if "room_id" in kind.__struct_fields__:

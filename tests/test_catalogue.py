@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hookline.cli.settings_template import source_table
 from hookline.schemas import providers
 from hookline.schemas.provider import no_sign, topics_of
@@ -43,7 +45,30 @@ def test_only_the_providers_that_a_settings_file_names_are_loaded(tmp_path: Path
         "print(*(name for name in sys.modules if name.startswith('hookline.schemas.providers.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    assert [provider_name(name.rpartition(".")[2]) for name in done.stdout.split()] == [one]
+    assert {provider_name(name.split(".")[3]) for name in done.stdout.split()} == {one}
+
+
+LOADING_ALL = """
+import time
+from hookline.settings import load
+from hookline.schemas.providers import catalogue
+
+def resident_kb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+
+kb, cpu_s = resident_kb(), time.process_time()
+assert [provider.name for provider in catalogue().values()]
+print(resident_kb() - kb, time.process_time() - cpu_s)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory is read as Linux tells it")
+def test_all_providers_together_take_little_memory_and_time() -> None:
+    """The start of a process stays below half a second even if its settings name every provider."""
+    done = subprocess.run([sys.executable, "-c", LOADING_ALL], capture_output=True, text=True, check=True)  # noqa: S603
+    grown_kb, cpu_s = map(float, done.stdout.split())
+    assert grown_kb < 10_000
+    assert cpu_s < 0.5
 
 
 def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:

@@ -156,7 +156,7 @@ def test_send_to_an_unknown_source_names_the_known_ones(project: Project) -> Non
 
 
 def test_send_of_an_unknown_event_names_those_of_the_provider(project: Project) -> None:
-    done = project.call("send", "calls", "room.ended")
+    done = project.call("send", "calls", "seats.changed")
     assert done.returncode == 2
     assert "20 (call.started)" in done.stderr
 
@@ -239,7 +239,7 @@ def declared(project: Project) -> None:
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
         (("dead", "list", "rooms", "--reason", "faild"), 2, "there is no reason 'faild'; did you mean failed?"),
         (("dead", "list", "rooms", "--source", "krtc"), 1, "there is no source 'krtc'; did you mean krtc-main?"),
-        (("unrouted", "replay", "--provider", "xyz"), 1, "there is no provider 'xyz'; there are "),
+        (("unrouted", "replay", "--provider", "qqq"), 1, "there is no provider 'qqq'; there are "),
         (("replay", "--since", "2h", "--to", "rooms", "--source", "nope"), 1, "there is no source 'nope'; there are "),
         (("send", "krtc-main", "--url", "127.0.0.1:1/hooks/krtc-main"), 2, "is not a URL such as http://"),
         (("send", "krtc-main", "--url", "http:///hooks"), 2, "is not a URL such as http://"),

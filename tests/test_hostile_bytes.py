@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -15,13 +16,23 @@ from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, to_hea
 from hookline.schemas.errors import MalformedRequest, Unreadable, Unverified
 from hookline.schemas.provider import Provider, Request
 from hookline.schemas.providers import catalogue
-from tests.json_paths import at, changed, paths
+from tests.json_paths import Path, at, changed, paths
 from tests.vector_cases import Vector, all_vectors, carriers, challenge_of, example_source, is_form, seal_with, sent
 
 PROVIDERS = list(catalogue().values())
 EVENTS = [vector for vector in all_vectors() if not vector.case.expected.challenge]
 IN_JSON = [vector for vector in EVENTS if not is_form(vector.provider)]
 KNOWN = [vector for vector in IN_JSON if vector.case.expected.subject]
+
+
+def subject_places(vector: Vector) -> list[Path]:
+    """Where a body names the subject."""
+    content = vector.content
+    return [path for path in paths(content) if str(at(content, path)) == vector.case.expected.subject]
+
+
+NAMED = [vector for vector in KNOWN if subject_places(vector)]
+NAMED_WITHIN_A_TEXT = [vector for vector in KNOWN if not subject_places(vector)]
 NOW_S = 1_700_000_000.0
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -243,12 +254,26 @@ def test_a_body_cut_anywhere_is_unreadable(vector: Vector) -> None:
             vector.identify(body[:end])
 
 
-@pytest.mark.parametrize("vector", KNOWN, ids=str)
+@pytest.mark.parametrize("vector", NAMED, ids=str)
 def test_an_identifier_with_a_nul_is_unreadable(vector: Vector) -> None:
     content = vector.content
-    (path, *_) = [path for path in paths(content) if str(at(content, path)) == vector.case.expected.subject]
+    path, *_ = subject_places(vector)
     with pytest.raises(Unreadable, match="NUL"):
         vector.identify(msgspec.json.encode(changed(content, path, "a\0b")))
+
+
+@pytest.mark.parametrize("vector", NAMED_WITHIN_A_TEXT, ids=str)
+def test_an_identifier_with_a_nul_in_json_within_a_text_reaches_no_event(vector: Vector) -> None:
+    content, subject = vector.content, vector.case.expected.subject
+    texts = [path for path in paths(content) if isinstance(at(content, path), str) and subject in at(content, path)]
+    assert texts
+    for path in texts:
+        forged = at(content, path).replace(subject, "a\\u0000b")
+        body = msgspec.json.encode(changed(content, path, forged))
+        with suppress(Unreadable):
+            envelope = vector.seal(body)
+            made = msgspec.to_builtins([envelope.subject, vector.provider.normalise(envelope)])
+            assert [value for value in map(str, map(at, repeat(made), paths(made))) if "\0" in value] == []
 
 
 @pytest.mark.parametrize(

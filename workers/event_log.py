@@ -122,8 +122,8 @@ class EventStorage(Protocol):
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to find: those that match everything given here.
 
-    `user_id` finds events that name the user in any part: as a participant, caller, callee, or on a seat. The event
-    occurred at `since` or later, and before `until`.
+    `user_id` finds events that name the user in any part: as a participant, caller, callee, member of a call, or on a
+    seat. The event occurred at `since` or later, and before `until`.
     """
 
     room_id: str | None = None
@@ -268,6 +268,7 @@ def users(event: CanonicalEvent) -> set[str]:
     named = {getattr(event, name, None) for name in ("user_id", "caller_id")}
     named.update(getattr(event, "callee_ids", ()))
     named.update(seat.user_id for seat in getattr(event, "seats", ()))
+    named.update(member.user_id for member in getattr(event, "members", ()))
     return {user for user in named if user is not None}
 
 

@@ -4,12 +4,12 @@ The worker only appends events to the event log. The view of a room is computed 
 read. A set has neither order nor repetition, so any order and any repeats of the same events give the same view.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -20,8 +20,13 @@ from hookline.schemas.events import (
     ParticipantJoined,
     ParticipantLeft,
     ParticipantRoleChanged,
+    ParticipantWaiting,
+    ParticipantWaitingEnded,
     Recording,
     RecordingCompleted,
+    RecordingFailed,
+    RecordingPaused,
+    RecordingResumed,
     RecordingStarted,
     RecordingUploaded,
     RoomCreated,
@@ -30,12 +35,14 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
     Unknown,
-    event_topic,
 )
 from hookline.workers.api import Worker
 from hookline.workers.declare import worker
 from hookline.workers.event_log import EventLog, Place, version
-from hookline.workers.sessions import LATE, Session, Sessions
+from hookline.workers.recordings import RecordingView, recordings
+from hookline.workers.room_lives import Lives
+from hookline.workers.sessions import LATE, RoomReason, Session, Sessions
+from hookline.workers.waiting_room import Waiting, WaitingRoom
 
 RoomEvent: TypeAlias = (
     RoomCreated
@@ -44,37 +51,36 @@ RoomEvent: TypeAlias = (
     | ParticipantJoined
     | ParticipantLeft
     | ParticipantRoleChanged
+    | ParticipantWaiting
+    | ParticipantWaitingEnded
     | SeatsChanged
     | RecordingStarted
+    | RecordingPaused
+    | RecordingResumed
     | RecordingCompleted
     | RecordingUploaded
+    | RecordingFailed
 )
 """The events from which the view is computed."""
-RecordingState = Literal["started", "completed", "uploaded"]
 
 _JOINED_BEFORE_CREATION = timedelta(seconds=10)
 """How much earlier than the creation of a room its first join may be stamped."""
+_RANKS: Mapping[type[CanonicalEvent], int] = {
+    RoomCreated: 3,
+    RoomUpdated: 3,
+    ParticipantJoined: 4,
+    ParticipantRoleChanged: 5,
+}
+"""The order of what happens at one time, where it does not depend on the state before."""
 _LOGGED = tuple(event for event in EVENT_TYPES.values() if event is not Unknown)
 """Callbacks of unknown types stay unrouted, with their exact bytes, for a later version that knows them."""
 
 
-class RecordingView(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a recording. `state` is the furthest state reported, in whatever order the events arrived."""
-
-    state: RecordingState
-    task_id: str | None = None
-    user_id: str | None = None
-    segment: int | None = None
-    directory: str | None = None
-    file_name: str | None = None
-    mixed: bool | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    uploaded_at: datetime | None = None
-
-
 class RoomView(msgspec.Struct, frozen=True, kw_only=True):
-    """One room. `inside` and `sessions`, the past ones, are in order of joining."""
+    """One room. `inside` and `sessions`, the past ones, are in order of joining.
+
+    `session_id` is the latest life of the room. `waiting` are those before its door.
+    """
 
     provider: str
     source: str
@@ -88,6 +94,8 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...] = ()
     seats: tuple[Seat, ...] = ()
     recordings: tuple[RecordingView, ...] = ()
+    session_id: str | None = None
+    waiting: tuple[Waiting, ...] = ()
 
 
 def rooms_worker(log: EventLog) -> Worker[Any]:
@@ -160,7 +168,9 @@ def _room(events: Sequence[RoomEvent]) -> RoomView:
         inside=tuple(sorted(room.people.inside(), key=_joining)),
         sessions=tuple(sorted(room.people.past, key=_joining)),
         seats=tuple(seat for _, seat in sorted(room.seats.items())),
-        recordings=_recordings([event for event in events if isinstance(event, Recording)]),
+        recordings=recordings([event for event in events if isinstance(event, Recording)]),
+        session_id=room.lives.current,
+        waiting=room.waiting.people(),
     )
 
 
@@ -188,31 +198,37 @@ class _Room:
         self.ended_at: datetime | None = None
         self.people = Sessions()
         self.seats: dict[int, Seat] = {}
+        self.lives = Lives()
+        self.waiting = WaitingRoom()
         self._opened_at: datetime | None = None
+        self._opened_life: str | None = None
         self._is_created = False  # since it was opened
 
     def apply(self, simultaneous: Sequence[RoomEvent]) -> None:
         """Apply all events of one time."""
         recreated = self.open and any(isinstance(event, RoomCreated) for event in simultaneous)
-        joining = {event.user_id for event in simultaneous if isinstance(event, ParticipantJoined)}
-        ranks = {event.id: self._rank(event, joining, recreated=recreated) for event in simultaneous}
+        joins = [event for event in simultaneous if isinstance(event, ParticipantJoined)]
+        ranks = {event.id: self._rank(event, joins, recreated=recreated) for event in simultaneous}
         for event in sorted(simultaneous, key=lambda event: ranks[event.id]):  # stable: ties stay in order of ids
             self._apply_one(event)
 
-    def _rank(self, event: RoomEvent, joining: Collection[str], *, recreated: bool) -> int:
+    def _rank(self, event: RoomEvent, joins: Sequence[ParticipantJoined], *, recreated: bool) -> int:
         match event:
             case RoomEnded():
-                return 2 if recreated else 9
-            case RoomCreated() | RoomUpdated():
-                return 3
+                return 2 if self._ends_before(event, recreated=recreated) else 9
             case ParticipantLeft():
-                return 1 if self.people.leaves_before_joins(event, joins_now=event.user_id in joining) else 6
-            case ParticipantJoined():
-                return 4
-            case ParticipantRoleChanged():
-                return 5
+                own = [join for join in joins if join.user_id == event.user_id]
+                return 1 if self.people.leaves_before_joins(event, own) else 6
+            case ParticipantWaitingEnded():
+                return 1 if self.waiting.has(event) else 8
             case _:
-                return 7
+                return _RANKS.get(type(event), 7)
+
+    def _ends_before(self, event: RoomEnded, *, recreated: bool) -> bool:
+        """Whether the end is that of the life before, when the room is created again at the same time."""
+        if event.session_id is None or self.lives.current is None:
+            return recreated
+        return recreated and event.session_id == self.lives.current
 
     def _apply_one(self, event: RoomEvent) -> None:
         match event:
@@ -223,8 +239,7 @@ class _Room:
             case RoomEnded():
                 self._end(event)
             case ParticipantJoined():
-                self._open(event.occurred_at)
-                self.people.join(event)
+                self._join(event)
             case ParticipantLeft():
                 self.people.leave(event)
             case ParticipantRoleChanged():
@@ -232,35 +247,67 @@ class _Room:
                 self.people.change_role(event)
             case SeatsChanged():
                 self._seat(event)
+            case ParticipantWaiting():
+                self.waiting.enter(event)
+            case ParticipantWaitingEnded():
+                self.waiting.leave(event)
             case _:
                 pass  # recordings do not say who is inside
 
+    def _join(self, event: ParticipantJoined) -> None:
+        """A join of a life that is over came late: its leave, or its end, has been applied."""
+        if self.lives.is_over(event.session_id):
+            return
+        self._begin(event.session_id, event.occurred_at)
+        self._open(event.occurred_at)
+        self.people.join(event)
+        self.waiting.leave(event)
+
     def _create(self, event: RoomCreated) -> None:
         """Open the room. Where its end never came, everyone who was inside has left by now."""
-        if self._is_new_start(event.occurred_at):
-            self.people.close_all(event.occurred_at, "room_recreated")
-            self.seats.clear()
-            self.open = False
+        if self.lives.is_over(event.session_id):
+            return
+        self._begin(event.session_id, event.occurred_at)
+        if self._is_new_start(event):
+            self._close("room_recreated", event.occurred_at)
         self._open(event.occurred_at)
         self._describe(event)
         self.created_at, self._is_created = event.occurred_at, True
 
-    def _is_new_start(self, at: datetime) -> bool:
+    def _begin(self, session_id: str | None, at: datetime) -> None:
+        """Note which life of the room lasts. Of one whose end never came, everyone has left by now."""
+        if self.lives.begin(session_id) and self.open:
+            self._close("room_recreated", at, but=session_id)
+
+    def _close(self, reason: RoomReason, at: datetime, *, but: str | None = None) -> None:
+        self.people.close_all(at, reason, but=but)
+        self.seats.clear()
+        self.open = False
+
+    def _is_new_start(self, event: RoomCreated) -> bool:
         """Whether an open room was opened before, and not just now by someone who was faster than its creation."""
         if not self.open or self._opened_at is None:
             return False
-        return self._is_created or at - self._opened_at > _JOINED_BEFORE_CREATION
+        if event.session_id is not None and event.session_id == self._opened_life:
+            return False
+        return self._is_created or event.occurred_at - self._opened_at > _JOINED_BEFORE_CREATION
 
     def _open(self, at: datetime) -> None:
         if not self.open:
             self.open, self.ended_at, self._opened_at, self._is_created = True, None, at, False
+        self._opened_life = self.lives.current
 
     def _describe(self, event: RoomCreated | RoomUpdated) -> None:
         self.name = event.name if event.name is not None else self.name
         self.owner_id = event.owner_id if event.owner_id is not None else self.owner_id
 
     def _end(self, event: RoomEnded) -> None:
+        """The end of an earlier life ends only the stays in that one."""
+        if event.session_id is not None and not self.lives.end(event.session_id):
+            self.people.close_life(event.session_id, event.occurred_at, "room_ended")
+            return
         self.people.close_all(event.occurred_at, "room_ended")
+        self.waiting.clear()
         self.seats.clear()
         if self.open or self.ended_at is None:
             self.open, self.ended_at = False, event.occurred_at
@@ -277,31 +324,3 @@ class _Room:
             return
         if self.people.see(user_id, at):
             self._open(at)
-
-
-def _recordings(events: Sequence[Recording]) -> tuple[RecordingView, ...]:
-    """One view for each file, from its events in order of time."""
-    files: dict[tuple[str, ...], list[Recording]] = {}
-    for event in events:
-        files.setdefault(_file(event), []).append(event)
-    return tuple(_recording(of_file) for _, of_file in sorted(files.items()))
-
-
-def _file(event: Recording) -> tuple[str, ...]:
-    """The key of a file: its task, user and segment, or its name where there is no task."""
-    if event.task_id is None:
-        return ("", event.directory or "", event.file_name or "")
-    return (event.task_id, event.user_id or "", "" if event.segment is None else f"{event.segment:012}")
-
-
-def _recording(events: Sequence[Recording]) -> RecordingView:
-    states: tuple[RecordingState, ...] = ("started", "completed", "uploaded")
-    times: dict[str, datetime] = {}
-    known: dict[str, Any] = {}
-    for event in events:
-        times.setdefault(event_topic(event).removeprefix("recording."), event.occurred_at)
-        for name in ("task_id", "user_id", "segment", "directory", "file_name", "mixed"):
-            value = getattr(event, name)
-            known[name] = known.get(name) if value is None else value
-    known.update({f"{state}_at": times.get(state) for state in states})
-    return RecordingView(state=[state for state in states if state in times][-1], **known)

@@ -6,14 +6,14 @@ from benchmarks.figures import Measured, Row, Target
 from benchmarks.installation import Installation
 from benchmarks.run import Run
 
-_SECOND = Target("<=", 1)
+_HALF_A_SECOND = Target("<=", 0.5)
 
 
 def start_up(run: Run) -> Iterator[Row]:
-    """From the start of the process to the first 200 of /readyz, and the resident memory then."""
+    """From the start of the process, with a source of each provider, to the first 200 of /readyz; the memory then."""
     for name, make in (("RabbitMQ", run.installation), ("embedded", run.embedded)):
         started = [_started(make) for _ in range(run.extent.rounds + 1)][1:]  # the first creates queues and files
-        yield Row(name=f"ingress, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_SECOND)
+        yield Row(name=f"ingress, {name}, start-up", unit="s", figure=_seconds, ours=started, target=_HALF_A_SECOND)
         yield Row(name=f"ingress, {name}, resident at start", unit="MiB", figure=_resident, ours=started)
 
 

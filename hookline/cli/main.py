@@ -7,6 +7,7 @@ import click
 from hookline.cli.check import check
 from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
+from hookline.cli.new_provider import new_provider
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
 from hookline.cli.run import ingress, run, worker
@@ -64,5 +65,6 @@ for command in (
     unrouted,
     replay_command,
     topology,
+    new_provider,
 ):
     cli.add_command(command)

@@ -14,8 +14,10 @@ from hookline.runtime.installation import Installation
 from hookline.runtime.logs import printable
 from hookline.settings import load
 from hookline.workers.event_log import MAX_LIMIT
-from hookline.workers.rooms import RecordingView, RoomView, latest_rooms, rooms_named
+from hookline.workers.recordings import RecordingView
+from hookline.workers.rooms import RoomView, latest_rooms, rooms_named
 from hookline.workers.sessions import Session
+from hookline.workers.waiting_room import Waiting
 
 _COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
 
@@ -37,9 +39,9 @@ _COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
 def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
     """Show the room view.
 
-    It says who is in which room since when, and lists past sessions, seats and recordings. ROOM is the id of one
-    room. Without it, the rooms with the latest callbacks are shown, the latest first. The worker `rooms` must run: it
-    keeps the events that this view is made of.
+    It says who is in which room since when, and lists past sessions, who waits, seats and recordings. ROOM is the id
+    of one room. Without it, the rooms with the latest callbacks are shown, the latest first. The worker `rooms` must
+    run: it keeps the events that this view is made of.
     """
     settings = load(config, with_sources=False)
 
@@ -69,6 +71,8 @@ def _rows(room: RoomView) -> Iterator[tuple[str, ...]]:
         entry = "inside" if session.left_at is None else "past"
         times = _at(session.joined_at), _at(session.left_at)
         yield (*place, entry, session.user_id, *times, _session(session))
+    for waiting in room.waiting:
+        yield (*place, "waiting", _name(waiting), _at(waiting.since), "", "")
     for seat in room.seats:
         yield (*place, f"seat {seat.index}", seat.user_id or "", "", "", "" if seat.user_id else "empty")
     for recording in room.recordings:
@@ -79,12 +83,18 @@ def _rows(room: RoomView) -> Iterator[tuple[str, ...]]:
 def _state(room: RoomView) -> str:
     if room.open:
         return "open"
-    return "ended" if room.ended_at else "known from recordings only"
+    return "ended" if room.ended_at else "nobody is known to have been inside"
+
+
+def _name(waiting: Waiting) -> str:
+    return waiting.user_id or waiting.display_name or waiting.connection_id or ""
 
 
 def _session(session: Session) -> str:
     duration = f"{session.duration_s:g} s" if session.duration_s is not None else None
-    return _joined(session.role, session.platform, duration, f"reason {session.reason}" if session.reason else None)
+    kind = None if session.kind == "person" else session.kind
+    role = session.role or session.role_name
+    return _joined(kind, role, session.platform, duration, f"reason {session.reason}" if session.reason else None)
 
 
 def _file(recording: RecordingView) -> str:
@@ -93,7 +103,8 @@ def _file(recording: RecordingView) -> str:
 
 
 def _recording(recording: RecordingView) -> str:
-    return _joined(recording.state, f"task {recording.task_id}" if recording.task_id else None)
+    error = f"error {recording.error}" if recording.error else None
+    return _joined(recording.state, error, f"task {recording.task_id}" if recording.task_id else None)
 
 
 def _joined(*words: str | None) -> str:

@@ -1,0 +1,162 @@
+"""F: the online classroom.
+
+Source: events.md of netease-kit/WisdomEducation, whose samples often repeat a neighbour's `cmd`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hookline.schemas.events import (
+    CanonicalEvent,
+    ParticipantJoined,
+    ParticipantLeft,
+    RoomCreated,
+    RoomEnded,
+    RoomUpdated,
+    TrackKind,
+    TrackPublished,
+    TrackUnpublished,
+)
+from hookline.schemas.payload import (
+    Id,
+    Int,
+    Number,
+    number,
+    optional_text,
+    read_again,
+    text,
+    unix_s,
+)
+from hookline.schemas.provider import Sample
+from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds
+from hookline.schemas.providers.netease.roles import role_fields
+from hookline.schemas.unknown import all_facts
+
+STREAMS: Mapping[str, TrackKind] = {"audio": "audio", "video": "video", "subVideo": "screen"}
+
+
+class ClassStream(msgspec.Struct, frozen=True):
+    value: Int | None = None
+    time: Number | None = None
+
+
+class ClassMember(msgspec.Struct, frozen=True, rename="camel"):
+    user_uuid: Id
+    role: str | None = None
+    user_name: str | None = None
+    rtc_uid: Id | None = None
+    time: Number | None = None
+
+
+class ClassData(msgspec.Struct, frozen=True, rename="camel"):
+    members: tuple[ClassMember, ...] = ()
+    member: ClassMember | None = None
+    operator_member: ClassMember | None = None
+    streams: dict[str, ClassStream | None] = {}
+    stream_type: str | None = None
+    key: str | None = None
+    states: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
+
+
+class ClassNotice(msgspec.Struct, frozen=True, rename="camel"):
+    """`sequence` counts the events of one room from 1. Most samples have no `timestamp`."""
+
+    room_uuid: Id
+    app_key: Id | None = None
+    sequence: Int | None = None
+    timestamp: Number | None = None
+    data: ClassData = ClassData()
+
+
+_class_notice = msgspec.json.Decoder(ClassNotice)
+
+
+def _read_class(kind: str, body: bytes) -> Reading | None:
+    notice = read_again(_class_notice, body)
+    room = text(notice.room_uuid)
+    made = [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
+    if not made:
+        return None
+    facts: tuple[str | int | None, ...] = (optional_text(notice.app_key), room, optional_text(notice.sequence))
+    if notice.sequence is None:
+        facts = all_facts(kind, body)
+    return Reading(facts, room, unix_s(_class_time(notice)), made)
+
+
+def _class_time(notice: ClassNotice) -> int | None:
+    """The time of the callback, or else the latest of the members or streams that it names."""
+    if notice.timestamp is not None:
+        return number(notice.timestamp)
+    times = [
+        *(member.time for member in notice.data.members),
+        *(stream.time for stream in _streams(notice.data).values()),
+    ]
+    return max((number(time) for time in times if time is not None), default=None)
+
+
+def _streams(data: ClassData) -> Mapping[str, ClassStream]:
+    return {name: stream for name, stream in sorted(data.streams.items()) if stream is not None}
+
+
+def _class_events(kind: str, data: ClassData) -> Sequence[Made]:
+    match kind:
+        case "30" | "31":
+            members = sorted({text(member.user_uuid): member for member in data.members}.items())
+            event: type[CanonicalEvent] = ParticipantJoined if kind == "30" else ParticipantLeft
+            return [Made(event, {**_class_member(member), **role_fields(member.role)}) for _, member in members]
+        case "40" | "41":
+            return _class_tracks(kind, data) if data.member is not None else []
+        case "50" | "51":
+            operator = None if data.operator_member is None else text(data.operator_member.user_uuid)
+            return [Made(RoomCreated if kind == "50" else RoomEnded, {"operator_id": operator})]
+        case _:
+            sent = data.states if data.states is not None else data.properties
+            changes = {data.key: None} if sent is None and data.key is not None else sent
+            return [Made(RoomUpdated, {"changes": changes or {}})]
+
+
+def _class_member(member: ClassMember) -> dict[str, Any]:
+    about = {"display_name": member.user_name, "connection_id": optional_text(member.rtc_uid)}
+    return {"user_id": text(member.user_uuid), **about}
+
+
+def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:
+    """One event for each stream: what is published first, then what no longer is."""
+    if data.member is None:
+        return []
+    who = _class_member(data.member)
+    del who["display_name"]
+    if kind == "41":
+        named = data.stream_type if data.stream_type is not None else data.key
+        return [Made(TrackUnpublished, {**who, "kind": STREAMS.get(named or "")})]
+    values = {name: stream.value for name, stream in _streams(data).items()}
+    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 1]
+    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 0]
+    return on + off
+
+
+READERS: Mapping[str, Reader] = dict.fromkeys(("1", "2", "10", "11", "30", "31", "40", "41", "50", "51"), _read_class)
+
+
+def _class_sample(sequence: int, cmd: int, **data: Any) -> Sample:
+    def body(n: int, at_s: float) -> Any:
+        room = {"appKey": "example-app-key", "roomUuid": f"class-{n}", "type": "R", "version": 1}
+        return {"sequence": sequence, **room, "cmd": cmd, "data": data, "timestamp": milliseconds(at_s, int)}
+
+    return Sample(str(cmd), body)
+
+
+TEACHER = {"role": "host", "userName": "Teacher", "userUuid": "teacher", "rtcUid": 3, "properties": {}, "streams": {}}
+
+SAMPLES = (
+    _class_sample(1, 50, operatorMember=TEACHER),
+    _class_sample(2, 30, members=[TEACHER], operatorMember=TEACHER),
+    _class_sample(3, 1, states={"step": {"value": 1}}),
+    _class_sample(4, 40, member=TEACHER, streams={"audio": {"value": 1}}),
+    _class_sample(5, 41, member=TEACHER, streamType="audio"),
+    _class_sample(6, 31, members=[TEACHER], operatorMember=TEACHER),
+    _class_sample(7, 51, operatorMember=TEACHER),
+)

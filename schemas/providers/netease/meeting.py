@@ -1,0 +1,123 @@
+"""E: the old meeting component."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hookline.schemas.events import (
+    CanonicalEvent,
+    ParticipantJoined,
+    ParticipantLeft,
+    RecordingUploaded,
+    RoomCreated,
+    RoomEnded,
+    RoomEndReason,
+)
+from hookline.schemas.payload import (
+    Id,
+    Int,
+    Number,
+    number,
+    optional_text,
+    read_again,
+    text,
+    unix_s,
+)
+from hookline.schemas.provider import Sample
+from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.unknown import all_facts
+
+END_REASONS: Mapping[int | None, RoomEndReason] = {1: "closed", 2: "empty", 3: "expired", 4: "closed"}
+EVENTS: Mapping[str, type[CanonicalEvent]] = {
+    "1": RoomCreated,
+    "3": RoomEnded,
+    "5": ParticipantJoined,
+    "6": ParticipantLeft,
+    "7": RecordingUploaded,
+}
+
+
+class MeetingFile(msgspec.Struct, frozen=True, rename="camel"):
+    """`mix` is 1 for a mixed file, 2 for one of a single user."""
+
+    account_id: Id | None = None
+    filename: str | None = None
+    size: Number | None = None
+    type: str | None = None
+    url: str | None = None
+    mix: Number | None = None
+    piece_index: Number | None = None
+
+
+class MeetingBody(msgspec.Struct, frozen=True, rename="camel"):
+    meeting_id: Id
+    meeting_unique_id: Id | None = None
+    time: Number | None = None
+    subject: str | None = None
+    reason: Int | None = None
+    account_id: Id | None = None
+    room_uid: Id | None = None
+    file_info: MeetingFile | None = None
+
+
+class Meeting(msgspec.Struct, frozen=True, rename="camel"):
+    msg_body: MeetingBody
+
+
+_meeting = msgspec.json.Decoder(Meeting)
+
+
+def _read_meeting(kind: str, body: bytes) -> Reading | None:
+    notice = read_again(_meeting, body).msg_body
+    room, file = text(notice.meeting_id), notice.file_info
+    event = EVENTS[kind]
+    if (kind in ("5", "6") and notice.account_id is None) or (kind == "7" and file is None):
+        return None
+    ms = optional_number(notice.time)
+    account = notice.account_id if file is None or file.account_id is None else file.account_id
+    which = optional_text(notice.meeting_unique_id), ms, optional_text(account), file.filename if file else None
+    occurred_s = unix_s(ms)
+    facts = all_facts(kind, body) if occurred_s is None else (kind, *which)
+    shared = {"room_id": room, "session_id": optional_text(notice.meeting_unique_id)}
+    return Reading(facts, room, occurred_s, [Made(event, {**shared, **_meeting_fields(kind, notice, file)})])
+
+
+def _meeting_fields(kind: str, notice: MeetingBody, file: MeetingFile | None) -> Mapping[str, Any]:
+    match kind:
+        case "1":
+            return {"name": notice.subject}
+        case "3":
+            return {"reason": END_REASONS.get(notice.reason)}
+        case "7" if file is not None:
+            return {
+                "user_id": optional_text(file.account_id),
+                "file_name": file.filename,
+                "format": file.type,
+                "segment": optional_number(file.piece_index),
+                "mixed": None if file.mix is None else number(file.mix) == 1,
+                "size_bytes": optional_number(file.size),
+                "url": file.url,
+            }
+        case _:
+            return {"user_id": text(notice.account_id or ""), "connection_id": optional_text(notice.room_uid)}
+
+
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, _read_meeting)
+
+
+def _meeting_sample(kind: int, **fields: Any) -> Sample:
+    def body(n: int, at_s: float) -> Any:
+        meeting = {"meetingUniqueId": n, "meetingId": f"meeting-{n}", "time": milliseconds(at_s, int)}
+        return {"msgType": kind, "msgBody": {**meeting, **fields}}
+
+    return Sample(str(kind), body)
+
+
+SAMPLES = (
+    _meeting_sample(1, subject="Demo", type=1),
+    _meeting_sample(5, accountId="teacher", deviceId="device", roomUid=3),
+    _meeting_sample(6, accountId="teacher", deviceId="device", roomUid=3),
+    _meeting_sample(3, subject="Demo", type=1, reason=1),
+    _meeting_sample(7, fileInfo={"filename": "demo.mp4", "size": 2167, "type": "mp4", "mix": 1, "pieceIndex": 0}),
+)

@@ -1,0 +1,120 @@
+"""D: events of NERoom and NEMeeting.
+
+The fields of the meeting events are not known, and the room events tell the same, so the former stay unknown.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hookline.schemas.errors import Unreadable
+from hookline.schemas.events import (
+    CanonicalEvent,
+    ParticipantJoined,
+    ParticipantLeft,
+    RoomCreated,
+    RoomEnded,
+    RoomUpdated,
+)
+from hookline.schemas.payload import (
+    Id,
+    Number,
+    optional_text,
+    read_again,
+    text,
+    unix_s,
+)
+from hookline.schemas.provider import Sample
+from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.providers.netease.roles import role_fields
+
+EVENTS: Mapping[str, type[CanonicalEvent]] = {
+    "CREATE_ROOM": RoomCreated,
+    "CLOSE_ROOM": RoomEnded,
+    "USER_JOIN_ROOM": ParticipantJoined,
+    "USER_LEAVE_ROOM": ParticipantLeft,
+    "MEETING_INFO_CHANGE": RoomUpdated,
+}
+
+
+class NeRoomUser(msgspec.Struct, frozen=True, rename="camel"):
+    user_uuid: Id
+    role: str | None = None
+
+
+class NeRoomBody(msgspec.Struct, frozen=True, rename="camel"):
+    """`roomArchiveId` is one life of a room."""
+
+    room_uuid: Id | None = None
+    room_archive_id: Id | None = None
+    operator_user_uuid: Id | None = None
+    users: tuple[NeRoomUser, ...] = ()
+    subject: str | None = None
+    owner_user_uuid: Id | None = None
+
+
+class NeRoom(msgspec.Struct, frozen=True, rename="camel"):
+    request_id: Id
+    body: NeRoomBody
+    timestamp: Number | None = None
+
+
+class Changes(msgspec.Struct, frozen=True):
+    body: dict[str, Any]
+
+
+_ne_room = msgspec.json.Decoder(NeRoom)
+_changes = msgspec.json.Decoder(Changes)
+
+
+def _read_ne_room(kind: str, body: bytes) -> Reading | None:
+    notice = read_again(_ne_room, body)
+    about = notice.body
+    if about.room_uuid is None:
+        return None
+    room = text(about.room_uuid)
+    shared = {"room_id": room, "session_id": optional_text(about.room_archive_id)}
+    event, fields = EVENTS[kind], _ne_room_fields(kind, about, body)
+    made = [Made(event, {**shared, **each}) for each in fields]
+    if not made:
+        raise Unreadable("the body names no user")
+    return Reading((text(notice.request_id),), room, unix_s(optional_number(notice.timestamp)), made)
+
+
+def _ne_room_fields(kind: str, about: NeRoomBody, body: bytes) -> Sequence[Mapping[str, Any]]:
+    match kind:
+        case "USER_JOIN_ROOM" | "USER_LEAVE_ROOM":
+            users = sorted({text(user.user_uuid): user.role for user in about.users}.items())
+            return [{"user_id": user, **role_fields(role)} for user, role in users]
+        case "MEETING_INFO_CHANGE":
+            sent = read_again(_changes, body).body
+            changes = {name: value for name, value in sent.items() if name not in ("roomUuid", "roomArchiveId")}
+            return [{"name": about.subject, "owner_id": optional_text(about.owner_user_uuid), "changes": changes}]
+        case _:
+            return [{"operator_id": optional_text(about.operator_user_uuid)}]
+
+
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, _read_ne_room)
+
+
+def _ne_room_sample(kind: str, **fields: Any) -> Sample:
+    def body(n: int, at_s: float) -> Any:
+        room = {"roomArchiveId": str(n), "roomUuid": f"lesson-{n}"}
+        return {
+            "requestId": f"request-{n}-{kind.lower()}",
+            "eventType": kind,
+            "timestamp": milliseconds(at_s, int),
+            "body": {**room, **fields},
+        }
+
+    return Sample(kind, body)
+
+
+SAMPLES = (
+    _ne_room_sample("CREATE_ROOM", operatorUserUuid="teacher"),
+    _ne_room_sample("USER_JOIN_ROOM", users=[{"role": "host", "userUuid": "teacher"}]),
+    _ne_room_sample("MEETING_INFO_CHANGE", subject="Demo", ownerUserUuid="teacher", state=2),
+    _ne_room_sample("USER_LEAVE_ROOM", users=[{"role": "host", "userUuid": "teacher"}]),
+    _ne_room_sample("CLOSE_ROOM", operatorUserUuid="teacher"),
+)
