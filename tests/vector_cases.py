@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -36,6 +36,21 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected: Expected
     same_event_as: str | None = None
     resent: dict[str, Any] = {}
+
+
+class Exceptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is special about a provider; tests/vectors/README.md says what each of them is."""
+
+    required: frozenset[str] = frozenset()
+    needless: frozenset[str] = frozenset()
+    per_attempt: frozenset[str] = frozenset()
+    facts: frozenset[str] = frozenset()
+
+
+@cache
+def exceptions(provider: str) -> Exceptions:
+    path = FOLDER / provider / "provider.json"
+    return msgspec.json.decode(path.read_bytes(), type=Exceptions) if path.exists() else Exceptions()
 
 
 @dataclass(frozen=True)
