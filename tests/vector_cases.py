@@ -143,13 +143,15 @@ def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001
 
 def seal_request(provider: Provider[Any], request: Request, now_s: float = 1_700_000_001) -> Envelope:
     """The envelope that the ingress makes from a verified request; raises Unreadable."""
+    kept = provider.keep_query(request.query) if provider.keep_query else ""
     return seal(
-        provider.identify(request),
+        provider.identify(msgspec.structs.replace(request, query=kept)),
         request.body,
         provider=provider.name,
         source=provider.example.source,
         content_type=provider.content_type,
         received_at=moment(now_s),
+        query=kept,
     )
 
 
