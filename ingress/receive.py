@@ -38,10 +38,9 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         audit: RefusalAudit | None = None,
     ) -> None:
-        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
-        self.trusted_proxies = trusted_proxies
         self._clock = clock
         self._audit = audit
         self._signatures = signature_memories(sources)
@@ -50,6 +49,11 @@ class Receiver:
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
+
+    def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
+        """Receive the next requests for these sources."""
+        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self.trusted_proxies = trusted_proxies
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
@@ -137,6 +141,7 @@ class Receiver:
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
+        reason = ""
         match path:
             case "/healthz":
                 status, ok = "ok", True
@@ -144,11 +149,12 @@ class Receiver:
                 status, ok = "draining", False
             case "/readyz":
                 status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
+                reason = self._publisher.reason
             case _:
                 raise UnknownSource("no source has this path")
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
-        return responses.health(status=status, ok=ok)
+        return responses.health(status=status, reason=reason, ok=ok)
 
     def _source_of(self, request: web.BaseRequest) -> AnySource | None:
         return self._sources.get(request.raw_path.partition("?")[0])

@@ -90,7 +90,7 @@ def unavailable() -> web.Response:
     return refused(NotDurable("the event could not be stored now"))
 
 
-def health(*, status: str, ok: bool) -> web.Response:
+def health(*, status: str, reason: str, ok: bool) -> web.Response:
     """The response to a load balancer."""
-    body = msgspec.json.encode({"status": status})
+    body = msgspec.json.encode({"status": status, "reason": reason} if reason else {"status": status})
     return web.Response(body=body, status=200 if ok else 503, content_type="application/json", headers=_SERVER)

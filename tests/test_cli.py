@@ -84,7 +84,7 @@ def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(project: Proj
 def test_an_unreachable_broker_is_exit_code_3_and_shows_no_password(project: Project) -> None:
     text = project.config.read_text()
     project.config.write_text(text.replace("sqlite:hookline.db", "amqp://user:s3cret-password@127.0.0.1:1/", 1))
-    done = project.call("ingress")
+    done = project.call("ingress", "--fail-fast")
     assert done.returncode == 3
     assert "127.0.0.1:1" in done.stderr
     assert "s3cret-password" not in done.stderr

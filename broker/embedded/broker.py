@@ -12,6 +12,7 @@ from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
 from hookline.schemas.envelope import Envelope
@@ -50,6 +51,11 @@ class EmbeddedBroker:
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
+
+    @property
+    def faults(self) -> list[str]:
+        """None: everything is in the file."""
+        return []
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)
@@ -97,23 +103,31 @@ class EmbeddedPublisher:
         self._router = tables.Router()
         self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
         self._is_writable = True
+        self._probe = WriteProbe(database, limits.max_bytes)
 
     @property
     def ready(self) -> bool:
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        return "overloaded" if self._is_full else self._probe.lasting
+
+    @property
+    def _is_full(self) -> bool:
         database, limits = self._database, self._limits
-        return database.unwritten < limits.max_in_flight and database.unwritten_bytes < limits.max_bytes_in_flight
+        return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        if not self.ready:
+        if self._is_full:
             raise NotDurable("too many events are being written")
         try:
             await self._written(envelope)
-            self._is_writable = True
-        except TimeoutError:
-            raise NotDurable("the event was not written in time") from None
-        except Unreachable as error:
-            self._log_once(error)
-            raise NotDurable("the event could not be written") from None
+        except (NotDurable, Unreachable, TimeoutError) as error:
+            self._probe.failed(error)
+            raise self._refusal(error) from None
+        self._is_writable = True
+        self._probe.succeeded()
         self._wake()
 
     async def close(self) -> None:
@@ -121,6 +135,17 @@ class EmbeddedPublisher:
         while writing := [written for written in self._writing.running if not written.done()]:
             await asyncio.wait(writing)
         self._writing.close()
+        await self._probe.close()
+
+    def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
+        match error:
+            case NotDurable():
+                return error
+            case TimeoutError():
+                return NotDurable("the event was not written in time")
+            case _:
+                self._log_once(error)
+                return NotDurable("the event could not be written")
 
     async def _written(self, envelope: Envelope) -> None:
         """Raises TimeoutError, NotDurable or Unreachable."""
@@ -162,7 +187,13 @@ class EmbeddedQueue:
         self._settled: list[tuple[int, Outcome]] = []
         self._news = asyncio.Event()
         self._closing = False
+        self._is_reached = False
         self._feeder = asyncio.create_task(self._feed())
+
+    @property
+    def attached(self) -> bool:
+        """Whether the file could be read the last time."""
+        return self._is_reached and not self._closing
 
     @property
     def closed(self) -> bool:
@@ -199,9 +230,10 @@ class EmbeddedQueue:
             self._news.clear()
             try:
                 found = await self._exchange()
+                self._is_reached = True
             except Unreachable as error:
                 log.error("%s: %s", self._name, error)
-                found = 0
+                found, self._is_reached = 0, False
             if not found:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_S):

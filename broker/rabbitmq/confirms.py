@@ -2,14 +2,19 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 import msgspec
 
 from hookline.aio.deadlines import Deadlines
+from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import Frames
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
+REFUSED = "a queue of RabbitMQ refused the event"
+LATE = "RabbitMQ did not confirm in time"
+_LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
 
 
@@ -26,9 +31,15 @@ class Pending(msgspec.Struct):
 
 
 class Confirms:
-    """Messages in the order of `add`, which is also the order of their delivery tags and of their time-outs."""
+    """Messages in the order of `add`, which is also the order of their delivery tags and of their time-outs.
 
-    def __init__(self, timeout_s: float) -> None:
+    `acks` and `nacks` count what the server has sent. The tally outlives the channel.
+    """
+
+    def __init__(self, timeout_s: float, tally: RefusalTally) -> None:
+        self._tally = tally
+        self.acks = 0
+        self.nacks = 0
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines[asyncio.Future[None]](timeout_s, self._time_out)
         self._unwritten: deque[Pending] = deque()
@@ -40,6 +51,11 @@ class Confirms:
     def in_flight(self) -> int:
         """How many messages have no confirm yet, including those whose caller has stopped waiting."""
         return len(self._unwritten) + len(self._written)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether confirms are outstanding."""
+        return bool(self._written)
 
     @property
     def is_silent(self) -> bool:
@@ -59,7 +75,9 @@ class Confirms:
         size = 0
         while self._unwritten and size < _MAX_BATCH_BYTES:
             pending = self._unwritten.popleft()
-            if not pending.confirmed.done():
+            if pending.confirmed.done():
+                self._deadlines.stop(pending.confirmed)
+            else:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
@@ -69,6 +87,10 @@ class Confirms:
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
         """The server has confirmed a tag, or all tags up to it; or, with a `refusal`, has refused them."""
         self._has_timed_out = False
+        if refusal is None:
+            self.acks += 1
+        elif refusal is REFUSED:
+            self.nacks += 1
         for each in self._up_to(tag) if multiple else (tag,):
             pending = self._written.pop(each, None)
             if pending is not None:
@@ -109,9 +131,9 @@ class Confirms:
         return due
 
     def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
+        self._has_timed_out = True  # also if its caller has stopped waiting
         if not confirmed.done():
-            self._has_timed_out = True
-            confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
+            confirmed.set_exception(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending.confirmed)
@@ -119,5 +141,10 @@ class Confirms:
             return
         if refusal is None:
             pending.confirmed.set_result(None)
+            if self._tally.count:
+                self._tally.accepted()
         else:
-            pending.confirmed.set_exception(NotDurable(refusal))
+            obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
+            pending.confirmed.set_exception(NotDurable(refusal, obstacle))
+            if refusal in _LASTING:
+                self._tally.refused(_LASTING[refusal])

@@ -11,7 +11,11 @@ _HEAD = """\
 # "${NAME}" takes a value from the environment, "file:/run/secrets/name" from a file.
 
 [broker]
-url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
+url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ; a list of those for a cluster
+
+# [spool]                           # with RabbitMQ: what it does not confirm within after_s is kept on disk
+# path = "hookline-spool"
+# after_s = 1.0
 
 [store]
 url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"

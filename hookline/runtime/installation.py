@@ -1,13 +1,16 @@
 """Opens the broker, the store and the event log that the settings' URLs name."""
 
+import asyncio
+import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
-from hookline.schemas.broker import Broker, Retention
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.broker import Broker, Publisher, Retention
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
@@ -15,10 +18,20 @@ from hookline.workers.store import Store
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore
 
+if TYPE_CHECKING:
+    from hookline.broker.rabbitmq.broker import RabbitMQBroker
+    from hookline.broker.rabbitmq.connection import RabbitMQSettings
+    from hookline.broker.spool.publisher import SpoolingPublisher
+
 _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
 _REDIS = ("redis://", "rediss://")
 _POSTGRESQL = ("postgresql://", "postgres://")
+
+
+_START_S = 5.0
+
+log = logging.getLogger("hookline")
 
 
 class _Closable(Protocol):
@@ -29,10 +42,15 @@ P = TypeVar("P", bound=_Closable)
 
 
 class Installation:
-    """Opens each part once and closes them in the opposite order."""
+    """Opens each part once and closes them in the opposite order.
 
-    def __init__(self, settings: Settings) -> None:
+    `broker_is_back` is called whenever a lost connection to RabbitMQ is back.
+    """
+
+    def __init__(self, settings: Settings, broker_is_back: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._broker_is_back = broker_is_back
+        self._rabbitmq: RabbitMQBroker | None = None
         self._open = AsyncExitStack()
         self._databases: dict[Path, Database] = {}
 
@@ -42,17 +60,45 @@ class Installation:
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
 
-    async def broker(self) -> Broker:
-        """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
-        settings, history = self._settings.broker, self._settings.history
-        retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
-        if settings.url.startswith(_SQLITE):
-            broker: Broker = _embedded(await self._database(settings.url), settings, retention)
-        elif settings.url.startswith(_RABBITMQ):
-            broker = await _open_rabbitmq(settings, retention)
-        else:
-            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
-        return self._to_close(broker)
+    async def broker(self, *, may_be_away: bool = False) -> Broker:
+        """Raises Unreachable, or SettingsError for a URL of an unknown kind.
+
+        RabbitMQ may be away if nothing but the ingress needs it, and there is a spool.
+        """
+        settings = self._settings.broker
+        if is_rabbitmq(settings):
+            may_be_away = may_be_away and bool(self._settings.spool.path)
+            rabbitmq = _rabbitmq_settings(self._settings)
+            self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
+            return self._to_close(self._rabbitmq)
+        return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
+
+    def use(self, settings: Settings) -> None:
+        """Open parts with these settings from now on. An open RabbitMQ broker uses their addresses.
+
+        Raises SettingsError.
+        """
+        if is_rabbitmq(settings.broker):
+            addresses = _rabbitmq_settings(settings)
+            if self._rabbitmq is not None:
+                self._rabbitmq.use_addresses(addresses)
+        self._settings = settings
+
+    def connect_soon(self) -> None:
+        """Another process has reached RabbitMQ."""
+        if self._rabbitmq is not None:
+            self._rabbitmq.connect_soon()
+
+    async def ingress_publisher(self, broker: Broker) -> Publisher:
+        """The publisher of the ingress. On RabbitMQ it keeps what is not confirmed in the spool, if there is one.
+
+        Raises SettingsError for a spool that everybody may write to.
+        """
+        if self._rabbitmq is None or not self._settings.spool.path:
+            return broker.publisher
+        publisher = _spooling(self._rabbitmq, self._settings)
+        await publisher.open()
+        return self._to_close(publisher)
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
@@ -87,24 +133,74 @@ class Installation:
         return part
 
 
-def _embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
+def is_rabbitmq(settings: BrokerSettings) -> bool:
+    """Whether the URLs are RabbitMQ's; False for the embedded queue. Raises SettingsError for other ones."""
+    if all(url.startswith(_RABBITMQ) for url in settings.urls):
+        return True
+    if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
+        return False
+    raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
+
+
+def needs_servers(settings: Settings) -> bool:
+    """Whether the queue or the store is on a server, which may be away at the start."""
+    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(_SQLITE)
+
+
+def _retention(settings: Settings) -> Retention:
+    history = settings.history
+    return Retention(history.enabled, history.max_age_s, history.max_bytes)
+
+
+def _embedded(database: Database, settings: Settings) -> Broker:
     from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
 
-    limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
+    broker = settings.broker
+    limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
     return EmbeddedBroker(database, limits)
 
 
-async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
+async def _open_rabbitmq(
+    settings: "RabbitMQSettings", back: Callable[[], None], *, may_be_away: bool
+) -> "RabbitMQBroker":
     from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
+
+    if not may_be_away:
+        return await RabbitMQBroker.open(settings, back)
+    try:
+        async with asyncio.timeout(_START_S):
+            return await RabbitMQBroker.open(settings, back)
+    except (Unreachable, TimeoutError) as error:
+        reason = str(error) or "it does not answer"
+        log.warning("starting without RabbitMQ; events are kept in the spool until it is there: %s", reason)
+        return RabbitMQBroker.open_soon(settings, back)
+
+
+def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublisher":
+    from hookline.broker.spool.opening import SpoolSettings, spooling_publisher  # noqa: PLC0415  loaded only if used
+
+    spool = settings.spool
+    return spooling_publisher(
+        broker.publisher,
+        SpoolSettings(
+            folder=(settings.path.parent / spool.path).resolve(),
+            after_s=spool.after_s,
+            max_bytes=spool.max_bytes,
+            max_age_s=spool.max_age_s,
+            max_draining=max(settings.broker.max_in_flight // 2, 1),
+        ),
+    )
+
+
+def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
-    return await RabbitMQBroker.open(
-        RabbitMQSettings(
-            url=settings.url,
-            publish_timeout_s=settings.publish_timeout_s,
-            max_in_flight=settings.max_in_flight,
-            retention=retention,
-        )
+    return RabbitMQSettings(
+        url=settings.broker.urls,
+        publish_timeout_s=settings.broker.publish_timeout_s,
+        max_in_flight=settings.broker.max_in_flight,
+        retention=_retention(settings),
+        folder=settings.path.parent,
     )
 
 

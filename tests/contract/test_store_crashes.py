@@ -2,9 +2,9 @@
 
 import asyncio
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +16,12 @@ from hookline.workers.store import (
     LeasedElsewhere,
     Store,
     TransactionalStore,
+    UnsyncedStore,
 )
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
 from tests.contract.store_process import COUNT
+from tests.contract.store_processes import go_on, line_of, store_process
 from tests.contract.stores import (
     Another,
     effects,
@@ -37,38 +39,10 @@ _PATIENCE_S = 2 * LEASE_S
 
 
 @pytest.fixture
-async def start(address: str, queue: str) -> AsyncIterator[Start]:
+def start(address: str, queue: str) -> Iterator[Start]:
     """Starts `store_process.py`. Processes that still run at the end are killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(what: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(  # noqa: S603  our own module
-            [sys.executable, "-m", "tests.contract.store_process", address, queue, what],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-async def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        line = await asyncio.to_thread(process.stdout.readline)
-    assert line, "the process ended without a line"
-    return line.strip()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+    with ExitStack() as running:
+        yield lambda what: running.enter_context(store_process(address, queue, what))
 
 
 @shared_stores
@@ -156,3 +130,26 @@ async def test_the_completion_record_and_the_newest_time_are_committed_with_the_
     assert await store.claim(queue, "e") == Duplicate()
     assert await newest(store, queue, "room") == 7
     assert await effects(address, queue) == ["effect"]
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_what_a_killed_process_had_finished_unsynced_is_finished(store: Store, queue: str, start: Start) -> None:
+    process = start("finish_unsynced")
+    assert await line_of(process) == "done"
+    process.kill()
+    assert await store.claim(queue, "e") == Duplicate()
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_a_sync_writes_to_the_log_that_the_disk_is_waited_for(address: str, store: Store) -> None:
+    """SQLite waits for the disk only if a transaction has written something."""
+    assert isinstance(store, UnsyncedStore)
+    log = Path(address.removeprefix("sqlite:") + "-wal")
+    for _ in range(3):
+        before = content(log)
+        await store.sync()
+        assert content(log) != before
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()

@@ -91,7 +91,7 @@ async def test_order_holds_while_processes_are_killed_and_join(project: Project)
     folder.mkdir()
     (project.folder / "ordered.py").write_text(ORDERED)
     processes = [await start(project) for _ in range(3)]
-    url = project.settings.broker.url
+    url = project.settings.broker.urls[0]
     address = f"sqlite:{project.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
     async with opened(address) as broker:
         traffic = Traffic(broker, folder)

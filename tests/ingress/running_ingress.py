@@ -33,11 +33,15 @@ class RecordingPublisher:
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
         self.fault: BaseException | None = None
-        self.ready = True
+        self.reason = ""
         self.called = asyncio.Event()
         self.kept = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
+
+    @property
+    def ready(self) -> bool:
+        return not self.reason
 
     def hold(self) -> None:
         self._free.clear()

@@ -144,13 +144,13 @@ async def test_bytes_that_the_parser_refuses_do_not_reach_the_log(caplog: pytest
 
 
 @pytest.mark.parametrize(
-    ("ready", "status", "body"),
-    [(True, 200, b'{"status":"ready"}'), (False, 503, b'{"status":"not ready"}')],
+    ("reason", "status", "body"),
+    [("", 200, b'{"status":"ready"}'), ("queue_full", 503, b'{"status":"not ready","reason":"queue_full"}')],
     ids=["ready", "not ready"],
 )
-async def test_readiness_is_that_of_the_publisher(*, ready: bool, status: int, body: bytes) -> None:
+async def test_readiness_is_that_of_the_publisher(reason: str, status: int, body: bytes) -> None:
     async with running_ingress() as ingress:
-        ingress.publisher.ready = ready
+        ingress.publisher.reason = reason
         answer = await answer_to(ingress, get("/readyz"))
         assert (answer.status, answer.body) == (status, body)
         assert (await answer_to(ingress, get("/healthz"))).status == 200

@@ -69,7 +69,8 @@ def piece(**fields: Any) -> dict[str, Any]:
 
 
 def scan(*pieces: Any, **fields: Any) -> dict[str, Any]:
-    return {"TaskId": "t", "DataId": "d", "ScanFinishTime": 1_700_000_006, "ScanPiece": list(pieces) or [piece()], **fields}
+    task = {"TaskId": "t", "DataId": "d", "ScanFinishTime": 1_700_000_006}
+    return {**task, "ScanPiece": list(pieces) or [piece()], **fields}
 
 
 def verify_scan(body: bytes, signature: str | None) -> None:
