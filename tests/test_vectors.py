@@ -22,7 +22,6 @@ from tests.vector_cases import (
 
 VECTORS = all_vectors()
 EVENTS = [vector for vector in VECTORS if not vector.case.expected.challenge]
-"""Carriers that no signature covers, and without which some genuine callbacks come."""
 CHALLENGES = [vector for vector in VECTORS if vector.case.expected.challenge]
 SIGNED = [vector for vector in VECTORS if vector.source.keys]
 CARRIED = [(vector, carrier) for vector in VECTORS for carrier in carriers(vector)]
