@@ -239,7 +239,7 @@ def declared(project: Project) -> None:
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
         (("dead", "list", "rooms", "--reason", "faild"), 2, "there is no reason 'faild'; did you mean failed?"),
         (("dead", "list", "rooms", "--source", "krtc"), 1, "there is no source 'krtc'; did you mean krtc-main?"),
-        (("unrouted", "replay", "--provider", "zom"), 1, "there is no provider 'zom'; there are cloudroom, "),
+        (("unrouted", "replay", "--provider", "nope"), 1, "there is no provider 'nope'; there are "),
         (("replay", "--since", "2h", "--to", "rooms", "--source", "nope"), 1, "there is no source 'nope'; there are "),
         (("send", "krtc-main", "--url", "127.0.0.1:1/hooks/krtc-main"), 2, "is not a URL such as http://"),
         (("send", "krtc-main", "--url", "http:///hooks"), 2, "is not a URL such as http://"),
