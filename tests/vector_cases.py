@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -38,6 +38,21 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_event_as: str | None = None
     unsigned: bool = False
     resent: dict[str, Any] = {}
+
+
+class Exceptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is special about a provider; tests/vectors/README.md says what each of them is."""
+
+    required: frozenset[str] = frozenset()
+    needless: frozenset[str] = frozenset()
+    per_attempt: frozenset[str] = frozenset()
+    facts: frozenset[str] = frozenset()
+
+
+@cache
+def exceptions(provider: str) -> Exceptions:
+    path = FOLDER / provider / "provider.json"
+    return msgspec.json.decode(path.read_bytes(), type=Exceptions) if path.exists() else Exceptions()
 
 
 @dataclass(frozen=True)
@@ -130,13 +145,15 @@ def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001
 
 def seal_request(provider: Provider[Any], request: Request, now_s: float = 1_700_000_001) -> Envelope:
     """The envelope that the ingress makes from a verified request; raises Unreadable."""
+    kept = provider.keep_query(request.query) if provider.keep_query else ""
     return seal(
-        provider.identify(request),
+        provider.identify(msgspec.structs.replace(request, query=kept)),
         request.body,
         provider=provider.name,
         source=provider.example.source,
         content_type=provider.content_type,
         received_at=moment(now_s),
+        query=kept,
     )
 
 

@@ -1,21 +1,41 @@
-"""Tencent Cloud GME: server-side recording of voice rooms.
+"""Tencent Cloud GME: server-side recording of voice rooms, and voice moderation.
 
-Source: GME's page on the recording callback (607/53749, and 607/87648 in Chinese). No revision names the text form of
-the signature. The callback for voice moderation uses base64 and signs `POST` + body (607/64861). So both forms are
-accepted here, and a setting switches the prefix on.
+Sources: GME's page on the recording callback (607/53749, and 607/87648 in Chinese), and that on voice moderation
+(607/64861). No revision of the first names the text form of the signature. The callback for voice moderation uses
+base64, signs `POST` + body, and carries the signature in the query. So both forms are accepted for recordings, and a
+setting switches the prefix on.
 """
 
 import hmac
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
-from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.events import Event, RecordingCompleted, RecordingStarted, RecordingUploaded
-from hookline.schemas.payload import Id, Int, optional_text, read, read_again, recheck, text, unix_s
+from hookline.schemas.drafts import finished
+from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.events import Event, ModerationFlagged, RecordingCompleted, RecordingStarted, RecordingUploaded
+from hookline.schemas.payload import (
+    Flag,
+    Id,
+    Int,
+    Number,
+    flag,
+    optional_text,
+    read,
+    read_again,
+    recheck,
+    required,
+    text,
+    unix_s,
+    unknown_type,
+)
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
+from hookline.schemas.query import parameter, parameters
 from hookline.schemas.signing import check_base64, check_hex
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
@@ -24,8 +44,10 @@ RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingU
     2: RecordingCompleted,
     3: RecordingUploaded,
 }
-TYPES = {"1": "recording.started", "2": "recording.completed", "3": "recording.uploaded"}
-KNOWN = {*RECORDINGS, *TYPES}  # also in quotes
+RECORDING_TYPES = {"1": "recording.started", "2": "recording.completed", "3": "recording.uploaded"}
+MODERATION = "moderation"  # our name: the callback has no type
+TYPES = {**RECORDING_TYPES, MODERATION: "moderation.flagged"}
+KNOWN = {*RECORDINGS, *RECORDING_TYPES}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
 
@@ -41,7 +63,15 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    event_type: Id
+    """A callback about moderation has no type."""
+
+    event_type: Id | None = None
+    scan_piece: Any = None
+    scenes: Any = None
+
+    @property
+    def is_moderation(self) -> bool:
+        return self.event_type is None and (self.scan_piece is not None or self.scenes is not None)
 
 
 class Detail(msgspec.Struct, frozen=True, rename="pascal"):
@@ -65,6 +95,35 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
     record_mode: Int | None = None
 
 
+class Finding(msgspec.Struct, frozen=True, rename="pascal"):
+    key_word: str | None = None
+
+
+class Piece(msgspec.Struct, frozen=True, rename="pascal"):
+    """`duration` and `offset` are milliseconds, `piece_start_time` is Unix seconds."""
+
+    hit_flag: Flag | None = None
+    room_id: Id | None = None
+    open_id: Id | None = None
+    main_type: str | None = None
+    sub_label: str | None = None
+    dump_url: str | None = None
+    offset: Int | None = None
+    duration: Int | None = None
+    piece_start_time: Number | None = None
+    scan_detail: tuple[Finding, ...] = ()
+
+
+class Scan(msgspec.Struct, frozen=True, rename="pascal"):
+    """`scan_finish_time` is Unix seconds. The scan of a live room sends many callbacks for one task."""
+
+    task_id: Id
+    data_id: Id | None = None
+    scan_finish_time: Number | None = None
+    scan_piece: tuple[Piece, ...] = ()
+
+
+_scan = msgspec.json.Decoder(Scan)
 _kind = msgspec.json.Decoder(Kind)
 _notice = msgspec.json.Decoder(Notice)
 
@@ -74,17 +133,32 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
 
     A callback with another `BizID` is accepted: the key proves the sender, and a signed callback is kept.
     """
+    if request.query and not request.headers.getall("Signature", ()):
+        _verify_moderation(request, source)
+        return
     signature = request.header("Signature")
     check = check_hex if len(signature) == HEX_CHARACTERS else check_base64
     check(signature, [_digest(request.body, source.account, key) for key in source.keys])
 
 
+def _verify_moderation(request: Request, source: Source[Account]) -> None:
+    """The same of `POST` + body, in base64. A `+` that was not encoded is a blank after decoding."""
+    signature = parameter(parameters(request.query), "signature").replace(" ", "+")
+    check_base64(signature, [_digest_of_post(request.body, key) for key in source.keys])
+
+
+def _digest_of_post(body: bytes, key: Key) -> bytes:
+    return hmac.digest(key, b"POST" + body, "sha1")
+
+
 def _digest(body: bytes, account: Account, key: Key) -> bytes:
-    return hmac.digest(key, b"POST" + body if account.sign_post_prefix else body, "sha1")
+    return _digest_of_post(body, key) if account.sign_post_prefix else hmac.digest(key, body, "sha1")
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
-    """The base64 form, which the product's other callbacks use."""
+    """The base64 form, which the product's other callbacks use. Moderation is signed in the query."""
+    if b'"ScanPiece"' in body or b'"Scenes"' in body:
+        return Outgoing(body, query=urlencode({"Signature": b64encode(_digest_of_post(body, source.keys[0])).decode()}))
     return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
 
 
@@ -96,8 +170,12 @@ def identify(request: Request) -> Identity:
     """
     body = request.body
     kind = read(_kind, body)
+    if kind.is_moderation:
+        return _identify_scan(read_again(_scan, body))
     if kind.event_type not in KNOWN:
-        return identify_unknown(kind.event_type, body, time="Timestamp", per_attempt=("Timestamp",))
+        return identify_unknown(
+            required(kind.event_type, "EventType"), body, time="Timestamp", per_attempt=("Timestamp",)
+        )
     notice = read_again(_notice, body)
     task, segment = text(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
@@ -105,15 +183,35 @@ def identify(request: Request) -> Identity:
     return Identity(TYPES[str(notice.event_type)], facts, task, unix_s(notice.timestamp))
 
 
+def _identify_scan(scan: Scan) -> Identity:
+    """The facts are task, data, and the place of each piece. The time of the scan is not one."""
+    pieces = [f"{piece.piece_start_time}:{piece.offset}:{piece.room_id}:{piece.open_id}" for piece in scan.scan_piece]
+    event_type = TYPES[MODERATION] if _flagged(scan) else unknown_type(MODERATION)
+    room = next((piece.room_id for piece in scan.scan_piece if piece.room_id), scan.task_id)
+    return Identity(
+        event_type, (text(scan.task_id), optional_text(scan.data_id), *pieces), text(room), _finished_s(scan)
+    )
+
+
+def _finished_s(scan: Scan) -> float | None:
+    return None if scan.scan_finish_time is None else unix_s(int(scan.scan_finish_time))
+
+
+def _flagged(scan: Scan) -> Sequence[Piece]:
+    return [piece for piece in scan.scan_piece if flag(piece.hit_flag)]
+
+
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
+    if kind.is_moderation:
+        return _of_scan(envelope, read_again(_scan, envelope.body))
     if kind.event_type not in KNOWN:
-        return normalise_unknown(envelope, kind.event_type)
+        return normalise_unknown(envelope, required(kind.event_type, "EventType"))
     notice = read_again(_notice, envelope.body)
     directory, file_name = _place(notice.detail.file_name)
     recording = RECORDINGS[notice.event_type](
-        **envelope.head(kind.event_type),
+        **envelope.head(notice.event_type),
         room_id=text(notice.room_id),
         user_id=optional_text(notice.user_id) or None,  # the page does not say whose it is in mixed mode
         task_id=text(notice.task_id),
@@ -123,6 +221,32 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
         mixed=MIXED.get(notice.record_mode),
     )
     return (recording,)
+
+
+def _of_scan(envelope: Envelope, scan: Scan) -> tuple[Event, ...]:
+    """An event for each piece with a hit. GME has no levels, so a hit is a reason to reject."""
+    drafts = [
+        partial(
+            ModerationFlagged,
+            room_id=optional_text(piece.room_id),
+            user_id=optional_text(piece.open_id),
+            task_id=text(scan.task_id),
+            media="audio",
+            level="reject",
+            labels=tuple(label for label in (piece.main_type, piece.sub_label) if label),
+            text=", ".join(finding.key_word for finding in piece.scan_detail if finding.key_word) or None,
+            url=piece.dump_url or None,
+            starts_at=_moment(piece.piece_start_time),
+            duration_s=None if piece.duration is None else round(piece.duration / 1000),
+        )
+        for piece in _flagged(scan)
+    ]
+    return finished(envelope, MODERATION, drafts) if drafts else normalise_unknown(envelope, MODERATION)
+
+
+def _moment(time: int | str | None) -> datetime | None:
+    seconds = None if time is None else unix_s(int(time))
+    return None if seconds is None else moment(seconds)
 
 
 def _place(path: str | None) -> tuple[str | None, str | None]:
@@ -150,11 +274,24 @@ def _sample(kind: int) -> Sample:
     return Sample(str(kind), body)
 
 
-SAMPLES = tuple(_sample(kind) for kind in RECORDINGS)
+def _scanned(n: int, at_s: float) -> Any:
+    piece = {
+        "HitFlag": True,
+        "RoomId": f"demo-{n}",
+        "OpenId": "999",
+        "MainType": "abuse",
+        "Offset": 0,
+        "Duration": 3400,
+    }
+    scan = {"Code": 0, "DataId": f"demo-{n}", "HitFlag": True, "Live": True, "ScanFinishTime": int(at_s)}
+    return {**scan, "ScanPiece": [{**piece, "PieceStartTime": int(at_s) - 5}], "TaskId": f"scan-{n}"}
+
+
+SAMPLES = (*(_sample(kind) for kind in RECORDINGS), Sample(MODERATION, _scanned))
 
 PROVIDER = Provider(
     name="gme",
-    title="Tencent Cloud GME",
+    title="Tencent Cloud GME, recording and moderation",
     account=Account,
     example=Example("voice", {"biz_id": 1400000000}),
     types=TYPES,
@@ -165,4 +302,5 @@ PROVIDER = Provider(
     sign=sign,
     identify=identify,
     normalise=normalise,
+    url_fields=frozenset({"dumpurl", "url"}),
 )

@@ -12,7 +12,7 @@ from hookline.schemas.envelope import UNREADABLE, to_headers
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent, event_topic
 from hookline.workers.pipeline import normaliser
 from tests.docs.node_packages import install
-from tests.vector_cases import all_vectors, seal_with
+from tests.vector_cases import all_vectors
 
 PURPOSE = "docs/schema is not validated by the official tools"
 VALIDATE = """
@@ -47,7 +47,7 @@ def events_and_headers() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     headers: list[dict[str, Any]] = []
     for vector in all_vectors():
         if not vector.case.expected.challenge:
-            envelope = seal_with(vector.provider, vector.request.body)
+            envelope = vector.seal()
             headers.append(dict(to_headers(envelope)))
             if envelope.event_type != UNREADABLE:
                 found = normaliser({vector.provider.name: vector.provider})(envelope)

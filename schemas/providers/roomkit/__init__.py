@@ -1,16 +1,19 @@
 """Tencent RoomKit: rooms, members and seats, through the webhook of Tencent Chat.
 
 Source: the pages on RoomKit's six webhooks (trtc.io 60731 to 60736) and on the webhook itself (34354). It signs only if
-the console has a token. Other families (`Live.`, `Group.`, `State.`) arrive at the same URL; they are kept as unknown.
+the console has a token. Other families arrive at the same URL: `live` reads `Live.` and `Follow.`, and `calls` reads
+`Call.`. `Group.`, `State.` and all others are kept as unknown, also those that ask for a decision: the reply lets them
+pass.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
 
 import msgspec
 
+from hookline.schemas.drafts import draft_topic, finished
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import (
@@ -39,6 +42,7 @@ from hookline.schemas.payload import (
     required,
     text,
     unix_s,
+    unknown_type,
 )
 from hookline.schemas.provider import (
     Example,
@@ -51,17 +55,24 @@ from hookline.schemas.provider import (
     Source,
     fault_without_signature,
 )
+from hookline.schemas.providers.roomkit import calls, live
+from hookline.schemas.providers.roomkit.reading import Reading
 from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
-TYPES = {
+ROOM_TYPES = {
     "Room.CallbackAfterCreateRoom": "room.created",
     "Room.CallbackAfterUpdateRoomInfo": "room.updated",
     "Room.CallbackAfterDestroyRoom": "room.ended",
     "Room.CallbackAfterMemberEnter": "participant.joined",
     "Room.CallbackAfterMemberLeave": "participant.left",
     "Mic.CallbackAfterSeatInfoChanged": "seats.changed",
+}
+TYPES: Mapping[str, str | tuple[str, ...]] = {**ROOM_TYPES, **live.TYPES, **calls.TYPES}
+READERS: Mapping[Id, Callable[[str, bytes], Reading | None]] = {
+    **dict.fromkeys(live.TYPES, live.reading),
+    **dict.fromkeys(calls.TYPES, calls.reading),
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
@@ -221,14 +232,27 @@ def identify(request: Request) -> Identity:
     """
     body = request.body
     kind = read(_kind, body)
-    if kind.callback_command not in TYPES:
-        return identify_unknown(_command(kind, request.query), body, time="EventTime")
+    if kind.callback_command not in ROOM_TYPES:
+        return _identify_other(_command(kind, request.query), body)
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
-    event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
+    event_type, occurred_s = ROOM_TYPES[text(kind.callback_command)], unix_s(notice.event_time)
     if occurred_s is None:
         return Identity(event_type, all_facts(kind.callback_command, body), room, _created_s(notice))
     return Identity(event_type, (kind.callback_command, room, notice.event_time, *which), room, occurred_s)
+
+
+def _identify_other(command: Id, body: bytes) -> Identity:
+    reading = _reading(command, body)
+    if reading is None:
+        return identify_unknown(command, body, time="EventTime")
+    event_type = draft_topic(reading.drafts[0]) if reading.drafts else unknown_type(command)
+    return Identity(event_type, reading.facts or all_facts(command, body), reading.subject, reading.occurred_s)
+
+
+def _reading(command: Id, body: bytes) -> Reading | None:
+    reader = READERS.get(command)
+    return None if reader is None else reader(text(command), body)
 
 
 def _created_s(notice: AnyNotice) -> float | None:
@@ -286,8 +310,13 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
     command = _command(kind, envelope.query)
-    if kind.callback_command not in TYPES:
-        return normalise_unknown(envelope, command)
+    if kind.callback_command not in ROOM_TYPES:
+        reading = _reading(command, envelope.body)
+        return (
+            finished(envelope, command, reading.drafts)
+            if reading and reading.drafts
+            else normalise_unknown(envelope, command)
+        )
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
 
@@ -364,11 +393,13 @@ SAMPLES = (
     _member("Leave", "student", "Kicked", 1),
     _member("Leave", "teacher", "Leave", 0),
     _sample("Room.CallbackAfterDestroyRoom", "teacher"),
+    *live.SAMPLES,
+    *calls.SAMPLES,
 )
 
 PROVIDER = Provider(
     name="roomkit",
-    title="Tencent RoomKit",
+    title="Tencent RoomKit, live rooms and calls",
     account=Account,
     example=Example("meetings", {"sdk_app_id": 1400000000}),
     types=TYPES,
@@ -384,5 +415,6 @@ PROVIDER = Provider(
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
     signatures=Signatures(signature),
+    url_fields=frozenset({"videourl"}),
     shown=frozenset({"sdkappid", "requesttime", "callbackcommand", "contenttype", "clientip", "optplatform"}),
 )

@@ -1,0 +1,241 @@
+"""Calls (`Call.`) of TUICallKit, at RoomKit's URL.
+
+Sources: trtc.io 68940, 68941 and 69215 (calls and their members), 80345 (recording). A page spells one action in two
+ways, so actions are compared without case, blanks and underscores. Some callbacks name their command in the query only.
+Inferred: who hangs up in a call has not left a room, so that is kept as unknown.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from hookline.schemas.drafts import Draft
+from hookline.schemas.envelope import moment
+from hookline.schemas.events import (
+    CallAnswered,
+    CallDeclined,
+    CallEnded,
+    CallResult,
+    CallStarted,
+    DeclineReason,
+    Media,
+)
+from hookline.schemas.payload import Id, Number, optional_text, read_again, required, text, unix_s
+from hookline.schemas.provider import Sample
+from hookline.schemas.providers.roomkit.live import RECORDING_TOPICS, of_recording, recording
+from hookline.schemas.providers.roomkit.reading import Reading
+from hookline.schemas.providers.trtc import Notice as TrtcNotice
+
+TYPES: Mapping[str, str | tuple[str, ...]] = {
+    "Call.CallbackAfterStartCall": "call.started",
+    "Call.CallbackAfterMemberChanged": ("call.answered", "call.declined"),
+    "Call.CallbackAfterEndCall": "call.ended",
+    "Call.CallbackAfterRecordChanged": RECORDING_TOPICS,
+    "Call.CallbackAfterCloudRecordingChanged": RECORDING_TOPICS,  # as one sample names it
+}
+MEDIA: Mapping[str | None, Media] = {"Audio": "audio", "Video": "video"}
+ANSWERS = ("accept", "answer", "join")
+DECLINES: Mapping[str, DeclineReason] = {
+    "reject": "rejected",
+    "notanswer": "timeout",
+    "offline": "offline",
+    "callbusy": "busy",
+    "busy": "busy",
+    "cancelinvite": "cancelled",
+    "canncelinvite": "cancelled",
+}
+RESULTS: Mapping[str | None, CallResult] = {
+    "NormalEnd": "answered",
+    "Reject": "rejected",
+    "CallBusy": "busy",
+    "NotAnswer": "timeout",
+    "Cancel": "cancelled",
+    "Interrupt": "interrupted",
+}
+
+
+class User(msgspec.Struct, frozen=True, rename="pascal"):
+    """`account` is a number beyond 2^53 in a sample."""
+
+    account: Id | None = msgspec.field(name="User_Account", default=None)
+    status: str | None = None
+    action_type: str | None = None
+
+    @property
+    def action(self) -> str:
+        return (self.action_type or "").lower().replace("_", "").replace(" ", "")
+
+
+class Info(msgspec.Struct, frozen=True, rename="pascal"):
+    """`media_type` is what the page's table calls the media."""
+
+    call_id: Id | None = None
+    call_media_type: str | None = None
+    media_type: str | None = None
+    chat_group_id: Id | None = None
+    room_id: Id | None = None
+
+
+class Record(msgspec.Struct, frozen=True, rename="pascal"):
+    """Times are Unix seconds; `accept_time` is 0 for a call that nobody accepted."""
+
+    call_id: Id | None = None
+    caller: Id | None = msgspec.field(name="Caller_Account", default=None)
+    callees: tuple[Id, ...] = msgspec.field(name="CalleeList_Account", default=())
+    media_type: str | None = None
+    call_result: str | None = None
+    start_time: Number | None = None
+    accept_time: Number | None = None
+    end_time: Number | None = None
+    room_id: Id | None = None
+
+
+class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+    """`event_time` is Unix milliseconds."""
+
+    event_time: Number | None = None
+    call_id: Id | None = None
+    room_id: Id | None = None
+    call_info: Info = Info()
+    user_list: tuple[User, ...] = ()
+    changed_user_list: tuple[User, ...] = ()
+    call_record: Record = Record()
+    callback: TrtcNotice | None = None
+
+
+_notice = msgspec.json.Decoder(Notice)
+
+
+def reading(command: str, body: bytes) -> Reading | None:
+    """A callback of one of `TYPES`; None for one that does not say what it should. Raises Unreadable."""
+    notice = read_again(_notice, body)
+    call = required(notice.call_id or notice.call_info.call_id or notice.call_record.call_id, "CallId")
+    if notice.callback is not None:
+        return of_recording(command, notice.callback, call)
+    drafts = _drafts(command, notice, call)
+    if not drafts:
+        return None
+    occurred_s = _seconds(notice.event_time)
+    if occurred_s is None:
+        return Reading(drafts, (), call, _seconds(notice.call_record.end_time))
+    changed = sorted(f"{user.action}:{user.account}" for user in notice.changed_user_list)
+    return Reading(drafts, (command, call, str(notice.event_time), *changed), call, occurred_s)
+
+
+def _drafts(command: str, notice: Notice, call: str) -> list[Draft]:
+    match command:
+        case "Call.CallbackAfterStartCall":
+            return _of_start(notice, call)
+        case "Call.CallbackAfterMemberChanged":
+            return _of_members(notice, call)
+        case "Call.CallbackAfterEndCall":
+            return [_of_end(notice.call_record, call)]
+        case _:
+            return []
+
+
+def _of_start(notice: Notice, call: str) -> list[Draft]:
+    """The first who calls is the caller; without one nobody knows whose call it is."""
+    info = notice.call_info
+    callers = [user.account for user in notice.user_list if user.status == "Calling" and user.account is not None]
+    if not callers:
+        return []
+    return [
+        partial(
+            CallStarted,
+            caller_id=text(callers[0]),
+            callee_ids=_accounts(user.account for user in notice.user_list if user.status == "Waiting"),
+            media=MEDIA.get(info.call_media_type or info.media_type),
+            call_id=call,
+            room_id=optional_text(info.room_id),
+            group_id=optional_text(info.chat_group_id) or None,
+        )
+    ]
+
+
+def _accounts(accounts: Iterable[Id | None]) -> tuple[str, ...]:
+    """Each account once, in the order in which they were called."""
+    return tuple(dict.fromkeys(text(account) for account in accounts if account is not None))
+
+
+def _of_members(notice: Notice, call: str) -> list[Draft]:
+    drafts: list[Draft] = []
+    for user in sorted(notice.changed_user_list, key=lambda user: (str(user.account), user.action)):
+        about: dict[str, Any] = {"call_id": call, "room_id": optional_text(notice.room_id)}
+        if user.account is None:
+            continue
+        if user.action in ANSWERS:
+            drafts.append(partial(CallAnswered, user_id=text(user.account), **about))
+        elif user.action in DECLINES:
+            drafts.append(partial(CallDeclined, user_id=text(user.account), reason=DECLINES[user.action], **about))
+    return drafts
+
+
+def _of_end(record: Record, call: str) -> Draft:
+    """The sample counts the caller among the callees."""
+    answered_s, ended_s = _seconds(record.accept_time), _seconds(record.end_time)
+    return partial(
+        CallEnded,
+        call_id=call,
+        caller_id=optional_text(record.caller),
+        callee_ids=_accounts(user for user in record.callees if str(user) != str(record.caller)),
+        media=MEDIA.get(record.media_type),
+        result=RESULTS.get(record.call_result, "unknown"),
+        started_at=_moment(_seconds(record.start_time)),
+        answered_at=_moment(answered_s),
+        ended_at=_moment(ended_s),
+        duration_s=None if answered_s is None or ended_s is None else round(ended_s - answered_s),
+        room_id=optional_text(record.room_id),
+    )
+
+
+def _seconds(time: int | str | None) -> float | None:
+    return None if time is None else unix_s(int(time))
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
+
+
+def _sample(command: str, fields: Mapping[str, Any], part: str | None = None) -> Sample:
+    """A sample with its fields at the top, or in a part of their own."""
+
+    def body(n: int, at_s: float) -> Any:
+        about = {"CallId": f"call-{n}", **fields, **_times(command, at_s)}
+        content = about if part is None else {part: about, **({"UserList": USERS} if part == "CallInfo" else {})}
+        return {"CallbackCommand": command, **content, "EventTime": int(at_s * 1000)}
+
+    return Sample(command, body)
+
+
+def _times(command: str, at_s: float) -> dict[str, int]:
+    end_s = int(at_s)
+    return {"StartTime": end_s - 9, "AcceptTime": end_s - 7, "EndTime": end_s} if "EndCall" in command else {}
+
+
+def _recorded(command: str) -> Sample:
+    def body(n: int, at_s: float) -> Any:
+        return {"CallbackCommand": command, "CallId": f"call-{n}", "Callback": recording(f"call-{n}", at_s)}
+
+    return Sample(command, body)
+
+
+USERS = [{"User_Account": "caller", "Status": "Calling"}, {"User_Account": "callee", "Status": "Waiting"}]
+ENDED = {"Caller_Account": "caller", "MediaType": "Video", "CallResult": "NormalEnd", "CalleeList_Account": ["callee"]}
+
+
+def _changed(action: str) -> Sample:
+    changed = {"ChangedUserList": [{"User_Account": "callee", "ActionType": action}]}
+    return _sample("Call.CallbackAfterMemberChanged", changed)
+
+
+SAMPLES = (
+    _sample("Call.CallbackAfterStartCall", {"CallMediaType": "Video"}, "CallInfo"),
+    _changed("Accept"),
+    _recorded("Call.CallbackAfterRecordChanged"),
+    _recorded("Call.CallbackAfterCloudRecordingChanged"),
+    _sample("Call.CallbackAfterEndCall", ENDED, "CallRecord"),
+)
