@@ -33,9 +33,13 @@ class Node(servers.OwnServer):
     environment: dict[str, str]
 
     def __init__(
-        self, programs: Path, settings: Mapping[str, int] = MappingProxyType({}), configuration: str = ""
+        self,
+        programs: Path,
+        settings: Mapping[str, int] = MappingProxyType({}),
+        configuration: str = "",
+        user: int | None = None,
     ) -> None:
-        super().__init__("RabbitMQ")
+        super().__init__("RabbitMQ", user=user)
         self.environment = _environment(self.home, self.port)
         with (self.home / "rabbitmq.conf").open("a") as file:
             file.write(configuration)
@@ -49,9 +53,9 @@ class Node(servers.OwnServer):
 
     def start(self) -> None:
         """Return once the server accepts connections."""
-        if self._companion is None:
+        port = int(self.environment["ERL_EPMD_PORT"])
+        if self._companion is None and not _listens(port):  # the nodes of a cluster share one
             # Its port is in the environment. The server would start one of its own, and leave it behind.
-            port = int(self.environment["ERL_EPMD_PORT"])
             self.launch_companion([_epmd(self._programs)], lambda: _listens(port))
         self.launch([self._programs / "rabbitmq-server"], lambda: _greets(self.port))
 

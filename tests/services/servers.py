@@ -32,7 +32,7 @@ _START_S = 60.0
 class OwnServer:
     """A server's folder and ports, and its processes while it runs. A subclass says which program to launch."""
 
-    def __init__(self, name: str, *, user: str | None = None) -> None:
+    def __init__(self, name: str, *, user: str | int | None = None) -> None:
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None
         self._companion: subprocess.Popen[bytes] | None = None
