@@ -1,4 +1,4 @@
-"""`python -m tests.faults [F1,F7]`: provokes faults one after the other, prints a row for each, and fails if one is red.
+"""`python -m tests.faults [F1,F7]`: provokes faults one after the other, and prints a row for each.
 
 As root it runs in namespaces of its own, so that no process, packet rule or mount outlives it.
 """
@@ -15,20 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import lines
-from tests.faults.catalogue import NOT_PROVOKED, SHORT, chosen, obstacle
+from tests.faults.catalogue import INSIDE, NOT_PROVOKED, SHORT, chosen, obstacle
 from tests.faults.judging import HEAD, Result, table
 from tests.faults.running import run
 from tests.faults.scene import Scene
 from tests.faults.world import World
 
-_INSIDE = "HOOKLINE_FAULTS_INSIDE"
+_UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    if os.geteuid() == 0 and shutil.which("unshare") and _INSIDE not in os.environ:
+    if INSIDE not in os.environ and _may_unshare():
         return _in_namespaces()
-    if _INSIDE in os.environ:
+    if INSIDE in os.environ:
         lines.run("ip", "link", "set", "lo", "up")
     scenes = chosen(SHORT if arguments.short else arguments.faults)
     folder = Path(tempfile.mkdtemp(prefix="hookline-faults-"))
@@ -43,11 +43,16 @@ def main() -> int:
     return 1 if red else 0
 
 
+def _may_unshare() -> bool:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
 def _in_namespaces() -> int:
     """Run this command again, as the first process of its own network, mounts and process ids."""
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    environment = {**os.environ, _INSIDE: "1"}
-    again = [*command, sys.executable, "-m", "tests.faults", *sys.argv[1:]]
+    environment = {**os.environ, INSIDE: "1"}
+    again = [*_UNSHARE, sys.executable, "-m", "tests.faults", *sys.argv[1:]]
     return subprocess.run(again, env=environment, check=False).returncode  # noqa: S603  this command
 
 
@@ -67,7 +72,9 @@ async def _run_all(scenes: Sequence[Scene], folder: Path, module: Sequence[str])
             red |= result is None or bool(result.broken)
             if result is not None:
                 results.append(result)
-                _say(f"{'✗' if result.broken else '✓'} {scene.name} {scene.title}: {'; '.join(result.broken) or 'good'}")
+                _say(
+                    f"{'✗' if result.broken else '✓'} {scene.name} {scene.title}: {'; '.join(result.broken) or 'good'}"
+                )
                 _say(f"    {' '.join(f'{name} {cell},' for name, cell in zip(HEAD, result.row(), strict=True))}")
     finally:
         await asyncio.to_thread(world.close)
@@ -77,7 +84,7 @@ async def _run_all(scenes: Sequence[Scene], folder: Path, module: Sequence[str])
 
 
 async def _try(scene: Scene, world: World, folder: Path, module: Sequence[str]) -> Result | None:
-    folder.mkdir()
+    folder.mkdir()  # noqa: ASYNC240  nothing else runs
     try:
         async with asyncio.timeout(300):
             return await run(scene, world, folder, module)

@@ -1,4 +1,4 @@
-"""A RabbitMQ cluster of three nodes on one machine. Each node runs as a user of its own, so that packets can be told."""
+"""A RabbitMQ cluster of three nodes on one machine. Each runs as a user of its own, by which packet rules know it."""
 
 import asyncio
 import os
@@ -19,7 +19,8 @@ class Member(Node):
             f"cluster_formation.classic_config.nodes.{index} = {name}" for index, name in enumerate(names, 1)
         )
         backend = "cluster_formation.peer_discovery_backend = rabbit_peer_discovery_classic_config\n"
-        super().__init__(folder, configuration=f"{backend}{known}\n", user=user)
+        super().__init__(folder, configuration=f"{backend}{known}\n")
+        self.number = user
         self.name = names[number]
         self.environment["RABBITMQ_NODENAME"] = self.name
         if epmd_port is not None:
@@ -29,7 +30,10 @@ class Member(Node):
         cookie.chmod(0o400)
         if user is not None:
             for path in (self.home, *self.home.iterdir()):
-                os.chown(path, user, user)  # type: ignore[arg-type]  # a number
+                os.chown(path, user, user)
+
+    def _account(self) -> int | None:
+        return self.number
 
 
 class Cluster:
@@ -70,11 +74,11 @@ class Cluster:
 
     def partition(self, node: Member) -> list[str]:
         """Packet rules that cut a node off from the other two; clients still reach it."""
-        assert node.user is not None
+        assert node.number is not None
         ports = ", ".join(each.environment["RABBITMQ_DIST_PORT"] for each in self.nodes)
         own = node.environment["RABBITMQ_DIST_PORT"]
         return [
-            f"out meta skuid {node.user} tcp dport {{ {ports} }} drop",
-            f"out meta skuid {node.user} tcp sport {own} drop",
+            f"out meta skuid {node.number} tcp dport {{ {ports} }} drop",
+            f"out meta skuid {node.number} tcp sport {own} drop",
             f"out tcp dport {own} drop",
         ]

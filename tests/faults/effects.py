@@ -80,7 +80,7 @@ def of_table(url: str) -> list[Effect]:
 def make_table(url: str) -> None:
     with psycopg.connect(url) as connection:
         for statement in TABLE.split(";"):
-            connection.execute(statement)  # type: ignore[call-overload]  # no input
+            connection.execute(statement)
 
 
 def doubled(effects: Sequence[Effect]) -> int:

@@ -37,7 +37,6 @@ class Result:
     kept: int
     lost: int
     doubled: int
-    set_aside: int
     first_answer_s: float | None
     first_handled_s: float | None
     peak_mib: float
@@ -58,7 +57,7 @@ class Result:
         return list(self._broken())
 
     def _broken(self) -> Iterable[str]:
-        if self.lost > (self.set_aside if self.scene.set_aside else 0):
+        if self.lost > self.scene.damages:
             yield f"{self.lost} events are lost after a 2xx"
         if self.kept and not self.scene.keeps:
             yield f"{self.kept} events are in a queue and not handled"
@@ -108,7 +107,6 @@ async def result_of(rig: "Rig", times: Times, slowdown: float) -> Result:
         kept=len(missing & kept),
         lost=len(missing - kept),
         doubled=effects.doubled(done),
-        set_aside=sum(process.count("an event is set aside") + process.count("set aside") for process in rig.ingresses),
         first_answer_s=min(after, default=None),
         first_handled_s=effects.first_after(done, times.ended_s),
         peak_mib=rig.peak_mib,
@@ -123,8 +121,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     lines = [HEAD, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD) - 1)]
     return "\n".join(
-        "  ".join([*(cell.rjust(width) for cell, width in zip(line, widths, strict=False)), line[-1]])
-        for line in lines
+        "  ".join([*(cell.rjust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
     )
 
 

@@ -72,9 +72,7 @@ async def disk_full(rig: Rig) -> None:
         if not await _lives(node):
             await asyncio.to_thread(node.kill)
             await asyncio.to_thread(node.start)
-        until_s = asyncio.get_running_loop().time() + 60
-        while await rig.missing() and asyncio.get_running_loop().time() < until_s:
-            await asyncio.sleep(0.5)
+        await rig.caught_up()
     finally:
         await _move(rig, rig.node)
         await asyncio.to_thread(node.close)

@@ -30,9 +30,7 @@ _LIBRARIES = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/
 async def killed_by_itself(rig: Rig) -> AsyncIterator[None]:
     """Wait for the worker's end after the block, and start another."""
     yield
-    until_s = time.monotonic() + WITHIN_S
-    while rig.worker.popen.poll() is None and time.monotonic() < until_s:
-        await asyncio.sleep(0.1)
+    await asyncio.to_thread(rig.worker.popen.wait, WITHIN_S)
     await rig.start_worker()
 
 

@@ -111,11 +111,9 @@ async def wrong_certificate(rig: Rig) -> None:
         tls.line.drop()
         await asyncio.sleep(LASTS_S)
         await asyncio.to_thread(tls.use, tls.good)
-        until_s = asyncio.get_running_loop().time() + 40
-        while await rig.missing() and asyncio.get_running_loop().time() < until_s:
-            await asyncio.sleep(0.5)
+        await rig.caught_up()
     finally:
-        asyncio.get_running_loop().call_later(30, tls.line.end_listening)
+        rig.opened.push_async_callback(tls.line.close)
 
 
 def _by_name(rig: Rig) -> str:

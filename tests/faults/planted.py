@@ -1,4 +1,4 @@
-# ruff: noqa: SLF001  a mistake replaces private methods
+# ruff: noqa: ARG005  a mistake replaces methods
 """Mistakes that an ingress, a publisher or a worker may have, each switched on in turn: a test has to notice it.
 
 `python -m tests.faults.planted MISTAKE …` is the command `hookline …` with one of them.
@@ -89,7 +89,7 @@ def swallow_cancelled_error(patch: Patch) -> None:
     async def deaf(step: Awaitable[None]) -> BaseException | None:
         try:
             await step
-        except BaseException as error:  # noqa: BLE001  the mistake
+        except BaseException as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling() > 1:  # a test's event loop has to end
                 raise

@@ -47,7 +47,7 @@ class Rig:
         self.front: Line | None = None
         self._module = module
         self._users: list[NetEaseUser] = []
-        self._open = AsyncExitStack()
+        self.opened = AsyncExitStack()
 
     @property
     def node(self) -> Node:
@@ -82,11 +82,11 @@ class Rig:
             await self.start_ingress()
             watching = asyncio.create_task(self._watch())
             opening.push_async_callback(_ended, watching)
-            self._open = opening.pop_all()
+            self.opened = opening.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._open.aclose()
+        await self.opened.aclose()
 
     def _close_project(self) -> None:
         with (self.folder / "logs").open("w") as file, redirect_stdout(file):
@@ -185,6 +185,12 @@ class Rig:
             for room, numbers in sent.accepted.items():
                 found.setdefault(room, []).extend(numbers)
         return found
+
+    async def caught_up(self, within_s: float = 30.0) -> None:
+        """Wait until what was accepted so far has been handled, or for so long."""
+        until_s, so_far = time.monotonic() + within_s, self.accepted()
+        while effects.missing(so_far, await self.effects()) and time.monotonic() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
 
     async def effects(self) -> list[Effect]:
         if self.is_transactional:

@@ -16,7 +16,8 @@ class Scene:
     """`provoke` returns when the fault has ended.
 
     `refuses` allows answers other than 2xx, `slow` answers after 1.5 s, `repeats` a second call of the handler, `keeps`
-    events that stay in a queue of unrouted events or dead letters, and `set_aside` events that were damaged on disk.
+    events that stay in a queue of unrouted events or dead letters, and `damages` is how many events it
+    destroys on disk.
     """
 
     faults: Sequence[int]
@@ -29,7 +30,7 @@ class Scene:
     slow: bool = False
     repeats: bool = False
     keeps: bool = False
-    set_aside: bool = False
+    damages: int = 0
     needs: Sequence[str] = ()
 
     @property

@@ -9,7 +9,6 @@ from tests.services import postgresql
 from tests.services.rabbitmq import Node, programs
 
 
-
 class World:
     def __init__(self) -> None:
         self._node: Node | None = None

@@ -33,13 +33,9 @@ class Node(servers.OwnServer):
     environment: dict[str, str]
 
     def __init__(
-        self,
-        programs: Path,
-        settings: Mapping[str, int] = MappingProxyType({}),
-        configuration: str = "",
-        user: int | None = None,
+        self, programs: Path, settings: Mapping[str, int] = MappingProxyType({}), configuration: str = ""
     ) -> None:
-        super().__init__("RabbitMQ", user=user)
+        super().__init__("RabbitMQ")
         self.environment = _environment(self.home, self.port)
         with (self.home / "rabbitmq.conf").open("a") as file:
             file.write(configuration)
