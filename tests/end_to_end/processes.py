@@ -114,14 +114,16 @@ class Project:
         under: Sequence[str] = (),
         module: Sequence[str] = ("hookline",),
         environment: Mapping[str, str] = MappingProxyType({}),
+        config: Path | None = None,
     ) -> Process:
         """Start a command that keeps running, and wait until its log says that it is ready.
 
-        `under` is a program that runs it, such as strace. `module` may be one that changes Hookline first.
+        `under` is a program that runs it, such as strace. `module` may be one that changes Hookline first. `config` is
+        another settings file than the project's.
         """
         program = [*under, sys.executable, "-m", *module, *arguments]
         popen = subprocess.Popen(  # noqa: S603  our own command
-            [*program, "--config", str(self.config), "--log", "json"],
+            [*program, "--config", str(config or self.config), "--log", "json"],
             env={**self._environment(), **environment},
             cwd=self.folder,
             stdout=subprocess.DEVNULL,

@@ -37,7 +37,6 @@ _NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
     "root": (_has_namespaces, "it needs root and namespaces of its own, and ip, nft, ss and mount"),
     "strace": (on_processes.has_strace, "strace is not installed"),
     "cgroups": (on_processes.has_cgroups, "it needs root and cgroups of version 1"),
-    "faketime": (lambda: on_processes.faketime() is not None, "libfaketime is not installed"),
 }
 _MODULES = (on_a_node, on_the_network, on_a_cluster, on_the_spool, on_processes)
 

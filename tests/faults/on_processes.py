@@ -23,7 +23,6 @@ from tests.faults.scene import scene
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _BODY_BYTES = 250_000
-_LIBRARIES = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime")
 
 
 @asynccontextmanager
@@ -181,37 +180,27 @@ async def large_bodies(rig: Rig) -> None:
         writer.transport.abort()
 
 
-def faketime() -> Path | None:
-    return next((Path(each) / "libfaketime.so.1" for each in _LIBRARIES if Path(each).exists()), None)
-
-
-async def _with_clock(rig: Rig, shift: str) -> Path:
-    """Restart the ingress with a wall clock that the file moves."""
+async def _with_clock(rig: Rig, shift_s: float) -> Path:
+    """Restart the ingress with a wall clock that a file moves."""
     clock = rig.folder / "clock"
-    clock.write_text(shift)
+    clock.write_text(str(shift_s))
     await asyncio.to_thread(rig.ingress.stop)
-    environment = {
-        "LD_PRELOAD": str(faketime()),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    await rig.start_ingress(environment=environment)
+    await rig.start_ingress(module=["tests.faults.moved_clock", str(clock)])
     return clock
 
 
-@scene(61, title="the clock jumps an hour, and two days, and back", refuses=True, needs=["faketime"])
+@scene(61, title="the clock jumps an hour, and two days, and back", refuses=True)
 async def clock_jumps(rig: Rig) -> None:
-    clock = await _with_clock(rig, "+0")
-    for shift in ("+3600", "-3600", "+172800", "+0"):
-        clock.write_text(shift)
+    clock = await _with_clock(rig, 0)
+    for shift_s in (3600, -3600, 172_800, 0):
+        clock.write_text(str(shift_s))
         async with away(rig):
             await asyncio.sleep(1)
 
 
-@scene(62, title="the ingress's clock is four minutes ahead", refuses=True, needs=["faketime"])
+@scene(62, title="the ingress's clock is four minutes ahead", refuses=True)
 async def clock_ahead(rig: Rig) -> None:
-    await _with_clock(rig, "+240")
+    await _with_clock(rig, 240)
     await asyncio.sleep(4)
 
 

@@ -97,7 +97,7 @@ class _Tls:
         return CertificateAuthority(self._folder, "other")
 
 
-@scene(23, title="RabbitMQ shows a certificate of another authority")
+@scene(23, title="RabbitMQ shows a certificate of another authority", refuses=True)
 async def wrong_certificate(rig: Rig) -> None:
     tls = await asyncio.to_thread(_Tls, rig)
     await tls.line.start()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,7 @@ from tests.services.rabbitmq import Node
 
 RATE = float(os.environ.get("HOOKLINE_FAULTS_RATE", "40"))
 _LOOK_S = 0.5
-_ROOT = Path(__file__).parents[2]
+_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[2])}
 _LATER = 1_000_000
 
 
@@ -124,36 +124,22 @@ class Rig:
         assert old in text, old
         self.project.config.write_text(text.replace(old, new, 1))
 
-    async def start_ingress(
-        self, *, under: Sequence[str] = (), environment: Mapping[str, str] | None = None, ready: str = "queue: "
-    ) -> Process:
+    async def start_ingress(self, *, under: Sequence[str] = (), module: Sequence[str] = ()) -> Process:
         started = await asyncio.to_thread(
-            self.project.start,
-            "ingress",
-            under=under,
-            module=self._module,
-            ready=ready,
-            environment={"PYTHONPATH": str(_ROOT), **(environment or {})},
+            self.project.start, "ingress", under=under, module=module or self._module, environment=_ENVIRONMENT
         )
         self.ingresses.append(started)
         return started
 
-    async def start_worker(self, *, under: Sequence[str] = ()) -> Process:
-        config, self.project.config = self.project.config, self.folder / "worker.toml"
-        try:
-            starting = asyncio.to_thread(
-                self.project.start,
-                "worker",
-                "effects.py",
-                under=under,
-                module=self._module,
-                environment={"PYTHONPATH": str(_ROOT)},
-            )
-            task = asyncio.create_task(starting)
-            await asyncio.sleep(0)
-        finally:
-            self.project.config = config
-        started = await task
+    async def start_worker(self) -> Process:
+        started = await asyncio.to_thread(
+            self.project.start,
+            "worker",
+            "effects.py",
+            module=self._module,
+            environment=_ENVIRONMENT,
+            config=self.folder / "worker.toml",
+        )
         self.workers.append(started)
         return started
 
