@@ -97,6 +97,7 @@ class Spool:
         self._waiting_bytes = 0
         self._writing_since_s: float | None = None
         self._removed: list[int] = []
+        self._is_removing = False
         self._bytes = 0
         self._age_s = 0.0
         self._disk_fault: str | None = "its folder is not open yet"
@@ -176,7 +177,7 @@ class Spool:
         """A record was published. Its place on disk is given up soon."""
         self.counts.drained += 1
         self._leave(taken)
-        if not self._removed:
+        if not self._removed and not self._is_removing:
             self._loop.call_soon(self._remove)
         self._removed.append(taken.position)
 
@@ -267,9 +268,16 @@ class Spool:
             del self.held[bucket]
 
     def _remove(self) -> None:
+        """Remove what was published. One call at a time: on a slow disk, appends would wait behind many."""
         removed, self._removed = self._removed, []
         if removed:
-            self._writer.run(partial(self._journal.remove, removed)).add_done_callback(self._note_size)
+            self._is_removing = True
+            self._writer.run(partial(self._journal.remove, removed)).add_done_callback(self._has_removed)
+
+    def _has_removed(self, removing: "asyncio.Future[None]") -> None:
+        self._is_removing = False
+        self._note_size(removing)
+        self._remove()
 
     def _note_size(self, removing: "asyncio.Future[None]") -> None:
         _retrieve(removing)
