@@ -28,7 +28,7 @@ from tests.spool import test_spool_mutants as spool_mutants
 Mistake: TypeAlias = Callable[[Patch], None]
 Notices: TypeAlias = Callable[[Path], Awaitable[None]]
 
-ENDS_S = 10.0
+ENDS_S = 5.0
 SCHEDULES = 60
 ROOT = Path(signing.__file__).parents[1]
 NOTICED = (AssertionError, pytest.fail.Exception, TimeoutError, LookupError)

@@ -68,7 +68,7 @@ class Drained:
         await asyncio.gather(*map(self._publisher.publish, _spooled()))
         self._broker.is_away = False
         began_s = self._loop.time()
-        live = []
+        live: list[asyncio.Task[None]] = []
         while self._spool.events:
             live.append(asyncio.create_task(self._ask(len(live))))
             await asyncio.sleep(LIVE_EVERY_S)
