@@ -17,7 +17,7 @@ from benchmarks.calibrating import calibrated
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
-from benchmarks.rows import beginning, embedded, growth, ingress, latency, spool, waiting, whole_way, workers
+from benchmarks.rows import beginning, embedded, growth, ingress, latency, metrics, spool, waiting, whole_way, workers
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 
@@ -26,6 +26,8 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress-go": ingress.against_go,
     "ingress-latency": latency.at_half_capacity,
     "ingress-embedded": embedded.ingress,
+    "metrics-ingress": metrics.ingress,
+    "metrics-worker": metrics.worker,
     "spool-cost": spool.cost,
     "spool-drain": spool.draining,
     "worker": workers.sqlite_store,

@@ -20,6 +20,7 @@ from hookline.schemas.envelope import (
     SPEC_VERSION_HEADER,
     SUBJECT_HEADER,
     TIME_HEADER,
+    TRACE_HEADER,
     TYPE_HEADER,
     UNREADABLE,
 )
@@ -131,6 +132,7 @@ def _headers() -> dict[str, Any]:
             TIME_HEADER: {**_TIME, "description": "The provider's time of the event."},
             SPEC_VERSION_HEADER: {"const": SPEC_VERSION},
             RECEIVED_AT_HEADER: {**_TIME, "description": "When the callback was received."},
+            TRACE_HEADER: {**text, "description": "The span of the request (W3C Trace Context), if it is traced."},
         },
     }
 

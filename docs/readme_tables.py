@@ -1,4 +1,4 @@
-"""Writes README's tables from the code: `python -m docs.readme_tables`. With `--check` it only compares them."""
+"""Writes tables of README and docs from the code: `python -m docs.readme_tables`. With `--check` it only compares."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from hookline.cli import topics
+from hookline.schemas.metrics import METRICS
 from hookline.schemas.providers import catalogue
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
+METRICS_PAGE = DOCS / "metrics.md"
 
 
 def providers_table() -> str:
@@ -35,6 +38,13 @@ def events_table() -> str:
     return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
 
 
+def metrics_table() -> str:
+    rows = [
+        _row(f"`{each.name}`", each.kind, ", ".join(each.labels), each.unit, each.meaning) for each in METRICS.values()
+    ]
+    return "\n".join([_row("metric", "kind", "labels", "unit", "meaning"), _row(*["---"] * 5), *rows])
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -44,12 +54,18 @@ def _senders(row: Mapping[str, Any]) -> str:
     return senders or ("all" if row["topic"] == "unknown" else "none yet")
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"providers": providers_table, "events": events_table}
+TABLES: Mapping[str, Callable[[], str]] = {
+    "providers": providers_table,
+    "events": events_table,
+    "metrics": metrics_table,
+}
 
 
 def with_tables(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
     for name, table in TABLES.items():
+        if f"<!-- {name} -->" not in text:
+            continue
         before, _, rest = text.partition(f"<!-- {name} -->\n")
         after = rest.partition(f"<!-- /{name} -->")[2]
         text = f"{before}<!-- {name} -->\n{table()}\n<!-- /{name} -->{after}"
@@ -57,14 +73,14 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
-    text = README.read_text()
+    outdated = [page for page in (README, METRICS_PAGE) if with_tables(page.read_text()) != page.read_text()]
     if "--check" not in sys.argv[1:]:
-        README.write_text(with_tables(text))
+        for page in outdated:
+            page.write_text(with_tables(page.read_text()))
         return 0
-    if with_tables(text) == text:
-        return 0
-    sys.stderr.write("README.md: a table differs from the code; `make docs` writes it\n")
-    return 1
+    for page in outdated:
+        sys.stderr.write(f"{page.name}: a table differs from the code; `make docs` writes it\n")
+    return len(outdated)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hookline.admin.settings import AdminSettings, TracingSettings
 from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
@@ -21,8 +22,10 @@ from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_
 from hookline.schemas.providers import Catalogue, catalogue
 from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
+from hookline.workers.breaker import NEVER_OPENS
 
 S = TypeVar("S", bound=msgspec.Struct)
+O = TypeVar("O", AdminSettings, TracingSettings)  # noqa: E741  of an operator
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
 
@@ -90,15 +93,18 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
-    second. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
-    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`. `keep_urls` leaves URLs in
-    events that let anybody in who has them, such as those of recordings.
+    second. `breaker_percent`: if more than that of the last hundred deliveries of a queue were parked, its worker takes
+    only one now and then until one is handled; 100 switches that off. `log_errors`: of an error in a worker's function,
+    log its type and `place`, or its `text` too, or the `full` traceback. By default, it is `full` in `hookline run` and
+    with `--reload`, else `place`. `keep_urls` leaves URLs in events that let anybody in who has them, such as those of
+    recordings.
     """
 
     shutdown_s: Seconds = 20
     unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    breaker_percent: Annotated[int, msgspec.Meta(ge=1, le=NEVER_OPENS)] = 50
     log_errors: LogErrors | None = None
     keep_urls: bool = False
 
@@ -128,6 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreSettings
     history: HistorySettings
     ingress: IngressSettings
+    admin: AdminSettings
+    tracing: TracingSettings
     trusted_proxies: tuple[Any, ...]
     audit: AuditSettings
     workers: WorkersSettings
@@ -143,6 +151,8 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "history": HistorySettings,
     "ingress": IngressSettings,
+    "admin": AdminSettings,
+    "tracing": TracingSettings,
     "audit": AuditSettings,
     "workers": WorkersSettings,
 }
@@ -175,6 +185,8 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
+        admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
+        tracing=_faultless("tracing", _as(TracingSettings, sections["tracing"])),
         trusted_proxies=trusted_proxies,
         audit=_as(AuditSettings, sections["audit"]),
         workers=_as(WorkersSettings, sections["workers"]),
@@ -209,8 +221,6 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"it is not TOML: {error}") from None
-    if "admin" in document:
-        raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
     return document
 
 
@@ -227,6 +237,12 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
     return Catalogue({provider.name: provider for provider in outside.values()})
+
+
+def _faultless(name: str, section: O) -> O:
+    if section.fault is not None:
+        raise SettingsError(f"{name}.{section.fault}")
+    return section
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:

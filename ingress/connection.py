@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import http_parser, web
@@ -52,10 +53,12 @@ class IngressConnection(web.RequestHandler):
         "_settings",
         "_write_timer",
         "address",
+        "client",
         "has_rest",
         "held_bytes",
         "is_overloaded",
         "load",
+        "noted",
         "reading",
         "turns",
     )
@@ -81,11 +84,15 @@ class IngressConnection(web.RequestHandler):
         self._is_last = False  # what follows is of a request that has been answered, and no other is read
         self._is_discarding = False
         self.address = ""
+        self.client = ""
+        """Under whose limit it falls: its address or network. `ConnectionLimits` sets this."""
         self.held_bytes = 0
         self.has_rest = False
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
         self.is_overloaded = False
         """Whether what is not read yet is to be refused."""
+        self.noted: Callable[[Refused], None] = lambda _: None
+        """Is told of a request that is refused before it reaches the receiver."""
         self.reading: asyncio.Timeout | None = None
         """The time-out of the read that waits for the rest of a body."""
 
@@ -135,11 +142,7 @@ class IngressConnection(web.RequestHandler):
             if not isinstance(message, http_parser.RawRequestMessage):
                 self._break_off()
             elif body is not self._body:
-                self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
-                self._is_body_open = not body.is_eof()
-                if self._is_body_open:
-                    self.has_rest = True
-                    self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
+                self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)
             if self._current_request is not None or len(self._messages) > 1:
@@ -150,6 +153,15 @@ class IngressConnection(web.RequestHandler):
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
 
+    def _begin_request(self, message: http_parser.RawRequestMessage, body: StreamReader) -> None:
+        if self._head_bytes:
+            self.load.end(self)
+        self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
+        self._is_body_open = not body.is_eof()
+        if self._is_body_open:
+            self.has_rest = True
+            self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
+
     def _note_part(self, data: bytes) -> None:
         """Count what has arrived of a head or a body that is not complete."""
         if self._is_body_open:
@@ -158,6 +170,8 @@ class IngressConnection(web.RequestHandler):
             self._promised_bytes -= arrived
             self.load.hold(self, -arrived)
             return
+        if not self._head_bytes:
+            self.load.begin_head(self, self.client)
         self._head_bytes += len(data)
         self.load.hold(self, HEADER_BYTES * data.count(b"\n"))
         if self._waiter is not None and not self._waiter.done():
@@ -211,7 +225,7 @@ class IngressConnection(web.RequestHandler):
 
     def begin_body(self, size: int, client: str) -> None:
         """Count the rest of a body of this size before it arrives. Raises Overloaded if there is no room for it."""
-        self.load.begin(self, client)
+        self.load.begin_body(self, client)
         self._promised_bytes = max(0, size - self._body.total_bytes)
         self.load.hold(self, self._promised_bytes)
         self.load.make_room(self, self.load.max_partial_bytes)
@@ -227,7 +241,12 @@ class IngressConnection(web.RequestHandler):
             raise Overloaded(_NO_ROOM)
 
     def hold_rest(self) -> None:
-        """Count the requests that wait behind the one that has been answered, unless that was not read to its end."""
+        """Count the requests that wait behind the one that has been answered, unless that was not read to its end.
+
+        Those of a lost connection are never answered, so nothing would take them off the count again.
+        """
+        if self.transport is None:
+            return
         self.has_rest = bool(self._messages) or self._is_body_open
         if self._is_body_open and not self._messages:
             self._is_last = True
@@ -251,6 +270,7 @@ class IngressConnection(web.RequestHandler):
     def _refuse(self, refusal: Refused, status: int = 503) -> None:
         """Answer what is no request yet, and read no more."""
         self._is_last = self._is_discarding = True
+        self.load.end(self)
         self._stop_waiting()
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
@@ -289,11 +309,14 @@ class IngressConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if isinstance(exc, Refused):
+            self.noted(exc)
             return responses.refused(exc, status)
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
-        return responses.refused(MalformedRequest("this is not a valid HTTP request"), _parser_status(exc))
+        refusal = MalformedRequest("this is not a valid HTTP request")
+        self.noted(refusal)
+        return responses.refused(refusal, _parser_status(exc))
 
     def _break_off(self) -> None:
         """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""

@@ -17,10 +17,11 @@ from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
-from hookline.ingress.signature_memory import signature_memories
+from hookline.ingress.signature_memory import SignatureMemory, signature_memories
 from hookline.schemas.broker import Publisher
-from hookline.schemas.envelope import Identity, moment, seal, unreadable
+from hookline.schemas.envelope import TRACE_HEADER, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
+from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
@@ -38,22 +39,33 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         audit: RefusalAudit | None = None,
     ) -> None:
+        self._signatures: Mapping[str, SignatureMemory] = {}
         self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
         self._clock = clock
         self._audit = audit
-        self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
+        self.observer = NOBODY
+        self.traces = False
+        """Whether envelopes get the `traceparent` of their request."""
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why no callback is accepted now: `/readyz` says the same."""
+        if self.draining:
+            return ["draining"]
+        return [] if self._publisher.ready else [self._publisher.reason]
 
     def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
         """Receive the next requests for these sources."""
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
         self.trusted_proxies = trusted_proxies
+        self._signatures = signature_memories(sources, self._signatures)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
@@ -92,6 +104,7 @@ class Receiver:
         source = self._sources.get(path)
         if source is None:
             return self._health(request, path)
+        started_s = time.monotonic()
         check_head(request, source.max_body_bytes)
         if source.allow_from:
             check_address(request, source.allow_from, self.trusted_proxies)
@@ -111,7 +124,12 @@ class Receiver:
             received_at=moment(now_s),
             query=kept,
         )
+        if self.traces:
+            envelope = msgspec.structs.replace(envelope, traceparent=request.headers.get(TRACE_HEADER, ""))
+        sealed_s = time.monotonic()
         await self._publisher.publish(envelope)
+        durable_s = time.monotonic()
+        self.observer.accepted(envelope, durable_s - sealed_s, durable_s - started_s)
         return Accepted(provider.reply)
 
     def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
@@ -123,17 +141,25 @@ class Receiver:
                 if reply is not None:
                     return reply
             provider.verify(callback, source, now_s)
-            if provider.signatures is not None and source.name in self._signatures:
-                self._signatures[source.name].check(callback)
+            if provider.signatures is not None:
+                self.check_signature(callback, source)
         except Refused as refusal:
             refusal.body = callback.body
             raise
         return None
 
+    def check_signature(self, callback: Request, source: AnySource) -> None:
+        """Note a verified callback whose signature does not cover the body. Raises BadSignature beyond a limit."""
+        memory = self._signatures.get(source.name)
+        if memory is not None:
+            memory.check(callback)
+
     def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
         """The response to a request that is not accepted, which is counted, logged and recorded."""
         now_s, source = self._clock(), self._source_of(request)
-        said = self._refusals.note(source.name if source else "-", refusal, now_s)
+        name = source.name if source else "-"
+        said = self._refusals.note(name, refusal, now_s)
+        self.observer.refused(name, refusal.reason)
         response = responses.refused(said)
         if self._audit is not None:
             self._audit.note(request, source, refusal, response.status, now_s)

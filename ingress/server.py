@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import http_parser, web
@@ -19,8 +20,9 @@ from hookline.ingress.load import Load
 from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import Refused, SettingsError
 
 
 class ConnectionFactory(web.Server):
@@ -28,18 +30,19 @@ class ConnectionFactory(web.Server):
 
     def __init__(self, receiver: Receiver, settings: IngressSettings, max_file: int | None = None) -> None:
         super().__init__(receiver.answer)
+        self._receiver = receiver
         self._settings = settings
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
-        self._limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
+        self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
         self._make = (
-            partial(ProxiedConnection, self, self._limits)
+            partial(ProxiedConnection, self, self.limits)
             if settings.proxy_protocol
             else partial(IngressConnection, self)
         )
 
     def __call__(self) -> IngressConnection:
-        return self._make(
+        connection = self._make(
             self._settings,
             self._load,
             self._turns,
@@ -51,16 +54,21 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
+        connection.noted = self._note
+        return connection
+
+    def _note(self, refusal: Refused) -> None:
+        self._receiver.observer.refused("-", refusal.reason)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         file = transport.get_extra_info("socket").fileno()
-        if isinstance(handler, IngressConnection) and not self._limits.opened(handler, file):
+        if isinstance(handler, IngressConnection) and not self.limits.opened(handler, file):
             self._loop.call_soon(transport.abort)  # at once, aiohttp's task would find no connection
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         if isinstance(handler, IngressConnection):
-            self._limits.closed(handler)
+            self.limits.closed(handler)
             self._load.end(handler)
         super().connection_lost(handler, exc)
 
@@ -78,8 +86,8 @@ class Ingress:
         self._context: ssl.SSLContext | None = None
 
     @property
-    def connection_count(self) -> int:
-        return len(self._connections.connections)
+    def connections(self) -> Sequence[web.RequestHandler]:
+        return self._connections.connections
 
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
@@ -89,13 +97,13 @@ class Ingress:
             self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
-        timeout_s = settings.head_timeout_s if self._context else None
+        make = self._connections if self._context is None else partial(self._handshake, self._context)
         for each in sockets:
-            server = await loop.create_server(
-                self._connections, sock=each, backlog=1024, ssl=self._context, ssl_handshake_timeout=timeout_s
-            )
-            self._servers.append(server)
+            self._servers.append(await loop.create_server(make, sock=each, backlog=1024))
         return int(sockets[0].getsockname()[1])
+
+    def _handshake(self, context: ssl.SSLContext) -> Handshake:
+        return Handshake(self._connections, self._connections.limits, context, self._settings.head_timeout_s)
 
     def reload_certificate(self) -> None:
         """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""

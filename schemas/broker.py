@@ -12,6 +12,7 @@ import msgspec
 
 from hookline.schemas.dead_letters import Action, DeadLetter, Scanned
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.queue_states import QueueStates
 
 MAX_UNSETTLED_S = 1800.0
 """A broker leaves a message to the process that took it for at least this long. Then it may deliver it elsewhere."""
@@ -178,6 +179,9 @@ class Broker(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def queue_states(self) -> QueueStates: ...
 
     @property
     def faults(self) -> Sequence[str]:

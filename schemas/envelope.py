@@ -4,6 +4,7 @@ The body is the exact bytes that the provider sent. Signatures and secrets never
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,8 @@ TIME_HEADER = "cloudEvents_time"
 SPEC_VERSION_HEADER = "cloudEvents_specversion"
 RECEIVED_AT_HEADER = "hookline-received-at"
 QUERY_HEADER = "hookline-query"
+TRACE_HEADER = "traceparent"
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up to 127 characters each, and a slash
 _SOURCE_PREFIX = "/hookline/"
 EARLIEST_S = 1_420_070_400.0  # 2015-01-01; the first of the providers' callbacks are younger
@@ -59,6 +62,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A verified delivery. `id` identifies the event: each re-send has the same, and no other event has it.
 
     `query` is what the provider's query string says of the event, undecoded and without the signature; mostly "".
+    `traceparent` is the span of the request, while tracing is on.
     """
 
     id: str
@@ -71,6 +75,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_type: str
     body: bytes
     query: str = ""
+    traceparent: str = ""
 
     @property
     def topic(self) -> str:
@@ -180,6 +185,8 @@ def to_headers(envelope: Envelope) -> dict[str, str]:
     }
     if envelope.query:
         headers[QUERY_HEADER] = envelope.query
+    if envelope.traceparent:
+        headers[TRACE_HEADER] = envelope.traceparent
     return headers
 
 
@@ -198,9 +205,26 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
             content_type=content_type,
             body=body,
             query=str(headers.get(QUERY_HEADER, "")),
+            traceparent=str(headers.get(TRACE_HEADER, "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Unreadable(f"the message is no envelope: {type(error).__name__}") from None
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """A span of a trace, in hexadecimal digits (W3C Trace Context, `traceparent`)."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+
+
+def trace_of(traceparent: str) -> Trace | None:
+    """The span that a `traceparent` names; None for one that is empty or malformed."""
+    found = _TRACE.fullmatch(traceparent)
+    if found is None or traceparent.startswith("ff") or not int(found[1], 16) or not int(found[2], 16):
+        return None
+    return Trace(found[1], found[2], found[3])
 
 
 def ordering_facts(headers: Mapping[str, Any]) -> OrderingFacts:

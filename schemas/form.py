@@ -1,6 +1,7 @@
 """Bodies that are forms: `application/x-www-form-urlencoded`."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TypeVar
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -20,7 +21,10 @@ def form_fields(body: bytes) -> Sequence[tuple[str, str]]:
     parts = [part for part in body.split(b"&") if part]
     if len(parts) > MAX_FIELDS:
         raise Unreadable("the form has too many fields")
-    return [(_text(name), _text(value)) for name, _, value in (part.partition(b"=") for part in parts)]
+    try:
+        return [_pair(part) for part in parts]
+    except UnicodeDecodeError:
+        raise Unreadable("the form is not UTF-8") from None
 
 
 def read_form(kind: type[T], body: bytes) -> T:
@@ -40,7 +44,7 @@ def single_fields(fields: Sequence[tuple[str, str]]) -> Mapping[str, str]:
     values = dict(fields)
     if len(values) != len(fields):
         raise Unreadable("the form names a field twice")
-    if any("\0" in text for pair in fields for text in pair):
+    if "\0" in "".join(chain.from_iterable(fields)):
         raise Unreadable("a text holds a NUL character")
     return values
 
@@ -59,8 +63,12 @@ def _read_leniently(kind: type[T], fields: Mapping[str, str]) -> T:
         raise Unreadable(f"the form does not have the documented fields: {place}") from None
 
 
+def _pair(part: bytes) -> tuple[str, str]:
+    name, _, value = part.partition(b"=")
+    if b"%" in part or b"+" in part:  # most have neither
+        return _text(name), _text(value)
+    return name.decode(), value.decode()
+
+
 def _text(encoded: bytes) -> str:
-    try:
-        return unquote_to_bytes(encoded.replace(b"+", b" ")).decode()
-    except UnicodeDecodeError:
-        raise Unreadable("the form is not UTF-8") from None
+    return unquote_to_bytes(encoded.replace(b"+", b" ")).decode()

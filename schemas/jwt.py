@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from hookline.schemas.errors import BadSignature
+from hookline.schemas.signing import check_digest
 
 _MAX_CHARACTERS = 8192
 _claims = msgspec.json.Decoder(dict[str, Any])
@@ -31,11 +32,8 @@ def check_jwt(token: str, keys: Iterable[bytes]) -> dict[str, Any]:
     head, claims, signature = map(_decoded, parts)
     if _read(_header, head).alg != "HS256":
         raise BadSignature("the token is not signed with HS256")
-    signed, fits = parts[0] + b"." + parts[1], False
-    for key in keys:
-        fits |= hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
-    if not fits:
-        raise BadSignature("the signature is wrong", for_operator="no secret has signed the token")
+    signed = parts[0] + b"." + parts[1]
+    check_digest(signature, [hmac.digest(key, signed, "sha256") for key in keys], "the signature of the token")
     found: dict[str, Any] = _read(_claims, claims)
     return found
 

@@ -20,7 +20,7 @@ def check_hex(text: str, expected: Iterable[bytes], step: str = "the signature")
         given = a2b_hex(text)
     except ValueError:
         raise BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal") from None
-    _check_digest(given, expected, step)
+    check_digest(given, expected, step)
 
 
 def check_base64(text: str, expected: Iterable[bytes], step: str = "the signature") -> None:
@@ -35,15 +35,16 @@ def check_base64(text: str, expected: Iterable[bytes], step: str = "the signatur
         raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64") from None
     if b2a_base64(given, newline=False) != text.encode("ascii"):
         raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64 in its one exact form")
-    _check_digest(given, expected, step)
+    check_digest(given, expected, step)
 
 
 def check_shared_secret(text: str, keys: Iterable[bytes], step: str = "the shared secret") -> None:
     """Return if the text is one of the keys, else raise BadSignature. For providers that send a password."""
-    _check_digest(text.encode("utf-8", "surrogateescape"), keys, step)
+    check_digest(text.encode("utf-8", "surrogateescape"), keys, step)
 
 
-def _check_digest(given: bytes, expected: Iterable[bytes], step: str) -> None:
+def check_digest(given: bytes, expected: Iterable[bytes], step: str) -> None:
+    """Return if the bytes are one of the expected digests, else raise BadSignature."""
     fits, tried = False, 0
     for digest in expected:  # all of them, always: the time must not tell which one fits
         fits |= hmac.compare_digest(given, digest)

@@ -43,7 +43,7 @@ def test_only_the_providers_that_a_settings_file_names_are_loaded(tmp_path: Path
         "print(*(name for name in sys.modules if name.startswith('hookline.schemas.providers.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    assert [name.rpartition(".")[2] for name in done.stdout.split()] == [one]
+    assert [provider_name(name.rpartition(".")[2]) for name in done.stdout.split()] == [one]
 
 
 def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:

@@ -109,9 +109,9 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     done = project.call("ingress")
     project.close()
     assert done.returncode == 3
-    assert done.stderr.startswith("hookline: cannot listen on 127.0.0.1:")
-    assert "another program listens there; stop it, or set another port under [ingress]" in done.stderr
-    assert done.stderr.count("127.0.0.1") == 1
+    said = [line for line in done.stderr.splitlines() if "metrics and health" not in line]
+    assert [line.startswith("hookline: cannot listen on 127.0.0.1:") for line in said] == [True]
+    assert "another program listens there; stop it, or set another port under [ingress]" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def declared(project: Project) -> None:
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
         (("dead", "list", "rooms", "--reason", "faild"), 2, "there is no reason 'faild'; did you mean failed?"),
         (("dead", "list", "rooms", "--source", "krtc"), 1, "there is no source 'krtc'; did you mean krtc-main?"),
-        (("unrouted", "replay", "--provider", "zom"), 1, "there is no provider 'zom'; there are cloudroom, "),
+        (("unrouted", "replay", "--provider", "xyz"), 1, "there is no provider 'xyz'; there are "),
         (("replay", "--since", "2h", "--to", "rooms", "--source", "nope"), 1, "there is no source 'nope'; there are "),
         (("send", "krtc-main", "--url", "127.0.0.1:1/hooks/krtc-main"), 2, "is not a URL such as http://"),
         (("send", "krtc-main", "--url", "http:///hooks"), 2, "is not a URL such as http://"),

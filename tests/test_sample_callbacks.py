@@ -6,10 +6,11 @@ import pytest
 
 from hookline.cli.sample_callbacks import callbacks_of
 from hookline.cli.settings_template import settings_file
+from hookline.schemas.providers import catalogue
 from hookline.settings import load
 
 
-@pytest.mark.parametrize("name", ["classroom", "voice", "krtc-main", "calls", "meetings"])
+@pytest.mark.parametrize("name", [provider.example.source for provider in catalogue().values()])
 def test_no_two_calls_make_the_same_callback(tmp_path: Path, name: str) -> None:
     config = tmp_path / "hookline.toml"
     config.write_text(settings_file())

@@ -204,7 +204,9 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             id="word for a network",
         ),
         pytest.param(
-            "[sources.x]\nsecrets = ['s']", "sources.x.provider: is missing; there are cloudroom, gme", id="no provider"
+            "[sources.x]\nsecrets = ['s']",
+            f"sources.x.provider: is missing; there are {', '.join(catalogue())}",
+            id="no provider",
         ),
         pytest.param(
             "[sources.x]\nprovider = 'krct'",
@@ -229,9 +231,9 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
         ),
         pytest.param("not toml", "is not TOML", id="text that is not TOML"),
         pytest.param(
-            GOOD + "[admin]\nport = 9464",
-            "admin: nothing listens on an operator's port yet; remove the table [admin]",
-            id="the table [admin]",
+            GOOD + '[admin]\nhost = "0.0.0.0"',
+            'admin.token: it is missing, and others can reach 0.0.0.0; set one, or host = "127.0.0.1"',
+            id="an operator's port that everybody may read",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Reads the vectors, whose form tests/vectors/README.md describes, and makes forgeries from them."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from multidict import CIMultiDict
 from hookline.schemas.envelope import Envelope, Identity, moment, seal
 from hookline.schemas.form import FORM, form_body, form_fields
 from hookline.schemas.payload import BYTE_ORDER_MARK
-from hookline.schemas.provider import AnySource, Outgoing, Provider, Reply, Request, Source
+from hookline.schemas.provider import AnySource, Key, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers import catalogue
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -35,6 +36,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     now: float
     expected: Expected
     same_event_as: str | None = None
+    unsigned: bool = False
     resent: dict[str, Any] = {}
 
 
@@ -145,7 +147,7 @@ def source_of(provider: Provider[Any], settings: Mapping[str, Any]) -> AnySource
     return Source(
         name=provider.example.source,
         provider=provider,
-        keys=tuple(provider.key(secret) for secret in own.pop("secrets")),
+        keys=keys_of(provider, own.pop("secrets")),
         allow_from=tuple(ip_network(network) for network in own.pop("allow_from", ())),
         account=msgspec.convert(own, provider.account),
         public_url=public_url,
@@ -158,7 +160,19 @@ def example_source(provider: Provider[Any], *secrets: str) -> AnySource:
 
 
 def with_secrets(source: AnySource, secrets: Sequence[str]) -> AnySource:
-    return replace(source, keys=tuple(source.provider.key(secret) for secret in secrets))
+    return replace(source, keys=keys_of(source.provider, secrets))
+
+
+def keys_of(provider: Provider[Any], secrets: Sequence[str]) -> tuple[Key, ...]:
+    """The keys of secrets. One that does not have the provider's form is put into base64, which is the form then."""
+    return tuple(_key_of(provider, secret) for secret in secrets)
+
+
+def _key_of(provider: Provider[Any], secret: str) -> Key:
+    try:
+        return provider.key(secret)
+    except ValueError:
+        return provider.key(b64encode(secret.encode()).decode())
 
 
 def sent(outgoing: Outgoing) -> Request:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, TypeAlias, cast
 
 from hookline.aio.deadlines import Deadlines
+from hookline.schemas.observer import NOBODY
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.failure_policy import HandlerTimedOut
 from hookline.workers.middleware import around
@@ -25,6 +26,8 @@ class Handler:
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._state = worker.state
         self._timeout = HandlerTimeout(worker.timeout_s)
+        self._queue = worker.queue
+        self.observer = NOBODY
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
         """Raises what the function raises, or HandlerTimedOut."""
@@ -34,7 +37,9 @@ class Handler:
             with self._timeout:
                 await self._function(case.event, *arguments)
         finally:
-            self.latency.record(time.monotonic() - started_s)
+            call_s = time.monotonic() - started_s
+            self.latency.record(call_s)
+            self.observer.called(self._queue, call_s)
 
 
 class HandlerTimeout:

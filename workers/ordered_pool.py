@@ -69,6 +69,11 @@ class OrderedPool:
             self._start(self._settler.keep()),
         ]
 
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries it works on."""
+        return len(self._in_flight)
+
     async def run(self) -> None:
         """Work until `stop` is called. Raises what a part of it fails with."""
         await self._died
@@ -97,6 +102,7 @@ class OrderedPool:
             self._died.set_exception(error)
 
     def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
+        self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
         facts = ordering_facts(received.headers)
         self._subject_queues.add(
             _Message(received, queue),
@@ -110,6 +116,7 @@ class OrderedPool:
 
     async def _dispatch(self) -> None:
         while True:
+            await self._pipeline.breaker.admitted()
             slot = await self._next()
             task = self._start(self._work_until_idle(slot))
             self._in_flight[task] = slot.partition
@@ -155,7 +162,8 @@ class OrderedPool:
         return self._is_full and len(self._in_flight) < self._limit()
 
     def _must_end(self, partition: str) -> bool:
-        return self._stopping or partition in self._leaving or len(self._in_flight) > self._limit()
+        is_open = self._pipeline.breaker.is_open
+        return self._stopping or partition in self._leaving or is_open or len(self._in_flight) > self._limit()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._in_flight[task]
@@ -203,6 +211,8 @@ class OrderedPool:
         return self._blocked.must_make_room(slot.partition, self._subject_queues.blocked(slot, now_s), now_s)
 
     async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
+        if lost:
+            self._pipeline.observer.partition_lost(self._pipeline.worker.queue)
         self._subject_queues.leave(partition)
         self._blocked.leave(partition)
         self._leaving.add(partition)

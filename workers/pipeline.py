@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Self, assert_never
 
 import msgspec
 
@@ -16,10 +16,12 @@ from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.event_redaction import Redaction
 from hookline.schemas.events import CanonicalEvent
+from hookline.schemas.observer import NOBODY, Observer
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
+from hookline.workers.breaker import NEVER_OPENS, Breaker
 from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
@@ -82,6 +84,8 @@ class Pipeline:
         self.worker = worker
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
+        self.breaker = Breaker(worker.queue, NEVER_OPENS)
+        self.observer = NOBODY
         self._store = store
         self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._transactional = _transactional(store, worker) if worker.transactional else None
@@ -94,6 +98,12 @@ class Pipeline:
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
         )
+
+    def watched(self, observer: Observer, breaker: Breaker) -> Self:
+        """Tell an observer what happens, and ask a breaker whether a delivery may be taken."""
+        self.observer = self.handler.observer = observer
+        self.breaker = breaker
+        return self
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
@@ -151,7 +161,10 @@ class Pipeline:
         claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await (self.ahead.take(case.key) or self._ask(case.key, case.subject)):
+            started_s = time.monotonic()
+            claim = await (self.ahead.take(case.key) or self._ask(case.key, case.subject))
+            self.observer.stored("claim", time.monotonic() - started_s)
+            match claim:
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():
@@ -193,7 +206,9 @@ class Pipeline:
             if case.subject is not None:
                 self._watermark.advance(case.subject, case.occurred_s)
             finish = self._store.finish if self.unsynced is None else self.unsynced.finish_unsynced
+            started_s = time.monotonic()
             await finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
+            self.observer.stored("finish", time.monotonic() - started_s)
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:

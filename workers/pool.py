@@ -53,6 +53,11 @@ class Pool:
             asyncio.create_task(self._loop(ahead=number >= always)) for number in range(prefetch(pipeline.worker))
         ]
 
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries it works on."""
+        return len(self._loops) - len(self._idle)
+
     async def run(self) -> None:
         """Work until `stop` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
         ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
@@ -79,8 +84,11 @@ class Pool:
             self._idle.add(this)
             if ahead:
                 await self._pipeline.handler.latency.quick()
+            if self._pipeline.breaker.is_open:
+                await self._pipeline.breaker.admitted()
             received = await self._queue.take()
             self._idle.discard(this)
+            self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
             started = time.monotonic()
             work = await self._pipeline.work(received)
             await self._queue.settle(received, work.outcome)

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from hookline.schemas.errors import NotStarted
 from hookline.schemas.events import (
     EVENT_TYPES,
     CanonicalEvent,
@@ -92,11 +93,20 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
 def rooms_worker(log: EventLog) -> Worker[Any]:
     """The worker that keeps the event log."""
 
-    @worker(*_LOGGED, queue="rooms")
-    async def rooms(event: CanonicalEvent) -> None:
+    async def keep(event: CanonicalEvent) -> None:
         await log.append(event)
 
-    return replace(rooms, sees_repeats=True)
+    return replace(ROOMS, function=keep)
+
+
+@worker(*_LOGGED, queue="rooms")
+async def _rooms(event: CanonicalEvent) -> None:
+    """Handle nothing: the log is open in a process that runs the worker only."""
+    raise NotStarted("the event log is not open")
+
+
+ROOMS: Worker[Any] = replace(_rooms, sees_repeats=True)
+"""The worker without its log, for those who ask which queue it has."""
 
 
 async def rooms_named(log: EventLog, room_id: str) -> list[RoomView]:

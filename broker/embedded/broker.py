@@ -12,6 +12,7 @@ from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
@@ -50,6 +51,7 @@ class EmbeddedBroker:
         self._queues: list[EmbeddedQueue] = []
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
+        self.queue_states = EmbeddedQueueStates(database.path)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
 
     @property

@@ -20,6 +20,7 @@ from hookline.broker.rabbitmq.forwarding import MAX_MOVING, Forwarding
 from hookline.broker.rabbitmq.guard import Guard, WorkerTopology
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
 from hookline.broker.rabbitmq.topology.bindings import Wishes
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.topology.queue_depth import exists
@@ -42,9 +43,10 @@ class RabbitMQBroker:
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
         self._wishes = Wishes()
-        self._guard = Guard(self._publish_connection)
+        self._guard = Guard(self._publish_connection, settings.observer)
         self.publisher = RabbitMQPublisher(self._publish_connection, settings, self._guard)
         self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
+        self.queue_states = RabbitMQQueueStates(self._consume_connection.require, settings.connect_timeout_s)
         self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
 
     @classmethod

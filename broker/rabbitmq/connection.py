@@ -26,6 +26,7 @@ from hookline.broker.rabbitmq.wire.connection_state import (
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
 from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.observer import NOBODY, Observer
 
 log = logging.getLogger("hookline.broker")
 
@@ -42,7 +43,8 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 class RabbitMQSettings:
     """The addresses of RabbitMQ, time-outs and limits.
 
-    A dead connection is noticed after about three heartbeats. A publish times out earlier.
+    A dead connection is noticed after about three heartbeats. A publish times out earlier. `observer` is told of what
+    happens to the connections and the topology.
     """
 
     url: str | tuple[str, ...]
@@ -52,6 +54,7 @@ class RabbitMQSettings:
     connect_timeout_s: float = 5.0
     retention: Retention = NOTHING_KEPT
     folder: Path | None = None
+    observer: Observer = NOBODY
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a malformed address, without repeating it."""
@@ -241,6 +244,7 @@ class Connection:
         notice.forget()
         log.info("the connection %s to RabbitMQ is back", self._name)
         self._server_is_back.send()
+        self._settings.observer.reconnected(self._name)
         self._back()
 
     async def _lost(self, connection: AbstractConnection) -> str:

@@ -24,6 +24,7 @@ from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues, declar
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.observer import NOBODY, Observer
 
 log = logging.getLogger("hookline.broker")
 
@@ -38,8 +39,9 @@ Check: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 class Guard:
     """Runs the checks of one process on its publishing connection, so that a note never blocks a consumer."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, observer: Observer = NOBODY) -> None:
         self._connection = connection
+        self._observer = observer
         self._checks: dict[str, Check] = {}
         self._faults: dict[str, str] = {}
         self._soon = Pulse()
@@ -103,6 +105,7 @@ class Guard:
         """Say what is wrong once, and again when it changes."""
         if self._checks.get(name) != check or fault == self._faults.get(name):
             return
+        self._observer.guard_found(fault)
         if fault is None:
             del self._faults[name]
             log.info("the topology guard: %s is as it should be again", name)

@@ -44,7 +44,7 @@ class SpoolingPublisher:
 
     def __init__(self, primary: Primary, spool: Spool, *, after_s: float, max_draining: int) -> None:
         self._primary = primary
-        self._spool = spool
+        self.spool = spool
         self._held = spool.held
         self._in_flight = Deadlines[_Flight](after_s, self._overdue)
         self._latest: dict[int, _Flight] = {}
@@ -59,7 +59,7 @@ class SpoolingPublisher:
 
     @property
     def reason(self) -> str:
-        if self._spool.fault is None:
+        if self.spool.fault is None:
             return ""
         return self._primary.reason or ("spool_unusable" if self._breaker.is_open else "")
 
@@ -70,13 +70,13 @@ class SpoolingPublisher:
 
     async def open(self) -> None:
         """Open the spool, and begin to publish what is in it. Raises nothing: its disk may come back."""
-        await self._spool.open()
+        await self.spool.open()
         self._drain.open()
 
     async def close(self) -> None:
         """Leave what is in the spool to the next process."""
         await self._drain.close()
-        await self._spool.close()
+        await self.spool.close()
 
     async def publish(self, envelope: Envelope) -> None:
         bucket = bucket_of(envelope)
@@ -119,7 +119,7 @@ class SpoolingPublisher:
 
     def _may_probe(self) -> bool:
         """Whether a live event may try the broker, since there is no spooled one to do so."""
-        return not self._spool.events and self._breaker.lets_one_through()
+        return not self.spool.events and self._breaker.lets_one_through()
 
     def _has_failed(self, bucket: int) -> bool:
         """Whether the last event of a bucket is about to go to the spool: its task has not run since it failed."""
@@ -130,7 +130,7 @@ class SpoolingPublisher:
         """Return once the event is in the spool. Raises NotDurable."""
         if bucket in self._latest:
             self._take_back_all(bucket)
-        await _written(self._spool.append(envelope, bucket), self._appends)
+        await _written(self.spool.append(envelope, bucket), self._appends)
 
     def _overdue(self, flight: _Flight) -> None:
         """Take back everything: what comes later would overtake it in the spool."""
@@ -149,7 +149,7 @@ class SpoolingPublisher:
         if flight.confirmed.done() and not flight.has_failed:
             return
         try:
-            flight.kept = self._spool.append(flight.envelope, flight.bucket)
+            flight.kept = self.spool.append(flight.envelope, flight.bucket)
         except NotDurable as error:
             flight.kept = asyncio.get_running_loop().create_future()
             flight.kept.set_exception(error)

@@ -4,13 +4,16 @@ import sys
 
 import click
 
+from hookline.cli.check import check
 from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
 from hookline.cli.run import ingress, run, worker
 from hookline.cli.send import send
+from hookline.cli.status import status
 from hookline.cli.topics import topics
+from hookline.cli.topology import topology
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -47,5 +50,19 @@ def cli() -> None:
     """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
 
 
-for command in (init, run, ingress, worker, send, topics, rooms, dead, unrouted, replay_command):
+for command in (
+    init,
+    check,
+    status,
+    run,
+    ingress,
+    worker,
+    send,
+    topics,
+    rooms,
+    dead,
+    unrouted,
+    replay_command,
+    topology,
+):
     cli.add_command(command)

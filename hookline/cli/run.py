@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from hookline.admin.pages import socket_of
 from hookline.cli.options import config_option, fail_fast_option, log_option
 from hookline.runtime import logs
 from hookline.runtime.event_loop import collect_rarely, run_to_end
@@ -92,7 +93,13 @@ def run(
 @config_option
 @log_option
 @click.option("--process", type=int, hidden=True, help="The number of this process, given by the supervisor.")
-def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: bool) -> None:
+@click.option(
+    "--admin-folder",
+    type=click.Path(path_type=Path),
+    hidden=True,
+    help="The folder of its socket, given by the supervisor.",
+)
+def ingress(config: Path, log_style: str, process: int | None, admin_folder: Path | None, *, fail_fast: bool) -> None:
     """Run only the ingress.
 
     It receives callbacks and publishes them to the queue. With `processes` under [ingress] in the settings, that
@@ -102,7 +109,8 @@ def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: boo
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1 and process is None:
         _supervise(settings, log_style, fail_fast=fail_fast)
-    _serve(settings, Roles(ingress=True, supervised=process is not None, fail_fast=fail_fast))
+    socket = None if process is None or admin_folder is None else socket_of(admin_folder, process)
+    _serve(settings, Roles(ingress=True, process=process, admin_socket=socket, fail_fast=fail_fast))
 
 
 @click.command(

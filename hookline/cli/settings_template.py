@@ -1,6 +1,7 @@
 """The settings file that `hookline init` writes."""
 
 import secrets
+from base64 import b64encode
 from typing import Any
 
 from hookline.schemas.provider import Provider
@@ -36,7 +37,12 @@ port = 8080
 
 def settings_file() -> str:
     """A commented file with one source for each provider and fresh secrets."""
-    return "\n".join([_HEAD, *(source_table(each, secrets.token_urlsafe(24)) for each in catalogue().values())])
+    return "\n".join([_HEAD, *(source_table(each, _fresh_secret()) for each in catalogue().values())])
+
+
+def _fresh_secret() -> str:
+    """In base64, since some providers issue nothing else."""
+    return b64encode(secrets.token_bytes(24)).decode()
 
 
 def source_table(provider: Provider[Any], secret: str) -> str:

@@ -11,6 +11,7 @@ from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Publisher, Retention
 from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hookline.broker.rabbitmq.broker import RabbitMQBroker
     from hookline.broker.rabbitmq.connection import RabbitMQSettings
     from hookline.broker.spool.publisher import SpoolingPublisher
+    from hookline.broker.spool.spool import Spool
 
 _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
@@ -51,6 +53,10 @@ class Installation:
         self._settings = settings
         self._broker_is_back = broker_is_back
         self._rabbitmq: RabbitMQBroker | None = None
+        self.observer = NOBODY
+        """Is told of what happens to a broker that is opened from then on."""
+        self.spool: Spool | None = None
+        """The spool of the ingress, once it is open."""
         self._open = AsyncExitStack()
         self._databases: dict[Path, Database] = {}
 
@@ -68,7 +74,7 @@ class Installation:
         settings = self._settings.broker
         if is_rabbitmq(settings):
             may_be_away = may_be_away and bool(self._settings.spool.path)
-            rabbitmq = _rabbitmq_settings(self._settings)
+            rabbitmq = rabbitmq_settings(self._settings, self.observer)
             self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
             return self._to_close(self._rabbitmq)
         return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
@@ -79,7 +85,7 @@ class Installation:
         Raises SettingsError.
         """
         if is_rabbitmq(settings.broker):
-            addresses = _rabbitmq_settings(settings)
+            addresses = rabbitmq_settings(settings)
             if self._rabbitmq is not None:
                 self._rabbitmq.use_addresses(addresses)
         self._settings = settings
@@ -97,6 +103,7 @@ class Installation:
         if self._rabbitmq is None or not self._settings.spool.path:
             return broker.publisher
         publisher = _spooling(self._rabbitmq, self._settings)
+        self.spool = publisher.spool
         await publisher.open()
         return self._to_close(publisher)
 
@@ -122,7 +129,7 @@ class Installation:
         return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
 
     async def _database(self, url: str) -> Database:
-        path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+        path = sqlite_path(self._settings, url)
         if path not in self._databases:
             self._databases[path] = self._to_close(await Database.open(path))
         return self._databases[path]
@@ -183,7 +190,7 @@ def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublishe
     return spooling_publisher(
         broker.publisher,
         SpoolSettings(
-            folder=(settings.path.parent / spool.path).resolve(),
+            folder=spool_folder(settings),
             after_s=spool.after_s,
             max_bytes=spool.max_bytes,
             max_age_s=spool.max_age_s,
@@ -192,7 +199,17 @@ def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublishe
     )
 
 
-def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
+def spool_folder(settings: Settings) -> Path:
+    return (settings.path.parent / settings.spool.path).resolve()
+
+
+def sqlite_path(settings: Settings, url: str) -> Path:
+    """The file that a `sqlite:` URL names."""
+    return (settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+
+
+def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "RabbitMQSettings":
+    """Raises SettingsError for a malformed address."""
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
     return RabbitMQSettings(
@@ -201,6 +218,7 @@ def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
         max_in_flight=settings.broker.max_in_flight,
         retention=_retention(settings),
         folder=settings.path.parent,
+        observer=observer,
     )
 
 

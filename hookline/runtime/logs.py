@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from hookline.runtime.log_context import logged_facts
 from hookline.runtime.log_queue import QueuedHandler
 from hookline.settings import Settings
 
@@ -47,6 +48,7 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             **self._process,
             "message": record.getMessage(),
+            **logged_facts(),
             **getattr(record, "facts", {}),
         }
         if record.exc_info:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.envelope import TRACE_HEADER, trace_of
 from hookline.schemas.events import CanonicalEvent, event_topic
 from hookline.settings import LogErrors
 from hookline.workers.bounded_dict import BoundedDict
@@ -161,6 +162,8 @@ def _facts(queue: str, work: Work, seconds: float) -> dict[str, Any]:
         envelope = work.envelope
         facts |= {"topic": envelope.topic, "subject": envelope.subject, "id": envelope.id}
         facts["source"] = envelope.source
+    if (trace := trace_of(str(work.received.headers.get(TRACE_HEADER, "")))) is not None:
+        facts["trace_id"] = trace.trace_id
     if work.late:
         facts["late"] = True
     facts["events"] = [_shown(event) for event in work.events]

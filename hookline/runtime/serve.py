@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
+from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
@@ -21,12 +20,14 @@ from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
+from hookline.workers.breaker import Breaker
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Normalise, Pipeline, normaliser
 from hookline.workers.pool import Pool, Report, longest_unsettled_s, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
 from hookline.workers.store import Store
+from hookline.workers.work import Work
 
 if TYPE_CHECKING:
     from hookline.ingress.receive import Receiver
@@ -54,7 +55,12 @@ async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> No
 
 async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: OutcomeLog) -> None:
     settings = control.settings
-    async with control.installation as installation, States(settings.workers.state_s) as states:
+    async with (
+        Observing(settings, roles) as observing,
+        control.installation as installation,
+        States(settings.workers.state_s) as states,
+    ):
+        installation.observer = observing.observer
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
@@ -65,11 +71,15 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
             store = await starting.opened(installation.store)
             parts += [store] if isinstance(store, Watched) else []
-            pool_of = _Pools(broker, store, normalise, outcome_log.report, settings.workers).pool
+            observing.watch(*parts)
+            pool_of = _Pools(broker, store, normalise, outcome_log.report, observing, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = None
         if roles.ingress:
-            server = await _open_ingress(control, await installation.ingress_publisher(broker))
+            publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
+            server = await _open_ingress(control, publisher, observing)
+            observing.watch_spool(installation.spool)
+        observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         watching = asyncio.create_task(Readiness(parts).watch())
@@ -89,33 +99,59 @@ class _Pools:
     """Makes pools that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
     def __init__(
-        self, broker: Broker, store: Store, normalise: Normalise, report: Report, settings: WorkersSettings
+        self,
+        broker: Broker,
+        store: Store,
+        normalise: Normalise,
+        report: Report,
+        observing: Observing,
+        settings: WorkersSettings,
     ) -> None:
         self._broker = broker
         self._store = store
         self._normalise = normalise
         self._report = report
+        self._observing = observing
         self._settings = settings
         self._exclusive_gate = ExclusiveGate()
+        self._pools: dict[str, Pool | OrderedPool] = {}
+        self._breakers: dict[str, Breaker] = {}
+        observing.gauge("in_flight", lambda: {(queue,): each.in_flight for queue, each in self._pools.items()})
+        observing.gauge("breaker_open", lambda: {(queue,): int(each.is_open) for queue, each in self._breakers.items()})
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
+        observer = self._observing.observer
+        breaker = Breaker(worker.queue, self._settings.breaker_percent, observer.breaker_opened)
         pipeline = Pipeline(
-            worker,
+            self._observing.traced(worker),
             self._store,
             self._exclusive_gate,
             self._normalise,
             unwanted_after_s=self._settings.unwanted_after_s,
-        )
+        ).watched(observer, breaker)
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
+        self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
+        self._observing.watch(breaker)
         log.info("worker %s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
+
+    def _reporting(self, pipeline: Pipeline) -> Report:
+        """What is done with the outcome of each delivery."""
+        breaker, observer, log_outcome = pipeline.breaker, pipeline.observer, self._report
+
+        def report(queue: str, work: Work, seconds: float) -> None:
+            log_outcome(queue, work, seconds)
+            breaker.note(work.outcome)
+            observer.settled(queue, work.outcome, work.envelope, seconds)
+
+        return report
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
         worker = pipeline.worker
         queue = await self._broker.subscribe(
             worker.queue, worker.patterns, prefetch(worker), unsettled_s=longest_unsettled_s(worker, prefetch(worker))
         )
-        return Pool(pipeline, queue, self._report)
+        return Pool(pipeline, queue, self._reporting(pipeline))
 
     async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
         worker = pipeline.worker
@@ -127,7 +163,7 @@ class _Pools:
             partition_prefetch(worker),
             unsettled_s=longest_unsettled_s(worker, partition_prefetch(worker)),
         )
-        return OrderedPool(pipeline, self._store, open_, self._report)
+        return OrderedPool(pipeline, self._store, open_, self._reporting(pipeline))
 
 
 class _Sources:
@@ -143,22 +179,22 @@ class _Sources:
         self._receiver.use(settings.sources, settings.trusted_proxies)
 
 
-async def _open_ingress(control: Control, publisher: Publisher) -> "Ingress":
+async def _open_ingress(control: Control, publisher: Publisher, observing: Observing) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
     from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
-    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see above
+    from hookline.ingress.listening import raise_file_limit, within_files  # noqa: PLC0415  see above
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
     settings, files = control.settings, raise_file_limit()
-    limits = msgspec.structs.replace(
-        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
-    )
+    limits = within_files(settings.ingress, files)
     writer = control.installation.refusal_writer()
     audit = None if writer is None else RefusalAudit(writer, settings.audit)
     receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
+    receiver.observer, receiver.traces = observing.observer, observing.traces
+    observing.watch(receiver)
     try:
         port = await ingress.start()
     except OSError as error:

@@ -6,12 +6,17 @@ process that ends loses only the connections that it had accepted. The others ge
 
 import asyncio
 import logging
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Self
 
+from hookline.admin.processes import ProcessPages
+from hookline.admin.server import AdminServer
 from hookline.aio.retry_delays import RetryDelays
 from hookline.ingress.listening import listening_sockets
 from hookline.runtime import supervised
@@ -40,7 +45,25 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
     """
     _check_port(settings.ingress.host, settings.ingress.port)
     end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
-    return await _Supervisor(command, settings.ingress.processes, end_s).run(opened)
+    count = settings.ingress.processes
+    async with _operators_port(settings) as arguments:
+        return await _Supervisor([*command, *arguments], count, end_s).run(opened)
+
+
+@asynccontextmanager
+async def _operators_port(settings: Settings) -> AsyncIterator[Sequence[str]]:
+    """Answer for all processes, unless that is switched off. Yields what each of them is told for that."""
+    if not settings.admin.port:
+        yield ()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="hookline-"))  # only this user may use it
+    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin)
+    try:
+        await server.start()
+        yield ("--admin-folder", str(folder))
+    finally:
+        await server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -30,8 +30,14 @@ def test_the_embedded_queue_and_store_load_no_driver(embedded_project: Project, 
     assert started(embedded_project, *arguments.split()) & DRIVERS == set()
 
 
-def test_a_worker_process_loads_no_web_server(embedded_project: Project) -> None:
+def test_a_worker_process_without_an_operators_port_loads_no_web_server(embedded_project: Project) -> None:
+    config = embedded_project.config
+    config.write_text(f"{config.read_text()}\n[admin]\nport = 0\n")
     assert "aiohttp" not in started(embedded_project, "worker", "counter.py")
+
+
+def test_what_writes_metrics_is_loaded_when_they_are_asked_for(embedded_project: Project) -> None:
+    assert "prometheus_client" not in started(embedded_project, "run", "counter.py")
 
 
 @pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker counter.py"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -15,14 +15,17 @@ from multidict import CIMultiDict
 
 from hookline.ingress import audit
 from hookline.ingress.audit import BURST, RefusalAudit
-from hookline.ingress.settings import AuditSettings
+from hookline.ingress.client_address import Network
+from hookline.ingress.settings import AuditSettings, IngressSettings
 from hookline.schemas.errors import NotDurable
+from hookline.schemas.form import form_fields
 from hookline.schemas.provider import AnySource, Outgoing
 from hookline.schemas.refusals import RefusedRequest
 from tests.ingress.callbacks import BODY, GOOD, post, sample, signed
 from tests.ingress.http_client import Answer
-from tests.ingress.running_ingress import RunningIngress, running_ingress
+from tests.ingress.running_ingress import SETTINGS, RunningIngress, running_ingress
 from tests.ingress.sources import CALLS, KRTC, MEETINGS, NOW_S, OLD_SECRET, SECRET, SOURCES
+from tests.vector_cases import is_form, with_secrets
 
 every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 
@@ -68,17 +71,22 @@ class Audited:
 
 
 @asynccontextmanager
-async def audited(sources: Mapping[str, AnySource] = SOURCES, **settings: Any) -> AsyncIterator[Audited]:
+async def audited(
+    sources: Mapping[str, AnySource] = SOURCES,
+    *,
+    proxied: IngressSettings = SETTINGS,
+    trusted: Sequence[Network] = (),
+    **settings: Any,
+) -> AsyncIterator[Audited]:
     writer, clock = RecordingWriter(), [0.0]
     recorder = RefusalAudit(writer, AuditSettings(**settings), monotonic=lambda: clock[0])
-    async with running_ingress(sources, audit=recorder) as ingress:
+    async with running_ingress(sources, proxied, trusted, audit=recorder) as ingress:
         yield Audited(ingress, writer, clock)
 
 
 def forged(source: AnySource) -> Outgoing:
     """A callback that somebody with another secret has signed."""
-    other = replace(source, keys=(source.provider.key("the-secret-of-another"),))
-    return source.provider.sign(sample(source), other, NOW_S)
+    return source.provider.sign(sample(source), with_secrets(source, ["the-secret-of-another"]), NOW_S)
 
 
 def values_of(outgoing: Outgoing) -> Iterator[str]:
@@ -119,10 +127,16 @@ async def test_no_record_holds_a_signature_or_a_secret(source: AnySource, *, bod
 
 def proof_of(source: AnySource, outgoing: Outgoing) -> set[str]:
     """The parts of a signed callback that another key changes: its signature, wherever it is."""
-    other = forged(replace(source, keys=(source.provider.key("a-third-secret-of-another"),)))
-    same = set(values_of(other)) | set(map(str, msgspec.json.decode(other.body).values()))
-    ours = set(values_of(outgoing)) | set(map(str, msgspec.json.decode(outgoing.body).values()))
+    other = source.provider.sign(sample(source), with_secrets(source, ["a-third-secret-of-another"]), NOW_S)
+    same = {*values_of(other), *_fields_of(source, other)}
+    ours = {*values_of(outgoing), *_fields_of(source, outgoing)}
     return {value for value in ours - same if len(value) > 16}
+
+
+def _fields_of(source: AnySource, outgoing: Outgoing) -> set[str]:
+    if is_form(source.provider):
+        return {value for _, value in form_fields(outgoing.body)}
+    return set(map(str, msgspec.json.decode(outgoing.body).values()))
 
 
 async def test_a_late_callback_is_recorded_with_its_age() -> None:

@@ -155,5 +155,5 @@ def test_two_providers_from_outside_cannot_have_one_name(tmp_path: Path) -> None
 
 def test_a_module_without_a_colon_is_no_reference(tmp_path: Path) -> None:
     said = refusal(settings_file(tmp_path, "acme_rtc.hookline"))
-    assert said.startswith("sources.s0.provider: 'acme_rtc.hookline' is not known; there are cloudroom")
+    assert said.startswith("sources.s0.provider: 'acme_rtc.hookline' is not known; there are ")
     assert said.endswith('and your own as "package.module:NAME"')

@@ -27,6 +27,13 @@ _ANOTHER_RETENTION = (
     "let history.max_age_s and history.max_bytes be what they were, or delete the stream, and what it keeps with it"
 )
 
+_EVENTS: tuple[Declaration, ...] = (
+    DurableExchange(topics.UNROUTED, "fanout"),
+    DurableQueue(topics.UNROUTED, KEPT),
+    QueueBinding(topics.UNROUTED, topics.UNROUTED),
+    DurableExchange(topics.EXCHANGE, "topic", {"alternate-exchange": topics.UNROUTED}),
+)
+
 
 async def declare_exchanges(
     connection: AbstractConnection, retention: Retention, timeout_s: float, forbidden: set[Declaration] | None = None
@@ -35,21 +42,19 @@ async def declare_exchanges(
 
     Raises SettingsError if one exists in another form, or is missing and may not be declared.
     """
-    declarations = (
-        DurableExchange(topics.UNROUTED, "fanout"),
-        DurableQueue(topics.UNROUTED, KEPT),
-        QueueBinding(topics.UNROUTED, topics.UNROUTED),
-        DurableExchange(topics.EXCHANGE, "topic", {"alternate-exchange": topics.UNROUTED}),
-    )
-    await declare_all(connection, declarations, timeout_s, topics.EXCHANGE, forbidden=forbidden)
+    await declare_all(connection, _EVENTS, timeout_s, topics.EXCHANGE, forbidden=forbidden)
     if retention.enabled:
-        await _declare_history(connection, retention, timeout_s, forbidden)
+        history = _history(retention)
+        await declare_all(connection, history, timeout_s, topics.HISTORY, _ANOTHER_RETENTION, forbidden)
 
 
-async def _declare_history(
-    connection: AbstractConnection, retention: Retention, timeout_s: float, forbidden: set[Declaration] | None
-) -> None:
-    """Declare the stream of everything received, and the exchange that feeds both the stream and the event exchange.
+def declarations_of_exchanges(retention: Retention) -> tuple[Declaration, ...]:
+    """What `declare_exchanges` declares."""
+    return (*_EVENTS, *(_history(retention) if retention.enabled else ()))
+
+
+def _history(retention: Retention) -> tuple[Declaration, ...]:
+    """The stream of everything received, and the exchange that feeds both the stream and the event exchange.
 
     A stream does not sync what it takes, so an event must never be routed to the stream alone. If the stream were bound
     to the event exchange, an event that no worker wants would count as routed. The stream is bound to an exchange in
@@ -62,10 +67,9 @@ async def _declare_history(
         "x-max-length-bytes": retention.max_bytes,
         "x-stream-max-segment-size-bytes": min(retention.max_bytes // _SEGMENTS, _MAX_SEGMENT_BYTES),
     }
-    declarations = (
+    return (
         DurableExchange(topics.RECEIVED, "fanout"),
         ExchangeBinding(topics.EXCHANGE, topics.RECEIVED),
         DurableQueue(topics.HISTORY, arguments),
         QueueBinding(topics.HISTORY, topics.RECEIVED),
     )
-    await declare_all(connection, declarations, timeout_s, topics.HISTORY, _ANOTHER_RETENTION, forbidden)

@@ -31,3 +31,10 @@ def delay_step_ms(delay_s: float) -> int:
     while _STEPS[-1] * scale < delay_ms:
         scale *= 10
     return min(next(step * scale for step in _STEPS if step * scale >= delay_ms), _MAX_TTL_MS)
+
+
+def delay_steps_ms() -> list[int]:
+    """All steps in use, up to the longest delay, of which each queue may have a retry queue."""
+    scales = [10**power for power in range(1, 9)]
+    steps = {step * scale for scale in scales for step in _STEPS if step * scale < _MAX_TTL_MS}
+    return [*sorted(steps), _MAX_TTL_MS]

@@ -16,6 +16,7 @@ from hookline.schemas.envelope import (
     SPEC_VERSION_HEADER,
     SUBJECT_HEADER,
     TIME_HEADER,
+    TRACE_HEADER,
     TYPE_HEADER,
     Envelope,
     iso,
@@ -134,7 +135,9 @@ def _envelope_table(envelope: Envelope) -> bytes:
         len(received_at),
         received_at,
     )
-    return table + _table({QUERY_HEADER: envelope.query}) if envelope.query else table
+    if envelope.query:
+        table += _table({QUERY_HEADER: envelope.query})
+    return table + _table({TRACE_HEADER: envelope.traceparent}) if envelope.traceparent else table
 
 
 @lru_cache(maxsize=4096)  # one for each topic that is in use

@@ -1,0 +1,92 @@
+"""Looks at the embedded broker's queues through a connection of its own, so that no writer waits."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from hookline.schemas import topics
+from hookline.schemas.envelope import RECEIVED_AT_HEADER
+from hookline.schemas.errors import Unreachable
+from hookline.schemas.queue_states import QueueState
+from hookline.sqlite.writer_thread import LEASE_S
+
+T = TypeVar("T")
+
+_BUSY_S = 5.0
+_ALIVE = f"""SELECT owner FROM owners
+    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S} AND (SELECT value FROM lease_clock)"""  # noqa: S608  of constants
+_OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
+_NAMES = "SELECT DISTINCT queue FROM bindings UNION SELECT DISTINCT queue FROM dead"
+_TAKEN = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE} AND owner IN ({_ALIVE})"  # noqa: S608  of constants
+_ALL = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE}"  # noqa: S608  of constants
+_DELAYED = f"SELECT count(*) FROM delayed WHERE {_OF_QUEUE}"  # noqa: S608  of constants
+_DEAD = "SELECT count(*) FROM dead WHERE queue = :name"
+_OLDEST = f"""SELECT headers FROM envelopes WHERE seq = (SELECT min(seq) FROM deliveries
+    WHERE {_OF_QUEUE} AND (owner IS NULL OR owner NOT IN ({_ALIVE})))"""  # noqa: S608  of constants
+
+
+class EmbeddedQueueStates:
+    """Implements `schemas.queue_states.QueueStates` for a file. Knows no consumers: processes only poll the file."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._now = now
+
+    async def names(self) -> Sequence[str]:
+        return await self._read(_names)
+
+    async def states(self, queues: Collection[str], *, retrying: bool = False) -> Sequence[QueueState]:  # noqa: ARG002  it costs little
+        now_s = self._now()
+        return await self._read(lambda connection: [_state(connection, each, now_s) for each in queues])
+
+    async def unrouted(self) -> int:
+        return await self._read(lambda connection: _count(connection, _ALL, topics.UNROUTED))
+
+    async def _read(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.to_thread(self._read_now, step)
+
+    def _read_now(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", _BUSY_S, uri=True)) as connection:
+                return step(connection)
+        except sqlite3.Error as error:
+            raise Unreachable(f"{self._path} cannot be read: {error}") from None
+
+
+def _names(connection: sqlite3.Connection) -> list[str]:
+    names = {topics.whole_name(name) for (name,) in connection.execute(_NAMES)}
+    return sorted(topics.short_name(name) for name in names if name != topics.UNROUTED)
+
+
+def _state(connection: sqlite3.Connection, queue: str, now_s: float) -> QueueState:
+    name = topics.queue_name(queue)
+    taken = _count(connection, _TAKEN, name)
+    oldest = connection.execute(_OLDEST, _parameters(name)).fetchone()
+    return QueueState(
+        queue=queue,
+        waiting=_count(connection, _ALL, name) - taken,
+        in_flight=taken,
+        retrying=_count(connection, _DELAYED, name),
+        dead=_count(connection, _DEAD, name),
+        consumers=None,
+        oldest_s=None if oldest is None else _age_s(oldest[0], now_s),
+    )
+
+
+def _count(connection: sqlite3.Connection, statement: str, name: str) -> int:
+    return int(connection.execute(statement, _parameters(name)).fetchone()[0])
+
+
+def _parameters(name: str) -> dict[str, str]:
+    return {"name": name, "partitions": f"{name}.p[0-9][0-9]"}
+
+
+def _age_s(headers: str, now_s: float) -> float:
+    received_at = datetime.fromisoformat(json.loads(headers)[RECEIVED_AT_HEADER])
+    return max(now_s - received_at.astimezone(UTC).timestamp(), 0.0)

@@ -1,0 +1,101 @@
+"""The HTTP server of the operator's port."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from hookline.admin.metrics import CONTENT_TYPE
+from hookline.admin.pages import Pages
+from hookline.admin.settings import AdminSettings
+
+log = logging.getLogger("hookline.admin")
+
+_PORTS = 32
+_MAX_CONNECTIONS = 64
+_BACKLOG = 16
+_METHODS = ("GET", "HEAD")
+
+
+class AdminServer:
+    """Answers `/metrics`, `/healthz` and `/readyz`, however many connections the public port has."""
+
+    def __init__(self, pages: Pages, settings: AdminSettings) -> None:
+        self._settings = settings
+        self._token = settings.token.encode()
+        self._runner = web.ServerRunner(_Connections(self._answer, access_log=None), shutdown_timeout=1.0)
+        self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
+            "/metrics": lambda: _metrics(pages),
+            "/healthz": _health,
+            "/readyz": lambda: _ready(pages),
+        }
+
+    async def start(self) -> int | None:
+        """Listen on the first free port; None if all 32 are taken, which is no reason to receive no callbacks."""
+        await self._runner.setup()
+        host, first, fault = self._settings.host, self._settings.port, ""
+        for port in range(first, min(first + _PORTS, 2**16)):
+            try:
+                await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
+            except OSError as error:
+                fault = error.strerror or str(error)
+            else:
+                shown = f"[{host}]" if ":" in host else host
+                instead = "" if port == first else f", because {first} is taken"
+                log.info("metrics and health on http://%s:%d%s", shown, port, instead)
+                return port
+        log.warning("no metrics and health: cannot listen on %s:%d (%s), nor on the ports above", host, first, fault)
+        return None
+
+    async def start_on(self, path: Path) -> None:
+        """Listen on a Unix socket, for the supervisor of several processes."""
+        await self._runner.setup()
+        await web.UnixSite(self._runner, path, backlog=_BACKLOG).start()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not self._may_read(request.headers.get("Authorization", "")):
+            return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"}, text="a token is needed\n")
+        if request.method not in _METHODS:
+            return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
+        page = self._pages.get(request.path)
+        return await page() if page is not None else web.Response(status=404, text=f"try {', '.join(self._pages)}\n")
+
+    def _may_read(self, authorization: str) -> bool:
+        if not self._token:
+            return True
+        kind, _, token = authorization.partition(" ")
+        given = token.strip().encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self._token) and kind.lower() == "bearer"
+
+
+class _Connections(web.Server):
+    """Has at most 64 connections: a new one ends the oldest, which may be one that never sends anything."""
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > _MAX_CONNECTIONS:
+            next(iter(self._connections)).force_close()
+
+
+async def _metrics(pages: Pages) -> web.Response:
+    return web.Response(body=await pages.metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _health() -> web.Response:
+    return _json({"status": "ok"}, 200)
+
+
+async def _ready(pages: Pages) -> web.Response:
+    readiness = await pages.readiness()
+    return _json(readiness, 200 if readiness.ready else 503)
+
+
+def _json(content: object, status: int) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")

@@ -1,0 +1,55 @@
+"""The settings of the operator's port, the table `[admin]`."""
+
+from ipaddress import ip_address
+from typing import Annotated
+
+import msgspec
+
+
+class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where metrics and health are served, in every role.
+
+    If the port is taken, the next free one is used, up to 31 above it. Port 0 switches it off. A `host` other than
+    loopback needs a `token`, which every request must have as `Authorization: Bearer …`.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
+    token: str = ""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, beginning with the key; None if nothing is."""
+        if self.token and len(self.token) < _MIN_TOKEN:
+            return f"token: it is shorter than {_MIN_TOKEN} characters"
+        if self.port and not self.token and not is_loopback(self.host):
+            return f'token: it is missing, and others can reach {self.host}; set one, or host = "127.0.0.1"'
+        return None
+
+
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where traces are sent: the address of a collector that takes OTLP over HTTP. An empty one switches them off.
+
+    `sample_percent` is how many of the requests without a trace of their caller get one.
+    """
+
+    endpoint: str = ""
+    sample_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, beginning with the key; None if nothing is."""
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            return "endpoint: expected the address of an OTLP collector, such as http://127.0.0.1:4318"
+        return None
+
+
+_MIN_TOKEN = 16
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address. A name other than `localhost` may be anybody's."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

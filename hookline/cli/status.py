@@ -1,0 +1,135 @@
+"""`hookline status`: what waits where."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from hookline.broker.spool.visit import contents
+from hookline.cli import tables
+from hookline.cli.options import config_option, json_option
+from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.installation import is_rabbitmq, spool_folder
+from hookline.runtime.visiting import visiting_queues
+from hookline.schemas.errors import Unreachable
+from hookline.schemas.queue_states import QueueState, QueueStates
+from hookline.settings import Settings, load
+
+_COLUMNS = (("queue",), ("waiting", "oldest"), ("in flight", "retrying"), ("dead", "consumers"))
+_NUMBERS = frozenset(name for group in _COLUMNS[1:] for name in group)
+_WATCH_EVERY_S = 2.0
+_CLEAR = "\x1b[2J\x1b[H"
+
+
+class SpoolState(msgspec.Struct, frozen=True):
+    """What waits on this machine's disk for RabbitMQ."""
+
+    events: int
+    bytes: int
+    oldest_s: float | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What the command shows, as JSON. `spool` is null where there is none: on the embedded queue, for example."""
+
+    queues: Sequence[QueueState]
+    unrouted: int
+    spool: SpoolState | None
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      hookline status
+      hookline status --watch
+      hookline status --json | jq '.queues[] | select(.dead > 0)'
+    """
+)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@json_option
+@config_option
+def status(config: Path, *, watch: bool, as_json: bool) -> None:
+    """Show what waits in the queues, and what does not.
+
+    For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
+    next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
+    neither ages nor what is in flight, and the embedded queue no consumers.
+    """
+    settings = load(config, with_sources=False)
+    run_to_end(_show(settings, watch=watch, as_json=as_json))
+
+
+async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
+    async with visiting_queues(settings) as states:
+        while True:
+            found = await _look(states, settings)
+            if watch and sys.stdout.isatty():
+                click.echo(_CLEAR, nl=False)
+            click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
+            if not watch:
+                return
+            sys.stdout.flush()
+            await asyncio.sleep(_WATCH_EVERY_S)
+
+
+async def _look(states: QueueStates, settings: Settings) -> Status:
+    queues = await states.states(await states.names(), retrying=True)
+    spool = await asyncio.to_thread(_look_at_spool, settings)
+    return Status(queues, await states.unrouted(), spool)
+
+
+def _look_at_spool(settings: Settings) -> SpoolState | None:
+    if not settings.spool.path or not is_rabbitmq(settings.broker):
+        return None
+    folder = spool_folder(settings)
+    try:
+        found = contents(folder)
+    except OSError as error:
+        raise Unreachable(f"the spool in {folder} cannot be read: {error.strerror}") from None
+    oldest_s = None if found.oldest_at_s is None else max(time.time() - found.oldest_at_s, 0.0)
+    return SpoolState(found.events, found.bytes, oldest_s)
+
+
+def _print(found: Status) -> None:
+    if found.queues:
+        tables.show(_COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
+    else:
+        click.echo("There are no queues yet: a worker makes its queue when it starts.")
+    click.echo(f"\nunrouted: {found.unrouted}")
+    if found.spool is not None:
+        oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
+        click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
+    for hint in _hints(found):
+        click.echo(hint)
+
+
+def _hints(found: Status) -> list[str]:
+    hints = [
+        f"{each.queue}: nothing consumes it; start its worker"
+        for each in found.queues
+        if each.waiting and each.consumers == 0
+    ]
+    hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
+    return hints + (["unrouted: `hookline unrouted list` shows them"] if found.unrouted else [])
+
+
+def _row(state: QueueState) -> tuple[str, ...]:
+    numbers = (state.in_flight, state.retrying, state.dead, state.consumers)
+    age = "" if state.oldest_s is None else age_text(state.oldest_s)
+    return (state.queue, str(state.waiting), age, *("" if number is None else str(number) for number in numbers))
+
+
+def _style(row: Sequence[str]) -> str:
+    return "red" if row[5] not in {"0", "-"} else ""
+
+
+def age_text(seconds: float) -> str:
+    """A time as an operator says it: `45 s`, `12 min`, `3.5 h`, `2 d`."""
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.3g} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""What `hookline check` looks at. Nothing here starts or changes anything."""

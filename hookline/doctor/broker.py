@@ -1,0 +1,42 @@
+"""Checks of RabbitMQ: the way to it, and what should exist there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hookline.broker.rabbitmq.visit import Visit, visiting
+from hookline.doctor.findings import Finding, fault, ok, warning
+from hookline.doctor.queues import check_queues
+from hookline.runtime.installation import rabbitmq_settings
+from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.settings import Settings
+from hookline.workers.api import Worker
+
+_GUEST = "; RabbitMQ lets the user guest in from its own machine only"
+_REFUSED = "refused the user or password"
+
+
+async def check_rabbitmq(settings: Settings, workers: Sequence[Worker[Any]]) -> list[Finding]:
+    try:
+        async with visiting(rabbitmq_settings(settings)) as visit:
+            answers = ok("broker", f"RabbitMQ at {visit.places} answers, and knows the user and the vhost")
+            return [answers, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
+    except SettingsError as error:
+        return [fault("broker", str(error))]
+    except Unreachable as error:
+        return [fault("broker", f"{error}: {_remedy(str(error), settings)}")]
+
+
+def _remedy(error: str, settings: Settings) -> str:
+    if _REFUSED in error:
+        guest = _GUEST if any("://guest:" in url or "://guest@" in url for url in settings.broker.urls) else ""
+        return f"mend the user and password in broker.url{guest}"
+    if "vhost" in error:
+        return "make it with `rabbitmqctl add_vhost` and grant the user rights, or mend the end of broker.url"
+    return "start RabbitMQ, or mend broker.url"
+
+
+async def _topology(visit: Visit, workers: Sequence[Worker[Any]]) -> list[Finding]:
+    found = [
+        (warning if each.is_missing else fault)("topology", each.text) for each in await visit.differences(workers)
+    ]
+    return found or [ok("topology", "everything is as it should be")]

@@ -1,0 +1,128 @@
+"""Checks of this machine: files, disk, clock and ports."""
+
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from hookline.doctor.findings import Finding, fault, ok, warning
+from hookline.ingress.listening import listening_sockets
+from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
+from hookline.runtime.listening import cannot_listen
+from hookline.schemas.errors import SettingsError
+from hookline.settings import Settings
+from hookline.sqlite.schema import version
+
+_MIN_FREE_BYTES = 200 * 2**20
+_LOW_FREE_BYTES = 2 * 2**30
+_BUILT_S = 1_767_225_600  # 2026-01-01: no clock that is right says less
+_MIN_FILES = 1024
+_ANSWER_S = 2.0
+_OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
+_SQLITE = "sqlite:"
+
+
+def check_settings_file(path: Path) -> Iterator[Finding]:
+    """Others should not read the secrets that stand in it."""
+    mode = path.stat().st_mode
+    if mode & _OTHERS_MAY_READ and _has_secrets(path.read_text(errors="replace")):
+        yield warning(
+            "secrets", f'{path} holds secrets and others may read it: chmod 600, or take them from "${{NAME}}"'
+        )
+
+
+def _has_secrets(text: str) -> bool:
+    lines = [line.split("#")[0] for line in text.splitlines()]
+    return any(
+        line.strip().startswith(("secrets", "token")) and "${" not in line and "file:" not in line for line in lines
+    )
+
+
+def check_clock() -> Iterator[Finding]:
+    now_s = time.time()
+    said = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
+    if now_s < _BUILT_S:
+        yield fault("clock", f"it says {said}, which is in the past: signatures would count as stale; set it, run NTP")
+    else:
+        yield ok("clock", f"it says {said}")
+
+
+def check_disk(settings: Settings) -> Iterator[Finding]:
+    """The folders of the files that this installation writes."""
+    urls = [url for url in (*settings.broker.urls, settings.store.url) if url.startswith(_SQLITE)]
+    folders = {sqlite_path(settings, url).parent for url in urls}
+    if settings.spool.path and is_rabbitmq(settings.broker):
+        spool = spool_folder(settings)
+        folders.add(spool if spool.exists() else spool.parent)
+    for folder in sorted(folders):
+        yield _folder(folder)
+
+
+def _folder(folder: Path) -> Finding:
+    if not folder.is_dir():
+        return fault("disk", f"{folder} does not exist: make it, or name another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return fault("disk", f"{folder} is not writable by this user: change its owner, or name another folder")
+    free_bytes = shutil.disk_usage(folder).free
+    text = f"{folder} has {free_bytes / 2**30:.1f} GiB free"
+    if free_bytes < _MIN_FREE_BYTES:
+        return fault("disk", f"{text}: events are refused when it is full; make room")
+    return warning("disk", f"{text}: make room soon") if free_bytes < _LOW_FREE_BYTES else ok("disk", text)
+
+
+def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
+    """A file that another program or a newer version has written is found before the start."""
+    path = sqlite_path(settings, url)
+    if not path.exists():
+        yield ok(part, f"{path} does not exist yet; the first start makes it")
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            version(connection, path)
+    except SettingsError as error:
+        yield fault(part, str(error))
+    except sqlite3.Error as error:
+        yield fault(part, f"{path} is no SQLite file that can be read ({error}): name another file in {part}.url")
+    else:
+        yield ok(part, f"{path}")
+
+
+def check_ports(settings: Settings) -> Iterator[Finding]:
+    ingress, admin = settings.ingress, settings.admin
+    try:
+        for each in listening_sockets(ingress.host, ingress.port, shared=False):
+            each.close()
+    except OSError as error:
+        scheme = "https" if ingress.tls_certificate else "http"
+        host = "127.0.0.1" if ingress.host in {"0.0.0.0", "::", ""} else ingress.host  # noqa: S104  it is compared
+        if _answers_healthz(f"{scheme}://{host}:{ingress.port}/healthz"):
+            yield ok("ingress", f"an ingress answers on port {ingress.port}")
+        else:
+            yield fault("ingress", str(cannot_listen(ingress.host, ingress.port, error)))
+    else:
+        yield ok("ingress", f"port {ingress.port} is free")
+    if not admin.port:
+        yield warning("admin", "the operator's port is switched off, so there are no metrics: set admin.port")
+
+
+def _answers_healthz(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_ANSWER_S) as response:  # noqa: S310  of this machine
+            return str(response.headers.get("Server")) == "hookline"
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def check_files(settings: Settings) -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 < hard < _MIN_FILES:
+        yield warning("files", f"a process may open {hard} files, and each connection takes one: raise `ulimit -n`")
+    if is_rabbitmq(settings.broker) and settings.store.url.startswith(_SQLITE):
+        yield warning("store", "workers on another machine would not share this file: use Redis or PostgreSQL for them")

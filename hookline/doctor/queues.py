@@ -1,0 +1,27 @@
+"""Checks of the queues, on both brokers."""
+
+from hookline.doctor.findings import Finding, fault, ok, warning
+from hookline.schemas.errors import HooklineError
+from hookline.schemas.queue_states import QueueStates
+
+
+async def check_queues(states: QueueStates) -> list[Finding]:
+    """What stands still: queues that nobody consumes, dead letters, unrouted events."""
+    try:
+        queues = await states.states(await states.names())
+        unrouted = await states.unrouted()
+    except HooklineError as error:
+        return [warning("queues", f"they cannot be looked at: {error}")]
+    findings = [
+        fault("queues", f"{each.waiting} events wait in {each.queue}, and nothing consumes it: start its worker")
+        for each in queues
+        if each.consumers == 0 and each.waiting
+    ]
+    findings += [
+        warning("queues", f"{each.queue} has {each.dead} dead letters: `hookline dead list {each.queue}`")
+        for each in queues
+        if each.dead
+    ]
+    if unrouted:
+        findings.append(warning("queues", f"{unrouted} events were wanted by no queue: `hookline unrouted list`"))
+    return findings or [ok("queues", f"{len(queues)} queues, no dead letters, nothing unrouted")]

@@ -1,0 +1,56 @@
+"""Checks of the workers' files."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hookline.doctor.findings import Finding, fault, ok, warning
+from hookline.runtime.worker_files import BUILT_IN, find_workers
+from hookline.schemas import topics
+from hookline.schemas.errors import SettingsError
+from hookline.settings import Settings
+from hookline.workers.api import Worker
+
+_CAN_COMMIT = ("sqlite:", "postgresql://", "postgres://")
+
+
+def check_workers(names: Sequence[str], settings: Settings) -> tuple[Sequence[Worker[Any]], list[Finding]]:
+    """The workers in these files and modules. Each file is looked at by itself, so that one hides no other's fault."""
+    findings, found = list[Finding](), list[Worker[Any]]()
+    for name in (name for name in names if name != BUILT_IN):
+        try:
+            workers = find_workers([name])
+        except SettingsError as error:
+            findings.append(fault("workers", str(error)))
+        else:
+            found += workers
+            findings += [finding for worker in workers for finding in _of_worker(name, worker, settings)]
+    seen: set[str] = set()
+    for worker in found:
+        if worker.queue in seen:
+            findings.append(
+                fault(
+                    "workers", f"queue {worker.queue!r} has two workers, and each would get only a part of the events"
+                )
+            )
+        seen.add(worker.queue)
+    return found, findings
+
+
+def _of_worker(name: str, worker: Worker[Any], settings: Settings) -> Iterator[Finding]:
+    yield ok("workers", f"{name}: {worker.queue} handles {', '.join(p.removeprefix('*.*.') for p in worker.patterns)}")
+    if worker.transactional and not settings.store.url.startswith(_CAN_COMMIT):
+        yield fault("workers", f"{name}: {worker.queue} is transactional: store.url must be PostgreSQL or SQLite")
+    unsent = [pattern for pattern in worker.patterns if settings.sources and not _is_sent(pattern, settings)]
+    for pattern in unsent:
+        sources = ", ".join(f"{each.provider.name}.{each.name}" for each in settings.sources.values())
+        yield warning("workers", f"{name}: no source sends {pattern}; topics begin with {sources}")
+
+
+def _is_sent(pattern: str, settings: Settings) -> bool:
+    """Whether a topic of one of the sources may match. The types of providers are not compared."""
+    first, _, rest = pattern.partition(".")
+    second = rest.partition(".")[0]
+    if "#" in {first, second}:
+        return True
+    places = {(each.provider.name, each.name) for each in settings.sources.values()}
+    return any(topics.matches(f"{first}.{second}", f"{provider}.{source}") for provider, source in places)

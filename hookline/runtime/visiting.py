@@ -1,0 +1,25 @@
+"""Looks at the queues of an installation without taking part in it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hookline.broker.embedded.queue_states import EmbeddedQueueStates
+from hookline.runtime.installation import is_rabbitmq, rabbitmq_settings, sqlite_path
+from hookline.schemas.errors import Unreachable
+from hookline.schemas.queue_states import QueueStates
+from hookline.settings import Settings
+
+
+@asynccontextmanager
+async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
+    """Raises Unreachable, also for an embedded queue that no process has made yet, or SettingsError."""
+    if is_rabbitmq(settings.broker):
+        from hookline.broker.rabbitmq.visit import visiting  # noqa: PLC0415  loaded only if used
+
+        async with visiting(rabbitmq_settings(settings)) as visit:
+            yield visit.queue_states
+        return
+    path = sqlite_path(settings, settings.broker.urls[0])
+    if not path.exists():
+        raise Unreachable(f"{path} does not exist yet: `hookline run` or `hookline ingress` makes it")
+    yield EmbeddedQueueStates(path)

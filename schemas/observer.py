@@ -1,0 +1,46 @@
+"""What happened, as calls: one method for each kind of thing. Metrics and traces implement it.
+
+The methods of `Observer` do nothing, so that a part without an observer pays for an empty call. Each is called on the
+event loop, must return at once, and must not raise. No argument holds text of a sender but the envelope.
+"""
+
+from hookline.schemas.broker import Outcome, Received
+from hookline.schemas.envelope import Envelope
+
+
+class Observer:
+    """Is told what happens in a process. Override what is of interest."""
+
+    def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
+        """A genuine callback is durable: so many seconds after it was sealed, and after its head had arrived."""
+
+    def refused(self, source: str, reason: str) -> None:
+        """A request was refused. `source` is `-` for one to no source, `reason` that of the error."""
+
+    def fetched(self, queue: str, received: Received) -> None:
+        """A worker has taken a message from its queue."""
+
+    def called(self, queue: str, seconds: float) -> None:
+        """A worker's function has ended, in whatever way."""
+
+    def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
+        """A delivery has its outcome, so many seconds after it was taken from the queue."""
+
+    def stored(self, operation: str, seconds: float) -> None:
+        """The store has carried out a call."""
+
+    def reconnected(self, connection: str) -> None:
+        """A lost connection is back."""
+
+    def partition_lost(self, queue: str) -> None:
+        """Another process has a partition of this one, whose lease has ended while it ran."""
+
+    def guard_found(self, fault: str | None) -> None:
+        """The topology guard has found a fault that it may not mend, or None: a fault that is gone."""
+
+    def breaker_opened(self, queue: str) -> None:
+        """A queue's breaker has opened: most of its deliveries went wrong."""
+
+
+NOBODY = Observer()
+"""Sees nothing."""

@@ -1,0 +1,121 @@
+"""The operator's port."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from hookline.admin.pages import ReadinessPage
+from hookline.admin.server import AdminServer
+from hookline.admin.settings import AdminSettings
+from tests.services.servers import free_ports
+
+TOKEN = "a-token-for-the-operator"
+
+
+class Pages:
+    state = ReadinessPage(ready=True, role="worker")
+
+    async def metrics(self) -> bytes:
+        return b"hookline_ready 1.0\n"
+
+    async def readiness(self) -> ReadinessPage:
+        return self.state
+
+
+@asynccontextmanager
+async def serving(token: str = "", port: int = 0) -> AsyncIterator[tuple[Pages, int]]:
+    pages = Pages()
+    server = AdminServer(pages, AdminSettings(port=port or free_ports(1)[0], token=token))
+    listening = await server.start()
+    assert listening is not None
+    try:
+        yield pages, listening
+    finally:
+        await server.stop()
+
+
+async def get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://127.0.0.1:{port}{path}", headers=headers) as response,
+    ):
+        return response.status, await response.read()
+
+
+async def test_it_serves_metrics_and_health() -> None:
+    async with serving() as (_, port):
+        assert await get(port, "/metrics") == (200, b"hookline_ready 1.0\n")
+        assert await get(port, "/healthz") == (200, b'{"status":"ok"}')
+
+
+async def test_readiness_says_what_is_missing() -> None:
+    async with serving() as (pages, port):
+        assert json.loads((await get(port, "/readyz"))[1]) == {"ready": True, "role": "worker", "reasons": []}
+        pages.state = ReadinessPage(ready=False, role="worker", reasons=["hookline.billing is not consumed"])
+        status, body = await get(port, "/readyz")
+        assert (status, json.loads(body)["reasons"]) == (503, ["hookline.billing is not consumed"])
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer é"])
+async def test_without_its_token_nothing_is_shown(authorization: str) -> None:
+    async with serving(TOKEN) as (_, port):
+        for path in ("/metrics", "/readyz", "/healthz", "/other"):
+            assert (await get(port, path, Authorization=authorization))[0] == 401
+
+
+async def test_with_its_token_all_is_shown() -> None:
+    async with serving(TOKEN) as (_, port):
+        assert (await get(port, "/metrics", Authorization=f"Bearer {TOKEN}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/", "GET", 404), ("/hooks/x", "GET", 404), ("/metrics", "POST", 405)]
+)
+async def test_it_serves_nothing_else(path: str, method: str, status: int) -> None:
+    async with serving() as (_, port):
+        assert (await get(port, path, method))[0] == status
+
+
+async def test_a_second_process_takes_the_next_free_port(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving() as (_, first), serving(port=first) as (_, second):
+        assert first < second <= first + 31
+        assert f"metrics and health on http://127.0.0.1:{second}, because {first} is taken" in caplog.text
+
+
+async def test_without_a_free_port_the_process_runs_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    server = AdminServer(Pages(), AdminSettings(host="192.0.2.1"))
+    assert await server.start() is None
+    assert "no metrics and health: cannot listen on 192.0.2.1:9464" in caplog.text
+
+
+async def test_it_answers_while_many_clients_send_nothing() -> None:
+    async with serving() as (_, port):
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+        assert (await get(port, "/healthz"))[0] == 200
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (AdminSettings(host="0.0.0.0"), "token: it is missing"),  # noqa: S104
+        (AdminSettings(host="metrics.internal"), "token: it is missing"),
+        (AdminSettings(host="::"), "token: it is missing"),
+        (AdminSettings(token="short"), "token: it is shorter than 16"),
+        (AdminSettings(host="0.0.0.0", token=TOKEN), None),  # noqa: S104
+        (AdminSettings(host="0.0.0.0", port=0), None),  # noqa: S104
+        (AdminSettings(host="localhost"), None),
+        (AdminSettings(host="::1"), None),
+        (AdminSettings(host="127.0.0.9"), None),
+    ],
+)
+def test_an_address_that_others_reach_needs_a_token(settings: AdminSettings, fault: str | None) -> None:
+    assert (settings.fault or "").startswith(fault or "")
+    assert (settings.fault is None) == (fault is None)

@@ -1,0 +1,255 @@
+"""`hookline check`: a newcomer's likeliest mistakes, each found in one line that says what to do."""
+
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from hookline.cli.main import cli
+from hookline.cli.settings_template import settings_file
+from hookline.doctor import machine
+from hookline.doctor.checks import check_all
+from hookline.doctor.findings import Finding, Level
+from tests.contract.installations import envelope, opened, queue_name, raw_channel
+from tests.services import postgresql, redis
+from tests.services.rabbitmq import server_url
+from tests.services.servers import free_ports
+
+WORKER = """
+from hookline import worker
+from hookline.events import RoomCreated
+
+@worker(RoomCreated, queue="billing")
+async def billing(event: RoomCreated) -> None: ...
+"""
+NOBODYS = 9
+"""A port on which nothing listens: `discard`."""
+REACHABLE_BY_ALL = '[admin]\nhost = "0.0.0.0"'
+
+
+class Project:
+    """A folder with settings that are right, which a mistake changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "hookline.toml"
+        self.worker = folder / "billing.py"
+        (port,) = free_ports(1)
+        self.config.write_text(settings_file().replace("port = 8080", f"port = {port}"))
+        self.config.chmod(0o600)
+        self.worker.write_text(WORKER)
+        self.port = port
+
+    def change(self, old: str, new: str, count: int = 1) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new, count))
+
+    def add(self, text: str) -> None:
+        self.config.write_text(f"{self.config.read_text()}\n{text}\n")
+
+    def set_broker(self, url: str) -> None:
+        self.change('url = "sqlite:hookline.db"', f'url = "{url}"')
+
+    def set_store(self, url: str) -> None:
+        head, _, rest = self.config.read_text().partition("[store]")
+        self.config.write_text(head + "[store]" + rest.replace('url = "sqlite:hookline.db"', f'url = "{url}"', 1))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+async def found(project: Project, *workers: str) -> list[Finding]:
+    return await check_all(project.config, [str(project.folder / each) for each in workers or ("billing.py",)])
+
+
+def said(findings: Sequence[Finding], *levels: Level) -> str:
+    return "\n".join(each.text for each in findings if each.level in (levels or ("fault", "warning")))
+
+
+async def test_a_project_without_mistakes_has_no_fault(project: Project) -> None:
+    assert said(await found(project)) == ""
+
+
+def secret(project: Project, value: str) -> None:
+    head, _, rest = project.config.read_text().partition('secrets = ["')
+    project.config.write_text(f'{head}secrets = ["{value}"{rest.partition(chr(34))[2]}')
+
+
+def worker(project: Project, arguments: str) -> None:
+    text = WORKER.replace("RoomCreated, queue", f"{arguments}, queue").replace("event: RoomCreated", "event: Event")
+    project.worker.write_text(text.replace("import RoomCreated", "import Event"))
+
+
+def other_database(project: Project) -> None:
+    with closing(sqlite3.connect(project.folder / "hookline.db")) as connection:
+        connection.execute("PRAGMA user_version = 7")
+
+
+def no_database(project: Project) -> None:
+    (project.folder / "hookline.db").write_text("this is a text, and long enough to be looked at" * 100)
+
+
+MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
+    ("no settings file", lambda it: it.config.unlink(), "there is no such file; `hookline init` writes one"),
+    ("a file that is not TOML", lambda it: it.add("[ingress"), "it is not TOML"),
+    ("a misspelt key", lambda it: it.change("port =", "prot ="), "there is no such setting; did you mean port?"),
+    ("a misspelt section", lambda it: it.add("[worker]"), "did you mean workers?"),
+    (
+        "a variable that is not set",
+        lambda it: it.change('secrets = ["', 'secrets = ["${NO_SUCH}'),
+        "no variable NO_SUCH",
+    ),
+    ("a secret that is still a placeholder", lambda it: secret(it, "changeme"), "placeholder"),
+    ("an empty secret", lambda it: secret(it, ""), "one is empty"),
+    ("a short secret", lambda it: secret(it, "abc123"), "secrets"),
+    ("an unknown provider", lambda it: it.change('provider = "krtc"', 'provider = "krct"'), "did you mean krtc?"),
+    ("a settings file that others may read", lambda it: it.config.chmod(0o644), "others may read it: chmod 600"),
+    ("an operator's port for everybody", lambda it: it.add(REACHABLE_BY_ALL), "admin.token: it is missing"),
+    ("a worker's file that is not there", lambda it: it.worker.unlink(), "billing.py: there is no such file"),
+    (
+        "a worker's file that cannot be imported",
+        lambda it: it.worker.write_text("import no_such_module"),
+        "no_such_module",
+    ),
+    ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker in it"),
+    ("a topic with too few words", lambda it: worker(it, 'topic="room.created"'), "billing.py"),
+    ("a topic of no source", lambda it: worker(it, 'topic="krtc.krtc.#"'), "no source sends krtc.krtc.#"),
+    ("a broker's URL of another kind", lambda it: it.set_broker("http://rabbit"), 'broker.url: expected "sqlite:FILE"'),
+    (
+        "a broker that is away",
+        lambda it: it.set_broker(f"amqp://127.0.0.1:{NOBODYS}/"),
+        "start RabbitMQ, or mend broker.url",
+    ),
+    (
+        "a store that is away",
+        lambda it: it.set_store(f"redis://127.0.0.1:{NOBODYS}/0"),
+        "start the server, or mend store.url",
+    ),
+    ("a store's URL of another kind", lambda it: it.set_store("mysql://db"), 'store.url: expected "sqlite:FILE"'),
+    ("a folder that does not exist", lambda it: it.set_broker("sqlite:data/hookline.db"), "does not exist: make it"),
+    ("the database of another program", other_database, "is the database of another program"),
+    ("a file that is no database", no_database, "is no SQLite file that can be read"),
+)
+
+
+@pytest.mark.parametrize(("mistake", "text"), [each[1:] for each in MISTAKES], ids=[each[0] for each in MISTAKES])
+async def test_a_mistake_is_found(project: Project, mistake: Callable[[Project], object], text: str) -> None:
+    mistake(project)
+    assert text in said(await found(project))
+
+
+async def test_two_workers_of_one_queue_are_found(project: Project) -> None:
+    shutil.copy(project.worker, project.folder / "other.py")
+    assert "queue 'billing' has two workers" in said(await found(project, "billing.py", "other.py"), "fault")
+
+
+async def test_a_port_of_another_program_is_found(project: Project) -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", project.port))  # noqa: S104  as the ingress does
+        other.listen()
+        assert "another program listens there" in said(await found(project), "fault")
+
+
+async def test_a_disk_that_is_nearly_full_is_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_MIN_FREE_BYTES", 2**63)
+    assert "make room" in said(await found(project), "fault")
+
+
+async def test_a_clock_that_is_years_behind_is_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s - 10 * 365 * 86_400)
+    assert "set it, run NTP" in said(list(machine.check_clock()), "fault")
+
+
+async def test_a_wrong_password_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    place = urlsplit(server_url(request.config))
+    project.set_broker(f"amqp://guest:wrong@{place.hostname}:{place.port}/")
+    text = said(await found(project), "fault")
+    assert "mend the user and password in broker.url" in text
+    assert "wrong" not in text
+
+
+async def test_a_vhost_that_does_not_exist_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    project.set_broker(f"{server_url(request.config).rstrip('/')}/no-such-vhost")
+    assert "rabbitmqctl add_vhost" in said(await found(project), "fault")
+
+
+async def test_a_store_that_workers_elsewhere_do_not_share_is_found(
+    project: Project, request: pytest.FixtureRequest
+) -> None:
+    project.set_broker(server_url(request.config))
+    assert "use Redis or PostgreSQL" in said(await found(project), "warning")
+
+
+async def test_a_transactional_worker_on_redis_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    project.set_store(redis.server_url(request.config))
+    project.worker.write_text(
+        WORKER.replace("import worker", "import Delivery, worker")
+        .replace("event: RoomCreated", "event: RoomCreated, delivery: Delivery")
+        .replace("queue=", "transactional=True, queue=")
+    )
+    assert "store.url must be PostgreSQL or SQLite" in said(await found(project), "fault")
+
+
+async def test_a_wrong_password_of_postgresql_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    place = urlsplit(postgresql.server_url(request.config))
+    project.set_store(f"postgresql://nobody:wrong@{place.hostname}:{place.port}/none")
+    text = said(await found(project), "fault")
+    assert "PostgreSQL cannot be used" in text
+    assert "wrong" not in text
+
+
+async def test_a_queue_in_another_form_is_found_and_nothing_is_made(
+    project: Project, request: pytest.FixtureRequest
+) -> None:
+    url, name = server_url(request.config), queue_name()
+    project.set_broker(url)
+    project.worker.write_text(WORKER.replace('"billing"', f'"{name}"'))
+    async with raw_channel(url) as channel:
+        await channel.queue_declare(f"hookline.{name}", durable=True)
+        try:
+            findings = await found(project)
+            assert f"RabbitMQ has hookline.{name}, or what belongs to it, in another form" in said(findings, "fault")
+            assert f"hookline.{name}.dead is missing" in said(findings, "warning")
+            assert f"hookline.{name}.dead is missing" in said(await found(project), "warning")
+        finally:
+            await channel.queue_delete(f"hookline.{name}")
+
+
+async def test_a_queue_that_nobody_consumes_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    url, name = server_url(request.config), queue_name()
+    project.set_broker(url)
+    async with opened(url) as broker:
+        queue = await broker.subscribe(name, ("#",), 1)
+        await queue.close()
+        await broker.publisher.publish(envelope())
+        for _ in range(200):
+            if f"wait in {name}, and nothing consumes it: start its worker" in said(await found(project), "fault"):
+                return
+    pytest.fail("it was not found")
+
+
+def test_the_exit_code_says_whether_there_is_a_fault(project: Project) -> None:
+    runner = CliRunner()
+    arguments = ["check", "--config", str(project.config)]
+    assert runner.invoke(cli, arguments).exit_code == 0
+    project.change("port =", "prot =")
+    done = runner.invoke(cli, [*arguments, "--json"])
+    assert done.exit_code == 1
+    assert '"level":"fault"' in done.output
+
+
+def test_nothing_is_made(project: Project) -> None:
+    before = sorted(project.folder.rglob("*"))
+    CliRunner().invoke(cli, ["check", "--config", str(project.config)])
+    assert sorted(project.folder.rglob("*")) == before

@@ -1,0 +1,83 @@
+"""`hookline status`, on both brokers, at 80 columns, in a pipe, and as JSON."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hookline.broker.spool.files import RealFiles
+from hookline.broker.spool.journal import Journal
+from hookline.broker.spool.records import Entry, pack
+from hookline.broker.spool.visit import contents
+from hookline.cli.main import cli
+from hookline.cli.settings_template import settings_file
+from hookline.cli.status import age_text
+from hookline.schemas.broker import Parked
+from tests.contract.installations import envelope, opened, queue_name, taken
+from tests.services.rabbitmq import server_url
+
+
+def config_of(folder: Path, broker_url: str) -> Path:
+    config = folder / "hookline.toml"
+    config.write_text(settings_file().replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1))
+    return config
+
+
+def status(config: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(cli, ["status", "--config", str(config), *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path / 'hookline.db'}" if request.param == "embedded" else server_url(request.config)
+
+
+async def test_each_queue_has_its_numbers_and_what_to_do(broker_url: str, tmp_path: Path) -> None:
+    name, config = queue_name(), config_of(tmp_path, broker_url)
+    async with opened(broker_url) as broker:
+        queue = await broker.subscribe(name, ("*.*.room.#",), 1)
+        for _ in range(3):
+            await broker.publisher.publish(envelope())
+        (received,) = await taken(queue)
+        await queue.settle(received, Parked("failed", "", 1))
+        for _ in range(200):
+            (state,) = await broker.queue_states.states([name])
+            if state.dead == 1:
+                break
+            await asyncio.sleep(0.05)
+        (found,) = [json.loads(await asyncio.to_thread(status, config, "--json"))]
+        (ours,) = [each for each in found["queues"] if each["queue"] == name]
+        assert ours["dead"] == 1
+        assert ours["waiting"] + (ours["in_flight"] or 1) == 2
+        text = await asyncio.to_thread(status, config)
+    assert name in text
+    assert f"{name}: `hookline dead list {name}` shows why" in text
+    assert "unrouted: " in text
+    assert ("spool of this machine: 0 events" in text) == broker_url.startswith("amqp")
+
+
+def test_a_queue_that_no_process_has_made_is_no_error_of_python(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["status", "--config", str(config_of(tmp_path, "sqlite:hookline.db"))])
+    assert "does not exist yet: `hookline run` or `hookline ingress` makes it" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (12_600, "3.5 h"), (864_000, "10 d")]
+)
+def test_an_age_is_short(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text
+
+
+async def test_a_spool_is_read_while_a_process_uses_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, RealFiles())
+    positions = journal.append([Entry(7, at_s, pack(envelope())) for at_s in (100.0, 200.0, 300.0)])
+    journal.remove(positions[:1])
+    found = contents(tmp_path)
+    assert (found.events, found.oldest_at_s) == (2, 200.0)
+    assert found.bytes > 200
+    journal.close()
+    assert contents(tmp_path / "none").events == 0

@@ -1,0 +1,105 @@
+"""A breaker for each queue: after a bad deploy, it keeps the worker from parking everything.
+
+When most of the last hundred deliveries were parked, nothing more is taken. Then one delivery at a time is let through,
+more and more rarely, until one is handled. What was taken before is finished as usual.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+from hookline.schemas.broker import Done, Outcome, Parked
+
+log = logging.getLogger("hookline.workers")
+
+NEVER_OPENS = 100
+_OF_LAST = 100
+_FIRST_TRY_S = 5.0
+_MAX_TRY_S = 60.0
+
+
+class Breaker:
+    """Opens when more than `max_percent` of the last hundred deliveries were parked; at `NEVER_OPENS` it never does.
+
+    A delivery counts once it is handled or parked. Crashes count, because an event that crashes its process again and
+    again is parked. `opened` is called with the queue when the breaker opens.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        max_percent: int,
+        opened: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._queue = queue
+        self._max_parked = max_percent * _OF_LAST // 100
+        self._opened = opened
+        self._clock = clock
+        self._was_parked: deque[bool] = deque(maxlen=_OF_LAST)
+        self._parked = 0
+        self._try_every_s = _FIRST_TRY_S
+        self._next_try_s = 0.0
+        self._closed = asyncio.Event()
+        self.is_open = False
+
+    @property
+    def faults(self) -> list[str]:
+        """What an operator should know, while it is open."""
+        if not self.is_open:
+            return []
+        return [f"the breaker of {self._queue} is open: most of its deliveries were parked"]
+
+    async def admitted(self) -> None:
+        """Return when the caller may take a delivery: at once while the breaker is closed."""
+        while self.is_open:
+            wait_s = self._next_try_s - self._clock()
+            if wait_s <= 0:
+                self._next_try_s = self._clock() + self._try_every_s
+                self._try_every_s = min(2 * self._try_every_s, _MAX_TRY_S)
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._closed.wait()
+
+    def note(self, outcome: Outcome) -> None:
+        """Count a delivery that was handled or parked. Others, such as repeats, say nothing about the function."""
+        if isinstance(outcome, Parked):
+            self._count(parked=True)
+        elif isinstance(outcome, Done) and outcome.reason == "handled":
+            if self.is_open:
+                self._close()
+            self._count(parked=False)
+
+    def _count(self, *, parked: bool) -> None:
+        if len(self._was_parked) == _OF_LAST:
+            self._parked -= self._was_parked[0]
+        self._was_parked.append(parked)
+        self._parked += parked
+        if self._parked > self._max_parked and len(self._was_parked) == _OF_LAST and not self.is_open:
+            self._open()
+
+    def _open(self) -> None:
+        self.is_open = True
+        self._closed.clear()
+        self._try_every_s = _FIRST_TRY_S
+        self._next_try_s = self._clock() + _FIRST_TRY_S
+        log.error(
+            "%s: %d of the last %d deliveries were parked, so it takes only one now and then until one is handled; "
+            "mend the worker, then `hookline dead replay %s`",
+            self._queue,
+            self._parked,
+            _OF_LAST,
+            self._queue,
+        )
+        self._opened(self._queue)
+
+    def _close(self) -> None:
+        log.info("%s: a delivery was handled, so it takes all of them again", self._queue)
+        self.is_open = False
+        self._was_parked.clear()
+        self._parked = 0
+        self._closed.set()
