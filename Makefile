@@ -15,7 +15,7 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench chaos floods fuzz compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check docs wheel bench chaos faults floods fuzz compose-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -59,6 +59,11 @@ bench: $(STAMP)  ## measure beside simpler programs and print the ratios (about 
 chaos: $(STAMP)  ## send events under random faults (SEED=1 MINUTES=10) and check what became of each
 	@bash tests/services/install.sh
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
+
+faults: $(STAMP)  ## provoke faults of RabbitMQ, network, disk and processes (FAULTS=F1,F7 some); print a row for each
+	@bash tests/services/install.sh
+	@command -v strace >/dev/null || sh tests/services/packages.sh strace nftables || echo "Some scenes will be left out." >&2
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 floods: $(STAMP)  ## flood an ingress in each way (FLOOD_SECONDS=20 each); print its memory and answers
 	@$(BIN)/python -m tests.floods $(FLOOD_SECONDS)

@@ -1,6 +1,7 @@
 """Publishes what is in the spool: the oldest first within a bucket, and next to live events of other buckets."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -16,8 +17,10 @@ _CHUNK = 64  # sent in one turn of the event loop, between which live events are
 _POLL_S = 1.0
 _QUICK_S = 0.02
 _SLOW_S = 0.05
-_FEW = 128
-"""So many records may always be in flight. More only as long as the broker is quick: live events wait behind them."""
+"""How much longer than the quickest confirm one may take before no more, or fewer, records are in flight."""
+
+_FEW = 32
+"""So many records may always be in flight. More only while confirms are quick: live events wait behind them."""
 
 _CLOSE_S = 2.0
 _REFUSED = RetryDelays(first_s=0.2, max_s=5.0)
@@ -49,6 +52,7 @@ class Drain:
         self._breaker = breaker
         self._limit = limit
         self._window = 1.0
+        self._least_s = math.inf  # that a confirm took since the last failure
         self._failures = 0  # in a row, without a confirm
         self._has_failed = False
         self._refusals: dict[int, int] = {}
@@ -127,14 +131,16 @@ class Drain:
 
     def _adapt(self, took_s: float) -> None:
         """More records in flight after a quick confirm, fewer after a slow one."""
-        if took_s < _QUICK_S or self._window < _FEW:
+        self._least_s = min(self._least_s, took_s)
+        if took_s < self._least_s + _QUICK_S or self._window < _FEW:
             self._window = min(self._window + 1, self._limit)
-        elif took_s > _SLOW_S:
+        elif took_s > self._least_s + _SLOW_S:
             self._window = max(self._window - 0.5, min(_FEW, self._limit))
 
     def _fail(self) -> None:
         self._has_failed = True
         self._window = 1.0
+        self._least_s = math.inf
 
     def _read_again(self, each: Taken, error: OSError) -> None:
         reads = self._reads[each.position] = self._reads.get(each.position, 0) + 1

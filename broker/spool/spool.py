@@ -28,6 +28,9 @@ _STALLED_S = 0.8
 _LOOK_EVERY_S = 1.0
 _ADOPT_EVERY_S = 10.0
 _LOAD_S = 15.0
+_FAILING_S = 5.0
+"""So long a start waits for a disk that fails: what is on it can be published in its order only if it is known."""
+
 _SAY_EVERY_S = 10.0
 _CLOSE_S = 3.0
 _MAX_WAITING_BYTES = 32 * 2**20
@@ -94,6 +97,7 @@ class Spool:
         self._waiting_bytes = 0
         self._writing_since_s: float | None = None
         self._removed: list[int] = []
+        self._is_removing = False
         self._bytes = 0
         self._age_s = 0.0
         self._disk_fault: str | None = "its folder is not open yet"
@@ -132,7 +136,7 @@ class Spool:
         return None
 
     async def open(self) -> None:
-        """Return once the folder is open and what earlier processes left is known, or that takes too long."""
+        """Return once the folder is open and what earlier processes left is known, or that fails or takes too long."""
         opened = self._loop.create_future()
         self._task = asyncio.create_task(self._look_after(opened))
         await asyncio.wait([opened], timeout=_LOAD_S)
@@ -173,7 +177,7 @@ class Spool:
         """A record was published. Its place on disk is given up soon."""
         self.counts.drained += 1
         self._leave(taken)
-        if not self._removed:
+        if not self._removed and not self._is_removing:
             self._loop.call_soon(self._remove)
         self._removed.append(taken.position)
 
@@ -264,9 +268,16 @@ class Spool:
             del self.held[bucket]
 
     def _remove(self) -> None:
+        """Remove what was published. One call at a time: on a slow disk, appends would wait behind many."""
         removed, self._removed = self._removed, []
         if removed:
-            self._writer.run(partial(self._journal.remove, removed)).add_done_callback(self._note_size)
+            self._is_removing = True
+            self._writer.run(partial(self._journal.remove, removed)).add_done_callback(self._has_removed)
+
+    def _has_removed(self, removing: "asyncio.Future[None]") -> None:
+        self._is_removing = False
+        self._note_size(removing)
+        self._remove()
 
     def _note_size(self, removing: "asyncio.Future[None]") -> None:
         _retrieve(removing)
@@ -274,15 +285,15 @@ class Spool:
 
     async def _look_after(self, opened: "asyncio.Future[None]") -> None:
         """Open the folder, again after a fault; and take over, now and then, what processes that ended have left."""
-        adopt_s = 0.0
+        adopt_s, gives_up_s = 0.0, self._loop.time() + _FAILING_S
         while True:
             if self._disk_fault is not None:
                 await self._check()
             if self._disk_fault is None and self._loop.time() >= adopt_s and await self._adopt():
                 adopt_s = self._loop.time() + _ADOPT_EVERY_S
                 self._is_loading = False
-                if not opened.done():
-                    opened.set_result(None)
+            if not opened.done() and (not self._is_loading or self._loop.time() >= gives_up_s):
+                opened.set_result(None)
             self._age_s = self._oldest_age_s()
             self._say(self.fault)
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -16,6 +16,7 @@ from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
 from hookline.runtime.roles import Roles
+from hookline.runtime.shutdown import until_exit
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import LogErrors, Settings, load
@@ -154,7 +155,7 @@ def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") ->
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
-    run_to_end(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors)))
+    run_to_end(until_exit(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors))))
 
 
 def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
@@ -165,7 +166,7 @@ def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoRetu
         log_queue(settings)
 
     command = ["ingress", "--config", str(settings.path), "--log", log_style, *_FAIL_FAST[:fail_fast]]
-    sys.exit(asyncio.run(supervise(settings, command, opened)))
+    sys.exit(asyncio.run(until_exit(supervise(settings, command, opened))))
 
 
 def _logging(log_style: str, log_errors: LogErrors) -> list[str]:

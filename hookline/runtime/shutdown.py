@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
 
 
 ONE_SIGNAL_S = 1.0
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _AT_ONCE_S = 5.0
 
 
@@ -41,7 +42,7 @@ class StopSignals:
         self._second = second
         self._loop = asyncio.get_running_loop()
         self._since_s: float | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             self._loop.add_signal_handler(number, self._signal)
 
     def _signal(self) -> None:
@@ -50,6 +51,19 @@ class StopSignals:
             self._first()
         elif self._loop.time() - self._since_s >= ONE_SIGNAL_S:
             self._second()
+
+
+async def until_exit(serving: Awaitable[T]) -> T:
+    """Await what a process is there for. A signal that comes later does not change its exit code.
+
+    An event loop that closes would restore the default, which ends the process.
+    """
+    try:
+        return await serving
+    finally:
+        for number in _STOPPING:
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Stop:

@@ -16,17 +16,34 @@ ROOMS = 40
 GIVES_UP_S = 2.0  # documented: NetEase waits two seconds, and does not ask again
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer: when it came (monotonic), after how long, and its status; 0 for none."""
+
+    at_s: float
+    seconds: float
+    status: int
+    text: str
+
+
 @dataclass
 class Sent:
-    """What was sent to which room, in its order, and how it was answered."""
+    """What was accepted in which room, in its order, and how each event was answered."""
 
     accepted: dict[str, list[int]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         return sum(map(len, self.accepted.values()))
+
+    @property
+    def seconds(self) -> list[float]:
+        return [each.seconds for each in self.answers]
+
+    @property
+    def refused(self) -> list[str]:
+        return [f"{each.status} {each.text} after {each.seconds:.3f} s" for each in self.answers if each.status != 200]
 
 
 class NetEaseUser:
@@ -74,8 +91,6 @@ class NetEaseUser:
         assert self._session is not None
         callback = Callback(room, msgspec.json.encode(body), time.time())
         answer = await send_callback(self._session, self._url, self._source, callback)
-        self.sent.seconds.append(answer.seconds)
+        self.sent.answers.append(Answered(time.monotonic(), answer.seconds, answer.status, answer.text))
         if answer.status == 200:
             self.sent.accepted.setdefault(room, []).append(number)
-        else:
-            self.sent.refused.append(f"{answer.status} {answer.text} after {answer.seconds:.3f} s")

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hookline.cli.settings_template import settings_file
@@ -106,11 +107,24 @@ class Project:
     def url(self, source: str) -> str:
         return f"http://127.0.0.1:{self.settings.ingress.port}/hooks/{source}"
 
-    def start(self, *arguments: str, ready: str = "queue: ") -> Process:
-        """Start a command that keeps running, and wait until its log says that it is ready."""
+    def start(
+        self,
+        *arguments: str,
+        ready: str = "queue: ",
+        under: Sequence[str] = (),
+        module: Sequence[str] = ("hookline",),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        config: Path | None = None,
+    ) -> Process:
+        """Start a command that keeps running, and wait until its log says that it is ready.
+
+        `under` is a program that runs it, such as strace. `module` may be one that changes Hookline first. `config` is
+        another settings file than the project's.
+        """
+        program = [*under, sys.executable, "-m", *module, *arguments]
         popen = subprocess.Popen(  # noqa: S603  our own command
-            [sys.executable, "-m", "hookline", *arguments, "--config", str(self.config), "--log", "json"],
-            env=self._environment(),
+            [*program, "--config", str(config or self.config), "--log", "json"],
+            env={**self._environment(), **environment},
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

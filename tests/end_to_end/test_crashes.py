@@ -1,6 +1,8 @@
 """SIGKILL and SIGTERM in the middle of traffic: every event that got a 2xx is handled."""
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable
 
 import aiohttp
@@ -88,3 +90,11 @@ async def test_a_stop_refuses_callbacks_but_loses_and_repeats_no_event(project: 
     await all_handled(project, accepted)
     second.stop()
     assert len(project.handled()) == len(set(project.handled()))
+
+
+def test_signals_that_come_until_its_end_do_not_change_the_exit_code(embedded_project: Project) -> None:
+    process = embedded_project.start("ingress")
+    while process.popen.poll() is None:
+        process.popen.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    assert process.popen.returncode == 0

@@ -49,9 +49,9 @@ class Node(servers.OwnServer):
 
     def start(self) -> None:
         """Return once the server accepts connections."""
-        if self._companion is None:
+        port = int(self.environment["ERL_EPMD_PORT"])
+        if self._companion is None and not _listens(port):  # the nodes of a cluster share one
             # Its port is in the environment. The server would start one of its own, and leave it behind.
-            port = int(self.environment["ERL_EPMD_PORT"])
             self.launch_companion([_epmd(self._programs)], lambda: _listens(port))
         self.launch([self._programs / "rabbitmq-server"], lambda: _greets(self.port))
 

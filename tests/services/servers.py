@@ -62,13 +62,17 @@ class OwnServer:
             return subprocess.Popen(  # noqa: S603  # the server's own program
                 command,
                 env=self.environment,
-                user=self.user,
+                user=self._account(),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _account(self) -> str | int | None:
+        """The user as whom the server runs, by name or number; None for the one of the tests."""
+        return self.user
 
     def freeze(self) -> None:
         """Return once every process of the server has stopped. The kernel still accepts connections; nobody answers."""

@@ -196,7 +196,8 @@ async def test_a_disk_that_fails_makes_refusals_until_it_works_again(tmp_path: P
 
 
 async def test_a_broker_that_works_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "_LOAD_S", 0.5)
+    monkeypatch.setattr(spool_module, "_LOAD_S", LONG_S)
+    monkeypatch.setattr(spool_module, "_FAILING_S", 0.5)
     primary, files = Primary(), FaultyFiles()
     files.error = OSError(errno.EIO, "injected")
     async with opened(tmp_path / "spool", primary, files=files) as (publisher, _):
@@ -251,6 +252,27 @@ async def test_the_next_process_publishes_what_a_stopped_one_has_left_before_its
         await drained(spool)
     assert primary.confirmed == ids(sent)
     assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+
+
+async def test_what_cannot_be_read_at_the_start_is_published_once_it_can_be_after_newer_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_LOAD_S", LONG_S)
+    monkeypatch.setattr(spool_module, "_FAILING_S", 0.1)
+    monkeypatch.setattr(spool_module, "_LOOK_EVERY_S", 0.1)
+    primary, files = Primary(), FaultyFiles()
+    primary.is_away = True
+    before, after = events(2)
+    async with opened(tmp_path / "spool", primary) as (publisher, _):
+        await publisher.publish(before)
+    primary.is_away = False
+    files.read_error = OSError(errno.EIO, "injected")
+    async with opened(tmp_path / "spool", primary, files=files) as (publisher, spool):
+        await publisher.publish(after)
+        files.read_error = None
+        await until(lambda: before.id in primary.confirmed)
+        await drained(spool)
+    assert primary.confirmed == [after.id, before.id]
 
 
 async def test_a_running_process_takes_over_from_one_that_ended(
