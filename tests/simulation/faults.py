@@ -1,0 +1,255 @@
+"""The faults of a schedule, carried out, and what is known of them afterwards."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tests.simulation.model_broker import SILENT_S
+from tests.simulation.network import Path
+from tests.simulation.schedules import Fault, FaultKind, Version
+
+if TYPE_CHECKING:
+    from tests.simulation.processes import Process
+    from tests.simulation.world import World
+
+_TROUBLE = 0.15
+_FORGOTTEN_S = 1.0
+_UNCERTAIN_S = 6.0
+_OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
+
+
+class Injector:
+    """Carries out faults. `is_busy` while one lasts, `is_global` while one lasts that concerns all processes."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._lasting: list[Fault] = []
+        self._ahead = len(world.schedule.faults)
+        self._away: list[tuple[float, float]] = []
+        self._disturbed: list[tuple[str, float, float]] = []
+        self._forgot: list[tuple[float, float]] = []
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._lasting) or self._ahead > 0
+
+    @property
+    def is_global(self) -> bool:
+        """Also where one process is cut off that may have taken events of an unordered worker again and again."""
+        is_ordered = self._world.schedule.mode == "ordered"
+        return any(fault.kind in _OF_ALL or not is_ordered for fault in self._lasting)
+
+    def inject(self, fault: Fault) -> None:
+        self._world.note(f"FAULT {fault}")
+        self._ahead -= 1
+        self._world.disturbed()
+        _CARRY_OUT[fault.kind](self, fault)
+
+    def store_was_away_s(self, since_s: float) -> float:
+        now_s = self._world.now_s
+        return sum(max(0.0, min(until_s, now_s) - max(from_s, since_s)) for from_s, until_s in self._away)
+
+    def was_disturbed(self, process: "Process", within_s: float) -> bool:
+        """Whether a process was frozen, or had trouble with a server, at most so long ago."""
+        now_s = self._world.now_s
+        return any(name in {"", process.name} and now_s - until_s < within_s for name, _, until_s in self._disturbed)
+
+    def may_have_forgotten(self, started_s: float, ended_s: float | None) -> bool:
+        """Whether the store forgot a claim or a completion of a call."""
+        return any(
+            started_s <= until_s and (ended_s is None or ended_s >= from_s - _UNCERTAIN_S)
+            for from_s, until_s in self._forgot
+        )
+
+    def close_connections(self, process: "Process") -> None:
+        """A server that the process could not reach finds out after a while."""
+        world = self._world
+        if world.schedule.mode == "transactional":
+            self._after_cut(process.to_store, lambda: world.sessions.end_of(process.name))
+        self._after_cut(process.to_broker, lambda: self._end_channels(process))
+
+    def _after_cut(self, path: Path, effect: Callable[[], None]) -> None:
+        if path.cut_until_s > self._world.now_s:
+            self._world.later(SILENT_S, effect)
+        else:
+            effect()
+
+    def _end_channels(self, process: "Process") -> None:
+        for channel in self._world.broker_server.channels(process.name):
+            channel.end()
+
+    def _target(self, fault: Fault) -> "Process":
+        return self._world.fleet[fault.process % len(self._world.fleet)]
+
+    def _last(self, fault: Fault, over: Callable[[], None] | None = None, name: str = "") -> None:
+        """The fault lasts for its time."""
+        now_s = self._world.now_s
+        self._lasting.append(fault)
+        self._disturbed.append((name, now_s, now_s + abs(fault.for_s)))
+
+        def end() -> None:
+            self._world.note(f"OVER  {fault}")
+            self._lasting.remove(fault)
+            self._world.disturbed()
+            if over is not None:
+                over()
+
+        self._world.later(abs(fault.for_s), end)
+
+    # Servers
+
+    def store_outage(self, fault: Fault) -> None:
+        world, now_s = self._world, self._world.now_s
+        world.store_host.down_until_s = max(world.store_host.down_until_s, now_s + fault.for_s)
+        world.store_host.restarts += 1
+        self._away.append((now_s, now_s + fault.for_s))
+        world.sessions.end_of()
+        self._last(fault)
+
+    def store_forgets(self, fault: Fault) -> None:
+        """Redis with `appendfsync everysec` loses its last second."""
+        snapshot, since_s = self._world.store_server.snapshot(), self._world.now_s
+
+        def forget() -> None:
+            self._world.store_server.contents = snapshot
+            self._world.forgot += 1
+            self._forgot.append((since_s, self._world.now_s))
+            self.store_outage(fault)
+
+        self._lasting.append(fault)
+        self._world.later(_FORGOTTEN_S, lambda: (self._lasting.remove(fault), forget()))
+
+    def store_trouble(self, fault: Fault) -> None:
+        self._trouble(fault, [process.to_store for process in self._world.fleet])
+
+    def broker_trouble(self, fault: Fault) -> None:
+        self._trouble(fault, [process.to_broker for process in self._world.fleet])
+
+    def _trouble(self, fault: Fault, paths: list[Path]) -> None:
+        for path in paths:
+            path.lost = path.late = _TROUBLE
+
+        def over() -> None:
+            for path in paths:
+                path.lost = path.late = 0.0
+
+        self._last(fault, over)
+
+    def broker_restart(self, fault: Fault) -> None:
+        world = self._world
+        world.broker_host.down_until_s = world.now_s + fault.for_s
+        world.broker_host.restarts += 1
+        for channel in world.broker_server.channels():
+            channel.end()
+        self._last(fault)
+
+    def clock_jump(self, fault: Fault) -> None:
+        """Of the store's server."""
+        self._world.store_server.clock_offset_s += fault.for_s
+
+    def machine_pause(self, fault: Fault) -> None:
+        now_s = self._world.now_s
+        self._away.append((now_s, now_s + fault.for_s))
+        self._disturbed.append(("", now_s, now_s + fault.for_s))
+        self._world.loop.jump(fault.for_s)
+        self._world.disturbed()
+
+    # Paths
+
+    def cut_from_store(self, fault: Fault) -> None:
+        process = self._target(fault)
+        process.to_store.cut_until_s = self._world.now_s + fault.for_s
+        self._last(fault, name=process.name)
+
+    def cut_from_broker(self, fault: Fault) -> None:
+        """Both ends find out after a while."""
+        process = self._target(fault)
+        process.to_broker.cut_until_s = self._world.now_s + fault.for_s
+        if fault.for_s > SILENT_S:
+            self._world.later(SILENT_S, self._end_silent, process)
+        self._last(fault, name=process.name)
+
+    def _end_silent(self, process: "Process") -> None:
+        self._world.disturbed()
+        for channel in self._world.broker_server.channels(process.name):
+            channel.end()
+            self._world.loop.call_soon(channel.lost.set, context=process.context)
+
+    def channel_closed(self, fault: Fault) -> None:
+        channels = self._world.broker_server.channels(self._target(fault).name)
+        for channel in channels[: 1 + len(channels) // 2]:
+            channel.end()
+
+    # Processes
+
+    def kill(self, fault: Fault) -> None:
+        process = self._target(fault)
+        if process.is_alive:
+            process.kill()
+            self._world.replace(process, fault.for_s)
+            self._last(fault, name=process.name)
+
+    def freeze(self, fault: Fault) -> None:
+        process, world = self._target(fault), self._world
+        process.fate.is_frozen = True
+        if fault.for_s > SILENT_S:
+            world.later(SILENT_S, self._end_frozen, process)
+        self._last(fault, lambda: world.loop.thaw(process.fate), process.name)
+
+    def _end_frozen(self, process: "Process") -> None:
+        self._world.disturbed()
+        self._end_channels(process)
+
+    def stop(self, fault: Fault) -> None:
+        process = self._target(fault)
+        process.stop()
+        self._world.replace(process, 0.5)
+
+    def deploy(self, fault: Fault) -> None:
+        """One process after another is replaced by v2. All overlap."""
+        self._roll(fault, "v2")
+
+    def rollback(self, fault: Fault) -> None:
+        """To v1, and forward again."""
+        self._roll(fault, "v1")
+        self._world.later(fault.for_s + 1, self._roll, fault, "v2")
+
+    def _roll(self, fault: Fault, version: Version) -> None:
+        count = len(self._world.fleet)
+        for number in range(count):
+            self._world.later(fault.for_s * number / count, self._replace_one, number, version)
+        self._last(fault)
+
+    def _replace_one(self, number: int, version: Version) -> None:
+        world = self._world
+        old = world.fleet[number]
+        world.disturbed()
+        world.fleet[number] = world.start(version)
+        old.stop()
+
+    def scale_out(self, fault: Fault) -> None:
+        process = self._world.start(self._world.fleet[0].version)
+
+        def over() -> None:
+            process.stop()
+
+        self._last(fault, over)
+
+
+_CARRY_OUT: Mapping[FaultKind, Callable[[Injector, Fault], None]] = {
+    "store outage": Injector.store_outage,
+    "store forgets": Injector.store_forgets,
+    "store trouble": Injector.store_trouble,
+    "cut from store": Injector.cut_from_store,
+    "cut from broker": Injector.cut_from_broker,
+    "broker restart": Injector.broker_restart,
+    "broker trouble": Injector.broker_trouble,
+    "channel closed": Injector.channel_closed,
+    "kill": Injector.kill,
+    "freeze": Injector.freeze,
+    "stop": Injector.stop,
+    "deploy": Injector.deploy,
+    "rollback": Injector.rollback,
+    "clock jump": Injector.clock_jump,
+    "machine pause": Injector.machine_pause,
+    "scale out": Injector.scale_out,
+}

@@ -1,0 +1,391 @@
+"""The reference broker: RabbitMQ's quorum queues in memory, and a client that treats them as ours does.
+
+Messages that were delivered and not settled return to the front of their queue in their order when the channel ends, or
+to the back when they are requeued. The active consumer of a partition's queue is the one that came first. The server
+notices a silent client after `SILENT_S`. A message that was returned too often becomes a dead letter.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, assert_never
+
+from hookline.aio.retry_delays import RetryDelays
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.dead_letters import EVENTS
+from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import NotDurable, Unreachable
+from tests.simulation.network import FASTEST_S, SLOWEST_S, Host, Path
+
+TIMEOUT_S = 10.0
+SILENT_S = 20.0
+DELIVERY_LIMIT = 100
+_STEP_S = 1e-6
+RECONNECT = RetryDelays(first_s=1.0, max_s=5.0)
+_PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in a queue. `number` says when it was published. `returns` counts how often it was given back."""
+
+    headers: Mapping[str, Any]
+    content_type: str
+    body: bytes
+    attempt: int = 1
+    number: int = field(default_factory=lambda: next(_numbers))
+    returns: int = 0
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stream:
+    """One direction of a connection: what is sent first arrives first, and nothing arrives while the path is cut."""
+
+    def __init__(self, path: Path, context: Context, *, is_slow: bool = False) -> None:
+        self._path = path
+        self._context = context
+        self._is_slow = is_slow
+        self._last_s = 0.0
+
+    def send(self, arrived: Callable[..., object], *arguments: Any) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        if self._path.cut_until_s <= now_s and self._last_s <= now_s and not self._is_slow:
+            loop.call_soon(arrived, *arguments, context=self._context)
+            return
+        arrives_s = now_s + random.uniform(FASTEST_S, SLOWEST_S) if self._is_slow else now_s  # noqa: S311  no secret
+        self._last_s = max(self._last_s + _STEP_S, arrives_s, self._path.cut_until_s + _STEP_S)
+        loop.call_at(self._last_s, arrived, *arguments, context=self._context)
+
+
+@dataclass(eq=False, slots=True)
+class Channel:
+    """A consumer. `is_open` is what the server knows, `lost` what the client does."""
+
+    owner: str
+    prefetch: int
+    deliveries: Stream
+    arrived: Callable[["Channel", Message, int], None]
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    queue: "ServerQueue | None" = None
+    unsettled: dict[int, Message] = field(default_factory=dict)
+    is_open: bool = True
+
+    def ack(self, tag: int) -> None:
+        if self.is_open and self.queue is not None and self.unsettled.pop(tag, None) is not None:
+            self.queue.pump()
+
+    def end(self) -> None:
+        """Return what is unsettled, before the next consumer becomes active. The client learns of it."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.deliveries.send(self.lost.set)
+        if self.queue is not None:
+            self.queue.channels.remove(self)
+            self.queue.give_back(list(self.unsettled.values()))
+            self.unsettled.clear()
+            self.queue.pump()
+
+
+@dataclass(eq=False, slots=True)
+class ServerQueue:
+    name: str
+    dead_name: str
+    is_partition: bool
+    server: "BrokerServer"
+    ready: deque[Message] = field(default_factory=deque)
+    channels: list[Channel] = field(default_factory=list)
+    delayed: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How many messages it has in all, those that wait for a retry included."""
+        return len(self.ready) + self.delayed + sum(len(each.unsettled) for each in self.channels)
+
+    def put(self, message: Message) -> None:
+        self.ready.append(message)
+        self.pump()
+
+    def pump(self) -> None:
+        """Deliver to the consumers in turn, or to the only active one."""
+        while self.ready and (channel := self._next()) is not None:
+            message, tag = self.ready.popleft(), next(_numbers)
+            channel.unsettled[tag] = message
+            channel.deliveries.send(channel.arrived, channel, message, tag)
+
+    def _next(self) -> Channel | None:
+        eligible = self.channels[:1] if self.is_partition else self.channels
+        free = [each for each in eligible if len(each.unsettled) < each.prefetch]
+        if not free:
+            return None
+        if len(self.channels) > 1 and not self.is_partition:
+            self.channels.remove(free[0])  # it is the last in turn now
+            self.channels.append(free[0])
+        return free[0]
+
+    def give_back(self, messages: Sequence[Message]) -> None:
+        """Put messages back, in their order: in front, or behind the others."""
+        returned = [replace(message, returns=message.returns + 1) for message in messages]
+        for message in returned:
+            if message.returns > DELIVERY_LIMIT:
+                self.server.park(self.dead_name, message, {"reason": "delivery_limit"})
+        kept = [message for message in returned if message.returns <= DELIVERY_LIMIT]
+        if self.server.requeues_behind and not self.is_partition:
+            self.ready.extend(kept)
+        else:
+            self.ready.extendleft(reversed(kept))
+
+
+class BrokerServer:
+    """One server. `host` says when it is away. `requeues_behind`: as RabbitMQ does without a delivery limit."""
+
+    def __init__(self, host: Host, *, requeues_behind: bool = False) -> None:
+        self.host = host
+        self.requeues_behind = requeues_behind
+        self.queues: dict[str, ServerQueue] = {}
+        self.dead: dict[str, list[Message]] = {}
+        self.unrouted: list[Message] = []
+        self._wishes: dict[str, dict[str, frozenset[str]]] = {}
+
+    def declare(self, queue: str, owner: str, keys: Mapping[str, frozenset[str]]) -> None:
+        """Declare a worker's queues, bound by their keys. A key lasts while one process wishes it."""
+        self.dead.setdefault(topics.dead_name(queue), [])
+        for name, wished in keys.items():
+            is_partition = name != topics.queue_name(queue)
+            self.queues.setdefault(name, ServerQueue(name, topics.dead_name(queue), is_partition, self))
+            self._wishes.setdefault(name, {})[owner] = wished
+
+    def publish(self, envelope: Envelope) -> list[str]:
+        """The names of the queues that have it now."""
+        message = Message(to_headers(envelope), envelope.content_type, envelope.body)
+        names = [
+            name
+            for name, wishes in self._wishes.items()
+            if any(topics.matches(key, envelope.routing_key) for keys in wishes.values() for key in keys)
+        ]
+        if not names:
+            self.unrouted.append(message)
+        for name in names:
+            self.queues[name].put(message)
+        return names
+
+    def consume(self, name: str, channel: Channel) -> None:
+        if channel.is_open:
+            channel.queue = self.queues[name]
+            channel.queue.channels.append(channel)
+            channel.queue.pump()
+
+    def retry(self, name: str, message: Message, delay_s: float) -> None:
+        """Put a message into a queue after a delay."""
+        queue = self.queues[name]
+        queue.delayed += 1
+        asyncio.get_running_loop().call_later(delay_s, self._delay_is_over, queue, message, context=self.host.context)
+
+    def park(self, dead_name: str, message: Message, notes: Mapping[str, str]) -> None:
+        self.dead[dead_name].append(replace(message, notes=notes))
+
+    def channels(self, owner: str | None = None) -> list[Channel]:
+        """The channels of one process, or of all."""
+        return [each for queue in self.queues.values() for each in queue.channels if owner in {None, each.owner}]
+
+    def _delay_is_over(self, queue: ServerQueue, message: Message) -> None:
+        queue.delayed -= 1
+        queue.put(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    channel: Channel
+    tag: int
+    message: Message
+
+
+class ModelQueue:
+    """Implements `schemas.broker.Queue`, as `RabbitMQQueue` does: it consumes again after its channel was lost."""
+
+    def __init__(self, broker: "ModelBroker", name: str, dead_name: str, prefetch: int) -> None:
+        self._broker = broker
+        self._name = name
+        self._dead_name = dead_name
+        self._prefetch = prefetch
+        self._buffer: deque[Received] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._channel = broker.channel(prefetch, self._arrived)
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Raises Unreachable."""
+        await self._attach()
+        self._task = asyncio.create_task(self._stay_attached())
+
+    async def take(self) -> Received:
+        while True:
+            while self._buffer:
+                received = self._buffer.popleft()
+                if self.holds(received):
+                    return received
+            await self._arrival()
+
+    async def settle(self, received: Received, outcome: Outcome) -> None:
+        token: Token = received.token
+        server = self._broker.server
+        match outcome:
+            case Done():
+                self._broker.send(token.channel.ack, token.tag)
+            case Again():
+                again = replace(token.message, attempt=outcome.attempt, returns=0)
+                delay_s = max(0.0, outcome.delay_s)
+                await self._pass_on(token, lambda: server.retry(self._name, again, delay_s))
+            case Parked():
+                notes = _death_notes(outcome)
+                await self._pass_on(token, lambda: server.park(self._dead_name, token.message, notes))
+            case _:
+                assert_never(outcome)
+
+    def holds(self, received: Received) -> bool:
+        token: Token = received.token
+        return not token.channel.lost.is_set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._channel.lost.set()
+        self._broker.send(self._channel.end)
+
+    async def _attach(self) -> None:
+        self._channel = channel = self._broker.channel(self._prefetch, self._arrived)
+        try:
+            await self._broker.path.ask(lambda: self._broker.server.consume(self._name, channel))
+        except BaseException:  # the server may have carried it out
+            channel.lost.set()
+            self._broker.send(channel.end)
+            raise
+
+    async def _stay_attached(self) -> None:
+        while True:
+            await self._channel.lost.wait()
+            for failures in count(1):
+                await asyncio.sleep(RECONNECT.delay_s(failures))
+                try:
+                    await self._attach()
+                except Unreachable:
+                    continue
+                break
+
+    def _arrived(self, channel: Channel, message: Message, tag: int) -> None:
+        token = Token(channel, tag, message)
+        self._buffer.append(Received(message.headers, message.content_type, message.body, message.attempt, token))
+        self._wake()
+
+    async def _arrival(self) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        self._waiting.append(woken)
+        try:
+            await woken
+        except asyncio.CancelledError:
+            if not woken.cancelled():  # the delivery goes to the next in line
+                self._wake()
+            elif woken in self._waiting:
+                self._waiting.remove(woken)
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            woken = self._waiting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
+
+    async def _pass_on(self, token: Token, put: Callable[[], None]) -> None:
+        """Publish with a confirm, then acknowledge. A publish without a confirm is repeated: there may be two then."""
+        for failures in count(1):
+            if token.channel.lost.is_set():
+                return
+            try:
+                await self._broker.path.ask(put)
+            except Unreachable:
+                await _wait(token.channel.lost, _PASS_ON.delay_s(failures))
+            else:
+                self._broker.send(token.channel.ack, token.tag)
+                return
+
+
+class ModelBroker:
+    """Implements the workers' side of `schemas.broker.Broker`, and `publish`: one process at the model server."""
+
+    def __init__(self, server: BrokerServer, path: Path, owner: str, context: Context) -> None:
+        self.server = server
+        self.path = path
+        self.owner = owner
+        self.publisher = self
+        self._context = context
+        self._requests = Stream(path, server.host.context, is_slow=True)
+        self._queues: list[ModelQueue] = []
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    async def publish(self, envelope: Envelope) -> None:
+        try:
+            await self.path.ask(lambda: self.server.publish(envelope))
+        except Unreachable as error:
+            raise NotDurable(str(error)) from error
+
+    async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
+        keys = {
+            topics.partition_name(queue, each): frozenset(topics.binding(pattern, each) for pattern in patterns)
+            for each in topics.PARTITION_WORDS
+        }
+        await self.path.ask(lambda: self.server.declare(queue, self.owner, keys))
+
+    async def subscribe(
+        self,
+        queue: str,
+        patterns: Sequence[str],
+        prefetch: int,
+        partition: str | None = None,
+        *,
+        unsettled_s: float = 0.0,  # noqa: ARG002  the model server waits for as long as it takes
+    ) -> ModelQueue:
+        name = topics.queue_name(topics.check_queue(queue))
+        if partition is None:
+            keys = {name: frozenset(map(topics.binding, patterns))}
+            await self.path.ask(lambda: self.server.declare(queue, self.owner, keys))
+        else:
+            name = topics.partition_name(queue, partition)
+        consumer = ModelQueue(self, name, topics.dead_name(queue), prefetch)
+        await consumer.open()
+        self._queues.append(consumer)
+        return consumer
+
+    async def close(self) -> None:
+        for queue in self._queues:
+            await queue.close()
+
+    def channel(self, prefetch: int, arrived: Callable[[Channel, Message, int], None]) -> Channel:
+        return Channel(self.owner, prefetch, Stream(self.path, self._context), arrived)
+
+    def send(self, effect: Callable[..., object], *arguments: Any) -> None:
+        """A request without an answer, in the order of the others."""
+        self._requests.send(effect, *arguments)
+
+
+def _death_notes(parked: Parked) -> Mapping[str, str]:
+    notes = {"reason": parked.reason, "detail": parked.detail, "attempts": str(parked.attempts)}
+    return {**notes, EVENTS: ",".join(parked.events)} if parked.events else notes
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

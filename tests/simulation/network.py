@@ -1,0 +1,114 @@
+"""The path of one process to one server: requests that arrive late or never, answers that are lost, stale connections."""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hookline.schemas.errors import Unreachable
+
+T = TypeVar("T")
+
+FASTEST_S, SLOWEST_S = 0.0005, 0.005
+
+
+@dataclass(slots=True)
+class Host:
+    """The machine of a server, as clients see it. A restart breaks every connection."""
+
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    down_until_s: float = 0.0
+    restarts: int = 0
+
+
+class Path:
+    """What happens to requests on the way. Chance is `random`, which the schedule seeds.
+
+    `lost` is the share of answers that get lost after the effect, `late` that of requests that are carried out after
+    the asker gave up. After a restart of the server, up to `most_stale` requests fail on connections from before.
+    """
+
+    def __init__(self, host: Host, timeout_s: float, most_stale: int = 0) -> None:
+        self.host = host
+        self._most_stale = most_stale
+        self.timeout_s = timeout_s
+        self.cut_until_s = 0.0
+        self.lost = 0.0
+        self.late = 0.0
+        self._restarts = host.restarts
+        self._stale = 0
+
+    async def ask(self, effect: Callable[[], T]) -> T:
+        """Have the server carry out a request. Raises Unreachable, or what the effect raises."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        carry_out_s, fails_s = self._fortune(loop.time())
+        if carry_out_s is not None:
+            context = self.host.context
+            heard = answer if fails_s is None else None
+            loop.call_at(carry_out_s, _carry_out, self.host, effect, heard, context=context)
+        if fails_s is not None:
+            loop.call_at(fails_s, _fail, answer)
+        return await answer
+
+    def ask_now(self, effect: Callable[[], T]) -> tuple[T | None, float]:
+        """As `ask`, for a thread that blocks: the answer, or None, and the seconds for which it blocks."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        carry_out_s, fails_s = self._fortune(now_s)
+        if fails_s is None:
+            return effect(), 0.0
+        if carry_out_s is not None:
+            loop.call_at(carry_out_s, _carry_out, self.host, effect, None, context=self.host.context)
+        return None, fails_s - now_s
+
+    def _fortune(self, now_s: float) -> tuple[float | None, float | None]:
+        """When the server carries out a request, if at all, and when the asker gives up, unless it is answered."""
+        if self._restarts != self.host.restarts:
+            self._restarts = self.host.restarts
+            self._stale = random.randint(0, self._most_stale)  # noqa: S311  no secret
+        arrives_s = now_s + random.uniform(FASTEST_S, SLOWEST_S)  # noqa: S311  no secret
+        if self._stale:
+            self._stale -= 1
+            return None, arrives_s
+        if self.host.down_until_s > now_s:
+            return None, arrives_s
+        gives_up_s = now_s + self.timeout_s
+        if self.cut_until_s > now_s:
+            is_sent_again = random.random() < 0.5  # noqa: S311  no secret
+            return (self.cut_until_s + SLOWEST_S if is_sent_again else None), gives_up_s
+        if self.lost or self.late:
+            return self._misfortune(now_s, arrives_s, gives_up_s)
+        return arrives_s, None
+
+    def _misfortune(self, now_s: float, arrives_s: float, gives_up_s: float) -> tuple[float | None, float | None]:
+        roll = random.random()  # noqa: S311  no secret
+        if roll < self.lost / 2:
+            return arrives_s, arrives_s + SLOWEST_S  # the connection breaks
+        if roll < self.lost:
+            return arrives_s, gives_up_s
+        if roll < self.lost + self.late:
+            return gives_up_s + random.uniform(0, self.timeout_s), gives_up_s  # noqa: S311  no secret
+        return arrives_s, None
+
+
+def _carry_out(host: Host, effect: Callable[[], T], answer: "asyncio.Future[T] | None") -> None:
+    if host.down_until_s > asyncio.get_running_loop().time():
+        if answer is not None:
+            _fail(answer)
+        return
+    try:
+        result = effect()
+    except Exception as error:  # noqa: BLE001  the asker gets it
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+    else:
+        if answer is not None and not answer.done():
+            answer.set_result(result)
+
+
+def _fail(answer: "asyncio.Future[T]") -> None:
+    if not answer.done():
+        answer.set_exception(Unreachable("the model server did not answer"))

@@ -1,0 +1,190 @@
+"""Schedules: the events, the processes and the faults of one run, drawn at random from a seed."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from hookline.workers.stores.heartbeat import LEASE_S
+
+Mode: TypeAlias = Literal["plain", "ordered", "transactional"]
+Act: TypeAlias = Literal["return", "fail", "poison", "kill", "retry"]
+Version: TypeAlias = Literal["v1", "v2"]
+"""v1 of the worker wants `ParticipantJoined`; v2 wants `ParticipantLeft`, too."""
+FaultKind: TypeAlias = Literal[
+    "store outage",
+    "store forgets",
+    "store trouble",
+    "cut from store",
+    "cut from broker",
+    "broker restart",
+    "broker trouble",
+    "channel closed",
+    "kill",
+    "freeze",
+    "stop",
+    "deploy",
+    "rollback",
+    "clock jump",
+    "machine pause",
+    "scale out",
+]
+
+PUBLISH_S = 8.0
+LATEST_FAULT_S = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """An event, and what the function does with it: `act` in its first `times` calls, then it returns."""
+
+    id: str
+    is_joined: bool
+    takes_s: float
+    act: Act = "return"
+    times: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What is published at a time: one event, or several of one kind."""
+
+    at_s: float
+    subject: str
+    events: tuple[PlannedEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    at_s: float
+    kind: FaultKind
+    process: int = 0
+    for_s: float = 0.0
+
+    def __str__(self) -> str:
+        whom = f" of process {self.process}" if self.kind in _OF_ONE_PROCESS else ""
+        return f"{self.at_s:6.2f} s  {self.kind}{whom}" + (f" for {self.for_s:.1f} s" if self.for_s else "")
+
+
+_OF_ONE_PROCESS = frozenset({"cut from store", "cut from broker", "channel closed", "kill", "freeze", "stop"})
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    seed: int
+    mode: Mode
+    versions: tuple[Version, ...]
+    callbacks: tuple[Callback, ...]
+    faults: tuple[Fault, ...]
+    requeues_behind: bool = False
+
+    def __str__(self) -> str:
+        events = sum(len(each.events) for each in self.callbacks)
+        lines = [f"seed {self.seed}: {self.mode}, processes {', '.join(self.versions)}, {events} events"]
+        return "\n".join([*lines, *map(str, self.faults)])
+
+
+def draw(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    chance = random.Random(seed)  # noqa: S311  no secret
+    mode: Mode = chance.choices(("plain", "ordered", "transactional"), (4, 5, 2))[0]
+    count = chance.choice((2, 2, 3))
+    faults = tuple(sorted(_faults(chance, mode, count), key=lambda fault: fault.at_s))
+    is_deploy = any(fault.kind in {"deploy", "rollback"} for fault in faults)
+    first: Version = "v1" if any(fault.kind == "deploy" for fault in faults) else "v2"
+    return Schedule(
+        seed=seed,
+        mode=mode,
+        versions=(first,) * count,
+        callbacks=tuple(_callbacks(chance, mode, with_left=is_deploy or chance.random() < 0.5)),
+        faults=faults,
+        requeues_behind=chance.random() < 0.3,
+    )
+
+
+def _callbacks(chance: random.Random, mode: Mode, *, with_left: bool) -> Sequence[Callback]:
+    subjects = [f"room-{number}" for number in range(chance.randint(1, 4))]
+    slowest_s = chance.choice((0.05, 0.3, 1.0, 2.5))
+    made, number = [], 0
+    for at_s in sorted(chance.uniform(0, PUBLISH_S) for _ in range(chance.randint(3, 16))):
+        members = chance.randint(2, 3) if mode != "transactional" and chance.random() < 0.1 else 1
+        is_joined = not with_left or chance.random() < 0.6
+        events = []
+        for _ in range(members):
+            act, times = _act(chance, mode)
+            events.append(PlannedEvent(f"e{number:02}", is_joined, chance.uniform(0, slowest_s), act, times))
+            number += 1
+        made.append(Callback(at_s, chance.choice(subjects), tuple(events)))
+    return made
+
+
+def _act(chance: random.Random, mode: Mode) -> tuple[Act, int]:
+    roll = chance.random()
+    if roll < 0.03:
+        return "fail", 100
+    if roll < 0.10:
+        return "fail", chance.randint(1, 2)
+    if roll < 0.12:
+        return "poison", 100
+    if roll < 0.14:
+        return "retry", chance.randint(1, 2)
+    if roll < 0.145 and mode != "transactional":
+        return "kill", 100
+    return "return", 0
+
+
+def _faults(chance: random.Random, mode: Mode, count: int) -> list[Fault]:
+    kinds = [kind for kind in _WEIGHTS if kind != "store forgets" or mode != "transactional"]
+    number = chance.choices((1, 2, 3, 4), (4, 3, 2, 1))[0]
+    drawn = chance.choices(kinds, [_WEIGHTS[kind] for kind in kinds], k=number)
+    faults = []
+    for kind in dict.fromkeys(drawn):
+        at_s = chance.uniform(1.0, LATEST_FAULT_S)
+        lasts = _DURATIONS.get(kind)
+        faults.append(Fault(at_s, kind, chance.randrange(count), lasts(chance) if lasts else 0.0))
+    return faults
+
+
+def _short_or_long(chance: random.Random) -> float:
+    """Shorter or longer than a lease."""
+    return chance.uniform(0.5, 6) if chance.random() < 0.6 else chance.uniform(LEASE_S, 2.5 * LEASE_S)
+
+
+def _sometimes_very_long(chance: random.Random) -> float:
+    return chance.uniform(40, 60) if chance.random() < 0.15 else _short_or_long(chance)
+
+
+_WEIGHTS: Mapping[FaultKind, float] = {
+    "store outage": 3,
+    "store forgets": 1,
+    "store trouble": 3,
+    "cut from store": 3,
+    "cut from broker": 1,
+    "broker restart": 1,
+    "broker trouble": 1,
+    "channel closed": 1,
+    "kill": 3,
+    "freeze": 2,
+    "stop": 1,
+    "deploy": 2,
+    "rollback": 1,
+    "clock jump": 1,
+    "machine pause": 1,
+    "scale out": 1,
+}
+_DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
+    "store outage": _short_or_long,
+    "store forgets": lambda chance: chance.uniform(0.2, 2),
+    "store trouble": lambda chance: chance.uniform(2, 8),
+    "cut from store": _sometimes_very_long,
+    "cut from broker": _short_or_long,
+    "broker restart": lambda chance: chance.uniform(0.5, 10),
+    "broker trouble": lambda chance: chance.uniform(2, 8),
+    "kill": lambda chance: chance.uniform(0.5, 15),
+    "freeze": _sometimes_very_long,
+    "deploy": lambda chance: chance.uniform(2, 10),
+    "rollback": lambda chance: chance.uniform(2, 10),
+    "clock jump": lambda chance: chance.choice((-1, 1)) * chance.choice((8, 3600)),
+    "machine pause": lambda chance: chance.uniform(4, 30),
+    "scale out": lambda chance: chance.uniform(2, 10),
+}
