@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
 from tests.simulation.model_store import HeldClaim, Key, Watch
-from tests.simulation.processes import ATTEMPTS, Process
+from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
 
 if TYPE_CHECKING:
@@ -85,15 +86,24 @@ class Checker(Watch):
     def failed(self, call: Call, error: Exception) -> None:
         self._note(f"{call.process.name} fails at {call.plan.id}: {error!r}")
         self._end(call)
-        if type(error) in {ValueError}:
+        is_one_of_several = len(self._world.together_with(call.plan.id)) > 1  # then the store counts what is parked
+        if isinstance(error, ValueError) or (isinstance(error, Poisoned) and is_one_of_several):
             self._failures[call.plan.id] += 1
 
     def cut_off(self, call: Call) -> None:
-        """Cancelled: its time is over, or its process leaves. A wait for others' locks is no fault of the function."""
+        """Cancelled: its time is over, or its process leaves. A wait for others' locks is no fault of the function.
+
+        The time-out counts the time in which the process was frozen, as any monotonic clock does.
+        """
         self._note(f"{call.process.name} is cut off at {call.plan.id}")
         self._end(call)
+        took_s = self._world.now_s - call.started_s
+        if took_s >= timeout_s(self._world.schedule.mode):
+            is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, took_s)
+            self._failures[call.plan.id] += is_own_fault
 
     def died(self, plan: PlannedEvent) -> None:
+        """Promise 6. What is parked starts anew, if the broker has it twice."""
         self._kills[plan.id] += 1
         if self._kills[plan.id] > 2 + ATTEMPTS + 2 * self._world.forgot:
             self._break("poison events end", f"{plan.id} has killed {self._kills[plan.id]} processes")
@@ -139,6 +149,7 @@ class Checker(Watch):
             if not self._may_be_parked(plan, outcome.reason, is_one_of_several=len(work.events) > 1):
                 self._break("parked only for its own faults", f"{event_id}: {outcome.reason}: {outcome.detail[-300:]}")
             self._ended.setdefault(event_id, outcome.reason)
+            del self._kills[event_id]
 
     def _may_be_parked(self, plan: PlannedEvent, reason: str, *, is_one_of_several: bool) -> bool:
         has_failed = plan.act == "fail" and self._failures[plan.id] >= ATTEMPTS

@@ -91,6 +91,7 @@ class Session:
         self._used()
         loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()
+        granted.add_done_callback(_retrieved)
         holder = self._sessions.holders.setdefault(name, self)
         if holder is self:
             granted.set_result(None)
@@ -236,6 +237,12 @@ class ModelPostgresqlStore(ModelStore):
 
     async def _purge_after(self, finished: int) -> None:
         """Nothing is old."""
+
+
+def _retrieved(granted: "asyncio.Future[None]") -> None:
+    """An answer that was lost is nobody's to retrieve."""
+    if not granted.cancelled():
+        granted.exception()
 
 
 def _refuse(granted: "asyncio.Future[None]") -> None:

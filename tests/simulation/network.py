@@ -21,6 +21,7 @@ class Host:
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     down_until_s: float = 0.0
     restarts: int = 0
+    is_gone: bool = False  # the run is over
 
 
 class Path:
@@ -42,6 +43,8 @@ class Path:
 
     async def ask(self, effect: Callable[[], T]) -> T:
         """Have the server carry out a request. Raises Unreachable, or what the effect raises."""
+        if self.host.is_gone:
+            raise Unreachable("the run is over")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         carry_out_s, fails_s = self._fortune(loop.time())
@@ -55,6 +58,8 @@ class Path:
 
     def ask_now(self, effect: Callable[[], T]) -> tuple[T | None, float]:
         """As `ask`, for a thread that blocks: the answer, or None, and the seconds for which it blocks."""
+        if self.host.is_gone:
+            return None, 0.0
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         carry_out_s, fails_s = self._fortune(now_s)

@@ -38,15 +38,18 @@ async def _function(event: CanonicalEvent, delivery: Delivery) -> None:
     await _process.get().handle(event, delivery)
 
 
+def timeout_s(mode: Mode) -> float:
+    return TRANSACTION_TIMEOUT_S if mode == "transactional" else TIMEOUT_S
+
+
 def _worker(mode: Mode, version: Version) -> Worker[Any]:
     retry = Backoff(first_s=0.2, factor=2, max_s=2, attempts=ATTEMPTS)
-    timeout_s = TRANSACTION_TIMEOUT_S if mode == "transactional" else TIMEOUT_S
     declare = partial(
         worker,
         queue=QUEUE,
         concurrency=2,
         retry=retry,
-        timeout_s=timeout_s,
+        timeout_s=timeout_s(mode),
         ordered=mode == "ordered",
         transactional=mode == "transactional",
     )
@@ -119,7 +122,7 @@ class Process:
         except asyncio.CancelledError:
             checker.cut_off(call)
             raise
-        except Exception as error:
+        except Exception as error:  # a lock that was not granted is raised here
             checker.failed(call, error)
             raise
         checker.returned(call)

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+from hookline.workers.partitions import Partitions
+
 START_S = 1000.0
 _MAX_CALLBACKS = 400_000
 
@@ -212,13 +214,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 @contextmanager
 def virtual_clock(loop: VirtualLoop, seed: int) -> Iterator[None]:
     """`time.monotonic` is the loop's time, and `random` starts with the seed, until the end of the block."""
-    monotonic, state = time.monotonic, random.getstate()
+    monotonic, state, defaults = time.monotonic, random.getstate(), Partitions.__init__.__defaults__
     time.monotonic = loop.time
+    Partitions.__init__.__defaults__ = tuple(loop.time if each is monotonic else each for each in defaults or ())
     random.seed(seed)
     try:
         yield
     finally:
         time.monotonic = monotonic
+        Partitions.__init__.__defaults__ = defaults
         random.setstate(state)
 
 

@@ -90,6 +90,11 @@ class World:
         if self._broken is not None:
             raise self._broken
 
+    def close(self) -> None:
+        """End all tasks. What they ask of servers fails at once."""
+        self.store_host.is_gone = self.broker_host.is_gone = True
+        self.loop.close()
+
     def at(self, at_s: float, callback: object, *arguments: object) -> None:
         """Call it so many seconds after the start."""
         self.loop.call_at(START_S + at_s, callback, *arguments, context=self.context)  # type: ignore[arg-type]
@@ -138,6 +143,10 @@ class World:
             if event_id in ids:
                 return
             yield from ids
+
+    def together_with(self, event_id: str) -> Sequence[str]:
+        """The events of the same callback."""
+        return next(ids for ids in self._published[self.subjects[event_id]] if event_id in ids)
 
     def disturbed(self) -> None:
         """Nothing need have settled down before a while from now."""
@@ -255,5 +264,5 @@ def simulate(schedule: Schedule, *, traced: bool = False) -> Verdict:
             except Endless as error:
                 rule, detail = "nothing goes round in circles", str(error)
             finally:
-                world.loop.close()
+                world.close()
         return Verdict(schedule, rule, detail, tuple(world.trace or ()), world.now_s - START_S)
