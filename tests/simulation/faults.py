@@ -44,9 +44,11 @@ class Injector:
         self._world.disturbed()
         _CARRY_OUT[fault.kind](self, fault)
 
-    def store_was_away_s(self, since_s: float) -> float:
+    def store_was_away(self, since_s: float) -> tuple[float, int]:
+        """For how many seconds, and how often, its clock's jumps included."""
         now_s = self._world.now_s
-        return sum(max(0.0, min(until_s, now_s) - max(from_s, since_s)) for from_s, until_s in self._away)
+        times = [(from_s, until_s) for from_s, until_s in self._away if until_s >= since_s]
+        return sum(min(until_s, now_s) - max(from_s, since_s) for from_s, until_s in times), len(times)
 
     def was_disturbed(self, process: "Process", within_s: float) -> bool:
         """Whether a process was frozen, or had trouble with a server, at most so long ago."""
@@ -65,7 +67,7 @@ class Injector:
         world = self._world
         if world.schedule.mode == "transactional":
             self._after_cut(process.to_store, lambda: world.sessions.end_of(process.name))
-        self._after_cut(process.to_broker, lambda: self._end_channels(process))
+        self._after_cut(process.to_broker, lambda: world.broker_server.end_connection(process.name))
 
     def _after_cut(self, path: Path, effect: Callable[[], None]) -> None:
         if path.cut_until_s > self._world.now_s:
@@ -145,6 +147,7 @@ class Injector:
     def clock_jump(self, fault: Fault) -> None:
         """Of the store's server."""
         self._world.store_server.clock_offset_s += fault.for_s
+        self._away.append((self._world.now_s, self._world.now_s))
 
     def machine_pause(self, fault: Fault) -> None:
         now_s = self._world.now_s

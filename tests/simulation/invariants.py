@@ -16,8 +16,7 @@ from tests.simulation.schedules import PlannedEvent
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SILENT_S = LEASE_S - MAX_STEP_S - 0.5
-"""Whoever was heard of since then, while the store was there, cannot have lost its lease."""
+_TOLERANCE_S = 0.5
 RECENT_S = 40.0
 
 
@@ -172,8 +171,9 @@ class Checker(Watch):
         """A lease ends only with its process, or after it was not heard of for long while the store was there."""
         self._note(f"{claimant} takes over {key[1]} from {owner}")
         process, now_s = self._world.process(owner), self._world.now_s
-        silent_s = now_s - self._renewed_s[owner] - self._world.store_was_away_s(self._renewed_s[owner])
-        if process.is_alive and silent_s < SILENT_S:
+        away_s, times = self._world.store_was_away(self._renewed_s[owner])
+        silent_s = now_s - self._renewed_s[owner] - away_s
+        if process.is_alive and silent_s + times * MAX_STEP_S < LEASE_S - _TOLERANCE_S:
             self._break("leases end with their process", f"{owner} was heard of {silent_s:.1f} s ago")
         if process.is_stopping and not self._world.was_disturbed(process, RECENT_S):
             self._break("a stopped process leaves no claim", f"{key[1]} of {owner}")

@@ -153,6 +153,7 @@ class BrokerServer:
         self.queues: dict[str, ServerQueue] = {}
         self.dead: dict[str, list[Message]] = {}
         self.unrouted: list[Message] = []
+        self.gone: set[str] = set()
         self._wishes: dict[str, dict[str, frozenset[str]]] = {}
 
     def declare(self, queue: str, owner: str, keys: Mapping[str, frozenset[str]]) -> None:
@@ -178,7 +179,7 @@ class BrokerServer:
         return names
 
     def consume(self, name: str, channel: Channel) -> None:
-        if channel.is_open:
+        if channel.is_open and channel.owner not in self.gone:
             channel.queue = self.queues[name]
             channel.queue.channels.append(channel)
             channel.queue.pump()
@@ -191,6 +192,12 @@ class BrokerServer:
 
     def park(self, dead_name: str, message: Message, notes: Mapping[str, str]) -> None:
         self.dead[dead_name].append(replace(message, notes=notes))
+
+    def end_connection(self, owner: str) -> None:
+        """A process has ended. What it sent before is carried out, except that it consumes."""
+        self.gone.add(owner)
+        for channel in self.channels(owner):
+            channel.end()
 
     def channels(self, owner: str | None = None) -> list[Channel]:
         """The channels of one process, or of all."""

@@ -19,6 +19,7 @@ from hookline.workers.partitions import Partitions
 
 START_S = 1000.0
 _MAX_CALLBACKS = 400_000
+_CANCELS = 5  # some tasks wait again when they are cancelled
 
 
 class Endless(Exception):
@@ -90,6 +91,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._now_s = START_S
         self._ready: deque[_Handle] = deque()
         self._timers: list[tuple[float, float, int, _Handle]] = []
+        self._fates: dict[Fate, None] = {}
         self._count = 0
         self._is_closed = False
         self.tasks: list[_Task] = []
@@ -118,17 +120,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)  # noqa: SLF001  what a loop does
         self._is_closed = True
         try:
-            for task in self.tasks:
-                task.cancel()
-            while self._ready:
-                handle = self._ready.popleft()
-                if not handle.is_cancelled:
-                    self._run_safely(handle)
+            for fate in self._fates:
+                self._ready.extend(fate.postponed)
+            for _ in range(_CANCELS):
+                self.tasks = [task for task in self.tasks if not task.done() and task.cancel()]
+                while self._ready:
+                    handle = self._ready.popleft()
+                    if not handle.is_cancelled:
+                        self._run_safely(handle)
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001  what a loop does
-        for task in self.tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # has been looked at
 
     def is_running(self) -> bool:
         return True
@@ -194,10 +195,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return True
 
     def _run_once(self, handle: _Handle) -> None:
-        if handle.is_cancelled or handle.fate.is_dead:
+        if handle.is_cancelled:
             return
-        if handle.fate.is_frozen:
+        if handle.fate.is_dead or handle.fate.is_frozen:
             handle.fate.postponed.append(handle)
+            self._fates[handle.fate] = None
             return
         self._count += 1
         if self._count > _MAX_CALLBACKS:

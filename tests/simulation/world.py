@@ -19,15 +19,15 @@ from tests.simulation.model_broker import BrokerServer
 from tests.simulation.model_postgresql import Sessions
 from tests.simulation.model_store import ModelServer
 from tests.simulation.network import Host
-from tests.simulation.processes import Process
+from tests.simulation.processes import ATTEMPTS, Process
 from tests.simulation.schedules import Callback, PlannedEvent, Schedule, Version
 from tests.simulation.virtual_time import FATE, START_S, Endless, Fate, VirtualLoop, virtual_clock
 
 PARTITIONS = 4
 """Fewer than in production: each costs time in every second, and four have the same faults as sixteen."""
 LOOK_EVERY_S = 1.0
-CALM_S = LEASE_S + 20.0
-"""After the last fault, everything is consumed within this time: a lease, the longest wait of a retry, and calls."""
+CALM_S = LEASE_S + 15.0
+"""After the last fault, everything is consumed within a lease, the longest wait of a retry, and the time of calls."""
 RESTART_S = 1.0
 
 
@@ -65,6 +65,7 @@ class World:
         self._unpublished = len(schedule.callbacks)
         self._by_name: dict[str, Process] = {}
         self._disturbed_s = START_S
+        self._calm_s = CALM_S + sum(ATTEMPTS * event.takes_s for event in self.plans.values())
         self._is_over = False
         self._injector = Injector(self)
         self._broken: Broken | None = None
@@ -162,8 +163,8 @@ class World:
         if self.trace is not None:
             self.trace.append(f"{self.now_s - START_S:8.3f} s  {text}")
 
-    def store_was_away_s(self, since_s: float) -> float:
-        return self._injector.store_was_away_s(since_s)
+    def store_was_away(self, since_s: float) -> tuple[float, int]:
+        return self._injector.store_was_away(since_s)
 
     def was_disturbed(self, process: Process, within_s: float) -> bool:
         return self._injector.was_disturbed(process, within_s)
@@ -204,7 +205,7 @@ class World:
         if self.loop.errors:
             self._is_over = True
             return
-        is_calm = self.now_s > self._disturbed_s + CALM_S
+        is_calm = self.now_s > self._disturbed_s + self._calm_s
         unfinished = self._unfinished()
         if unfinished is None and not self._unpublished and not self._injector.is_busy:
             self._is_over = True
