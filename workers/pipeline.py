@@ -214,8 +214,8 @@ class Pipeline:
         failed = isinstance(outcome, Again) and outcome.attempt > case.attempt
         parked = isinstance(outcome, Parked)
         if case.has_siblings and isinstance(outcome, Parked):  # it has ended, but the delivery may not have
+            failed, parked = self._siblings.get(case.key) is None, False
             self._siblings.note(case.key, outcome)
-            failed, parked = True, False
         counted = self.worker.order is not None or case.has_siblings
         with suppress(Unreachable):
             await self._store.release(self.worker.queue, case.key, failed=failed and counted, parked=parked)
