@@ -17,6 +17,7 @@ class Flaky:
         self.is_down = False
         self.claimed: list[tuple[str, bool]] = []
         self.finished: list[str] = []
+        self.released: list[str] = []
         self.coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
 
     async def claim(self, event_id: str) -> Claim:
@@ -37,7 +38,8 @@ class Flaky:
         await self._answer()
         self.finished.append(completion.event_id)
 
-    async def _release(self, _: ClaimRelease) -> None:
+    async def _release(self, release: ClaimRelease) -> None:
+        self.released.append(release.event_id)
         await self._answer()
 
     async def _answer(self) -> None:
@@ -179,3 +181,12 @@ async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(mo
         await store.claim(event_id)
     await fail_to_finish(store, "a", "b", "c")
     assert sorted(store.coalescer.named()) == [("q", "b"), ("q", "c")]
+
+
+async def test_an_event_whose_completion_is_pending_is_not_released(store: Flaky) -> None:
+    """A delivery that is cancelled while the completion is retried gives up the claim that it asked for."""
+    await store.claim("a")
+    await fail_to_finish(store, "a")
+    await store.release("a")
+    assert store.released == []
+    assert store.coalescer.named() == [("q", "a")]

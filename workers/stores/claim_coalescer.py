@@ -124,7 +124,9 @@ class ClaimCoalescer:
             await self._retry_some()
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        """As `Store.release`."""
+        """As `Store.release`. The claim on an event whose completion is pending is kept."""
+        if (queue, event_id) in self._pending:
+            return
         try:
             await self._release(ClaimRelease(queue, event_id, failed, parked))
         except BaseException:  # a cancelled release was sent too
