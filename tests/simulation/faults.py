@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _TROUBLE = 0.15
 _FORGOTTEN_S = 1.0
-_UNCERTAIN_S = 6.0
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
 
 
@@ -26,7 +25,6 @@ class Injector:
         self._ahead = len(world.schedule.faults)
         self._away: list[tuple[float, float]] = []
         self._disturbed: list[tuple[str, float, float]] = []
-        self._forgot: list[tuple[float, float]] = []
 
     @property
     def is_busy(self) -> bool:
@@ -54,13 +52,6 @@ class Injector:
         """Whether a process was frozen, or had trouble with a server, at most so long ago."""
         now_s = self._world.now_s
         return any(name in {"", process.name} and now_s - until_s < within_s for name, _, until_s in self._disturbed)
-
-    def may_have_forgotten(self, started_s: float, ended_s: float | None) -> bool:
-        """Whether the store forgot a claim or a completion of a call."""
-        return any(
-            started_s <= until_s and (ended_s is None or ended_s >= from_s - _UNCERTAIN_S)
-            for from_s, until_s in self._forgot
-        )
 
     def close_connections(self, process: "Process") -> None:
         """A server that the process could not reach finds out after a while."""
@@ -109,12 +100,11 @@ class Injector:
 
     def store_forgets(self, fault: Fault) -> None:
         """Redis with `appendfsync everysec` loses its last second."""
-        snapshot, since_s = self._world.store_server.snapshot(), self._world.now_s
+        snapshot = self._world.store_server.snapshot()
 
         def forget() -> None:
-            self._world.store_server.contents = snapshot
+            self._world.checker.forgot(self._world.store_server.forget_since(snapshot))
             self._world.forgot += 1
-            self._forgot.append((since_s, self._world.now_s))
             self.store_outage(fault)
 
         self._lasting.append(fault)

@@ -1,7 +1,7 @@
 """What is promised, checked after each step, and the standstill of the end."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class Checker(Watch):
         self._settled: set[int] = set()
         self._renewed_s: dict[str, float] = {}
         self._taken_over: dict[str, list[float]] = {}
+        self._lost_claims: dict[str, set[str]] = {}
+        self._forgotten: dict[str, float] = {}
         self._kills: Counter[str] = Counter()
 
     @property
@@ -97,9 +99,11 @@ class Checker(Watch):
         self._note(f"{call.process.name} is cut off at {call.plan.id}")
         self._end(call)
         took_s = self._world.now_s - call.started_s
-        if took_s >= timeout_s(self._world.schedule.mode):
-            is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, took_s)
-            self._failures[call.plan.id] += is_own_fault
+        if took_s < timeout_s(self._world.schedule.mode):
+            self._check_cut_off(call)
+            return
+        is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, took_s)
+        self._failures[call.plan.id] += is_own_fault
 
     def died(self, plan: PlannedEvent) -> None:
         """Promise 6. What is parked starts anew, if the broker has it twice."""
@@ -178,6 +182,14 @@ class Checker(Watch):
         if process.is_stopping and not self._world.was_disturbed(process, RECENT_S):
             self._break("a stopped process leaves no claim", f"{key[1]} of {owner}")
         self._taken_over.setdefault(key[1], []).append(now_s)
+        self._lost_claims.setdefault(key[1], set()).add(owner)
+
+    def forgot(self, keys: Iterable[Key]) -> None:
+        """The server has lost what it knew of these events."""
+        self._forgotten.update((event_id, self._world.now_s) for _, event_id in keys)
+
+    def took(self, owner: str, partitions: Collection[str]) -> None:
+        self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
 
     def marked(self, key: Key, claim: HeldClaim) -> None:
         if claim.deaths < 2:
@@ -191,14 +203,20 @@ class Checker(Watch):
             self._break("attempts are used up by failures only", detail)
 
     def _check_second_call(self, call: Call, process: Process) -> None:
-        """Promise 3."""
+        """Promise 3. A process that was frozen after its claim calls late: it cannot know that it lost the claim."""
         is_over = call.ended_s is not None and not call.has_returned
-        if is_over or self._is_excused(call):
+        if is_over or self._is_excused(call) or process.name in self._lost_claims.get(call.plan.id, ()):
             return
         state = "had returned" if call.has_returned else "runs"
         if self._world.schedule.mode == "transactional" and call.plan.id not in self._ended:
             return  # only a commit counts
         self._break("at most once", f"{call.plan.id} is called by {process.name}, and {state} in {call.process.name}")
+
+    def _check_cut_off(self, call: Call) -> None:
+        """A call is cut off before its time only if its process was frozen, cut off from the store, or stops."""
+        process = call.process
+        if process.is_alive and not process.is_stopping and not self._world.was_disturbed(process, RECENT_S):
+            self._break("no call is cut off", f"{call.plan.id} in {process.name}")
 
     def _is_excused(self, call: Call) -> bool:
         """Whether its process died or lost its lease after the call began, or the store forgot the call."""
@@ -207,7 +225,7 @@ class Checker(Watch):
             return True
         if any(taken_s >= started_s for taken_s in self._taken_over.get(call.plan.id, ())):
             return True
-        return self._world.may_have_forgotten(started_s, call.ended_s)
+        return self._forgotten.get(call.plan.id, 0.0) >= started_s
 
     def _check_order(self, process: Process, plan: PlannedEvent) -> None:
         """Promise 3 of ordered workers: one at a time, after all that was published before."""

@@ -75,6 +75,9 @@ class Watch:
     def taken_over(self, key: Key, owner: str, claimant: str) -> None:
         """The lease of a claim's owner had ended."""
 
+    def took(self, owner: str, partitions: Collection[str]) -> None:
+        """A process has taken free partitions."""
+
     def marked(self, key: Key, claim: HeldClaim) -> None:
         """A claim is handled exclusively."""
 
@@ -90,6 +93,12 @@ class ModelServer:
 
     def snapshot(self) -> Contents:
         return copy.deepcopy(self.contents)
+
+    def forget_since(self, snapshot: Contents) -> set[Key]:
+        """Go back to an earlier state. The events of which something is forgotten."""
+        now, self.contents = self.contents, snapshot
+        claimed = {key for key, claim in now.claims.items() if claim != snapshot.claims.get(key)}
+        return claimed | (now.handled - snapshot.handled)
 
     def is_alive(self, owner: str) -> bool:
         contents = self.contents
@@ -172,6 +181,8 @@ class ModelServer:
             holders[partition] = Holder(owner, state.now)
         for partition, holder in decision.overdue.items():
             self.contents.declined[queue, partition, holder] = state.now
+        if decision.taken:
+            self.watch.took(owner, taken)
         return frozenset(taken)
 
     def revoke(self, queue: str, owner: str, partition: str) -> None:

@@ -169,9 +169,6 @@ class World:
     def was_disturbed(self, process: Process, within_s: float) -> bool:
         return self._injector.was_disturbed(process, within_s)
 
-    def may_have_forgotten(self, started_s: float, ended_s: float | None) -> bool:
-        return self._injector.may_have_forgotten(started_s, ended_s)
-
     def _start_in_place_of(self, process: Process, version: Version) -> None:
         if process in self.fleet:
             self.disturbed()

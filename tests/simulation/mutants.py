@@ -1,0 +1,279 @@
+"""Mends of the consuming side, each taken out by one mutant: the simulation has to find every one of them.
+
+Each mutant replaces something of the real code by what was there before, or by what a careless change would make of it.
+mypy compares the two, so that a mutant that no longer fits is noticed.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hookline.schemas import topics
+from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import Unreachable
+from hookline.schemas.events import CanonicalEvent
+from hookline.workers import failure_policy, partitions, pipeline, store
+from hookline.workers.api import Backoff
+from hookline.workers.ordered_pool import OrderedPool
+from hookline.workers.partitions import Partitions
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.siblings import ParkedSiblings, combined
+from hookline.workers.store import Acquired, Claim
+from hookline.workers.stores import heartbeat
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease
+from hookline.workers.stores.postgresql import store as postgresql_store
+from hookline.workers.stores.postgresql import transaction
+from hookline.workers.stores.postgresql.pool import Connection
+from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.work import HANDLED, Case, Ending, Work
+
+
+def settle_unwanted_events() -> None:
+    """A delivery of a type that this process does not want is settled as handled."""
+
+    def settle(_: Pipeline, __: Envelope, ___: Received) -> Outcome:
+        return HANDLED
+
+    Pipeline._put_back = settle  # type: ignore[method-assign]
+
+
+def revoke_once() -> None:
+    """A partition whose revocation failed is reported as consumed, and never revoked again."""
+
+    async def nothing(_: Partitions, __: Collection[str]) -> None:
+        pass
+
+    def everything(_: Partitions) -> Collection[str]:
+        return topics.PARTITION_WORDS
+
+    Partitions._revoke_all = nothing  # type: ignore[method-assign]
+    Partitions._consuming = everything  # type: ignore[method-assign]
+
+
+def name_claims_for_ever() -> None:
+    """A process goes on naming claims whose answer it did not get, and is refused because of them."""
+    claim = ClaimCoalescer.claim
+
+    async def remember(self: ClaimCoalescer, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        self._uncertain.clear()
+        try:
+            return await claim(self, queue, event_id, subject)
+        except BaseException:
+            self._named.add((queue, event_id))
+            raise
+
+    async def release(
+        self: ClaimCoalescer, queue: str, event_id: str, *, failed: bool = False, parked: bool = False
+    ) -> None:
+        await self._release(ClaimRelease(queue, event_id, failed, parked))
+        self._named.discard((queue, event_id))
+
+    ClaimCoalescer.claim = remember  # type: ignore[method-assign]
+    ClaimCoalescer.release = release  # type: ignore[method-assign]
+
+
+def suspect_after_one_death() -> None:
+    """Whatever was in flight when a process died is handled alone."""
+    store._SUSPECT_DEATHS = 1
+
+
+def keep_partitions_without_the_store() -> None:
+    """A process that cannot reach the store keeps its partitions."""
+    partitions.ALONE_S = math.inf
+
+
+def judge_leases_by_the_clock() -> None:
+    """The lease clock advances by as much as the server's clock."""
+    heartbeat.MAX_STEP_S = math.inf
+
+
+def one_end_for_all_members() -> None:
+    """The first member of a callback that fails keeps the others from being handled."""
+
+    async def until_one_fails(
+        self: Pipeline, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
+    ) -> Ending:
+        endings = []
+        for event in events:
+            case = self._case(event, envelope, received, last=last, has_siblings=True)
+            endings.append(await self._claim(case))
+            if isinstance(endings[-1].outcome, Again):
+                return endings[-1]
+        return combined(events, endings, received.attempt)
+
+    Pipeline._each = until_one_fails  # type: ignore[method-assign]
+
+
+def wait_for_locks_without_end() -> None:
+    """A function's transaction has no limits: it waits for the locks of a process that was frozen."""
+    transaction._LIMITS = "SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+
+
+def blame_functions_for_the_server() -> None:
+    """An error of the server in a function's transaction counts as a failure of the function."""
+
+    @contextmanager
+    def no_judgement(_: Connection) -> Iterator[None]:
+        yield
+
+    postgresql_store.faults_of_others = no_judgement
+
+
+def count_faults_of_the_store() -> None:
+    """An unreachable store uses up an attempt of the event."""
+    policy = failure_policy.failure_policy
+
+    def strict(
+        error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool = False
+    ) -> Outcome:
+        outcome = policy(error, retry, attempt, age_s, chance, last=last)
+        if isinstance(error, Unreachable):
+            return failure_policy._failed(error, retry, attempt, age_s, chance, last=last)
+        return outcome
+
+    pipeline.failure_policy = strict
+
+
+def settle_before_handling() -> None:
+    """A delivery is settled at once, and handled in the background."""
+    work = Pipeline.work
+
+    async def early(self: Pipeline, received: Received, *, last: bool = False) -> Work:
+        task = asyncio.ensure_future(work(self, received, last=last))
+        await asyncio.sleep(0)
+        del task
+        return Work(received, None, (), HANDLED)
+
+    Pipeline.work = early  # type: ignore[method-assign]
+
+
+def forget_what_was_handled() -> None:
+    """Every repeat counts as new."""
+
+    async def new(_: ClaimCoalescer, __: str, ___: str, ____: str | None = None) -> Claim:
+        return Acquired()
+
+    ClaimCoalescer.claim = new  # type: ignore[method-assign]
+
+
+def handle_a_room_concurrently() -> None:
+    """An ordered worker does not know the subject of any event."""
+    add = SubjectQueues.add
+
+    def without_subject(self: SubjectQueues[Any], item: Any, **facts: Any) -> None:
+        add(self, item, **{**facts, "subject": None})
+
+    SubjectQueues.add = without_subject  # type: ignore[method-assign]
+
+
+def go_on_after_a_failure() -> None:
+    """An event that failed is tried again behind the others of its subject."""
+    again = SubjectQueues.again
+
+    def behind(self: SubjectQueues[Any], slot: Slot[Any], delay_s: float, now_s: float, *, was_tried: bool = True) -> float:
+        delay_s = again(self, slot, delay_s, now_s, was_tried=was_tried)
+        slot.queue.waiting.rotate(-1)
+        return delay_s
+
+    SubjectQueues.again = behind  # type: ignore[method-assign]
+
+
+def cut_off_calls_of_surplus_partitions() -> None:
+    """A partition that another process waits for is left at once: its calls are cancelled."""
+    leave = OrderedPool._leave_partition
+
+    async def at_once(self: OrderedPool, partition: str, lost: bool) -> None:  # noqa: FBT001  as it is called
+        await leave(self, partition, lost or True)
+
+    OrderedPool._leave_partition = at_once  # type: ignore[method-assign]
+
+
+def keep_claims_of_cancelled_deliveries() -> None:
+    """A call that is cancelled when its process stops leaves its claim behind."""
+
+    async def nothing(_: Pipeline, __: Case, ___: Outcome | None = None) -> None:
+        pass
+
+    Pipeline._release = nothing  # type: ignore[method-assign]
+
+
+def lose_completions() -> None:
+    """A completion that failed is not tried again."""
+
+    def nothing(_: ClaimCoalescer) -> None:
+        pass
+
+    async def nothing_either(_: ClaimCoalescer) -> None:
+        pass
+
+    ClaimCoalescer.renewed = nothing  # type: ignore[method-assign]
+    ClaimCoalescer._retry_some = nothing_either  # type: ignore[method-assign]
+    ClaimCoalescer.close = nothing_either  # type: ignore[method-assign]
+
+
+def release_what_is_pending() -> None:
+    """The claim on an event whose completion is pending can be released."""
+
+    async def release(
+        self: ClaimCoalescer, queue: str, event_id: str, *, failed: bool = False, parked: bool = False
+    ) -> None:
+        try:
+            await self._release(ClaimRelease(queue, event_id, failed, parked))
+        except BaseException:
+            self._uncertain.note((queue, event_id), None)
+            raise
+        finally:
+            self._named.discard((queue, event_id))
+
+    ClaimCoalescer.release = release  # type: ignore[method-assign]
+
+
+def count_the_end_of_a_member_again() -> None:
+    """A member that was parked counts one more failure with each repeat of its callback."""
+    release = Pipeline._release
+
+    async def count(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
+        parked = self._siblings.get(case.key)
+        if isinstance(outcome, Parked):
+            self._siblings.forget(case.key)  # so that it counts as new
+        await release(self, case, outcome)
+        if parked is not None:
+            self._siblings.note(case.key, parked)
+
+    Pipeline._release = count  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`seeds` is a range in which one is found. `fault` says what it does to a user, `rules` which promises it breaks."""
+
+    plant: Callable[[], None]
+    seeds: tuple[int, int]
+    fault: str
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    "settle-unwanted": Mutant(settle_unwanted_events, (0, 500), "a rolling deploy loses events"),
+    "revoke-once": Mutant(revoke_once, (0, 2000), "a partition that nobody consumes"),
+    "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 2000), "a claim that its holder does not know of"),
+    "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 500), "after a kill everything is handled alone"),
+    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 2000), "a process without the store keeps its partitions"),
+    "judge-leases-by-the-clock": Mutant(judge_leases_by_the_clock, (0, 2000), "an outage, a pause or a jump ends leases"),
+    "one-end-for-all-members": Mutant(one_end_for_all_members, (0, 2000), "one bad member harms the others"),
+    "wait-for-locks": Mutant(wait_for_locks_without_end, (0, 4000), "a frozen process uses up the attempts of others"),
+    "blame-functions": Mutant(blame_functions_for_the_server, (0, 2000), "a fault of PostgreSQL uses up attempts"),
+    "count-faults-of-the-store": Mutant(count_faults_of_the_store, (0, 2000), "an unreachable store uses up attempts"),
+    "settle-before-handling": Mutant(settle_before_handling, (0, 500), "a kill loses events"),
+    "forget-what-was-handled": Mutant(forget_what_was_handled, (0, 500), "a repeat is handled again"),
+    "handle-a-room-concurrently": Mutant(handle_a_room_concurrently, (0, 500), "events of a room at the same time"),
+    "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 500), "a failed event is overtaken"),
+    "cut-off-calls": Mutant(cut_off_calls_of_surplus_partitions, (0, 500), "calls are cut off though no process died"),
+    "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 500), "an event that failed is blocked"),
+    "lose-completions": Mutant(lose_completions, (0, 4000), "a completion that failed is never written"),
+    "release-what-is-pending": Mutant(release_what_is_pending, (0, 10000), "a handled event is handled again"),
+    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 10000), "attempts that nobody made"),
+}
