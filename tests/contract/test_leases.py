@@ -15,6 +15,7 @@ from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import eventually
 from tests.contract.stores import Another, advance, hold_up, shared_stores
+from tests.simulation.model_store import ModelStore
 
 HOUR_S = 3600.0
 
@@ -78,6 +79,8 @@ async def beat(store: Store, address: str) -> None:
     await advance(address, 1)
     if isinstance(store, SqliteStore):
         await store._database.run(lambda _: None)  # noqa: SLF001  a heartbeat is nobody's to ask for
+    elif isinstance(store, ModelStore):
+        store._beat()  # noqa: SLF001  a heartbeat is nobody's to ask for
     else:
         assert isinstance(store, RedisStore | PostgresqlStore)
         await asyncio.to_thread(store._beat)  # noqa: SLF001  a heartbeat is nobody's to ask for
@@ -90,7 +93,7 @@ def _sqlite_beats_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def coalescer(store: Store) -> ClaimCoalescer:
-    assert isinstance(store, SqliteStore | RedisStore | PostgresqlStore)
+    assert isinstance(store, SqliteStore | RedisStore | PostgresqlStore | ModelStore)
     return store._coalescer  # noqa: SLF001  a test cannot lose an answer otherwise
 
 

@@ -13,10 +13,10 @@ from hookline.workers.room_log import RoomEvent, RoomLog
 from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
 from hookline.workers.stores.redis.room_log import RedisRoomLog
 from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
-from tests.contract.stores import shared_stores
+from tests.contract.stores import real_stores
 from tests.events import START, make
 
-pytestmark = shared_stores
+pytestmark = real_stores
 
 FOREVER_S = 100 * 365 * 24 * 3600.0
 AN_HOUR_S = 3600.0

@@ -26,7 +26,7 @@ from tests.contract.stores import (
     newest,
     note,
     prepare_effects,
-    shared_stores,
+    real_stores,
     transactional_stores,
     write,
 )
@@ -71,7 +71,7 @@ def go_on(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-@shared_stores
+@real_stores
 async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease_has_ended(
     store: Store, queue: str, start: Start
 ) -> None:
@@ -88,7 +88,7 @@ async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease
     assert await store.assign(queue, ["a", "b"], ()) == Assignment(frozenset({"a", "b"}))
 
 
-@shared_stores
+@real_stores
 async def test_each_event_is_acquired_by_one_of_several_processes(start: Start) -> None:
     processes = [start("claim_many") for _ in range(3)]
     for process in processes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tests.simulation.model_broker import SILENT_S
-from tests.simulation.network import Path
+from tests.simulation.network import NetworkPath
 from tests.simulation.schedules import Fault, FaultKind, Version
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Injector:
             self._after_cut(process.to_store, lambda: world.sessions.end_of(process.name))
         self._after_cut(process.to_broker, lambda: world.broker_server.end_connection(process.name))
 
-    def _after_cut(self, path: Path, effect: Callable[[], None]) -> None:
+    def _after_cut(self, path: NetworkPath, effect: Callable[[], None]) -> None:
         if path.cut_until_s > self._world.now_s:
             self._world.later(SILENT_S, effect)
         else:
@@ -103,12 +103,13 @@ class Injector:
         snapshot = self._world.store_server.snapshot()
 
         def forget() -> None:
+            self._lasting.remove(fault)
             self._world.checker.forgot(self._world.store_server.forget_since(snapshot))
             self._world.forgot += 1
             self.store_outage(fault)
 
         self._lasting.append(fault)
-        self._world.later(_FORGOTTEN_S, lambda: (self._lasting.remove(fault), forget()))
+        self._world.later(_FORGOTTEN_S, forget)
 
     def store_trouble(self, fault: Fault) -> None:
         self._trouble(fault, [process.to_store for process in self._world.fleet])
@@ -116,7 +117,7 @@ class Injector:
     def broker_trouble(self, fault: Fault) -> None:
         self._trouble(fault, [process.to_broker for process in self._world.fleet])
 
-    def _trouble(self, fault: Fault, paths: list[Path]) -> None:
+    def _trouble(self, fault: Fault, paths: list[NetworkPath]) -> None:
         for path in paths:
             path.lost = path.late = _TROUBLE
 

@@ -116,7 +116,7 @@ class Checker(Watch):
     def settled(self, process: Process, _queue: str, work: Work, _seconds: float) -> None:
         outcome = work.outcome
         ids = [event.id for event in work.events]
-        self._note(f"{process.name} settles {','.join(ids) or work.envelope and work.envelope.id}: {outcome!r:.90}")
+        self._note(f"{process.name} settles {','.join(ids) or (work.envelope and work.envelope.id)}: {outcome!r:.90}")
         tag: int = work.received.token.tag
         if tag in self._settled:
             self._break("one outcome per delivery", f"{ids} in {process.name}")
@@ -155,9 +155,9 @@ class Checker(Watch):
             del self._kills[event_id]
 
     def _may_be_parked(self, plan: PlannedEvent, reason: str, *, is_one_of_several: bool) -> bool:
-        has_failed = plan.act == "fail" and self._failures[plan.id] >= ATTEMPTS
+        has_failed = self._failures[plan.id] >= ATTEMPTS
         match reason:
-            case "failed":
+            case "failed" | "timeout":
                 return has_failed or (is_one_of_several and plan.act in {"poison", "kill"})
             case "poisoned":
                 return plan.act == "poison" or (is_one_of_several and (has_failed or plan.act == "kill"))

@@ -21,12 +21,11 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable, Unreachable
-from tests.simulation.network import FASTEST_S, SLOWEST_S, Host, Path
+from tests.simulation.network import FASTEST_S, SLOWEST_S, STEP_S, Host, NetworkPath
 
 TIMEOUT_S = 10.0
 SILENT_S = 20.0
 DELIVERY_LIMIT = 100
-_STEP_S = 1e-6
 RECONNECT = RetryDelays(first_s=1.0, max_s=5.0)
 _PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 _numbers = count()
@@ -48,7 +47,7 @@ class Message:
 class Stream:
     """One direction of a connection: what is sent first arrives first, and nothing arrives while the path is cut."""
 
-    def __init__(self, path: Path, context: Context, *, is_slow: bool = False) -> None:
+    def __init__(self, path: NetworkPath, context: Context, *, is_slow: bool = False) -> None:
         self._path = path
         self._context = context
         self._is_slow = is_slow
@@ -61,7 +60,7 @@ class Stream:
             loop.call_soon(arrived, *arguments, context=self._context)
             return
         arrives_s = now_s + random.uniform(FASTEST_S, SLOWEST_S) if self._is_slow else now_s  # noqa: S311  no secret
-        self._last_s = max(self._last_s + _STEP_S, arrives_s, self._path.cut_until_s + _STEP_S)
+        self._last_s = max(self._last_s + STEP_S, arrives_s, self._path.cut_until_s + STEP_S)
         loop.call_at(self._last_s, arrived, *arguments, context=self._context)
 
 
@@ -329,7 +328,7 @@ class ModelQueue:
 class ModelBroker:
     """Implements the workers' side of `schemas.broker.Broker`, and `publish`: one process at the model server."""
 
-    def __init__(self, server: BrokerServer, path: Path, owner: str, context: Context) -> None:
+    def __init__(self, server: BrokerServer, path: NetworkPath, owner: str, context: Context) -> None:
         self.server = server
         self.path = path
         self.owner = owner

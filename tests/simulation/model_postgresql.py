@@ -19,7 +19,7 @@ from hookline.workers.stores.postgresql import statements
 from hookline.workers.stores.postgresql.pool import ConnectionPool
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.simulation.model_store import Key, ModelServer, ModelStore
-from tests.simulation.network import Host, Path
+from tests.simulation.network import Host, NetworkPath
 
 T = TypeVar("T")
 LOCK = "lock a room"
@@ -156,7 +156,7 @@ class Cursor:
 class ModelConnection:
     """What the store and functions use of a psycopg connection."""
 
-    def __init__(self, sessions: Sessions, path: Path, owner: str) -> None:
+    def __init__(self, sessions: Sessions, path: NetworkPath, owner: str) -> None:
         self.closed = False
         self._sessions = sessions
         self._path = path
@@ -186,7 +186,7 @@ class ModelConnection:
             with suppress(psycopg.Error):
                 await self._ask(lambda: self._current.end(None))
             raise
-        await self._ask(lambda: self._current.commit())
+        await self._ask(self._current.commit)
 
     @property
     def _current(self) -> Session:
@@ -195,7 +195,8 @@ class ModelConnection:
 
     async def _complete(self, statement: str, arguments: Sequence[Any]) -> int:
         queue, event_id = arguments[0][0], arguments[1][0]
-        subject, occurred_s = (arguments[3][0], arguments[4][0]) if statement == statements._FINISH_AND_NOTE else (None, 0.0)  # noqa: E501, SLF001  what the store sends
+        is_timed = statement == statements._FINISH_AND_NOTE  # noqa: SLF001  what the store sends
+        subject, occurred_s = (arguments[3][0], arguments[4][0]) if is_timed else (None, 0.0)
         await self._lock(f"event {queue} {event_id}")
         return await self._ask(lambda: self._current.complete(Completion(queue, event_id, subject, occurred_s)))
 
@@ -217,23 +218,25 @@ class ModelConnection:
 class ModelConnectionPool(ConnectionPool):
     """Opens a connection for each block. Its time-outs are the real ones."""
 
-    def __init__(self, sessions: Sessions, path: Path, owner: str) -> None:
+    def __init__(self, sessions: Sessions, path: NetworkPath, owner: str) -> None:
         self._timeout_s = path.timeout_s
-        self._new = lambda: ModelConnection(sessions, path, owner)
+        self._sessions = sessions
+        self._path = path
+        self._owner = owner
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        yield self._new()
+        yield ModelConnection(self._sessions, self._path, self._owner)
 
 
 class ModelPostgresqlStore(ModelStore):
     """Implements `TransactionalStore`."""
 
-    def __init__(self, sessions: Sessions, path: Path, owner: str) -> None:
+    def __init__(self, sessions: Sessions, path: NetworkPath, owner: str) -> None:
         super().__init__(sessions.server, path, owner)
         self._for_functions = ModelConnectionPool(sessions, path, owner)
 
-    transaction = PostgresqlStore.transaction  # type: ignore[assignment]  # the real one
+    transaction = PostgresqlStore.transaction
 
     async def _purge_after(self, finished: int) -> None:
         """Nothing is old."""

@@ -27,7 +27,7 @@ from hookline.workers.stores.claim_coalescer import (
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.request_batcher import RequestBatcher
 from hookline.workers.stores.subject_key import subject_key
-from tests.simulation.network import Path
+from tests.simulation.network import NetworkPath
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -99,6 +99,14 @@ class ModelServer:
         now, self.contents = self.contents, snapshot
         claimed = {key for key, claim in now.claims.items() if claim != snapshot.claims.get(key)}
         return claimed | (now.handled - snapshot.handled)
+
+    def change_clock(self, column: str, seconds: float) -> None:
+        """Change the `value` of the lease clock, or the time `at` which it was last advanced."""
+        now = self._clock() + self.clock_offset_s
+        if column == "value":
+            self.contents.value += seconds
+        else:
+            self.contents.at = (now if self.contents.at is None else self.contents.at) + seconds
 
     def is_alive(self, owner: str) -> bool:
         contents = self.contents
@@ -249,7 +257,7 @@ class ModelHeartbeat(Heartbeat):
 class ModelStore:
     """Implements `Store`: one process at the model server."""
 
-    def __init__(self, server: ModelServer, path: Path, owner: str) -> None:
+    def __init__(self, server: ModelServer, path: NetworkPath, owner: str) -> None:
         self.server = server
         self.path = path
         self.owner = owner
@@ -317,5 +325,3 @@ class ModelStore:
         if value is None:
             raise Unreachable("the model server did not answer the heartbeat")
         return value
-
-

@@ -3,6 +3,7 @@
 Each mutant replaces something of the real code by what was there before, or by what a careless change would make of it.
 mypy compares the two, so that a mutant that no longer fits is noticed.
 """
+# ruff: noqa: SLF001  a mutant replaces what is private, too
 
 import asyncio
 import math
@@ -21,7 +22,7 @@ from hookline.workers.api import Backoff
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.siblings import ParkedSiblings, combined
+from hookline.workers.siblings import combined
 from hookline.workers.store import Acquired, Claim
 from hookline.workers.stores import heartbeat
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease
@@ -35,7 +36,7 @@ from hookline.workers.work import HANDLED, Case, Ending, Work
 def settle_unwanted_events() -> None:
     """A delivery of a type that this process does not want is settled as handled."""
 
-    def settle(_: Pipeline, __: Envelope, ___: Received) -> Outcome:
+    def settle(self: Pipeline, envelope: Envelope, received: Received) -> Outcome:
         return HANDLED
 
     Pipeline._put_back = settle  # type: ignore[method-assign]
@@ -44,10 +45,10 @@ def settle_unwanted_events() -> None:
 def revoke_once() -> None:
     """A partition whose revocation failed is reported as consumed, and never revoked again."""
 
-    async def nothing(_: Partitions, __: Collection[str]) -> None:
+    async def nothing(self: Partitions, partitions: Collection[str]) -> None:
         pass
 
-    def everything(_: Partitions) -> Collection[str]:
+    def everything(self: Partitions) -> Collection[str]:
         return topics.PARTITION_WORDS
 
     Partitions._revoke_all = nothing  # type: ignore[method-assign]
@@ -117,10 +118,10 @@ def blame_functions_for_the_server() -> None:
     """An error of the server in a function's transaction counts as a failure of the function."""
 
     @contextmanager
-    def no_judgement(_: Connection) -> Iterator[None]:
+    def no_judgement(connection: Connection) -> Iterator[None]:
         yield
 
-    postgresql_store.faults_of_others = no_judgement
+    postgresql_store.faults_of_others = no_judgement  # type: ignore[attr-defined]
 
 
 def count_faults_of_the_store() -> None:
@@ -135,17 +136,15 @@ def count_faults_of_the_store() -> None:
             return failure_policy._failed(error, retry, attempt, age_s, chance, last=last)
         return outcome
 
-    pipeline.failure_policy = strict
+    pipeline.failure_policy = strict  # type: ignore[attr-defined]
 
 
 def settle_before_handling() -> None:
     """A delivery is settled at once, and handled in the background."""
-    work = Pipeline.work
+    work, tasks = Pipeline.work, list[asyncio.Task[Work]]()
 
     async def early(self: Pipeline, received: Received, *, last: bool = False) -> Work:
-        task = asyncio.ensure_future(work(self, received, last=last))
-        await asyncio.sleep(0)
-        del task
+        tasks.append(asyncio.ensure_future(work(self, received, last=last)))
         return Work(received, None, (), HANDLED)
 
     Pipeline.work = early  # type: ignore[method-assign]
@@ -154,7 +153,7 @@ def settle_before_handling() -> None:
 def forget_what_was_handled() -> None:
     """Every repeat counts as new."""
 
-    async def new(_: ClaimCoalescer, __: str, ___: str, ____: str | None = None) -> Claim:
+    async def new(self: ClaimCoalescer, queue: str, event_id: str, subject: str | None = None) -> Claim:
         return Acquired()
 
     ClaimCoalescer.claim = new  # type: ignore[method-assign]
@@ -174,7 +173,9 @@ def go_on_after_a_failure() -> None:
     """An event that failed is tried again behind the others of its subject."""
     again = SubjectQueues.again
 
-    def behind(self: SubjectQueues[Any], slot: Slot[Any], delay_s: float, now_s: float, *, was_tried: bool = True) -> float:
+    def behind(
+        self: SubjectQueues[Any], slot: Slot[Any], delay_s: float, now_s: float, *, was_tried: bool = True
+    ) -> float:
         delay_s = again(self, slot, delay_s, now_s, was_tried=was_tried)
         slot.queue.waiting.rotate(-1)
         return delay_s
@@ -195,7 +196,7 @@ def cut_off_calls_of_surplus_partitions() -> None:
 def keep_claims_of_cancelled_deliveries() -> None:
     """A call that is cancelled when its process stops leaves its claim behind."""
 
-    async def nothing(_: Pipeline, __: Case, ___: Outcome | None = None) -> None:
+    async def nothing(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
         pass
 
     Pipeline._release = nothing  # type: ignore[method-assign]
@@ -204,10 +205,10 @@ def keep_claims_of_cancelled_deliveries() -> None:
 def lose_completions() -> None:
     """A completion that failed is not tried again."""
 
-    def nothing(_: ClaimCoalescer) -> None:
+    def nothing(self: ClaimCoalescer) -> None:
         pass
 
-    async def nothing_either(_: ClaimCoalescer) -> None:
+    async def nothing_either(self: ClaimCoalescer) -> None:
         pass
 
     ClaimCoalescer.renewed = nothing  # type: ignore[method-assign]
@@ -261,8 +262,12 @@ MUTANTS: Mapping[str, Mutant] = {
     "revoke-once": Mutant(revoke_once, (0, 2000), "a partition that nobody consumes"),
     "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 2000), "a claim that its holder does not know of"),
     "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 500), "after a kill everything is handled alone"),
-    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 2000), "a process without the store keeps its partitions"),
-    "judge-leases-by-the-clock": Mutant(judge_leases_by_the_clock, (0, 2000), "an outage, a pause or a jump ends leases"),
+    "keep-partitions": Mutant(
+        keep_partitions_without_the_store, (0, 2000), "a process without the store keeps its partitions"
+    ),
+    "judge-leases-by-the-clock": Mutant(
+        judge_leases_by_the_clock, (0, 2000), "an outage, a pause or a jump ends leases"
+    ),
     "one-end-for-all-members": Mutant(one_end_for_all_members, (0, 2000), "one bad member harms the others"),
     "wait-for-locks": Mutant(wait_for_locks_without_end, (0, 4000), "a frozen process uses up the attempts of others"),
     "blame-functions": Mutant(blame_functions_for_the_server, (0, 2000), "a fault of PostgreSQL uses up attempts"),

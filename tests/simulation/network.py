@@ -1,4 +1,4 @@
-"""The path of one process to one server: requests that arrive late or never, answers that are lost, stale connections."""
+"""The path of one process to one server: requests that arrive late or never, lost answers, stale connections."""
 
 import asyncio
 import contextvars
@@ -12,6 +12,7 @@ from hookline.schemas.errors import Unreachable
 T = TypeVar("T")
 
 FASTEST_S, SLOWEST_S = 0.0005, 0.005
+STEP_S = 1e-6
 
 
 @dataclass(slots=True)
@@ -24,15 +25,18 @@ class Host:
     is_gone: bool = False  # the run is over
 
 
-class Path:
+class NetworkPath:
     """What happens to requests on the way. Chance is `random`, which the schedule seeds.
 
     `lost` is the share of answers that get lost after the effect, `late` that of requests that are carried out after
     the asker gave up. After a restart of the server, up to `most_stale` requests fail on connections from before.
+    `in_order`: there is one connection, and what is asked first arrives first.
     """
 
-    def __init__(self, host: Host, timeout_s: float, most_stale: int = 0) -> None:
+    def __init__(self, host: Host, timeout_s: float, most_stale: int = 0, *, in_order: bool = False) -> None:
         self.host = host
+        self._in_order = in_order
+        self._last_s = 0.0
         self._most_stale = most_stale
         self.timeout_s = timeout_s
         self.cut_until_s = 0.0
@@ -75,6 +79,8 @@ class Path:
             self._restarts = self.host.restarts
             self._stale = random.randint(0, self._most_stale)  # noqa: S311  no secret
         arrives_s = now_s + random.uniform(FASTEST_S, SLOWEST_S)  # noqa: S311  no secret
+        if self._in_order:
+            arrives_s = self._last_s = max(self._last_s + STEP_S, arrives_s)
         if self._stale:
             self._stale -= 1
             return None, arrives_s
@@ -85,10 +91,10 @@ class Path:
             is_sent_again = random.random() < 0.5  # noqa: S311  no secret
             return (self.cut_until_s + SLOWEST_S if is_sent_again else None), gives_up_s
         if self.lost or self.late:
-            return self._misfortune(now_s, arrives_s, gives_up_s)
+            return self._misfortune(arrives_s, gives_up_s)
         return arrives_s, None
 
-    def _misfortune(self, now_s: float, arrives_s: float, gives_up_s: float) -> tuple[float | None, float | None]:
+    def _misfortune(self, arrives_s: float, gives_up_s: float) -> tuple[float | None, float | None]:
         roll = random.random()  # noqa: S311  no secret
         if roll < self.lost / 2:
             return arrives_s, arrives_s + SLOWEST_S  # the connection breaks

@@ -17,7 +17,7 @@ from tests.simulation import model_broker, model_store
 from tests.simulation.model_broker import ModelBroker
 from tests.simulation.model_postgresql import LOCK, WRITE, ModelPostgresqlStore
 from tests.simulation.model_store import ModelStore
-from tests.simulation.network import Path
+from tests.simulation.network import NetworkPath
 from tests.simulation.schedules import Mode, PlannedEvent, Version
 from tests.simulation.virtual_time import FATE, Fate
 
@@ -80,8 +80,9 @@ class Process:
         self.context = contextvars.copy_context()
         self.context.run(FATE.set, self.fate)
         self.context.run(_process.set, self)
-        self.to_store = Path(world.store_host, model_store.TIMEOUT_S, MOST_STALE)
-        self.to_broker = Path(world.broker_host, model_broker.TIMEOUT_S)
+        self.to_store = NetworkPath(world.store_host, model_store.TIMEOUT_S, MOST_STALE)
+        self.to_broker = NetworkPath(world.broker_host, model_broker.TIMEOUT_S, in_order=True)
+        self._tasks: list[asyncio.Task[Any]] = []
         self._pool: Pool | OrderedPool | None = None
         self._store: _Store | None = None
         self._broker: ModelBroker | None = None
@@ -144,7 +145,7 @@ class Process:
                 pass
 
     def _create_task(self, coroutine: Any) -> None:
-        self._world.loop.create_task(coroutine, context=self.context)
+        self._tasks.append(self._world.loop.create_task(coroutine, context=self.context))
 
     async def _run(self) -> None:
         try:

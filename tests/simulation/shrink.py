@@ -7,7 +7,6 @@ from typing import TypeVar
 from tests.simulation.schedules import Schedule
 from tests.simulation.world import Verdict, simulate
 
-
 T = TypeVar("T")
 
 

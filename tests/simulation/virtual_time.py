@@ -11,9 +11,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from hookline.workers.partitions import Partitions
 
@@ -50,7 +50,7 @@ class _Handle:
         self._args = args
         self._context = context
         self._when = when
-        self.fate = context.get(FATE)
+        self.fate = context[FATE]
         self.is_cancelled = False
 
     def cancel(self) -> None:
@@ -83,8 +83,11 @@ class _Task(asyncio.Task[Any]):
         return self is other
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
-    """Runs callbacks in the order in which they are ready. Timers of the same moment run in an order of chance."""
+class VirtualLoop:
+    """Has what asyncio uses of an event loop without sockets and threads.
+
+    Callbacks run in the order in which they are ready. Timers of the same moment run in an order of chance.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -106,7 +109,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def run_until(self, is_over: Callable[[], bool]) -> None:
         """Run callbacks until the condition holds, which is checked after each. Raises Endless."""
-        asyncio._set_running_loop(self)  # noqa: SLF001  what a loop does
+        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))  # noqa: SLF001  what a loop does
         try:
             while not is_over():
                 if not self._ready and not self._advance():
@@ -117,7 +120,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def close(self) -> None:
         """Cancel all tasks, those of dead processes too, and run what that makes ready. No time passes."""
-        asyncio._set_running_loop(self)  # noqa: SLF001  what a loop does
+        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))  # noqa: SLF001  what a loop does
         self._is_closed = True
         try:
             for fate in self._fates:
@@ -141,9 +144,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
 
-    def create_task(  # type: ignore[override]  # no eager start
+    def create_task(
         self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None
     ) -> "asyncio.Task[Any]":
         task = _Task(coro, loop=self, name=name, context=context)
@@ -152,28 +155,28 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.tasks = [each for each in self.tasks if not each.done()]
         return task
 
-    def call_soon(  # type: ignore[override]  # a handle of our own
+    def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:
         handle = _Handle(callback, args, context or contextvars.copy_context(), self._now_s)
         self._ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads
+    call_soon_threadsafe = call_soon
 
-    def call_later(  # type: ignore[override]  # a handle of our own
+    def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]  # a handle of our own
+    def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> _Handle:
         handle = _Handle(callback, args, context or contextvars.copy_context(), when)
         heapq.heappush(self._timers, (when, self._chance.random(), next(_numbers), handle))
         return handle
 
-    def call_exception_handler(self, context: Mapping[str, Any]) -> None:  # type: ignore[override]  # a mapping is enough
+    def call_exception_handler(self, context: Mapping[str, Any]) -> None:
         if not self._is_closed:
             self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
@@ -207,10 +210,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         handle.run()
 
     def _run_safely(self, handle: _Handle) -> None:
-        try:
+        with suppress(Exception):  # the schedule is over
             handle.run()
-        except Exception:  # noqa: BLE001, S110  the schedule is over
-            pass
 
 
 @contextmanager
