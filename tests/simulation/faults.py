@@ -1,6 +1,6 @@
 """The faults of a schedule, carried out, and what is known of them afterwards."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from tests.simulation.model_broker import SILENT_S
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _TROUBLE = 0.15
 _FORGOTTEN_S = 1.0
+MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
+STANDS_STILL: frozenset[FaultKind] = frozenset({"freeze", "machine pause"})
+HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
 
 
@@ -24,7 +27,7 @@ class Injector:
         self._lasting: list[Fault] = []
         self._ahead = len(world.schedule.faults)
         self._away: list[tuple[float, float]] = []
-        self._disturbed: list[tuple[str, float, float]] = []
+        self._disturbed: list[tuple[FaultKind, str, float]] = []
 
     @property
     def is_busy(self) -> bool:
@@ -48,10 +51,13 @@ class Injector:
         times = [(from_s, until_s) for from_s, until_s in self._away if until_s >= since_s]
         return sum(min(until_s, now_s) - max(from_s, since_s) for from_s, until_s in times), len(times)
 
-    def was_disturbed(self, process: "Process", within_s: float) -> bool:
-        """Whether a process was frozen, or had trouble with a server, at most so long ago."""
-        now_s = self._world.now_s
-        return any(name in {"", process.name} and now_s - until_s < within_s for name, _, until_s in self._disturbed)
+    def was_disturbed(self, process: "Process", kinds: Collection[FaultKind], within_s: float) -> bool:
+        """Whether a fault of these kinds concerned a process, at most so long ago."""
+        since_s = self._world.now_s - within_s
+        return any(
+            kind in kinds and name in {"", process.name} and until_s >= since_s
+            for kind, name, until_s in self._disturbed
+        )
 
     def close_connections(self, process: "Process") -> None:
         """A server that the process could not reach finds out after a while."""
@@ -77,7 +83,7 @@ class Injector:
         """The fault lasts for its time."""
         now_s = self._world.now_s
         self._lasting.append(fault)
-        self._disturbed.append((name, now_s, now_s + abs(fault.for_s)))
+        self._disturbed.append((fault.kind, name, now_s + fault.for_s))
 
         def end() -> None:
             self._world.note(f"OVER  {fault}")
@@ -86,7 +92,7 @@ class Injector:
             if over is not None:
                 over()
 
-        self._world.later(abs(fault.for_s), end)
+        self._world.later(fault.for_s, end)
 
     # Servers
 
@@ -143,7 +149,7 @@ class Injector:
     def machine_pause(self, fault: Fault) -> None:
         now_s = self._world.now_s
         self._away.append((now_s, now_s + fault.for_s))
-        self._disturbed.append(("", now_s, now_s + fault.for_s))
+        self._disturbed.append((fault.kind, "", now_s + fault.for_s))
         self._world.loop.jump(fault.for_s)
         self._world.disturbed()
 

@@ -9,6 +9,7 @@ from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
+from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE, STANDS_STILL
 from tests.simulation.model_store import HeldClaim, Key, Watch
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
@@ -102,7 +103,7 @@ class Checker(Watch):
         if took_s < timeout_s(self._world.schedule.mode):
             self._check_cut_off(call)
             return
-        is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, took_s)
+        is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, STANDS_STILL, took_s)
         self._failures[call.plan.id] += is_own_fault
 
     def died(self, plan: PlannedEvent) -> None:
@@ -179,7 +180,7 @@ class Checker(Watch):
         silent_s = now_s - self._renewed_s[owner] - away_s
         if process.is_alive and silent_s + times * MAX_STEP_S < LEASE_S - _TOLERANCE_S:
             self._break("leases end with their process", f"{owner} was heard of {silent_s:.1f} s ago")
-        if process.is_stopping and not self._world.was_disturbed(process, RECENT_S):
+        if process.is_stopping and not self._world.was_disturbed(process, HAS_NO_STORE, RECENT_S):
             self._break("a stopped process leaves no claim", f"{key[1]} of {owner}")
         self._taken_over.setdefault(key[1], []).append(now_s)
         self._lost_claims.setdefault(key[1], set()).add(owner)
@@ -215,7 +216,11 @@ class Checker(Watch):
     def _check_cut_off(self, call: Call) -> None:
         """A call is cut off before its time only if its process was frozen, cut off from the store, or stops."""
         process = call.process
-        if process.is_alive and not process.is_stopping and not self._world.was_disturbed(process, RECENT_S):
+        if (
+            process.is_alive
+            and not process.is_stopping
+            and not self._world.was_disturbed(process, MAY_LOSE_ITS_LEASE, RECENT_S)
+        ):
             self._break("no call is cut off", f"{call.plan.id} in {process.name}")
 
     def _is_excused(self, call: Call) -> bool:
@@ -233,7 +238,7 @@ class Checker(Watch):
         for other in self._open.get(subject, ()):
             if other.plan.id == plan.id or other.ended_s is not None or not other.process.is_alive:
                 continue
-            if other.process is process or not self._world.was_disturbed(other.process, RECENT_S):
+            if other.process is process or not self._world.was_disturbed(other.process, MAY_LOSE_ITS_LEASE, RECENT_S):
                 detail = f"{plan.id} is called by {process.name} while {other.plan.id} runs in {other.process.name}"
                 self._break("one event of a subject at a time", detail)
         for earlier in self._world.published_before(plan.id):

@@ -250,7 +250,7 @@ def count_the_end_of_a_member_again() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`seeds` is a range in which one is found. `fault` says what it does to a user, `rules` which promises it breaks."""
+    """`seeds` is a range in which it is found. `fault` says what users saw."""
 
     plant: Callable[[], None]
     seeds: tuple[int, int]

@@ -3,7 +3,8 @@
 import contextvars
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from tests.simulation.model_postgresql import Sessions
 from tests.simulation.model_store import ModelServer
 from tests.simulation.network import Host
 from tests.simulation.processes import ATTEMPTS, Process
-from tests.simulation.schedules import Callback, PlannedEvent, Schedule, Version
+from tests.simulation.schedules import Callback, FaultKind, PlannedEvent, Schedule, Version
 from tests.simulation.virtual_time import FATE, START_S, Endless, Fate, VirtualLoop, virtual_clock
 
 PARTITIONS = 4
@@ -65,7 +66,7 @@ class World:
         self._unpublished = len(schedule.callbacks)
         self._by_name: dict[str, Process] = {}
         self._disturbed_s = START_S
-        self._calm_s = CALM_S + sum(ATTEMPTS * event.takes_s for event in self.plans.values())
+        self._calm_s = CALM_S + _work_s(schedule)
         self._is_over = False
         self._injector = Injector(self)
         self._broken: Broken | None = None
@@ -166,8 +167,8 @@ class World:
     def store_was_away(self, since_s: float) -> tuple[float, int]:
         return self._injector.store_was_away(since_s)
 
-    def was_disturbed(self, process: Process, within_s: float) -> bool:
-        return self._injector.was_disturbed(process, within_s)
+    def was_disturbed(self, process: Process, kinds: Collection[FaultKind], within_s: float) -> bool:
+        return self._injector.was_disturbed(process, kinds, within_s)
 
     def _start_in_place_of(self, process: Process, version: Version) -> None:
         if process in self.fleet:
@@ -224,6 +225,14 @@ class World:
     def _consumes(self, owner: str) -> bool:
         process = self.process(owner)
         return process.is_alive and not process.fate.is_frozen
+
+
+def _work_s(schedule: Schedule) -> float:
+    """How long the calls take: one at a time for a subject, and two at a time in a single process."""
+    by_subject: defaultdict[str, float] = defaultdict(float)
+    for callback in schedule.callbacks:
+        by_subject[callback.subject] += sum(min(each.times + 1, ATTEMPTS) * each.takes_s for each in callback.events)
+    return max(*by_subject.values(), sum(by_subject.values()) / 2, 0.0)
 
 
 _RECEIVED_AT = datetime.now(UTC)

@@ -1,0 +1,40 @@
+"""Five thousand schedules with random faults keep every promise, and the same seed gives the same run."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.simulation.schedules import draw
+
+LAST_SEED = 4999
+PARTS = 2  # one for each core
+TIMEOUT_S = 600.0
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`python -m tests.simulation` in a process of its own, whose clock and order of sets it sets."""
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)  # noqa: S603  ours
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_every_schedule_keeps_every_promise() -> None:
+    each = (LAST_SEED + 1) // PARTS
+    ranges = [f"{first}-{first + each - 1}" for first in range(0, LAST_SEED, each)]
+    with ThreadPoolExecutor(PARTS) as parts:
+        for part in parts.map(lambda seeds: run("--seeds", seeds), ranges):
+            assert part.returncode == 0, part.stdout + part.stderr
+
+
+def test_a_seed_gives_the_same_schedule_each_time() -> None:
+    assert [draw(seed) for seed in range(50)] == [draw(seed) for seed in range(50)]
+
+
+def test_a_failing_schedule_gives_the_same_trace_each_time() -> None:
+    first, second = (run("--seeds", "0-100", "--mutant", "forget-what-was-handled") for _ in range(2))
+    assert first.returncode == 0
+    assert first.stdout == second.stdout
+    assert "Broken: " in first.stdout
+    assert "Again: python -m tests.simulation --seeds " in first.stdout
