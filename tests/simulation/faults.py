@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _TROUBLE = 0.15
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
+MAY_CUT_OFF_CALLS: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"broker restart", "cut from broker"}
+"""While the broker is away, processes report partitions whose consumers are detached. One not opened is lost."""
 STANDS_STILL: frozenset[FaultKind] = frozenset({"freeze", "machine pause"})
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
@@ -24,7 +26,7 @@ class Injector:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._lasting: list[Fault] = []
+        self._lasting: list[tuple[Fault, str]] = []
         self._ahead = len(world.schedule.faults)
         self._away: list[tuple[float, float]] = []
         self._disturbed: list[tuple[FaultKind, str, float]] = []
@@ -36,8 +38,12 @@ class Injector:
     @property
     def is_global(self) -> bool:
         """Also where one process is cut off that may have taken events of an unordered worker again and again."""
-        is_ordered = self._world.schedule.mode == "ordered"
-        return any(fault.kind in _OF_ALL or not is_ordered for fault in self._lasting)
+        if not self._lasting:
+            return False
+        concerned = {name for _, name in self._lasting}
+        is_one_left = any(process.name not in concerned for process in self._world.fleet)
+        is_of_all = any(fault.kind in _OF_ALL for fault, _ in self._lasting)
+        return is_of_all or not is_one_left or self._world.schedule.mode != "ordered"
 
     def inject(self, fault: Fault) -> None:
         self._world.note(f"FAULT {fault}")
@@ -82,12 +88,12 @@ class Injector:
     def _last(self, fault: Fault, over: Callable[[], None] | None = None, name: str = "") -> None:
         """The fault lasts for its time."""
         now_s = self._world.now_s
-        self._lasting.append(fault)
+        self._lasting.append((fault, name))
         self._disturbed.append((fault.kind, name, now_s + fault.for_s))
 
         def end() -> None:
             self._world.note(f"OVER  {fault}")
-            self._lasting.remove(fault)
+            self._lasting.remove((fault, name))
             self._world.disturbed()
             if over is not None:
                 over()
@@ -109,12 +115,12 @@ class Injector:
         snapshot = self._world.store_server.snapshot()
 
         def forget() -> None:
-            self._lasting.remove(fault)
+            self._lasting.remove((fault, ""))
             self._world.checker.forgot(self._world.store_server.forget_since(snapshot))
             self._world.forgot += 1
             self.store_outage(fault)
 
-        self._lasting.append(fault)
+        self._lasting.append((fault, ""))
         self._world.later(_FORGOTTEN_S, forget)
 
     def store_trouble(self, fault: Fault) -> None:

@@ -9,7 +9,7 @@ from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
-from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE, STANDS_STILL
+from tests.simulation.faults import HAS_NO_STORE, MAY_CUT_OFF_CALLS, MAY_LOSE_ITS_LEASE, STANDS_STILL
 from tests.simulation.model_store import HeldClaim, Key, Watch
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
@@ -180,7 +180,7 @@ class Checker(Watch):
         silent_s = now_s - self._renewed_s[owner] - away_s
         if process.is_alive and silent_s + times * MAX_STEP_S < LEASE_S - _TOLERANCE_S:
             self._break("leases end with their process", f"{owner} was heard of {silent_s:.1f} s ago")
-        if process.is_stopping and not self._world.was_disturbed(process, HAS_NO_STORE, RECENT_S):
+        if process.has_stopped and not self._world.was_disturbed(process, HAS_NO_STORE, RECENT_S):
             self._break("a stopped process leaves no claim", f"{key[1]} of {owner}")
         self._taken_over.setdefault(key[1], []).append(now_s)
         self._lost_claims.setdefault(key[1], set()).add(owner)
@@ -219,7 +219,7 @@ class Checker(Watch):
         if (
             process.is_alive
             and not process.is_stopping
-            and not self._world.was_disturbed(process, MAY_LOSE_ITS_LEASE, RECENT_S)
+            and not self._world.was_disturbed(process, MAY_CUT_OFF_CALLS, RECENT_S)
         ):
             self._break("no call is cut off", f"{call.plan.id} in {process.name}")
 

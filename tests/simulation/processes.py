@@ -75,7 +75,7 @@ class Process:
         self.version = version
         self.fate = Fate()
         self.ended_s: float | None = None
-        self.is_stopping = False
+        self.is_stopping = self.has_stopped = False
         self._world = world
         self.context = contextvars.copy_context()
         self.context.run(FATE.set, self.fate)
@@ -177,4 +177,5 @@ class Process:
             await self._store.close()
         if self._broker is not None:
             await self._broker.close()
+        self.has_stopped = True
         self.kill()

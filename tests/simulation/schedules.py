@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from hookline.workers.stores.heartbeat import LEASE_S
 
@@ -84,12 +84,22 @@ class Schedule:
         return "\n".join([*lines, *map(str, self.faults)])
 
 
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """What some schedules are about: faults that are rarely drawn together otherwise."""
+
+    modes: tuple[Mode, ...]
+    kinds: tuple[FaultKind, ...]
+    faults: tuple[int, ...]
+
+
 def draw(seed: int) -> Schedule:
     """The schedule of a seed."""
     chance = random.Random(seed)  # noqa: S311  no secret
-    mode: Mode = chance.choices(("plain", "ordered", "transactional"), (4, 5, 2))[0]
+    theme = chance.choices(_THEMES, _WEIGHTS_OF_THEMES)[0]
+    mode = chance.choice(theme.modes)
     count = chance.choice((2, 2, 3))
-    faults = tuple(sorted(_faults(chance, mode, count), key=lambda fault: fault.at_s))
+    faults = tuple(sorted(_faults(chance, theme, mode, count), key=lambda fault: fault.at_s))
     is_deploy = any(fault.kind in {"deploy", "rollback"} for fault in faults)
     first: Version = "v1" if any(fault.kind == "deploy" for fault in faults) else "v2"
     return Schedule(
@@ -133,12 +143,10 @@ def _act(chance: random.Random, mode: Mode) -> tuple[Act, int]:
     return "return", 0
 
 
-def _faults(chance: random.Random, mode: Mode, count: int) -> list[Fault]:
-    kinds = [kind for kind in _WEIGHTS if kind != "store forgets" or mode != "transactional"]
-    number = chance.choices((1, 2, 3, 4), (4, 3, 2, 1))[0]
-    drawn = chance.choices(kinds, [_WEIGHTS[kind] for kind in kinds], k=number)
+def _faults(chance: random.Random, theme: Theme, mode: Mode, count: int) -> list[Fault]:
+    kinds = [kind for kind in theme.kinds if kind != "store forgets" or mode != "transactional"]
     faults = []
-    for kind in dict.fromkeys(drawn):
+    for kind in dict.fromkeys(chance.choices(kinds, k=chance.choice(theme.faults))):
         at_s = chance.uniform(1.0, LATEST_FAULT_S)
         lasts = _DURATIONS.get(kind)
         faults.append(Fault(at_s, kind, chance.randrange(count), lasts(chance) if lasts else 0.0))
@@ -151,27 +159,23 @@ def _short_or_long(chance: random.Random) -> float:
 
 
 def _sometimes_very_long(chance: random.Random) -> float:
-    return chance.uniform(40, 60) if chance.random() < 0.15 else _short_or_long(chance)
+    return chance.uniform(40, 60) if chance.random() < 0.2 else _short_or_long(chance)
 
 
-_WEIGHTS: Mapping[FaultKind, float] = {
-    "store outage": 3,
-    "store forgets": 1,
-    "store trouble": 3,
-    "cut from store": 3,
-    "cut from broker": 1,
-    "broker restart": 1,
-    "broker trouble": 1,
-    "channel closed": 1,
-    "kill": 3,
-    "freeze": 2,
-    "stop": 1,
-    "deploy": 2,
-    "rollback": 1,
-    "clock jump": 1,
-    "machine pause": 1,
-    "scale out": 1,
-}
+_MODES: tuple[Mode, ...] = ("plain", "ordered", "transactional")
+_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+_STORE: tuple[FaultKind, ...] = ("store outage", "store trouble", "store forgets", "cut from store")
+_FLEET: tuple[FaultKind, ...] = ("kill", "stop", "scale out", "deploy", "rollback")
+_THEMES = (
+    Theme(_MODES, _KINDS, (1, 1, 2, 2, 3, 4)),
+    Theme(_MODES, (*_STORE, "kill", "freeze"), (1, 2, 3)),
+    Theme(("ordered",), (*_STORE, *_FLEET), (2, 3, 4)),
+    Theme(("ordered",), ("cut from store", "freeze", "cut from broker"), (1, 1, 2)),
+    Theme(("transactional",), ("freeze", "store outage", "store trouble", "kill", "cut from store"), (1, 2, 3)),
+    Theme(("plain", "ordered"), ("deploy", "rollback", "kill", "store trouble", "broker restart"), (1, 2, 3)),
+    Theme(_MODES, ("clock jump", "machine pause", "store outage"), (1, 2)),
+)
+_WEIGHTS_OF_THEMES = (6, 3, 3, 1, 2, 2, 1)
 _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "store outage": _short_or_long,
     "store forgets": lambda chance: chance.uniform(0.2, 2),
