@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.simulation.processes import Process
     from tests.simulation.world import World
 
-_TROUBLE = 0.15
+_TROUBLE = 0.2
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
 MAY_CUT_OFF_CALLS: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"broker restart", "cut from broker"}
@@ -233,12 +233,12 @@ class Injector:
         old.stop()
 
     def scale_out(self, fault: Fault) -> None:
+        """One more process, which stays if it is for no time."""
         process = self._world.start(self._world.fleet[0].version)
-
-        def over() -> None:
-            process.stop()
-
-        self._last(fault, over)
+        if fault.for_s:
+            self._last(fault, process.stop)
+        else:
+            self._world.fleet.append(process)
 
 
 _CARRY_OUT: Mapping[FaultKind, Callable[[Injector, Fault], None]] = {

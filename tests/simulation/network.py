@@ -28,8 +28,8 @@ class Host:
 class NetworkPath:
     """What happens to requests on the way. Chance is `random`, which the schedule seeds.
 
-    `lost` is the share of answers that get lost after the effect, `late` that of requests that are carried out after
-    the asker gave up. After a restart of the server, up to `most_stale` requests fail on connections from before.
+    `lost` is the share of requests and answers that get lost, `late` that of requests that are carried out after the
+    asker gave up. After a restart of the server, up to `most_stale` requests fail on connections from before.
     `in_order`: there is one connection, and what is asked first arrives first.
     """
 
@@ -96,8 +96,10 @@ class NetworkPath:
 
     def _misfortune(self, arrives_s: float, gives_up_s: float) -> tuple[float | None, float | None]:
         roll = random.random()  # noqa: S311  no secret
-        if roll < self.lost / 2:
-            return arrives_s, arrives_s + SLOWEST_S  # the connection breaks
+        if roll < self.lost / 3:
+            return None, arrives_s  # the connection breaks before the request arrives
+        if roll < 2 * self.lost / 3:
+            return arrives_s, arrives_s + SLOWEST_S  # or after it
         if roll < self.lost:
             return arrives_s, gives_up_s
         if roll < self.lost + self.late:

@@ -32,6 +32,7 @@ FaultKind: TypeAlias = Literal[
 
 PUBLISH_S = 8.0
 LATEST_FAULT_S = 12.0
+_AT_ONCE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,13 @@ def _act(chance: random.Random, mode: Mode) -> tuple[Act, int]:
 
 def _faults(chance: random.Random, theme: Theme, mode: Mode, count: int) -> list[Fault]:
     kinds = [kind for kind in theme.kinds if kind != "store forgets" or mode != "transactional"]
+    first_s, last_s = 1.0, LATEST_FAULT_S
+    if chance.random() < 0.5:  # at about the same time
+        first_s = chance.uniform(1.0, LATEST_FAULT_S - _AT_ONCE_S)
+        last_s = first_s + _AT_ONCE_S
     faults = []
     for kind in dict.fromkeys(chance.choices(kinds, k=chance.choice(theme.faults))):
-        at_s = chance.uniform(1.0, LATEST_FAULT_S)
+        at_s = chance.uniform(first_s, last_s)
         lasts = _DURATIONS.get(kind)
         faults.append(Fault(at_s, kind, chance.randrange(count), lasts(chance) if lasts else 0.0))
     return faults
@@ -170,12 +175,13 @@ _THEMES = (
     Theme(_MODES, _KINDS, (1, 1, 2, 2, 3, 4)),
     Theme(_MODES, (*_STORE, "kill", "freeze"), (1, 2, 3)),
     Theme(("ordered",), (*_STORE, *_FLEET), (2, 3, 4)),
+    Theme(("ordered",), ("store trouble", "scale out", "stop", "kill"), (2, 3, 4)),
     Theme(("ordered",), ("cut from store", "freeze", "cut from broker"), (1, 1, 2)),
     Theme(("transactional",), ("freeze", "store outage", "store trouble", "kill", "cut from store"), (1, 2, 3)),
     Theme(("plain", "ordered"), ("deploy", "rollback", "kill", "store trouble", "broker restart"), (1, 2, 3)),
     Theme(_MODES, ("clock jump", "machine pause", "store outage"), (1, 2)),
 )
-_WEIGHTS_OF_THEMES = (6, 3, 3, 1, 2, 2, 1)
+_WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1)
 _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "store outage": _short_or_long,
     "store forgets": lambda chance: chance.uniform(0.2, 2),
@@ -190,5 +196,5 @@ _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "rollback": lambda chance: chance.uniform(2, 10),
     "clock jump": lambda chance: chance.choice((-1, 1)) * chance.choice((8, 3600)),
     "machine pause": lambda chance: chance.uniform(4, 30),
-    "scale out": lambda chance: chance.uniform(2, 10),
+    "scale out": lambda chance: chance.choice((0.0, chance.uniform(2, 10))),
 }
