@@ -35,14 +35,16 @@ test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_P
 			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
 	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
-check: $(STAMP)  ## lint, check types, and compare README's tables with the code
+check: $(STAMP)  ## lint, check types, and compare README's tables and docs/schema with the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.readme_tables --check
+	$(BIN)/python -m docs.descriptions --check
 
-docs: $(STAMP)  ## write README's tables from the code
+docs: $(STAMP)  ## write README's tables and the descriptions in docs/schema from the code
 	@$(BIN)/python -m docs.readme_tables
+	@$(BIN)/python -m docs.descriptions
 
 wheel: $(STAMP)  ## build the wheel into dist/, to install in another project
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

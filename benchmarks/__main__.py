@@ -23,6 +23,7 @@ from benchmarks.servers import Servers
 
 ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
+    "ingress-go": ingress.against_go,
     "ingress-latency": latency.at_half_capacity,
     "ingress-embedded": embedded.ingress,
     "worker": workers.sqlite_store,

@@ -1,13 +1,17 @@
 """The reference programs, running."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
+from benchmarks.errors import InvalidRun
 from benchmarks.processes import Consumer, Ingress
 from benchmarks.queues import REFERENCE_QUEUE
 from benchmarks.run import Run
 from tests.services.servers import free_ports
 
 _MODULE = "benchmarks.references"
+_GO_INGRESS = Path(__file__).parent / "references" / "go_ingress"
 _PREFETCH = 300
 """Both references are fastest with this many; Hookline prefetches fewer."""
 
@@ -15,6 +19,23 @@ _PREFETCH = 300
 def bare(run: Run) -> Ingress:
     (port,) = free_ports(1)
     return Ingress("bare", [f"{_MODULE}.bare", str(port)], run.folder, port)
+
+
+def bare_protocol(run: Run) -> Ingress:
+    (port,) = free_ports(1)
+    return Ingress("bare_protocol", [f"{_MODULE}.bare_protocol", str(port)], run.folder, port)
+
+
+def go_ingress(run: Run, secret: str) -> Ingress:
+    """The reference in Go, built now. Raises InvalidRun without Go."""
+    program = run.folder / "go_ingress"
+    if shutil.which("go") is None:
+        raise InvalidRun("this row needs Go 1.23 or newer: https://go.dev/dl")
+    if not program.exists():
+        subprocess.run(["go", "build", "-o", str(program), "."], cwd=_GO_INGRESS, check=True)  # noqa: S607  ours
+    (port,) = free_ports(1)
+    arguments = [str(port), run.servers.amqp_url, REFERENCE_QUEUE, secret]
+    return Ingress("go_ingress", arguments, run.folder, port, [str(program)])
 
 
 def obvious_ingress(run: Run) -> Ingress:

@@ -21,12 +21,22 @@ _END_S = 60.0
 
 
 class Program:
-    """A running program, whose output goes to a file, like the log of a service."""
+    """A running program, whose output goes to a file, like the log of a service.
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    `arguments` are those of `python -m`, unless there is another `executable`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        executable: Sequence[str] = (sys.executable, "-m"),
+    ) -> None:
         self.name = name
         self._output = folder / f"{name}.log"
-        self._command = [sys.executable, "-m", *arguments]
+        self._command = [*executable, *arguments]
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         self._started = time.monotonic()
         with self._output.open("ab") as output:
@@ -86,8 +96,15 @@ class Program:
 class Ingress(Program):
     """A program that listens on a port."""
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, port: int) -> None:
-        super().__init__(name, arguments, folder, {})
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        port: int,
+        executable: Sequence[str] = (sys.executable, "-m"),
+    ) -> None:
+        super().__init__(name, arguments, folder, {}, executable)
         self.port = port
         try:
             self.start_s = self.wait_until(lambda: _answers(port), _START_S)

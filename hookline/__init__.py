@@ -9,7 +9,19 @@ Write a handler once, and it works for every provider:
     async def attendance(event: ParticipantJoined) -> None: ...
 """
 
-from hookline.workers.api import Backoff, Call, Delivery, Middleware, Opener, Poisoned, Retry, Worker
-from hookline.workers.declare import worker
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hookline.workers.api import Backoff, Call, Delivery, Middleware, Opener, Poisoned, Retry, Worker
+    from hookline.workers.declare import worker
 
 __all__ = ["Backoff", "Call", "Delivery", "Middleware", "Opener", "Poisoned", "Retry", "Worker", "worker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that a command handles Ctrl-C before anything slow is loaded."""
+    if name not in __all__:
+        raise AttributeError(f"module 'hookline' has no attribute {name!r}")
+    from hookline.workers import api, declare  # noqa: PLC0415  see above
+
+    return declare.worker if name == "worker" else getattr(api, name)

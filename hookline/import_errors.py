@@ -1,17 +1,22 @@
 """The sentences for what cannot be imported: a user's module, or an optional library."""
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
 
 from hookline.schemas.errors import SettingsError
+from hookline.workers.user_code import raised_by_hookline, user_line
 
 
 def not_importable(name: str, error: Exception) -> SettingsError:
-    """An error that names the module, what it raised, and the line that raised it."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = "" if isinstance(error, SyntaxError) else f", in {frame.filename}:{frame.lineno}"
+    """An error that names the line of the module that led to what it raised.
+
+    What Hookline raises, such as a mistake in `@worker(…)`, speaks for itself.
+    """
+    line = user_line(error)
+    if line is not None and raised_by_hookline(error):
+        return SettingsError(f"{line.path}:{line.number}: {error}")
+    where = "" if line is None or isinstance(error, SyntaxError) else f", in {line.path}:{line.number}"
     return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}")
 
 

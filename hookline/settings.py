@@ -3,10 +3,11 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from hookline.schemas.providers import catalogue
 from hookline.settings_values import Resolver
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+LogErrors: TypeAlias = Literal["place", "text", "full"]
 
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
@@ -63,13 +66,15 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
-    second.
+    second. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
+    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`.
     """
 
     shutdown_s: Seconds = 20
     unwanted_after_s: Seconds = 600
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    log_errors: LogErrors | None = None
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
@@ -84,8 +89,8 @@ class SourceSettings(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
-    `sources` is empty for a role that needs none. `providers` holds the built-in providers by name, and those from
-    outside that the sources name.
+    `sources` is empty for a role that needs none, and `source_names` has all. `providers` holds the built-in providers
+    by name, and those from outside that the sources name.
     """
 
     path: Path
@@ -96,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Any, ...]
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
+    source_names: tuple[str, ...]
     providers: Mapping[str, Provider[Any]]
 
 
@@ -109,10 +115,15 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
 
 
 def load(path: Path, *, with_sources: bool) -> Settings:
-    """Read and check a settings file. Raises SettingsError, whose text names the key.
+    """Read and check a settings file. Raises SettingsError, whose text names the file and the key.
 
     A role that receives no callbacks loads no sources, so it does not read their secrets.
     """
+    with _naming(path):
+        return _load(path, with_sources=with_sources)
+
+
+def _load(path: Path, *, with_sources: bool) -> Settings:
     document = _document(path)
     _check_keys("", document, {*SECTIONS, "sources"})
     outside = _outside_providers(document, path.parent)
@@ -128,24 +139,35 @@ def load(path: Path, *, with_sources: bool) -> Settings:
         trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
         workers=_as(WorkersSettings, sections["workers"]),
         sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        source_names=tuple(_table("sources", document.get("sources", {}))),
         providers=_by_name(outside),
     )
 
 
 def load_providers(path: Path) -> Mapping[str, Provider[Any]]:
     """The built-in providers, and those from outside that the settings file names, by name. Raises SettingsError."""
-    return _by_name(_outside_providers(_document(path), path.parent))
+    with _naming(path):
+        return _by_name(_outside_providers(_document(path), path.parent))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file in front of what is wrong in it."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
 
 
 def _document(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist; `hookline init` writes one") from None
+        raise SettingsError("there is no such file; `hookline init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from None
+        raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+        raise SettingsError(f"it is not TOML: {error}") from None
     if "admin" in document:
         raise SettingsError("admin: nothing listens on an operator's port yet; remove the table [admin]")
     return document

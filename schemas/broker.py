@@ -26,13 +26,15 @@ class Done(msgspec.Struct, frozen=True):
 class Again(msgspec.Struct, frozen=True):
     """Deliver it again after `delay_s`, as attempt number `attempt`.
 
-    `reason` is one of a few words, `detail` one line for a person.
+    `reason` is one of a few words, `detail` one line for a person. `error` is the traceback of what failed, if anything
+    did. It may quote a payload.
     """
 
     delay_s: float
     attempt: int
     reason: str
     detail: str = ""
+    error: str = ""
 
 
 class Parked(msgspec.Struct, frozen=True):

@@ -1,7 +1,11 @@
 """The command line: help with examples, clear errors, exit codes, and nothing secret on the screen."""
 
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +16,7 @@ from click.testing import CliRunner
 from hookline.cli.main import cli
 from hookline.events import EVENT_TYPES
 from hookline.schemas.providers import catalogue
-from tests.end_to_end.processes import Project
+from tests.end_to_end.processes import Project, until
 
 GROUPS = sorted(name for name, command in cli.commands.items() if isinstance(command, click.Group))
 COMMANDS = sorted(set(cli.commands) - set(GROUPS)) + [
@@ -74,7 +78,7 @@ def test_a_mistake_in_the_settings_is_one_sentence_and_exit_code_2(project: Proj
     project.config.write_text(project.config.read_text().replace("[broker]", "[brokr]"))
     done = project.call("ingress")
     assert done.returncode == 2
-    assert done.stderr == "hookline: brokr: there is no such setting; did you mean broker?\n"
+    assert done.stderr == f"hookline: {project.config}: brokr: there is no such setting; did you mean broker?\n"
 
 
 def test_an_unreachable_broker_is_exit_code_3_and_shows_no_password(project: Project) -> None:
@@ -105,7 +109,9 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     done = project.call("ingress")
     project.close()
     assert done.returncode == 3
-    assert "cannot listen on" in done.stderr
+    assert done.stderr.startswith("hookline: cannot listen on 127.0.0.1:")
+    assert "another program listens there; stop it, or set another port under [ingress]" in done.stderr
+    assert done.stderr.count("127.0.0.1") == 1
 
 
 @pytest.mark.parametrize(
@@ -200,3 +206,46 @@ def test_the_table_of_topics_names_every_provider() -> None:
 def test_rooms_without_events_names_the_command_that_sends_some(project: Project) -> None:
     done = project.call("rooms")
     assert (done.returncode, done.stdout.startswith("No rooms yet.")) == (0, True)
+
+
+def test_ctrl_c_while_the_commands_are_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("open('loading', 'w').close()\nimport time\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "hookline", "rooms"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  our own command
+        until((tmp_path / "loading").exists)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (-signal.SIGINT, "")
+
+
+def declared(project: Project) -> None:
+    """Start once what the command needs: the queue of a worker, and the history."""
+    project.config.write_text(project.config.read_text() + "\n[history]\nenabled = true\n")
+    project.start("run").stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ("topics", "--config", "/no/such/file"),
+            2,
+            "/no/such/file: there is no such file; `hookline init` writes one",
+        ),
+        (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
+        (("dead", "list", "rooms", "--reason", "faild"), 2, "there is no reason 'faild'; did you mean failed?"),
+        (("dead", "list", "rooms", "--source", "krtc"), 1, "there is no source 'krtc'; did you mean krtc-main?"),
+        (("unrouted", "replay", "--provider", "zom"), 1, "there is no provider 'zom'; there are cloudroom, "),
+        (("replay", "--since", "2h", "--to", "rooms", "--source", "nope"), 1, "there is no source 'nope'; there are "),
+        (("send", "krtc-main", "--url", "127.0.0.1:1/hooks/krtc-main"), 2, "is not a URL such as http://"),
+        (("send", "krtc-main", "--url", "http:///hooks"), 2, "is not a URL such as http://"),
+    ],
+)
+def test_a_mistake_on_the_command_line_says_what_to_do(
+    project: Project, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    if arguments[0] != "run":
+        declared(project)
+    done = project.call(*arguments)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr

@@ -1,6 +1,5 @@
 """`@worker`: makes a worker from a function, or says why it cannot."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypedDict, Unpack, overload
 
@@ -9,6 +8,7 @@ from typing_extensions import TypeVar
 from hookline.schemas import topics
 from hookline.schemas.events import CanonicalEvent, Event, Unknown, event_topic
 from hookline.workers.api import Backoff, Delivery, Middleware, Opener, Order, Worker
+from hookline.workers.declaration_checks import check_events, check_function, check_options
 
 S = TypeVar("S")
 E1 = TypeVar("E1", bound=CanonicalEvent)
@@ -20,7 +20,6 @@ E6 = TypeVar("E6", bound=CanonicalEvent)
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_TIMEOUT_S = 30.0
-MAX_CONCURRENCY = 10_000
 
 _E = TypeVar("_E", bound=CanonicalEvent)
 Handler: TypeAlias = Callable[[_E], Awaitable[None]] | Callable[[_E, Delivery[S]], Awaitable[None]]
@@ -152,18 +151,18 @@ def worker(
     Raises TypeError or ValueError at once if the options do not make a worker. Nothing is registered: the returned
     value is the worker.
     """
-    if bool(events) == (topic is not None):
-        raise TypeError("@worker takes either event types or topic=..., one of the two")
+    check_events(events, topic)
     patterns = (topic,) if topic is not None else tuple(_pattern(event) for event in events)
 
     def make(function: Callable[..., Awaitable[None]]) -> Worker[Any]:
-        takes_delivery = _takes_delivery(function)
-        _check(options, state, _name(function), takes_delivery=takes_delivery)
+        takes_delivery = check_function(function, events, topic)
+        name = getattr(function, "__name__", "the function")
+        check_options(options, state, name, takes_delivery=takes_delivery)
         return Worker(
             function=function,
-            queue=topics.check_queue(options.get("queue", _name(function))),
+            queue=topics.check_queue(options.get("queue", name)),
             events=events,
-            patterns=tuple(pattern for pattern in patterns if topics.binding(pattern)),
+            patterns=patterns,
             concurrency=options.get("concurrency", DEFAULT_CONCURRENCY),
             timeout_s=options.get("timeout_s", DEFAULT_TIMEOUT_S),
             retry=options.get("retry", Backoff()),
@@ -178,47 +177,11 @@ def worker(
     return make
 
 
-def _check(options: Options, state: Opener[Any] | None, name: str, *, takes_delivery: bool) -> None:
-    """Raise TypeError or ValueError for options that cannot be met."""
-    functions = [*options.get("middleware", ()), *([] if state is None else [state])]
-    if not all(callable(each) for each in functions):
-        raise TypeError(f"{name}: middleware is a list of functions, and state is a function")
-    concurrency = options.get("concurrency", DEFAULT_CONCURRENCY)
-    timeout_s = options.get("timeout_s", DEFAULT_TIMEOUT_S)
-    if not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise ValueError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}")
-    if not timeout_s > 0:
-        raise ValueError(f"timeout_s is {timeout_s}, and must be more than 0")
-    if options.get("transactional", False) and not takes_delivery:
-        raise TypeError(f"{name} is transactional, but takes no Delivery to have its transaction from")
-
-
 def _order(options: Options) -> Order | None:
-    if options.get("ordered", False):
-        return Order(options.get("hold_s", 60.0), options.get("reorder_s", 0.0))
-    if "hold_s" in options or "reorder_s" in options:
-        raise ValueError("hold_s and reorder_s need ordered=True")
-    return None
+    return Order(options.get("hold_s", 60.0), options.get("reorder_s", 0.0)) if options.get("ordered", False) else None
 
 
 def _pattern(event: type[CanonicalEvent]) -> str:
     """The topic pattern of an event type, for every provider and source."""
     topic = event_topic(event)
     return f"*.*.{topic}.*" if event is Unknown else f"*.*.{topic}"
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", "the function"))
-
-
-def _takes_delivery(function: Callable[..., Any]) -> bool:
-    if not inspect.iscoroutinefunction(function):
-        raise TypeError(f"{_name(function)} is not an async function")
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    count = len([parameter for parameter in parameters if parameter.kind in kinds])
-    if count not in (1, 2):
-        raise TypeError(
-            f"{_name(function)} takes {count} parameters; a worker takes an event, and a Delivery if it wants"
-        )
-    return count == 2

@@ -2,11 +2,11 @@
 
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 from hookline.schemas.broker import Again, Outcome, Parked
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Backoff, Poisoned, Retry
+from hookline.workers.user_code import described
 
 BUSY_RETRY_S = 1.0
 STORE_RETRY_S = 5.0
@@ -67,13 +67,9 @@ def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance
     reason = "timeout" if isinstance(error, HandlerTimedOut) else "retry" if isinstance(error, Retry) else "failed"
     delay_s = None if last else retry.delay_s(attempt, chance)
     if delay_s is not None and age_s < retry.max_age_s:
-        return Again(delay_s, attempt + 1, reason, _place(error))
-    detail = "".join(traceback.format_exception(error))
-    return Parked("too_old" if delay_s is not None else reason, detail[-_MAX_DETAIL:], attempt)
+        return Again(delay_s, attempt + 1, reason, described(error), _traceback(error))
+    return Parked("too_old" if delay_s is not None else reason, _traceback(error), attempt)
 
 
-def _place(error: Exception) -> str:
-    """The type of an error and where it was raised, for logs. Its text may quote a payload, and is left out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{where}"
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-_MAX_DETAIL:]

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import traceback
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
 from typing import Any, Self
 
 from hookline.schemas.errors import NotStarted
 from hookline.workers.api import Opener, Worker
+from hookline.workers.user_code import with_line
 
 log = logging.getLogger("hookline.workers")
 
@@ -72,6 +71,4 @@ def _context(opener: Opener[Any]) -> AbstractAsyncContextManager[Any]:
 
 
 def _failed(name: str, error: Exception) -> NotStarted:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(frame.filename).name}:{frame.lineno}"
-    return NotStarted(f"{name} failed: {type(error).__name__}: {error}, in {where}")
+    return NotStarted(f"{name} failed: {with_line(error)}")

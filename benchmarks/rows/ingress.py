@@ -6,6 +6,8 @@ from benchmarks import closed, peers, preparing
 from benchmarks.figures import Comparison, Measured, Row, Target
 from benchmarks.run import Run
 
+_SIGNED_FOR_GO = "krtc"
+
 
 def on_rabbitmq(run: Run) -> Iterator[Row]:
     """CPU time against the bare application, capacity against the obvious publisher and FastStream."""
@@ -30,3 +32,25 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
     yield Comparison(name, ours, "bare aiohttp", bare).cpu(Target("<=", 1.4))
     yield Comparison(name, ours, "obvious", obvious).throughput(Target(">=", 4))
     yield Comparison(name, ours, "FastStream", faststream).throughput()
+
+
+def against_go(run: Run) -> Iterator[Row]:
+    """CPU time against a Go program that verifies, seals and publishes the same, and against a bare protocol."""
+    ours: list[Measured] = []
+    go: list[Measured] = []
+    bare: list[Measured] = []
+    installation = preparing.with_empty_queue(run)
+    (source,) = [each for each in installation.sources.values() if each.provider.name == _SIGNED_FOR_GO]
+    with (
+        installation.ingress() as ingress,
+        peers.go_ingress(run, source.keys[0].decode()) as go_ingress,
+        peers.bare_protocol(run) as bare_protocol,
+    ):
+        for _ in range(run.extent.rounds):
+            prepared = run.prepare({source.name: source})
+            ours.append(closed.measure(run, ingress, prepared, closed.kept_by_us))
+            go.append(closed.measure(run, go_ingress, prepared, closed.kept_by_reference))
+            bare.append(closed.measure(run, bare_protocol, prepared, closed.nothing_kept))
+    name = "ingress, RabbitMQ, one provider"
+    yield Comparison(name, ours, "Go", go).cpu(Target("<=", 1.25))
+    yield Comparison(name, ours, "bare protocol", bare).cpu()

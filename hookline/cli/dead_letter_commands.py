@@ -12,6 +12,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.dead_letter_output import COLUMNS, all_facts, facts, page, row
 from hookline.cli.dead_letter_selection import DeadLetterFilter, act, counts, find
+from hookline.cli.known_names import REASONS, check_reason, leave_if_unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.shutdown import ExitCode
@@ -66,13 +67,13 @@ _FILTERS: tuple[Option, ...] = (
     click.option("--topic", callback=_topic, metavar="PATTERN",
                  help="Only topics that match: * is one word, # is any number of words."),
     click.option("--subject", help="Only with this subject: a room or a recording task."),
-    click.option("--reason", help="Only with this reason: failed, timeout, poisoned, crashed, too_old …"),
     click.option("--since", callback=as_moment, metavar="TIME",
                  help="Only those stored at this time or later: 2h (ago), or ISO 8601 with a time zone."),
     click.option("--until", callback=as_moment, metavar="TIME", help="Only those stored at this time or earlier."),
     click.option("--id", "ids", multiple=True, help="Only the event with this id. Can be given several times."),
     click.option("--limit", type=click.IntRange(1), help="At most this many, the oldest first."),
 )  # fmt: skip
+_REASON = click.option("--reason", callback=check_reason, help=f"Only with this reason: {', '.join(REASONS)}.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Change nothing. Show what would be done.")
 _RAW = click.option("--raw", is_flag=True, help="Write only the body of one message, byte for byte.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -84,8 +85,14 @@ def _list(*, queue: str | None, chosen: DeadLetterFilter, config: Path, as_json:
         _list_queues(run_to_end(counts(settings)), as_json=as_json)
         return
     found = _show_rows(settings, queue, chosen, as_json=as_json)
+    _check_found(found, settings, chosen)
     if not as_json:
         click.echo(_number(found, queue))
+
+
+def _check_found(found: int, settings: Settings, chosen: DeadLetterFilter) -> None:
+    if not found:
+        leave_if_unknown(settings, provider=chosen.provider, source=chosen.source)
 
 
 def _list_queues(numbers: dict[str, int], *, as_json: bool) -> None:
@@ -120,11 +127,13 @@ def _replay(*, queue: str, chosen: DeadLetterFilter, config: Path, dry_run: bool
     to = "the queues that want it" if queue == UNROUTED else queue
     if dry_run:
         found = _show_rows(settings, queue, chosen, as_json=as_json, to=to)
+        _check_found(found, settings, chosen)
         target = "the queues that want them" if queue == UNROUTED else queue
         text = f"{_number(found, queue)} would be replayed to {target}"
         _sum_up({"to": to, "would_replay": found}, text, as_json=as_json)
         return
     done, left = run_to_end(act(settings, queue, chosen, Action.REPLAY, "Replaying"))
+    _check_found(done, settings, chosen)
     _sum_up(
         {"to": to, "replayed": done, "left": left}, f"{_number(done, queue)} replayed, {left} left", as_json=as_json
     )
@@ -134,11 +143,13 @@ def _drop(*, queue: str, chosen: DeadLetterFilter, config: Path, dry_run: bool, 
     settings = load(config, with_sources=False)
     if dry_run:
         found = _show_rows(settings, queue, chosen, as_json=as_json)
+        _check_found(found, settings, chosen)
         _sum_up({"would_drop": found}, f"{_number(found, queue)} would be dropped", as_json=as_json)
         return
     if not yes:
         _confirm(run_to_end(find(settings, queue, chosen, lambda _: None)), queue)
     done, left = run_to_end(act(settings, queue, chosen, Action.DROP, "Dropping"))
+    _check_found(done, settings, chosen)
     _sum_up({"dropped": done, "left": left}, f"{_number(done, queue)} dropped, {left} left", as_json=as_json)
 
 
@@ -233,14 +244,14 @@ def _add(group: click.Group, command: _Command) -> None:
     examples = "\n".join("      " + " ".join(filter(None, words)) for words in lines)
 
     def run(**given: Any) -> None:
-        filters = {field: given.pop(field) for field in DeadLetterFilter.__dataclass_fields__}
-        chosen = DeadLetterFilter(**{**filters, "ids": frozenset(filters["ids"])})
+        filters = {field: given.pop(field, None) for field in DeadLetterFilter.__dataclass_fields__}
+        chosen = DeadLetterFilter(**{**filters, "ids": frozenset(filters["ids"] or ())})
         command.action(**{"queue": UNROUTED, **given}, chosen=chosen)
 
     made: Any = run
     queue = click.argument("queue", required=command.name != "list")
     options: tuple[Option, ...] = (*_FILTERS, *command.options, json_option, config_option)
-    for option in reversed((queue, *options) if takes_queue else options):
+    for option in reversed((queue, _REASON, *options) if takes_queue else options):
         made = option(made)
     text = command.help_dead if takes_queue else command.help_unrouted
     group.command(command.name, help=text, epilog=f"\b\n    Examples:\n{examples}")(made)

@@ -28,6 +28,11 @@ def config_option(command: Command) -> Command:
     )(command)
 
 
+def is_named(config: Path) -> bool:
+    """Whether the settings file was named by the option or the environment, and is not the default."""
+    return config != Path(DEFAULT_PATH)
+
+
 def log_option(command: Command) -> Command:
     return click.option(
         "--log",

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from hookline.cli import tables
+from hookline.cli.known_names import leave_if_unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
@@ -126,6 +127,8 @@ def replay_command(  # noqa: PLR0913  one for each option
         text = f"Stopped after {_events(progress)} for {queue}. Run it again: no event is handled twice."
         click.echo(text, err=True)
         raise
+    if not progress.topics:
+        leave_if_unknown(settings, provider=None, source=source)
     if as_json:
         click.echo(_json(queue, chosen, progress, dry_run=dry_run))
     else:

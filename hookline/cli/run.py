@@ -12,17 +12,26 @@ from hookline.cli.options import config_option, log_option
 from hookline.runtime import logs
 from hookline.runtime.event_loop import collect_rarely, run_to_end
 from hookline.runtime.logs import log_queue, log_sources
+from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
-from hookline.settings import Settings, load
+from hookline.settings import LogErrors, Settings, load
 from hookline.workers.api import Worker
 
 reload_option = click.option(
     "--reload",
     "reloads",
     is_flag=True,
-    help="For development: restart when a Python file next to the workers changes.",
+    help="For development: restart when a Python file next to the workers, or the settings file, changes.",
+)
+
+
+log_errors_option = click.option(
+    "--log-errors",
+    type=click.Choice(["place", "text", "full"]),
+    help="Of an error in a worker's function, log the type and the line, the text too, or the full traceback.  "
+    "[default: log_errors of the settings; else full in `run` and with --reload, and place in `worker`]",
 )
 
 
@@ -39,7 +48,8 @@ reload_option = click.option(
 @reload_option
 @config_option
 @log_option
-def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
+@log_errors_option
+def run(workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogErrors | None, *, reloads: bool) -> None:
     """Run the ingress and workers in one process.
 
     This is the way to start. The built-in room view runs too. WORKER is a Python file or a module. All workers in
@@ -52,10 +62,11 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool
             f"ingress.processes is {settings.ingress.processes}, but `hookline run` is one process: "
             "run `hookline ingress` and `hookline worker` instead"
         )
+    log_errors = log_errors or settings.workers.log_errors or "full"
     if reloads:
-        _reload("run", workers, settings, log_style)
+        _reload("run", workers, settings, log_style, log_errors)
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, ingress=True, workers=found, rooms=True)
+    _serve(settings, ingress=True, workers=found, rooms=True, log_errors=log_errors)
 
 
 @click.command(
@@ -93,7 +104,10 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
 @reload_option
 @config_option
 @log_option
-def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: bool) -> None:
+@log_errors_option
+def worker(
+    workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogErrors | None, *, reloads: bool
+) -> None:
     """Run only workers.
 
     You can start several processes: they share the events of each queue. WORKER is a Python file or a module, of
@@ -102,10 +116,11 @@ def worker(workers: tuple[str, ...], config: Path, log_style: str, *, reloads: b
     """
     logs.set_up(log_style)
     settings = load(config, with_sources=False)
+    log_errors = log_errors or settings.workers.log_errors
     if reloads:
-        _reload("worker", workers, settings, log_style)
+        _reload("worker", workers, settings, log_style, log_errors or "full")
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, workers=found, rooms=BUILT_IN in workers)
+    _serve(settings, workers=found, rooms=BUILT_IN in workers, log_errors=log_errors or "place")
 
 
 def _serve(
@@ -115,11 +130,13 @@ def _serve(
     workers: Sequence[Worker[Any]] = (),
     rooms: bool = False,
     supervised: bool = False,
+    log_errors: LogErrors = "place",
 ) -> None:
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
-    run_to_end(serve(settings, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
+    outcome_log = OutcomeLog(settings.workers.log_events_per_s, log_errors)
+    run_to_end(serve(settings, outcome_log, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
 
 
 def _supervise(settings: Settings, log_style: str) -> NoReturn:
@@ -133,9 +150,12 @@ def _supervise(settings: Settings, log_style: str) -> NoReturn:
     sys.exit(asyncio.run(supervise(settings, command, opened)))
 
 
-def _reload(command: str, workers: tuple[str, ...], settings: Settings, log_style: str) -> NoReturn:
+def _reload(
+    command: str, workers: tuple[str, ...], settings: Settings, log_style: str, log_errors: LogErrors
+) -> NoReturn:
     folders = folders_of(name for name in workers if name != BUILT_IN)
     if not folders:
         raise click.UsageError("--reload needs the file or module of a worker to watch")
-    arguments = [command, "--config", str(settings.path), "--log", log_style, "--", *workers]
-    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.workers.shutdown_s)))
+    logs_as = ["--log", log_style, "--log-errors", log_errors]
+    arguments = [command, "--config", str(settings.path), *logs_as, "--", *workers]
+    sys.exit(asyncio.run(run_reloading(arguments, folders, settings.path, settings.workers.shutdown_s)))

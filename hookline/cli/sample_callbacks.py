@@ -1,5 +1,6 @@
 """Makes sample callbacks, and sends them as a provider would: signed with the secrets of the settings, over HTTP."""
 
+import errno
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,12 @@ from hookline.schemas.provider import AnySource, Sample
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+
+_SYSTEM_REASONS = {
+    errno.ECONNREFUSED: "connection refused; start `hookline run` or `hookline ingress`, or name its address by --url",
+    errno.ECONNRESET: "the connection was reset",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +99,15 @@ async def send_callback(session: "ClientSession", url: str, source: AnySource, c
         async with session.post(URL(target, encoded=True), data=signed.body, headers=headers) as response:
             text = await response.text()
             return Answer(callback.name, response.status, text, time.monotonic() - started)
-    except (ClientError, TimeoutError) as error:
-        return Answer(callback.name, 0, f"no answer: {type(error).__name__}", time.monotonic() - started)
+    except (ClientError, TimeoutError, OSError) as error:
+        return Answer(callback.name, 0, f"no answer: {_reason(error)}", time.monotonic() - started)
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no answer, in words and not in names of classes."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return _SYSTEM_REASONS.get(cause.errno) or (cause.strerror or str(cause)).lower()
+    return str(error).lower() or "the connection was closed"

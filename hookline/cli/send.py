@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -29,6 +30,15 @@ _LISTED = 20
 _MAX_TEXT = 200
 
 
+def _check_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            text = f"{url!r} is not a URL such as http://127.0.0.1:8080/hooks/krtc-main"
+            raise click.BadParameter(text, context, parameter)
+    return url
+
+
 @click.command(
     epilog="""\b
     Examples:
@@ -47,7 +57,9 @@ _MAX_TEXT = 200
 @click.option(
     "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Send this file as the body."
 )
-@click.option("--url", help="Where to send.  [default: the ingress of the settings, on this machine]")
+@click.option(
+    "--url", callback=_check_url, help="Where to send.  [default: the ingress of the settings, on this machine]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
 @config_option
 def send(  # noqa: PLR0913  one for each option

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from hookline.cli import tables
-from hookline.cli.options import config_option
+from hookline.cli.options import config_option, is_named
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
@@ -32,7 +32,7 @@ def topics(config: Path, *, as_json: bool) -> None:
     Each has its fields, and the providers that send it with their own types for it. These are the built-in providers,
     and your own that the settings file names.
     """
-    found = events(load_providers(config) if config.exists() else catalogue())
+    found = events(load_providers(config) if config.exists() or is_named(config) else catalogue())
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return

@@ -76,11 +76,13 @@ class _TextLines(logging.Formatter):
         why = (
             f" ({facts['reason']}{': ' + facts['detail'] if facts.get('detail') else ''})" if "reason" in facts else ""
         )
-        when = f" in {facts['in_s']:g} s" if "in_s" in facts else ""
+        when = f" in {facts['in_s']:.3g} s" if "in_s" in facts else ""
         attempt = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
         source = facts.get("source", "-")
         late = ", late" if facts.get("late") else ""
-        return f"{source:<12} {events}  → {facts['queue']}: {outcome}{when}{why}{attempt}{late}, {facts['ms']} ms"
+        line = f"{source:<12} {events}  → {facts['queue']}: {outcome}{when}{why}{attempt}{late}, {facts['ms']} ms"
+        error = facts.get("traceback", facts.get("error", "")).splitlines()
+        return "\n".join([line, *(f"    {printable(each)}" for each in error)])
 
     def _paint(self, text: str, colour: str) -> str:
         return click.style(text, fg=colour) if self._colours else text
@@ -102,7 +104,7 @@ def printable(value: Any) -> str:
 
 def log_sources(settings: Settings) -> None:
     for source in settings.sources.values():
-        log.info("source %-12s of %-10s POST /hooks/%s", source.name, source.provider.name, source.name)
+        log.info("source %s of %s: POST /hooks/%s", source.name, source.provider.name, source.name)
 
 
 def log_queue(settings: Settings) -> None:

@@ -6,10 +6,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.events import CanonicalEvent, event_topic
+from hookline.settings import LogErrors
+from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.work import Work
 
 log = logging.getLogger("hookline")
@@ -20,6 +23,8 @@ _SHOWN = (
     "room_id", "user_id", "role", "reason", "duration_s", "platform", "operator_id", "owner_id", "caller_id",
     "callee_ids", "media", "task_id", "segment", "directory", "file_name",
 )  # fmt: skip
+_TRACEBACK_EVERY_S = 60.0
+_MAX_PLACES = 1000
 _NO_FAULT = frozenset({"busy", "retry", "unwanted"})
 
 
@@ -28,12 +33,17 @@ class OutcomeLog:
 
     A delivery that went wrong always has its own line. Of those that went well, `log_events_per_s` have a line in each
     second. The others of that second are summed up in one line for each queue, or not logged if the limit is 0.
-    `clock` returns seconds that never go back.
+    `log_errors` is how much of an error in a worker's function is logged. A `full` traceback is logged at the first
+    error of its kind at its line, and then once a minute. `clock` returns seconds that never go back.
     """
 
-    def __init__(self, log_events_per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log_events_per_s: int, log_errors: LogErrors = "place", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log_events_per_s = log_events_per_s
+        self._log_errors = log_errors
         self._clock = clock
+        self._tracebacks = BoundedDict[tuple[str, str], float](_MAX_PLACES)
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._unlisted: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._listed = 0
@@ -43,9 +53,27 @@ class OutcomeLog:
         """Count a settled delivery, and log it if the limit allows."""
         _count(self._counts[queue], work)
         if not is_good(work.outcome) or self._has_room():
-            log_delivery(queue, work, seconds)
+            log_delivery(queue, work, seconds, self._error(queue, work.outcome))
         elif self._log_events_per_s:
             self._leave_out(queue, work)
+
+    def _error(self, queue: str, outcome: Outcome) -> Mapping[str, str]:
+        """What is logged of an error beside its type and place."""
+        error = _error_of(outcome)
+        if not error or self._log_errors == "place":
+            return {}
+        text = _text(error)
+        if self._log_errors == "text" or text == error or not self._is_new(queue, error):
+            return {"error": text}
+        return {"error": text, "traceback": error}
+
+    def _is_new(self, queue: str, error: str) -> bool:
+        """Whether the last traceback of this kind is a minute ago. The kind is all of it but the error's text."""
+        kind, now_s = (queue, error.rpartition("\n  File ")[2].partition(":")[0]), self._clock()
+        if now_s < self._tracebacks.get(kind, now_s):
+            return False
+        self._tracebacks.note(kind, now_s + _TRACEBACK_EVERY_S)
+        return True
 
     def log_totals(self) -> None:
         """Log one line for each queue that had deliveries."""
@@ -88,11 +116,29 @@ def is_good(outcome: Outcome) -> bool:
     return isinstance(outcome, Done) or (isinstance(outcome, Again) and outcome.reason in _NO_FAULT)
 
 
-def log_delivery(queue: str, work: Work, seconds: float) -> None:
+def log_delivery(queue: str, work: Work, seconds: float, error: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Log one delivery. `error` adds the text and the traceback of an error to its facts."""
     level = logging.INFO if is_good(work.outcome) else logging.WARNING
     if events_log.isEnabledFor(level):
-        facts = _facts(queue, work, seconds)
+        facts = {**_facts(queue, work, seconds), **error}
         _log(level, facts["outcome"], facts)
+
+
+def _error_of(outcome: Outcome) -> str:
+    """The traceback or the reason of what failed, or an empty text."""
+    match outcome:
+        case Again(error=error):
+            return error
+        case Parked(detail=detail):
+            return detail
+        case Done():
+            return ""
+
+
+def _text(error: str) -> str:
+    """The line of a traceback that has the type and text of the error."""
+    lines = [line for line in error.splitlines() if line and not line.startswith((" ", "|", "+"))]
+    return lines[-1] if lines else ""
 
 
 def _log(level: int, text: str, facts: Mapping[str, Any]) -> None:

@@ -25,15 +25,23 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _END_MARGIN_S = 10.0
 
 
-async def run_reloading(command: Sequence[str], folders: Iterable[Path], shutdown_s: float) -> int:
-    """Run a `hookline` command in a child process, and start it again whenever a Python file in the folders changes.
+async def run_reloading(command: Sequence[str], folders: Sequence[Path], settings: Path, shutdown_s: float) -> int:
+    """Run a `hookline` command in a child process, and start it again whenever what it reads changes.
+
+    That is the settings file, and any Python file in the folders.
 
     Before each new start the old process finishes what is in flight. It is killed if it takes ten seconds longer than
     `shutdown_s`. A process that ends by itself is started again at the next change. Returns the exit code of the last
     process after SIGTERM, SIGINT or SIGHUP. Raises SettingsError if watchfiles is not installed.
     """
     with optional_libraries("reload", "--reload needs a library"):
-        from watchfiles import PythonFilter, awatch  # noqa: PLC0415  an extra
+        from watchfiles import Change, PythonFilter, awatch  # noqa: PLC0415  an extra
+
+    is_python, settings = PythonFilter(), settings.resolve()  # noqa: ASYNC240  before anything runs
+
+    def is_read(change: Change, path: str) -> bool:
+        file = Path(path)
+        return file == settings or (is_python(change, path) and any(file.is_relative_to(each) for each in folders))
 
     stopping = asyncio.Event()
     for number in _SIGNALS:
@@ -41,7 +49,7 @@ async def run_reloading(command: Sequence[str], folders: Iterable[Path], shutdow
     end_s = shutdown_s + _END_MARGIN_S
     process, ending = await _start(command)
     try:
-        async for changes in awatch(*folders, watch_filter=PythonFilter(), stop_event=stopping):
+        async for changes in awatch(*{*folders, settings.parent}, watch_filter=is_read, stop_event=stopping):
             log.info("%s changed: restarting", ", ".join(sorted({Path(path).name for _, path in changes})))
             await _end(process, ending, end_s)
             if stopping.is_set():

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.installation import Installation
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.shutdown import Stop
 from hookline.schemas.broker import Broker, Publisher
-from hookline.schemas.errors import Unreachable
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
@@ -32,7 +32,13 @@ log = logging.getLogger("hookline")
 
 
 async def serve(
-    settings: Settings, *, ingress: bool, workers: Sequence[Worker[Any]], rooms: bool, supervised: bool = False
+    settings: Settings,
+    outcome_log: OutcomeLog,
+    *,
+    ingress: bool,
+    workers: Sequence[Worker[Any]],
+    rooms: bool,
+    supervised: bool = False,
 ) -> None:
     """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
@@ -40,7 +46,7 @@ async def serve(
     state of workers closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or the error that
     ended a part.
     """
-    stop, outcome_log = Stop(supervised=supervised), OutcomeLog(settings.workers.log_events_per_s)
+    stop = Stop(supervised=supervised)
     async with Installation(settings) as installation, States(settings.workers.state_s) as states:
         chosen = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
@@ -87,7 +93,7 @@ class _Starting:
             unwanted_after_s=self._settings.unwanted_after_s,
         )
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
-        log.info("worker %-12s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
+        log.info("worker %s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
         return pool
 
     async def _unordered(self, pipeline: Pipeline) -> Pool:
@@ -120,7 +126,7 @@ async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
     try:
         port = await ingress.start()
     except OSError as error:
-        raise Unreachable(f"cannot listen on {settings.ingress.host}:{settings.ingress.port}: {error}") from None
+        raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
     log.info("listening on http://%s:%d", settings.ingress.host, port)
     return ingress
 

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import Self
 
 from hookline.aio.retry_delays import RetryDelays
+from hookline.runtime.listening import cannot_listen
 from hookline.runtime.shutdown import STOP, STOP_NOW, ExitCode
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -45,7 +46,7 @@ async def _check_port(host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
     except OSError as error:
-        raise Unreachable(f"cannot listen on {host}:{port}: {error}") from None
+        raise cannot_listen(host, port, error) from None
     server.close()
     await server.wait_closed()
 

@@ -69,5 +69,10 @@ def _load_module(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if name == error.name or name.startswith(f"{error.name}."):
+            near = f"; write {name}.py for the file" if Path(f"{name}.py").is_file() else ""
+            raise SettingsError(f"{name}: there is no such module{near}") from None
+        raise not_importable(name, error) from error
     except Exception as error:  # the file may raise anything
         raise not_importable(name, error) from error

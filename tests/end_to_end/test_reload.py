@@ -93,6 +93,22 @@ def test_a_worker_restarts_when_its_file_or_a_neighbour_changes(embedded_project
         assert process.stop() == 0
 
 
+def test_a_worker_restarts_when_the_settings_change(embedded_project: Project) -> None:
+    save(embedded_project)
+    elsewhere = embedded_project.folder.with_name("settings-elsewhere")
+    elsewhere.mkdir()
+    embedded_project.config = embedded_project.config.rename(elsewhere / "hookline.toml")
+    with reloading(embedded_project, "worker", "mine.py") as process:
+        (elsewhere / "unrelated.py").touch()
+        text = embedded_project.config.read_text()
+        embedded_project.config.write_text(text + "\n[workers]\nshutdown_s = 0\n")
+        process.wait_for("workers.shutdown_s: expected")
+        process.wait_for("waiting for a change")
+        embedded_project.config.write_text(text)
+        started(process, 2)
+        assert process.count("unrelated") == 0
+
+
 def test_a_syntax_error_is_logged_and_the_next_change_restarts_the_worker(embedded_project: Project) -> None:
     save(embedded_project)
     with reloading(embedded_project, "worker", "mine.py") as process:

@@ -78,7 +78,8 @@ def refusal(path: Path, *, with_sources: bool = True) -> str:
     with pytest.raises(SettingsError) as raised:
         load(path, with_sources=with_sources)
     assert "\n" not in str(raised.value)
-    return str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ")
+    return str(raised.value).removeprefix(f"{path}: ")
 
 
 def test_a_source_names_a_provider_beside_the_settings_file(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Mistakes in `@worker`: each stops the start with one sentence that names the line of the team's file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookline import worker
+from hookline.events import CanonicalEvent, Event, ParticipantJoined, ParticipantLeft, RoomCreated
+from hookline.runtime.worker_files import find_workers
+from hookline.schemas.errors import SettingsError
+from hookline.workers.declare import Handler
+
+HEAD = """from hookline import Backoff, Delivery, worker
+from hookline.events import Event, ParticipantJoined, ParticipantLeft, RoomCreated
+import json, os
+
+
+"""
+
+MISTAKES = {
+    "an option that does not exist": (
+        "@worker(ParticipantJoined, order=True)\nasync def w(event): ...",
+        "there is no option 'order' of @worker; did you mean ordered?",
+    ),
+    "an option of another framework": (
+        "@worker(ParticipantJoined, max_retries=3)\nasync def w(event): ...",
+        "there is no option 'max_retries' of @worker",
+    ),
+    "transaction for transactional": (
+        "@worker(ParticipantJoined, transaction=True)\nasync def w(event, delivery): ...",
+        "did you mean transactional?",
+    ),
+    "a number in quotes": (
+        "@worker(ParticipantJoined, timeout_s='5')\nasync def w(event): ...",
+        "timeout_s is str, and must be a number of seconds",
+    ),
+    "a number for a flag": (
+        "@worker(ParticipantJoined, ordered=1)\nasync def w(event): ...",
+        "ordered is 1, and must be True or False",
+    ),
+    "a flag for a number": (
+        "@worker(ParticipantJoined, concurrency=True)\nasync def w(event): ...",
+        "concurrency is True, and must be a whole number",
+    ),
+    "attempts for a Backoff": (
+        "@worker(ParticipantJoined, retry=3)\nasync def w(event): ...",
+        "retry is 3, and must be a Backoff(…)",
+    ),
+    "an impossible Backoff": (
+        "@worker(ParticipantJoined, retry=Backoff(attempts=0))\nasync def w(event): ...",
+        "Backoff needs first_s",
+    ),
+    "a wait without order": (
+        "@worker(ParticipantJoined, hold_s=5)\nasync def w(event): ...",
+        "hold_s and reorder_s need ordered=True",
+    ),
+    "a topic of two words": (
+        '@worker(topic="participant.joined")\nasync def w(event): ...',
+        "<provider>.<source>.<entity>.<action>, such as '*.*.participant.joined'; `hookline topics` lists them",
+    ),
+    "a topic with a misspelt action": (
+        '@worker(topic="*.*.participant.join")\nasync def w(event): ...',
+        "such as '*.*.participant.joined'",
+    ),
+    "a topic of five words": ('@worker(topic="*.*.*.*.*")\nasync def w(event): ...', "matches no event"),
+    "a topic that is no text": ("@worker(topic=5)\nasync def w(event): ...", "topic is 5, and must be a text"),
+    "a topic without its keyword": (
+        '@worker("*.*.room.*")\nasync def w(event): ...',
+        "'*.*.room.*' is no event type; write topic='*.*.room.*' to name a topic",
+    ),
+    "no brackets": (
+        "@worker\nasync def w(event): ...",
+        "@worker stands without brackets above 'w'; name the events that it wants: @worker(ParticipantJoined)",
+    ),
+    "nothing in the brackets": ("@worker()\nasync def w(event): ...", "@worker takes either event types or topic=..."),
+    "a list of events": (
+        "@worker([ParticipantJoined])\nasync def w(event): ...",
+        "list is no event type; `hookline topics` lists them",
+    ),
+    "a union of events": (
+        "@worker(ParticipantJoined | ParticipantLeft)\nasync def w(event): ...",
+        "name each event by itself: @worker(ParticipantJoined, ParticipantLeft)",
+    ),
+    "a class that is no event": ("@worker(dict)\nasync def w(event): ...", "dict is no event type"),
+    "a function that is not async": (
+        "@worker(ParticipantJoined)\ndef w(event): ...",
+        "w is not an async function; write `async def w`",
+    ),
+    "a class": ("@worker(ParticipantJoined)\nclass W: ...", "W is not an async function"),
+    "no parameter": ("@worker(ParticipantJoined)\nasync def w(): ...", "w takes 0 parameters"),
+    "a keyword that nobody passes": (
+        "@worker(ParticipantJoined)\nasync def w(event, *, pool): ...",
+        "w needs the keyword 'pool', which a worker does not pass",
+    ),
+    "another event in the annotation": (
+        "@worker(ParticipantJoined)\nasync def w(event: ParticipantLeft): ...",
+        "'event' is annotated with ParticipantLeft, which @worker(…) does not name",
+    ),
+    "one event more in the annotation": (
+        "@worker(ParticipantJoined)\nasync def w(event: ParticipantJoined | ParticipantLeft): ...",
+        "'event' is annotated with ParticipantLeft, which @worker(…) does not name",
+    ),
+    "one event less in the annotation": (
+        "@worker(ParticipantJoined, ParticipantLeft)\nasync def w(event: ParticipantJoined): ...",
+        "@worker(…) names ParticipantLeft, but 'event' is not annotated with it",
+    ),
+    "an event that the topic does not match": (
+        '@worker(topic="*.*.room.*")\nasync def w(event: ParticipantJoined): ...',
+        "'event' is annotated with ParticipantJoined, which topic '*.*.room.*' does not match",
+    ),
+    "parameters in the wrong order": (
+        "@worker(ParticipantJoined)\nasync def w(delivery: Delivery, event: ParticipantJoined): ...",
+        "'delivery' is the first parameter, which receives the event, but is annotated with Delivery",
+    ),
+    "two events as parameters": (
+        "@worker(ParticipantJoined)\nasync def w(event: ParticipantJoined, left: ParticipantLeft): ...",
+        "'left' receives the Delivery, but is annotated with ParticipantLeft",
+    ),
+    "a queue that is no name": ('@worker(RoomCreated, queue="Not A Name")\nasync def w(event): ...', "is not a name"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_the_line_of_the_file(tmp_path: Path, mistake: str) -> None:
+    code, sentence = MISTAKES[mistake]
+    file = tmp_path / "mine.py"
+    file.write_text(HEAD + code + "\n")
+    with pytest.raises(SettingsError) as refused:
+        find_workers([str(file)])
+    assert str(refused.value).startswith(f"{file}:6: ")
+    assert sentence in str(refused.value)
+
+
+ERRORS = {
+    "a missing variable": ("URL = os.environ['NOT_SET_ANYWHERE']", "KeyError: 'NOT_SET_ANYWHERE'"),
+    "an error within the standard library": ("CONFIG = json.loads('{')", "JSONDecodeError"),
+    "an error of their own": ("raise RuntimeError('no')", "RuntimeError: no"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_file_that_fails_is_blamed_at_its_own_line(tmp_path: Path, error: str) -> None:
+    code, sentence = ERRORS[error]
+    file = tmp_path / "mine.py"
+    file.write_text(HEAD + code + "\n")
+    with pytest.raises(SettingsError) as refused:
+        find_workers([str(file)])
+    assert str(refused.value).startswith(f"{file} cannot be imported: ")
+    assert sentence in str(refused.value)
+    assert str(refused.value).endswith(f", in {file}:6")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["#", "*.*.#", "krtc.#", "#.joined", "*.*.*.*", "*.*.unknown.*", "*.*.unknown.x-y", "*.*.unreadable", "*.*.*"],
+)
+def test_a_topic_that_some_event_has_is_taken(topic: str) -> None:
+    async def handle(event: Event) -> None: ...
+
+    assert worker(topic=topic)(handle).patterns == (topic,)
+
+
+@pytest.mark.parametrize("hint", [Any, CanonicalEvent, Event, "NotImportedHere", ParticipantJoined | ParticipantLeft])
+def test_an_annotation_that_covers_the_events_is_taken(hint: Any) -> None:
+    async def handle(event: Any) -> None: ...
+
+    handle.__annotations__["event"] = hint
+    handler: Handler[Any, Any] = handle
+    assert worker(ParticipantJoined, ParticipantLeft)(handler).events == (ParticipantJoined, ParticipantLeft)
+
+
+def test_default_values_beside_the_event_are_taken() -> None:
+    async def handle(event: RoomCreated, *, verbose: bool = False) -> None: ...
+
+    assert worker(RoomCreated)(handle).takes_delivery is False

@@ -1,0 +1,70 @@
+"""Finds the line of a team's own code in a traceback."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+_HOOKLINE = str(Path(__file__).parent.parent)
+_STANDARD_LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+_LIBRARIES = ("site-packages", "dist-packages")
+
+
+class Line(NamedTuple):
+    """A line of a file."""
+
+    path: str
+    number: int
+
+
+def raised_by_hookline(error: BaseException) -> bool:
+    """Whether Hookline itself raised the error: it found a mistake in the code that called it."""
+    lines = _lines(error.__traceback__)
+    return bool(lines) and _is_in_hookline(lines[-1])
+
+
+def user_line(error: BaseException) -> Line | None:
+    """The innermost line of the team's own code that led to an error. None without a traceback.
+
+    Code of Hookline, of the standard library and of installed libraries is not the team's, as long as there is another.
+    For an application that is installed as a library itself, it is the line at which the application was entered.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return Line(error.filename, error.lineno or 0)
+    lines = _lines(error.__traceback__)
+    outside = [line for line in lines if not (_is_in_hookline(line) or _is_in_standard_library(line))]
+    own = [line for line in outside if not _is_in_library(line)]
+    if own or outside:
+        return own[-1] if own else outside[0]
+    before = user_line(error.__context__) if error.__context__ is not None else None  # where a call was cancelled
+    return before or (lines[-1] if lines else None)
+
+
+def described(error: BaseException) -> str:
+    """The type of an error and the team's line that led to it. The text may quote a payload, and is left out."""
+    line = user_line(error)
+    return type(error).__name__ if line is None else f"{type(error).__name__} in {Path(line.path).name}:{line.number}"
+
+
+def with_line(error: BaseException) -> str:
+    """The type and text of an error, and the team's line that led to it, for the person who starts the worker."""
+    line = user_line(error)
+    where = "" if line is None or isinstance(error, SyntaxError) else f", in {Path(line.path).name}:{line.number}"
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _lines(trace: TracebackType | None) -> list[Line]:
+    return [Line(frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(trace)]
+
+
+def _is_in_hookline(line: Line) -> bool:
+    return line.path.startswith(_HOOKLINE)
+
+
+def _is_in_standard_library(line: Line) -> bool:
+    return line.path.startswith("<") or (line.path.startswith(_STANDARD_LIBRARY) and not _is_in_library(line))
+
+
+def _is_in_library(line: Line) -> bool:
+    return any(folder in Path(line.path).parts for folder in _LIBRARIES)
