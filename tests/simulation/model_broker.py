@@ -54,7 +54,7 @@ class Stream:
         self._last_s = 0.0
 
     def send(self, arrived: Callable[..., object], *arguments: Any) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._path.host.loop
         now_s = loop.time()
         if self._path.cut_until_s <= now_s and self._last_s <= now_s and not self._is_slow:
             loop.call_soon(arrived, *arguments, context=self._context)

@@ -23,6 +23,14 @@ class Host:
     down_until_s: float = 0.0
     restarts: int = 0
     is_gone: bool = False  # the run is over
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Kept: finding it takes a system call on Python 3.11."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
 
 class NetworkPath:
@@ -49,7 +57,7 @@ class NetworkPath:
         """Have the server carry out a request. Raises Unreachable, or what the effect raises."""
         if self.host.is_gone:
             raise Unreachable("the run is over")
-        loop = asyncio.get_running_loop()
+        loop = self.host.loop
         answer: asyncio.Future[T] = loop.create_future()
         carry_out_s, fails_s = self._fortune(loop.time())
         if carry_out_s is not None:
@@ -64,7 +72,7 @@ class NetworkPath:
         """As `ask`, for a thread that blocks: the answer, or None, and the seconds for which it blocks."""
         if self.host.is_gone:
             return None, 0.0
-        loop = asyncio.get_running_loop()
+        loop = self.host.loop
         now_s = loop.time()
         carry_out_s, fails_s = self._fortune(now_s)
         if fails_s is None:
@@ -108,7 +116,7 @@ class NetworkPath:
 
 
 def _carry_out(host: Host, effect: Callable[[], T], answer: "asyncio.Future[T] | None") -> None:
-    if host.down_until_s > asyncio.get_running_loop().time():
+    if host.down_until_s > host.loop.time():
         if answer is not None:
             _fail(answer)
         return

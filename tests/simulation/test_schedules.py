@@ -10,7 +10,7 @@ from tests.simulation.schedules import draw
 
 LAST_SEED = 4999
 PARTS = 2  # one for each core
-TIMEOUT_S = 600.0
+TIMEOUT_S = 1200.0
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
