@@ -262,6 +262,6 @@ MUTANTS: Mapping[str, Mutant] = {
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
     "lose-completions": Mutant(lose_completions, (0, 400), "a completion that failed is never written"),
-    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (600, 1000), "attempts that nobody made"),
+    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (800, 900), "attempts that nobody made"),
 }
 """After a change that moves schedules, `python -m tests.simulation --mutant NAME --seeds 0-3000` finds another seed."""
