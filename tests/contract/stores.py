@@ -16,8 +16,9 @@ from hookline.workers.store import Acquired, MemoryStore, Store, TransactionalSt
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
-from tests.simulation.model_store import ModelServer, ModelStore
+from tests.simulation.model_store import ModelStore
 from tests.simulation.network import Host, NetworkPath
+from tests.simulation.store_server import ModelServer
 
 _model_servers: dict[str, ModelServer] = {}
 

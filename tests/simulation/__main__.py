@@ -49,7 +49,7 @@ def _show(verdict: Verdict, mutant: str | None) -> None:
     _say(str(verdict.schedule))
     for line in verdict.trace:
         _say(line)
-    _say(f"Broken: {verdict.detail}")
+    _say(f"Broken after {verdict.virtual_s:.1f} s: {verdict.detail}")
     planted = f" --mutant {mutant}" if mutant else ""
     _say(f"Again: python -m tests.simulation --seeds {seed}-{seed}{planted}")
 

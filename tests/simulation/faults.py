@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from tests.simulation.model_broker import SILENT_S
+from tests.simulation.broker_server import SILENT_S
 from tests.simulation.network import NetworkPath
 from tests.simulation.schedules import Fault, FaultKind, Version
 

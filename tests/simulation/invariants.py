@@ -10,9 +10,9 @@ from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
 from tests.simulation.faults import HAS_NO_STORE, MAY_CUT_OFF_CALLS, MAY_LOSE_ITS_LEASE, STANDS_STILL
-from tests.simulation.model_store import HeldClaim, Key, Watch
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
+from tests.simulation.store_server import HeldClaim, Key, Watch
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -18,8 +18,9 @@ from hookline.workers.stores.claim_coalescer import Completion
 from hookline.workers.stores.postgresql import statements
 from hookline.workers.stores.postgresql.pool import ConnectionPool
 from hookline.workers.stores.postgresql.store import PostgresqlStore
-from tests.simulation.model_store import Key, ModelServer, ModelStore
+from tests.simulation.model_store import ModelStore
 from tests.simulation.network import Host, NetworkPath
+from tests.simulation.store_server import Key, ModelServer
 
 T = TypeVar("T")
 LOCK = "lock a room"

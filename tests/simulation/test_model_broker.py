@@ -52,7 +52,8 @@ from tests.contract.test_pool import (
     test_events_that_wait_for_a_running_function_are_requeued_when_the_pool_stops,
     test_while_calls_are_slow_only_a_few_more_events_are_claimed_than_functions_run,
 )
-from tests.simulation.model_broker import TIMEOUT_S, BrokerServer, ModelBroker
+from tests.simulation.broker_server import BrokerServer
+from tests.simulation.model_broker import TIMEOUT_S, ModelBroker
 from tests.simulation.network import Host, NetworkPath
 
 

@@ -227,10 +227,3 @@ def virtual_clock(loop: VirtualLoop, seed: int) -> Iterator[None]:
         time.monotonic = monotonic
         Partitions.__init__.__defaults__ = defaults
         random.setstate(state)
-
-
-def in_context(fate: Fate) -> contextvars.Context:
-    """A context whose callbacks belong to a process."""
-    context = contextvars.copy_context()
-    context.run(FATE.set, fate)
-    return context

@@ -14,14 +14,14 @@ from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.events import START, make
+from tests.simulation.broker_server import BrokerServer
 from tests.simulation.faults import Injector
 from tests.simulation.invariants import Broken, Checker
-from tests.simulation.model_broker import BrokerServer
 from tests.simulation.model_postgresql import Sessions
-from tests.simulation.model_store import ModelServer
 from tests.simulation.network import Host
 from tests.simulation.processes import ATTEMPTS, Process
 from tests.simulation.schedules import Callback, FaultKind, PlannedEvent, Schedule, Version
+from tests.simulation.store_server import ModelServer
 from tests.simulation.virtual_time import FATE, START_S, Endless, Fate, VirtualLoop, virtual_clock
 
 PARTITIONS = 4
