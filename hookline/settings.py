@@ -41,9 +41,9 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The store, and how long it keeps things.
 
-    `ttl_s` is how long finished events are remembered, `rooms_ttl_s` how long the room view is kept. `timeout_s` limits
-    each wait for Redis or PostgreSQL, `max_transactions` the PostgreSQL connections that a process uses for
-    transactional workers.
+    `ttl_s` is how long finished events are remembered. `rooms_ttl_s` is how long an event stays in the event log, which
+    the room view is made of, after its receipt. `timeout_s` limits each wait for Redis or PostgreSQL, and
+    `max_transactions` the PostgreSQL connections that a process uses for transactional workers.
     """
 
     url: str = DEFAULT_URL

@@ -30,7 +30,7 @@ async def test_the_url_selects_the_store(tmp_path: Path, pytestconfig: pytest.Co
     }
     async with Installation(with_store(tmp_path, urls[kind]())) as installation:
         assert isinstance(await installation.store(), kind)
-        assert await (await installation.room_log()).events() is not None
+        assert await (await installation.event_log()).get("unknown") is None
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ async def test_a_missing_library_is_named_with_the_command_that_installs_it(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, library, None)
     async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/x")) as installation:
-        for opened in (installation.store, installation.room_log):
+        for opened in (installation.store, installation.event_log):
             with pytest.raises(SettingsError, match=rf"store\.url: .* needs a library: pip install '{library}[^']*>="):
                 await opened()
 
 
 async def test_a_store_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     async with Installation(with_store(tmp_path, "mysql://user:secret@host/database")) as installation:
-        for opened in (installation.store, installation.room_log):
+        for opened in (installation.store, installation.event_log):
             with pytest.raises(SettingsError, match=r"store\.url: expected") as raised:
                 await opened()
             assert "secret" not in str(raised.value)
@@ -63,7 +63,7 @@ async def test_a_store_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "postgresql"])
 async def test_a_server_that_does_not_run_is_unreachable(tmp_path: Path, scheme: str) -> None:
     async with Installation(with_store(tmp_path, f"{scheme}://user:secret@127.0.0.1:1/0")) as installation:
-        for opened in (installation.store, installation.room_log):
+        for opened in (installation.store, installation.event_log):
             with pytest.raises(Unreachable) as raised:
                 await opened()
             assert "secret" not in str(raised.value)

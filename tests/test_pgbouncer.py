@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from hookline.events import ParticipantJoined
+from hookline.workers.event_log import EventLog, Query
 from hookline.workers.store import Acquired, Assignment, Duplicate, LeasedElsewhere
-from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
+from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage
 from hookline.workers.stores.postgresql.store import PostgresqlStore
+from tests.contract.event_logs import FOREVER_S, found
 from tests.contract.installations import queue_name
 from tests.contract.stores import effects, prepare_effects, write
 from tests.events import make
@@ -66,12 +70,20 @@ async def test_leases_and_partitions_work(stores: list[PostgresqlStore]) -> None
     assert await second.assign(queue, ["a", "b"], ()) == Assignment(frozenset({"a"}))
 
 
-async def test_the_room_log_works(url: str) -> None:
-    log = await PostgresqlRoomLog.open(url)
-    events = [make(ParticipantJoined, f"{queue_name()} {number}", user_id="u") for number in range(30)]
-    await asyncio.gather(*map(log.add, events))
-    assert {event.id for event in events} <= {event.id for event in await log.events()}
-    await log.close()
+async def test_the_event_log_works(url: str) -> None:
+    storages = [await PostgresqlEventStorage.open(url, FOREVER_S) for _ in range(3)]
+    logs, room = [EventLog(storage) for storage in storages], queue_name()
+    events = [
+        make(ParticipantJoined, f"{room} {number}", at_s=number, room_id=room, user_id="u") for number in range(300)
+    ]
+    for log in logs:  # the second and the third time an earlier version
+        await asyncio.gather(*map(log.append, events))
+        events = [replace(event, occurred_at=event.occurred_at - timedelta(seconds=1)) for event in events]
+    kept = await asyncio.gather(*(found(log, Query(room_id=room), 50) for log in logs))
+    assert kept == [[event.id for event in reversed(events)]] * 3
+    assert len((await logs[0].rooms(limit=1)).places) == 1
+    for storage in storages:
+        await storage.close()
 
 
 async def test_the_limits_of_a_function_end_with_its_transaction(stores: list[PostgresqlStore], url: str) -> None:

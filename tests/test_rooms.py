@@ -1,15 +1,20 @@
 """The room view: the same for any order and any repeats, and right for sequences that a person can check."""
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hookline.events import (
+    EVENT_TYPES,
     CallStarted,
     ParticipantJoined,
     ParticipantLeft,
@@ -22,19 +27,23 @@ from hookline.events import (
     RoomUpdated,
     Seat,
     SeatsChanged,
+    Unknown,
 )
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
-from hookline.workers.room_log import RoomEvent
-from hookline.workers.rooms import RoomView, rooms_worker, view
+from hookline.workers.event_log import EventLog, Query
+from hookline.workers.rooms import RoomEvent, RoomView, latest_rooms, rooms_named, rooms_worker, view
+from hookline.workers.sessions import Session
 from hookline.workers.store import MemoryStore
-from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
+from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from tests.events import START, make
 from tests.vector_cases import example_source, seal_with, sent
 
 NOW_S = 1_700_000_000.0
+unhurried = settings(deadline=None)
+"""A busy machine may take its time for an example."""
 
 
 def only(events: Sequence[RoomEvent]) -> RoomView:
@@ -173,31 +182,227 @@ def test_absurd_durations_and_times_do_no_harm() -> None:
     assert [session.joined_at for session in only([far]).sessions] == [None]
 
 
-async def test_the_worker_keeps_each_event_once(tmp_path: Path) -> None:
+def joined(at_s: float, user: str = "u", **fields: Any) -> ParticipantJoined:
+    return make(ParticipantJoined, f"joined {user} {at_s}", at_s=at_s, user_id=user, **fields)
+
+
+def left(at_s: float, user: str = "u", **fields: Any) -> ParticipantLeft:
+    return make(ParticipantLeft, f"left {user} {at_s}", at_s=at_s, user_id=user, **{"reason": "left", **fields})
+
+
+def created(at_s: float = 0) -> RoomCreated:
+    return make(RoomCreated, f"created {at_s}", at_s=at_s)
+
+
+def ended(at_s: float) -> RoomEnded:
+    return make(RoomEnded, f"ended {at_s}", at_s=at_s)
+
+
+def role_changed(at_s: float, user: str = "u") -> ParticipantRoleChanged:
+    return make(ParticipantRoleChanged, f"role {user} {at_s}", at_s=at_s, user_id=user, role="host")
+
+
+def seated(at_s: float, user: str | None = "u") -> SeatsChanged:
+    return make(SeatsChanged, f"seat {user} {at_s}", at_s=at_s, seats=(Seat(index=1, user_id=user),))
+
+
+def stays(sessions: Sequence[Session]) -> list[tuple[float | None, float | None, str | None]]:
+    """From when until when each session lasted, in seconds after START, and why it ended."""
+
+    def second(time: datetime | None) -> float | None:
+        return None if time is None else (time - START).total_seconds()
+
+    return [(second(session.joined_at), second(session.left_at), session.reason) for session in sessions]
+
+
+@pytest.mark.parametrize(
+    ("events", "past", "inside"),
+    [
+        pytest.param([left(60, duration_s=60)], [(0, 60, "left")], [(50, None, None)], id="the first ends first"),
+        pytest.param([left(60, duration_s=10)], [(50, 60, "left")], [(0, None, None)], id="the second ends first"),
+        pytest.param(
+            [left(60, duration_s=60), left(90, duration_s=40)],
+            [(0, 60, "left"), (50, 90, "left")],
+            [],
+            id="both end, the first first",
+        ),
+        pytest.param(
+            [left(60, duration_s=10), left(90, duration_s=90)],
+            [(0, 90, "left"), (50, 60, "left")],
+            [],
+            id="both end, the second first",
+        ),
+        pytest.param(
+            [left(60, duration_s=61)], [(0, 60, "left")], [(50, None, None)], id="a duration that was rounded"
+        ),
+        pytest.param(
+            [left(50, duration_s=50)], [(0, 50, "left")], [(50, None, None)], id="one begins as the other ends"
+        ),
+        pytest.param([left(50, duration_s=0)], [(50, 50, "left")], [(0, None, None)], id="the second lasts no second"),
+        pytest.param([left(60)], [(0, 60, "left")], [], id="a leave that names none ends all as one"),
+        pytest.param([left(60, duration_s=30)], [(0, 60, "left")], [], id="so does one that names an unknown one"),
+        pytest.param([left(60, duration_s=2**70)], [(0, 60, "left")], [], id="so does one with an absurd duration"),
+        pytest.param(
+            [left(60, duration_s=60), left(61, duration_s=61)],
+            [(0, 60, "left")],
+            [(50, None, None)],
+            id="a second leave of the first adds none",
+        ),
+        pytest.param([ended(60)], [(0, 60, "room_ended")], [], id="the end of the room ends both as one"),
+        pytest.param(
+            [ended(60), left(61, duration_s=61)], [(0, 60, "room_ended")], [], id="a leave after that adds none"
+        ),
+    ],
+)
+def test_of_two_overlapping_sessions_a_leave_ends_the_one_that_its_duration_names(
+    events: list[RoomEvent], past: list[Any], inside: list[Any]
+) -> None:
+    room = only([joined(0), joined(50), *events])
+    assert (stays(room.sessions), stays(room.inside)) == (past, inside)
+
+
+def test_a_join_that_was_told_twice_is_one_session() -> None:
+    room = only([joined(0), joined(1), left(60, duration_s=60)])
+    assert (stays(room.sessions), stays(room.inside)) == ([(0, 60, "left")], [])
+
+
+@pytest.mark.parametrize(
+    ("events", "past"),
+    [
+        pytest.param([joined(0), ended(60), left(61)], [(0, 60, "room_ended")], id="a second after the end"),
+        pytest.param([joined(0), ended(60), left(200)], [(0, 60, "room_ended")], id="long after the end"),
+        pytest.param([joined(0), ended(60), left(61, duration_s=61)], [(0, 60, "room_ended")], id="with its duration"),
+        pytest.param([joined(0), ended(60), left(60)], [(0, 60, "left")], id="at the same time"),
+        pytest.param([joined(0), left(60), left(61)], [(0, 60, "left")], id="after another leave"),
+        pytest.param(
+            [seated(30), ended(60), left(61, duration_s=61)],
+            [(0, 60, "room_ended")],
+            id="its duration says when the session began",
+        ),
+        pytest.param(
+            [joined(0), ended(60), left(61), left(300)],
+            [(None, 300, "left"), (0, 60, "room_ended")],
+            id="but another leave is of another session",
+        ),
+        pytest.param(
+            [joined(0), ended(60), left(300, duration_s=100)],
+            [(0, 60, "room_ended"), (200, 300, "left")],
+            id="and so is one that began later",
+        ),
+    ],
+)
+def test_a_leave_after_the_end_adds_no_session(events: list[RoomEvent], past: list[Any]) -> None:
+    room = only([created(), *events])
+    assert stays(room.sessions) == past
+    assert room.inside == ()
+
+
+def test_a_leave_of_a_session_before_the_end_does_not_end_the_one_after_it() -> None:
+    room = only([joined(0), ended(60), created(70), joined(80), left(90, duration_s=90)])
+    assert stays(room.sessions) == [(0, 60, "room_ended")]
+    assert stays(room.inside) == [(80, None, None)]
+
+
+def test_of_a_room_whose_end_never_came_nobody_is_inside_the_next_one() -> None:
+    room = only([created(), joined(1, "a"), seated(2, "b"), created(100), joined(101, "c")])
+    assert [session.user_id for session in room.inside] == ["c"]
+    assert stays(room.sessions) == [(None, 100, "room_recreated"), (1, 100, "room_recreated")]
+    assert room.seats == ()
+    assert room.open
+
+
+@pytest.mark.parametrize(
+    "more", [[left(99)], [left(101)], [left(110, duration_s=109)]], ids=["before", "after", "named"]
+)
+def test_a_leave_of_a_room_that_was_created_again_adds_no_session(more: list[RoomEvent]) -> None:
+    room = only([created(), joined(1), created(100), joined(105, "another"), *more])
+    assert len(room.sessions) == 1
+    assert [session.user_id for session in room.inside] == ["another"]
+
+
+def test_someone_who_comes_back_as_the_room_is_created_again_is_inside() -> None:
+    room = only([created(), joined(1), created(100), joined(100)])
+    assert stays(room.inside) == [(100, None, None)]
+    assert stays(room.sessions) == [(1, 100, "room_recreated")]
+
+
+@pytest.mark.parametrize(("gap_s", "inside"), [(3, ["u"]), (60, [])], ids=["just before", "long before"])
+def test_a_join_just_before_the_creation_belongs_to_the_room(gap_s: int, inside: list[str]) -> None:
+    room = only([joined(0), created(gap_s)])
+    assert [session.user_id for session in room.inside] == inside
+
+
+@pytest.mark.parametrize("event", [seated(5), role_changed(5)], ids=["a seat", "a role"])
+def test_someone_with_a_seat_or_a_role_is_inside(event: RoomEvent) -> None:
+    room = only([event])
+    assert room.open
+    assert stays(room.inside) == [(None, None, None)]
+    assert stays(only([event, left(20)]).sessions) == [(None, 20, "left")]
+    assert stays(only([event, joined(6)]).inside) == [(6, None, None)]
+    assert stays(only([joined(1), event]).inside) == [(1, None, None)]
+
+
+@pytest.mark.parametrize(("at_s", "count"), [(20, 0), (25, 0), (26, 1)])
+@pytest.mark.parametrize("event", [seated, role_changed], ids=["a seat", "a role"])
+def test_a_seat_or_a_role_just_after_an_end_brings_nobody_back(
+    event: Callable[[float], RoomEvent], at_s: float, count: int
+) -> None:
+    assert len(only([joined(0), left(20), event(at_s)]).inside) == count
+    room = only([created(), joined(0), ended(20), event(at_s)])
+    assert (room.open, len(room.inside)) == (bool(count), count)
+
+
+def test_a_second_end_does_not_move_the_first() -> None:
+    room = only([created(), ended(60), ended(90)])
+    assert room.ended_at == START + timedelta(seconds=60)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EventLog]:
     database = await Database.open(tmp_path / "store.db")
-    log = SqliteRoomLog(database)
+    yield EventLog(await SqliteEventStorage.open(database))
+    await database.close()
+
+
+async def test_the_worker_keeps_each_event_once(log: EventLog) -> None:
     event = make(ParticipantJoined, user_id="用户😀")
     for _ in range(2):
         await deliver(rooms_worker(log), event, store=MemoryStore())
-    assert await log.events() == [event]
-    await database.close()
+    assert (await log.search(Query())).events == [event]
 
 
-async def test_of_two_versions_of_an_event_the_earlier_is_kept(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "store.db")
-    log, store = SqliteRoomLog(database), MemoryStore()
+async def test_of_two_versions_of_an_event_the_earlier_is_kept(log: EventLog) -> None:
+    store = MemoryStore()
     for at_s in (60, 0, 30):  # a re-send overtook the first sending
         await deliver(rooms_worker(log), make(RecordingStarted, at_s=at_s, task_id="t"), store=store)
-    assert [event.occurred_at for event in await log.events()] == [START]
-    await database.close()
+    assert [event.occurred_at for event in (await log.search(Query())).events] == [START]
 
 
-async def test_calls_are_handled_but_belong_to_no_room(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "store.db")
-    log = SqliteRoomLog(database)
+async def test_calls_are_kept_but_belong_to_no_room(log: EventLog) -> None:
     await deliver(rooms_worker(log), make(CallStarted, caller_id="a"))
-    assert await log.events() == []
-    await database.close()
+    assert [event.id for event in (await log.search(Query(user_id="a"))).events] == ["event"]
+    assert await latest_rooms(log, 10) == []
+
+
+def test_the_worker_takes_every_event_that_is_not_unknown(log: EventLog) -> None:
+    assert set(rooms_worker(log).events) == set(EVENT_TYPES.values()) - {Unknown}
+
+
+async def test_the_latest_rooms_are_read_latest_first_and_no_more(log: EventLog) -> None:
+    for number in range(5):
+        await log.append(make(RoomCreated, str(number), at_s=number, room_id=f"room {number}"))
+    assert [room.room_id for room in await latest_rooms(log, 3)] == ["room 4", "room 3", "room 2"]
+
+
+async def test_the_rooms_of_one_name_are_read_from_all_sources(log: EventLog) -> None:
+    await log.append(make(RoomCreated, "a"))
+    await log.append(make(RoomCreated, "b", source="other"))
+    await log.append(make(RoomCreated, "c", room_id="another"))
+    assert [room.source for room in await rooms_named(log, "room")] == ["krtc-main", "other"]
+
+
+async def append_all(log: EventLog, events: Sequence[RoomEvent]) -> None:
+    await asyncio.gather(*map(log.append, events))
 
 
 # Histories: callbacks of every provider in any numbers, rooms and seconds, sent, verified, sealed and normalised.
@@ -220,28 +425,93 @@ def history_events(provider: Provider[Any], steps: Sequence[tuple[int, int, int]
 STEPS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 2), st.integers(0, 8)), max_size=25)
 
 
+@unhurried
 @given(histories=st.tuples(*(STEPS for _ in catalogue())), seed=st.integers())
 def test_any_order_and_any_repeats_of_the_same_events_give_the_same_view(
     histories: tuple[list[tuple[int, int, int]], ...], seed: int
 ) -> None:
     pairs = zip(catalogue().values(), histories, strict=True)
     events = [event for provider, steps in pairs for event in history_events(provider, steps)]
+    assert view(shuffled(events, seed)) == view(events)
+
+
+STORIES = st.lists(
+    st.one_of(
+        st.builds(created, st.integers(0, 9)),
+        st.builds(ended, st.integers(0, 9)),
+        st.builds(joined, st.integers(0, 9), st.sampled_from("ab"), role=st.sampled_from(["host", None])),
+        st.builds(left, st.integers(0, 9), st.sampled_from("ab"), duration_s=st.one_of(st.none(), st.integers(0, 9))),
+        st.builds(role_changed, st.integers(0, 9), st.sampled_from("ab")),
+        st.builds(seated, st.integers(0, 9), st.sampled_from(["a", "b", None])),
+    ),
+    max_size=30,
+)
+"""Several sessions of one room, with everything in it that can overlap, be missing or come late."""
+
+
+@unhurried
+@given(STORIES, st.integers())
+def test_several_sessions_of_a_room_give_the_same_view_in_any_order(events: list[RoomEvent], seed: int) -> None:
+    """Events of one id here are versions that differ in a duration or a role."""
+    assert view(shuffled(events, seed)) == view(events)
+
+
+@unhurried
+@given(STORIES)
+def test_nobody_is_inside_a_room_that_ended_or_inside_twice(events: list[RoomEvent]) -> None:
+    for room in view(events):
+        inside = [session.user_id for session in room.inside]
+        assert len(set(inside)) == len(inside)
+        assert room.open or not inside
+        for session in room.sessions:
+            assert session.joined_at is None or session.left_at is None or session.joined_at <= session.left_at
+
+
+@settings(unhurried, max_examples=25)
+@given(histories=st.tuples(*(STEPS for _ in catalogue())), seed=st.integers())
+def test_any_order_and_any_repeats_of_deliveries_end_in_the_same_log(
+    histories: tuple[list[tuple[int, int, int]], ...], seed: int
+) -> None:
+    pairs = zip(catalogue().values(), histories, strict=True)
+    events = [event for provider, steps in pairs for event in history_events(provider, steps)]
+
+    async def kept(delivered: Sequence[RoomEvent]) -> Any:
+        with TemporaryDirectory() as folder:
+            database = await Database.open(Path(folder) / "store.db")
+            log = EventLog(await SqliteEventStorage.open(database))
+            for first in range(0, len(delivered), 7):
+                await append_all(log, delivered[first : first + 7])
+            found = (await log.search(Query(), limit=1000)).events, (await log.rooms()).places
+            views = {place: view(await log.room(place)) for place in found[1]}
+            await database.close()
+        return found[0], set(found[1]), views
+
+    in_order, mixed = asyncio.run(kept(events)), asyncio.run(kept(shuffled(events, seed)))
+    assert mixed == in_order
+    assert in_order[0] == sorted(in_order[0], key=lambda event: (event.occurred_at, event.id), reverse=True)
+
+
+def shuffled(events: Sequence[RoomEvent], seed: int) -> list[RoomEvent]:
+    """All events in another order, half of them twice."""
     chance = random.Random(seed)  # noqa: S311  hypothesis chose it
-    shuffled = events + [event for event in events if chance.random() < 0.5]
-    chance.shuffle(shuffled)
-    assert view(shuffled) == view(events)
+    mixed = [*events, *(event for event in events if chance.random() < 0.5)]
+    chance.shuffle(mixed)
+    return mixed
 
 
+@unhurried
 @given(STEPS)
-def test_only_users_who_joined_are_inside_and_each_once(steps: list[tuple[int, int, int]]) -> None:
+def test_only_users_who_joined_or_got_a_role_are_inside_and_each_once(steps: list[tuple[int, int, int]]) -> None:
     events = history_events(catalogue()["krtc"], steps)
-    joined = {(event.room_id, event.user_id) for event in events if isinstance(event, ParticipantJoined)}
+    here = (ParticipantJoined, ParticipantRoleChanged)
+    known = {(event.room_id, event.user_id) for event in events if isinstance(event, here)}
     for room in view(events):
         inside = [(room.room_id, session.user_id) for session in room.inside]
         assert len(set(inside)) == len(inside)
-        assert set(inside) <= joined
+        assert set(inside) <= known
 
 
+@unhurried
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave"]), st.sampled_from("ab")), max_size=20), st.integers())
 def test_events_with_distinct_times_give_the_state_of_applying_them_in_order(
     steps: list[tuple[str, str]], seed: int

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -25,18 +26,19 @@ from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import load
 from hookline.sqlite import schema
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomLog
+from hookline.workers.event_log import EventLog, Place, Query
 from hookline.workers.store import Acquired, Assignment, Duplicate, Store
 from hookline.workers.stores.postgresql import schema as postgresql_schema
-from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog
+from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.client import SCHEMA_VERSION
-from hookline.workers.stores.redis.room_log import RedisRoomLog
+from hookline.workers.stores.redis.event_log import RedisEventStorage
 from hookline.workers.stores.redis.store import RedisStore
-from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
+from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore
+from tests.contract.event_logs import FOREVER_S
 from tests.contract.installations import envelope, taken
-from tests.events import make
+from tests.events import START, make
 from tests.services import postgresql, redis
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -66,8 +68,10 @@ async def check_store(store: Store) -> None:
     assert await store.assign("ordered", ["p00", "p01"], ()) == Assignment(frozenset({"p00", "p01"}))
 
 
-async def check_room_log(log: RoomLog) -> None:
-    assert sorted(await log.events(), key=lambda event: event.id) == ROOM_EVENTS
+async def check_event_log(log: EventLog) -> None:
+    assert (await log.search(Query(room_id="room"))).events == ROOM_EVENTS[::-1]
+    assert (await log.search(Query(user_id="用户"))).events == ROOM_EVENTS[:1]
+    assert (await log.rooms()).places == [Place("krtc", "krtc-main", "room")]
 
 
 @pytest.fixture
@@ -107,7 +111,24 @@ async def test_a_sqlite_file_without_a_version_keeps_claims_and_partitions(datab
 
 
 async def test_a_sqlite_file_without_a_version_keeps_room_events(database: Database) -> None:
-    await check_room_log(SqliteRoomLog(database))
+    for _ in range(2):
+        await check_event_log(EventLog(await SqliteEventStorage.open(database)))
+
+
+async def test_the_event_log_takes_over_many_events_of_the_room_log_and_mends_their_times(tmp_path: Path) -> None:
+    """Earlier versions kept events of 1970 and 9999, whose times no provider can have meant."""
+    database = await Database.open(tmp_path / "hookline.db")
+    times = {"1970": datetime(1970, 1, 1, tzinfo=UTC), "9999": datetime(9999, 1, 1, tzinfo=UTC)}
+    absurd = [make(ParticipantJoined, name, user_id="u", occurred_at=at) for name, at in times.items()]
+    events = [*absurd, *(make(ParticipantJoined, str(n), at_s=n, user_id="u") for n in range(1200))]
+    rows = [(event.id, event.occurred_at.timestamp(), msgspec.json.encode(event)) for event in events]
+    await database.run(lambda c: c.executemany("INSERT INTO room_events VALUES (?, ?, ?)", rows))
+    log = EventLog(await SqliteEventStorage.open(database))
+    kept = await log.room(Place("krtc", "krtc-main", "room"))
+    assert {event.id for event in kept} == {event.id for event in events}
+    assert {event.occurred_at for event in kept if event.id in times} == {START}
+    assert await database.run(lambda c: c.execute("SELECT count(*) FROM room_events").fetchall()) == [(0,)]
+    await database.close()
 
 
 async def bodies(broker: Broker, queue: str, count: int, partition: str | None = None) -> list[str]:
@@ -248,7 +269,7 @@ async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Pat
     settings = tmp_path / "hookline.toml"
     settings.write_text(f'[broker]\nurl = "sqlite:{path.name}"\n[store]\nurl = "sqlite:{path.name}"\n')
     async with Installation(load(settings, with_sources=False)) as installation:
-        for opened in (installation.broker, installation.store, installation.room_log):
+        for opened in (installation.broker, installation.store, installation.event_log):
             with pytest.raises(SettingsError, match="newer version"):
                 await opened()
 
@@ -304,17 +325,18 @@ async def version_of(url: str) -> list[tuple[int]]:
 
 async def test_postgresql_tables_without_a_version_get_the_latest_and_keep_everything(dumped: str) -> None:
     store = await PostgresqlStore.open(dumped)
-    log = await PostgresqlRoomLog.open(dumped)
+    storages = await asyncio.gather(*(PostgresqlEventStorage.open(dumped, FOREVER_S) for _ in range(3)))
     assert await version_of(dumped) == [(len(postgresql_schema.STEPS),)]
     await check_store(store)
-    await check_room_log(log)
-    await log.close()
+    for storage in storages:
+        await check_event_log(EventLog(storage))
+        await storage.close()
     await store.close()
 
 
 async def test_postgresql_stores_that_open_at_once_all_succeed(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql_schema, "STEPS", (*postgresql_schema.STEPS, ["CREATE TABLE once ()"]))
-    logs = await asyncio.gather(*(PostgresqlRoomLog.open(empty) for _ in range(8)))
+    logs = await asyncio.gather(*(PostgresqlEventStorage.open(empty) for _ in range(8)))
     assert await version_of(empty) == [(len(postgresql_schema.STEPS),)]
     for log in logs:
         await log.close()
@@ -325,7 +347,7 @@ async def test_each_step_in_postgresql_is_done_once(dumped: str, monkeypatch: py
     for more in ((), (["CREATE TABLE first ()"],), (["CREATE TABLE never ()"], ["CREATE TABLE second ()"])):
         monkeypatch.setattr(postgresql_schema, "STEPS", (*before, *more))
         for _ in range(2):
-            await (await PostgresqlRoomLog.open(dumped)).close()
+            await (await PostgresqlEventStorage.open(dumped)).close()
         assert await version_of(dumped) == [(len(before) + len(more),)]
     async with await psycopg.AsyncConnection.connect(dumped) as connection:
         found = await connection.execute("SELECT to_regclass('first'), to_regclass('never'), to_regclass('second')")
@@ -343,9 +365,9 @@ async def test_a_step_that_fails_leaves_postgresql_as_it_was(dumped: str, monkey
 
 
 async def test_newer_tables_in_postgresql_are_refused(dumped: str) -> None:
-    await (await PostgresqlRoomLog.open(dumped)).close()
+    await (await PostgresqlEventStorage.open(dumped)).close()
     await on(dumped, "UPDATE hookline_schema SET version = 7")
-    for opened in (PostgresqlStore.open, PostgresqlRoomLog.open):
+    for opened in (PostgresqlStore.open, PostgresqlEventStorage.open):
         with pytest.raises(
             SettingsError, match=r"database hookline_\w+ were written by a newer version .*7.* knows \d\)"
         ):
@@ -374,10 +396,14 @@ async def test_a_role_that_may_not_create_tables_is_told_what_to_do(restricted: 
 
 
 async def test_a_role_that_may_not_create_tables_uses_those_that_are_there(empty: str, restricted: str) -> None:
-    await (await PostgresqlRoomLog.open(empty)).close()
+    await (await PostgresqlEventStorage.open(empty)).close()
     store = await PostgresqlStore.open(restricted)
     assert await store.claim("q", "e") == Acquired()
     await store.close()
+    storage = await PostgresqlEventStorage.open(restricted, FOREVER_S)
+    await EventLog(storage).append(ROOM_EVENTS[0])
+    assert await EventLog(storage).get("joined") == ROOM_EVENTS[0]
+    await storage.close()
 
 
 @pytest.fixture
@@ -386,19 +412,39 @@ async def redis_url(pytestconfig: pytest.Config) -> AsyncIterator[str]:
     url = urlsplit(redis.server_url(pytestconfig))._replace(path="/5").geturl()
     yield url
     async with Redis.from_url(url) as client:
-        await client.delete("hookline:schema")
+        await client.flushdb()
 
 
 async def test_redis_holds_the_version_of_its_keys(redis_url: str) -> None:
-    await (await RedisRoomLog.open(redis_url)).close()
+    await (await RedisEventStorage.open(redis_url)).close()
     async with Redis.from_url(redis_url) as client:
         assert await client.get("hookline:schema") == str(SCHEMA_VERSION).encode()
+
+
+async def test_the_event_log_in_redis_takes_over_the_room_log_and_deletes_unused_keys(redis_url: str) -> None:
+    events = [*ROOM_EVENTS, *(make(ParticipantJoined, str(n), room_id="many", user_id="u") for n in range(1200))]
+    async with Redis.from_url(redis_url) as client:
+        await client.set("hookline:schema", 2)
+        for event in events:
+            await client.hset("hookline:rooms:events", event.id, msgspec.json.encode(event).decode())
+            await client.zadd("hookline:rooms:times", {event.id: event.occurred_at.timestamp()})
+        await client.zadd("hookline:members:attendance", {"an owner": 1})
+        await client.set("of:another:program", "1")
+        for _ in range(2):
+            storage = await RedisEventStorage.open(redis_url, FOREVER_S)
+            log = EventLog(storage)
+            assert (await log.search(Query(room_id="room"))).events == ROOM_EVENTS[::-1]
+            assert len(await log.room(Place("krtc", "krtc-main", "many"))) == 1200
+            await storage.close()
+        unused = ("hookline:rooms:events", "hookline:rooms:times", "hookline:members:attendance")
+        assert await client.exists(*unused) == 0
+        assert await client.exists("of:another:program") == 1
 
 
 async def test_newer_keys_in_redis_are_refused(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         await client.set("hookline:schema", 7)
-        for opened in (RedisStore.open, RedisRoomLog.open):
+        for opened in (RedisStore.open, RedisEventStorage.open):
             with pytest.raises(SettingsError, match=r"newer version .*7.* knows \d\)"):
                 await opened(redis_url)
         assert await client.get("hookline:schema") == b"7"

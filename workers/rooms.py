@@ -1,52 +1,60 @@
 """The built-in room view: who is where, since when and as what, past sessions, and recordings.
 
-The worker only stores the events of each room. The view is computed from the set of events when it is read. A set has
-neither order nor repetition, so any order and any repeats of the same events give the same view. A provider that sends
-no event time (GME) gives each re-send another time; the earliest counts.
+The worker only appends events to the event log. The view of a room is computed from the set of its events when it is
+read. A set has neither order nor repetition, so any order and any repeats of the same events give the same view.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from hookline.schemas.events import (
-    CallStarted,
-    LeaveReason,
+    EVENT_TYPES,
+    CanonicalEvent,
     ParticipantJoined,
     ParticipantLeft,
     ParticipantRoleChanged,
     Recording,
-    Role,
+    RecordingCompleted,
+    RecordingStarted,
+    RecordingUploaded,
     RoomCreated,
     RoomEnded,
     RoomUpdated,
     Seat,
     SeatsChanged,
+    Unknown,
     event_topic,
 )
 from hookline.workers.api import Worker
 from hookline.workers.declare import worker
-from hookline.workers.room_log import RoomEvent, RoomLog
+from hookline.workers.event_log import EventLog, Place, version
+from hookline.workers.sessions import LATE, Session, Sessions
 
+RoomEvent: TypeAlias = (
+    RoomCreated
+    | RoomUpdated
+    | RoomEnded
+    | ParticipantJoined
+    | ParticipantLeft
+    | ParticipantRoleChanged
+    | SeatsChanged
+    | RecordingStarted
+    | RecordingCompleted
+    | RecordingUploaded
+)
+"""The events from which the view is computed."""
 RecordingState = Literal["started", "completed", "uploaded"]
-EndReason = LeaveReason | Literal["room_ended"]
 
-
-class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One stay of one user. `joined_at` is None if no join event arrived, `left_at` while the session lasts."""
-
-    user_id: str
-    joined_at: datetime | None
-    left_at: datetime | None = None
-    role: Role | None = None
-    platform: str | None = None
-    reason: EndReason | None = None
-    duration_s: float | None = None
+_JOINED_BEFORE_CREATION = timedelta(seconds=10)
+"""How much earlier than the creation of a room its first join may be stamped."""
+_LOGGED = tuple(event for event in EVENT_TYPES.values() if event is not Unknown)
+"""Callbacks of unknown types stay unrouted, with their exact bytes, for a later version that knows them."""
 
 
 class RecordingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,27 +89,47 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
     recordings: tuple[RecordingView, ...] = ()
 
 
-def rooms_worker(log: RoomLog) -> Worker[Any]:
-    """The worker that keeps the room view up to date."""
+def rooms_worker(log: EventLog) -> Worker[Any]:
+    """The worker that keeps the event log."""
 
-    @worker(*_ROOM_EVENTS, CallStarted, queue="rooms")
-    async def rooms(event: RoomEvent | CallStarted) -> None:
-        if not isinstance(event, CallStarted):  # has no room; is only taken so that it does not stay unrouted
-            await log.add(event)
+    @worker(*_LOGGED, queue="rooms")
+    async def rooms(event: CanonicalEvent) -> None:
+        await log.append(event)
 
     return replace(rooms, sees_repeats=True)
 
 
-_ROOM_EVENTS = RoomEvent.__args__
+async def rooms_named(log: EventLog, room_id: str) -> list[RoomView]:
+    """The rooms with this id, of all sources. The cost is that of their events. Raises Unreachable."""
+    return await _views(log, await log.places(room_id))
 
 
-def view(events: Iterable[RoomEvent]) -> list[RoomView]:
+async def latest_rooms(log: EventLog, limit: int) -> list[RoomView]:
+    """The rooms with the latest deliveries, the latest first. The cost is that of their events. Raises Unreachable."""
+    return await _views(log, (await log.rooms(limit=limit)).places)
+
+
+async def _views(log: EventLog, places: Sequence[Place]) -> list[RoomView]:
+    """A room whose events were all deleted just now has no view."""
+    return [room for place in places for room in view(await log.room(place))]
+
+
+def view(events: Iterable[CanonicalEvent]) -> list[RoomView]:
     """The rooms in these events, ordered by provider, source and room id."""
     place = attrgetter("provider", "source", "room_id")
-    latest_first = sorted(events, key=attrgetter("occurred_at"), reverse=True)
-    distinct = {event.id: event for event in latest_first}.values()  # the earliest version of each event
-    ordered = sorted(distinct, key=lambda event: (place(event), event.occurred_at, event.id))
+    of_rooms = (event for event in _earliest_versions(events) if isinstance(event, RoomEvent))
+    ordered = sorted(of_rooms, key=lambda event: (place(event), event.occurred_at, event.id))
     return [_room(list(group)) for _, group in groupby(ordered, key=place)]
+
+
+def _earliest_versions(events: Iterable[CanonicalEvent]) -> Iterable[CanonicalEvent]:
+    """Each event once."""
+    earliest: dict[str, CanonicalEvent] = {}
+    for event in events:
+        kept = earliest.setdefault(event.id, event)
+        if kept is not event and version(event) < version(kept):
+            earliest[event.id] = event
+    return earliest.values()
 
 
 def _room(events: Sequence[RoomEvent]) -> RoomView:
@@ -119,8 +147,8 @@ def _room(events: Sequence[RoomEvent]) -> RoomView:
         owner_id=room.owner_id,
         created_at=room.created_at,
         ended_at=room.ended_at,
-        inside=tuple(sorted(room.inside.values(), key=_joining)),
-        sessions=tuple(sorted(room.sessions, key=_joining)),
+        inside=tuple(sorted(room.people.inside(), key=_joining)),
+        sessions=tuple(sorted(room.people.past, key=_joining)),
         seats=tuple(seat for _, seat in sorted(room.seats.items())),
         recordings=_recordings([event for event in events if isinstance(event, Recording)]),
     )
@@ -148,94 +176,97 @@ class _Room:
         self.owner_id: str | None = None
         self.created_at: datetime | None = None
         self.ended_at: datetime | None = None
-        self.inside: dict[str, Session] = {}
-        self.sessions: list[Session] = []
+        self.people = Sessions()
         self.seats: dict[int, Seat] = {}
+        self._opened_at: datetime | None = None
+        self._is_created = False  # since it was opened
 
     def apply(self, simultaneous: Sequence[RoomEvent]) -> None:
         """Apply all events of one time."""
-        was_open, were_inside = self.open, set(self.inside)
-        recreated = was_open and any(isinstance(event, RoomCreated) for event in simultaneous)
-
-        def rank(event: RoomEvent) -> int:
-            match event:
-                case RoomEnded():
-                    return 2 if recreated else 9
-                case RoomCreated() | RoomUpdated():
-                    return 3
-                case ParticipantLeft(user_id=user):
-                    return 1 if user in were_inside else 6
-                case ParticipantJoined():
-                    return 4
-                case ParticipantRoleChanged():
-                    return 5
-                case _:
-                    return 7
-
-        for event in sorted(simultaneous, key=rank):  # stable: ties stay in order of ids
+        recreated = self.open and any(isinstance(event, RoomCreated) for event in simultaneous)
+        joining = {event.user_id for event in simultaneous if isinstance(event, ParticipantJoined)}
+        ranks = {event.id: self._rank(event, joining, recreated=recreated) for event in simultaneous}
+        for event in sorted(simultaneous, key=lambda event: ranks[event.id]):  # stable: ties stay in order of ids
             self._apply_one(event)
+
+    def _rank(self, event: RoomEvent, joining: Collection[str], *, recreated: bool) -> int:
+        match event:
+            case RoomEnded():
+                return 2 if recreated else 9
+            case RoomCreated() | RoomUpdated():
+                return 3
+            case ParticipantLeft():
+                return 1 if self.people.leaves_before_joins(event, joins_now=event.user_id in joining) else 6
+            case ParticipantJoined():
+                return 4
+            case ParticipantRoleChanged():
+                return 5
+            case _:
+                return 7
 
     def _apply_one(self, event: RoomEvent) -> None:
         match event:
             case RoomCreated():
-                self._describe(event)
-                self.open, self.created_at, self.ended_at = True, event.occurred_at, None
+                self._create(event)
             case RoomUpdated():
                 self._describe(event)
             case RoomEnded():
                 self._end(event)
             case ParticipantJoined():
-                self._join(event)
+                self._open(event.occurred_at)
+                self.people.join(event)
             case ParticipantLeft():
-                self._leave(event)
+                self.people.leave(event)
             case ParticipantRoleChanged():
-                self._change_role(event)
+                self._see(event.user_id, event.occurred_at)
+                self.people.change_role(event)
             case SeatsChanged():
-                self.seats.update({seat.index: seat for seat in event.seats})
+                self._seat(event)
             case _:
                 pass  # recordings do not say who is inside
+
+    def _create(self, event: RoomCreated) -> None:
+        """Open the room. Where its end never came, everyone who was inside has left by now."""
+        if self._is_new_start(event.occurred_at):
+            self.people.close_all(event.occurred_at, "room_recreated")
+            self.seats.clear()
+            self.open = False
+        self._open(event.occurred_at)
+        self._describe(event)
+        self.created_at, self._is_created = event.occurred_at, True
+
+    def _is_new_start(self, at: datetime) -> bool:
+        """Whether an open room was opened before, and not just now by someone who was faster than its creation."""
+        if not self.open or self._opened_at is None:
+            return False
+        return self._is_created or at - self._opened_at > _JOINED_BEFORE_CREATION
+
+    def _open(self, at: datetime) -> None:
+        if not self.open:
+            self.open, self.ended_at, self._opened_at, self._is_created = True, None, at, False
 
     def _describe(self, event: RoomCreated | RoomUpdated) -> None:
         self.name = event.name if event.name is not None else self.name
         self.owner_id = event.owner_id if event.owner_id is not None else self.owner_id
 
     def _end(self, event: RoomEnded) -> None:
-        for session in list(self.inside.values()):
-            self._close(session, event.occurred_at, "room_ended")
+        self.people.close_all(event.occurred_at, "room_ended")
         self.seats.clear()
-        self.open, self.ended_at = False, event.occurred_at
+        if self.open or self.ended_at is None:
+            self.open, self.ended_at = False, event.occurred_at
 
-    def _join(self, event: ParticipantJoined) -> None:
-        self.open, self.ended_at = True, None
-        session = self.inside.get(event.user_id) or Session(user_id=event.user_id, joined_at=event.occurred_at)
-        self.inside[event.user_id] = msgspec.structs.replace(
-            session, role=event.role or session.role, platform=event.platform or session.platform
-        )
+    def _seat(self, event: SeatsChanged) -> None:
+        self.seats.update({seat.index: seat for seat in event.seats})
+        for seat in event.seats:
+            if seat.user_id is not None:
+                self._see(seat.user_id, event.occurred_at)
 
-    def _leave(self, event: ParticipantLeft) -> None:
-        session = self.inside.get(event.user_id)
-        if session is None:
-            joined_at = None if event.duration_s is None else _before(event.occurred_at, event.duration_s)
-            session = Session(user_id=event.user_id, joined_at=joined_at)
-        session = msgspec.structs.replace(session, role=event.role or session.role)
-        self._close(session, event.occurred_at, event.reason)
-
-    def _change_role(self, event: ParticipantRoleChanged) -> None:
-        session = self.inside.get(event.user_id)
-        if session is not None:
-            self.inside[event.user_id] = msgspec.structs.replace(session, role=event.role)
-
-    def _close(self, session: Session, at: datetime, reason: EndReason) -> None:
-        self.inside.pop(session.user_id, None)
-        duration_s = None if session.joined_at is None else (at - session.joined_at).total_seconds()
-        self.sessions.append(msgspec.structs.replace(session, left_at=at, reason=reason, duration_s=duration_s))
-
-
-def _before(at: datetime, seconds: float) -> datetime | None:
-    try:
-        return at - timedelta(seconds=seconds)
-    except OverflowError:  # the duration is the sender's, and may be any number
-        return None
+    def _see(self, user_id: str, at: datetime) -> None:
+        """Someone with a seat or a role is inside, even if no join arrived. What comes just after an end is late."""
+        if self.ended_at is not None and at - self.ended_at <= LATE:
+            return
+        if self.people.see(user_id, at):
+            self._open(at)
 
 
 def _recordings(events: Sequence[Recording]) -> tuple[RecordingView, ...]:

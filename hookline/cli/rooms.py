@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -12,8 +11,11 @@ from hookline.cli import tables
 from hookline.cli.options import config_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
+from hookline.runtime.logs import printable
 from hookline.settings import load
-from hookline.workers.rooms import RecordingView, RoomView, Session, view
+from hookline.workers.event_log import MAX_LIMIT
+from hookline.workers.rooms import RecordingView, RoomView, latest_rooms, rooms_named
+from hookline.workers.sessions import Session
 
 _COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
 
@@ -22,31 +24,41 @@ _COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
     epilog="""\b
     Examples:
       hookline rooms
+      hookline rooms --limit 100
       hookline rooms demo-1 --json
     """
 )
 @click.argument("room", required=False)
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_LIMIT), default=20, show_default=True, help="How many rooms to show at most."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of rooms.")
 @config_option
-def rooms(room: str | None, config: Path, *, as_json: bool) -> None:
+def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
     """Show the room view.
 
     It says who is in which room since when, and lists past sessions, seats and recordings. ROOM is the id of one
-    room. Without it, all rooms are shown. The worker `rooms` must run: it keeps this view.
+    room. Without it, the rooms with the latest callbacks are shown, the latest first. The worker `rooms` must run: it
+    keeps the events that this view is made of.
     """
     settings = load(config, with_sources=False)
 
-    async def events() -> Any:
+    async def read() -> list[RoomView]:
         async with Installation(settings) as installation:
-            return await (await installation.room_log()).events()
+            log = await installation.event_log()
+            return await (latest_rooms(log, limit) if room is None else rooms_named(log, room))
 
-    found = [each for each in view(run_to_end(events())) if room in (None, each.room_id)]
+    found = run_to_end(read())
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
         tables.show(_COLUMNS, [row for each in found for row in _rows(each)])
-    else:
+    elif room is None:
         click.echo("No rooms yet. `hookline send SOURCE` sends sample callbacks.")
+    else:
+        click.echo(f"No events of a room {printable(room)}.")
+    if room is None and len(found) == limit:
+        click.echo(f"The latest {limit} are shown; --limit shows more.", err=True)
 
 
 def _rows(room: RoomView) -> Iterator[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Opens the broker, the store and the room log that the settings' URLs name."""
+"""Opens the broker, the store and the event log that the settings' URLs name."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,9 +9,9 @@ from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
-from hookline.workers.room_log import RoomLog
+from hookline.workers.event_log import EventLog, EventStorage
 from hookline.workers.store import Store
-from hookline.workers.stores.sqlite.room_log import SqliteRoomLog
+from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore
 
 _SQLITE = "sqlite:"
@@ -60,12 +60,12 @@ class Installation:
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
         return self._to_close(await _open_store(settings))
 
-    async def room_log(self) -> RoomLog:
+    async def event_log(self) -> EventLog:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(_SQLITE):
-            return SqliteRoomLog(await self._database(settings.url), settings.rooms_ttl_s)
-        return self._to_close(await _open_room_log(settings))
+            return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
+        return EventLog(self._to_close(await _open_event_storage(settings)))
 
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
@@ -104,8 +104,8 @@ class _OpenStore(Store, _Closable, Protocol):
     """A store with a connection to close."""
 
 
-class _OpenRoomLog(RoomLog, _Closable, Protocol):
-    """A room log with a connection to close."""
+class _OpenEventStorage(EventStorage, _Closable, Protocol):
+    """The storage of an event log, with a connection to close."""
 
 
 async def _open_store(settings: StoreSettings) -> _OpenStore:
@@ -123,18 +123,18 @@ async def _open_store(settings: StoreSettings) -> _OpenStore:
     raise _unknown_store()
 
 
-async def _open_room_log(settings: StoreSettings) -> _OpenRoomLog:
+async def _open_event_storage(settings: StoreSettings) -> _OpenEventStorage:
     """Raises as `open_store` does."""
     if settings.url.startswith(_REDIS):
         with optional_libraries("redis", "store.url: Redis needs a library"):
-            from hookline.workers.stores.redis.room_log import RedisRoomLog  # noqa: PLC0415  an extra
+            from hookline.workers.stores.redis.event_log import RedisEventStorage  # noqa: PLC0415  an extra
 
-        return await RedisRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
+        return await RedisEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     if settings.url.startswith(_POSTGRESQL):
         with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
-            from hookline.workers.stores.postgresql.room_log import PostgresqlRoomLog  # noqa: PLC0415  an extra
+            from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage  # noqa: PLC0415  an extra
 
-        return await PostgresqlRoomLog.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
+        return await PostgresqlEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
     raise _unknown_store()
 
 

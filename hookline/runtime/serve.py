@@ -51,7 +51,7 @@ async def serve(
         chosen = [await states.ready(worker) for worker in workers]
         broker = await installation.broker()
         if rooms:
-            chosen.insert(0, rooms_worker(await installation.room_log()))
+            chosen.insert(0, rooms_worker(await installation.event_log()))
         pools = []
         if chosen:
             normalise = normaliser(settings.providers)

@@ -1,1 +1,1 @@
-"""One SQLite file, which the embedded broker, the SQLite store and the SQLite room log share."""
+"""One SQLite file, which the embedded broker, the SQLite store and the SQLite event log share."""

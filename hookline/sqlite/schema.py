@@ -1,6 +1,6 @@
 """The layout of the SQLite file, in numbered steps. `PRAGMA user_version` holds the number of the last step done.
 
-One file normally holds the embedded broker, the store and the room log, so one number stands for all of their tables.
+One file normally holds the embedded broker, the store and the event log, so one number stands for all of their tables.
 A change of the layout is a new step at the end of `STEPS`; a step that has been released never changes.
 """
 
@@ -99,7 +99,7 @@ _TABLES = (
         queue TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, owner)) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS shares (
         queue TEXT NOT NULL, share TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (queue, share)) WITHOUT ROWID""",
-    # The room log.
+    # The room log, whose rows the event log takes over.
     """CREATE TABLE IF NOT EXISTS room_events (
         id TEXT PRIMARY KEY, occurred_at REAL NOT NULL, event BLOB NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS room_events_by_age ON room_events (occurred_at)",
@@ -153,4 +153,27 @@ def _add_reports(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays, _add_reports)
+_EVENT_LOG = (
+    # Times are in microseconds since 1970, and those of rooms in seconds. `keys` are the event's keys in
+    # `logged_event_keys`, with spaces between.
+    """CREATE TABLE logged_events (
+        id TEXT NOT NULL UNIQUE, occurred_at INTEGER NOT NULL, received_at INTEGER NOT NULL, keys TEXT NOT NULL,
+        event BLOB NOT NULL)""",
+    "CREATE INDEX logged_events_by_age ON logged_events (received_at)",
+    """CREATE TABLE logged_event_keys (
+        key TEXT NOT NULL, occurred_at INTEGER NOT NULL, id TEXT NOT NULL,
+        PRIMARY KEY (key, occurred_at, id)) WITHOUT ROWID""",
+    """CREATE TABLE logged_rooms (
+        place TEXT PRIMARY KEY, room_id TEXT NOT NULL, received_at INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX logged_rooms_by_id ON logged_rooms (room_id)",
+    "CREATE INDEX logged_rooms_by_age ON logged_rooms (received_at, place)",
+)
+
+
+def _add_event_log(connection: sqlite3.Connection) -> None:
+    """The log moves the rows of `room_events` to these tables when it is opened, some at a time."""
+    for statement in _EVENT_LOG:
+        connection.execute(statement)
+
+
+STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays, _add_reports, _add_event_log)

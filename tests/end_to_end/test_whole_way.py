@@ -39,6 +39,9 @@ def test_the_room_view_shows_the_rooms_of_every_provider(project: Project) -> No
     run = project.start("run")
     send_all(project)
     until(lambda: handled_by_rooms(run.lines) >= EVERY)
+    latest = project.call("rooms", "--limit", "1", "--json")
+    assert len(json.loads(latest.stdout)) == 1
+    assert latest.stderr == "The latest 1 are shown; --limit shows more.\n"
     rooms = {room["provider"]: room for room in project.rooms()}
     run.stop()
     assert set(rooms) == set(catalogue())

@@ -51,7 +51,21 @@ _REPORTS: tuple[LiteralString, ...] = (
     """CREATE TABLE hookline_declined (queue text NOT NULL, share text NOT NULL, owner text NOT NULL,
         at double precision NOT NULL, PRIMARY KEY (queue, share, owner))""",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS)
+# Times are in microseconds since 1970, and those of rooms in seconds. `keys` are the event's keys in
+# `hookline_event_keys`, with spaces between. The log moves the rows of `hookline_room_events` to these tables when it
+# is opened, some at a time.
+_EVENT_LOG: tuple[LiteralString, ...] = (
+    """CREATE TABLE hookline_events (id text COLLATE "C" PRIMARY KEY, occurred_at bigint NOT NULL,
+        received_at bigint NOT NULL, keys text NOT NULL, event bytea NOT NULL)""",
+    "CREATE INDEX hookline_events_by_age ON hookline_events (received_at)",
+    """CREATE TABLE hookline_event_keys (key text COLLATE "C" NOT NULL, occurred_at bigint NOT NULL,
+        id text COLLATE "C" NOT NULL, PRIMARY KEY (key, occurred_at, id))""",
+    """CREATE TABLE hookline_rooms (place text COLLATE "C" PRIMARY KEY, name text COLLATE "C" NOT NULL,
+        received_at bigint NOT NULL)""",
+    "CREATE INDEX hookline_rooms_by_name ON hookline_rooms (name)",
+    "CREATE INDEX hookline_rooms_by_age ON hookline_rooms (received_at, place)",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG)
 
 
 async def bring_forward(connection: Connection) -> None:

@@ -18,10 +18,12 @@ from hookline.workers.stores.redis import scripts
 T = TypeVar("T")
 
 CONNECTIONS = 8
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
 _LEASES = "hookline:leases"
 _SCHEMA = "hookline:schema"
+_OF_EARLIER_VERSIONS = "hookline:members:*"
+_SCANNED_AT_ONCE = 1000
 
 # KEYS: the schema's version. ARGV: our version. Returns the higher one.
 _NOTE_SCHEMA = """
@@ -79,7 +81,12 @@ class Client:
         return await self.run(work)
 
     async def check_schema(self) -> None:
-        """Note the version of the schema. Raises Unreachable, or SettingsError for a newer one."""
+        """Note the version of the schema, and delete what only earlier ones used.
+
+        Raises Unreachable, or SettingsError for a newer one.
+        """
+        if int(await self.run(lambda server: server.get(_SCHEMA)) or 0) < SCHEMA_VERSION:
+            await self.run(_delete_unused)
         found = int(await self.script(_NOTE_SCHEMA, [_SCHEMA], [SCHEMA_VERSION]))
         if found > SCHEMA_VERSION:
             raise SettingsError(
@@ -108,6 +115,11 @@ class Client:
     async def _load(self, server: redis.asyncio.Redis, text: str) -> str:
         digest = self._digests[text] = str(await server.script_load(text))
         return digest
+
+
+async def _delete_unused(server: "redis.asyncio.Redis") -> None:
+    async for key in server.scan_iter(match=_OF_EARLIER_VERSIONS, count=_SCANNED_AT_ONCE):
+        await server.unlink(key)
 
 
 def _unreachable(error: Exception) -> Unreachable:

@@ -46,8 +46,8 @@ class StoreStatements:
                 if request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
-        for part in _parts(rows):
-            connection.execute(_insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?)", len(part)), _flat(part))
+        for part in parts(rows):
+            connection.execute(insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?)", len(part)), flat(part))
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -59,16 +59,16 @@ class StoreStatements:
         """Write completion records. The result is the number of events that were not finished before."""
         (now_s,) = connection.execute("SELECT now()").fetchone()
         new = 0
-        for part in _parts(completions):
+        for part in parts(completions):
             ids = [each.event_id for each in part]
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
             rows = [(self._queue, event_id, now_s) for event_id in ids]
-            new += connection.execute(_insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), _flat(rows)).rowcount
+            new += connection.execute(insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), flat(rows)).rowcount
         timed = [
             (self._queue, each.subject, each.occurred_s, now_s) for each in completions if each.subject is not None
         ]
-        for newest in _parts(timed):
-            connection.execute(_insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, _flat(newest))
+        for newest in parts(timed):
+            connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, flat(newest))
         self._purge_after(connection, len(completions))
         return new
 
@@ -76,7 +76,7 @@ class StoreStatements:
         """Give up this process's claims on events."""
         for failed, parked in {(release.failed, release.parked) for release in releases}:
             alike = [each.event_id for each in releases if (each.failed, each.parked) == (failed, parked)]
-            for ids in _parts(alike):
+            for ids in parts(alike):
                 where = (self._queue, *ids)
                 connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failed, *where, self._owner))
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
@@ -100,7 +100,7 @@ class StoreStatements:
     ) -> dict[str, Claim]:
         """The answers for those events that the store knows. A claim of our own on one of `ours` is no obstacle."""
         known: dict[str, Claim] = {}
-        for ids in _parts(event_ids):
+        for ids in parts(event_ids):
             rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
             for event_id, owner, held, *rest in rows:
                 is_ours = owner == self._owner and event_id in ours
@@ -114,7 +114,7 @@ class StoreStatements:
     def _newest(self, connection: sqlite3.Connection, subjects: Collection[str]) -> dict[str | None, float]:
         """The latest time finished for each subject that has one."""
         newest: dict[str | None, float] = {}
-        for part in _parts([*subjects]):
+        for part in parts([*subjects]):
             newest |= connection.execute(_of_subjects(len(part)), (self._queue, *part)).fetchall()
         return newest
 
@@ -134,17 +134,20 @@ def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> C
     return Acquired(deaths + died, crashes + (died and alone), failures)
 
 
-def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The rows in parts of what one statement takes."""
     for first in range(0, len(rows), _MAX_ROWS):
         yield rows[first : first + _MAX_ROWS]
 
 
-def _flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
+def flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """The values of rows, as parameters of a statement."""
     return [value for row in rows for value in row]
 
 
 @cache
-def _insert(into: str, row: str, count: int) -> str:
+def insert(into: str, row: str, count: int) -> str:
+    """A statement that inserts so many rows."""
     return f"INSERT {into} VALUES {', '.join([row] * count)}"  # noqa: S608  # constants only
 
 
