@@ -3,6 +3,7 @@ PYTHON ?= python3
 SEED ?= 1
 MINUTES ?= 10
 SEEDS ?= 0-99999
+FLOOD_SECONDS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -15,7 +16,7 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos floods compose-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -62,6 +63,9 @@ simulate: $(STAMP)  ## run workers in virtual time under random faults (SEEDS=0-
 chaos: $(STAMP)  ## send events under random faults (SEED=1 MINUTES=10) and check what became of each
 	@bash tests/services/install.sh
 	@$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
+
+floods: $(STAMP)  ## flood an ingress in each way (FLOOD_SECONDS=20 each); print its memory and answers
+	@$(BIN)/python -m tests.floods $(FLOOD_SECONDS)
 
 compose-test: $(STAMP)  ## test compose.yaml with signed callbacks through HAProxy (needs Docker)
 	bash tests/compose/run.sh

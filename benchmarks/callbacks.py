@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hookline.schemas.envelope import Envelope, moment, seal
-from hookline.schemas.provider import AnySource, Outgoing
+from hookline.schemas.provider import AnySource, Outgoing, Request
 
 LENGTH = struct.Struct("<I")
 """In a file of requests, the length in bytes precedes each request."""
@@ -72,7 +72,7 @@ def envelope_of(source: AnySource, outgoing: Outgoing) -> Envelope:
     """The envelope that the ingress makes from a callback."""
     provider = source.provider
     return seal(
-        provider.identify(outgoing.body),
+        provider.identify(Request(outgoing.body)),
         outgoing.body,
         provider=provider.name,
         source=source.name,

@@ -16,7 +16,7 @@ _SOURCE = re.compile(r"^\[sources\.(.+)\]$", re.MULTILINE)
 
 
 class Installation:
-    """Hookline with its default settings, except for addresses and the number of sources."""
+    """Hookline with its default settings, except for addresses, their limit and the number of sources."""
 
     def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
         self.folder = folder
@@ -24,7 +24,8 @@ class Installation:
         (port,) = free_ports(1)
         head, sources = _parts(settings_file())
         head = head.replace(_DEFAULT, f'url = "{broker_url}"', 1).replace(_DEFAULT, f'url = "{store_url}"', 1)
-        head = head.replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        head = head.replace("port = 8080", f"port = {port}\nmax_connections_per_address = 10000")
+        head = head.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         copies = [_parts(settings_file())[1] for _ in range(1, sources_per_provider)]
         renamed = [_SOURCE.sub(rf"[sources.\1-{number}]", copy) for number, copy in enumerate(copies)]
         self._config.write_text(head + sources + "".join(renamed))

@@ -15,9 +15,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-from hookline.broker.rabbitmq.topology.exchanges import SHARED, SHARED_EXCHANGES
+from hookline.broker.rabbitmq.topology import rights as roles
+from hookline.broker.rabbitmq.topology.rights import topic_permission
 from hookline.cli.settings_template import source_table
-from hookline.schemas import topics
 from hookline.schemas.providers import catalogue
 
 SETTINGS = "hookline.toml"
@@ -26,7 +26,7 @@ DEFINITIONS = "rabbitmq_definitions.json"
 INGRESS_URL, WORKER_URL = "amqp_ingress_url", "amqp_worker_url"
 INGRESS, WORKER = "hookline-ingress", "hookline-worker"
 VHOST = "hookline"
-NOTHING = "(?!)"  # matches no routing key, not even an empty one
+RIGHTS = {INGRESS: roles.INGRESS, WORKER: roles.WORKER}
 _MOUNTED = "file:/run/secrets/sources/"
 
 
@@ -115,39 +115,16 @@ def definitions(passwords: dict[str, str]) -> dict[str, object]:
             }
             for user, password in passwords.items()
         ],
-        "permissions": [{"user": user, "vhost": VHOST, **rights} for user, rights in permissions().items()],
+        "permissions": [
+            {"user": user, "vhost": VHOST, "configure": rights.configure, "write": rights.write, "read": rights.read}
+            for user, rights in RIGHTS.items()
+        ],
         "topic_permissions": [
-            {"user": WORKER, "vhost": VHOST, "exchange": topics.EXCHANGE, "write": NOTHING, "read": ".*"},
+            {"user": user, "vhost": VHOST, **topic}
+            for user, rights in RIGHTS.items()
+            if (topic := topic_permission(rights)) is not None
         ],
     }
-
-
-def permissions() -> dict[str, dict[str, str]]:
-    """What each user may declare, write and read. Both declare what they need when they start.
-
-    The ingress publishes, and reads no queue: it may read exchanges, which binding to them takes. Workers read, retry
-    and park, through the default exchange. They may write to the exchange of all events, which binding it to another
-    takes; the topic permission still keeps them from publishing there.
-    """
-    shared = alternatives(*SHARED)
-    others = rf"^(amq\.default|(?!{alternatives(topics.RECEIVED)}$){prefix()}.+)$"
-    return {
-        INGRESS: {
-            "configure": f"^({shared})$",
-            "write": f"^({shared})$",
-            "read": f"^({alternatives(*SHARED_EXCHANGES)})$",
-        },
-        WORKER: {"configure": f"^{prefix()}", "write": others, "read": f"^{prefix()}"},
-    }
-
-
-def alternatives(*names: str) -> str:
-    return "|".join(re.escape(name) for name in names)
-
-
-def prefix() -> str:
-    """What the names of all queues of workers begin with."""
-    return re.escape(topics.queue_name(""))
 
 
 def password_hash(password: str) -> str:

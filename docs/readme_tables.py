@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hookline.cli import topics
 from hookline.schemas.providers import catalogue
@@ -12,16 +13,23 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 def providers_table() -> str:
     rows = [
-        _row(provider.title, f"`{provider.name}`", ", ".join(provider.types), provider.covers, provider.leaves_open)
+        _row(
+            provider.title,
+            f"`{provider.name}`",
+            ", ".join(provider.types),
+            provider.strength,
+            provider.covers,
+            provider.leaves_open,
+        )
         for provider in catalogue().values()
     ]
-    head = _row("provider", "`provider =`", "its events", "a good signature covers", "and leaves open")
-    return "\n".join([head, _row(*["---"] * 5), *rows])
+    head = _row("provider", "`provider =`", "its events", "strength", "a good signature covers", "and leaves open")
+    return "\n".join([head, _row(*["---"] * 6), *rows])
 
 
 def events_table() -> str:
     rows = [
-        _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row["sent_by"]))
+        _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row))
         for row in topics.events(catalogue())
     ]
     return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
@@ -31,8 +39,9 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _senders(sent_by: Mapping[str, list[str]]) -> str:
-    return "; ".join(f"{name} {', '.join(types)}" for name, types in sent_by.items()) or "all"
+def _senders(row: Mapping[str, Any]) -> str:
+    senders = "; ".join(f"{name} {', '.join(types)}" for name, types in row["sent_by"].items())
+    return senders or ("all" if row["topic"] == "unknown" else "none yet")
 
 
 TABLES: Mapping[str, Callable[[], str]] = {"providers": providers_table, "events": events_table}

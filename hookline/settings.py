@@ -5,18 +5,21 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.ingress.settings import Count, IngressSettings, Seconds
+from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
-from hookline.schemas.providers import catalogue
+from hookline.schemas.providers import Catalogue, catalogue
+from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -26,16 +29,24 @@ LogErrors: TypeAlias = Literal["place", "text", "full"]
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
-_PLACEHOLDERS = frozenset({"changeme", "change-me", "secret-goes-here", "…", "...", "xxx", "todo"})
+PUBLISHED = "provider"
+"""Stands in `allow_from` for the addresses that the provider publishes."""
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm."""
+    """`url` may be a list: the nodes of a RabbitMQ cluster.
 
-    url: str = DEFAULT_URL
+    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm.
+    """
+
+    url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL
     publish_timeout_s: Seconds = 5
     max_in_flight: Count = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 10 * 2**30
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url,) if isinstance(self.url, str) else self.url
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +78,8 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `state_s` is how long a worker's state may take to open, and to close. `unwanted_after_s`: an event that no process
     of its queue has wanted for that long is parked. At most `log_events_per_s` successful deliveries are logged each
     second. `log_errors`: of an error in a worker's function, log its type and `place`, or its `text` too, or the `full`
-    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`.
+    traceback. By default, it is `full` in `hookline run` and with `--reload`, else `place`. `keep_urls` leaves URLs in
+    events that let anybody in who has them, such as those of recordings.
     """
 
     shutdown_s: Seconds = 20
@@ -75,6 +87,7 @@ class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_s: Seconds = 60
     log_events_per_s: Annotated[int, msgspec.Meta(ge=0)] = 1000
     log_errors: LogErrors | None = None
+    keep_urls: bool = False
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
@@ -84,13 +97,16 @@ class SourceSettings(msgspec.Struct, frozen=True):
     tolerance_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = DEFAULT_TOLERANCE_S
     allow_from: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=_MAX_BODY_BYTES)] = DEFAULT_MAX_BODY_BYTES
+    max_bodies_per_signature: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    public_url: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
     `sources` is empty for a role that needs none, and `source_names` has all. `providers` holds the built-in providers
-    by name, and those from outside that the sources name.
+    by name, and those from outside that the sources name. `warnings` are sentences about what is accepted and may still
+    be a mistake.
     """
 
     path: Path
@@ -99,10 +115,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings
     ingress: IngressSettings
     trusted_proxies: tuple[Any, ...]
+    audit: AuditSettings
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     source_names: tuple[str, ...]
     providers: Mapping[str, Provider[Any]]
+    warnings: tuple[str, ...] = ()
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -110,6 +128,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "history": HistorySettings,
     "ingress": IngressSettings,
+    "audit": AuditSettings,
     "workers": WorkersSettings,
 }
 
@@ -129,18 +148,24 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     outside = _outside_providers(document, path.parent)
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
-    ingress = _as(IngressSettings, sections["ingress"])
+    ingress = _with_paths(_as(IngressSettings, sections["ingress"]), path.parent)
+    trusted_proxies = _networks("ingress.trusted_proxies", ingress.trusted_proxies)
+    known, warnings = Catalogue(outside), list[str]()
+    tables = document.get("sources", {})
+    sources = _within(ingress, _sources(tables, known, resolve, warnings)) if with_sources else {}
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
-        trusted_proxies=_networks("ingress.trusted_proxies", ingress.trusted_proxies),
+        trusted_proxies=trusted_proxies,
+        audit=_as(AuditSettings, sections["audit"]),
         workers=_as(WorkersSettings, sections["workers"]),
-        sources=_sources(document.get("sources", {}), {**catalogue(), **outside}, resolve) if with_sources else {},
+        sources=sources,
         source_names=tuple(_table("sources", document.get("sources", {}))),
         providers=_by_name(outside),
+        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
     )
 
 
@@ -185,13 +210,25 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
-    return {**catalogue(), **{provider.name: provider for provider in outside.values()}}
+    return Catalogue({provider.name: provider for provider in outside.values()})
 
 
 def _as(kind: type[S], section: msgspec.Struct) -> S:
     if not isinstance(section, kind):
         raise TypeError(kind)
     return section
+
+
+def _with_paths(ingress: IngressSettings, folder: Path) -> IngressSettings:
+    """With the paths of files relative to the settings file. Raises SettingsError."""
+    if ingress.tls_key and not ingress.tls_certificate:
+        raise SettingsError("ingress.tls_key: a key needs a tls_certificate")
+    if ingress.tls_certificate and ingress.proxy_protocol:
+        raise SettingsError("ingress.proxy_protocol: behind a proxy that speaks it, TLS ends at the proxy")
+    if ingress.proxy_protocol and not ingress.trusted_proxies:
+        raise SettingsError("ingress.proxy_protocol: trusted_proxies names no proxy that may speak it")
+    paths = {name: getattr(ingress, name) for name in ("tls_certificate", "tls_key")}
+    return msgspec.structs.replace(ingress, **{name: str(folder / path) for name, path in paths.items() if path})
 
 
 def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
@@ -201,14 +238,29 @@ def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:
     return _convert(name, resolve(name, table), kind)
 
 
-def _sources(tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> Mapping[str, AnySource]:
+def _sources(
+    tables: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> Mapping[str, AnySource]:
     tables = _table("sources", tables)
     if not tables:
         raise SettingsError("sources: there is none, so nothing could be received; `hookline init` shows examples")
-    return {name: _source(name, table, providers, resolve) for name, table in tables.items()}
+    return {name: _source(name, table, providers, resolve, warnings) for name, table in tables.items()}
 
 
-def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver) -> AnySource:
+def _within(ingress: IngressSettings, sources: Mapping[str, AnySource]) -> Mapping[str, AnySource]:
+    """The sources. Raises SettingsError if the ingress has no room for a body of one."""
+    largest = ingress.max_bytes_in_flight // 4
+    for name, source in sources.items():
+        if source.max_body_bytes > largest:
+            raise SettingsError(
+                f"sources.{name}.max_body_bytes: more than {largest}, a quarter of ingress.max_bytes_in_flight"
+            )
+    return sources
+
+
+def _source(
+    name: str, table: Any, providers: Mapping[str, Provider[Any]], resolve: Resolver, warnings: list[str]
+) -> AnySource:
     key = f"sources.{name}"
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
@@ -222,15 +274,45 @@ def _source(name: str, table: Any, providers: Mapping[str, Provider[Any]], resol
         name=name,
         provider=provider,
         account=_convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
-        keys=tuple(provider.key(_secret(key, secret)) for secret in settings.secrets),
+        keys=tuple(make_key(key, provider, secret) for secret in settings.secrets),
         tolerance_s=settings.tolerance_s,
-        allow_from=_networks(f"{key}.allow_from", settings.allow_from),
+        allow_from=_networks(f"{key}.allow_from", _with_published(key, settings.allow_from, provider)),
         max_body_bytes=settings.max_body_bytes,
+        max_bodies_per_signature=settings.max_bodies_per_signature,
+        public_url=_public_url(key, settings.public_url),
     )
-    fault = provider.fault(source)
+    fault = provider.fault(source) or _needless_limit(source)
     if fault is not None:
         raise SettingsError(f"{key}.{fault}")
+    warnings += warnings_of(key, provider, settings.secrets)
     return source
+
+
+def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]) -> tuple[str, ...]:
+    """The networks, with those that the provider publishes in the place of the word `provider`."""
+    if PUBLISHED not in networks:
+        return networks
+    if not provider.addresses:
+        raise SettingsError(f'{key}.allow_from: {provider.title} publishes no list of addresses for "{PUBLISHED}"')
+    return (*(network for network in networks if network != PUBLISHED), *provider.addresses)
+
+
+def _public_url(key: str, url: str) -> str:
+    """The URL. Raises SettingsError for one that no provider could have been given."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment):
+        raise SettingsError(
+            f"{key}.public_url: expected the URL as the provider calls it, such as https://example.com/…"
+        )
+    return url
+
+
+def _needless_limit(source: AnySource) -> str | None:
+    if source.max_bodies_per_signature and (source.provider.signatures is None or not source.keys):
+        return (
+            "max_bodies_per_signature: it is for signatures that do not cover the body, which this source has none of"
+        )
+    return None
 
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:
@@ -242,15 +324,7 @@ def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Pr
     return providers[name]
 
 
-def _secret(key: str, secret: str) -> str:
-    if not secret.strip():
-        raise SettingsError(f"{key}.secrets: one is empty, and anyone could sign with that")
-    if secret.strip().lower() in _PLACEHOLDERS:
-        raise SettingsError(f"{key}.secrets: one is still a placeholder")
-    return secret
-
-
-def _networks(key: str, texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:

@@ -1,17 +1,24 @@
-"""Values that stand elsewhere than in the settings file: `${NAME}` in the environment, `file:…` in a file."""
+"""Values that stand elsewhere than in the settings file.
+
+`${NAME}` is in the environment, `${file:PATH}` and a whole value `file:PATH` are in a file.
+"""
 
 import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hookline.schemas.errors import SettingsError
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\{(file:[^}]+|[A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Resolver:
-    """Replaces `${NAME}` by a value from the environment, and `file:…` by the contents of a file."""
+    """Replaces references by their values.
+
+    Within a URL a value is percent-encoded, so that any password works. The host and port are taken as they are.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Relative paths of files begin at `folder`."""
@@ -31,15 +38,37 @@ class Resolver:
 
     def _text(self, key: str, value: str) -> str:
         if value.startswith("file:"):
-            path = self._folder / value.removeprefix("file:")
-            try:
-                return path.read_text().rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
-        return _VARIABLE.sub(lambda match: self._variable(key, match[1]), value)
+            return self._file(key, value.removeprefix("file:"))
+        return _VARIABLE.sub(lambda match: self._part(key, match), value)
+
+    def _part(self, key: str, match: re.Match[str]) -> str:
+        name = match[1]
+        value = self._file(key, name.removeprefix("file:")) if name.startswith("file:") else self._variable(key, name)
+        return quote(value, safe="") if _is_encoded(match.string, match.start(), match.end()) else value
+
+    def _file(self, key: str, name: str) -> str:
+        path = self._folder / name
+        try:
+            return _contents(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
 
     @staticmethod
     def _variable(key: str, name: str) -> str:
         if name not in os.environ:
             raise SettingsError(f"{key}: the environment has no variable {name}")
         return os.environ[name]
+
+
+def _is_encoded(text: str, start: int, end: int) -> bool:
+    """Whether a value there is part of a URL, and not its host and port."""
+    scheme, found, before = text[:start].partition("://")
+    if not found or not scheme.isalpha():
+        return False
+    is_in_authority = not set(before) & set("/?#")
+    return not is_in_authority or "@" in _VARIABLE.sub("", text[end:]).partition("/")[0]
+
+
+def _contents(path: Path) -> str:
+    """The text of a file, without the line ends that editors add, and without a byte order mark."""
+    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")

@@ -46,7 +46,7 @@ async def deliver(
         provider=event.provider,
         source=event.source,
         event_type=event_topic(event),
-        subject=str(getattr(event, "room_id", "")),
+        subject=str(getattr(event, "room_id", None) or ""),
         occurred_at=event.occurred_at,
         received_at=event.received_at,
         content_type="application/json",

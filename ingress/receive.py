@@ -5,18 +5,23 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from aiohttp import hdrs, web
 
+from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
+from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network, check_address
-from hookline.ingress.refusals import Refusals
+from hookline.ingress.connection import IngressConnection
+from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
-from hookline.schemas.provider import AnySource, Request
+from hookline.schemas.provider import AnySource, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
 
@@ -31,33 +36,49 @@ class Receiver:
         settings: IngressSettings,
         trusted_proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
+        audit: RefusalAudit | None = None,
     ) -> None:
-        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
-        self._trusted_proxies = trusted_proxies
         self._clock = clock
+        self._audit = audit
+        self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
+        self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
 
+    def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
+        """Receive the next requests for these sources."""
+        self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
+        self.trusted_proxies = trusted_proxies
+
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         self._in_flight += 1
+        connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
         try:
+            if connection.has_rest:
+                await connection.turns.wait()
             response = await self.receive(request)
         except Refused as refusal:
-            response = responses.refused(self._refusals.note(self._source_name(request), refusal, self._clock()))
+            response = self._refused(request, refusal)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            log.error("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
+            self._log("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
             response = responses.unavailable()
-        except Exception:
-            log.exception("%s: a request failed because of an error in the ingress", self._source_name(request))
+        except Exception:  # noqa: BLE001  logged with its traceback
+            name = self._source_name(request)
+            self._log("%s: a request failed because of an error in the ingress", name, exc_info=True)
             response = responses.unavailable()
         finally:
+            connection.load.held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
+            if connection.has_rest:
+                connection.hold_rest()
             self._in_flight -= 1
             if not self._in_flight:
                 self._nothing_in_flight.set()
@@ -73,27 +94,54 @@ class Receiver:
             return self._health(request, path)
         check_head(request, source.max_body_bytes)
         if source.allow_from:
-            check_address(request, source.allow_from, self._trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s)
+            check_address(request, source.allow_from, self.trusted_proxies)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         now_s = self._clock()
         provider, callback = source.provider, Request(body, request.headers, query)
-        challenge = provider.challenge(callback, source, now_s)
-        if challenge is not None:
-            return Accepted(challenge)
-        provider.verify(callback, source, now_s)
+        checked = self._prove(callback, source, now_s)
+        if checked is not None:
+            return Accepted(checked)
+        kept = provider.keep_query(query) if provider.keep_query else ""
         envelope = seal(
-            _identify(body, source),
+            self._identify(callback, source, kept),
             body,
             provider=provider.name,
             source=source.name,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, "application/json"),
+            content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
             received_at=moment(now_s),
+            query=kept,
         )
         await self._publisher.publish(envelope)
         return Accepted(provider.reply)
 
+    def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
+        """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
+        provider = source.provider
+        try:
+            if provider.challenge is not None:
+                reply = provider.challenge(callback, source, now_s)
+                if reply is not None:
+                    return reply
+            provider.verify(callback, source, now_s)
+            if provider.signatures is not None and source.name in self._signatures:
+                self._signatures[source.name].check(callback)
+        except Refused as refusal:
+            refusal.body = callback.body
+            raise
+        return None
+
+    def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
+        """The response to a request that is not accepted, which is counted, logged and recorded."""
+        now_s, source = self._clock(), self._source_of(request)
+        said = self._refusals.note(source.name if source else "-", refusal, now_s)
+        response = responses.refused(said)
+        if self._audit is not None:
+            self._audit.note(request, source, refusal, response.status, now_s)
+        return response
+
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
+        reason = ""
         match path:
             case "/healthz":
                 status, ok = "ok", True
@@ -101,18 +149,39 @@ class Receiver:
                 status, ok = "draining", False
             case "/readyz":
                 status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
+                reason = self._publisher.reason
             case _:
                 raise UnknownSource("no source has this path")
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
-        return responses.health(status=status, ok=ok)
+        return responses.health(status=status, reason=reason, ok=ok)
+
+    def _source_of(self, request: web.BaseRequest) -> AnySource | None:
+        return self._sources.get(request.raw_path.partition("?")[0])
 
     def _source_name(self, request: web.BaseRequest) -> str:
-        source = self._sources.get(request.raw_path.partition("?")[0])
+        source = self._source_of(request)
         return source.name if source else "-"
 
+    def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
+        """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
+        try:
+            return source.provider.identify(msgspec.structs.replace(callback, query=kept) if kept else callback)
+        except Unreadable as fault:
+            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
+            return unreadable(callback.body)
+
+    def _log(
+        self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False
+    ) -> None:
+        """Log this for a source, unless that was done in the last ten seconds."""
+        held_back = self._throttle.admit((text, source))
+        if held_back is not None:
+            line = text % (source, *arguments)
+            log.log(level, "%s%s", line, said_less(held_back), exc_info=exc_info)
+
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every request whose head has arrived is answered, for at most `timeout_s`."""
+        """Wait until every request whose head has arrived is answered, for at most `timeout_s`; then end the audit."""
         if self._in_flight:
             self._nothing_in_flight.clear()
             try:
@@ -120,18 +189,11 @@ class Receiver:
                     await self._nothing_in_flight.wait()
             except TimeoutError:
                 log.warning("requests abandoned at shutdown: %d", self._in_flight)
+        if self._audit is not None:
+            self._audit.close()
 
 
 def _is_cancelled() -> bool:
     """Whether this task itself was cancelled, and not something that it awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _identify(body: bytes, source: AnySource) -> Identity:
-    """The identity of a verified callback. One that cannot be read is kept, too."""
-    try:
-        return source.provider.identify(body)
-    except Unreadable as fault:
-        log.warning("%s: a genuine callback cannot be read: %s", source.name, fault)
-        return unreadable(body)

@@ -26,10 +26,11 @@ class Refusals:
         """
         if now_s >= self._ends_s:
             self._start_window(now_s)
-        key = (source, refusal.reason)
+        reason = refusal.noted_as or refusal.reason
+        key = (source, reason)
         self._counts[key] += 1
         if self._counts[key] == 1:
-            log.warning("%s: refused: %s (%s)", source, refusal.reason, refusal)
+            log.warning("%s: refused: %s (%s)", source, reason, refusal.for_operator)
         if isinstance(refusal, Unverified):
             self._unverified[source] += 1
             if self._unverified[source] > self._max_unverified:

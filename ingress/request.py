@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 
+from hookline.ingress.client_address import Network, incomplete_for
+from hookline.ingress.connection import IngressConnection
 from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS
 from hookline.schemas.errors import (
     BodyTooLarge,
@@ -18,9 +20,19 @@ from hookline.schemas.errors import (
 )
 
 _MEDIA_TYPES = frozenset(
-    {"", "application/json", "text/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}
+    {
+        "",
+        "*/*",
+        "application/json",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/html",
+        "text/json",
+        "text/plain",
+    }
 )
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+# Old Java clients write ISO-8859-1 beside whatever they send. A body that is not UTF-8 is kept as unreadable.
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"})
 
 
 def check_target(request: web.BaseRequest) -> None:
@@ -76,22 +88,44 @@ def _is_json_like(content_type: str) -> bool:
     return (media_type in _MEDIA_TYPES or media_type.endswith("+json")) and charsets <= _CHARSETS
 
 
-async def read_body(request: web.BaseRequest, max_body_bytes: int, timeout_s: float) -> bytes:
-    """The exact bytes of the body. Raises BodyTooLarge, SlowRequest, or MalformedRequest if the connection breaks."""
-    if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+async def read_body(
+    request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network] = ()
+) -> bytes:
+    """The exact bytes of the body.
+
+    Raises Overloaded, BodyTooLarge, SlowRequest, or MalformedRequest if the connection breaks.
+    """
+    connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+    if connection.is_overloaded:
+        connection.check_room()
     try:
         if request.content.is_eof():  # nearly always: a callback arrives in one segment
             body = request.content.read_nowait()
         else:
-            async with asyncio.timeout(timeout_s):
-                body = await _read(request.content, max_body_bytes)
-    except TimeoutError:
-        raise SlowRequest(f"the body did not arrive within {timeout_s:g} s") from None
+            body = await _read_rest(request, max_body_bytes, timeout_s, trusted)
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedRequest("the body is incomplete") from None
     if len(body) > max_body_bytes:
         raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+    return body
+
+
+async def _read_rest(
+    request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network]
+) -> bytes:
+    connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+    connection.begin_body(request.content_length or 0, incomplete_for(request, trusted))
+    try:
+        async with asyncio.timeout(timeout_s) as connection.reading:
+            if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = await _read(request.content, max_body_bytes)
+    except TimeoutError:
+        connection.check_room()
+        raise SlowRequest(f"the body did not arrive within {timeout_s:g} s") from None
+    finally:
+        connection.end_body()
+    await connection.turns.wait()
     return body
 
 

@@ -18,6 +18,7 @@ STATUS: Mapping[type[Refused], int] = {
     errors.MalformedRequest: 400,
     errors.MissingSignature: 401,
     errors.BadSignature: 401,
+    errors.RefusedAddress: 401,
     errors.StaleTimestamp: 401,
     errors.UnknownSource: 404,
     errors.MethodNotAllowed: 405,
@@ -28,11 +29,13 @@ STATUS: Mapping[type[Refused], int] = {
     errors.ExpectationFailed: 417,
     errors.TooManyRequests: 429,
     # Never 500: NetEase counts that as delivered.
+    errors.Overloaded: 503,
     errors.NotDurable: 503,
 }
 _HEADERS: Mapping[type[Refused], Mapping[str, str]] = {
     errors.MethodNotAllowed: {"Allow": "POST"},
     errors.TooManyRequests: {"Retry-After": "10"},
+    errors.Overloaded: {"Retry-After": "5"},
     errors.NotDurable: {"Retry-After": "5"},
 }
 # After these the connection stays open: the request was read to its end.
@@ -87,7 +90,7 @@ def unavailable() -> web.Response:
     return refused(NotDurable("the event could not be stored now"))
 
 
-def health(*, status: str, ok: bool) -> web.Response:
+def health(*, status: str, reason: str, ok: bool) -> web.Response:
     """The response to a load balancer."""
-    body = msgspec.json.encode({"status": status})
+    body = msgspec.json.encode({"status": status, "reason": reason} if reason else {"status": status})
     return web.Response(body=body, status=200 if ok else 503, content_type="application/json", headers=_SERVER)

@@ -89,6 +89,10 @@ class Publisher(Protocol):
     def ready(self) -> bool:
         """Whether a publish can succeed now."""
 
+    @property
+    def reason(self) -> str:
+        """Why not, as a code such as `broker_away` or `queue_full`; empty while it is ready."""
+
 
 class Queue(Protocol):
     """A worker's side of a broker: one queue. At most `prefetch` messages are taken and not settled."""
@@ -101,6 +105,10 @@ class Queue(Protocol):
 
         Does not raise if the broker is away: the message is delivered again.
         """
+
+    @property
+    def attached(self) -> bool:
+        """Whether the broker delivers messages to this queue now. It goes on trying while it does not."""
 
     def holds(self, received: Received) -> bool:
         """Whether a taken message can still be settled. If not, it is delivered again, before the ones after it."""

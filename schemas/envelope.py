@@ -23,6 +23,7 @@ SUBJECT_HEADER = "cloudEvents_subject"
 TIME_HEADER = "cloudEvents_time"
 SPEC_VERSION_HEADER = "cloudEvents_specversion"
 RECEIVED_AT_HEADER = "hookline-received-at"
+QUERY_HEADER = "hookline-query"
 MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up to 127 characters each, and a slash
 _SOURCE_PREFIX = "/hookline/"
 EARLIEST_S = 1_420_070_400.0  # 2015-01-01; the first of the providers' callbacks are younger
@@ -55,7 +56,10 @@ class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A verified delivery. `id` identifies the event: each re-send has the same, and no other event has it."""
+    """A verified delivery. `id` identifies the event: each re-send has the same, and no other event has it.
+
+    `query` is what the provider's query string says of the event, undecoded and without the signature; mostly "".
+    """
 
     id: str
     provider: str
@@ -66,6 +70,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_at: datetime
     content_type: str
     body: bytes
+    query: str = ""
 
     @property
     def topic(self) -> str:
@@ -127,8 +132,15 @@ def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) 
     return hashlib.blake2b(_encode((source, event_type, facts)), digest_size=16).hexdigest()
 
 
-def seal(
-    identity: Identity, body: bytes, *, provider: str, source: str, content_type: str, received_at: datetime
+def seal(  # noqa: PLR0913  each is a field
+    identity: Identity,
+    body: bytes,
+    *,
+    provider: str,
+    source: str,
+    content_type: str,
+    received_at: datetime,
+    query: str = "",
 ) -> Envelope:
     """The envelope of a verified callback."""
     return Envelope(
@@ -141,6 +153,7 @@ def seal(
         received_at=received_at,
         content_type=content_type,
         body=body,
+        query=query,
     )
 
 
@@ -155,8 +168,8 @@ def origin(provider: str, source: str) -> str:
 
 
 def to_headers(envelope: Envelope) -> dict[str, str]:
-    """The message headers of an envelope: CloudEvents attributes for AMQP, and the time of receipt."""
-    return {
+    """The message headers of an envelope: CloudEvents attributes for AMQP, the time of receipt, and a kept query."""
+    headers = {
         ID_HEADER: envelope.id,
         SOURCE_HEADER: origin(envelope.provider, envelope.source),
         TYPE_HEADER: envelope.event_type,
@@ -165,6 +178,9 @@ def to_headers(envelope: Envelope) -> dict[str, str]:
         SPEC_VERSION_HEADER: SPEC_VERSION,
         RECEIVED_AT_HEADER: iso(envelope.received_at),
     }
+    if envelope.query:
+        headers[QUERY_HEADER] = envelope.query
+    return headers
 
 
 def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope:
@@ -181,6 +197,7 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
             received_at=datetime.fromisoformat(headers[RECEIVED_AT_HEADER]),
             content_type=content_type,
             body=body,
+            query=str(headers.get(QUERY_HEADER, "")),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Unreadable(f"the message is no envelope: {type(error).__name__}") from None

@@ -13,8 +13,10 @@ HooklineError
 │   ├── Unverified              not proven genuine
 │   │   ├── MissingSignature
 │   │   ├── BadSignature
+│   │   ├── RefusedAddress          from an address that the source does not allow
 │   │   └── StaleTimestamp
 │   ├── TooManyRequests         a flood of unverified requests
+│   ├── Overloaded              no room for the request now: our fault
 │   └── NotDurable              genuine, but not known to be stored: our fault
 ├── Unreadable              a genuine callback whose content cannot be read
 ├── SettingsError           the settings are wrong
@@ -35,7 +37,19 @@ class HooklineError(Exception):
 
 
 class Refused(HooklineError):
-    """One request is refused. The text is public: it must not help a forger."""
+    """One request is refused. The text is public: it must not help a forger.
+
+    `for_operator` is what the log and the audit say: which step failed, and by how much. It quotes nothing from the
+    request, except times and addresses. They have `noted_as` instead of `reason` where that would hide something.
+    `body` is what was read of the request, where that is known.
+    """
+
+    noted_as: ClassVar[str] = ""
+
+    def __init__(self, text: str = "", *, for_operator: str = "", body: bytes | None = None) -> None:
+        super().__init__(text)
+        self.for_operator = for_operator or text
+        self.body = body
 
 
 class MalformedRequest(Refused):
@@ -82,12 +96,28 @@ class BadSignature(Unverified):
     reason = "bad_signature"
 
 
+class RefusedAddress(Unverified):
+    """The answer is that to a wrong signature. `for_operator` says what is wrong with the address."""
+
+    reason = "bad_signature"
+    noted_as = "refused_address"
+
+    def __init__(self, for_operator: str) -> None:
+        super().__init__("the signature is wrong", for_operator=for_operator)
+
+
 class StaleTimestamp(Unverified):
     reason = "stale_timestamp"
 
 
 class TooManyRequests(Refused):
     reason = "too_many_requests"
+
+
+class Overloaded(Refused):
+    """Unanswered requests hold as much memory as they may. The provider should send the callback again."""
+
+    reason = "overloaded"
 
 
 class NotDurable(Refused):

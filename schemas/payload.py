@@ -7,6 +7,7 @@ unknown fields. An optional field that cannot be read never costs the event: see
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ import msgspec
 from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.lenient import decode_leniently, fitted
+from hookline.schemas.provider import Request
 from hookline.schemas.topics import word
 
 MAX_ID_CHARACTERS = 512
@@ -73,13 +75,14 @@ def _read_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Unreadable("the body is not JSON") from None
 
 
-def recheck(envelope: Envelope, identify: Callable[[bytes], Identity]) -> None:
+def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None:
     """Raise Unreadable if the ingress could not read the body, unless this version can.
 
-    Every envelope of another event type has passed `identify`, so a worker does not check it again.
+    Every envelope of another event type has passed `identify`, so a worker does not check it again. A worker has no
+    headers, so an `identify` that uses one has to manage without it.
     """
     if envelope.event_type == UNREADABLE:
-        identify(envelope.body)
+        identify(Request(envelope.body, query=envelope.query))
 
 
 def _check_encoding(body: bytes) -> None:
@@ -166,7 +169,7 @@ def number(value: int | str) -> int:
     return int(value)
 
 
-def unix_s(time: int | None) -> float | None:
+def unix_s(time: float | None) -> float | None:
     """A Unix time in seconds; None for one that no event of these providers has.
 
     The unit is the only one in which the time lies between 2015 and 2100. So a time in milliseconds where seconds are
@@ -182,6 +185,28 @@ def unix_s(time: int | None) -> float | None:
 
 
 _LATEST_S = 4_102_444_800.0  # 2100-01-01
+
+
+def text_s(time: str | None) -> float | None:
+    """A time as RFC 3339 writes it, in Unix seconds; None for one that cannot be read or that no event has.
+
+    Digits after the sixth are cut off. Blanks do not matter, and a time without a zone is in UTC.
+    """
+    found = _RFC_3339.fullmatch("".join(time.split())) if time else None
+    if found is None:
+        return None
+    day, clock, fraction, zone = found.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '')[:6]:0<6}{(zone or 'Z').upper()}")
+    except ValueError:
+        return None
+    return unix_s(moment.timestamp()) if moment.year >= _FIRST_YEAR else None
+
+
+_RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]?([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_FIRST_YEAR = 1970
 
 
 def whole_number(value: Any) -> int | None:

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, MissingSignature
 from hookline.schemas.events import Event
+from hookline.schemas.networks import Network, names_everybody
 
 A = TypeVar("A")
 
+Strength: TypeAlias = Literal["body", "fields", "time only", "shared secret", "none"]
+"""What a signature covers: the whole body, named fields of it, the time, nothing (a password), or there is none."""
+
 DEFAULT_TOLERANCE_S = 300
 DEFAULT_MAX_BODY_BYTES = 262_144
+DEFAULT_MIN_SECRET_BYTES = 16
 
 
 class Headers(Protocol):
@@ -23,12 +27,24 @@ class Headers(Protocol):
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
+class NoHeaders:
+    """The headers of a request that is no longer at hand."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:  # noqa: ARG002  of the protocol
+        return default
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request: the exact bytes of its body, its headers, and the undecoded query string without its `?`."""
 
     body: bytes
-    headers: Headers
+    headers: Headers = NoHeaders()
     query: str = ""
+
+    def find(self, name: str) -> str | None:
+        """The value of a header that need not be there; None for one that is absent, blank or repeated."""
+        values = self.headers.getall(name, ())
+        return values[0] if len(values) == 1 and values[0].strip() else None
 
     def header(self, name: str) -> str:
         """The value of a header that the signature needs.
@@ -60,7 +76,9 @@ class Source(Generic[A]):
     """A configured account at a provider, made from its settings at start.
 
     `account` holds the provider's own settings. Any one of `keys` verifies. `tolerance_s` bounds how far a signed time
-    stamp may lie in the past or the future. An empty `allow_from` allows every address.
+    stamp may lie in the past or the future. An empty `allow_from` allows every address. With a signature that does not
+    cover the body, more than `max_bodies_per_signature` different bodies for one signature are refused; 0 only counts.
+    `public_url` is the URL as the provider calls it, for schemes that sign it.
     """
 
     name: str
@@ -68,8 +86,10 @@ class Source(Generic[A]):
     account: A
     keys: tuple[Key, ...]
     tolerance_s: int = DEFAULT_TOLERANCE_S
-    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_from: tuple[Network, ...] = ()
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_bodies_per_signature: int = 0
+    public_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,18 @@ class Reply:
     body: bytes = b"{}"
     status: int = 200
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """For a scheme that does not cover the body: what the signature of a verified request is.
+
+    `of(request)` returns the same text for all requests that carry one signature, in whatever form. `usual_bodies` is
+    how many callbacks the provider may sign alike: those of one second.
+    """
+
+    of: Callable[[Request], str]
+    usual_bodies: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +151,17 @@ def needs_a_secret(source: Source[Any]) -> str | None:
     return None if source.keys else "secrets: at least one is needed, or anyone could send events"
 
 
-def no_challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
-    """The default for `Provider.challenge`: the provider does not check URLs."""
+def fault_without_signature(source: Source[Any]) -> str | None:
+    """For the `Provider.fault` of a provider with a setting `insecure_no_signature`, where a source has set it.
+
+    Only the addresses prove the sender then, so they are needed, and must not name everybody.
+    """
+    if source.keys:
+        return "insecure_no_signature: it contradicts secrets; remove one of the two"
+    if not source.allow_from:
+        return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
+    if names_everybody(source.allow_from):
+        return "allow_from: it names everybody, and without a signature anyone could send"
     return None
 
 
@@ -142,35 +183,63 @@ class Provider(Generic[A]):
 
     - `verify(request, source, now_s)` returns if the request is genuine, else raises Unverified; or MalformedRequest
       where the signature is inside a body that cannot be read.
-    - `identify(body)` returns the identity of the event, for verified bytes; raises Unreadable.
+    - `identify(request)` returns the identity of the event, for a verified request; raises Unreadable.
     - `normalise(envelope)` makes the canonical events; raises Unreadable.
-    - `challenge(request, source, now_s)` returns the reply to a URL check, or None for any other request; raises as
-      `verify` does.
+    - `challenge(request, source, now_s)` returns the reply to a check of the URL, which is answered and never
+      published, or None for any other request. It decides whether the check needs a proof, and raises as `verify` does.
     - `sign(body, source, now_s)` signs as the provider does, for samples and tests; raises ValueError if the body
       cannot carry a signature.
     - `fault(source)` is one sentence that names the key, if the settings of a source contradict each other.
 
     The name, the title, `verify`, `identify` and `normalise` are required. `types` maps the provider's own types to our
-    topics. `samples` tell a short story, in order. `covers` and `leaves_open` say in a few words what a good signature
-    proves and what it does not.
+    topics, or to several where the content decides. `samples` tell a short story, in order.
+    `keep_query(query)` returns what of the query string travels with the envelope, without the signature: where it
+    says something of the event, `identify` sees that much of it. `covers` and `leaves_open`
+    say in a few words what a good signature proves and what it does not, `strength` in one. `min_secret_bytes` is how
+    long the secrets that the provider issues are at least, where that is less than 16; a shorter one is warned of.
+    `signatures` is for a scheme that does not cover the body.
+
+    `content_type` is what the provider sends, `addresses` are the networks that it publishes, for
+    `allow_from = ["provider"]`. `resends_for_s` is how long after an event the provider may send it again: a store that
+    forgets sooner is warned of.
+
+    `shown` names the provider's own headers and query parameters that hold no secret, in lower case: the audit of
+    refused requests hides all others. `secret_fields` names fields of the body in lower case, at any depth, whose
+    values are never kept, `url_fields` those whose URLs let anybody in: they are kept with `keep_urls` only.
     """
 
     name: str
     title: str
     verify: Callable[[Request, Source[A], float], None]
-    identify: Callable[[bytes], Identity]
+    identify: Callable[[Request], Identity]
     normalise: Callable[[Envelope], tuple[Event, ...]]
     account: type[A] = cast("Any", NoSettings)  # noqa: RUF009  a class, which nothing changes
-    types: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     example: Example = Example("main", {})
     samples: Sequence[Sample] = ()
+    keep_query: Callable[[str], str] | None = None
     sign: Callable[[bytes, Source[A], float], Outgoing] = no_sign
     covers: str = ""
     leaves_open: str = ""
+    strength: Strength = "body"
+    content_type: str = "application/json"
+    addresses: Sequence[str] = ()
+    resends_for_s: float = 0
     reply: Reply = Reply()
-    challenge: Callable[[Request, Source[A], float], Reply | None] = no_challenge
+    challenge: Callable[[Request, Source[A], float], Reply | None] | None = None
     key: Callable[[str], Key] = key_from_text
+    min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
+    signatures: Signatures | None = None
+    shown: frozenset[str] = frozenset()
+    secret_fields: frozenset[str] = frozenset()
+    url_fields: frozenset[str] = frozenset()
     fault: Callable[[Source[A]], str | None] = needs_a_secret
+
+
+def topics_of(provider: Provider[Any], provider_type: str) -> tuple[str, ...]:
+    """The topics that a provider's own type may become; none for a type that it does not declare."""
+    topics = provider.types.get(provider_type, ())
+    return (topics,) if isinstance(topics, str) else topics
 
 
 AnySource = Source[Any]

@@ -1,7 +1,7 @@
 """The parameters of a query string, for providers that put their signature there."""
 
-from collections.abc import Mapping, Sequence
-from urllib.parse import unquote_plus
+from collections.abc import Container, Mapping, Sequence
+from urllib.parse import quote, unquote_plus
 
 from hookline.schemas.errors import BadSignature, MissingSignature
 
@@ -9,7 +9,7 @@ MAX_PARAMETERS = 64
 
 
 def parameters(query: str) -> Mapping[str, Sequence[str]]:
-    """The values of each parameter, by its name in lower case. Raises BadSignature if the query cannot be read."""
+    """The values of each parameter, by its name in lower case. Raises BadSignature if there are too many."""
     fields = query.split("&")
     if len(fields) > MAX_PARAMETERS:
         raise BadSignature("the query has too many parameters")
@@ -23,10 +23,15 @@ def parameters(query: str) -> Mapping[str, Sequence[str]]:
 
 
 def _unquoted(text: str) -> str:
-    try:
-        return unquote_plus(text, errors="strict")
-    except ValueError:
-        raise BadSignature("the query cannot be read") from None
+    """The text. Characters of another encoding, such as GBK, are replaced: nothing that we compare has any."""
+    return unquote_plus(text, errors="replace")
+
+
+def without(query: str, names: Container[str]) -> str:
+    """The query without the parameters of these names, which are in lower case. The result is ASCII."""
+    fields = [field for field in query.split("&") if _unquoted(field.partition("=")[0]).lower() not in names]
+    rest = "&".join(fields)
+    return rest if rest.isascii() else quote(rest.encode("utf-8", "surrogateescape"), safe="&=%+!$'()*,/:;?@")
 
 
 def parameter(values: Mapping[str, Sequence[str]], name: str) -> str:

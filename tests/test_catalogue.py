@@ -1,13 +1,16 @@
 """A provider is one module and one folder of vectors."""
 
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
+from hookline.cli.settings_template import source_table
 from hookline.schemas import providers
-from hookline.schemas.provider import no_sign
-from hookline.schemas.providers import catalogue
+from hookline.schemas.provider import no_sign, topics_of
+from hookline.schemas.providers import catalogue, provider_name
 from hookline.schemas.topics import NAME
-from tests.vector_cases import FOLDER, all_vectors
+from tests.vector_cases import FOLDER, all_vectors, topic_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +20,30 @@ def module_names() -> set[str]:
 
 
 def test_every_module_is_a_provider_of_its_name() -> None:
-    assert module_names() == set(catalogue())
+    assert len(module_names()) == len(catalogue())
+    assert {name: provider.name for name, provider in catalogue().items()} == {name: name for name in catalogue()}
+
+
+def test_the_catalogue_is_in_alphabetical_order() -> None:
+    assert list(catalogue()) == sorted(catalogue())
+
+
+def test_a_module_may_belong_to_a_name_that_python_does_not_allow() -> None:
+    names = [provider_name(module) for module in ("plain", "two_words", "_1st")]
+    assert names == ["plain", "two-words", "1st"]
+
+
+def test_only_the_providers_that_a_settings_file_names_are_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "hookline.toml"
+    one, *_ = catalogue()
+    path.write_text(source_table(catalogue()[one], "a-secret-of-some-length"), encoding="utf-8")
+    program = (
+        "import sys; from pathlib import Path; from hookline.settings import load;"
+        f"load(Path({str(path)!r}), with_sources=True);"
+        "print(*(name for name in sys.modules if name.startswith('hookline.schemas.providers.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert [name.rpartition(".")[2] for name in done.stdout.split()] == [one]
 
 
 def test_every_provider_says_what_one_from_outside_may_leave_out() -> None:
@@ -31,8 +57,13 @@ def test_providers_and_folders_of_vectors_match() -> None:
 
 
 def test_every_provider_has_vectors_for_all_its_events() -> None:
-    shown = {(vector.provider.name, vector.case.expected.event_type) for vector in all_vectors()}
-    promised = {(provider.name, topic) for provider in catalogue().values() for topic in provider.types.values()}
+    shown = {(vector.provider.name, topic_of(vector.case.expected.event_type)) for vector in all_vectors()}
+    promised = {
+        (provider.name, topic)
+        for provider in catalogue().values()
+        for theirs in provider.types
+        for topic in topics_of(provider, theirs)
+    }
     assert promised <= shown
 
 

@@ -1,11 +1,13 @@
 """What only the embedded broker has: one file, whose cost does not grow with what is in it."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hookline.broker.embedded import tables
@@ -46,6 +48,18 @@ async def test_a_delayed_message_comes_again_whenever_it_falls_due(database: Dat
     for number, received in enumerate(await taken(queue, 200)):
         await queue.settle(received, Again((number + 0.5) * TICK_S, 2, "not yet"))
     assert len({received.token for received in await taken(queue, 200)}) == 200
+    await broker.close()
+
+
+async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    broker = EmbeddedBroker(database)
+    made_up = [msgspec.structs.replace(envelope(), event_type=f"unknown.x{number}") for number in range(6000)]
+    for first in range(0, len(made_up), 500):
+        await asyncio.gather(*(broker.publisher.publish(each) for each in made_up[first : first + 500]))
+    lines = [record.getMessage() for record in caplog.records if "no queue wants" in record.getMessage()]
+    assert len(lines) < 100
+    assert lines[-1].startswith("no queue wants more topics of ")
     await broker.close()
 
 

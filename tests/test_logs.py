@@ -29,6 +29,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     def write(stream: io.StringIO, outcome: Outcome) -> str:
         logs.set_up("text", stream)
         OutcomeLog(1).report("q", Work(Received({}, "", b"", 1, None), None, (), outcome), 0.001)
+        root.handlers[0].flush()
         return stream.getvalue()
 
     yield write
@@ -38,6 +39,21 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
 def test_a_terminal_gets_colours(log: Log) -> None:
     assert "\x1b[31mparked\x1b[0m" in log(Terminal(), Parked("failed", "", 1))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:hookline.db", "sqlite:hookline.db"),
+        ("amqp://host/vhost", "amqp://host/vhost"),
+        ("amqp://user:hunter2@host/vhost", "amqp://user:***@host/vhost"),
+        ("amqp://user@host", "amqp://user@host"),
+        ("amqp://user:hunter2@hunter2/hunter2#hunter2@host/vhost", "amqp://user:***@host/vhost"),
+        ("postgresql://host/d?password=hunter2", "postgresql://host/d"),
+    ],
+)
+def test_a_url_is_shown_without_any_part_of_its_password(url: str, shown: str) -> None:
+    assert logs.without_password(url) == shown
 
 
 def test_a_pipe_gets_no_colours(log: Log) -> None:

@@ -12,7 +12,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Queue, Received
 from hookline.schemas.errors import Unreachable
 from hookline.workers import partitions
-from hookline.workers.partitions import ALONE_S, Partitions
+from hookline.workers.partitions import ALONE_S, DECLINE_S, Partitions
 from hookline.workers.store import Assignment, MemoryStore
 from tests.contract.installations import eventually
 
@@ -39,6 +39,8 @@ class Scripted(MemoryStore):
         self.refused_revocations = 0
         self.asked = 0
         self.reported: set[str] = set()
+        self.declined: list[str] = []
+        self.accepts_declines = True
 
     async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:  # noqa: ARG002
         self.asked += 1
@@ -53,6 +55,14 @@ class Scripted(MemoryStore):
             raise Unreachable("a stale connection")
         self.held.discard(partition)
 
+    async def decline(self, queue: str, partition: str) -> None:  # noqa: ARG002  there is one
+        if self.is_down:
+            self.asked += 1
+            raise Unreachable("down")
+        self.declined.append(partition)
+        if self.accepts_declines:
+            self.surplus.add(partition)
+
 
 class Consumer:
     """A queue without messages."""
@@ -60,6 +70,10 @@ class Consumer:
     def __init__(self, world: "World", partition: str) -> None:
         self._world = world
         self._partition = partition
+
+    @property
+    def attached(self) -> bool:
+        return self._partition not in self._world.detached
 
     async def take(self) -> Received:
         if self._partition in self._world.broken:
@@ -78,6 +92,7 @@ class World:
         self.clock = Clock()
         self.open: set[str] = set()
         self.broken: set[str] = set()
+        self.detached: set[str] = set()
         self.unopenable: set[str] = set()
         self.openable = asyncio.Event()
         self.left: list[tuple[str, bool]] = []
@@ -199,6 +214,34 @@ async def test_a_partition_that_cannot_be_opened_delays_no_report(world: World) 
     assert world.store.reported == ALL - {FIRST}
     world.openable.set()
     await eventually(lambda: _is(world.store.reported == ALL))
+
+
+async def test_a_partition_whose_consumer_was_lost_is_not_reported_until_it_is_back(world: World) -> None:
+    world.detached = {FIRST}
+    await eventually(lambda: _is(world.store.reported == ALL - {FIRST}))
+    world.detached = set()
+    await eventually(lambda: _is(world.store.reported == ALL))
+
+
+async def test_a_declined_partition_is_left_in_order_once_the_store_knows(world: World) -> None:
+    world.store.is_down = True
+    world.partitions.decline(FIRST)
+    await asked_again(world)
+    assert world.open == ALL
+    world.store.is_down = False
+    await eventually(lambda: _is(FIRST not in world.store.held))
+    assert world.open == ALL - {FIRST}
+    assert world.left == [(FIRST, False)]
+
+
+async def test_a_partition_is_declined_again_only_after_a_while(world: World) -> None:
+    world.store.accepts_declines = False
+    for wait_s in (0.0, DECLINE_S - 1, 1.0):
+        world.clock.now_s += wait_s
+        world.partitions.decline(FIRST)
+        world.partitions.decline(FIRST)
+        await asked_again(world)
+    assert world.store.declined == [FIRST, FIRST]
 
 
 async def test_a_lost_partition_is_left_at_once(world: World) -> None:

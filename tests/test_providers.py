@@ -10,9 +10,9 @@ from multidict import CIMultiDict
 from hookline.events import EVENT_TYPES, event_topic
 from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, unreadable
 from hookline.schemas.errors import BadSignature, MissingSignature, Unreadable
-from hookline.schemas.provider import AnySource, Provider, Request
+from hookline.schemas.provider import AnySource, Provider, Request, topics_of
 from hookline.schemas.providers import catalogue
-from tests.vector_cases import example_source, seal_with, sent
+from tests.vector_cases import example_source, seal_request, seal_with, sent, topic_of, with_a_field_twice
 
 PROVIDERS = list(catalogue().values())
 STORY_START_S = 1_700_000_000.0
@@ -32,14 +32,15 @@ def _send(provider: Provider[Any], source: AnySource, place: int, n: int, at_s: 
     body = msgspec.json.encode(provider.samples[place].body(n, at_s))
     request = sent(provider.sign(body, source, at_s))
     provider.verify(request, source, at_s)
-    return seal_with(provider, request.body, at_s)
+    return seal_request(provider, request, at_s)
 
 
 @every_provider
 def test_every_sample_becomes_the_event_of_its_type(provider: Provider[Any]) -> None:
     for sample, envelope in zip(provider.samples, story(provider), strict=True):
         topics = {event_topic(event) for event in provider.normalise(envelope)}
-        assert topics == {envelope.event_type} == {provider.types[sample.type]}
+        assert topics == {topic_of(envelope.event_type)}
+        assert topics <= set(topics_of(provider, sample.type))
 
 
 @every_provider
@@ -49,7 +50,7 @@ def test_every_type_has_a_sample(provider: Provider[Any]) -> None:
 
 @every_provider
 def test_every_type_becomes_a_canonical_event(provider: Provider[Any]) -> None:
-    assert set(provider.types.values()) <= set(EVENT_TYPES)
+    assert {topic for theirs in provider.types for topic in topics_of(provider, theirs)} <= set(EVENT_TYPES)
 
 
 @every_provider
@@ -80,7 +81,12 @@ def test_the_same_event_at_another_source_has_another_id(provider: Provider[Any]
     body = msgspec.json.encode(provider.samples[0].body(1, STORY_START_S))
     body = provider.sign(body, example_source(provider), STORY_START_S).body
     elsewhere = seal(
-        provider.identify(body), body, provider=provider.name, source="x", content_type="", received_at=moment(0)
+        provider.identify(Request(body)),
+        body,
+        provider=provider.name,
+        source="x",
+        content_type="",
+        received_at=moment(0),
     )
     assert elsewhere.id != seal_with(provider, body).id
 
@@ -110,8 +116,8 @@ def test_unknown_settings_are_refused(provider: Provider[Any]) -> None:
 
 @every_provider
 def test_the_reply_is_json(provider: Provider[Any]) -> None:
-    assert provider.reply.status == 200
-    assert isinstance(msgspec.json.decode(provider.reply.body), dict)
+    assert 200 <= provider.reply.status < 300
+    assert not provider.reply.body or isinstance(msgspec.json.decode(provider.reply.body), dict)
 
 
 @every_provider
@@ -129,23 +135,23 @@ def test_a_signature_of_another_source_is_refused(provider: Provider[Any]) -> No
 
 @every_provider
 def test_a_body_that_names_a_key_twice_is_unreadable(provider: Provider[Any]) -> None:
-    with pytest.raises(Unreadable, match="names a key twice"):
-        provider.identify(story(provider)[0].body[:-1] + b',"twice":1,"twice":1}')
+    with pytest.raises(Unreadable, match="twice"):
+        provider.identify(Request(with_a_field_twice(provider, story(provider)[0].body)))
 
 
 @every_provider
 def test_a_body_that_names_a_key_twice_is_not_refused(provider: Provider[Any]) -> None:
     source = example_source(provider)
-    body = story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+    body = with_a_field_twice(provider, story(provider)[0].body)
     signed = provider.sign(body, source, STORY_START_S)
     provider.verify(sent(replace(signed, body=body)), source, STORY_START_S)
 
 
 @every_provider
 def test_a_callback_sealed_as_unreadable_stays_unreadable(provider: Provider[Any]) -> None:
-    body = story(provider)[0].body[:-1] + b',"twice":1,"twice":1}'
+    body = with_a_field_twice(provider, story(provider)[0].body)
     envelope = seal(unreadable(body), body, provider=provider.name, source="x", content_type="", received_at=moment(0))
-    with pytest.raises(Unreadable, match="names a key twice"):
+    with pytest.raises(Unreadable, match="twice"):
         provider.normalise(envelope)
 
 
@@ -153,4 +159,4 @@ def test_a_callback_sealed_as_unreadable_stays_unreadable(provider: Provider[Any
 def test_a_callback_that_an_older_version_could_not_read_becomes_events(provider: Provider[Any]) -> None:
     known = story(provider)[0]
     events = provider.normalise(msgspec.structs.replace(known, event_type=UNREADABLE))
-    assert [event_topic(event) for event in events] == [known.event_type]
+    assert {event_topic(event) for event in events} == {topic_of(known.event_type)}

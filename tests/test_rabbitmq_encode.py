@@ -23,6 +23,7 @@ ENVELOPES = st.builds(
     received_at=TIMES,
     content_type=st.sampled_from(["", "application/json", "text/plain; charset=utf-8"]),
     body=st.binary(max_size=300),
+    query=st.sampled_from(["", "a=1&b=%B2", "x" * 1000]),
 )
 
 

@@ -11,6 +11,7 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
+from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
@@ -45,7 +46,10 @@ class Server:
         self.wire = FrameTransport(asyncio.Protocol(), lambda: -1.0)
         self.wire.connection_made(self.socket)
         self.publishing = RawPublishChannel(
-            cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)), self.wire, timeout_s
+            cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)),
+            self.wire,
+            timeout_s,
+            RefusalTally(),
         )
 
     async def publishes(self, count: int) -> "list[asyncio.Future[None]]":

@@ -74,6 +74,33 @@ def test_a_part_of_a_value_comes_from_the_environment(tmp_path: Path, monkeypatc
     assert settings.broker.url == "amqp://user:p4ss@host/"
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param("amqp://u:${SECRET}@h:1/v", "amqp://u:p%40%2F%23%25%3A%20%C3%A9@h:1/v", id="password"),
+        pytest.param("amqp://u:${file:secret.txt}@h/", "amqp://u:p%40%2F%23%25%3A%20%C3%A9@h/", id="from a file"),
+        pytest.param("amqp://u:p@h/${SECRET}", "amqp://u:p@h/p%40%2F%23%25%3A%20%C3%A9", id="vhost"),
+        pytest.param("amqp://u:p@${HOST}/", "amqp://u:p@h:5672/", id="host and port"),
+        pytest.param("${URL}", "amqp://u:p@h/v", id="a whole URL"),
+        pytest.param("sqlite:${FOLDER}/x.db", "sqlite:/a b/x.db", id="no URL with a host"),
+    ],
+)
+def test_a_value_within_a_url_is_percent_encoded(
+    template: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "p@/#%: é"
+    for name, value in {"SECRET": secret, "HOST": "h:5672", "URL": "amqp://u:p@h/v", "FOLDER": "/a b"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "secret.txt").write_text(f"{secret}\n", encoding="utf-8")
+    assert loaded(tmp_path, f'{GOOD}[broker]\nurl = "{template}"\n').broker.url == expected
+
+
+def test_the_broker_may_have_several_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQP_PASSWORD", "p@ss")
+    settings = loaded(tmp_path, GOOD + '[broker]\nurl = ["amqp://u:${AMQP_PASSWORD}@a/", "amqp://u:x@b/"]\n')
+    assert settings.broker.urls == ("amqp://u:p%40ss@a/", "amqp://u:x@b/")
+
+
 def test_a_value_comes_from_a_file_beside_the_settings_without_its_line_end(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("from-a-file\n")
     settings = loaded(tmp_path, KRTC + 'secrets = ["file:secret.txt"]\n')
@@ -101,6 +128,7 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected float > 0", id="time of zero"
         ),
         pytest.param(GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected float >= 60", id="age too short"),
+        pytest.param(GOOD + "[broker]\nurl = []", "broker.url: expected array of length >= 1", id="no URL"),
         pytest.param(
             GOOD + "[history]\nmax_bytes = 1000", "history.max_bytes: expected int >= 20971520", id="size too small"
         ),
@@ -113,6 +141,31 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']",
             "ingress.trusted_proxies: 10.0.0.1/8 has host bits set",
             id="proxy with host bits",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nproxy_protocol = true",
+            "ingress.proxy_protocol: trusted_proxies names no proxy that may speak it",
+            id="the PROXY protocol without a proxy",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nproxy_protocol = true\ntrusted_proxies = ['10.0.0.0/8']\ntls_certificate = 'a.pem'",
+            "ingress.proxy_protocol: behind a proxy that speaks it, TLS ends at the proxy",
+            id="the PROXY protocol with TLS",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\ntls_key = 'a.key'",
+            "ingress.tls_key: a key needs a tls_certificate",
+            id="a key without certificate",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nmax_bytes_in_flight = 1000",
+            "ingress.max_bytes_in_flight: expected int >= 1048576",
+            id="less than a megabyte in flight",
+        ),
+        pytest.param(
+            GOOD + "max_body_bytes = 1000000\n[ingress]\nmax_bytes_in_flight = 2000000",
+            "sources.krtc-main.max_body_bytes: more than 500000, a quarter of ingress.max_bytes_in_flight",
+            id="a body for which there is no room",
         ),
         pytest.param(
             GOOD + "secret = 'x'",

@@ -11,7 +11,7 @@ TOPIC = "krtc.main.participant.left"
 
 
 def outcome(unwanted: Unwanted, now_s: float, event_id: str = "e", chance: float = 0.5) -> Again | Parked:
-    made = unwanted.outcome(event_id, TOPIC, 3, now_s, chance)
+    made = unwanted.outcome((event_id,), TOPIC, 3, now_s, chance)
     assert isinstance(made, Again | Parked)
     return made
 

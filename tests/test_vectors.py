@@ -8,6 +8,7 @@ import pytest
 
 from hookline.events import Event
 from hookline.schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
+from hookline.schemas.provider import Reply
 from tests.vector_cases import (
     FOREIGN_SECRET,
     Carrier,
@@ -16,7 +17,6 @@ from tests.vector_cases import (
     carriers,
     covers_body,
     covers_time,
-    with_secrets,
 )
 
 VECTORS = all_vectors()
@@ -24,6 +24,11 @@ EVENTS = [vector for vector in VECTORS if not vector.case.expected.challenge]
 CHALLENGES = [vector for vector in VECTORS if vector.case.expected.challenge]
 SIGNED = [vector for vector in VECTORS if vector.source.keys]
 CARRIED = [(vector, carrier) for vector in VECTORS for carrier in carriers(vector)]
+
+
+def decoded(reply: Reply) -> object:
+    """What a reply says; None for one without a body."""
+    return msgspec.json.decode(reply.body) if reply.body else None
 
 
 def each_carrier(*places: str) -> pytest.MarkDecorator:
@@ -87,25 +92,25 @@ def test_its_events_have_ids_of_their_own(vector: Vector) -> None:
 
 @every_event
 def test_an_event_is_no_url_check(vector: Vector) -> None:
-    assert vector.provider.challenge(vector.request, vector.source, vector.case.now) is None
+    assert vector.challenge() is None
 
 
 @every_vector
 def test_the_reply_is_the_one_that_the_provider_expects(vector: Vector) -> None:
-    assert msgspec.json.decode(vector.provider.reply.body) == vector.case.expected.reply
+    assert decoded(vector.provider.reply) == vector.case.expected.reply
 
 
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
 def test_a_url_check_is_answered(vector: Vector) -> None:
-    reply = vector.provider.challenge(vector.request, vector.source, vector.case.now)
+    reply = vector.challenge()
     assert reply is not None
-    assert msgspec.json.decode(reply.body) == vector.case.expected.reply
+    assert decoded(reply) == vector.case.expected.reply
 
 
 @pytest.mark.parametrize("vector", CHALLENGES, ids=str)
 def test_a_forged_url_check_is_refused(vector: Vector) -> None:
     with pytest.raises(BadSignature):
-        vector.provider.challenge(vector.request, with_secrets(vector.source, [FOREIGN_SECRET]), vector.case.now)
+        vector.challenge(secrets=[FOREIGN_SECRET])
 
 
 @pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.same_event_as], ids=str)
@@ -115,7 +120,7 @@ def test_the_same_event_in_another_form_has_the_same_id(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.resent], ids=str)
 def test_a_re_send_with_new_stamps_has_the_same_id(vector: Vector) -> None:
-    body = msgspec.json.encode(vector.content | vector.case.resent)
+    body = vector.with_fields(vector.case.resent)
     assert vector.seal(body).id == vector.seal().id
 
 
@@ -126,8 +131,12 @@ def test_different_events_have_different_ids() -> None:
 
 @each_carrier("header", "query", "body")
 def test_a_missing_part_of_the_signature_is_refused(vector: Vector, carrier: Carrier) -> None:
+    missing = carrier.replaced(vector.request, [])
+    if (vector.provider.name, carrier.name) == ("netease", "AppKey"):  # not signed, and copies come without it
+        vector.verify(missing)
+        return
     with pytest.raises(MissingSignature):
-        vector.verify(carrier.replaced(vector.request, []))
+        vector.verify(missing)
 
 
 @each_carrier("header", "query", "body")

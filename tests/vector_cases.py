@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from multidict import CIMultiDict
 
-from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.envelope import Envelope, Identity, moment, seal
+from hookline.schemas.form import FORM, form_body, form_fields
 from hookline.schemas.payload import BYTE_ORDER_MARK
-from hookline.schemas.provider import AnySource, Outgoing, Provider, Request, Source
+from hookline.schemas.provider import AnySource, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers import catalogue
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -69,6 +70,12 @@ class Vector:
         """The decoded body."""
         return content_of(self.request)
 
+    def with_fields(self, fields: Mapping[str, Any]) -> bytes:
+        """The body with these fields replaced."""
+        if is_form(self.provider):
+            return form_body([*{**dict(form_fields(self.request.body)), **fields}.items()])
+        return msgspec.json.encode(self.content | fields)
+
     @property
     def sibling(self) -> "Vector":
         """The vector whose event this is a re-send of."""
@@ -84,8 +91,29 @@ class Vector:
         source = self.source if secrets is None else with_secrets(self.source, secrets)
         self.provider.verify(request or self.request, source, self.case.now + later_s)
 
+    def challenge(self, secrets: Sequence[str] | None = None) -> Reply | None:
+        source = self.source if secrets is None else with_secrets(self.source, secrets)
+        return challenge_of(source, self.request, self.case.now)
+
+    def signed(self, *, secret: str | None = None, later_s: float = 0) -> Outgoing:
+        """The body of the vector, signed by its provider with its own secret or another one."""
+        source = self.source if secret is None else with_secrets(self.source, [secret])
+        body = self.request.body.removeprefix(BYTE_ORDER_MARK)
+        return self.provider.sign(body, source, self.case.now + later_s)
+
+    def identify(self, body: bytes) -> Identity:
+        """The identity of another body with the same headers and query."""
+        return self.provider.identify(msgspec.structs.replace(self.request, body=body))
+
     def seal(self, body: bytes | None = None) -> Envelope:
-        return seal_with(self.provider, self.request.body if body is None else body, self.case.now)
+        request = self.request if body is None else msgspec.structs.replace(self.request, body=body)
+        return seal_request(self.provider, request, self.case.now)
+
+
+def challenge_of(source: AnySource, request: Request, now_s: float) -> Reply | None:
+    """What the provider answers to a check of the URL; None for any other request."""
+    challenge = source.provider.challenge
+    return None if challenge is None else challenge(request, source, now_s)
 
 
 def content_of(request: Request) -> Any:
@@ -95,12 +123,17 @@ def content_of(request: Request) -> Any:
 
 def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001) -> Envelope:
     """The envelope that the ingress makes from a verified body; raises Unreadable."""
+    return seal_request(provider, Request(body), now_s)
+
+
+def seal_request(provider: Provider[Any], request: Request, now_s: float = 1_700_000_001) -> Envelope:
+    """The envelope that the ingress makes from a verified request; raises Unreadable."""
     return seal(
-        provider.identify(body),
-        body,
+        provider.identify(request),
+        request.body,
         provider=provider.name,
         source=provider.example.source,
-        content_type="application/json",
+        content_type=provider.content_type,
         received_at=moment(now_s),
     )
 
@@ -108,12 +141,14 @@ def seal_with(provider: Provider[Any], body: bytes, now_s: float = 1_700_000_001
 def source_of(provider: Provider[Any], settings: Mapping[str, Any]) -> AnySource:
     """A source with the settings of a file."""
     own = dict(settings)
+    public_url = own.pop("public_url", "")
     return Source(
         name=provider.example.source,
         provider=provider,
         keys=tuple(provider.key(secret) for secret in own.pop("secrets")),
         allow_from=tuple(ip_network(network) for network in own.pop("allow_from", ())),
         account=msgspec.convert(own, provider.account),
+        public_url=public_url,
     )
 
 
@@ -181,23 +216,48 @@ class Carrier:
 
 
 def carriers(vector: Vector) -> list[Carrier]:
-    """The parts that carry the provider's signature, found by signing an empty object."""
-    outgoing = vector.provider.sign(b"{}", vector.source, vector.case.now)
+    """The parts that carry the provider's signature, found by signing the body of the vector."""
+    outgoing = vector.signed()
     return [
         *(Carrier("header", name) for name in outgoing.headers),
         *(Carrier("query", name) for name, _ in parse_qsl(outgoing.query)),
-        *(Carrier("body", name) for name in msgspec.json.decode(outgoing.body)),
+        *(Carrier("body", name) for name in sorted(_signed_fields(vector))),
     ]
 
 
+def _signed_fields(vector: Vector) -> set[str]:
+    """The fields of the body that another secret or another time changes."""
+    if is_form(vector.provider):
+        return set()
+    signed = msgspec.json.decode(vector.signed().body)
+    others = [vector.signed(secret=FOREIGN_SECRET), vector.signed(later_s=1)] if vector.source.keys else []
+    return {
+        name for each in others for name, value in msgspec.json.decode(each.body).items() if value != signed.get(name)
+    }
+
+
+def with_a_field_twice(provider: Provider[Any], body: bytes) -> bytes:
+    """The body with two more fields of one name."""
+    return body + b"&twice=1&twice=1" if is_form(provider) else body.rstrip()[:-1] + b',"twice":1,"twice":1}'
+
+
+def topic_of(event_type: str) -> str:
+    """The topic of the events of an envelope: `unknown` for `unknown.<their type>`."""
+    return "unknown" if event_type.startswith("unknown.") else event_type
+
+
+def is_form(provider: Provider[Any]) -> bool:
+    """Whether the provider sends forms, and not JSON."""
+    return provider.content_type == FORM
+
+
 def covers_body(vector: Vector) -> bool:
-    one, other = (vector.provider.sign(body, vector.source, vector.case.now) for body in (b'{"a":1}', b'{"a":2}'))
-    return (one.headers, one.query) != (other.headers, other.query)
+    """Whether the signature covers every byte of the body."""
+    return vector.provider.strength == "body"
 
 
 def covers_time(vector: Vector) -> bool:
-    one, other = (vector.provider.sign(b"{}", vector.source, vector.case.now + later_s) for later_s in (0, 1))
-    return one != other
+    return vector.signed() != vector.signed(later_s=1)
 
 
 Pairs: TypeAlias = list[tuple[str, str]]

@@ -86,8 +86,13 @@ class HandlerLatency:
         else:
             self._is_quick.clear()
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether recent calls were short. At the start calls count as long."""
+        return self._is_quick.is_set()
+
     async def quick(self) -> None:
-        """Return once recent calls were short. At the start calls count as long."""
+        """Return once recent calls were short."""
         await self._is_quick.wait()
 
 

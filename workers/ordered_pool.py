@@ -12,14 +12,18 @@ from hookline.schemas.broker import Again, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
+from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
-from hookline.workers.pool import Report, prefetch
+from hookline.workers.pool import Report, prefetch, prefetch_while_slow
+from hookline.workers.settler import Settler
 from hookline.workers.store import Store
-from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
+from hookline.workers.unwanted import UNWANTED
 from hookline.workers.work import DUPLICATE, Work
 
-_NOT_TRIED = frozenset({"busy", "unwanted", Unreachable.reason})
+_NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
+_MANY = 16
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
@@ -49,14 +53,21 @@ class OrderedPool:
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
             hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
         )
+        self._settler = Settler(pipeline.unsynced)
+        self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
-        self._free_handlers = asyncio.Semaphore(prefetch(worker))
+        self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
+        self._is_full = False
         self._wake = asyncio.Event()
         self._in_flight: dict[asyncio.Task[None], str] = {}
         self._stopping = False
         self._leaving: set[str] = set()
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [self._start(self._partitions.keep()), self._start(self._dispatch())]
+        self._tasks = [
+            self._start(self._partitions.keep()),
+            self._start(self._dispatch()),
+            self._start(self._settler.keep()),
+        ]
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises what a part of it fails with."""
@@ -70,6 +81,8 @@ class OrderedPool:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self._end(set(self._in_flight), grace_s)
+        await self._pipeline.ahead.give_back_all()
+        await self._settle_all()
         await self._partitions.close()
         if not self._died.done():
             self._died.set_result(None)
@@ -97,21 +110,28 @@ class OrderedPool:
 
     async def _dispatch(self) -> None:
         while True:
-            await self._free_handlers.acquire()
             slot = await self._next()
             task = self._start(self._work_until_idle(slot))
             self._in_flight[task] = slot.partition
             task.add_done_callback(self._task_ended)
 
     async def _next(self) -> Slot[_Message]:
-        """Wait for the next event that may be handled."""
-        while (slot := self._ready()) is None:
+        """Wait for the next event that may be handled, and for room among those in flight."""
+        while not self._has_room() or (slot := self._ready()) is None:
             self._wake.clear()
-            due_s = self._subject_queues.due_s()
+            due_s = None if self._is_full else self._subject_queues.due_s()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
                     await self._wake.wait()
         return slot
+
+    def _limit(self) -> int:
+        """How many events may be in flight. More than are handled at a time help only while calls are short."""
+        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
+
+    def _has_room(self) -> bool:
+        self._is_full = len(self._in_flight) >= self._limit()
+        return not self._is_full
 
     def _ready(self) -> Slot[_Message] | None:
         """The next event, if one may be handled now. Lost deliveries are skipped: they come again, in their order."""
@@ -127,25 +147,30 @@ class OrderedPool:
         while slot is not None:
             self._in_flight[this] = slot.partition
             await self._work(slot)
-            if self._subject_queues.due_s() is not None:  # the dispatcher waits for that, or for an earlier time
-                self._wake.set()
-            slot = None if self._stopping or slot.partition in self._leaving else self._ready()
+            if self._subject_queues.due_s() is not None or self._has_new_room():
+                self._wake.set()  # what the dispatcher waits for has changed
+            slot = None if self._must_end(slot.partition) else self._ready()
+
+    def _has_new_room(self) -> bool:
+        return self._is_full and len(self._in_flight) < self._limit()
+
+    def _must_end(self, partition: str) -> bool:
+        return self._stopping or partition in self._leaving or len(self._in_flight) > self._limit()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._in_flight[task]
-        self._free_handlers.release()
         self._wake.set()
 
     async def _work(self, slot: Slot[_Message]) -> None:
         message, started = slot.item, time.monotonic()
         work = _repeat(message.received) if slot.is_repeat else await self._try(slot)
         outcome = work.outcome
-        if isinstance(outcome, Again):
+        if isinstance(outcome, Again) and not self._goes_last(slot, outcome):
             was_tried = outcome.reason not in _NOT_TRIED
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
-            await message.queue.settle(message.received, outcome)
+            await self._settler.settle(message.queue, message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
@@ -153,17 +178,46 @@ class OrderedPool:
             await asyncio.sleep(0)  # an event that is retried at once lets others run
 
     async def _try(self, slot: Slot[_Message]) -> Work:
-        return await self._pipeline.work(slot.item.received, last=slot.last)
+        self._claim_next(slot)
+        try:
+            return await self._pipeline.work(slot.item.received, last=slot.last)
+        finally:
+            if slot.event_id in self._pipeline.ahead:  # it was not wanted, for example
+                await self._pipeline.ahead.give_back(slot.event_id)
+
+    def _claim_next(self, slot: Slot[_Message]) -> None:
+        """Claim the next event of a subject with many events, while calls are short."""
+        if len(slot.queue.waiting) >= _MANY and self._pipeline.handler.latency.is_quick:
+            following = slot.queue.waiting[0]
+            if following.event_id != slot.event_id:
+                self._pipeline.ahead.ask(following.event_id, slot.queue.subject, slot.partition)
+
+    def _goes_last(self, slot: Slot[_Message], outcome: Again) -> bool:
+        """Decline the partition of an unwanted event. It keeps its place, unless that leaves no room for others."""
+        if outcome.reason != UNWANTED:
+            return False
+        self._partitions.decline(slot.partition)
+        now_s = time.monotonic()
+        if now_s >= slot.arrived_s + MAX_WAIT_S:
+            return True
+        return self._blocked.must_make_room(slot.partition, self._subject_queues.blocked(slot, now_s), now_s)
 
     async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         self._subject_queues.leave(partition)
+        self._blocked.leave(partition)
         self._leaving.add(partition)
         try:
             ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
             self._pipeline.admission.turn_away(ours)
             await self._end(ours, 0 if lost else None)
+            await self._pipeline.ahead.give_back_all(partition)
+            await self._settle_all()
         finally:
             self._leaving.discard(partition)
+
+    async def _settle_all(self) -> None:
+        with suppress(Unreachable):  # what is not settled comes again, and is a duplicate
+            await self._settler.flush()
 
     async def _end(self, tasks: set[asyncio.Task[None]], grace_s: float | None) -> None:
         """Wait for tasks, and cancel those that take longer."""

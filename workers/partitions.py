@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hookline.aio.pulse import Pulse
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue, Received
 from hookline.schemas.errors import HooklineError, Unreachable
@@ -28,6 +29,8 @@ Leave: TypeAlias = Callable[[str, bool], Awaitable[None]]
 ASK_S = 1.0
 ALONE_S = LEASE_S - 3.0
 """How long a process goes on with its partitions without the store. After its lease, another process has them."""
+DECLINE_S = 30.0
+"""How soon a partition is declined again, while it has an event that is not wanted here. A store forgets it later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +40,12 @@ class _Consumer:
     taking: asyncio.Task[None]
     queue: Queue | None = None
     leaving: asyncio.Task[None] | None = None
+    declined_s: float = float("-inf")
+
+    @property
+    def attached(self) -> bool:
+        """Whether the broker delivers the messages of the partition to this process."""
+        return self.queue is not None and self.queue.attached
 
 
 class Partitions:
@@ -44,7 +53,8 @@ class Partitions:
 
     A surplus partition is left in order: nothing new is taken, events in flight end, the queue is closed, and only then
     is the partition revoked, again every second until the store has accepted it. A partition that was lost, because the
-    lease of this process ended, is left at once. If the store cannot be reached for nearly a lease, all partitions are
+    lease of this process ended, is left at once. A partition that is declined is surplus once another process may want
+    it. If the store cannot be reached for nearly a lease, all partitions are
     left in order, and taken up again once the store answers.
     """
 
@@ -66,12 +76,22 @@ class Partitions:
         self._reached_s = clock()
         self._is_reached = True
         self._consumers: dict[str, _Consumer] = {}
+        self._declining: set[str] = set()
+        self._soon = Pulse()
 
     async def keep(self) -> None:
         """Follow the assignment until cancelled."""
         while True:
             await self._ask_once()
-            await asyncio.sleep(ASK_S)
+            await self._soon.wait(ASK_S)
+
+    def decline(self, partition: str) -> None:
+        """Hand a partition over to a process that wants what is not wanted here, if there is one."""
+        consumer = self._consumers.get(partition)
+        if consumer is not None and self._clock() - consumer.declined_s >= DECLINE_S:
+            consumer.declined_s = self._clock()
+            self._declining.add(partition)
+            self._soon.send()
 
     async def stop_taking(self) -> None:
         """Return once nothing more is taken, and partitions that were being left have been left."""
@@ -90,6 +110,7 @@ class Partitions:
         asked_s = self._clock()
         try:
             async with asyncio.timeout(max(ASK_S, self._reached_s + ALONE_S - asked_s)):
+                await self._decline_all()
                 assignment = await self._store.assign(self._queue, topics.PARTITION_WORDS, self._consuming())
         except (HooklineError, TimeoutError) as error:
             self._not_reached(error)
@@ -97,6 +118,11 @@ class Partitions:
         self._reached_s, self._is_reached = asked_s, True
         self._follow(assignment)
         await self._revoke_all(assignment.surplus - self._consumers.keys())
+
+    async def _decline_all(self) -> None:
+        for partition in tuple(self._declining):
+            await self._store.decline(self._queue, partition)
+            self._declining.discard(partition)
 
     def _not_reached(self, error: Exception) -> None:
         """Log the first failure of several. Leave all partitions before the lease of this process has ended."""
@@ -112,8 +138,8 @@ class Partitions:
                 self._start_leaving(partition, revoke=False)
 
     def _consuming(self) -> Collection[str]:
-        """The partitions that have a consumer, also while they are being left."""
-        return [partition for partition, consumer in self._consumers.items() if consumer.queue is not None]
+        """The partitions whose messages are delivered to this process, also while they are being left."""
+        return [partition for partition, consumer in self._consumers.items() if consumer.attached]
 
     def _follow(self, assignment: Assignment) -> None:
         for partition, consumer in self._consumers.items():

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -13,11 +14,13 @@ from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
+from hookline.schemas.event_redaction import Redaction
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
+from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
 from hookline.workers.siblings import ParkedSiblings, chosen, combined
@@ -29,9 +32,10 @@ from hookline.workers.store import (
     LeasedElsewhere,
     Store,
     TransactionalStore,
+    UnsyncedStore,
 )
 from hookline.workers.subject_watermark import SubjectWatermark
-from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted
+from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted, delivery_key
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
@@ -40,20 +44,28 @@ Clock = Callable[[], float]
 _ALREADY_ALONE = nullcontext()
 
 
-def normaliser(providers: Mapping[str, Provider[Any]]) -> Normalise:
-    """A function that makes the canonical events of an envelope of one of these providers. It raises Unreadable."""
+def normaliser(providers: Mapping[str, Provider[Any]], *, keep_urls: bool = False) -> Normalise:
+    """A function that makes the canonical events of an envelope of one of these providers. It raises Unreadable.
+
+    The events hold no token of the provider, and URLs that let anybody in only with `keep_urls`.
+    """
+    redactions: dict[str, Redaction] = {}
 
     def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
         provider = providers.get(envelope.provider)
         if provider is None:
             raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-        return provider.normalise(envelope)
+        if provider.name not in redactions:
+            redactions[provider.name] = Redaction(provider, keep_urls=keep_urls)
+        return redactions[provider.name](provider.normalise(envelope))
 
     return normalise
 
 
 class Pipeline:
     """A worker with its store. `work` is the main path of the consuming side.
+
+    `unsynced` is the store of an ordered worker if its events are settled only after `sync`.
 
     Raises SettingsError if the worker is transactional and the store is not, NotStarted if a middleware fails.
     """
@@ -71,7 +83,9 @@ class Pipeline:
         self.admission = Admission(worker.concurrency, gate or ExclusiveGate())
         self.handler = Handler(worker)
         self._store = store
+        self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._transactional = _transactional(store, worker) if worker.transactional else None
+        self.ahead = ClaimsAhead(self._ask, partial(store.release, worker.queue))
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
@@ -137,7 +151,7 @@ class Pipeline:
         claim: Claim | None = None
         await self.admission.keys.acquire(case.event.id)
         try:
-            match claim := await self._store.claim(self.worker.queue, case.key, case.subject):
+            match claim := await (self.ahead.take(case.key) or self._ask(case.key, case.subject)):
                 case Acquired(crash_suspect=True):
                     return await self._handle_alone(case, claim)
                 case Acquired():
@@ -154,6 +168,9 @@ class Pipeline:
             raise
         finally:
             self.admission.keys.release(case.event.id)
+
+    def _ask(self, key: str, subject: str | None) -> Coroutine[Any, Any, Claim]:
+        return self._store.claim(self.worker.queue, key, subject if self._asks_for_late else None)
 
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""
@@ -175,7 +192,8 @@ class Pipeline:
         if self._transactional is None or ending.outcome is not HANDLED:  # a transaction has recorded it itself
             if case.subject is not None:
                 self._watermark.advance(case.subject, case.occurred_s)
-            await self._store.finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
+            finish = self._store.finish if self.unsynced is None else self.unsynced.finish_unsynced
+            await finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:
@@ -261,7 +279,8 @@ class Pipeline:
     def _put_back(self, envelope: Envelope, received: Received) -> Outcome:
         """No event of the delivery is of a type that this worker wants: another process of the queue may."""
         chance = random.random()  # noqa: S311  # no secret
-        return self._unwanted.outcome(envelope.id, envelope.topic, received.attempt, time.monotonic(), chance)
+        key = delivery_key(received.headers)
+        return self._unwanted.outcome(key, envelope.topic, received.attempt, time.monotonic(), chance)
 
     def _check_crashes(self, case: Case, claim: Acquired) -> None:
         """Raise ProcessDied if the event has crashed its process as often as it may fail. Others are not counted."""
@@ -286,10 +305,6 @@ def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:
     if not isinstance(store, TransactionalStore):
         raise SettingsError(f"store.url: the worker {worker.queue} is transactional, which takes SQLite or PostgreSQL")
     return store
-
-
-def _asks_for_late(worker: Worker[Any]) -> bool:
-    return worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
 
 
 def event_key(event_id: str, headers: Mapping[str, Any]) -> str:

@@ -19,13 +19,19 @@ _MAX_PREFETCH = 256  # more save a store little, and each is a crash suspect if 
 
 
 def prefetch(worker: Worker[Any]) -> int:
-    """How many deliveries a process has in flight at most: more than it handles at a time.
+    """How many deliveries a process has in flight at most, while calls are short: more than it handles at a time.
 
-    While some are handled, others are claimed or completed, so that the store is asked for many at once. While calls
-    are long, a `Pool` has only twice its concurrency in flight, because it keeps these from other processes. An
-    `OrderedPool` always uses this number: no other process shares its partitions.
+    While some are handled, others are claimed or completed, so that the store is asked for many at once.
     """
     return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _MAX_PREFETCH))
+
+
+def prefetch_while_slow(worker: Worker[Any]) -> int:
+    """How many deliveries a process has in flight while calls are long: the next one is there when a call ends.
+
+    More would be kept from other processes, and would have died with this one if it is killed.
+    """
+    return 2 * worker.concurrency
 
 
 def longest_unsettled_s(worker: Worker[Any], fetched: int) -> float:
@@ -42,7 +48,7 @@ class Pool:
         self._report = report
         self._idle: set[asyncio.Task[None]] = set()
         self._stopping = False
-        always = 2 * pipeline.worker.concurrency  # the next event is there when a call ends
+        always = prefetch_while_slow(pipeline.worker)
         self._loops = [
             asyncio.create_task(self._loop(ahead=number >= always)) for number in range(prefetch(pipeline.worker))
         ]

@@ -117,7 +117,7 @@ async def _views(log: EventLog, places: Sequence[Place]) -> list[RoomView]:
 def view(events: Iterable[CanonicalEvent]) -> list[RoomView]:
     """The rooms in these events, ordered by provider, source and room id."""
     place = attrgetter("provider", "source", "room_id")
-    of_rooms = (event for event in _earliest_versions(events) if isinstance(event, RoomEvent))
+    of_rooms = (event for event in _earliest_versions(events) if isinstance(event, RoomEvent) and event.room_id)
     ordered = sorted(of_rooms, key=lambda event: (place(event), event.occurred_at, event.id))
     return [_room(list(group)) for _, group in groupby(ordered, key=place)]
 
@@ -141,7 +141,7 @@ def _room(events: Sequence[RoomEvent]) -> RoomView:
     return RoomView(
         provider=first.provider,
         source=first.source,
-        room_id=first.room_id,
+        room_id=first.room_id or "",  # the log holds no event without a room
         open=room.open,
         name=room.name,
         owner_id=room.owner_id,

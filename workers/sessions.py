@@ -87,7 +87,7 @@ class Sessions:
     def change_role(self, event: ParticipantRoleChanged) -> None:
         stays = self._person(event.user_id).stays
         if stays:
-            stays[-1] = replace(stays[-1], role=event.role)
+            stays[-1] = replace(stays[-1], role=event.role or stays[-1].role)
 
     def leaves_before_joins(self, event: ParticipantLeft, *, joins_now: bool) -> bool:
         """Whether a leave ends a stay from before, rather than one that begins at the same time."""

@@ -123,6 +123,19 @@ class TransactionalStore(Store, Protocol):
         """
 
 
+@runtime_checkable
+class UnsyncedStore(Store, Protocol):
+    """A store that can finish events before they are on disk."""
+
+    async def finish_unsynced(
+        self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0
+    ) -> None:
+        """As `finish`, but a power cut may undo it until `sync` has returned. The death of this process does not."""
+
+    async def sync(self) -> None:
+        """Return once all that was finished before is on disk."""
+
+
 @dataclass(slots=True)
 class MemoryStore:
     """A store for tests, and for one process that may forget. Its state ends with the process."""

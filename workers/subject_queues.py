@@ -107,6 +107,12 @@ class SubjectQueues(Generic[T]):
         """When `next` has something although nothing arrived or ended; None if never."""
         return self._later[0][0] if self._later else None
 
+    def blocked(self, slot: Slot[T], now_s: float) -> int:
+        """How many events of its partition wait for a later time, or behind this one, which is in flight."""
+        queues = chain(self._subject_queues.values(), self._without_subject)
+        theirs = (each for each in queues if each.partition == slot.partition)
+        return 1 + sum(len(each.waiting) for each in theirs if each.ready_s > now_s or each is slot.queue)
+
     def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
         """End an event that was in flight and is settled: the next of its queue may go on."""
         queue = slot.queue
@@ -137,9 +143,8 @@ class SubjectQueues(Generic[T]):
 
     def leave(self, partition: str) -> None:
         """Forget the waiting events of a partition. An event in flight is still settled."""
-        for queue in [
-            queue for queue in (*self._subject_queues.values(), *self._without_subject) if queue.partition == partition
-        ]:
+        queues = chain(self._subject_queues.values(), self._without_subject)
+        for queue in [each for each in queues if each.partition == partition]:
             queue.left = True
             queue.waiting.clear()
             queue.held.clear()

@@ -6,48 +6,61 @@ applications use one queue name.
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from hookline.schemas.broker import Again, Outcome, Parked
+from hookline.schemas.dead_letters import REPLAYED_AT
+from hookline.schemas.envelope import ID_HEADER, RECEIVED_AT_HEADER
 from hookline.workers.bounded_dict import BoundedDict
 
 log = logging.getLogger("hookline.workers")
 
+UNWANTED = "unwanted"
 UNWANTED_AFTER_S = 600.0
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 10.0
 _LOG_EVERY_S = 60.0
 _MAX_REMEMBERED = 100_000
 
+DeliveryKey: TypeAlias = tuple[str, ...]
+
+
+def delivery_key(headers: Mapping[str, Any]) -> DeliveryKey:
+    """What tells a delivery from the others of its event: the times at which it was received and replayed."""
+    return tuple(str(headers.get(name, "")) for name in (ID_HEADER, RECEIVED_AT_HEADER, REPLAYED_AT))
+
 
 class Unwanted:
-    """Remembers since when each delivery has been unwanted here. Time is an argument, on the monotonic clock."""
+    """Remembers since when each delivery has been unwanted here. Time is an argument, on the monotonic clock.
+
+    Another process may have handled the event meanwhile. A replay or a re-send of it is another delivery.
+    """
 
     def __init__(self, queue: str, park_after_s: float) -> None:
         self._queue = queue
         self._park_after_s = park_after_s
-        self._since: BoundedDict[str, float] = BoundedDict(_MAX_REMEMBERED)
+        self._since: BoundedDict[DeliveryKey, float] = BoundedDict(_MAX_REMEMBERED)
         self._unlogged: Counter[str] = Counter()
         self._log_after_s = float("-inf")
 
-    def outcome(self, event_id: str, topic: str, attempt: int, now_s: float, chance: float) -> Outcome:
+    def outcome(self, key: DeliveryKey, topic: str, attempt: int, now_s: float, chance: float) -> Outcome:
         """Again without using up an attempt, or Parked once the delivery has been unwanted for long enough.
 
         The delay grows with the time. `chance`, from 0 to 1, spreads it, so that processes do not take turns in step.
         """
-        waited_s = now_s - self._remember(event_id, now_s)
+        waited_s = now_s - self._remember(key, now_s)
         self._log(topic, now_s)
         if waited_s >= self._park_after_s:
-            del self._since[event_id]
-            return Parked(
-                "unwanted", f"no process of the queue has wanted {topic} for {self._park_after_s:g} s", attempt
-            )
+            del self._since[key]
+            return Parked(UNWANTED, f"no process of the queue has wanted {topic} for {self._park_after_s:g} s", attempt)
         longest_s = min(max(FIRST_DELAY_S, waited_s / 2), MAX_DELAY_S)
-        return Again(longest_s * (0.5 + chance / 2), attempt, "unwanted")
+        return Again(longest_s * (0.5 + chance / 2), attempt, UNWANTED)
 
-    def _remember(self, event_id: str, now_s: float) -> float:
-        if event_id not in self._since:
-            self._since.note(event_id, now_s)
-        return self._since[event_id]
+    def _remember(self, key: DeliveryKey, now_s: float) -> float:
+        if key not in self._since:
+            self._since.note(key, now_s)
+        return self._since[key]
 
     def _log(self, topic: str, now_s: float) -> None:
         self._unlogged[topic] += 1

@@ -12,6 +12,7 @@ from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
 from hookline.schemas.envelope import Envelope
@@ -21,20 +22,23 @@ from hookline.sqlite.database import Database
 log = logging.getLogger("hookline.broker")
 
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
+_HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits beyond which a publish is refused: envelopes in flight, seconds to write, bytes on disk.
+    """Limits beyond which a publish is refused: envelopes and bytes in flight, seconds to write, bytes on disk.
 
-    The history has a limit of its own, which comes on top of `max_bytes`.
+    In flight is what the writer holds, also after its publish has timed out. The history has a limit of its own, which
+    comes on top of `max_bytes`.
     """
 
     max_in_flight: int = 1000
     publish_timeout_s: float = 5.0
     max_bytes: int = 10 * 2**30
     retention: Retention = NOTHING_KEPT
+    max_bytes_in_flight: int = 32 * 2**20
 
 
 class EmbeddedBroker:
@@ -94,22 +98,31 @@ class EmbeddedPublisher:
         self._router = tables.Router()
         self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
         self._is_writable = True
+        self._probe = WriteProbe(database, limits.max_bytes)
 
     @property
     def ready(self) -> bool:
-        return len(self._writing.running) < self._limits.max_in_flight
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        return "overloaded" if self._is_full else self._probe.lasting
+
+    @property
+    def _is_full(self) -> bool:
+        database, limits = self._database, self._limits
+        return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        if not self.ready:
+        if self._is_full:
             raise NotDurable("too many events are being written")
         try:
             await self._written(envelope)
-            self._is_writable = True
-        except TimeoutError:
-            raise NotDurable("the event was not written in time") from None
-        except Unreachable as error:
-            self._log_once(error)
-            raise NotDurable("the event could not be written") from None
+        except (NotDurable, Unreachable, TimeoutError) as error:
+            self._probe.failed(error)
+            raise self._refusal(error) from None
+        self._is_writable = True
+        self._probe.succeeded()
         self._wake()
 
     async def close(self) -> None:
@@ -117,10 +130,21 @@ class EmbeddedPublisher:
         while writing := [written for written in self._writing.running if not written.done()]:
             await asyncio.wait(writing)
         self._writing.close()
+        await self._probe.close()
+
+    def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
+        match error:
+            case NotDurable():
+                return error
+            case TimeoutError():
+                return NotDurable("the event was not written in time")
+            case _:
+                self._log_once(error)
+                return NotDurable("the event could not be written")
 
     async def _written(self, envelope: Envelope) -> None:
         """Raises TimeoutError, NotDurable or Unreachable."""
-        written = self._database.share(self._store, envelope)
+        written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
         self._writing.start(written)
         try:
             await written
@@ -158,7 +182,13 @@ class EmbeddedQueue:
         self._settled: list[tuple[int, Outcome]] = []
         self._news = asyncio.Event()
         self._closing = False
+        self._is_reached = False
         self._feeder = asyncio.create_task(self._feed())
+
+    @property
+    def attached(self) -> bool:
+        """Whether the file could be read the last time."""
+        return self._is_reached and not self._closing
 
     @property
     def closed(self) -> bool:
@@ -195,9 +225,10 @@ class EmbeddedQueue:
             self._news.clear()
             try:
                 found = await self._exchange()
+                self._is_reached = True
             except Unreachable as error:
                 log.error("%s: %s", self._name, error)
-                found = 0
+                found, self._is_reached = 0, False
             if not found:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_S):

@@ -27,6 +27,8 @@ Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None, str 
 """A message: its number, attempt, headers, content type, body, the number and time of replays, events to handle."""
 
 _MAX_ROWS = 64  # to an INSERT
+_MAX_KEYS = 4096
+_MAX_LOGGED_TOPICS = 64
 _encode = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -72,7 +74,7 @@ class Router:
         self._version = 0
         self._bindings: list[tuple[str, str]] = []
         self._wanted_by: dict[str, tuple[str, ...]] = {}
-        self._logged: set[str] = set()
+        self._logged: dict[str, set[str]] = {}
 
     def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
         self._refresh(connection)
@@ -107,12 +109,24 @@ class Router:
         queues = self._wanted_by.get(key)
         if queues is None:
             wanting = {queue for queue, pattern in self._bindings if topics.matches(pattern, key)}
+            if len(self._wanted_by) >= _MAX_KEYS:
+                self._wanted_by.clear()
             queues = self._wanted_by[key] = tuple(sorted(wanting)) or (topics.UNROUTED,)
-            topic = key.rpartition(".")[0]
-            if queues == (topics.UNROUTED,) and topic not in self._logged:
-                self._logged.add(topic)
-                log.info("no queue wants %s; its events are kept in %s", topic, topics.UNROUTED)
+            if queues == (topics.UNROUTED,):
+                self._log_unwanted(key.rpartition(".")[0])
         return queues
+
+    def _log_unwanted(self, topic: str) -> None:
+        """Log each topic once. A sender may make up names of types without end, so the topics of a source are few."""
+        source = ".".join(topic.split(".", 2)[:2])
+        logged = self._logged.setdefault(source, set())
+        if topic in logged or len(logged) > _MAX_LOGGED_TOPICS:
+            return
+        logged.add(topic)
+        if len(logged) > _MAX_LOGGED_TOPICS:
+            log.info("no queue wants more topics of %s, which are no longer named", source)
+        else:
+            log.info("no queue wants %s; its events are kept in %s", topic, topics.UNROUTED)
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

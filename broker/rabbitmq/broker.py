@@ -5,7 +5,7 @@ Publishing and consuming use separate connections: an alarm on the server blocks
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -33,11 +33,11 @@ log = logging.getLogger("hookline.broker")
 class RabbitMQBroker:
     """Implements `schemas.broker.Broker`."""
 
-    def __init__(self, settings: RabbitMQSettings) -> None:
+    def __init__(self, settings: RabbitMQSettings, back: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
-        server_is_back = Pulse()
-        self._publish_connection = Connection(settings, "hookline publisher", server_is_back)
-        self._consume_connection = Connection(settings, "hookline consumer", server_is_back)
+        self._server_is_back = Pulse()
+        self._publish_connection = Connection(settings, "hookline publisher", self._server_is_back, back)
+        self._consume_connection = Connection(settings, "hookline consumer", self._server_is_back, back)
         self._queues: list[RabbitMQQueue] = []
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
@@ -48,9 +48,12 @@ class RabbitMQBroker:
         self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
 
     @classmethod
-    async def open(cls, settings: RabbitMQSettings) -> "RabbitMQBroker":
-        """Connect, and declare the exchanges. Raises Unreachable or SettingsError."""
-        broker = cls(settings)
+    async def open(cls, settings: RabbitMQSettings, back: Callable[[], None] = lambda: None) -> "RabbitMQBroker":
+        """Connect, and declare the exchanges. Raises Unreachable or SettingsError.
+
+        `back` is called whenever a lost connection is back.
+        """
+        broker = cls(settings, back)
         try:
             await broker._publish_connection.open()
             await broker._consume_connection.open()
@@ -63,6 +66,16 @@ class RabbitMQBroker:
             await broker.close()
             raise
         return broker
+
+    def connect_soon(self) -> None:
+        """Do not wait for the next try: another process has reached the server."""
+        self._server_is_back.send()
+
+    def use_addresses(self, settings: RabbitMQSettings) -> None:
+        """Connect with the addresses of these settings from now on. Open connections stay."""
+        for connection in (self._publish_connection, self._consume_connection):
+            connection.use_addresses(settings)
+        self.connect_soon()
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         topology = self._topology(self._subscription(queue, patterns, MAX_MOVING), by_partition=True)

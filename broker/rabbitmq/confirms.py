@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 import msgspec
 
 from hookline.aio.deadlines import Deadlines
+from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import Frames
 from hookline.schemas.errors import NotDurable
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
+REFUSED = "a queue of RabbitMQ refused the event"
+_LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
 
 
@@ -26,9 +30,15 @@ class Pending(msgspec.Struct):
 
 
 class Confirms:
-    """Messages in the order of `add`, which is also the order of their delivery tags and of their time-outs."""
+    """Messages in the order of `add`, which is also the order of their delivery tags and of their time-outs.
 
-    def __init__(self, timeout_s: float) -> None:
+    `acks` and `nacks` count what the server has sent. The tally outlives the channel.
+    """
+
+    def __init__(self, timeout_s: float, tally: RefusalTally) -> None:
+        self._tally = tally
+        self.acks = 0
+        self.nacks = 0
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines[asyncio.Future[None]](timeout_s, self._time_out)
         self._unwritten: deque[Pending] = deque()
@@ -40,6 +50,11 @@ class Confirms:
     def in_flight(self) -> int:
         """How many messages have no confirm yet, including those whose caller has stopped waiting."""
         return len(self._unwritten) + len(self._written)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether confirms are outstanding."""
+        return bool(self._written)
 
     @property
     def is_silent(self) -> bool:
@@ -69,6 +84,10 @@ class Confirms:
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
         """The server has confirmed a tag, or all tags up to it; or, with a `refusal`, has refused them."""
         self._has_timed_out = False
+        if refusal is None:
+            self.acks += 1
+        elif refusal is REFUSED:
+            self.nacks += 1
         for each in self._up_to(tag) if multiple else (tag,):
             pending = self._written.pop(each, None)
             if pending is not None:
@@ -119,5 +138,9 @@ class Confirms:
             return
         if refusal is None:
             pending.confirmed.set_result(None)
+            if self._tally.count:
+                self._tally.accepted()
         else:
             pending.confirmed.set_exception(NotDurable(refusal))
+            if refusal in _LASTING:
+                self._tally.refused(_LASTING[refusal])

@@ -2,21 +2,30 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import AMQPError, ProbableAuthenticationError
-from yarl import URL
 
+from hookline.aio.notices import Notice
 from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
-from hookline.broker.rabbitmq.wire.connection_state import OpenConnection, close_reason, server_reason, underlying
+from hookline.broker.rabbitmq.addresses import Address, Addresses
+from hookline.broker.rabbitmq.explaining import why_not_connected
+from hookline.broker.rabbitmq.wire.connection_state import (
+    OpenConnection,
+    close_reason,
+    offers_confirms,
+    server_reason,
+    underlying,
+)
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import HooklineError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
@@ -31,45 +40,44 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class RabbitMQSettings:
-    """The address of RabbitMQ, time-outs and limits.
+    """The addresses of RabbitMQ, time-outs and limits.
 
     A dead connection is noticed after about three heartbeats. A publish times out earlier.
     """
 
-    url: str
+    url: str | tuple[str, ...]
     publish_timeout_s: float = 5.0
     max_in_flight: int = 1000
     heartbeat_s: int = 10
     connect_timeout_s: float = 5.0
     retention: Retention = NOTHING_KEPT
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a malformed address. The error does not repeat it: it may hold a password."""
-        try:
-            url = URL(self.url)
-        except ValueError:
-            url = URL()
-        if url.scheme not in {"amqp", "amqps"} or not url.host:
-            raise SettingsError("broker.url is not of the form amqp://user:password@host/vhost")
+        """Raises SettingsError for a malformed address, without repeating it."""
+        _ = self.addresses
 
     @property
-    def place(self) -> str:
-        """The address without user and password, for logs and errors."""
-        url = URL(self.url)
-        return f"{url.host}:{url.port or ''}{url.path}"
+    def addresses(self) -> tuple[Address, ...]:
+        """The nodes of the cluster. Relative paths in a URL begin at `folder`."""
+        urls = (self.url,) if isinstance(self.url, str) else self.url
+        return tuple(Address.read(url, self.folder) for url in urls)
 
 
 @asynccontextmanager
 async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
-    """Raise Unreachable for a time-out, and for every error of a lost connection.
+    """Raise Unreachable for a time-out, and for every error of a call to the server.
 
-    aiormq cancels calls on a lost connection, so a CancelledError may mean just that. It is passed on only if this task
-    itself was cancelled.
+    The libraries raise anything: RuntimeError for a closed connection, StopAsyncIteration, KeyError for a server that
+    names no capabilities. aiormq cancels calls on a lost connection, so a CancelledError may mean just that. It is
+    passed on only if this task itself was cancelled.
     """
     try:
         async with asyncio.timeout(timeout_s):
             yield
-    except (AMQPError, RuntimeError, OSError, TimeoutError) as error:  # aio-pika: RuntimeError is "already closed"
+    except HooklineError:
+        raise
+    except Exception as error:
         raise Unreachable(f"RabbitMQ: {what} failed ({server_reason(error) or type(error).__name__})") from error
     except asyncio.CancelledError:
         task = asyncio.current_task()
@@ -113,15 +121,20 @@ async def finish(closing: Awaitable[object]) -> None:
 class Connection:
     """One connection to the server. `open` connects; after a loss it reconnects until it is closed.
 
-    Connections of one process share `server_is_back`: the first that reconnects wakes the others.
+    Connections of one process share `server_is_back`: the first that reconnects wakes the others. It then calls `back`.
     """
 
-    def __init__(self, settings: RabbitMQSettings, name: str, server_is_back: Pulse) -> None:
+    def __init__(
+        self, settings: RabbitMQSettings, name: str, server_is_back: Pulse, back: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
+        self._addresses = Addresses(settings.addresses)
         self._name = name
         self._server_is_back = server_is_back
+        self._back = back
         self._current: OpenConnection | None = None
         self._transport: FrameTransport | None = None
+        self._left: asyncio.Future[str] | None = None
         self._connected = asyncio.Event()
         self._away = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -160,6 +173,15 @@ class Connection:
             if self.connection is connection:
                 await self._away.wait()
 
+    def leave(self, connection: AbstractConnection, reason: str) -> None:
+        """Connect to the next address: this one is open, and of no use."""
+        if connection is self.connection and self._left is not None and not self._left.done():
+            self._left.set_result(reason)
+
+    def use_addresses(self, settings: RabbitMQSettings) -> None:
+        """Connect with these from now on. An open connection stays."""
+        self._addresses.replace(settings.addresses)
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -167,29 +189,69 @@ class Connection:
         await self._disconnect()
 
     async def _connect(self) -> None:
+        """Connect to the first address that answers. Raises Unreachable, which says what is wrong with each of them."""
+        failures = []
+        for address in self._addresses.round():
+            try:
+                await self._connect_to(address)
+            except Unreachable as error:
+                failures.append(error)
+            else:
+                return
+        raise Unreachable("; ".join(sorted(map(str, failures)))) from failures[0].__cause__
+
+    async def _connect_to(self, address: Address) -> None:
         settings = self._settings
+        url = address.url.update_query(heartbeat=settings.heartbeat_s)
         try:
             async with bounded(settings.connect_timeout_s, "connecting"):
-                self._current, self._transport = await connect(
-                    URL(settings.url).update_query(heartbeat=settings.heartbeat_s), {"connection_name": self._name}
-                )
+                opened, transport = await connect(url, {"connection_name": self._name}, settings.connect_timeout_s)
         except Unreachable as error:
-            raise _explained(error, settings) from error.__cause__
+            why = why_not_connected(error.__cause__, over_tls=address.url.scheme == "amqps")
+            raise Unreachable(f"RabbitMQ at {address.place}: {why}") from error.__cause__
+        connection = underlying(opened)
+        if connection is None or not offers_confirms(connection):
+            await finish(opened.close())
+            raise Unreachable(f"RabbitMQ at {address.place}: the server has no publisher confirms")
+        self._current, self._transport = opened, transport
+        self._left = asyncio.get_running_loop().create_future()
         self._away.clear()
         self._connected.set()
 
     async def _stay_connected(self) -> None:
+        """Wait for a loss and reconnect, whatever fails meanwhile."""
+        notice = Notice()
         while True:
-            if (connection := self.connection) is not None:
-                reason = await _closed(connection)
-                log.warning("the connection %s to RabbitMQ was lost: %s", self._name, reason)
-            await self._disconnect()
-            await self._reconnect()
-            log.info("the connection %s to RabbitMQ is back", self._name)
-            self._server_is_back.send()
+            failure = await _failure(self._lose_and_reconnect(notice))
+            if failure is not None:
+                _log_unexpected(f"the connection {self._name} to RabbitMQ", failure)
+                await asyncio.sleep(RECONNECT.delay_s(1))
 
-    async def _reconnect(self) -> None:
-        failures, said = 0, ""
+    async def _lose_and_reconnect(self, notice: Notice) -> None:
+        if (connection := self.connection) is not None:
+            reason = await self._lost(connection)
+            log.warning("the connection %s to RabbitMQ was lost: %s", self._name, reason)
+            self._addresses.pass_over()
+        await self._disconnect()
+        await self._reconnect(notice)
+        notice.forget()
+        log.info("the connection %s to RabbitMQ is back", self._name)
+        self._server_is_back.send()
+        self._back()
+
+    async def _lost(self, connection: AbstractConnection) -> str:
+        """Wait until the connection is closed, or left; why it was."""
+        closing: asyncio.Future[Any] = connection.closing
+        left = self._left
+        await asyncio.wait([closing] if left is None else [closing, left], return_when=asyncio.FIRST_COMPLETED)
+        if left is None or not left.done():
+            return await close_reason(closing)
+        if self._transport is not None:
+            self._transport.abort()  # closing in order would wait for a server that answers nothing
+        return left.result()
+
+    async def _reconnect(self, notice: Notice) -> None:
+        failures = 0
         while True:
             if await self._server_is_back.wait(RECONNECT.delay_s(failures + 1)):
                 failures = 0
@@ -197,7 +259,8 @@ class Connection:
                 await self._connect()
             except Unreachable as error:
                 failures += 1
-                said = _say(str(error), said)
+                if notice.is_due(str(error)):
+                    log.warning("%s; trying again", error)
             else:
                 return
 
@@ -210,37 +273,41 @@ class Connection:
 
 
 async def _keep_using(connection: AbstractConnection, use: Use) -> None:
-    """Call `use` until the connection is closed. What fails again and again for one reason is logged once."""
+    """Call `use` until the connection is closed. What fails again and again for one reason is logged once a minute."""
     closing: asyncio.Future[Any] = connection.closing
-    failures, said = 0, ""
+    failures, notice = 0, Notice()
     while not closing.done():
-        try:
-            await use(connection)
-            failures, said = 0, ""
-        except (Unreachable, SettingsError) as error:
+        failure = await _failure(use(connection))
+        if failure is None:
+            failures = 0
+            notice.forget()
+        else:
             failures += 1
-            if not closing.done():
-                said = _say(str(error), said)
+            if not isinstance(failure, HooklineError):
+                _log_unexpected("using the connection to RabbitMQ", failure)
+            elif not closing.done() and notice.is_due(str(failure)):
+                log.warning("%s", failure)
         await asyncio.wait([closing], timeout=_USE_AGAIN.delay_s(failures + 1))
 
 
-def _say(text: str, said: str) -> str:
-    """Log a failure, unless it is the one that was logged last; what was logged last."""
-    if text != said:
-        log.warning("%s", text)
-    return text
+async def _failure(step: Awaitable[None]) -> BaseException | None:
+    """What a step raised. A loop goes on after any error; one that ended without a word would never come back.
+
+    aiormq cancels calls on a lost connection: CancelledError is raised only if this task itself was cancelled.
+    """
+    try:
+        await step
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error
+    except Exception as error:  # noqa: BLE001  the caller logs it, and tries again
+        return error
+    return None
 
 
-async def _closed(connection: AbstractConnection) -> str:
-    """Wait until the connection is closed; why it was."""
-    closing: asyncio.Future[Any] = connection.closing
-    await asyncio.wait([closing])
-    return await close_reason(closing)
-
-
-def _explained(error: Unreachable, settings: RabbitMQSettings) -> Unreachable:
-    """One sentence for the operator. It does not repeat aiormq's text, which may quote the URL."""
-    if isinstance(error.__cause__, ProbableAuthenticationError):
-        return Unreachable(f"RabbitMQ at {settings.place} refused the user or password")
-    kind = type(error.__cause__).__name__ if error.__cause__ else "lost"
-    return Unreachable(f"RabbitMQ at {settings.place} cannot be reached ({kind})")
+def _log_unexpected(what: str, error: BaseException) -> None:
+    """Log an error's kind and place. Its text may hold the URL, and its password."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("%s failed: %s in %s, line %s; trying again", what, type(error).__name__, frame.filename, frame.lineno)

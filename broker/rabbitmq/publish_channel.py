@@ -10,7 +10,8 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
-from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms, Pending
+from hookline.aio.refusal_tally import RefusalTally
+from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames
@@ -21,7 +22,6 @@ from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
-_REFUSED = "a queue of RabbitMQ refused the event"
 _ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
 _tag_and_bits = Struct(">QB").unpack_from
 
@@ -47,13 +47,13 @@ class PublishChannel(Protocol):
 
 
 def open_publish_channel(
-    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float
+    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float, tally: RefusalTally
 ) -> PublishChannel:
     """The raw publish channel if there is a frame transport; otherwise the one of public calls."""
     publishing = (
-        AiormqPublishChannel(channel, timeout_s)
+        AiormqPublishChannel(channel, timeout_s, tally)
         if transport is None
-        else RawPublishChannel(channel, transport, timeout_s)
+        else RawPublishChannel(channel, transport, timeout_s, tally)
     )
     channel.closing.add_done_callback(lambda _: publishing.end())
     return publishing
@@ -62,8 +62,10 @@ def open_publish_channel(
 class RawPublishChannel:
     """Implements PublishChannel and Listener: writes frames to the socket and reads the confirms from it."""
 
-    def __init__(self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float) -> None:
-        self.confirms = Confirms(timeout_s)
+    def __init__(
+        self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float, tally: RefusalTally
+    ) -> None:
+        self.confirms = Confirms(timeout_s, tally)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
@@ -94,7 +96,7 @@ class RawPublishChannel:
     def frame(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and payload.startswith((_ACK, _NACK)):
             tag, bits = _tag_and_bits(payload, 4)
-            refusal = None if payload.startswith(_ACK) else _REFUSED
+            refusal = None if payload.startswith(_ACK) else REFUSED
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
             return True
         return self._returns.frame(kind, payload)
@@ -133,8 +135,8 @@ class RawPublishChannel:
 class AiormqPublishChannel:
     """Implements PublishChannel with aiormq's public call, in one task per message."""
 
-    def __init__(self, channel: AbstractChannel, timeout_s: float) -> None:
-        self.confirms = Confirms(timeout_s)
+    def __init__(self, channel: AbstractChannel, timeout_s: float, tally: RefusalTally) -> None:
+        self.confirms = Confirms(timeout_s, tally)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._message_ids = _message_ids()
@@ -176,7 +178,7 @@ class AiormqPublishChannel:
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
-            refusal = _REFUSED
+            refusal = REFUSED
         except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
             refusal = LOST
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)

@@ -5,16 +5,18 @@ import logging
 
 from aiormq.abc import AbstractConnection
 
+from hookline.aio.refusal_tally import RefusalTally
+from hookline.broker.rabbitmq.confirm_watch import LOOK_EVERY_S, ConfirmWatch
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.guard import Guard
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.topology.declaring import Declaration
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
-from hookline.broker.rabbitmq.wire.connection_state import close_reason
+from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
@@ -29,17 +31,26 @@ class RabbitMQPublisher:
         self._channel: PublishChannel | None = None
         self._guard = guard
         self._forbidden: set[Declaration] = set()
+        self._tally = RefusalTally()
         self._attached = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
         channel = self._channel
-        if channel is None or channel.ended.done() or channel.is_blocked or channel.confirms.is_silent:
-            return False
-        if self._guard.fault(topics.EXCHANGE) is not None:
-            return False
-        return channel.confirms.in_flight < self._settings.max_in_flight
+        if channel is None or channel.ended.done():
+            return "broker_away"
+        states = (
+            (channel.is_blocked, "broker_alarm"),
+            (channel.confirms.is_silent, "broker_silent"),
+            (self._guard.fault(topics.EXCHANGE) is not None, "broker_topology"),
+            (channel.confirms.in_flight >= self._settings.max_in_flight, "overloaded"),
+        )
+        return next((reason for holds, reason in states if holds), self._tally.lasting)
 
     async def publish(self, envelope: Envelope) -> None:
         await self._open_channel().send_envelope(self._exchange, envelope)
@@ -74,18 +85,39 @@ class RabbitMQPublisher:
         await declare_exchanges(connection, self._settings.retention, self._settings.connect_timeout_s, self._forbidden)
 
     async def _session(self, connection: AbstractConnection) -> None:
-        """Publish on one connection until its channel is closed."""
+        """Publish on one channel until it is closed or refuses everything. Leaves a connection that answers nothing."""
+        try:
+            await self._publish_on(connection)
+        except Unreachable as error:
+            if isinstance(error.__cause__, TimeoutError) and not is_blocked(connection):
+                self._connection.leave(connection, "it answers heartbeats and nothing else")
+            raise
+
+    async def _publish_on(self, connection: AbstractConnection) -> None:
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
         await self._declare(connection)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
-            publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s)
+            publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s, self._tally)
             self._channel = publishing
             if self._attached.is_set():  # the exchange may have been deleted, and all bindings with it
                 self._guard.look_soon()
             self._attached.set()
             try:
-                await asyncio.wait([publishing.ended])
-                log.warning("the publisher's channel was lost: %s", await close_reason(channel.closing))
+                await self._watch(publishing, connection)
+                if publishing.ended.done():
+                    log.warning("the publisher's channel was lost: %s", await close_reason(channel.closing))
             finally:
                 self._channel = None
                 publishing.end()
+
+    async def _watch(self, publishing: PublishChannel, connection: AbstractConnection) -> None:
+        """Return when the channel is closed or of no use.
+
+        After a queue was full, RabbitMQ 3.10 goes on refusing on the channels that it refused on.
+        """
+        watch = ConfirmWatch(publishing.confirms)
+        while not publishing.ended.done() and not watch.only_refuses:
+            await asyncio.wait([publishing.ended], timeout=LOOK_EVERY_S)
+            watch.look()
+            if watch.is_silent and not publishing.is_blocked:
+                self._connection.leave(connection, "it answers heartbeats and confirms nothing")

@@ -44,6 +44,14 @@ def log_option(command: Command) -> Command:
     )(command)
 
 
+def fail_fast_option(command: Command) -> Command:
+    return click.option(
+        "--fail-fast",
+        is_flag=True,
+        help="Exit with code 3 if the broker or the store is away, instead of waiting for it.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object on each line.")(command)
 

@@ -4,20 +4,22 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
-from hookline.cli.options import config_option, log_option
+from hookline.cli.options import config_option, fail_fast_option, log_option
 from hookline.runtime import logs
 from hookline.runtime.event_loop import collect_rarely, run_to_end
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
+from hookline.runtime.roles import Roles
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import LogErrors, Settings, load
-from hookline.workers.api import Worker
+
+_FAIL_FAST = ("--fail-fast",)
 
 reload_option = click.option(
     "--reload",
@@ -46,10 +48,19 @@ log_errors_option = click.option(
 )
 @click.argument("workers", nargs=-1, metavar="[WORKER]...")
 @reload_option
+@fail_fast_option
 @config_option
 @log_option
 @log_errors_option
-def run(workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogErrors | None, *, reloads: bool) -> None:
+def run(
+    workers: tuple[str, ...],
+    config: Path,
+    log_style: str,
+    log_errors: LogErrors | None,
+    *,
+    reloads: bool,
+    fail_fast: bool,
+) -> None:
     """Run the ingress and workers in one process.
 
     This is the way to start. The built-in room view runs too. WORKER is a Python file or a module. All workers in
@@ -64,9 +75,9 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogE
         )
     log_errors = log_errors or settings.workers.log_errors or "full"
     if reloads:
-        _reload("run", workers, settings, log_style, log_errors)
+        _reload("run", workers, settings, [*_logging(log_style, log_errors), *_FAIL_FAST[:fail_fast]])
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, ingress=True, workers=found, rooms=True, log_errors=log_errors)
+    _serve(settings, Roles(ingress=True, workers=found, rooms=True, fail_fast=fail_fast), log_errors)
 
 
 @click.command(
@@ -76,10 +87,11 @@ def run(workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogE
       hookline ingress --config /etc/hookline.toml --log json
     """
 )
+@fail_fast_option
 @config_option
 @log_option
 @click.option("--process", type=int, hidden=True, help="The number of this process, given by the supervisor.")
-def ingress(config: Path, log_style: str, process: int | None) -> None:
+def ingress(config: Path, log_style: str, process: int | None, *, fail_fast: bool) -> None:
     """Run only the ingress.
 
     It receives callbacks and publishes them to the queue. With `processes` under [ingress] in the settings, that
@@ -88,8 +100,8 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
     logs.set_up(log_style, process=process)
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1 and process is None:
-        _supervise(settings, log_style)
-    _serve(settings, ingress=True, supervised=process is not None)
+        _supervise(settings, log_style, fail_fast=fail_fast)
+    _serve(settings, Roles(ingress=True, supervised=process is not None, fail_fast=fail_fast))
 
 
 @click.command(
@@ -102,11 +114,18 @@ def ingress(config: Path, log_style: str, process: int | None) -> None:
 )
 @click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
 @reload_option
+@fail_fast_option
 @config_option
 @log_option
 @log_errors_option
 def worker(
-    workers: tuple[str, ...], config: Path, log_style: str, log_errors: LogErrors | None, *, reloads: bool
+    workers: tuple[str, ...],
+    config: Path,
+    log_style: str,
+    log_errors: LogErrors | None,
+    *,
+    reloads: bool,
+    fail_fast: bool,
 ) -> None:
     """Run only workers.
 
@@ -118,44 +137,36 @@ def worker(
     settings = load(config, with_sources=False)
     log_errors = log_errors or settings.workers.log_errors
     if reloads:
-        _reload("worker", workers, settings, log_style, log_errors or "full")
+        _reload("worker", workers, settings, [*_logging(log_style, log_errors or "full"), *_FAIL_FAST[:fail_fast]])
     found = find_workers(name for name in workers if name != BUILT_IN)
-    _serve(settings, workers=found, rooms=BUILT_IN in workers, log_errors=log_errors or "place")
+    _serve(settings, Roles(workers=found, rooms=BUILT_IN in workers, fail_fast=fail_fast), log_errors or "place")
 
 
-def _serve(
-    settings: Settings,
-    *,
-    ingress: bool = False,
-    workers: Sequence[Worker[Any]] = (),
-    rooms: bool = False,
-    supervised: bool = False,
-    log_errors: LogErrors = "place",
-) -> None:
+def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") -> None:
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     collect_rarely()
-    outcome_log = OutcomeLog(settings.workers.log_events_per_s, log_errors)
-    run_to_end(serve(settings, outcome_log, ingress=ingress, workers=workers, rooms=rooms, supervised=supervised))
+    run_to_end(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors)))
 
 
-def _supervise(settings: Settings, log_style: str) -> NoReturn:
+def _supervise(settings: Settings, log_style: str, *, fail_fast: bool) -> NoReturn:
     from hookline.runtime.supervisor import supervise  # noqa: PLC0415  slow to load
 
     def opened() -> None:
         log_sources(settings)
         log_queue(settings)
 
-    command = ["ingress", "--config", str(settings.path), "--log", log_style]
+    command = ["ingress", "--config", str(settings.path), "--log", log_style, *_FAIL_FAST[:fail_fast]]
     sys.exit(asyncio.run(supervise(settings, command, opened)))
 
 
-def _reload(
-    command: str, workers: tuple[str, ...], settings: Settings, log_style: str, log_errors: LogErrors
-) -> NoReturn:
+def _logging(log_style: str, log_errors: LogErrors) -> list[str]:
+    return ["--log", log_style, "--log-errors", log_errors]
+
+
+def _reload(command: str, workers: tuple[str, ...], settings: Settings, options: Sequence[str]) -> NoReturn:
     folders = folders_of(name for name in workers if name != BUILT_IN)
     if not folders:
         raise click.UsageError("--reload needs the file or module of a worker to watch")
-    logs_as = ["--log", log_style, "--log-errors", log_errors]
-    arguments = [command, "--config", str(settings.path), *logs_as, "--", *workers]
+    arguments = [command, "--config", str(settings.path), *options, "--", *workers]
     sys.exit(asyncio.run(run_reloading(arguments, folders, settings.path, settings.workers.shutdown_s)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hookline.schemas.errors import SettingsError
-from hookline.schemas.provider import AnySource, Sample
+from hookline.schemas.provider import AnySource, Provider, Sample, topics_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -52,11 +52,15 @@ def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
         raise SettingsError(f"{provider.title} has no samples; send a body of your own with --body FILE")
     if event is None:
         return provider.samples
-    chosen = [sample for sample in provider.samples if event in (sample.type, provider.types.get(sample.type))]
+    chosen = [sample for sample in provider.samples if event in (sample.type, *topics_of(provider, sample.type))]
     if not chosen:
-        known = ", ".join(f"{sample.type} ({provider.types[sample.type]})" for sample in provider.samples)
+        known = ", ".join(f"{sample.type} ({_topics(provider, sample)})" for sample in provider.samples)
         raise SettingsError(f"{provider.title} sends no {event!r}; it sends {known}")
     return chosen
+
+
+def _topics(provider: Provider[Any], sample: Sample) -> str:
+    return " or ".join(topics_of(provider, sample.type))
 
 
 def callbacks_of(source: AnySource, samples: Sequence[Sample], count: int) -> Iterator[Callback]:
@@ -67,7 +71,7 @@ def callbacks_of(source: AnySource, samples: Sequence[Sample], count: int) -> It
         story, step = divmod(number, len(samples))
         sample, at_s = samples[step], now_s - (len(samples) - step)
         body = msgspec.json.encode(sample.body(first_story + story, at_s))
-        yield Callback(f"{source.provider.types[sample.type]} ({sample.type})", body, at_s)
+        yield Callback(f"{_topics(source.provider, sample)} ({sample.type})", body, at_s)
 
 
 def own_body(path: Path) -> Callback:
@@ -93,7 +97,7 @@ async def send_callback(session: "ClientSession", url: str, source: AnySource, c
     except ValueError as error:
         raise SettingsError(f"{callback.name} cannot be signed as {source.provider.title} does: {error}") from None
     target = f"{url}?{signed.query}" if signed.query else url
-    headers: dict[str, Any] = {"Content-Type": "application/json", **signed.headers}
+    headers: dict[str, Any] = {"Content-Type": source.provider.content_type, **signed.headers}
     started = time.monotonic()
     try:
         async with session.post(URL(target, encoded=True), data=signed.body, headers=headers) as response:

@@ -11,7 +11,7 @@ _HEAD = """\
 # "${NAME}" takes a value from the environment, "file:/run/secrets/name" from a file.
 
 [broker]
-url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ
+url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ; a list of those for a cluster
 
 [store]
 url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"
@@ -20,7 +20,7 @@ url = "sqlite:hookline.db"        # completed events and the room view; or "redi
 host = "0.0.0.0"
 port = 8080
 # processes = 4                     # this many processes share the port; each uses one core
-# trusted_proxies = ["10.0.0.0/8"]  # load balancers whose X-Forwarded-For is trusted
+# trusted_proxies = ["10.0.0.0/8"]  # load balancers that say who called
 
 # One table for each account at a provider. Its name is part of its URL, POST /hooks/<name>.
 # secrets: any of them verifies a callback, so you can add a new secret before you remove the old one. These are random.

@@ -1,6 +1,6 @@
 """`hookline topics`: the canonical events, and which providers send them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.options import config_option, is_named
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
-from hookline.schemas.provider import Provider
+from hookline.schemas.provider import Provider, topics_of
 from hookline.schemas.providers import catalogue
 from hookline.settings import load_providers
 
@@ -36,10 +36,7 @@ def topics(config: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    rows = [
-        (each["topic"], each["event"], ", ".join(each["fields"]), _text(each["sent_by"]) or "any provider")
-        for each in found
-    ]
+    rows = [(each["topic"], each["event"], ", ".join(each["fields"]), _text(each)) for each in found]
     tables.show([("topic", "event"), ("fields",), ("sent by",)], rows)
     click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
     click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
@@ -60,11 +57,12 @@ def events(providers: Mapping[str, Provider[Any]]) -> list[dict[str, Any]]:
 
 def _senders(topic: str, providers: Mapping[str, Provider[Any]]) -> dict[str, list[str]]:
     sent = {
-        provider.name: [theirs for theirs, ours in provider.types.items() if ours == topic]
+        provider.name: [theirs for theirs in provider.types if topic in topics_of(provider, theirs)]
         for provider in providers.values()
     }
     return {name: types for name, types in sent.items() if types}
 
 
-def _text(sent_by: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{name} {', '.join(types)}" for name, types in sent_by.items())
+def _text(event: Mapping[str, Any]) -> str:
+    senders = "; ".join(f"{name} {', '.join(types)}" for name, types in event["sent_by"].items())
+    return senders or ("any provider" if event["topic"] == "unknown" else "none yet")

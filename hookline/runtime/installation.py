@@ -1,9 +1,11 @@
 """Opens the broker, the store and the event log that the settings' URLs name."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Retention
 from hookline.schemas.errors import SettingsError
@@ -13,6 +15,10 @@ from hookline.workers.event_log import EventLog, EventStorage
 from hookline.workers.store import Store
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from hookline.broker.rabbitmq.broker import RabbitMQBroker
+    from hookline.broker.rabbitmq.connection import RabbitMQSettings
 
 _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
@@ -28,10 +34,15 @@ P = TypeVar("P", bound=_Closable)
 
 
 class Installation:
-    """Opens each part once and closes them in the opposite order."""
+    """Opens each part once and closes them in the opposite order.
 
-    def __init__(self, settings: Settings) -> None:
+    `broker_is_back` is called whenever a lost connection to RabbitMQ is back.
+    """
+
+    def __init__(self, settings: Settings, broker_is_back: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._broker_is_back = broker_is_back
+        self._rabbitmq: RabbitMQBroker | None = None
         self._open = AsyncExitStack()
         self._databases: dict[Path, Database] = {}
 
@@ -43,15 +54,29 @@ class Installation:
 
     async def broker(self) -> Broker:
         """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
-        settings, history = self._settings.broker, self._settings.history
-        retention = Retention(history.enabled, history.max_age_s, history.max_bytes)
-        if settings.url.startswith(_SQLITE):
-            broker: Broker = _embedded(await self._database(settings.url), settings, retention)
-        elif settings.url.startswith(_RABBITMQ):
-            broker = await _open_rabbitmq(settings, retention)
-        else:
-            raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" for RabbitMQ')
-        return self._to_close(broker)
+        settings = self._settings.broker
+        if is_rabbitmq(settings):
+            from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
+
+            self._rabbitmq = await RabbitMQBroker.open(_rabbitmq_settings(self._settings), self._broker_is_back)
+            return self._to_close(self._rabbitmq)
+        return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
+
+    def use(self, settings: Settings) -> None:
+        """Open parts with these settings from now on. An open RabbitMQ broker uses their addresses.
+
+        Raises SettingsError.
+        """
+        if is_rabbitmq(settings.broker):
+            addresses = _rabbitmq_settings(settings)
+            if self._rabbitmq is not None:
+                self._rabbitmq.use_addresses(addresses)
+        self._settings = settings
+
+    def connect_soon(self) -> None:
+        """Another process has reached RabbitMQ."""
+        if self._rabbitmq is not None:
+            self._rabbitmq.connect_soon()
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
@@ -67,6 +92,13 @@ class Installation:
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(self._to_close(await _open_event_storage(settings)))
 
+    def refusal_writer(self) -> SqliteRefusalWriter | None:
+        """What stores refused requests, or None if the audit is switched off."""
+        settings = self._settings.audit
+        if not settings.path:
+            return None
+        return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
+
     async def _database(self, url: str) -> Database:
         path = (self._settings.path.parent / url.removeprefix(_SQLITE)).resolve()
         if path not in self._databases:
@@ -79,24 +111,42 @@ class Installation:
         return part
 
 
-def _embedded(database: Database, settings: BrokerSettings, retention: Retention) -> Broker:
+def is_rabbitmq(settings: BrokerSettings) -> bool:
+    """Whether the URLs are RabbitMQ's; False for the embedded queue. Raises SettingsError for other ones."""
+    if all(url.startswith(_RABBITMQ) for url in settings.urls):
+        return True
+    if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
+        return False
+    raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
+
+
+def needs_servers(settings: Settings) -> bool:
+    """Whether the queue or the store is on a server, which may be away at the start."""
+    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(_SQLITE)
+
+
+def _retention(settings: Settings) -> Retention:
+    history = settings.history
+    return Retention(history.enabled, history.max_age_s, history.max_bytes)
+
+
+def _embedded(database: Database, settings: Settings) -> Broker:
     from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
 
-    limits = Limits(settings.max_in_flight, settings.publish_timeout_s, settings.max_bytes, retention)
+    broker = settings.broker
+    limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
     return EmbeddedBroker(database, limits)
 
 
-async def _open_rabbitmq(settings: BrokerSettings, retention: Retention) -> Broker:
-    from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
+def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used
 
-    return await RabbitMQBroker.open(
-        RabbitMQSettings(
-            url=settings.url,
-            publish_timeout_s=settings.publish_timeout_s,
-            max_in_flight=settings.max_in_flight,
-            retention=retention,
-        )
+    return RabbitMQSettings(
+        url=settings.broker.urls,
+        publish_timeout_s=settings.broker.publish_timeout_s,
+        max_in_flight=settings.broker.max_in_flight,
+        retention=_retention(settings),
+        folder=settings.path.parent,
     )
 
 

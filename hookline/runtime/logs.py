@@ -6,10 +6,10 @@ import os
 import sys
 import time
 from typing import Any, TextIO
-from urllib.parse import urlsplit
 
 import click
 
+from hookline.runtime.log_queue import QueuedHandler
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -25,12 +25,14 @@ _COLOURS = {
 
 def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
     """Send all logs to the stream as `text` or `json`. With several processes, each line has the process's number."""
-    handler = logging.StreamHandler(stream)
+    handler = QueuedHandler(stream)
     colours = stream.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for library in ("aio_pika", "aiormq", "aiohttp", "psycopg", "watchfiles"):
+    for library in ("aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    for library in ("aio_pika", "aiormq"):  # each failure to connect is an error to them; ours has the reason
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 class _JsonLines(logging.Formatter):
@@ -103,15 +105,21 @@ def printable(value: Any) -> str:
 
 
 def log_sources(settings: Settings) -> None:
+    """Log the sources, and what about the settings may be a mistake."""
     for source in settings.sources.values():
         log.info("source %s of %s: POST /hooks/%s", source.name, source.provider.name, source.name)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
 
 
 def log_queue(settings: Settings) -> None:
     """Log the last line of a start: everything is open from here on."""
-    log.info("queue: %s; Ctrl-C stops", without_password(settings.broker.url))
+    log.info("queue: %s; Ctrl-C stops", ", ".join(map(without_password, settings.broker.urls)))
 
 
 def without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
+    """A URL to show. Everything up to the last @ may belong to a password, and a query may hold one."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    login, found, place = rest.rpartition("@")
+    user, has_password, _ = login.partition(":")
+    return f"{scheme}://{user}{':***' if has_password else ''}@{place}" if found else url.partition("?")[0]

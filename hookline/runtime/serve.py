@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hookline.runtime.installation import Installation
+import msgspec
+
+from hookline.runtime.control import Control
+from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
-from hookline.runtime.shutdown import Stop
+from hookline.runtime.roles import Roles
+from hookline.runtime.shutdown import StoppedEarlyError
+from hookline.runtime.starting import Starting
 from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
@@ -26,53 +28,58 @@ from hookline.workers.state import States
 from hookline.workers.store import Store
 
 if TYPE_CHECKING:
+    from hookline.ingress.receive import Receiver
     from hookline.ingress.server import Ingress
 
 log = logging.getLogger("hookline")
 
 
-async def serve(
-    settings: Settings,
-    outcome_log: OutcomeLog,
-    *,
-    ingress: bool,
-    workers: Sequence[Worker[Any]],
-    rooms: bool,
-    supervised: bool = False,
-) -> None:
+async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
     """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
-    Order of the shutdown: readiness off, requests answered and confirmed, events in flight handled or put back, the
-    state of workers closed, then broker and store. Raises Unreachable, SettingsError, NotStarted, or the error that
-    ended a part.
+    Waits for a broker or store that is away, unless it has to fail fast. Order of the shutdown: readiness off, requests
+    answered and confirmed, events in flight handled or put back, the state of workers closed, then broker and store.
+    Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
-    stop = Stop(supervised=supervised)
-    async with Installation(settings) as installation, States(settings.workers.state_s) as states:
-        chosen = [await states.ready(worker) for worker in workers]
-        broker = await installation.broker()
-        if rooms:
-            chosen.insert(0, rooms_worker(await installation.event_log()))
+    control = Control(settings, with_sources=roles.ingress, supervised=roles.supervised)
+    starting = Starting(control.stop, waits=not roles.fail_fast and needs_servers(settings))
+    try:
+        await _run(control, starting, roles, outcome_log)
+    except StoppedEarlyError:
+        log.info("stopping")
+    finally:
+        control.close()
+
+
+async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: OutcomeLog) -> None:
+    settings = control.settings
+    async with control.installation as installation, States(settings.workers.state_s) as states:
+        chosen = [await states.ready(worker) for worker in roles.workers]
+        broker = await starting.opened(installation.broker)
+        if roles.rooms:
+            chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools = []
         if chosen:
-            normalise = normaliser(settings.providers)
-            starting = _Starting(broker, await installation.store(), normalise, outcome_log.report, settings.workers)
-            pools = [await starting.pool(worker) for worker in chosen]
-        server = await _open_ingress(settings, broker.publisher) if ingress else None
-        _report_open(settings, ingress=ingress, supervised=supervised)
+            normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
+            store = await starting.opened(installation.store)
+            pool_of = _Pools(broker, store, normalise, outcome_log.report, settings.workers).pool
+            pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
+        server = await _open_ingress(control, broker.publisher) if roles.ingress else None
+        _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         try:
-            await stop.wait(running)
+            await control.stop.wait(running)
         finally:
             log.info("stopping")
             draining = _close(server, pools, settings.workers.shutdown_s)
-            await stop.drain(draining, lambda: _close(None, pools, 0))
+            await control.stop.drain(draining, lambda: _close(None, pools, 0))
             outcome_log.log_totals()
             for task in running:
                 task.cancel()
 
 
-class _Starting:
-    """Starts workers that share a broker, a store, and an exclusive gate: an event may kill their common process."""
+class _Pools:
+    """Makes pools that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
     def __init__(
         self, broker: Broker, store: Store, normalise: Normalise, report: Report, settings: WorkersSettings
@@ -116,30 +123,53 @@ class _Starting:
         return OrderedPool(pipeline, self._store, open_, self._report)
 
 
-async def _open_ingress(settings: Settings, publisher: Publisher) -> "Ingress":
+class _Sources:
+    """Gives an ingress the sources of settings that were read anew, and has it read its certificate anew."""
+
+    def __init__(self, receiver: "Receiver", ingress: "Ingress") -> None:
+        self._receiver = receiver
+        self._ingress = ingress
+
+    def use(self, settings: Settings) -> None:
+        """Raises SettingsError for a certificate that cannot be used; the old one is kept."""
+        self._ingress.reload_certificate()
+        self._receiver.use(settings.sources, settings.trusted_proxies)
+
+
+async def _open_ingress(control: Control, publisher: Publisher) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
-    from hookline.ingress.receive import Receiver  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see above
+    from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
-    receiver = Receiver(settings.sources, publisher, settings.ingress, settings.trusted_proxies)
-    ingress = Ingress(receiver, settings.ingress)
+    settings, files = control.settings, raise_file_limit()
+    limits = msgspec.structs.replace(
+        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
+    )
+    writer = control.installation.refusal_writer()
+    audit = None if writer is None else RefusalAudit(writer, settings.audit)
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
+    ingress = Ingress(receiver, limits, files if files > 0 else None)
+    control.gives_settings_to(_Sources(receiver, ingress))
     try:
         port = await ingress.start()
     except OSError as error:
         raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
-    log.info("listening on http://%s:%d", settings.ingress.host, port)
+    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    scheme, host = "https" if limits.tls_certificate else "http", limits.host
+    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress
 
 
-def _report_open(settings: Settings, *, ingress: bool, supervised: bool) -> None:
+def _report_open(control: Control, *, ingress: bool) -> None:
     """Say that everything is open: to the supervisor, which logs the rest once for all processes, or in the log."""
-    if supervised:
-        with suppress(BrokenPipeError):  # it has ended, and the end of stdin stops this process
-            os.write(sys.stdout.fileno(), b"open\n")
+    if control.is_supervised:
+        control.has_opened()
         return
     if ingress:
-        log_sources(settings)
-    log_queue(settings)
+        log_sources(control.settings)
+    log_queue(control.settings)
 
 
 async def _close(server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:

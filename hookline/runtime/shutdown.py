@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import os
 import signal
-import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+T = TypeVar("T")
 Closing: TypeAlias = Coroutine[Any, Any, None]
 
 log = logging.getLogger("hookline")
@@ -23,40 +22,67 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3  # the broker, the store, or the ingress
 
 
-STOP = b"stop\n"
-STOP_NOW = b"now\n"
-"""The lines that a supervisor writes to the stdin of a process."""
-
+ONE_SIGNAL_S = 1.0
 _AT_ONCE_S = 5.0
 
 
-class Stop:
-    """Two signals: the first asks the process to stop, the second to stop without draining.
+class StoppedEarlyError(Exception):
+    """The process was asked to stop before it had started."""
 
-    A process with a supervisor reads both from stdin. The end of stdin asks it to stop too, which works even if the
-    supervisor is killed. Signals only ask such a process to stop, however many come, since a service manager may send
-    one to all processes at once.
+
+class StopSignals:
+    """Calls `first` at SIGTERM or SIGINT, and `second` at another one.
+
+    Those that arrive within a second are one: `timeout` and shells send one to a process, and again to its group.
+    """
+
+    def __init__(self, first: Callable[[], None], second: Callable[[], None]) -> None:
+        self._first = first
+        self._second = second
+        self._loop = asyncio.get_running_loop()
+        self._since_s: float | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        if self._since_s is None:
+            self._since_s = self._loop.time()
+            self._first()
+        elif self._loop.time() - self._since_s >= ONE_SIGNAL_S:
+            self._second()
+
+
+class Stop:
+    """Two requests: the first asks the process to stop, the second to stop without draining.
+
+    Both are signals, or come from a supervisor. Signals only ask a process with a supervisor to stop, however many
+    come, since a service manager may send one to all processes at once.
     """
 
     def __init__(self, *, supervised: bool = False) -> None:
         self._asked = asyncio.Event()
         self._asked_again = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._asked.set if supervised else self._signal)
-        if supervised:
-            self._loop.add_reader(sys.stdin.fileno(), self._read)
+        StopSignals(self.ask, self.ask if supervised else self.ask_again)
 
-    def _signal(self) -> None:
-        (self._asked_again if self._asked.is_set() else self._asked).set()
-
-    def _read(self) -> None:
-        lines = os.read(sys.stdin.fileno(), 1024)
+    def ask(self) -> None:
         self._asked.set()
-        if STOP_NOW in lines:
-            self._asked_again.set()
-        if not lines:
-            self._loop.remove_reader(sys.stdin.fileno())
+
+    def ask_again(self) -> None:
+        self._asked.set()
+        self._asked_again.set()
+
+    async def unless_asked(self, awaited: Awaitable[T]) -> T:
+        """The result of something. Cancels it and raises StoppedEarlyError when the process is asked to stop."""
+        task, asked = asyncio.ensure_future(awaited), asyncio.create_task(self._asked.wait())
+        try:
+            await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise StoppedEarlyError
+            return task.result()
+        finally:
+            asked.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the process is asked to stop, or a part ends by itself. Raises the error that ended it."""
@@ -67,7 +93,7 @@ class Stop:
             task.result()
 
     async def drain(self, draining: Closing, at_once: Callable[[], Closing]) -> None:
-        """Await `draining`. At the second signal, cancel it and await `at_once()` instead."""
+        """Await `draining`. At the second request, cancel it and await `at_once()` instead."""
         task = asyncio.create_task(draining)
         asked_again = asyncio.create_task(self._asked_again.wait())
         await asyncio.wait([task, asked_again], return_when=asyncio.FIRST_COMPLETED)

@@ -6,16 +6,19 @@ process that ends loses only the connections that it had accepted. The others ge
 
 import asyncio
 import logging
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
 from hookline.aio.retry_delays import RetryDelays
+from hookline.ingress.listening import listening_sockets
+from hookline.runtime import supervised
 from hookline.runtime.listening import cannot_listen
-from hookline.runtime.shutdown import STOP, STOP_NOW, ExitCode
+from hookline.runtime.settings_reload import on_hangup
+from hookline.runtime.shutdown import ExitCode, StopSignals
+from hookline.runtime.supervised import ALIVE_EVERY_S, READ_SETTINGS, STOP, STOP_NOW
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
 
@@ -25,6 +28,8 @@ _END_MARGIN_S = 10.0
 _STEADY_S = 10.0
 _RESTART = RetryDelays(first_s=0.1, max_s=10.0)
 _MAX_FAILURES = 5
+_SILENT_LOOKS = 5
+_SILENT_AT_START_LOOKS = 60
 
 
 async def supervise(settings: Settings, command: Sequence[str], opened: Callable[[], None]) -> int:
@@ -33,26 +38,25 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
     Calls `opened` when the first one listens. `command` holds the arguments of `hookline` for one process, without its
     number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
     """
-    await _check_port(settings.ingress.host, settings.ingress.port)
+    _check_port(settings.ingress.host, settings.ingress.port)
     end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
     return await _Supervisor(command, settings.ingress.processes, end_s).run(opened)
 
 
-async def _check_port(host: str, port: int) -> None:
+def _check_port(host: str, port: int) -> None:
     """Bind the port once without sharing it: our processes would share it with any program of the same user."""
     if not port:
         raise SettingsError("ingress.port: 0 gives each process a port of its own; several processes need a fixed port")
     try:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        listening = listening_sockets(host, port, shared=False)
     except OSError as error:
         raise cannot_listen(host, port, error) from None
-    server.close()
-    await server.wait_closed()
+    for each in listening:
+        each.close()
 
 
 class _IngressProcess:
-    """A process that writes a line to stdout when it listens, and stops when a line on stdin asks it to.
+    """A process that says on stdout each second that it runs, and does what lines on stdin ask for.
 
     It gets no signals, not even those of a terminal. A signal would kill it while it does not handle signals yet, or no
     longer.
@@ -60,6 +64,8 @@ class _IngressProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._silent_looks = 0
+        self._max_silent_looks = _SILENT_AT_START_LOOKS
         self.pid = process.pid
 
     @classmethod
@@ -67,10 +73,21 @@ class _IngressProcess:
         pipe = asyncio.subprocess.PIPE
         return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, process_group=0))
 
-    async def listens(self) -> bool:
-        """Wait until the process listens. False if it ended before."""
+    async def lines(self) -> AsyncIterator[bytes]:
+        """What the process says, until it ends."""
         output = self._process.stdout
-        return output is not None and bool(await output.readline())
+        while output is not None and (line := await output.readline()):
+            self._silent_looks, self._max_silent_looks = 0, _SILENT_LOOKS
+            yield line
+
+    async def silent(self) -> None:
+        """Return when the process has said nothing for five seconds.
+
+        Counts looks, since a pause of this process, or of the machine, is none of the other's.
+        """
+        while self._silent_looks < self._max_silent_looks:
+            self._silent_looks += 1
+            await asyncio.sleep(ALIVE_EVERY_S)
 
     async def wait(self) -> int:
         return await self._process.wait()
@@ -97,9 +114,8 @@ class _Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self, opened: Callable[[], None]) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
+        StopSignals(self._stop_in_order, self._stop_now)
+        on_hangup(lambda: self._send_all(READ_SETTINGS), self._stop_in_order)
         keepers = [asyncio.create_task(self._keep(1))]
         await self._begun.wait()
         if not self._stopping.is_set():
@@ -136,33 +152,53 @@ class _Supervisor:
         log.info("process %d has pid %d", number, ingress.pid)
         if self._stopping.is_set():
             ingress.send(STOP)
-        if await ingress.listens():
-            self._listening.add(number)
-            self._begun.set()
+        following = asyncio.create_task(self._follow(number, ingress))
+        watching = asyncio.create_task(self._kill_if_silent(number, ingress))
         code = await ingress.wait()
+        for task in (following, watching):
+            task.cancel()
         self._listening.discard(number)
         return code
+
+    async def _follow(self, number: int, ingress: _IngressProcess) -> None:
+        """Note what a process says. The broker's return wakes the others, which may wait to try again."""
+        async for line in ingress.lines():
+            match line:
+                case supervised.OPEN:
+                    self._listening.add(number)
+                    self._begun.set()
+                case supervised.BROKER_BACK:
+                    self._send_all(line, besides=ingress)
+                case _:
+                    pass
+
+    async def _kill_if_silent(self, number: int, ingress: _IngressProcess) -> None:
+        await ingress.silent()
+        log.error("process %d with pid %d has said nothing for seconds: it is killed", number, ingress.pid)
+        ingress.kill()
 
     def _give_up(self, failures: int) -> None:
         if self._begun.is_set():
             log.error("no ingress process is left, and the last one failed %d times in a row: giving up", failures)
         self._stop()
 
-    def _signal(self) -> None:
+    def _stop_in_order(self) -> None:
         if not self._stopping.is_set():
             log.info("stopping")
             self._stop()
-        else:
-            self._send_all(STOP_NOW)
+
+    def _stop_now(self) -> None:
+        self._send_all(STOP_NOW)
 
     def _stop(self) -> None:
         self._stopping.set()
         self._begun.set()
         self._send_all(STOP)
 
-    def _send_all(self, line: bytes) -> None:
+    def _send_all(self, line: bytes, *, besides: _IngressProcess | None = None) -> None:
         for ingress in self._processes.values():
-            ingress.send(line)
+            if ingress is not besides:
+                ingress.send(line)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):

@@ -46,6 +46,9 @@ class Database:
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self.unwritten = 0
+        """How many items with a size the writer holds, also those whose callers no longer wait; and their sizes."""
+        self.unwritten_bytes = 0
 
     @classmethod
     async def open(cls, path: Path, clock: Clock = time.time, monotonic: Clock = time.monotonic) -> "Database":
@@ -66,17 +69,20 @@ class Database:
         """
         return await self.share(_do_each, step, durable=durable)
 
-    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True) -> "asyncio.Future[T]":
+    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True, size: int = 0) -> "asyncio.Future[T]":
         """Run a step once for this item and all others that wait for an equal step. The future is the item's answer.
 
-        Otherwise as `run`, which is for a step with a single caller.
+        Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds.
         """
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
         if not self._requested:
             self._loop.call_soon(self._hand_over)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._requested.append(Pending(step, item, durable, future))
+        self._requested.append(Pending(step, item, durable, future, size))
+        if size:
+            self.unwritten += 1
+            self.unwritten_bytes += size
         return future
 
     def on_heartbeat(self, renewal: Renewal) -> None:
@@ -128,7 +134,13 @@ class Database:
             return group, False
         return group, True
 
+    def _count_written(self, group: list[Pending]) -> None:
+        sizes = [pending.size for pending in group if pending.size]
+        self.unwritten -= len(sizes)
+        self.unwritten_bytes -= sum(sizes)
+
     def _resolve(self, group: list[Pending]) -> None:
+        self._count_written(group)
         for pending in group:
             if pending.future.done():  # the caller has stopped waiting
                 continue

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from hookline.sqlite import schema
+from hookline.sqlite.disk_space import DiskSpace
 
 log = logging.getLogger("hookline.sqlite")
 
@@ -33,16 +34,21 @@ _MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
+_LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks again to this
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """One item that waits for a step. The answer is what the step returned for it, or what was raised."""
+    """One item that waits for a step. The answer is what the step returned for it, or what was raised.
+
+    `size` is how many bytes it adds to the file, where that may be many.
+    """
 
     step: SharedStep[Any, Any]
     item: Any
     durable: bool
     future: "asyncio.Future[Any]"
+    size: int = 0
     answer: Any = None
 
 
@@ -59,6 +65,7 @@ class SqliteWriterThread:
         self._renewals = renewals
         self._renewed_at = 0.0
         self._beat_due_s = -math.inf
+        self._space = DiskSpace(path)
         self._open()
         try:
             self._beat()
@@ -92,14 +99,14 @@ class SqliteWriterThread:
             return
         try:
             self._beat()
-        except sqlite3.Error:  # locked or full: retried at once, long before the lease ends
+        except (sqlite3.Error, OSError):  # locked or full: retried at once, long before the lease ends
             pass
         except Exception:
             log.exception("the heartbeat failed")
 
     def close(self) -> None:
         """End the owner's lease."""
-        with suppress(sqlite3.Error):  # then it ends by itself
+        with suppress(sqlite3.Error, OSError):  # then it ends by itself
             self._do(lambda connection: connection.execute("DELETE FROM owners WHERE owner = ?", (self._owner,)))
         self._connection.close()
 
@@ -119,6 +126,7 @@ class SqliteWriterThread:
     def _do(self, step: Callable[[sqlite3.Connection], object]) -> None:
         """Run a step that need not be on disk: after a power cut no process is alive."""
         self._ensure_open()
+        self._space.check(self._connection, 0)
         self._sync(synced=False)
         self._begin()
         try:
@@ -149,6 +157,7 @@ class SqliteWriterThread:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
         try:
             self._ensure_open()
+            self._space.check(self._connection, sum(pending.size for pending in group))
             self._sync(synced=any(pending.durable for pending in group))
             self._begin()
         except (sqlite3.Error, OSError) as error:
@@ -200,6 +209,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Cloc
     schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)

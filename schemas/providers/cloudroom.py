@@ -10,8 +10,8 @@ from typing import Any, assert_never
 
 import msgspec
 
+from hookline.schemas.body_proof import BodyProof
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.errors import BadSignature, MalformedRequest, MissingSignature, Unreadable
 from hookline.schemas.events import (
     Event,
     ParticipantJoined,
@@ -21,7 +21,7 @@ from hookline.schemas.events import (
     RoomEnded,
 )
 from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text, unix_s
-from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
@@ -39,13 +39,6 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`comp_id` is the company's id (CompID), which the console shows beside its secret (CompSecret)."""
 
     comp_id: str | int
-
-
-class Proof(msgspec.Struct, frozen=True, rename="pascal"):
-    """The signature and the time that it covers. Both are fields of the body."""
-
-    time: Any = None
-    signature: Any = None
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
@@ -94,7 +87,7 @@ class RecordFinish(Notice, frozen=True, tag="RECORD_FINISH"):
     details: File
 
 
-_proof = msgspec.json.Decoder(Proof)
+_proof = BodyProof("Time", "Signature")
 _kind = msgspec.json.Decoder(Kind)
 _notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish] = msgspec.json.Decoder(
     RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish
@@ -103,34 +96,14 @@ _notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | R
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
-    proof = _read_proof(request.body)
-    sent_s = _seconds(proof.time)
-    check_hex(_signature(proof.signature), [_digest(source.account, key, sent_s) for key in source.keys])
+    time, signature = _proof.read(request.body)
+    sent_s = decimal(time, TIME_DIGITS)  # exactly ten: more would let a forger extend the text of a known MD5
+    check_hex(signature, [_digest(source.account, key, sent_s) for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-def _read_proof(body: bytes) -> Proof:
-    try:
-        return read_again(_proof, body)
-    except Unreadable:
-        raise MalformedRequest("the body, which carries the signature, is not a JSON object") from None
-
-
-def _seconds(time: Any) -> int:
-    """The time stamp, which has exactly ten digits: more would let a forger extend the text of a known MD5."""
-    if time is None:
-        raise MissingSignature("Time is missing")
-    if not isinstance(time, int | str):
-        raise BadSignature(f"the time stamp is not {TIME_DIGITS} digits")
-    return decimal(str(time), TIME_DIGITS)
-
-
-def _signature(signature: Any) -> str:
-    if signature is None or (isinstance(signature, str) and not signature.strip()):
-        raise MissingSignature("Signature is missing")
-    if not isinstance(signature, str):
-        raise BadSignature("the signature is not text")
-    return signature
+def signature(request: Request) -> str:
+    return _proof.read(request.body)[1].lower()
 
 
 def _digest(account: Account, key: Key, sent_s: int) -> bytes:
@@ -148,12 +121,13 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are type, room, user or file, and time.
 
     The time is that of the notice, the only one there is. Without it, a user's second visit would pass for a re-send
     of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.event_type not in TYPES:
         return identify_unknown(kind.event_type, body, time="Time", per_attempt=("Signature",))
@@ -224,9 +198,12 @@ PROVIDER = Provider(
     samples=SAMPLES,
     verify=verify,
     covers="the company and the time (MD5)",
+    strength="time only",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,
     normalise=normalise,
+    signatures=Signatures(signature),
     reply=Reply(b'{"RspCode":"0","RspDesc":"OK"}'),  # inferred from the style of its API; the page names no reply
+    secret_fields=frozenset({"signature"}),
 )

@@ -88,12 +88,13 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are application, task, user, segment and type.
 
     The user is a fact because a task in single mode may make a file for each user. The time is not, because it is the
     time of sending. Without a segment number, the file name is the fact instead.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.event_type not in KNOWN:
         return identify_unknown(kind.event_type, body, time="Timestamp", per_attempt=("Timestamp",))

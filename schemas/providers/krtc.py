@@ -95,12 +95,13 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, {"KRTC-Signature": hmac.digest(source.keys[0], body, "sha256").hex()})
 
 
-def identify(body: bytes) -> Identity:
+def identify(request: Request) -> Identity:
     """The facts are product, type, room, user, time, and `clientSeq` where it is not 0.
 
     `noticeId` is not a fact: it is "the time of the call", so a re-send may carry another. A user who changes role
     back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
+    body = request.body
     kind = read(_kind, body)
     if not _is_known(kind):
         return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)

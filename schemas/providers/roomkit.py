@@ -25,6 +25,7 @@ from hookline.schemas.events import (
     Seat,
     SeatsChanged,
 )
+from hookline.schemas.lenient import fitted
 from hookline.schemas.payload import (
     Flag,
     Id,
@@ -35,11 +36,22 @@ from hookline.schemas.payload import (
     read,
     read_again,
     recheck,
+    required,
     text,
     unix_s,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.query import parameter, parameters
+from hookline.schemas.provider import (
+    Example,
+    Outgoing,
+    Provider,
+    Reply,
+    Request,
+    Sample,
+    Signatures,
+    Source,
+    fault_without_signature,
+)
+from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
@@ -53,6 +65,7 @@ TYPES = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
+SIGNED_PARAMETERS = ("sign", "requesttime")
 EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
@@ -71,7 +84,9 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kind(msgspec.Struct, frozen=True, rename="pascal"):
-    callback_command: Id
+    """Some callbacks of another family, TUICallKit's, name their command in the query only."""
+
+    callback_command: Id | None = None
 
 
 class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
@@ -154,11 +169,7 @@ _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 def fault(source: Source[Account]) -> str | None:
     """Without a token anyone could send events: the settings must say so, and allow known addresses only."""
     if source.account.insecure_no_signature:
-        if source.keys:
-            return "insecure_no_signature: it contradicts secrets; remove one of the two"
-        if not source.allow_from:
-            return "allow_from: without a signature the addresses of the provider are needed, or anyone could send"
-        return None
+        return fault_without_signature(source)
     return None if source.keys else "secrets: at least one is needed, the console's callback token"
 
 
@@ -175,6 +186,10 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
+def signature(request: Request) -> str:
+    return parameter(parameters(request.query), "sign").lower()
+
+
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The parameters that prove the sender, without those that repeat the body or describe the client."""
     query = {"SdkAppid": str(source.account.sdk_app_id)}
@@ -185,16 +200,29 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     return Outgoing(body, query=urlencode(query))
 
 
-def identify(body: bytes) -> Identity:
+def kept_query(query: str) -> str:
+    return without(query, SIGNED_PARAMETERS)
+
+
+def _command(kind: Kind, query: str) -> Id:
+    """The command of the body, or else of the query. Raises Unreadable if there is none."""
+    if kind.callback_command is not None:
+        return kind.callback_command
+    named = [value for value in parameters(query).get("callbackcommand", ()) if value.strip()]
+    return required(fitted(named[0] if len(named) == 1 else None, Id | None), "CallbackCommand")
+
+
+def identify(request: Request) -> Identity:
     """The facts are command, room, time in milliseconds, and the members, the changes or the seats.
 
     The command is that of the body: the page itself shows a query with another one. Without a time, or with one that
     cannot be, all fields of the callback are its facts. A user's second visit then passes for a re-send of the first
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
+    body = request.body
     kind = read(_kind, body)
     if kind.callback_command not in TYPES:
-        return identify_unknown(kind.callback_command, body, time="EventTime")
+        return identify_unknown(_command(kind, request.query), body, time="EventTime")
     notice = read_again(_notice, body)
     room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     event_type, occurred_s = TYPES[text(kind.callback_command)], unix_s(notice.event_time)
@@ -256,8 +284,9 @@ def _switch(name: str, value: Any) -> Any:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    command = read_again(_kind, envelope.body).callback_command
-    if command not in TYPES:
+    kind = read_again(_kind, envelope.body)
+    command = _command(kind, envelope.query)
+    if kind.callback_command not in TYPES:
         return normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
@@ -346,10 +375,14 @@ PROVIDER = Provider(
     samples=SAMPLES,
     verify=verify,
     covers="the time (SHA-256), where the console has a token",
+    strength="time only",
     leaves_open="the content: anyone who sees one request can send others with its signature until its time is too old",
     sign=sign,
     identify=identify,
+    keep_query=kept_query,
     normalise=normalise,
     reply=Reply(b'{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}'),
     fault=fault,
+    signatures=Signatures(signature),
+    shown=frozenset({"sdkappid", "requesttime", "callbackcommand", "contenttype", "clientip", "optplatform"}),
 )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hookline.schemas.envelope import seal
+from hookline.schemas.provider import Request
 from hookline.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ class Sender:
         for sample in account.provider.samples:
             body = json.dumps(sample.body(1, now_s)).encode()
             envelope = seal(
-                account.provider.identify(body),
+                account.provider.identify(Request(body)),
                 body,
                 provider=account.provider.name,
                 source=source,

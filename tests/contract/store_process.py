@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from hookline.workers.store import Acquired, Store, TransactionalStore
+from hookline.workers.store import Acquired, Store, TransactionalStore, UnsyncedStore
 from tests.contract.stores import note, opened, write
 
 COUNT = 400
@@ -19,6 +19,14 @@ async def claim_one(store: Store, queue: str) -> None:
     await store.claim(queue, "e")
     await store.mark_exclusive(queue, "e")
     await store.assign(queue, ["a", "b"], ())
+    say("done")
+    await asyncio.Event().wait()
+
+
+async def finish_unsynced(store: Store, queue: str) -> None:
+    assert isinstance(store, UnsyncedStore)
+    await store.claim(queue, "e")
+    await store.finish_unsynced(queue, "e")
     say("done")
     await asyncio.Event().wait()
 
@@ -55,7 +63,8 @@ async def hold_a_lock(store: Store, queue: str) -> None:
 
 
 _WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
-    each.__name__: each for each in (claim_one, claim_many, write_many, hang_in_a_transaction, hold_a_lock)
+    each.__name__: each
+    for each in (claim_one, claim_many, finish_unsynced, write_many, hang_in_a_transaction, hold_a_lock)
 }
 
 

@@ -14,7 +14,7 @@ from hypothesis.strategies import booleans, integers, randoms
 from hookline.sqlite import writer_thread
 from hookline.workers.store import Assignment, Store
 from hookline.workers.stores import heartbeat
-from hookline.workers.stores.assignment import DECLINED_S, Holder, QueueState, decide, fair_assignment
+from hookline.workers.stores.assignment import DECLINED_S, TURN_S, Holder, QueueState, decide, fair_assignment
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.stores import Another, advance, hold_up, shared_stores
 
@@ -131,9 +131,11 @@ async def shared_by_two(store: Store, other: Store, queue: str) -> tuple[frozens
     return first, second
 
 
-async def pass_time(address: str, store: Store, other: Store, queue: str, *consuming: Collection[str]) -> None:
+async def pass_time(
+    address: str, store: Store, other: Store, queue: str, *consuming: Collection[str], seconds: float = LEASE_S + 2
+) -> None:
     """More than a lease, in which both processes ask and report."""
-    for _ in range(round(LEASE_S) + 2):
+    for _ in range(round(seconds)):
         await advance(address, 1)
         for process, reported in zip((store, other), consuming, strict=True):
             await ask(process, queue, reported)
@@ -226,6 +228,28 @@ async def test_a_partition_that_all_have_declined_stays_where_it_is(store: Store
         for process in (store, other):
             await process.decline(queue, min(first))
         assert await settle([store, other], queue) == [first, second]
+
+
+@timed
+@shared_stores
+async def test_a_partition_that_all_have_declined_goes_back_to_the_first_of_them_after_its_turn(
+    address: str, store: Store, queue: str, another: Another
+) -> None:
+    async with another() as other:
+        first, second = await settle([store, other], queue)
+        declined = min(first)
+        await store.decline(queue, declined)
+        await store.revoke(queue, declined)
+        first, second = first - {declined}, second | {declined}
+        assert (await ask(other, queue, second)).partitions == second
+        await advance(address, 1)
+        await other.decline(queue, declined)
+        await pass_time(address, store, other, queue, first, second, seconds=TURN_S - 2)
+        assert declined not in (await ask(other, queue, second)).surplus
+        await pass_time(address, store, other, queue, first, second, seconds=3)
+        assert declined in (await ask(other, queue, second)).surplus
+        await other.revoke(queue, declined)
+        assert declined in (await ask(store, queue, first)).partitions
 
 
 @shared_stores

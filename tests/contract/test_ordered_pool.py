@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
@@ -14,6 +15,7 @@ from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked
 from hookline.schemas.envelope import Envelope
+from hookline.workers.handler import HandlerLatency
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Assignment, Claim, MemoryStore
@@ -334,19 +336,53 @@ async def test_at_the_stop_events_in_flight_finish_and_waiting_ones_are_requeued
 
 
 @asynccontextmanager
-async def two_of_ten_started(broker: Broker) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
-    """Ten of twenty events are claimed, one of each room; two are handled until the event is set or the pool stops."""
+async def two_of_ten_started(
+    broker: Broker, *, quick: bool = True
+) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
+    """Twenty events in ten rooms, of which two are handled until the event is set or the pool stops.
+
+    If calls were quick before, one of each room is claimed.
+    """
     record, store, go_on = Record(), Claims(), asyncio.Event()
 
     async def handle(number: int, delivery: Delivery) -> None:
         record.started.append(number)
         await go_on.wait()
 
-    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
-        for number in range(20):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HandlerLatency, "is_quick", quick)
+        async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
+            for number in range(20):
+                await publish(broker, number, room=f"room-{number % 10}")
+            await eventually(partial(store.has, 10 if quick else 4))
+            yield record, store, go_on
+
+
+async def test_while_calls_are_slow_few_more_events_are_claimed_than_functions_run(broker: Broker) -> None:
+    async with two_of_ten_started(broker, quick=False) as (record, store, go_on):
+        await asyncio.sleep(0.2)  # in which all could be claimed
+        assert (len(record.started), len(store.claimed)) == (2, 4)
+        go_on.set()
+        await record.ends(20)
+    assert {reason for _, reason in record.settled} == {"handled"}
+
+
+async def test_a_worker_whose_calls_become_slow_keeps_fewer_events_claimed(broker: Broker) -> None:
+    store, record = Claims(), Record()
+    most_at_the_end = 0
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        nonlocal most_at_the_end
+        if number >= 20:
+            await asyncio.sleep(0.05)
+        if number >= 100:
+            most_at_the_end = max(most_at_the_end, len(store.claimed))
+
+    async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store):
+        for number in range(120):
             await publish(broker, number, room=f"room-{number % 10}")
-        await eventually(partial(store.has, 10))
-        yield record, store, go_on
+        await record.ends(120)
+    assert 2 <= most_at_the_end <= 5  # one that ends and the next
 
 
 async def test_events_of_more_rooms_are_claimed_than_functions_run(broker: Broker) -> None:
@@ -372,6 +408,58 @@ async def test_a_surplus_partition_is_revoked_although_claimed_events_wait(broke
         assert len(store.claimed) == 2
         go_on.set()
     assert len(record.ended()) == 2
+
+
+@asynccontextmanager
+async def tenth_of_many_started(broker: Broker) -> AsyncIterator[tuple[Record, Claims, asyncio.Event]]:
+    """One room has forty events, of which the tenth is handled until the event is set or the pool stops."""
+    record, store, go_on = Record(), Claims(), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        record.started.append(number)
+        if number == 10:
+            await go_on.wait()
+
+    async def has_two() -> bool:
+        return store.claimed == {f"{number:032x}" for number in (10, 11)}
+
+    made = numbered(queue_name(), handle)
+    await broker.declare_partitions(made.queue, made.patterns)
+    await publish(broker, *range(40))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HandlerLatency, "is_quick", True)
+        async with running(broker, made, record, store, go_on_at_stop=go_on):
+            await eventually(has_two)
+            yield record, store, go_on
+
+
+async def test_the_next_event_of_a_long_queue_is_claimed_ahead(broker: Broker) -> None:
+    async with tenth_of_many_started(broker) as (record, _, go_on):
+        assert record.started == list(range(11))
+        go_on.set()
+        await record.ends(40)
+    assert record.started == list(range(40))
+    assert {reason for _, reason in record.settled} == {"handled"}
+
+
+async def test_at_the_stop_what_was_claimed_ahead_is_released(broker: Broker) -> None:
+    async with tenth_of_many_started(broker) as (record, store, _):
+        pass
+    assert record.ended() == record.started == list(range(11))
+    assert not store.claimed
+
+
+async def test_what_was_claimed_ahead_is_released_with_its_partition(broker: Broker) -> None:
+    async with tenth_of_many_started(broker) as (record, store, go_on):
+        store.surplus = frozenset(topics.PARTITION_WORDS)
+        await eventually(store.has_revoked_the_others)
+        go_on.set()
+
+        async def has_none() -> bool:
+            return len(store.revoked) == len(topics.PARTITION_WORDS) and not store.claimed
+
+        await eventually(has_none)
+    assert record.ended() == list(range(11))
 
 
 async def test_events_are_held_back_and_handled_in_the_order_of_their_time(broker: Broker) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from hookline.workers.store import (
     LeasedElsewhere,
     Store,
     TransactionalStore,
+    UnsyncedStore,
 )
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
@@ -156,3 +158,26 @@ async def test_the_completion_record_and_the_newest_time_are_committed_with_the_
     assert await store.claim(queue, "e") == Duplicate()
     assert await newest(store, queue, "room") == 7
     assert await effects(address, queue) == ["effect"]
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_what_a_killed_process_had_finished_unsynced_is_finished(store: Store, queue: str, start: Start) -> None:
+    process = start("finish_unsynced")
+    assert await line_of(process) == "done"
+    process.kill()
+    assert await store.claim(queue, "e") == Duplicate()
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+async def test_a_sync_writes_to_the_log_that_the_disk_is_waited_for(address: str, store: Store) -> None:
+    """SQLite waits for the disk only if a transaction has written something."""
+    assert isinstance(store, UnsyncedStore)
+    log = Path(address.removeprefix("sqlite:") + "-wal")
+    for _ in range(3):
+        before = content(log)
+        await store.sync()
+        assert content(log) != before
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()

@@ -11,7 +11,7 @@ from hookline.provider import Provider
 from tests.docs.pages import PAGES, ROOT
 
 GUIDE = ROOT / "docs" / "writing-workers.md"
-LINKED = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "tests" / "vectors" / "README.md")
+LINKED = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "tests" / "vectors" / "README.md")
 EXAMPLES = ROOT / "docs" / "examples"
 
 _INCLUDED = re.compile(r"<!-- examples/(?P<name>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)

@@ -7,7 +7,7 @@ import aiohttp
 
 from hookline.cli.sample_callbacks import Callback, callbacks_of, send_callback
 from hookline.schemas.envelope import moment, seal
-from hookline.schemas.provider import AnySource
+from hookline.schemas.provider import AnySource, Request
 from tests.end_to_end.processes import Project, eventually
 
 CALLBACKS = 1000
@@ -15,7 +15,7 @@ AT_ONCE = 16
 
 
 def event_id_of(source: AnySource, callback: Callback) -> str:
-    identity = source.provider.identify(source.provider.sign(callback.body, source, callback.at_s).body)
+    identity = source.provider.identify(Request(source.provider.sign(callback.body, source, callback.at_s).body))
     sealed = seal(
         identity, b"", provider=source.provider.name, source=source.name, content_type="", received_at=moment(0)
     )

@@ -37,7 +37,7 @@ async def billing(event: Event) -> None:
 
 
 def address(project: Project) -> str:
-    url = project.settings.broker.url
+    url = project.settings.broker.urls[0]
     return f"sqlite:{project.folder / url.removeprefix('sqlite:')}" if url.startswith("sqlite:") else url
 
 

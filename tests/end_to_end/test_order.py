@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
+from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR
 from tests.contract.installations import opened
@@ -46,7 +47,7 @@ def write(room: str, line: str) -> None:
 def joined(room: int, number: int) -> Envelope:
     payload = {"channelName": f"room-{room}", "uid": "u", "ts": number}
     body = json.dumps({"noticeId": f"{room}-{number}", "productId": 1, "eventType": 103, "payload": payload}).encode()
-    identity = catalogue()["krtc"].identify(body)
+    identity = catalogue()["krtc"].identify(Request(body))
     kind = "application/json"
     return seal(
         identity, body, provider="krtc", source="krtc-main", content_type=kind, received_at=moment(1_790_000_000)
@@ -90,7 +91,7 @@ async def test_order_holds_while_processes_are_killed_and_join(project: Project)
     folder.mkdir()
     (project.folder / "ordered.py").write_text(ORDERED)
     processes = [await start(project) for _ in range(3)]
-    url = project.settings.broker.url
+    url = project.settings.broker.urls[0]
     address = f"sqlite:{project.folder / 'hookline.db'}" if url.startswith("sqlite:") else url
     async with opened(address) as broker:
         traffic = Traffic(broker, folder)

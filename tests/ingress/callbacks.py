@@ -35,7 +35,7 @@ def post(
     target = f"/hooks/{source.name}" + (f"?{call.query}" if call.query else "")
     headers = {
         "Host": "ingress.example",
-        "Content-Type": "application/json",
+        "Content-Type": source.provider.content_type,
         "Content-Length": str(len(call.body)),
         **call.headers,
     }

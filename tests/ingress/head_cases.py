@@ -138,11 +138,10 @@ CODING = [
             (f"the content type {kind[:60]!r}", changed(b"Content-Type: application/json", b"Content-Type: " + kind))
             for kind in (
                 b"application/xml",
-                b"text/html",
                 b"multipart/form-data; boundary=zebra",
                 b"application/json; charset=utf-16",
                 b"application/json; charset=gbk",
-                b"text/plain; charset=iso-8859-1",
+                b"text/plain; charset=iso-8859-15",
                 b"application/json; charset=utf-8; charset=utf-16",
                 b"application/json, application/json",
                 b"application/jsonzebra",

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network
 from hookline.ingress.receive import Receiver
 from hookline.ingress.server import Ingress
@@ -32,11 +33,15 @@ class RecordingPublisher:
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
         self.fault: BaseException | None = None
-        self.ready = True
+        self.reason = ""
         self.called = asyncio.Event()
         self.kept = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
+
+    @property
+    def ready(self) -> bool:
+        return not self.reason
 
     def hold(self) -> None:
         self._free.clear()
@@ -86,9 +91,11 @@ async def running_ingress(
     sources: Mapping[str, AnySource] = SOURCES,
     settings: IngressSettings = SETTINGS,
     trusted_proxies: Sequence[Network] = (),
+    audit: RefusalAudit | None = None,
+    max_file: int | None = None,
 ) -> AsyncIterator[RunningIngress]:
     publisher, clock = RecordingPublisher(), ManualClock()
-    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock), settings)
+    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock, audit), settings, max_file)
     port = await server.start()
     try:
         yield RunningIngress(port, publisher, server, clock)

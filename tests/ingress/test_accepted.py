@@ -41,6 +41,12 @@ HARMLESS: dict[str, bytes] = {
             b"text/plain;charset=UTF-8",
             b"application/octet-stream",
             b"application/x-www-form-urlencoded",
+            b"application/json; charset=ISO-8859-1",
+            b"application/json;charset=ASCII",
+            b"text/plain; charset=iso-8859-1",
+            b"text/html",
+            b"text/html;charset=ISO-8859-1",
+            b"*/*",
         )
     },
     "a signature in upper case": re.sub(PROOF + b"[0-9a-f]+", lambda found: PROOF + found[0][16:].upper(), GOOD),
@@ -128,3 +134,46 @@ async def test_a_url_check_is_answered_and_is_no_event() -> None:
         assert answer is not None
         assert answer.status == 200
         assert ingress.publisher.envelopes == []
+
+
+async def test_what_the_query_says_is_kept_without_its_signature() -> None:
+    call = signed(MEETINGS, b'{"CallInfo":{"CallId":"c1"},"EventTime":1700000000123}')
+    own = "CallbackCommand=Call.CallbackAfterStartCall&GroupName=%B2%E2%CA%D4"
+    async with running_ingress() as ingress:
+        answer, _ = await ingress.ask(post(MEETINGS, call, query=f"{own}&{call.query}"))
+        assert answer is not None
+        assert answer.status == 200
+        (envelope,) = ingress.publisher.envelopes
+        assert envelope.event_type == "unknown.call-callbackafterstartcall"
+        assert envelope.query == f"{own}&SdkAppid={MEETINGS.account.sdk_app_id}"
+        (event,) = MEETINGS.provider.normalise(envelope)
+        assert event.provider_type == "Call.CallbackAfterStartCall"
+
+
+async def test_the_query_of_other_providers_is_not_kept() -> None:
+    async with running_ingress() as ingress:
+        await ingress.ask(with_line(b"POST /hooks/krtc-main?x=1 HTTP/1.1"))
+        assert [envelope.query for envelope in ingress.publisher.envelopes] == [""]
+
+
+@pytest.mark.parametrize("app_key", [None, "example-app-key", "another"])
+async def test_the_app_key_of_netease_is_compared_if_it_is_there(app_key: str | None) -> None:
+    add = [] if app_key is None else [f"AppKey: {app_key}"]
+    call = signed(CALLS)
+    headers = {name: value for name, value in call.headers.items() if name != "AppKey"}
+    async with running_ingress() as ingress:
+        answer, _ = await ingress.ask(post(CALLS, call, headers=headers, add=add))
+        assert answer is not None
+        assert answer.status == (401 if app_key == "another" else 200)
+
+
+async def test_a_body_that_is_not_ascii_is_kept_whatever_its_label() -> None:
+    """The label is an old client's default. What is no UTF-8 is kept as unreadable."""
+    async with running_ingress() as ingress:
+        for body in ('{"a":"会议"}'.encode(), b'{"a":"\xe9"}'):
+            labelled = post(KRTC, signed(KRTC, body)).replace(TYPE, TYPE + b"; charset=ISO-8859-1")
+            answer, _ = await ingress.ask(labelled)
+            assert answer is not None
+            assert answer.status == 200
+        assert len(ingress.publisher.envelopes) == 2
+        assert ingress.publisher.envelopes[1].event_type == UNREADABLE

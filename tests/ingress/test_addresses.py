@@ -91,7 +91,14 @@ async def test_a_client_that_is_no_trusted_proxy_cannot_name_another_address(hea
         pytest.param(["203.0.113.7, zebra"], 401, id="a word after the address"),
         pytest.param(["203.0.113.7,"], 401, id="nothing after the address"),
         pytest.param(["203.0.113.7, 198.51.100.1, 10.1.2.3"], 401, id="another client of a second proxy"),
-        pytest.param(["203.0.113.7:80"], 401, id="with a port"),
+        pytest.param(["203.0.113.7:51234"], 200, id="with a port"),
+        pytest.param(["[::ffff:203.0.113.7]:51234"], 200, id="as IPv6 in brackets, with a port"),
+        pytest.param(["198.51.100.1:1, 203.0.113.7:2, 10.1.2.3:3"], 200, id="a second trusted proxy, with ports"),
+        pytest.param(["203.0.113.7:1, 198.51.100.1:2"], 401, id="an address that the client wrote, with ports"),
+        pytest.param(["203.0.113.7:"], 401, id="with a colon"),
+        pytest.param(["203.0.113.7:zebra"], 401, id="with a word for a port"),
+        pytest.param(["[203.0.113.7]:80"], 401, id="IPv4 in brackets"),
+        pytest.param(["[203.0.113.7"], 401, id="with an open bracket"),
         pytest.param(["\xff203.0.113.7"], 401, id="with a byte that is not ASCII"),
         pytest.param(["0203.0.113.7"], 401, id="with a leading zero"),
         pytest.param(["203.0.113.7%eth0"], 401, id="with a zone"),
@@ -101,6 +108,38 @@ async def test_a_client_that_is_no_trusted_proxy_cannot_name_another_address(hea
 async def test_the_client_is_the_last_address_that_is_not_a_trusted_proxys(chain: list[str], status: int) -> None:
     headers = [FORWARDED + each for each in chain]
     assert await status_of(CLOSED, *headers, proxies=(LOOPBACK, LOAD_BALANCERS)) == status
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        pytest.param(["Forwarded: for=203.0.113.7"], 200, id="the client"),
+        pytest.param(['Forwarded: For="203.0.113.7:4711";proto=https;by=10.1.2.3'], 200, id="quoted, with a port"),
+        pytest.param(['Forwarded: proto=https ; for="[::ffff:203.0.113.7]:4711"'], 200, id="IPv6 in brackets"),
+        pytest.param(["Forwarded: for=198.51.100.1, for=203.0.113.7"], 200, id="another address before the client"),
+        pytest.param(["Forwarded: for=198.51.100.1", "Forwarded: for=203.0.113.7"], 200, id="in two lines"),
+        pytest.param(["Forwarded: for=203.0.113.7, for=10.1.2.3"], 200, id="a second trusted proxy"),
+        pytest.param(['Forwarded: by="a,for=198.51.100.1;b";for=203.0.113.7'], 200, id="a comma in quotes"),
+        pytest.param(["Forwarded: for=203.0.113.7", "X-Forwarded-For: 203.0.113.7"], 200, id="both headers agree"),
+        pytest.param(["Forwarded: for=203.0.113.7", "X-Forwarded-For: 198.51.100.1"], 401, id="one is forged"),
+        pytest.param(["Forwarded: for=198.51.100.1", "X-Forwarded-For: 203.0.113.7"], 401, id="the other is forged"),
+        pytest.param(["Forwarded: for=203.0.113.7, for=198.51.100.1"], 401, id="an address that the client wrote"),
+        pytest.param(["Forwarded: for=203.0.113.7;for=198.51.100.1"], 401, id="two in one element"),
+        pytest.param(["Forwarded: for=_hidden"], 401, id="a made-up name"),
+        pytest.param(["Forwarded: for=unknown"], 401, id="unknown"),
+        pytest.param(["Forwarded: by=203.0.113.7"], 401, id="only the proxy's own address"),
+        pytest.param(['Forwarded: for="203.0.113.7'], 401, id="an open quote"),
+        pytest.param(["Forwarded: xfor=203.0.113.7"], 401, id="another parameter"),
+        pytest.param(["Forwarded: for=203.0.113.7,"], 401, id="nothing after the client"),
+    ],
+)
+async def test_the_header_forwarded_names_the_client(lines: list[str], status: int) -> None:
+    assert await status_of(CLOSED, *lines, proxies=(LOOPBACK, LOAD_BALANCERS)) == status
+
+
+async def test_the_log_tells_a_refused_address_from_a_bad_signature(caplog: pytest.LogCaptureFixture) -> None:
+    await status_of(CLOSED)
+    assert "meetings: refused: refused_address (127.0.0.1 is not in allow_from)" in caplog.text
 
 
 async def test_a_proxy_protocol_line_is_refused() -> None:

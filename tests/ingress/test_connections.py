@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -163,23 +162,6 @@ async def test_an_expectation_in_http_1_0_is_ignored() -> None:
         answer, _ = await ingress.ask(with_header(b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"))
         assert answer is not None
         assert answer.status == 200
-
-
-async def test_connections_above_the_limit_are_closed_and_the_others_served() -> None:
-    async with (
-        running_ingress(settings=with_settings(max_connections=3, head_timeout_s=30)) as ingress,
-        AsyncExitStack() as stack,
-    ):
-        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(3)]
-        async with ingress.connect() as one_too_many:
-            assert await one_too_many.is_closed()
-        for client in clients:
-            await client.send(GOOD)
-            assert await client.answer() is not None
-        clients[0].close()
-        await let_ingress_run()
-        answer, _ = await ingress.ask(GOOD)
-        assert answer is not None
 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:

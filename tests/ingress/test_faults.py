@@ -9,11 +9,11 @@ import pytest
 from hookline.ingress import responses
 from hookline.schemas import errors
 from hookline.schemas.errors import NotDurable, Refused
-from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed
 from tests.ingress.http_client import Answer, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.signature_cases import FORGERY
-from tests.ingress.sources import VOICE
+from tests.ingress.sources import KRTC, VOICE
 
 
 def get(path: str, method: str = "GET") -> bytes:
@@ -47,13 +47,14 @@ def test_a_refusal_carries_its_code_and_the_headers_that_help(kind: type[Refused
     response = responses.refused(kind("why"))
     assert response.status == responses.STATUS[kind]
     assert isinstance(response.body, bytes)
-    assert msgspec.json.decode(response.body) == {"error": {"code": kind.reason, "message": "why"}}
+    message = "the signature is wrong" if kind is errors.RefusedAddress else "why"
+    assert msgspec.json.decode(response.body) == {"error": {"code": kind.reason, "message": message}}
     assert ("Retry-After" in response.headers) == (response.status in (429, 503))
     assert ("Allow" in response.headers) == (response.status == 405)
 
 
 def test_no_two_refusals_share_a_reason() -> None:
-    reasons = [kind.reason for kind in leaves(Refused)]
+    reasons = [kind.noted_as or kind.reason for kind in leaves(Refused)]
     assert len(set(reasons)) == len(reasons)
 
 
@@ -143,13 +144,13 @@ async def test_bytes_that_the_parser_refuses_do_not_reach_the_log(caplog: pytest
 
 
 @pytest.mark.parametrize(
-    ("ready", "status", "body"),
-    [(True, 200, b'{"status":"ready"}'), (False, 503, b'{"status":"not ready"}')],
+    ("reason", "status", "body"),
+    [("", 200, b'{"status":"ready"}'), ("queue_full", 503, b'{"status":"not ready","reason":"queue_full"}')],
     ids=["ready", "not ready"],
 )
-async def test_readiness_is_that_of_the_publisher(*, ready: bool, status: int, body: bytes) -> None:
+async def test_readiness_is_that_of_the_publisher(reason: str, status: int, body: bytes) -> None:
     async with running_ingress() as ingress:
-        ingress.publisher.ready = ready
+        ingress.publisher.reason = reason
         answer = await answer_to(ingress, get("/readyz"))
         assert (answer.status, answer.body) == (status, body)
         assert (await answer_to(ingress, get("/healthz"))).status == 200
@@ -243,6 +244,17 @@ def test_codes_and_statuses_are_the_documented_ones() -> None:
         "unsupported_encoding": 415,
         "expectation_failed": 417,
         "too_many_requests": 429,
+        "overloaded": 503,
         "not_durable": 503,
     }
     assert {kind.reason: status for kind, status in responses.STATUS.items()} == documented
+
+
+async def test_genuine_callbacks_that_cannot_be_read_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        for _ in range(20):
+            await client.send(post(KRTC, signed(KRTC, b"zebra")))
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+    assert caplog.text.count("a genuine callback cannot be read") == 1

@@ -9,6 +9,7 @@ import pytest
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.errors import SettingsError, Unreadable
 from hookline.schemas.events import RoomCreated
+from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
 from hookline.settings import load, load_providers
 from hookline.workers.pipeline import normaliser
@@ -122,7 +123,7 @@ def test_the_providers_are_known_without_the_rest_of_the_settings(tmp_path: Path
 def test_an_event_of_a_provider_from_outside_is_normalised(tmp_path: Path) -> None:
     provider = load(settings_file(tmp_path, write_example(tmp_path)), with_sources=True).providers["acme"]
     envelope = seal(
-        provider.identify(BODY),
+        provider.identify(Request(BODY)),
         BODY,
         provider=provider.name,
         source="s0",

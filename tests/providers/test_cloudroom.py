@@ -84,7 +84,7 @@ def test_a_second_join_one_second_later_is_another_event() -> None:
 
 def test_a_join_without_a_user_is_unreadable() -> None:
     with pytest.raises(Unreadable):
-        PROVIDER.identify(as_bytes(notice(Details={"RoomId": 7})))
+        PROVIDER.identify(Request(as_bytes(notice(Details={"RoomId": 7}))))
 
 
 def test_path_and_file_name_are_separate_facts() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hookline.events import RoomCreated, Unknown
 from hookline.schemas.envelope import moment
 from hookline.schemas.errors import Unreadable
+from hookline.schemas.provider import Request
 from hookline.schemas.providers.krtc import PROVIDER
 from tests.providers.bodies import as_bytes, event_id, normalised
 
@@ -17,11 +18,11 @@ def krtc_body(number: Any, **payload: Any) -> dict[str, Any]:
 
 def test_a_participant_without_a_user_is_unreadable() -> None:
     with pytest.raises(Unreadable):
-        PROVIDER.identify(as_bytes(krtc_body(103)))
+        PROVIDER.identify(Request(as_bytes(krtc_body(103))))
 
 
 def test_a_room_event_needs_no_user() -> None:
-    assert PROVIDER.identify(as_bytes(krtc_body(101))).subject == "r"
+    assert PROVIDER.identify(Request(as_bytes(krtc_body(101)))).subject == "r"
 
 
 @pytest.mark.parametrize("number", [100, 107, "x.#.*", -1, "0101", "107"], ids="the type {!r}".format)

@@ -12,9 +12,10 @@ from hookline.events import (
     Unknown,
 )
 from hookline.schemas.errors import BadSignature, Unreadable
+from hookline.schemas.provider import Request
 from hookline.schemas.providers.netease import PROVIDER
 from tests.providers.bodies import as_bytes, event_id, normalised
-from tests.vector_cases import example_source, sent
+from tests.vector_cases import challenge_of, example_source, sent
 
 STORY_START_S = 1_700_000_000.0
 
@@ -26,7 +27,7 @@ def notice(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"a":1}', b"{}{}", b"{ }", b"null"], ids=repr)
 def test_only_an_empty_object_is_a_url_check(body: bytes) -> None:
     request = sent(PROVIDER.sign(body, example_source(PROVIDER), STORY_START_S))
-    assert PROVIDER.challenge(request, example_source(PROVIDER), STORY_START_S) is None
+    assert challenge_of(example_source(PROVIDER), request, STORY_START_S) is None
 
 
 @pytest.mark.parametrize("event_type", ["20", 1, None, "CREATE_ROOM", -20], ids="the type {!r}".format)
@@ -37,7 +38,7 @@ def test_callbacks_of_other_services_are_kept_as_unknown(event_type: Any) -> Non
 
 
 def test_a_callback_without_a_type_is_kept_as_unknown() -> None:
-    assert PROVIDER.identify(b'{"msgType":3}').event_type == "unknown.none"
+    assert PROVIDER.identify(Request(b'{"msgType":3}')).event_type == "unknown.none"
 
 
 def test_callees_in_another_order_are_the_same_call() -> None:
@@ -71,7 +72,7 @@ def test_callees_that_cannot_be_read_are_left_out() -> None:
 
 def test_a_call_without_a_caller_is_unreadable() -> None:
     with pytest.raises(Unreadable, match="fromAccount"):
-        PROVIDER.identify(as_bytes(notice(fromAccount=None)))
+        PROVIDER.identify(Request(as_bytes(notice(fromAccount=None))))
 
 
 def test_a_room_has_an_operator_and_its_custom_text() -> None:

@@ -7,7 +7,9 @@ tests skip on a laptop and fail where CI is set.
 import os
 import pwd
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 import pytest
@@ -32,9 +34,10 @@ class Server(servers.OwnServer):
     After a kill, the next start recovers from its log.
     """
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, more: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__("PostgreSQL", user="postgres" if os.geteuid() == 0 else None)
         self._programs = programs
+        self._more = more
         self._make_cluster()
 
     @property
@@ -50,9 +53,19 @@ class Server(servers.OwnServer):
             "max_connections": "100",
             "shared_buffers": "32MB",
             "restart_after_crash": "off",
+            **self._more,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.launch([self._programs / "postgres", "-D", self.home / "data", *options], self._answers)
+
+    def take(self, file: Path, name: str) -> None:
+        """Copy a file into the server's folder, for the server's user alone."""
+        copy = self.home / name
+        copy.write_bytes(file.read_bytes())
+        copy.chmod(0o600)
+        if self.user is not None:
+            user = pwd.getpwnam(self.user)
+            os.chown(copy, user.pw_uid, user.pw_gid)
 
     def _make_cluster(self) -> None:
         (self.home / "password").write_text(PASSWORD)

@@ -25,13 +25,20 @@ _NODE: pytest.StashKey["Node"] = pytest.StashKey()
 
 
 class Node(servers.OwnServer):
-    """A server on this machine that belongs to the test run. `settings` are numbers for its application `rabbit`."""
+    """A server on this machine that belongs to the test run.
+
+    `settings` are numbers for its application `rabbit`, `configuration` is added to `rabbitmq.conf`.
+    """
 
     environment: dict[str, str]
 
-    def __init__(self, programs: Path, settings: Mapping[str, int] = MappingProxyType({})) -> None:
+    def __init__(
+        self, programs: Path, settings: Mapping[str, int] = MappingProxyType({}), configuration: str = ""
+    ) -> None:
         super().__init__("RabbitMQ")
         self.environment = _environment(self.home, self.port)
+        with (self.home / "rabbitmq.conf").open("a") as file:
+            file.write(configuration)
         pairs = ", ".join(f"{{{name}, {value}}}" for name, value in settings.items())
         (self.home / "advanced.config").write_text(f"[{{rabbit, [{pairs}]}}].\n")
         self._programs = programs

@@ -9,6 +9,8 @@ from hookline.workers.stores.heartbeat import LEASE_S
 
 DECLINED_S = 60.0
 """How long a process goes without a partition that it has declined, if another process takes it."""
+TURN_S = 10.0
+"""How long a partition that all processes have declined stays with one of them. Each may want what another does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,21 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
         reported = frozenset(holders) if consuming else frozenset()
     else:
         overdue = {each: holders[each] for each in silent - mine if holders[each] in members}
-    declined = {key for key, at in state.declined.items() if state.now - at <= DECLINED_S} | set(overdue.items())
+    declined = _declined(state, members) | set(overdue.items())
     held = {partition: holder for partition, holder in holders.items() if partition not in overdue}
     assignment = fair_assignment(partitions, held, members, owner, declined)
     taken = assignment.partitions - mine
     return Decision(assignment, taken, {each: overdue[each] for each in taken & overdue.keys()}, reported)
+
+
+def _declined(state: QueueState, members: Collection[str]) -> set[tuple[str, str]]:
+    """The partitions that members have declined. Where all have, the first of them wants it again after its turn."""
+    declined = {key: at for key, at in state.declined.items() if state.now - at <= DECLINED_S and key[1] in members}
+    for partition, count in Counter(partition for partition, _ in declined).items():
+        refusals = sorted((at, member) for (each, member), at in declined.items() if each == partition)
+        if count == len(members) and state.now - refusals[-1][0] > TURN_S:
+            del declined[partition, refusals[0][1]]
+    return set(declined)
 
 
 def fair_assignment(

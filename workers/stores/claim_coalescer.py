@@ -35,10 +35,11 @@ class ClaimRequest(EventRequest, frozen=True, gc=False):
 
 
 class Completion(EventRequest, frozen=True, gc=False):
-    """The record that an event is finished."""
+    """The record that an event is finished. It need not be on disk at once if it is not `synced`."""
 
     subject: str | None
     occurred_s: float
+    synced: bool = True
 
 
 class ClaimRelease(EventRequest, frozen=True, gc=False):
@@ -108,9 +109,17 @@ class ClaimCoalescer:
             self._named.discard(key)
         return claim
 
-    async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
-        """As `Store.finish`."""
-        completion = Completion(queue, event_id, subject, occurred_s)
+    async def finish(
+        self,
+        queue: str,
+        event_id: str,
+        *,
+        subject: str | None = None,
+        occurred_s: float = 0.0,
+        synced: bool = True,
+    ) -> None:
+        """As `Store.finish`, or `UnsyncedStore.finish_unsynced`."""
+        completion = Completion(queue, event_id, subject, occurred_s, synced)
         try:
             await self._finish(completion)
         except (Unreachable, asyncio.CancelledError):

@@ -10,6 +10,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 
 OpenConnection: TypeAlias = aio_pika.Connection
 _FRAME_OVERHEAD_BYTES = 8
+_UNLIMITED_FRAME_BYTES = 131_072  # RabbitMQ's default, where the server sets no limit
 _CLOSING_S = 1.0
 _CODES: Mapping[type[exceptions.AMQPError], int] = {
     exceptions.ChannelAccessRefused: 403,
@@ -52,7 +53,13 @@ def is_blocked(connection: AbstractConnection) -> bool:
 
 def max_content_bytes(channel: AbstractChannel) -> int:
     """How much of a body, or of a content header, fits into one frame."""
-    return channel.connection.connection_tune.frame_max - _FRAME_OVERHEAD_BYTES
+    return (channel.connection.connection_tune.frame_max or _UNLIMITED_FRAME_BYTES) - _FRAME_OVERHEAD_BYTES
+
+
+def offers_confirms(connection: AbstractConnection) -> bool:
+    """Whether the server has publisher confirms. aiormq raises KeyError for one that names no capabilities."""
+    capabilities = connection.server_properties.get("capabilities")
+    return isinstance(capabilities, Mapping) and bool(capabilities.get("publisher_confirms"))
 
 
 def server_reason(error: BaseException | None) -> str:

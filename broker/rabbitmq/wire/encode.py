@@ -9,6 +9,7 @@ import msgspec
 
 from hookline.schemas.envelope import (
     ID_HEADER,
+    QUERY_HEADER,
     RECEIVED_AT_HEADER,
     SOURCE_HEADER,
     SPEC_VERSION,
@@ -122,7 +123,7 @@ def _envelope_table(envelope: Envelope) -> bytes:
     """What `_table` returns for `to_headers`. Only the two times are known to be shorter than 256 bytes."""
     event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
     occurred_at, received_at = iso(envelope.occurred_at).encode(), iso(envelope.received_at).encode()
-    return _ENVELOPE_TABLE % (
+    table = _ENVELOPE_TABLE % (
         _long(len(event_id)),
         event_id,
         _origin_fields(envelope.provider, envelope.source, envelope.event_type),
@@ -133,6 +134,7 @@ def _envelope_table(envelope: Envelope) -> bytes:
         len(received_at),
         received_at,
     )
+    return table + _table({QUERY_HEADER: envelope.query}) if envelope.query else table
 
 
 @lru_cache(maxsize=4096)  # one for each topic that is in use

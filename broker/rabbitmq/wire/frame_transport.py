@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import aio_pika
 import aiormq
-from aiormq.exceptions import AMQPConnectionError
+from aiormq.exceptions import AMQPConnectionError, ConnectionClosed
 from yarl import URL
 
 log = logging.getLogger("hookline.broker")
@@ -31,6 +31,7 @@ _HEAD_BYTES = 7
 _END = 0xCE
 _CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, Channel.CloseOk
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
+_CLOSE, _CLOSE_BYTES = b"\0\x0a\0\x32", 7  # with the code and the length of the text
 _HEARTBEAT_FRAME = b"\x08\0\0\0\0\0\0\xce"
 _HEARTBEAT_EVERY_S = 1.0
 _QUEUED_FRAMES = 4096  # more than twice as many as a connection has channels
@@ -38,6 +39,7 @@ _PORTS = {"amqp": 5672, "amqps": 5671}
 _OTHER_SHAPE = (TypeError, AttributeError, LookupError, ValueError, NotImplementedError)
 """What code raises that was written for another version of a library."""
 _head = Struct(">BHI").unpack_from
+_code_and_length = Struct(">HB").unpack_from
 
 
 class Listener(Protocol):
@@ -59,6 +61,8 @@ class FrameTransport(asyncio.Protocol):
     def __init__(self, streams: asyncio.Protocol, clock: Callable[[], float]) -> None:
         self.is_blocked = False  # the server has announced that it accepts nothing (a memory or disk alarm)
         self.is_paused = False  # the socket's buffer is full
+        self.is_greeted = False  # the server has sent a method
+        self.refusal: ConnectionClosed | None = None  # why the server closed the connection
         self._streams = streams
         self._clock = clock
         self._listeners: dict[int, Listener] = {}
@@ -75,6 +79,10 @@ class FrameTransport(asyncio.Protocol):
         """Send whole frames, before or after those of others. Does nothing if the connection is lost."""
         if not self._transport.is_closing():
             self._transport.writelines(frames)
+
+    def abort(self) -> None:
+        """Close the socket at once, without waiting for the server."""
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -121,7 +129,7 @@ class FrameTransport(asyncio.Protocol):
                 left.append(data[since:at])
                 since = after
             elif channel == 0 and kind == METHOD:
-                self._note_alarm(data[at + _HEAD_BYTES : after - 1])
+                self._note(data[at + _HEAD_BYTES : after - 1])
             at = after
         self._rest = data[at:]
         left.append(data[since:at])
@@ -135,9 +143,14 @@ class FrameTransport(asyncio.Protocol):
             self._listeners.pop(channel).closed()
         return taken
 
-    def _note_alarm(self, payload: bytes) -> None:
+    def _note(self, payload: bytes) -> None:
+        """Note an alarm, or why the server closes the connection: while one opens, aiormq does not say so."""
+        self.is_greeted = True
         if payload.startswith((_BLOCKED, _UNBLOCKED)):
             self.is_blocked = payload.startswith(_BLOCKED)
+        elif payload.startswith(_CLOSE) and len(payload) >= _CLOSE_BYTES:
+            code, length = _code_and_length(payload, len(_CLOSE))
+            self.refusal = ConnectionClosed(code, payload[_CLOSE_BYTES:][:length].decode(errors="replace"))
 
     def _heartbeat(self) -> bytes:
         """At most once a second a heartbeat for aiormq, else nothing.
@@ -185,9 +198,13 @@ class _Opener:
             self._writer.transport.abort()
 
 
-async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
+async def connect(
+    url: URL, client_properties: Mapping[str, Any], timeout_s: float
+) -> tuple[aio_pika.Connection, FrameTransport | None]:
     """A connection with its transport; without one if the installed aiormq or aio-pika has another shape.
 
+    The caller cancels it after the time-out. Then the socket is closed: a cancelled call of aiormq waits for it, over
+    TLS half a minute.
     aiormq's queue of frames to write holds ten, and it drops the Channel.CloseOk that finds no room. Then the server
     waits for it, and ignores the number's next channel for as long as the connection is open.
     """
@@ -198,14 +215,23 @@ async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_p
         await connection.connect()
         return connection, None
     connection.kwargs["transport_factory"] = opener
+    overdue = asyncio.get_running_loop().call_later(timeout_s, opener.abort)
     try:
         await connection.connect()
     except _OTHER_SHAPE as error:
+        if opener.frames is not None and opener.frames.is_greeted:  # it is the server that has another shape
+            raise
         opener.abort()
         _log_fallback(type(error).__name__)
         connection = _connection(url, client_properties)
         await connection.connect()
         return connection, None
+    except Exception as error:
+        if opener.frames is not None and opener.frames.refusal is not None:
+            raise opener.frames.refusal from error
+        raise
+    finally:
+        overdue.cancel()
     if opener.frames is None:
         _log_fallback("the transport_factory is not called")
     return connection, opener.frames

@@ -1,0 +1,87 @@
+"""The addresses of RabbitMQ: one, or one for each node of a cluster."""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from hookline.schemas.errors import SettingsError
+
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_FILES = frozenset({"cafile", "certfile", "keyfile"})
+_OPTIONS = _FILES | {"auth"}
+_TAKES_FILES = ", ".join(sorted(_FILES))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a node listens, with the user and password for it, which no text shows."""
+
+    url: URL = field(repr=False)
+
+    @classmethod
+    def read(cls, text: str, folder: Path | None = None) -> "Address":
+        """Raises SettingsError for a malformed address. The error does not repeat it: it may hold a password.
+
+        Relative paths of files begin at `folder`.
+        """
+        url = _url(text)
+        for name in url.query:
+            if name not in _OPTIONS:
+                raise SettingsError(f"broker.url: there is no option {name}; there are {', '.join(sorted(_OPTIONS))}")
+        if _FILES & set(url.query) and url.scheme != "amqps":
+            raise SettingsError(f"broker.url: {_TAKES_FILES} need amqps://, which is TLS")
+        return cls(url.update_query({name: _file(name, url.query[name], folder) for name in _FILES & set(url.query)}))
+
+    @property
+    def place(self) -> str:
+        """Host and port, for logs and errors."""
+        host = str(self.url.host)
+        return f"{f'[{host}]' if ':' in host else host}:{self.url.port or _PORTS[self.url.scheme]}"
+
+
+class Addresses:
+    """Addresses that are tried in turn. Each connection begins at a random one, so a fleet spreads over the nodes."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.replace(addresses)
+
+    def replace(self, addresses: Sequence[Address]) -> None:
+        self._addresses = deque(addresses)
+        self._addresses.rotate(random.randrange(len(addresses)))  # noqa: S311  no secret
+
+    def round(self) -> Iterator[Address]:
+        """Each address once. The one that was used last is the first of the next round."""
+        for _ in range(len(self._addresses)):
+            yield self._addresses[0]
+            self.pass_over()
+
+    def pass_over(self) -> None:
+        """Begin with the next address: this one failed."""
+        self._addresses.rotate(-1)
+
+
+def _url(text: str) -> URL:
+    try:
+        parts, url = urlsplit(text), URL(text)
+    except ValueError:
+        parts, url = urlsplit(""), URL()
+    if ("@" in text and "@" not in parts.netloc) or parts.fragment:
+        raise SettingsError("broker.url: percent-encode characters such as / ? # in the password, or use ${NAME} there")
+    if url.scheme not in _PORTS or not url.host:
+        raise SettingsError("broker.url is not of the form amqp://user:password@host/vhost")
+    return url
+
+
+def _file(name: str, path: str, folder: Path | None) -> str:
+    """Raises SettingsError for a file that cannot be read: the TLS library would not say which."""
+    found = (folder or Path()) / path
+    try:
+        found.open("rb").close()
+    except OSError as error:
+        raise SettingsError(f"broker.url: {name} {found} cannot be read: {type(error).__name__}") from None
+    return str(found)

@@ -1,0 +1,59 @@
+"""What each role needs from RabbitMQ: regular expressions of names for `set_permissions`, and no more than that."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hookline.broker.rabbitmq.names import lock_name
+from hookline.broker.rabbitmq.topology.exchanges import SHARED, SHARED_EXCHANGES
+from hookline.schemas import topics
+
+NOTHING = "(?!)"
+"""Matches no name and no routing key, not even an empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of a user. `publishes_events` is false where a topic permission has to forbid it."""
+
+    configure: str
+    write: str
+    read: str
+    publishes_events: bool = True
+
+
+def _alternatives(*names: str) -> str:
+    return "|".join(re.escape(name) for name in names)
+
+
+_OURS = re.escape(topics.queue_name(""))
+_LOCK = rf"{_OURS}.+{re.escape(lock_name('').removeprefix('hookline.'))}"
+
+INGRESS = Rights(
+    configure=f"^({_alternatives(*SHARED)})$",
+    write=f"^({_alternatives(*SHARED)})$",
+    read=f"^({_alternatives(*SHARED_EXCHANGES)})$",  # which binding to them takes
+)
+"""Publishes, declares what it publishes to, and reads no queue."""
+
+WORKER = Rights(
+    configure=f"^{_OURS}",
+    write=rf"^(amq\.default|(?!{_alternatives(topics.RECEIVED)}$){_OURS}.+)$",  # binding the exchange takes `write`
+    read=f"^{_OURS}",
+    publishes_events=False,
+)
+"""Declares its queues, reads them, retries and parks through the default exchange, and publishes no event."""
+
+OPERATOR = Rights(
+    configure=f"^{_LOCK}$",
+    write=rf"^(amq\.default|{_alternatives(topics.EXCHANGE)})$",
+    read=f"^{_OURS}",
+)
+"""Lists, replays and drops dead letters, unrouted events and history; declares nothing but its locks."""
+
+ROLES: Mapping[str, Rights] = {"ingress": INGRESS, "worker": WORKER, "operator": OPERATOR}
+
+
+def topic_permission(rights: Rights) -> Mapping[str, str] | None:
+    """The topic permission that keeps a user from publishing events, or None for one who may."""
+    return None if rights.publishes_events else {"exchange": topics.EXCHANGE, "write": NOTHING, "read": ".*"}

@@ -1,0 +1,65 @@
+"""What an operator or a supervisor may ask of a running process: to stop, to read the settings anew, to reconnect."""
+
+from typing import Protocol
+
+from hookline.runtime.installation import Installation
+from hookline.runtime.settings_reload import SettingsReload
+from hookline.runtime.shutdown import Stop
+from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, SupervisorLink
+from hookline.settings import Settings
+
+
+class UsesSettings(Protocol):
+    """A part whose settings may change while it runs."""
+
+    def use(self, settings: Settings) -> None: ...
+
+
+class Control:
+    """Listens to signals, and to the supervisor if there is one. `settings` are those that were read last."""
+
+    def __init__(self, settings: Settings, *, with_sources: bool, supervised: bool) -> None:
+        self.stop = Stop(supervised=supervised)
+        self.installation = Installation(settings, self._broker_is_back)
+        self._users: list[UsesSettings] = [self.installation]
+        self._reload = SettingsReload(settings, self._use, self.stop.ask, with_sources=with_sources)
+        self._link = self._linked() if supervised else None
+
+    @property
+    def settings(self) -> Settings:
+        return self._reload.settings
+
+    @property
+    def is_supervised(self) -> bool:
+        return self._link is not None
+
+    def has_opened(self) -> None:
+        """Tell the supervisor that everything is open."""
+        if self._link is not None:
+            self._link.tell(OPEN)
+
+    def gives_settings_to(self, user: UsesSettings) -> None:
+        """Give a part the settings whenever they are read anew."""
+        self._users.append(user)
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    def _use(self, settings: Settings) -> None:
+        for user in self._users:
+            user.use(settings)
+
+    def _broker_is_back(self) -> None:
+        if self._link is not None:
+            self._link.tell(BROKER_BACK)
+
+    def _linked(self) -> SupervisorLink:
+        return SupervisorLink(
+            {
+                STOP: self.stop.ask,
+                STOP_NOW: self.stop.ask_again,
+                READ_SETTINGS: self._reload.read_soon,
+                BROKER_BACK: self.installation.connect_soon,
+            }
+        )

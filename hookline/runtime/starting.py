@@ -1,0 +1,40 @@
+"""Opens what a process needs, and waits for a server that is away."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import TypeVar
+
+from hookline.aio.notices import Notice
+from hookline.aio.retry_delays import RetryDelays
+from hookline.runtime.shutdown import Stop
+from hookline.schemas.errors import Unreachable
+
+T = TypeVar("T")
+
+log = logging.getLogger("hookline")
+
+_RETRY = RetryDelays(first_s=1.0, max_s=5.0)
+
+
+class Starting:
+    """Tries again until it succeeds, the process is asked to stop, or at all only with `waits`."""
+
+    def __init__(self, stop: Stop, *, waits: bool) -> None:
+        self._stop = stop
+        self._waits = waits
+        self._notice = Notice()
+
+    async def opened(self, opening: Callable[[], Awaitable[T]]) -> T:
+        """What `opening` returns. Raises Unreachable without `waits`, or StoppedEarlyError."""
+        for failures in count(1):
+            try:
+                return await self._stop.unless_asked(opening())
+            except Unreachable as error:
+                if not self._waits:
+                    raise
+                if self._notice.is_due(str(error)):
+                    log.warning("waiting, and trying again: %s", error)
+            await self._stop.unless_asked(asyncio.sleep(_RETRY.delay_s(failures)))
+        raise AssertionError

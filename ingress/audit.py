@@ -1,0 +1,138 @@
+"""Records refused requests for the operator: a few of each kind, and a count of the rest.
+
+A flood of forgeries must not become a flood of writes. Each reason of each source has a budget: a burst, then a few
+each second. What exceeds it is only counted.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Protocol
+
+from aiohttp import web
+
+from hookline.ingress.settings import AuditSettings
+from hookline.schemas.errors import Refused
+from hookline.schemas.form import FORM
+from hookline.schemas.provider import AnySource
+from hookline.schemas.redaction import plain, redacted_body, redacted_headers, redacted_query
+from hookline.schemas.refusals import UNKNOWN_PATH, RefusedRequest
+
+BURST = 20
+COUNTS_EVERY_S = 1.0
+_MAX_PATH_CHARACTERS = 512
+_MAX_ADDRESS_CHARACTERS = 256
+_MAX_PARSED_BYTES = 64 * 2**10
+
+
+class RefusalWriter(Protocol):
+    """Stores refused requests, off the event loop. Neither call blocks, and both drop what they cannot take."""
+
+    def put(self, request: RefusedRequest) -> None: ...
+
+    def count(self, counts: Mapping[tuple[str, str], int], at_s: float) -> None:
+        """Add numbers of refused requests, by source and reason."""
+        ...
+
+
+class RefusalAudit:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self, writer: RefusalWriter, settings: AuditSettings, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._monotonic = monotonic
+        self._budgets: dict[tuple[str, str], _Budget] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_s = 0.0
+
+    def note(
+        self, request: web.BaseRequest, source: AnySource | None, refusal: Refused, status: int, now_s: float
+    ) -> None:
+        """Count a refused request, and record it if the budget of its kind allows."""
+        name = source.name if source else UNKNOWN_PATH
+        reason = refusal.noted_as or refusal.reason
+        kind = (name, reason)
+        self._counts[kind] += 1
+        self._last_s = now_s
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._hand_over_counts)
+        budget = self._budgets.setdefault(kind, _Budget(self._settings.max_per_s, self._monotonic()))
+        if budget.takes(self._monotonic()):
+            self._writer.put(_record(request, source, refusal, status, now_s, self._settings))
+
+    def close(self) -> None:
+        """Hand over what is counted."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._hand_over_counts()
+
+    def _hand_over_counts(self) -> None:
+        self._timer = None
+        self._writer.count(dict(self._counts), self._last_s)
+        self._counts.clear()
+
+
+class _Budget:
+    """A token bucket."""
+
+    def __init__(self, per_s: float, now_s: float) -> None:
+        self._per_s = per_s
+        self._left = float(BURST)
+        self._at_s = now_s
+
+    def takes(self, now_s: float) -> bool:
+        self._left = min(BURST, self._left + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def _record(
+    request: web.BaseRequest,
+    source: AnySource | None,
+    refusal: Refused,
+    status: int,
+    now_s: float,
+    settings: AuditSettings,
+) -> RefusedRequest:
+    path, _, query = request.raw_path.partition("?")
+    shown = source.provider.shown if source else frozenset()
+    body = refusal.body
+    return RefusedRequest(
+        at_s=now_s,
+        source=source.name if source else UNKNOWN_PATH,
+        reason=refusal.noted_as or refusal.reason,
+        detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
+        status=status,
+        peer=plain(request.remote or "", _MAX_ADDRESS_CHARACTERS),
+        forwarded=plain(_forwarded(request), _MAX_ADDRESS_CHARACTERS),
+        method=plain(request.method, 32),
+        path=plain(path, _MAX_PATH_CHARACTERS),
+        query=redacted_query(query, shown) if query else "",
+        headers=redacted_headers(request.headers.items(), shown),
+        body_bytes=(request.content_length or 0) if body is None else len(body),
+        body_sha256="" if body is None else sha256(body).hexdigest(),
+        body=_body(body, source, settings) if body and settings.bodies else None,
+    )
+
+
+def _body(body: bytes, source: AnySource | None, settings: AuditSettings) -> str | None:
+    """The text of a body with its secrets hidden; None for a large one, whose reading would hold up other requests."""
+    if source is None or len(body) > _MAX_PARSED_BYTES:
+        return None
+    provider = source.provider
+    hidden = provider.secret_fields | provider.url_fields
+    return redacted_body(body, hidden, settings.max_body_bytes, is_form=provider.content_type == FORM)
+
+
+def _forwarded(request: web.BaseRequest) -> str:
+    """What proxies, or the client itself, wrote about the client's address."""
+    return ", ".join(value for name in ("X-Forwarded-For", "Forwarded") for value in request.headers.getall(name, ()))

@@ -1,0 +1,330 @@
+"""One connection: aiohttp's, with our own time-outs, with bounds on what it holds, and with our form of errors."""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from aiohttp import http_parser, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from hookline.ingress import responses
+from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
+from hookline.ingress.settings import IngressSettings
+from hookline.ingress.turns import Turns
+from hookline.schemas.errors import MalformedRequest, Overloaded, Refused
+
+log = logging.getLogger("hookline.ingress")
+
+MAX_LINE_BYTES = 8190
+MAX_FIELD_BYTES = 8192  # differs from that of a line, so that the parser's error shows which of the two was exceeded
+MAX_HEADERS = 64
+MAX_HEAD_BYTES = 24_576
+LINGER_S = 1.0
+_PART_BYTES = 2048
+_NO_ROOM = "the ingress has no room for more requests now"
+
+
+class IngressConnection(web.RequestHandler):
+    """One connection. It is closed if the client is slow to send a head or to read a response.
+
+    Everything that it receives is counted until the request is answered. At most one request waits behind the one that
+    is being answered. Only the first part of a segment is parsed at once, unless the rest is of a body that needs no
+    parsing. Parser errors are answered in our form, and never quote the request.
+
+    Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors; on `_waiter`, which is
+    pending while the connection is idle; on `_current_request`; on the two marks of paused reading; and on
+    `pause_reading`, without which the parser never stops within a message.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_body",
+        "_has_paused",
+        "_head_bytes",
+        "_head_timer",
+        "_is_body_open",
+        "_is_chunked",
+        "_is_discarding",
+        "_is_last",
+        "_promised_bytes",
+        "_settings",
+        "_write_timer",
+        "address",
+        "has_rest",
+        "held_bytes",
+        "is_overloaded",
+        "load",
+        "reading",
+        "turns",
+    )
+
+    def __init__(
+        self, manager: web.Server, settings: IngressSettings, load: Load, turns: Turns, **options: Any
+    ) -> None:
+        super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
+        self._settings = settings
+        self.load = load
+        self.turns = turns
+        self._max_msg_queue_size = 2
+        self._msg_queue_resume_size = 0
+        self._has_paused = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._is_chunked = False
+        self._is_body_open = False
+        self._head_bytes = 0
+        self._promised_bytes = 0
+        self._backlog = b""
+        self._is_last = False  # what follows is of a request that has been answered, and no other is read
+        self._is_discarding = False
+        self.address = ""
+        self.held_bytes = 0
+        self.has_rest = False
+        """Whether, since the last answer, a second request or an incomplete body has arrived."""
+        self.is_overloaded = False
+        """Whether what is not read yet is to be refused."""
+        self.reading: asyncio.Timeout | None = None
+        """The time-out of the read that waits for the rest of a body."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has sent no complete head yet."""
+        return not self._request_count
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """When its last request was answered, by the loop's clock plus a constant; None if one is in progress."""
+        return None if self._waiter is None or self._waiter.done() else self._next_keepalive_close_time
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Any unsent byte of a response pauses the writing, and is timed. uvloop's transports have no asyncio class.
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(0)
+        self.address = (transport.get_extra_info("peername") or ("",))[0]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_waiting()
+        self._stop_writing()
+        self._backlog = b""
+        self.load.hold(self, -self.held_bytes)
+        self._is_last = self._is_discarding = True
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_last:
+            self._drop(data)
+            return
+        size = len(data)
+        self.held_bytes += size
+        self.load.held_bytes += size
+        if size > _PART_BYTES or self._backlog or (self._is_chunked and self._is_body_open):
+            self._receive_in_parts(data)
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages:
+            if self._head_timer is not None:
+                self._stop_waiting()
+            message, body = self._messages[-1]
+            if not isinstance(message, http_parser.RawRequestMessage):
+                self._break_off()
+            elif body is not self._body:
+                self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
+                self._is_body_open = not body.is_eof()
+                if self._is_body_open:
+                    self.has_rest = True
+                    self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
+            elif self._is_body_open:
+                self._note_part(data)
+            if self._current_request is not None or len(self._messages) > 1:
+                self._hold_back()
+        elif data or self._is_body_open:
+            self._note_part(data)
+        if self.load.held_bytes > self.load.max_partial_bytes and not self._is_last:
+            is_partial = self._is_body_open or self._head_bytes or self._backlog
+            self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
+
+    def _note_part(self, data: bytes) -> None:
+        """Count what has arrived of a head or a body that is not complete."""
+        if self._is_body_open:
+            self._is_body_open = not self._body.is_eof()
+            arrived = min(self._promised_bytes, len(data))  # counted when it was announced
+            self._promised_bytes -= arrived
+            self.load.hold(self, -arrived)
+            return
+        self._head_bytes += len(data)
+        self.load.hold(self, HEADER_BYTES * data.count(b"\n"))
+        if self._waiter is not None and not self._waiter.done():
+            self._await_head()
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(MalformedRequest("the head of the request is too large"), 431)
+
+    def _hold_back(self) -> None:
+        """Read no more until the request that is in progress has been answered."""
+        self.has_rest = True
+        self.load.hold(self, REQUEST_BYTES * len(self._messages))
+        if not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _receive_in_parts(self, data: bytes) -> None:
+        """Parse the first part of a large segment, and the rest in turns unless it is of a body without chunks."""
+        if self._backlog:
+            self._backlog += data
+            self._pause_transport_reading()
+            if not data:  # aiohttp reads again
+                self.turns.parse(self)
+            return
+        is_costly = self._is_chunked and self._is_body_open
+        if not is_costly:
+            self._parse(data[:_PART_BYTES])
+            data = data[_PART_BYTES:]
+            is_costly = self._is_chunked or not self._is_body_open
+        if self._is_last or not data:
+            return
+        if is_costly:
+            self._backlog = data
+            self._pause_transport_reading()
+            self.turns.parse(self)
+        else:
+            self._parse(data)
+
+    def parse_next(self) -> bool:
+        """Parse the next part of the backlog; whether more can be parsed now."""
+        if self._must_wait():
+            return False
+        part, self._backlog = self._backlog[:_PART_BYTES], self._backlog[_PART_BYTES:]
+        self._parse(part)
+        if self._must_wait():
+            return False
+        if not self._backlog:
+            self._resume_transport_reading()
+        return bool(self._backlog)
+
+    def _must_wait(self) -> bool:
+        return self._reading_paused or self._buffer_paused or self._is_last
+
+    def begin_body(self, size: int, client: str) -> None:
+        """Count the rest of a body of this size before it arrives. Raises Overloaded if there is no room for it."""
+        self.load.begin(self, client)
+        self._promised_bytes = max(0, size - self._body.total_bytes)
+        self.load.hold(self, self._promised_bytes)
+        self.load.make_room(self, self.load.max_partial_bytes)
+        self.check_room()
+
+    def end_body(self) -> None:
+        self.reading = None
+        self.load.end(self)
+
+    def check_room(self) -> None:
+        """Raise Overloaded if what is not read yet is to be refused."""
+        if self.is_overloaded:
+            raise Overloaded(_NO_ROOM)
+
+    def hold_rest(self) -> None:
+        """Count the requests that wait behind the one that has been answered, unless that was not read to its end."""
+        self.has_rest = bool(self._messages) or self._is_body_open
+        if self._is_body_open and not self._messages:
+            self._is_last = True
+            self._backlog = b""
+        else:
+            bodies = sum(body.total_bytes for _, body in self._messages)
+            self.load.hold(self, bodies + REQUEST_BYTES * len(self._messages) + len(self._backlog))
+
+    def shed(self) -> None:
+        """Refuse what is not read yet, and read no more. `Load` calls this, and no longer counts the connection."""
+        self._is_last = self._is_discarding = True
+        self._backlog = b""
+        self.is_overloaded = True
+        if self.reading is not None:
+            self.reading.reschedule(self._loop.time())
+        elif self._current_request is not None:
+            self.close()
+        elif not self._messages:
+            self._refuse(Overloaded(_NO_ROOM))
+
+    def _refuse(self, refusal: Refused, status: int = 503) -> None:
+        """Answer what is no request yet, and read no more."""
+        self._is_last = self._is_discarding = True
+        self._stop_waiting()
+        self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _drop(self, data: bytes) -> None:
+        """Parse what is left of a body that is of no use, so that its end is seen, unless that costs too much."""
+        if not (self._is_discarding or (self._is_chunked and len(data) > _PART_BYTES)):
+            super().data_received(data)
+
+    def pause_reading(self) -> None:
+        self._has_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's signature
+        """Do nothing before the first pause: aiohttp calls this twice for each body, at some cost."""
+        if self._has_paused:
+            super().resume_reading(resume_parser)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            loop = asyncio.get_running_loop()
+            self._write_timer = loop.call_later(self._settings.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_writing()
+        super().resume_writing()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  aiohttp's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  quotes the request
+    ) -> web.StreamResponse:
+        """The response to a parser error, in our form. aiohttp's own response would quote the request."""
+        if isinstance(exc, Refused):
+            return responses.refused(exc, status)
+        if status >= 500:
+            log.error("a request failed in the server: %s", type(exc).__name__)
+            return responses.unavailable()
+        return responses.refused(MalformedRequest("this is not a valid HTTP request"), _parser_status(exc))
+
+    def _break_off(self) -> None:
+        """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""
+        self._is_last = self._is_discarding = True
+        self._backlog = b""
+        if not self._body.is_eof():
+            self._body.set_exception(web.RequestPayloadError("the parser has failed"))
+            self._lingering_time = 0.0  # nothing more of it will arrive
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            loop = asyncio.get_running_loop()
+            self._head_timer = loop.call_later(self._settings.head_timeout_s, self.force_close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _stop_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """The address of the other side; behind a proxy that speaks the PROXY protocol, the one that it names."""
+    return cast("IngressConnection", request.protocol).address
+
+
+def _parser_status(exc: BaseException | None) -> int:
+    if isinstance(exc, LineTooLong):
+        return 414 if exc.args[1] == MAX_LINE_BYTES else 431
+    return 431 if str(exc).find("Too many headers") >= 0 else 400

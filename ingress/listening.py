@@ -1,0 +1,82 @@
+"""What the ingress listens with: its sockets, its certificate, and how many files it may open."""
+
+import resource
+import socket
+import ssl
+from pathlib import Path
+
+from hookline.schemas.errors import SettingsError
+
+BOTH_FAMILIES = "::"
+_OTHER_FILES = 128  # the broker's, the store's, the log; beyond those that libraries open, which only grow with workers
+
+
+def listening_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
+    """Sockets that are bound to the port, one for each address of the host; `::` takes IPv4, too. Raises OSError.
+
+    `shared` lets other processes of this user bind the port as well.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(_addresses(host, port)):
+            listener = socket.socket(family, kind, protocol)
+            bound.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != BOTH_FAMILIES))
+            listener.bind(address)
+    except OSError:
+        for listener in bound:
+            listener.close()
+        raise
+    return bound
+
+
+def _addresses(
+    host: str, port: int
+) -> list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
+    return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # type: ignore[return-value]  # the address of another family has another form
+
+
+def server_context(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer with this certificate; its key may be in the same file. Raises SettingsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, certificate, key)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Use this certificate for the next connections. Raises SettingsError, and then keeps the one before."""
+    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+        if path and not Path(path).is_file():
+            raise SettingsError(f"ingress.{name}: {path} is not a file")
+    try:
+        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):  # a failure spoils the first one only
+            each.load_cert_chain(certificate, key or None, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        fault = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise SettingsError(f"ingress.tls_certificate: {certificate} cannot be used with its key: {fault}") from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
+
+
+def raise_file_limit() -> int:
+    """Let the process open as many files as it may; returns how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS allows less than it says
+            return soft
+    return hard
+
+
+def connections_within(max_files: int, max_connections: int) -> int:
+    """How many connections the process may have if it may open so many files."""
+    return max(1, min(max_connections, max_files - _OTHER_FILES)) if max_files > 0 else max_connections

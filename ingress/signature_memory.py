@@ -1,0 +1,75 @@
+"""Remembers which bodies came with a signature that does not cover the body.
+
+Anyone who sees one such request can send other bodies with its signature until its time is too old. The provider itself
+signs all callbacks of one second alike, so one signature with several bodies proves nothing, and one with very many
+does. Each process has its own memory.
+"""
+
+import logging
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from hookline.schemas.errors import BadSignature
+from hookline.schemas.provider import AnySource, Request, Signatures
+
+log = logging.getLogger("hookline.ingress")
+
+MAX_BODIES = 100_000
+_DIGEST_BYTES = 16
+
+
+class SignatureMemory:
+    """The bodies of each signature of one source, up to `MAX_BODIES` in all. The oldest signatures are forgotten first.
+
+    `excess` counts requests with one body more than is usual, or than `source.max_bodies_per_signature` allows.
+    """
+
+    def __init__(self, source: AnySource, signatures: Signatures) -> None:
+        self._source = source
+        self._signature_of = signatures.of
+        self._limit = source.max_bodies_per_signature or signatures.usual_bodies
+        self._bodies: dict[str, set[bytes]] = {}
+        self._count = 0
+        self.excess = 0
+
+    def check(self, request: Request) -> None:
+        """Note a verified request. Raises BadSignature if its signature has come with too many other bodies.
+
+        Only counts them, and logs the first of each signature, unless the source has a limit.
+        """
+        signature = self._signature_of(request)
+        bodies = self._bodies.setdefault(signature, set())
+        digest = blake2b(request.body, digest_size=_DIGEST_BYTES).digest()
+        if digest in bodies:
+            return
+        if len(bodies) < self._limit:
+            bodies.add(digest)
+            self._count += 1
+            self._forget_oldest()
+            return
+        self.excess += 1
+        if self.excess == 1 or self.excess % self._limit == 0:
+            log.warning(
+                "%s: one signature came with more than %d different bodies: somebody may be forging with it "
+                "(%d such requests since the start)",
+                self._source.name,
+                self._limit,
+                self.excess,
+            )
+        if self._source.max_bodies_per_signature:
+            raise BadSignature(
+                "the signature is wrong", for_operator=f"the signature has come with {self._limit} other bodies already"
+            )
+
+    def _forget_oldest(self) -> None:
+        while self._count > MAX_BODIES:
+            self._count -= len(self._bodies.pop(next(iter(self._bodies))))
+
+
+def signature_memories(sources: Mapping[str, AnySource]) -> dict[str, SignatureMemory]:
+    """A memory for each source whose provider signs without the body, by the source's name."""
+    return {
+        source.name: SignatureMemory(source, source.provider.signatures)
+        for source in sources.values()
+        if source.keys and source.provider.signatures is not None
+    }

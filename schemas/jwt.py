@@ -1,0 +1,77 @@
+"""JSON Web Tokens with HS256 (RFC 7515, RFC 7519), as some providers sign their callbacks."""
+
+import hmac
+from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from hookline.schemas.errors import BadSignature
+
+_MAX_CHARACTERS = 8192
+_claims = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Header(msgspec.Struct, frozen=True):
+    alg: str
+
+
+_header = msgspec.json.Decoder(_Header)
+
+
+def check_jwt(token: str, keys: Iterable[bytes]) -> dict[str, Any]:
+    """The claims of a token that one of the keys has signed with HS256. Raises BadSignature.
+
+    No claim is checked, and no time: what the claims must say differs between providers.
+    """
+    parts = token.encode("utf-8", "replace").split(b".")
+    if len(token) > _MAX_CHARACTERS or len(parts) != 3:
+        raise BadSignature("the token does not have three parts")
+    head, claims, signature = map(_decoded, parts)
+    if _read(_header, head).alg != "HS256":
+        raise BadSignature("the token is not signed with HS256")
+    signed, fits = parts[0] + b"." + parts[1], False
+    for key in keys:
+        fits |= hmac.compare_digest(signature, hmac.digest(key, signed, "sha256"))
+    if not fits:
+        raise BadSignature("the signature is wrong", for_operator="no secret has signed the token")
+    found: dict[str, Any] = _read(_claims, claims)
+    return found
+
+
+def claim(claims: dict[str, Any], name: str) -> str:
+    """A claim that has to be text. Raises BadSignature."""
+    value = claims.get(name)
+    if not isinstance(value, str):
+        raise BadSignature(f"the token has no text {name}")
+    return value
+
+
+def time_claim(claims: dict[str, Any], name: str) -> float:
+    """A claim that has to be a time in Unix seconds. Raises BadSignature."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadSignature(f"the token has no time {name}")
+    return float(value)
+
+
+def _decoded(part: bytes) -> bytes:
+    """The bytes of a part in base64url without padding, in its one exact form."""
+    if b"+" in part or b"/" in part or b"=" in part:
+        raise BadSignature("the token is not base64url")
+    padded = part.replace(b"-", b"+").replace(b"_", b"/") + b"=" * (-len(part) % 4)
+    try:
+        decoded = a2b_base64(padded, strict_mode=True)
+    except (Error, ValueError):
+        raise BadSignature("the token is not base64url") from None
+    if b2a_base64(decoded, newline=False) != padded:  # a decoder ignores the last bits before the padding
+        raise BadSignature("the token is not base64url")
+    return decoded
+
+
+def _read(decoder: msgspec.json.Decoder[Any], part: bytes) -> Any:
+    try:
+        return decoder.decode(part)
+    except (RecursionError, ValueError):
+        raise BadSignature("the token is not made of JSON objects") from None

@@ -1,0 +1,25 @@
+"""Refused requests for the tests of the audit."""
+
+import msgspec
+
+from hookline.schemas.refusals import RefusedRequest
+
+REFUSED = RefusedRequest(
+    at_s=1_700_000_000.0,
+    source="krtc-main",
+    reason="bad_signature",
+    detail="the signature is not what any of 1 secrets gives",
+    status=401,
+    peer="203.0.113.9",
+    forwarded="",
+    method="POST",
+    path="/hooks/krtc-main",
+    query="",
+    headers=(("Host", "ingress.example"), ("KRTC-Signature", "*** (64 characters)")),
+    body_bytes=2,
+    body_sha256="00" * 32,
+)
+
+
+def refused(**changed: object) -> RefusedRequest:
+    return msgspec.structs.replace(REFUSED, **changed)

@@ -1,0 +1,258 @@
+"""What requests may hold before they are verified: bytes, heads, connections, time in the event loop."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from hookline.ingress import connection_limits, load
+from tests.ingress.callbacks import BODY, GOOD, post, signed
+from tests.ingress.chunks import END, chunk, in_chunks
+from tests.ingress.http_client import Answer, Client, let_ingress_run
+from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
+from tests.ingress.sources import KRTC
+
+MIB = 2**20
+LARGE = replace(KRTC, max_body_bytes=MIB)
+SMALL_LOAD = with_settings(max_bytes_in_flight=2 * MIB)
+CHUNKED = in_chunks().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def announced(size: int, *lines: str) -> bytes:
+    return post(LARGE, add=lines).replace(f"Content-Length: {len(BODY)}".encode(), b"Content-Length: %d" % size)
+
+
+@asynccontextmanager
+async def clients(ingress: RunningIngress, requests: Sequence[bytes]) -> AsyncIterator[list[Client]]:
+    """Connections that have each sent one of these."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(ingress.connect()) for _ in requests]
+        for connection, request in zip(connections, requests, strict=True):
+            await connection.send(request)
+        await let_ingress_run()
+        yield connections
+
+
+async def accepts(ingress: RunningIngress) -> bool:
+    answer, _ = await ingress.ask(GOOD)
+    return answer is not None and answer.status == 200
+
+
+def assert_overloaded(answer: Answer | None) -> None:
+    assert answer is not None
+    assert (answer.status, answer.code) == (503, "overloaded")
+    assert answer.headers["retry-after"] == "5"
+    assert answer.closes
+
+
+async def test_a_body_that_finds_no_room_is_refused_by_its_announced_length() -> None:
+    half = announced(MIB // 2)[:-1]
+    async with (
+        running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress,
+        clients(ingress, [half, half]) as [_, second],
+    ):
+        assert_overloaded(await second.answer())
+        assert await accepts(ingress)
+
+
+async def test_a_body_in_chunks_is_refused_once_it_takes_the_last_room() -> None:
+    part = CHUNKED + chunk(b"x" * (MIB * 6 // 10))
+    async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress, clients(ingress, [part, part]) as both:
+        answers = [asyncio.create_task(client.answer()) for client in both]
+        done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        assert_overloaded(done.pop().result())
+        assert await accepts(ingress)
+        for answer in answers:
+            answer.cancel()
+
+
+async def test_stalled_bodies_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_STALLED_S", 0.0)
+    body = b"x" * (MIB // 2)
+    async with (
+        running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress,
+        clients(ingress, [announced(MIB * 6 // 10)]) as [stalled],
+    ):
+        answer, _ = await ingress.ask(post(LARGE, signed(LARGE, body)))
+        assert answer is not None
+        assert answer.status == 200
+        assert_overloaded(await stalled.answer())
+
+
+async def test_what_was_held_is_free_again_after_each_answer() -> None:
+    body = b"x" * (MIB // 2)
+    request = post(LARGE, signed(LARGE, body))
+    chunked = CHUNKED + chunk(body) + END
+    async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress, ingress.connect() as client:
+        for each in (request, chunked, request, request * 3):
+            await client.send(each)
+        answers = [await client.answer() for _ in range(6)]
+        assert [answer.status for answer in answers if answer] == [200, 401, 200, 200, 200, 200]
+
+
+async def test_envelopes_that_are_being_published_count(caplog: pytest.LogCaptureFixture) -> None:
+    request = post(LARGE, signed(LARGE, b"x" * (MIB * 6 // 10)))
+    async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress:
+        ingress.publisher.hold()
+        async with clients(ingress, [request]) as [first]:
+            await ingress.publisher.called.wait()
+            async with clients(ingress, [request]) as [second]:
+                assert_overloaded(await second.answer())
+            assert "refused: overloaded" in caplog.text
+            ingress.publisher.release()
+            answer = await first.answer()
+            assert answer is not None
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize("parts", [1, 7], ids=["in one piece", "in parts"])
+async def test_a_head_is_refused_once_it_is_too_large_in_all(parts: int) -> None:
+    head = post(KRTC, add=[f"X-{number}: {'x' * 4000}" for number in range(16)])
+    step = len(head) // parts + 1
+    async with running_ingress() as ingress:
+        answer, closed = await ingress.ask(*(head[at : at + step] for at in range(0, len(head), step)))
+        assert answer is not None
+        assert (answer.status, answer.code, closed) == (431, "malformed_request", True)
+        assert ingress.publisher.envelopes == []
+
+
+async def test_heads_that_never_end_share_the_bound(caplog: pytest.LogCaptureFixture) -> None:
+    """62 headers of one byte cost as much as 25 kB."""
+    head = post(KRTC, add=[f"x{number}:" for number in range(50)]).partition(b"\r\n\r\n")[0]
+    async with running_ingress(settings=SMALL_LOAD) as ingress, clients(ingress, [head] * 60) as connections:
+        assert_overloaded(await connections[-1].answer())
+        assert await accepts(ingress)
+    assert caplog.text.count("requests hold") == 1
+
+
+async def test_a_new_connection_closes_the_oldest_that_has_sent_nothing() -> None:
+    async with (
+        running_ingress(settings=with_settings(max_connections=3)) as ingress,
+        clients(ingress, [GOOD, b"", b""]) as [used, oldest, younger],
+    ):
+        assert await used.answer() is not None
+        assert await accepts(ingress)
+        assert await oldest.is_closed()
+        await younger.send(GOOD)
+        assert await younger.answer() is not None
+        await used.send(GOOD)
+        assert await used.answer() is not None
+
+
+async def test_of_used_connections_the_idlest_is_closed() -> None:
+    async with (
+        running_ingress(settings=with_settings(max_connections=2)) as ingress,
+        clients(ingress, [GOOD, GOOD]) as [first, second],
+    ):
+        assert await second.answer() is not None
+        assert await first.answer() is not None
+        await asyncio.sleep(0.01)
+        await first.send(GOOD)
+        assert await first.answer() is not None
+        assert await accepts(ingress)
+        assert await second.is_closed()
+        await first.send(GOOD)
+        assert await first.answer() is not None
+
+
+async def test_slow_bodies_do_not_keep_genuine_callbacks_out(caplog: pytest.LogCaptureFixture) -> None:
+    slow = GOOD[:-1]
+    async with (
+        running_ingress(settings=with_settings(max_connections=3)) as ingress,
+        clients(ingress, [slow] * 3) as [oldest, *_],
+    ):
+        assert await accepts(ingress)
+        assert await oldest.is_closed()
+        assert "the limit of 3 connections is reached: idle and slow ones are closed" in caplog.text
+
+
+async def test_a_connection_is_refused_only_if_all_others_are_being_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_ingress(settings=with_settings(max_connections=2)) as ingress:
+        ingress.publisher.hold()
+        async with clients(ingress, [GOOD] * 2) as both, ingress.connect() as one_too_many:
+            assert await one_too_many.is_closed()
+            assert "all are busy" in caplog.text
+            ingress.publisher.release()
+            for client in both:
+                answer = await client.answer()
+                assert answer is not None
+                assert answer.status == 200
+
+
+async def test_a_crowd_at_the_limit_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with running_ingress(settings=with_settings(max_connections=1)) as ingress:
+        for _ in range(20):
+            assert await accepts(ingress)
+        async with clients(ingress, [b""] * 20):
+            pass
+    assert caplog.text.count("the limit of 1 connections") == 1
+
+
+async def test_one_address_has_a_limit_of_its_own() -> None:
+    settings = with_settings(max_connections_per_address=2)
+    async with running_ingress(settings=settings) as ingress, clients(ingress, [b"", b""]) as [oldest, _]:
+        assert await accepts(ingress)
+        assert await oldest.is_closed()
+
+
+async def test_a_trusted_proxy_has_no_limit_but_each_of_its_clients_has() -> None:
+    settings = with_settings(max_connections_per_address=1)
+    slow, other = (post(KRTC, add=[f"X-Forwarded-For: {address}"])[:-1] for address in ("203.0.113.7", "203.0.113.8"))
+    proxies = [ip_network("127.0.0.0/8")]
+    async with (
+        running_ingress(settings=settings, trusted_proxies=proxies) as ingress,
+        clients(ingress, [slow, other, slow]) as [first, second, third],
+    ):
+        assert_overloaded(await third.answer())
+        for client in (first, second):
+            await client.send(BODY[-1:])
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+
+
+async def test_the_files_that_a_process_may_open_are_a_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_ingress(max_file=2**20) as ingress, clients(ingress, [b""]) as [idle]:
+        monkeypatch.setattr(connection_limits, "_SPARE_FILES", 2**20)
+        assert await accepts(ingress)
+        assert await idle.is_closed()
+    assert "open files is reached" in caplog.text
+
+
+async def test_tiny_chunks_do_not_hold_up_other_requests() -> None:
+    """Each turn of the event loop parses a part of them only; a genuine callback takes a few turns."""
+    flood = CHUNKED + chunk(b"xx") * 30_000
+    async with running_ingress() as ingress, AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(ingress.connect()) for _ in range(20)]
+        sending = [asyncio.create_task(client.send(flood)) for client in crowd]
+        await let_ingress_run()
+        slowest_s = 0.0
+        loop = asyncio.get_running_loop()
+        for _ in range(50):
+            began_s = loop.time()
+            await asyncio.sleep(0)
+            slowest_s = max(slowest_s, loop.time() - began_s)
+        assert await accepts(ingress)
+        await asyncio.gather(*sending)
+    assert slowest_s < 1.0  # all of it in one turn takes several seconds
+
+
+@pytest.mark.parametrize("size", [3000, 100_000, 900_000])
+async def test_a_large_body_in_tiny_chunks_is_whole(size: int) -> None:
+    body = b"x" * size
+    outgoing = signed(LARGE, body)
+    head = post(LARGE, outgoing).partition(b"\r\n\r\n")[0]
+    head = head.replace(b"Content-Length: %d" % size, b"Transfer-Encoding: chunked") + b"\r\n\r\n"
+    chunks = b"".join(chunk(body[at : at + 7]) for at in range(0, size, 7))
+    async with running_ingress({LARGE.name: LARGE}) as ingress, ingress.connect() as client:
+        await client.send(head + chunks + END + GOOD)
+        answers = [await client.answer() for _ in range(2)]
+        assert [answer.status for answer in answers if answer] == [200, 200]
+        assert [envelope.body for envelope in ingress.publisher.envelopes] == [body, BODY]

@@ -1,0 +1,85 @@
+"""The addresses and files of the listener."""
+
+import asyncio
+import resource
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from hookline.ingress.client_address import limited_as
+from hookline.ingress.listening import connections_within, listening_sockets
+from tests.ingress.callbacks import GOOD
+from tests.ingress.running_ingress import running_ingress, with_settings
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+async def first_line(address: str, port: int) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(GOOD)
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+@needs_ipv6
+async def test_two_colons_take_both_families() -> None:
+    async with running_ingress(settings=with_settings(host="::")) as ingress:
+        assert await first_line("127.0.0.1", ingress.port) == b"HTTP/1.1 200 OK\r\n"
+        assert await first_line("::1", ingress.port) == b"HTTP/1.1 200 OK\r\n"
+
+
+@needs_ipv6
+async def test_another_ipv6_address_takes_ipv6_only() -> None:
+    async with running_ingress(settings=with_settings(host="::1")) as ingress:
+        assert await first_line("::1", ingress.port) == b"HTTP/1.1 200 OK\r\n"
+        with pytest.raises(OSError, match="Connect call failed"):
+            await first_line("127.0.0.1", ingress.port)
+
+
+def test_a_port_that_is_taken_is_an_error_and_leaves_no_socket_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        listening_sockets("127.0.0.1", taken.getsockname()[1], shared=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(1024, 896), (100_000, 10_000), (64, 1), (resource.RLIM_INFINITY, 10_000)]
+)
+def test_connections_fit_into_the_files_that_the_process_may_open(files: int, connections: int) -> None:
+    assert connections_within(files, 10_000) == connections
+
+
+def test_the_file_limit_is_raised_as_far_as_it_may_be() -> None:
+    code = (
+        "import resource; from hookline.ingress.listening import raise_file_limit;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500));"
+        "print(raise_file_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    assert output.stdout.split() == ["500"] * 3
+
+
+@pytest.mark.parametrize(
+    ("address", "limited"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("zebra:", "zebra:"),
+    ],
+)
+def test_the_limit_of_an_ipv6_address_is_that_of_its_network(address: str, limited: str) -> None:
+    assert limited_as(address) == limited

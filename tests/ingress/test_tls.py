@@ -1,0 +1,129 @@
+"""TLS at the ingress itself, with certificates of a private authority."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hookline.schemas.errors import SettingsError
+from tests.ingress.callbacks import GOOD
+from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
+
+NAME = "ingress.example"
+
+
+class Authority:
+    """A private certificate authority in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificate = folder / "ca.pem"
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+
+    def _openssl(self, *words: str) -> None:
+        ends = ("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Private CA")
+        self.run(*words, *ends)
+
+    def run(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)  # noqa: S603, S607
+
+    def issue(self, serial: int) -> tuple[str, str]:
+        """Write `server.pem` and `server.key`, and return their paths."""
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        self.run("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", f"/CN={NAME}")
+        (self.folder / "names").write_text(f"subjectAltName=DNS:{NAME}\n")
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", str(serial), "-days", "2", "-extfile", "names")
+        self.run("x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
+        return str(self.folder / "server.pem"), str(self.folder / "server.key")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@asynccontextmanager
+async def with_tls(authority: Authority, serial: int = 1) -> AsyncIterator[RunningIngress]:
+    certificate, key = authority.issue(serial)
+    async with running_ingress(settings=with_settings(tls_certificate=certificate, tls_key=key)) as ingress:
+        yield ingress
+
+
+async def ask(ingress: RunningIngress, context: ssl.SSLContext) -> tuple[bytes, int]:
+    """The first line of the answer to a genuine callback, and the serial number of the certificate."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=context, server_hostname=NAME)
+    try:
+        writer.write(GOOD)
+        line = await reader.readline()
+        return line, int(writer.get_extra_info("peercert")["serialNumber"], 16)
+    finally:
+        writer.close()
+
+
+async def test_a_callback_over_tls_is_accepted(authority: Authority) -> None:
+    async with with_tls(authority) as ingress:
+        line, _ = await ask(ingress, ssl.create_default_context(cafile=authority.certificate))
+        assert line == b"HTTP/1.1 200 OK\r\n"
+        assert len(ingress.publisher.envelopes) == 1
+
+
+async def test_a_client_that_does_not_know_the_authority_sends_nothing(authority: Authority) -> None:
+    async with with_tls(authority) as ingress:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await ask(ingress, ssl.create_default_context())
+        assert ingress.publisher.envelopes == []
+
+
+async def test_tls_older_than_1_2_is_refused(authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with with_tls(authority) as ingress:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await ask(ingress, context)
+
+
+async def test_plain_http_gets_no_answer(authority: Authority) -> None:
+    async with with_tls(authority) as ingress, ingress.connect() as client:
+        await client.send(GOOD)
+        assert await client.answer() is None
+        assert ingress.publisher.envelopes == []
+
+
+async def test_a_renewed_certificate_is_used_once_it_is_read(authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.certificate)
+    async with with_tls(authority, 7) as ingress:
+        assert await ask(ingress, context) == (b"HTTP/1.1 200 OK\r\n", 7)
+        authority.issue(8)
+        ingress.server.reload_certificate()
+        assert await ask(ingress, context) == (b"HTTP/1.1 200 OK\r\n", 8)
+
+
+async def test_a_broken_certificate_is_refused_and_the_old_one_serves_on(authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.certificate)
+    async with with_tls(authority, 9) as ingress:
+        (authority.folder / "server.pem").write_text("zebra")
+        with pytest.raises(SettingsError, match=r"ingress\.tls_certificate: .*server\.pem cannot be used with its key"):
+            ingress.server.reload_certificate()
+        assert await ask(ingress, context) == (b"HTTP/1.1 200 OK\r\n", 9)
+
+
+async def test_an_encrypted_key_is_refused_without_asking_for_a_password(authority: Authority) -> None:
+    certificate, key = authority.issue(10)
+    authority.run("pkey", "-in", key, "-aes256", "-passout", "pass:zebra", "-out", "locked.key")
+    settings = with_settings(tls_certificate=certificate, tls_key=str(authority.folder / "locked.key"))
+    with pytest.raises(SettingsError, match="the key is encrypted"):
+        async with running_ingress(settings=settings):
+            pass
+
+
+async def test_a_missing_certificate_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"ingress\.tls_certificate: /nowhere\.pem is not a file"):
+        async with running_ingress(settings=with_settings(tls_certificate="/nowhere.pem")):
+            pass

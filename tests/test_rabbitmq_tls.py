@@ -1,0 +1,113 @@
+"""amqps with a private CA and client certificates, on a server that sets no limit to frames."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from yarl import URL
+
+from hookline.broker.rabbitmq.broker import RabbitMQBroker
+from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.schemas.broker import Done
+from hookline.schemas.errors import SettingsError, Unreachable
+from tests.contract.installations import envelope, opened_rabbitmq, queue_name, taken
+from tests.services.rabbitmq import Node, programs
+from tests.services.servers import free_ports
+
+
+@dataclass(frozen=True)
+class TlsNode:
+    node: Node
+    port: int
+    folder: Path
+
+    def url(self, host: str = "127.0.0.1", **files: str) -> str:
+        query = {"cafile": "ca.pem", "certfile": "client.pem", "keyfile": "client.key"}
+        given = {name: file for name, file in {**query, **files}.items() if file}
+        return str(URL(f"amqps://guest:guest@{host}:{self.port}/").with_query(given))
+
+    def settings(self, url: str) -> RabbitMQSettings:
+        return RabbitMQSettings(url, folder=self.folder)
+
+
+@pytest.fixture(scope="module")
+def tls_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsNode]:
+    folder = tmp_path_factory.mktemp("certificates")
+    ca, other = trustme.CA(), trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    other.cert_pem.write_to_path(folder / "other.pem")
+    for name, issued in (("server", ca.issue_cert("127.0.0.1")), ("client", ca.issue_cert("client.example.com"))):
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+        for pem in issued.cert_chain_pems:
+            pem.write_to_path(folder / f"{name}.pem", append=True)
+    (port,) = free_ports(1)
+    options = {
+        "cacertfile": folder / "ca.pem",
+        "certfile": folder / "server.pem",
+        "keyfile": folder / "server.key",
+        "verify": "verify_peer",
+        "fail_if_no_peer_cert": "true",
+    }
+    lines = [
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        *(f"ssl_options.{name} = {value}" for name, value in options.items()),
+    ]
+    node = Node(programs(), {"frame_max": 0}, "\n".join(lines) + "\n")
+    try:
+        node.start()
+        yield TlsNode(node, port, folder)
+    finally:
+        node.close()
+
+
+async def test_events_pass_over_tls_and_in_frames_without_a_limit(tls_node: TlsNode) -> None:
+    body = b"x" * 300_000
+    async with opened_rabbitmq(tls_node.settings(tls_node.url())) as broker:
+        queue = await broker.subscribe(queue_name(), ("#",), 10)
+        await broker.publisher.publish(envelope(body=body))
+        (received,) = await taken(queue)
+        assert received.body == body
+        await queue.settle(received, Done())
+        assert broker.publisher.ready
+
+
+@pytest.mark.parametrize(
+    ("host", "files", "reason"),
+    [
+        pytest.param("localhost", {}, "the certificate is not valid for the name localhost", id="another name"),
+        pytest.param("127.0.0.1", {"cafile": "other.pem"}, "the certificate is not trusted: ", id="another CA"),
+        pytest.param(
+            "127.0.0.1",
+            {"certfile": "", "keyfile": ""},
+            "(TLS failed: .*certificate required|.* wants another client certificate)",  # asyncio's, or uvloop's
+            id="no client certificate",
+        ),
+    ],
+)
+async def test_an_error_says_what_is_wrong_with_a_certificate(
+    host: str, files: dict[str, str], reason: str, tls_node: TlsNode
+) -> None:
+    with pytest.raises(Unreachable, match=f"RabbitMQ at {host}:{tls_node.port}: {reason}"):
+        await RabbitMQBroker.open(tls_node.settings(tls_node.url(host, **files)))
+
+
+async def test_tls_to_a_port_without_it_never_falls_back(tls_node: TlsNode) -> None:
+    plain = str(URL(tls_node.url()).with_port(tls_node.node.port))
+    with pytest.raises(Unreachable, match=f"RabbitMQ at 127.0.0.1:{tls_node.node.port}: TLS failed: "):
+        await RabbitMQBroker.open(tls_node.settings(plain))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("amqps://u:hunter2@h/?cafile=nowhere.pem", "cafile .*nowhere.pem cannot be read", id="no file"),
+        pytest.param("amqps://u:hunter2@h/?no_verify_ssl=1", "there is no option no_verify_ssl", id="another option"),
+        pytest.param("amqp://u:hunter2@h/?cafile=ca.pem", "need amqps://", id="without TLS"),
+    ],
+)
+def test_a_wrong_option_of_an_address_is_refused(url: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected) as caught:
+        RabbitMQSettings(url)
+    assert "hunter2" not in str(caught.value)
