@@ -41,6 +41,7 @@ class ModelQueue:
         self._buffer: deque[Received] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._channel = broker.channel(prefetch, self._arrived)
+        self._is_attached = False
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -72,6 +73,10 @@ class ModelQueue:
             case _:
                 assert_never(outcome)
 
+    @property
+    def attached(self) -> bool:
+        return self._is_attached and not self._channel.lost.is_set()
+
     def holds(self, received: Received) -> bool:
         token: Token = received.token
         return not token.channel.lost.is_set()
@@ -84,6 +89,7 @@ class ModelQueue:
         self._broker.send(self._channel.end)
 
     async def _attach(self) -> None:
+        self._is_attached = False
         self._channel = channel = self._broker.channel(self._prefetch, self._arrived)
         try:
             await self._broker.path.ask(lambda: self._broker.server.consume(self._name, channel))
@@ -91,6 +97,7 @@ class ModelQueue:
             channel.lost.set()
             self._broker.send(channel.end)
             raise
+        self._is_attached = True
 
     async def _stay_attached(self) -> None:
         while True:

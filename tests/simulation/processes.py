@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
-from hookline.runtime.serve import _Starting
+from hookline.runtime.serve import _Pools
 from hookline.schemas.errors import Unreachable
 from hookline.settings import WorkersSettings
 from hookline.workers.ordered_pool import OrderedPool
@@ -165,8 +165,8 @@ class Process:
         await self._store.open()
         report = partial(world.checker.settled, self)
         settings = WorkersSettings()
-        starting = _Starting(self._broker, self._store, world.normalise, report, settings)  # type: ignore[arg-type]  # it needs the workers' side only
-        self._pool = await starting.pool(_WORKERS[world.schedule.mode, self.version])
+        pools = _Pools(self._broker, self._store, world.normalise, report, settings)  # type: ignore[arg-type]  # it needs the workers' side only
+        self._pool = await pools.pool(_WORKERS[world.schedule.mode, self.version])
         return self._pool
 
     async def _stop(self) -> None:
