@@ -52,10 +52,10 @@ class Partitions:
     """Asks the store every second which partitions are assigned to this process, and consumes those.
 
     A surplus partition is left in order: nothing new is taken, events in flight end, the queue is closed, and only then
-    is the partition revoked, again every second until the store has accepted it. A partition that was lost, because the
-    lease of this process ended, is left at once. A partition that is declined is surplus once another process may want
-    it. If the store cannot be reached for nearly a lease, all partitions are
-    left in order, and taken up again once the store answers.
+    is the partition revoked, again every second until the store has accepted it. So is a partition that another process
+    has taken over because it was not consumed here for a while. If the lease of this process may have ended, it is left
+    at once. A partition that is declined is surplus once another process may want it. If the store cannot be reached
+    for nearly a lease, all partitions are left in order, and taken up again once the store answers.
     """
 
     def __init__(
@@ -115,8 +115,9 @@ class Partitions:
         except (HooklineError, TimeoutError) as error:
             self._not_reached(error)
             return
+        was_alone = self._clock() - self._reached_s >= ALONE_S
         self._reached_s, self._is_reached = asked_s, True
-        self._follow(assignment)
+        self._follow(assignment, was_alone=was_alone)
         await self._revoke_all(assignment.surplus - self._consumers.keys())
 
     async def _decline_all(self) -> None:
@@ -141,13 +142,13 @@ class Partitions:
         """The partitions whose messages are delivered to this process, also while they are being left."""
         return [partition for partition, consumer in self._consumers.items() if consumer.attached]
 
-    def _follow(self, assignment: Assignment) -> None:
+    def _follow(self, assignment: Assignment, *, was_alone: bool) -> None:
         for partition, consumer in self._consumers.items():
             if consumer.leaving is None:
                 _raise_what_ended(consumer.taking)
                 if partition not in assignment.partitions:
                     log.warning("worker %s: another process has taken over partition %s", self._queue, partition)
-                    self._start_leaving(partition, lost=True)
+                    self._start_leaving(partition, lost=was_alone)
                 elif partition in assignment.surplus:
                     self._start_leaving(partition)
         for partition in sorted(assignment.partitions - assignment.surplus - self._consumers.keys()):

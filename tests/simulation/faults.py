@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _TROUBLE = 0.2
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
-MAY_CUT_OFF_CALLS: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"broker restart", "cut from broker"}
-"""While the broker is away, processes report partitions whose consumers are detached. One not opened is lost."""
 STANDS_STILL: frozenset[FaultKind] = frozenset({"freeze", "machine pause"})
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})

@@ -9,7 +9,7 @@ from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
-from tests.simulation.faults import HAS_NO_STORE, MAY_CUT_OFF_CALLS, MAY_LOSE_ITS_LEASE, STANDS_STILL
+from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE, STANDS_STILL
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
 from tests.simulation.store_server import HeldClaim, Key, Watch
@@ -219,7 +219,7 @@ class Checker(Watch):
         if (
             process.is_alive
             and not process.is_stopping
-            and not self._world.was_disturbed(process, MAY_CUT_OFF_CALLS, RECENT_S)
+            and not self._world.was_disturbed(process, MAY_LOSE_ITS_LEASE, RECENT_S)
         ):
             self._break("no call is cut off", f"{call.plan.id} in {process.name}")
 
