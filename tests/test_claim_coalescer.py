@@ -26,8 +26,8 @@ class Flaky:
     async def finish(self, event_id: str) -> None:
         await self.coalescer.finish("q", event_id)
 
-    async def release(self, event_id: str) -> None:
-        await self.coalescer.release("q", event_id)
+    async def release(self, event_id: str, *, failures: int = 0) -> None:
+        await self.coalescer.release("q", event_id, failures=failures)
 
     async def _claim(self, request: ClaimRequest) -> Claim:
         self.claimed.append((request.event_id, request.ours))
@@ -189,4 +189,42 @@ async def test_an_event_whose_completion_is_pending_is_not_released(store: Flaky
     await fail_to_finish(store, "a")
     await store.release("a")
     assert store.released == []
+    assert store.coalescer.named() == [("q", "a")]
+
+
+async def test_a_failure_whose_release_failed_is_noted_before_the_next_claim(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    for attempt in (store.release("a", failures=1), store.claim("a")):
+        with pytest.raises(Unreachable):
+            await attempt
+    assert store.coalescer.named() == [("q", "a")]
+    store.is_down = False
+    assert await store.claim("a") == Acquired()
+    assert store.released == ["a"] * 3
+    assert store.claimed == [("a", False), ("a", False)]
+
+
+async def test_a_failure_whose_release_failed_is_noted_after_the_next_heartbeat(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a", failures=1)
+    store.is_down = False
+    store.coalescer.renewed()
+    await asyncio.sleep(0.01)
+    assert store.released == ["a", "a"]
+    assert store.coalescer.named() == []
+
+
+async def test_a_release_that_is_repeated_never_frees_a_claim_that_was_made_since(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a", failures=1)
+    store.is_down = False
+    store.coalescer.renewed()
+    await store.claim("a")
+    await store.coalescer.close()
+    assert store.released == ["a", "a"]
     assert store.coalescer.named() == [("q", "a")]

@@ -192,7 +192,7 @@ async def test_a_file_of_the_first_versions_gets_the_column_that_it_lacks(tmp_pa
     database = await Database.open(path)
     store = SqliteStore(database)
     await store.claim("q", "e")
-    await store.release("q", "e", failed=True)
+    await store.release("q", "e", failures=1)
     assert await store.claim("q", "e") == Acquired(failures=1)
     await database.close()
 

@@ -161,7 +161,7 @@ async def test_a_claim_that_is_freed_keeps_its_failures_and_deaths(
 ) -> None:
     async with another() as dying:
         await dying.claim(queue, "e")
-        await dying.release(queue, "e", failed=True)
+        await dying.release(queue, "e", failures=1)
         await dying.claim(queue, "e")
     assert await store.claim(queue, "e") == Acquired(deaths=1, failures=1)
     coalescer(store).ended(queue, "e")  # it forgets the claim, which the store has still

@@ -43,9 +43,9 @@ class Completion(EventRequest, frozen=True, gc=False):
 
 
 class ClaimRelease(EventRequest, frozen=True, gc=False):
-    """A claim to give up, whether the event failed, and whether it is parked."""
+    """A claim to give up, how many failures to add, and whether the event is parked."""
 
-    failed: bool
+    failures: int
     parked: bool
 
 
@@ -55,9 +55,9 @@ class ClaimCoalescer:
     A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
     is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
     in this process, which keeps its claim. The completion is retried after the next one that succeeds, and after the
-    next heartbeat.
+    next heartbeat. So is a failed release that changes what the store counts, at the latest before the next claim.
 
-    `named` are the claims that this process makes, holds, or needs for a pending completion. Each heartbeat hands them
+    `named` are the claims that this process makes, holds, or needs for what is pending. Each heartbeat hands them
     to the store, which frees the others of this process.
     """
 
@@ -74,6 +74,8 @@ class ClaimCoalescer:
         self._named: set[tuple[str, str]] = set()
         self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict(_MAX_REMEMBERED)
+        self._unreleased: BoundedDict[tuple[str, str], ClaimRelease] = BoundedDict(_MAX_REMEMBERED)
+        self._repeating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
 
     def named(self) -> list[tuple[str, str]]:
@@ -81,15 +83,19 @@ class ClaimCoalescer:
         return list(self._named)
 
     def renewed(self) -> None:
-        """Retry pending completions, since the store answers again. Any thread may call this."""
-        if self._pending:
+        """Retry what is pending, since the store answers again. Any thread may call this."""
+        if self._pending or self._unreleased:
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._retry_soon)
 
     async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         """As `Store.claim`."""
         key, ours = (queue, event_id), False
-        if self._pending or self._uncertain:  # rarely
+        if self._pending or self._uncertain or self._unreleased:  # rarely
+            if key in self._unreleased:
+                await self._release_again(key)
+                if key in self._unreleased:
+                    raise Unreachable("a failure of the event is not noted yet")
             if completion := self._pending.get(key):
                 await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
@@ -132,17 +138,22 @@ class ClaimCoalescer:
             self._pending.pop(completion.key, None)
             await self._retry_some()
 
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
-        if (queue, event_id) in self._pending:
+        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, parked)
+        if key in self._pending or key in self._unreleased:
             return
         try:
-            await self._release(ClaimRelease(queue, event_id, failed, parked))
+            await self._release(release)
         except BaseException:  # a cancelled release was sent too
-            self._uncertain.note((queue, event_id), None)
+            if failures or parked:
+                self._note_unreleased(release)
+            else:
+                self._uncertain.note(key, None)
             raise
         finally:
-            self._named.discard((queue, event_id))
+            if key not in self._unreleased:
+                self._named.discard(key)
 
     @contextmanager
     def ending(self, queue: str, event_id: str) -> Iterator[None]:
@@ -161,27 +172,51 @@ class ClaimCoalescer:
             self._uncertain.pop((queue, event_id), None)
 
     async def close(self) -> None:
-        """Retry all pending completions once."""
+        """Retry all that is pending once."""
         if self._retrying is not None:
             await asyncio.wait([self._retrying])
-        await asyncio.gather(*map(self._retry, [*self._pending.values()]))
+        await self._retry_each([*self._pending.values()], [*self._unreleased])
 
     async def _retry_some(self) -> None:
-        """Retry a bounded number of pending completions, for one caller at a time."""
+        """Retry a bounded number of pending completions and releases, for one caller at a time."""
         if self._retrying is None:
             await asyncio.shield(self._retry_soon())
 
     def _retry_soon(self) -> "asyncio.Task[None]":
         if self._retrying is None:
-            some = [*islice(self._pending.values(), _MAX_RETRIES)]
-            self._retrying = asyncio.create_task(self._retry_each(some))
+            completions = [*islice(self._pending.values(), _MAX_RETRIES)]
+            releases = [*islice(self._unreleased, _MAX_RETRIES)]
+            self._retrying = asyncio.create_task(self._retry_each(completions, releases))
         return self._retrying
 
-    async def _retry_each(self, completions: Sequence[Completion]) -> None:
+    async def _retry_each(self, completions: Sequence[Completion], releases: Sequence[tuple[str, str]]) -> None:
         try:
-            await asyncio.gather(*map(self._retry, completions))
+            await asyncio.gather(*map(self._retry, completions), *map(self._release_again, releases))
         finally:
             self._retrying = None
+
+    async def _release_again(self, key: tuple[str, str]) -> None:
+        """Repeat a release that may have been carried out: the store ignores it then.
+
+        Later callers wait for the first, so that no release frees a claim that was made since.
+        """
+        if key not in self._repeating:
+            self._repeating[key] = asyncio.create_task(self._repeat(key))
+        await asyncio.shield(self._repeating[key])
+
+    async def _repeat(self, key: tuple[str, str]) -> None:
+        try:
+            with suppress(Unreachable):
+                await self._release(self._unreleased[key])
+                self._unreleased.pop(key, None)
+                self._named.discard(key)
+        finally:
+            del self._repeating[key]
+
+    def _note_unreleased(self, release: ClaimRelease) -> None:
+        forgotten = self._unreleased.note(release.key, release)
+        if forgotten is not None:
+            self._named.discard(forgotten)
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):

@@ -99,7 +99,7 @@ class RedisStore:
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        arguments: list[str | float] = [_name(release), int(release.failed), int(release.parked), self._client.owner]
+        arguments: list[str | float] = [_name(release), release.failures, int(release.parked), self._client.owner]
         await self._client.script(scripts.RELEASE, [], arguments)
 
     def _beat(self) -> None:
