@@ -7,7 +7,7 @@ that was returned too often becomes a dead letter.
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from typing import Any
 
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope, to_headers
+from hookline.schemas.errors import Unreachable
 from tests.simulation.network import FASTEST_S, SLOWEST_S, STEP_S, Host, NetworkPath
 
 SILENT_S = 20.0
@@ -34,6 +35,10 @@ class Message:
     attempt: int = 1
     returns: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class QueueNotFound(Unreachable):
+    """There is no queue of this name."""
 
 
 class Stream:
@@ -94,7 +99,11 @@ class ServerQueue:
     server: "BrokerServer"
     ready: deque[Message] = field(default_factory=deque)
     channels: list[Channel] = field(default_factory=list)
-    delayed: int = 0
+
+    @property
+    def delayed(self) -> int:
+        """How many messages wait for a retry."""
+        return self.server.delayed[self.name]
 
     @property
     def depth(self) -> int:
@@ -145,6 +154,7 @@ class BrokerServer:
         self.dead: dict[str, list[Message]] = {}
         self.unrouted: list[Message] = []
         self.gone: set[str] = set()
+        self.delayed: Counter[str] = Counter()
         self._wishes: dict[str, dict[str, frozenset[str]]] = {}
 
     def declare(self, queue: str, owner: str, keys: Mapping[str, frozenset[str]]) -> None:
@@ -169,7 +179,21 @@ class BrokerServer:
             self.queues[name].put(message)
         return names
 
+    def delete(self, name: str) -> list[Message]:
+        """Delete a queue, with its bindings. Returns what was in it; what waits for a retry is kept."""
+        queue = self.queues.pop(name)
+        del self._wishes[name]
+        lost = [*queue.ready, *(message for each in queue.channels for message in each.unsettled.values())]
+        for channel in queue.channels:
+            channel.unsettled.clear()
+        for channel in [*queue.channels]:
+            channel.end()
+        return lost
+
     def consume(self, name: str, channel: Channel) -> None:
+        """Raises QueueNotFound."""
+        if name not in self.queues:
+            raise QueueNotFound(name)
         if channel.is_open and channel.owner not in self.gone:
             channel.queue = self.queues[name]
             channel.queue.channels.append(channel)
@@ -177,9 +201,8 @@ class BrokerServer:
 
     def retry(self, name: str, message: Message, delay_s: float) -> None:
         """Put a message into a queue after a delay."""
-        queue = self.queues[name]
-        queue.delayed += 1
-        asyncio.get_running_loop().call_later(delay_s, self._delay_is_over, queue, message, context=self.host.context)
+        self.delayed[name] += 1
+        asyncio.get_running_loop().call_later(delay_s, self._delay_is_over, name, message, context=self.host.context)
 
     def park(self, dead_name: str, message: Message, notes: Mapping[str, str]) -> None:
         self.dead[dead_name].append(replace(message, notes=notes))
@@ -194,6 +217,10 @@ class BrokerServer:
         """The channels of one process, or of all."""
         return [each for queue in self.queues.values() for each in queue.channels if owner in {None, each.owner}]
 
-    def _delay_is_over(self, queue: ServerQueue, message: Message) -> None:
-        queue.delayed -= 1
-        queue.put(message)
+    def _delay_is_over(self, name: str, message: Message) -> None:
+        """A message whose queue does not exist waits for it: RabbitMQ does not deliver it to nowhere at least once."""
+        if name in self.queues:
+            self.delayed[name] -= 1
+            self.queues[name].put(message)
+        else:
+            asyncio.get_running_loop().call_later(1.0, self._delay_is_over, name, message, context=self.host.context)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
+from hookline.schemas.envelope import ID_HEADER
 from tests.simulation.broker_server import SILENT_S
 from tests.simulation.network import NetworkPath
 from tests.simulation.schedules import Fault, FaultKind, Version
@@ -34,10 +35,14 @@ class Injector:
         return bool(self._lasting) or self._ahead > 0
 
     @property
+    def is_undisturbed(self) -> bool:
+        return self._ahead == len(self._world.schedule.faults)
+
+    @property
     def is_global(self) -> bool:
         """Also where one process is cut off that may have taken events of an unordered worker again and again."""
-        if not self._lasting:
-            return False
+        if not self._lasting or self._world.schedule.has_two_applications:
+            return bool(self._lasting)
         concerned = {name for _, name in self._lasting}
         is_one_left = any(process.name not in concerned for process in self._world.fleet)
         is_of_all = any(fault.kind in _OF_ALL for fault, _ in self._lasting)
@@ -145,6 +150,15 @@ class Injector:
             channel.end()
         self._last(fault)
 
+    def queue_deleted(self, fault: Fault) -> None:
+        """Somebody deletes a queue, with what is in it. Processes declare it again, later if they cannot reach it."""
+        world = self._world
+        names = sorted(world.broker_server.queues)
+        if names:
+            lost = world.broker_server.delete(names[fault.process % len(names)])
+            world.checker.deleted(event_id for message in lost for event_id in message.headers[ID_HEADER].split("+"))
+        self._last(fault)
+
     def clock_jump(self, fault: Fault) -> None:
         """Of the store's server."""
         self._world.store_server.clock_offset_s += fault.for_s
@@ -248,6 +262,7 @@ _CARRY_OUT: Mapping[FaultKind, Callable[[Injector, Fault], None]] = {
     "broker restart": Injector.broker_restart,
     "broker trouble": Injector.broker_trouble,
     "channel closed": Injector.channel_closed,
+    "queue deleted": Injector.queue_deleted,
     "kill": Injector.kill,
     "freeze": Injector.freeze,
     "stop": Injector.stop,

@@ -57,6 +57,8 @@ class Checker(Watch):
         self._lost_claims: dict[str, set[str]] = {}
         self._forgotten: dict[str, float] = {}
         self._kills: Counter[str] = Counter()
+        self._deleted: set[str] = set()
+        self._newest_s: dict[tuple[str, str], float | None] = {}
 
     @property
     def ended(self) -> Mapping[str, str]:
@@ -73,6 +75,8 @@ class Checker(Watch):
             self._check_second_call(call, process)
         if self._world.schedule.mode == "ordered":
             self._check_order(process, plan)
+        if self._world.schedule.latest_only:
+            self._check_latest(process, plan)
         call = Call(process, plan, len(earlier) + 1, self._world.now_s)
         earlier.append(call)
         self._open.setdefault(self._world.subjects[plan.id], []).append(call)
@@ -82,6 +86,8 @@ class Checker(Watch):
         self._note(f"{call.process.name} returns from {call.plan.id}")
         call.has_returned = True
         self._end(call)
+        if self._world.schedule.has_two_applications:
+            self._world.disturbed()
         if self._world.schedule.mode != "transactional":
             self._ended.setdefault(call.plan.id, "returned")
 
@@ -135,22 +141,30 @@ class Checker(Watch):
         """Promise 2."""
         if not work.events and outcome.reason == "duplicate":
             return  # a repeat of an event that was parked
-        if not work.events:
+        if work.envelope is None or not work.events:
             self._break("done only if handled", f"{work.envelope and work.envelope.id} by {process.name}")
-        for event in work.events:
-            if outcome.reason == "handled" and not self._has_returned(event.id):
-                self._break("done only if handled", f"{event.id} by {process.name}")
-            if outcome.reason == "duplicate" and event.id not in self._ended and not self._has_returned(event.id):
-                self._break("done only if handled", f"{event.id} as a duplicate by {process.name}")
-            if self._has_returned(event.id):
-                self._ended.setdefault(event.id, "returned")
+            return
+        for event in self._world.normalise(work.envelope):
+            self._check_done_event(process, event.id, outcome)
+
+    def _check_done_event(self, process: Process, event_id: str, outcome: Done) -> None:
+        if self._has_returned(event_id):
+            self._ended.setdefault(event_id, "returned")
+        elif self._is_superseded(event_id):
+            self._ended.setdefault(event_id, "superseded")
+        elif outcome.reason != "duplicate" or event_id not in self._ended:
+            self._break("done only if handled", f"{event_id} as {outcome.reason} by {process.name}")
 
     def _check_parked(self, work: Work, outcome: Parked) -> None:
         """Promise 6, and attempts are not used up by faults of others."""
-        ids = outcome.events or tuple(event.id for event in work.events)
+        together = [event.id for event in self._world.normalise(work.envelope)] if work.envelope else []
+        ids = outcome.events or together
+        for event_id in together:
+            if event_id not in ids and not (self._has_returned(event_id) or self._is_superseded(event_id)):
+                self._break("done only if handled", f"{event_id}, which is left out of a dead letter")
         for event_id in ids:
             plan = self._world.plans[event_id]
-            if not self._may_be_parked(plan, outcome.reason, is_one_of_several=len(work.events) > 1):
+            if not self._may_be_parked(plan, outcome.reason, is_one_of_several=len(together) > 1):
                 self._break("parked only for its own faults", f"{event_id}: {outcome.reason}: {outcome.detail[-300:]}")
             self._ended.setdefault(event_id, outcome.reason)
             del self._kills[event_id]
@@ -188,6 +202,13 @@ class Checker(Watch):
     def forgot(self, keys: Iterable[Key]) -> None:
         """The server has lost what it knew of these events."""
         self._forgotten.update((event_id, self._world.now_s) for _, event_id in keys)
+
+    def deleted(self, event_ids: Iterable[str]) -> None:
+        """Somebody has deleted the queue with these events."""
+        self._deleted.update(event_ids)
+
+    def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
+        self._newest_s[key[1], owner] = newest_s
 
     def took(self, owner: str, partitions: Collection[str]) -> None:
         self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
@@ -241,9 +262,30 @@ class Checker(Watch):
             if other.process is process or not self._world.was_disturbed(other.process, MAY_LOSE_ITS_LEASE, RECENT_S):
                 detail = f"{plan.id} is called by {process.name} while {other.plan.id} runs in {other.process.name}"
                 self._break("one event of a subject at a time", detail)
-        for earlier in self._world.published_before(plan.id):
-            if earlier not in self._ended:
+        for earlier in self._world.goes_before(plan.id):
+            if earlier not in self._ended and earlier not in self._deleted:
                 self._break("events of a subject in order", f"{plan.id} is called before {earlier} has ended")
+
+        if self._world.schedule.reorder_s and self._world.is_undisturbed:
+            for later in self._world.overtakes(plan.id):
+                if later not in self._ended:
+                    self._break("events of a subject by their time", f"{plan.id} is called before {later}")
+
+    def _check_latest(self, process: Process, plan: PlannedEvent) -> None:
+        """With `latest_only`, no event is called if the process knows that a later one is done."""
+        newest_s = self._newest_s.get((plan.id, process.name))
+        if newest_s is not None and newest_s > self._world.occurred_s(plan.id):
+            self._break("latest only", f"{plan.id} by {process.name}, which was told of a later event")
+        for later in self._world.later_events(plan.id):
+            for call in self._calls.get(later, ()):
+                is_known = call.process is process and call.has_returned and call.ended_s != self._world.now_s
+                if is_known and self._world.schedule.mode != "transactional":
+                    self._break("latest only", f"{plan.id} after {later} by {process.name}")
+
+    def _is_superseded(self, event_id: str) -> bool:
+        """Whether it need not be called, because a later event of its subject is done."""
+        later = self._world.later_events(event_id)
+        return self._world.schedule.latest_only and any(map(self._has_returned, later))
 
     def _has_returned(self, event_id: str) -> bool:
         return any(call.has_returned for call in self._calls.get(event_id, ()))
@@ -261,7 +303,7 @@ class Checker(Watch):
     def check_end(self) -> None:
         """Nothing is lost, and a transaction's effect is there once."""
         for event_id in self._world.expected:
-            if event_id not in self._ended:
+            if event_id not in self._ended and event_id not in self._deleted:
                 self._break("nothing is lost", event_id)
         written = Counter(event_id for _, event_id in self._world.store_server.contents.written)
         for event_id, times in written.items():
@@ -269,5 +311,5 @@ class Checker(Watch):
                 self._break("exactly once", f"{event_id} was written {times} times")
         if self._world.schedule.mode == "transactional":
             for event_id, end in self._ended.items():
-                if end == "returned" and not written[event_id]:
+                if end == "returned" and not written[event_id] and not self._is_superseded(event_id):
                     self._break("exactly once", f"{event_id} is done and was not written")

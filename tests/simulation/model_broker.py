@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
-from tests.simulation.broker_server import BrokerServer, Channel, Message, Stream
+from tests.simulation.broker_server import BrokerServer, Channel, Message, QueueNotFound, Stream
 from tests.simulation.network import NetworkPath
 
 TIMEOUT_S = 10.0
@@ -33,8 +33,11 @@ class Token:
 class ModelQueue:
     """Implements `schemas.broker.Queue`, as `RabbitMQQueue` does: it consumes again after its channel was lost."""
 
-    def __init__(self, broker: "ModelBroker", name: str, dead_name: str, prefetch: int) -> None:
+    def __init__(
+        self, broker: "ModelBroker", name: str, dead_name: str, prefetch: int, declare: Callable[[], object]
+    ) -> None:
         self._broker = broker
+        self._declare = declare
         self._name = name
         self._dead_name = dead_name
         self._prefetch = prefetch
@@ -92,12 +95,24 @@ class ModelQueue:
         self._is_attached = False
         self._channel = channel = self._broker.channel(self._prefetch, self._arrived)
         try:
-            await self._broker.path.ask(lambda: self._broker.server.consume(self._name, channel))
+            await self._consume(channel)
         except BaseException:  # the server may have carried it out
             channel.lost.set()
             self._broker.send(channel.end)
             raise
         self._is_attached = True
+
+    async def _consume(self, channel: Channel) -> None:
+        """A deleted queue is declared again."""
+
+        def consume() -> None:
+            self._broker.server.consume(self._name, channel)
+
+        try:
+            await self._broker.path.ask(consume)
+        except QueueNotFound:
+            await self._broker.path.ask(self._declare)
+            await self._broker.path.ask(consume)
 
     async def _stay_attached(self) -> None:
         while True:
@@ -171,10 +186,7 @@ class ModelBroker:
             raise NotDurable(str(error)) from error
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
-        keys = {
-            topics.partition_name(queue, each): frozenset(topics.binding(pattern, each) for pattern in patterns)
-            for each in topics.PARTITION_WORDS
-        }
+        keys = _partition_keys(queue, patterns, topics.PARTITION_WORDS)
         await self.path.ask(lambda: self.server.declare(queue, self.owner, keys))
 
     async def subscribe(
@@ -187,12 +199,17 @@ class ModelBroker:
         unsettled_s: float = 0.0,  # noqa: ARG002  the model server waits for as long as it takes
     ) -> ModelQueue:
         name = topics.queue_name(topics.check_queue(queue))
-        if partition is None:
-            keys = {name: frozenset(map(topics.binding, patterns))}
-            await self.path.ask(lambda: self.server.declare(queue, self.owner, keys))
-        else:
+        keys = {name: frozenset(map(topics.binding, patterns))}
+        if partition is not None:
             name = topics.partition_name(queue, partition)
-        consumer = ModelQueue(self, name, topics.dead_name(queue), prefetch)
+            keys = _partition_keys(queue, patterns, [partition])
+
+        def declare() -> None:
+            self.server.declare(queue, self.owner, keys)
+
+        if partition is None:
+            await self.path.ask(declare)
+        consumer = ModelQueue(self, name, topics.dead_name(queue), prefetch, declare)
         await consumer.open()
         self._queues.append(consumer)
         return consumer
@@ -207,6 +224,15 @@ class ModelBroker:
     def send(self, effect: Callable[..., object], *arguments: Any) -> None:
         """A request without an answer, in the order of the others."""
         self._requests.send(effect, *arguments)
+
+
+def _partition_keys(
+    queue: str, patterns: Sequence[str], partitions: Iterable[str]
+) -> Mapping[str, frozenset[str]]:
+    return {
+        topics.partition_name(queue, each): frozenset(topics.binding(pattern, each) for pattern in patterns)
+        for each in partitions
+    }
 
 
 def _death_notes(parked: Parked) -> Mapping[str, str]:

@@ -68,9 +68,9 @@ def name_claims_for_ever() -> None:
             raise
 
     async def release(
-        self: ClaimCoalescer, queue: str, event_id: str, *, failed: bool = False, parked: bool = False
+        self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, parked: bool = False
     ) -> None:
-        await self._release(ClaimRelease(queue, event_id, failed, parked))
+        await self._release(ClaimRelease(queue, event_id, failures, parked))
         self._named.discard((queue, event_id))
 
     ClaimCoalescer.claim = remember  # type: ignore[method-assign]

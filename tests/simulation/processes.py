@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
@@ -42,7 +42,8 @@ def timeout_s(mode: Mode) -> float:
     return TRANSACTION_TIMEOUT_S if mode == "transactional" else TIMEOUT_S
 
 
-def _worker(mode: Mode, version: Version) -> Worker[Any]:
+@cache
+def _worker(mode: Mode, version: Version, reorder_s: float, *, latest_only: bool) -> Worker[Any]:
     retry = Backoff(first_s=0.2, factor=2, max_s=2, attempts=ATTEMPTS)
     declare = partial(
         worker,
@@ -51,19 +52,19 @@ def _worker(mode: Mode, version: Version) -> Worker[Any]:
         retry=retry,
         timeout_s=timeout_s(mode),
         ordered=mode == "ordered",
+        latest_only=latest_only,
         transactional=mode == "transactional",
     )
-    events = (ParticipantJoined,) if version == "v1" else (ParticipantJoined, ParticipantLeft)
-    made: Worker[Any] = declare(*events)(_function)
+    order = {"reorder_s": reorder_s} if mode == "ordered" else {}
+    made: Worker[Any] = declare(*_EVENTS[version], **order)(_function)
     return made
 
 
-_WORKERS: Mapping[tuple[Mode, Version], Worker[Any]] = {
-    (mode, version): _worker(mode, version)
-    for mode in ("plain", "ordered", "transactional")
-    for version in ("v1", "v2")
+_EVENTS: Mapping[Version, tuple[type[CanonicalEvent], ...]] = {
+    "v1": (ParticipantJoined,),
+    "v2": (ParticipantJoined, ParticipantLeft),
+    "other": (ParticipantLeft,),
 }
-
 _Store: TypeAlias = ModelStore
 
 
@@ -153,6 +154,9 @@ class Process:
         except Unreachable:
             self._world.failed_to_start(self)
             return
+        except Exception as error:  # noqa: BLE001  nothing else may happen
+            self._world.loop.errors.append(f"{self.name} does not start: {error!r}")
+            return
         await pool.run()
 
     async def _open(self) -> Pool | OrderedPool:
@@ -166,7 +170,9 @@ class Process:
         report = partial(world.checker.settled, self)
         settings = WorkersSettings()
         pools = _Pools(self._broker, self._store, world.normalise, report, settings)  # type: ignore[arg-type]  # it needs the workers' side only
-        self._pool = await pools.pool(_WORKERS[world.schedule.mode, self.version])
+        schedule = world.schedule
+        made = _worker(schedule.mode, self.version, schedule.reorder_s, latest_only=schedule.latest_only)
+        self._pool = await pools.pool(made)
         return self._pool
 
     async def _stop(self) -> None:

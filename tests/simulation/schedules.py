@@ -9,8 +9,8 @@ from hookline.workers.stores.heartbeat import LEASE_S
 
 Mode: TypeAlias = Literal["plain", "ordered", "transactional"]
 Act: TypeAlias = Literal["return", "fail", "poison", "kill", "retry"]
-Version: TypeAlias = Literal["v1", "v2"]
-"""v1 of the worker wants `ParticipantJoined`; v2 wants `ParticipantLeft`, too."""
+Version: TypeAlias = Literal["v1", "v2", "other"]
+"""v1 of the worker wants `ParticipantJoined`; v2 wants `ParticipantLeft`, too; another application wants only that."""
 FaultKind: TypeAlias = Literal[
     "store outage",
     "store forgets",
@@ -20,6 +20,7 @@ FaultKind: TypeAlias = Literal[
     "broker restart",
     "broker trouble",
     "channel closed",
+    "queue deleted",
     "kill",
     "freeze",
     "stop",
@@ -48,11 +49,12 @@ class PlannedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What is published at a time: one event, or several of one kind."""
+    """What is published at a time: one event, or several. The kind of the first is the type of the callback."""
 
     at_s: float
     subject: str
     events: tuple[PlannedEvent, ...]
+    occurred_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,18 @@ class Schedule:
     callbacks: tuple[Callback, ...]
     faults: tuple[Fault, ...]
     requeues_behind: bool = False
+    latest_only: bool = False
+    reorder_s: float = 0.0
+
+    @property
+    def has_two_applications(self) -> bool:
+        return "other" in self.versions
 
     def __str__(self) -> str:
         events = sum(len(each.events) for each in self.callbacks)
-        lines = [f"seed {self.seed}: {self.mode}, processes {', '.join(self.versions)}, {events} events"]
+        options = [*["latest_only"] * self.latest_only, *[f"reorder_s={self.reorder_s:g}"] * bool(self.reorder_s)]
+        mode = " ".join([self.mode, *options])
+        lines = [f"seed {self.seed}: {mode}, processes {', '.join(self.versions)}, {events} events"]
         return "\n".join([*lines, *map(str, self.faults)])
 
 
@@ -92,6 +102,7 @@ class Theme:
     modes: tuple[Mode, ...]
     kinds: tuple[FaultKind, ...]
     faults: tuple[int, ...]
+    has_two_applications: bool = False
 
 
 def draw(seed: int) -> Schedule:
@@ -103,29 +114,40 @@ def draw(seed: int) -> Schedule:
     faults = tuple(sorted(_faults(chance, theme, mode, count), key=lambda fault: fault.at_s))
     is_deploy = any(fault.kind in {"deploy", "rollback"} for fault in faults)
     first: Version = "v1" if any(fault.kind == "deploy" for fault in faults) else "v2"
+    versions: tuple[Version, ...] = (first,) * count
+    if theme.has_two_applications:
+        versions = ("v1", "other") if count == 2 else ("v1", "other", "v1")
+    with_left = theme.has_two_applications or is_deploy or chance.random() < 0.5
+    most = 6 if theme.has_two_applications else 16
+    is_late = chance.random() < 0.3
     return Schedule(
         seed=seed,
         mode=mode,
-        versions=(first,) * count,
-        callbacks=tuple(_callbacks(chance, mode, with_left=is_deploy or chance.random() < 0.5)),
+        versions=versions,
+        callbacks=tuple(_callbacks(chance, mode, with_left=with_left, is_late=is_late, most=most)),
         faults=faults,
         requeues_behind=chance.random() < 0.3,
+        latest_only=is_late and chance.random() < 0.5,
+        reorder_s=chance.uniform(0.2, 2) if is_late and mode == "ordered" and chance.random() < 0.7 else 0.0,
     )
 
 
-def _callbacks(chance: random.Random, mode: Mode, *, with_left: bool) -> Sequence[Callback]:
+def _callbacks(chance: random.Random, mode: Mode, *, with_left: bool, is_late: bool, most: int) -> Sequence[Callback]:
     subjects = [f"room-{number}" for number in range(chance.randint(1, 4))]
     slowest_s = chance.choice((0.05, 0.3, 1.0, 2.5))
     made, number = [], 0
-    for at_s in sorted(chance.uniform(0, PUBLISH_S) for _ in range(chance.randint(3, 16))):
+    for at_s in sorted(chance.uniform(0, PUBLISH_S) for _ in range(chance.randint(3, most))):
         members = chance.randint(2, 3) if mode != "transactional" and chance.random() < 0.1 else 1
         is_joined = not with_left or chance.random() < 0.6
-        events = []
+        is_mixed = with_left and members > 1 and chance.random() < 0.5
+        events: list[PlannedEvent] = []
         for _ in range(members):
             act, times = _act(chance, mode)
+            is_joined = is_joined is not (is_mixed and bool(events) and chance.random() < 0.7)
             events.append(PlannedEvent(f"e{number:02}", is_joined, chance.uniform(0, slowest_s), act, times))
             number += 1
-        made.append(Callback(at_s, chance.choice(subjects), tuple(events)))
+        occurred_s = at_s - (chance.uniform(0, 2) if is_late else 0.0)
+        made.append(Callback(at_s, chance.choice(subjects), tuple(events), occurred_s))
     return made
 
 
@@ -180,8 +202,9 @@ _THEMES = (
     Theme(("transactional",), ("freeze", "store outage", "store trouble", "kill", "cut from store"), (1, 2, 3)),
     Theme(("plain", "ordered"), ("deploy", "rollback", "kill", "store trouble", "broker restart"), (1, 2, 3)),
     Theme(_MODES, ("clock jump", "machine pause", "store outage"), (1, 2)),
+    Theme(("plain", "ordered"), ("kill", "freeze", "store trouble", "broker restart", "stop"), (0, 1, 2), True),
 )
-_WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1)
+_WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1, 2)
 _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "store outage": _short_or_long,
     "store forgets": lambda chance: chance.uniform(0.2, 2),
@@ -189,6 +212,7 @@ _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "cut from store": _sometimes_very_long,
     "cut from broker": _short_or_long,
     "broker restart": lambda chance: chance.uniform(0.5, 10),
+    "queue deleted": lambda chance: chance.uniform(0.1, 3),
     "broker trouble": lambda chance: chance.uniform(2, 8),
     "kill": lambda chance: chance.uniform(0.5, 15),
     "freeze": _sometimes_very_long,

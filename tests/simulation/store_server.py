@@ -60,6 +60,9 @@ class Watch:
     def took(self, owner: str, partitions: Collection[str]) -> None:
         """A process has taken free partitions."""
 
+    def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
+        """A process has claimed an event. `newest_s` is what it learned of the event's subject."""
+
     def marked(self, key: Key, claim: HeldClaim) -> None:
         """A claim is handled exclusively."""
 
@@ -113,7 +116,7 @@ class ModelServer:
             names = set(known)
             for key, claim in mine:
                 if claim.claimed < before and key not in names:
-                    self._give_up(key, claim, failed=False, parked=False)
+                    self._give_up(key, claim, failures=0, parked=False)
         return value
 
     def end(self, owner: str) -> None:
@@ -136,7 +139,7 @@ class ModelServer:
     def release(self, owner: str, release: ClaimRelease) -> None:
         claim = self.contents.claims.get(release.key)
         if claim is not None and claim.owner == owner:
-            self._give_up(release.key, claim, failed=release.failed, parked=release.parked)
+            self._give_up(release.key, claim, failures=release.failures, parked=release.parked)
 
     def mark_exclusive(self, owner: str, key: Key) -> bool:
         claim = self.contents.claims.get(key)
@@ -201,10 +204,12 @@ class ModelServer:
         acquired = Acquired(claim.deaths, claim.crashes, claim.failures)
         if request.subject is None:
             return acquired
-        return replace(acquired, newest_s=contents.newest.get((request.queue, subject_key(request.subject))))
+        newest_s = contents.newest.get((request.queue, subject_key(request.subject)))
+        self.watch.claimed(key, owner, newest_s)
+        return replace(acquired, newest_s=newest_s)
 
-    def _give_up(self, key: Key, claim: HeldClaim, *, failed: bool, parked: bool) -> None:
+    def _give_up(self, key: Key, claim: HeldClaim, *, failures: int, parked: bool) -> None:
         claim.owner, claim.alone = None, False
-        claim.failures += failed
+        claim.failures += failures
         if parked or claim.is_over:
             del self.contents.claims[key]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
 from hookline.schemas import topics
@@ -30,6 +30,10 @@ LOOK_EVERY_S = 1.0
 CALM_S = LEASE_S + 15.0
 """After the last fault, everything is consumed within a lease, the longest wait of a retry, and the time of calls."""
 RESTART_S = 1.0
+REORDER_MARGIN_S = 0.1
+"""How much later than another event may arrive, on an undisturbed way."""
+TAKES_TURNS_S = 60.0
+"""Two applications with one queue name take turns in its partitions: for so long no event may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,14 @@ class World:
         self.processes: list[Process] = []
         self.fleet: list[Process] = []
         self.trace: list[str] | None = [] if traced else None
+        self._occurred_s: dict[str, float] = {}
+        self._published_s: dict[str, float] = {}
         self._published: dict[str, list[tuple[str, ...]]] = {}
         self._events: dict[str, tuple[CanonicalEvent, ...]] = {}
         self._unpublished = len(schedule.callbacks)
         self._by_name: dict[str, Process] = {}
         self._disturbed_s = START_S
-        self._calm_s = CALM_S + _work_s(schedule)
+        self._calm_s = CALM_S + _work_s(schedule) + TAKES_TURNS_S * schedule.has_two_applications
         self._is_over = False
         self._injector = Injector(self)
         self._broken: Broken | None = None
@@ -136,15 +142,39 @@ class World:
         if process in self.fleet:
             self.later(after_s, self._start_in_place_of, process, version or process.version)
 
+    def occurred_s(self, event_id: str) -> float:
+        """When an event occurred, on the wall clock."""
+        return self._occurred_s[event_id]
+
     def normalise(self, envelope: Envelope) -> tuple[CanonicalEvent, ...]:
         return self._events[envelope.id]
 
-    def published_before(self, event_id: str) -> Iterator[str]:
-        """The events that the queue got before this one, with the same subject."""
+    def goes_before(self, event_id: str) -> Iterator[str]:
+        """The events of the same subject that go before this one: the queue got them before.
+
+        With `reorder_s`, they did not occur later either.
+        """
+        occurred_s = self.occurred_s(event_id)
         for ids in self._published[self.subjects[event_id]]:
             if event_id in ids:
                 return
-            yield from ids
+            if not self.schedule.reorder_s or self.occurred_s(ids[0]) <= occurred_s:
+                yield from ids
+
+    def overtakes(self, event_id: str) -> Iterator[str]:
+        """The events of the same subject that came so soon after this one that they go before it with `reorder_s`."""
+        until_s = self._published_s[event_id] + self.schedule.reorder_s - REORDER_MARGIN_S
+        for ids in reversed(self._published[self.subjects[event_id]]):
+            if event_id in ids:
+                return
+            if self._published_s[ids[0]] <= until_s and self.occurred_s(ids[0]) < self.occurred_s(event_id):
+                yield from ids
+
+    def later_events(self, event_id: str) -> Iterator[str]:
+        """The events of the same subject that occurred later."""
+        for ids in self._published[self.subjects[event_id]]:
+            if self.occurred_s(ids[0]) > self.occurred_s(event_id):
+                yield from ids
 
     def together_with(self, event_id: str) -> Sequence[str]:
         """The events of the same callback."""
@@ -167,6 +197,11 @@ class World:
     def store_was_away(self, since_s: float) -> tuple[float, int]:
         return self._injector.store_was_away(since_s)
 
+    @property
+    def is_undisturbed(self) -> bool:
+        """Whether no fault has happened yet."""
+        return self._injector.is_undisturbed
+
     def was_disturbed(self, process: Process, kinds: Collection[FaultKind], within_s: float) -> bool:
         return self._injector.was_disturbed(process, kinds, within_s)
 
@@ -177,18 +212,18 @@ class World:
 
     def _publish(self, callback: Callback) -> None:
         """Ingress and broker are no part of this: the event is in the queue at once."""
-        kind = ParticipantJoined if callback.events[0].is_joined else ParticipantLeft
+        occurred_at = START + timedelta(seconds=callback.occurred_s)
         action = "joined" if callback.events[0].is_joined else "left"
         ids = tuple(event.id for event in callback.events)
         self._unpublished -= 1
-        self._events["+".join(ids)] = tuple(make(kind, each, user_id="user") for each in ids)
+        self._events["+".join(ids)] = tuple(_event(each, callback.occurred_s) for each in callback.events)
         envelope = Envelope(
             id="+".join(ids),
             provider="krtc",
             source="main",
             event_type=f"participant.{action}",
             subject=callback.subject,
-            occurred_at=START,
+            occurred_at=occurred_at,
             received_at=_RECEIVED_AT,
             content_type="",
             body=b"",
@@ -196,6 +231,8 @@ class World:
         if self.broker_server.publish(envelope):
             self.note(f"{', '.join(ids)} of {callback.subject} published")
             self.expected += ids
+            self._occurred_s |= dict.fromkeys(ids, occurred_at.timestamp())
+            self._published_s |= dict.fromkeys(ids, self.now_s)
             self._published.setdefault(callback.subject, []).append(ids)
 
     def _look(self) -> None:
@@ -225,6 +262,11 @@ class World:
     def _consumes(self, owner: str) -> bool:
         process = self.process(owner)
         return process.is_alive and not process.fate.is_frozen
+
+
+def _event(plan: PlannedEvent, occurred_s: float) -> CanonicalEvent:
+    kind = ParticipantJoined if plan.is_joined else ParticipantLeft
+    return make(kind, plan.id, at_s=occurred_s, user_id="user")
 
 
 def _work_s(schedule: Schedule) -> float:
