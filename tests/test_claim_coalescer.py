@@ -1,6 +1,7 @@
 """Claims and completions of a store that fails now and then."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Claim, Duplicate
 from hookline.workers.stores import claim_coalescer
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.heartbeat import LEASE_S
 
 
 class Flaky:
@@ -167,7 +169,7 @@ async def test_a_claim_stays_named_until_its_completion_is_written(store: Flaky)
     await store.claim("a")
     await fail_to_finish(store, "a")
     assert store.coalescer.named() == [("q", "a")]
-    store.coalescer.renewed()
+    store.coalescer.renewed(time.monotonic(), 2.0)
     for _ in range(10):
         await asyncio.sleep(0)
     assert store.finished == ["a"]
@@ -211,7 +213,7 @@ async def test_a_failure_whose_release_failed_is_noted_after_the_next_heartbeat(
     with pytest.raises(Unreachable):
         await store.release("a", failures=1)
     store.is_down = False
-    store.coalescer.renewed()
+    store.coalescer.renewed(time.monotonic(), 2.0)
     await asyncio.sleep(0.01)
     assert store.released == ["a", "a"]
     assert store.coalescer.named() == []
@@ -223,8 +225,32 @@ async def test_a_release_that_is_repeated_never_frees_a_claim_that_was_made_sinc
     with pytest.raises(Unreachable):
         await store.release("a", failures=1)
     store.is_down = False
-    store.coalescer.renewed()
+    store.coalescer.renewed(time.monotonic(), 2.0)
     await store.claim("a")
     await store.coalescer.close()
     assert store.released == ["a", "a"]
     assert store.coalescer.named() == [("q", "a")]
+
+
+async def test_a_claim_is_held_for_a_while_after_each_heartbeat(store: Flaky) -> None:
+    assert not store.coalescer.holds("q", "a")
+    await store.claim("a")
+    assert store.coalescer.holds("q", "a")
+    store.coalescer.renewed(time.monotonic() - LEASE_S, 2.0)
+    assert not store.coalescer.holds("q", "a")
+    store.coalescer.renewed(time.monotonic(), 2.0)
+    assert store.coalescer.holds("q", "a")
+    await store.release("a")
+    assert not store.coalescer.holds("q", "a")
+
+
+@pytest.mark.parametrize("advanced_s", [LEASE_S + 0.1, -1.0], ids=["the lease ended", "the store forgot it"])
+async def test_a_claim_from_before_the_lease_ended_is_not_held_until_it_is_made_again(
+    store: Flaky, advanced_s: float
+) -> None:
+    await store.claim("a")
+    store.coalescer.renewed(time.monotonic(), advanced_s)
+    assert not store.coalescer.holds("q", "a")
+    await store.release("a")
+    await store.claim("a")
+    assert store.coalescer.holds("q", "a")

@@ -228,13 +228,15 @@ class Pipeline:
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:
-        """Call the function once it is admitted, unless the event is superseded by then."""
+        """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
         if claim.crashes:
             self._check_crashes(case, claim)
         async with _ALREADY_ALONE if claim.crash_suspect else self.admission:
             late = self._asks_for_late and self._is_late(case, claim)
             if late and self.worker.latest_only:
                 return Ending(SUPERSEDED, case.attempt, late)
+            if not self._store.holds(self.worker.queue, case.key):
+                raise ClaimUnavailable
             if self.worker.transactional or claim.crash_suspect:
                 await self._call_carefully(case, claim, late=late)
             else:

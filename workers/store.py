@@ -66,6 +66,12 @@ class Store(Protocol):
         `Acquired` says the newest time of that subject.
         """
 
+    def holds(self, queue: str, event_id: str) -> bool:
+        """Whether this process surely has its claim on an event still. Asks nobody.
+
+        If the process was frozen, or did not reach the store for nearly a lease, another one may have the event.
+        """
+
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Note that a claimed event is handled exclusively from now on.
 
@@ -154,6 +160,9 @@ class MemoryStore:
         self._claimed.add(key)
         newest_s = None if subject is None else self._newest.get((queue, subject))
         return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s)
+
+    def holds(self, queue: str, event_id: str) -> bool:  # noqa: ARG002  no other process could have it
+        return True
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Nothing to note: this store ends with its process."""

@@ -53,8 +53,7 @@ class Checker(Watch):
         self._open: dict[str, list[Call]] = {}
         self._settled: set[int] = set()
         self._renewed_s: dict[str, float] = {}
-        self._taken_over: dict[str, list[float]] = {}
-        self._lost_claims: dict[str, set[str]] = {}
+        self._taken_over: dict[str, list[tuple[float, str]]] = {}
         self._forgotten: dict[str, float] = {}
         self._kills: Counter[str] = Counter()
         self._deleted: set[str] = set()
@@ -196,8 +195,7 @@ class Checker(Watch):
             self._break("leases end with their process", f"{owner} was heard of {silent_s:.1f} s ago")
         if process.has_stopped and not self._world.was_disturbed(process, HAS_NO_STORE, RECENT_S):
             self._break("a stopped process leaves no claim", f"{key[1]} of {owner}")
-        self._taken_over.setdefault(key[1], []).append(now_s)
-        self._lost_claims.setdefault(key[1], set()).add(owner)
+        self._taken_over.setdefault(key[1], []).append((now_s, owner))
 
     def forgot(self, keys: Iterable[Key]) -> None:
         """The server has lost what it knew of these events."""
@@ -225,9 +223,9 @@ class Checker(Watch):
             self._break("attempts are used up by failures only", detail)
 
     def _check_second_call(self, call: Call, process: Process) -> None:
-        """Promise 3. A process that was frozen after its claim calls late: it cannot know that it lost the claim."""
+        """Promise 3."""
         is_over = call.ended_s is not None and not call.has_returned
-        if is_over or self._is_excused(call) or process.name in self._lost_claims.get(call.plan.id, ()):
+        if is_over or self._is_excused(call, process):
             return
         state = "had returned" if call.has_returned else "runs"
         if self._world.schedule.mode == "transactional" and call.plan.id not in self._ended:
@@ -244,12 +242,16 @@ class Checker(Watch):
         ):
             self._break("no call is cut off", f"{call.plan.id} in {process.name}")
 
-    def _is_excused(self, call: Call) -> bool:
-        """Whether its process died or lost its lease after the call began, or the store forgot the call."""
+    def _is_excused(self, call: Call, process: Process) -> bool:
+        """Whether its process died or lost its lease after the call began, or the store forgot the call.
+
+        Not if the process that calls now is the one that lost its claim: it knows that it was away for too long.
+        """
         started_s = call.started_s
         if not call.process.is_alive and call.ended_s is None:
             return True
-        if any(taken_s >= started_s for taken_s in self._taken_over.get(call.plan.id, ())):
+        taken = self._taken_over.get(call.plan.id, ())
+        if any(taken_s >= started_s and owner != process.name for taken_s, owner in taken):
             return True
         return self._forgotten.get(call.plan.id, 0.0) >= started_s
 

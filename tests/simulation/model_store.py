@@ -5,6 +5,7 @@ PostgreSQL with its limits and its judgement of errors. The contract suites run 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -61,6 +62,7 @@ class ModelStore:
         self._completions: RequestBatcher[Completion, None] = RequestBatcher(self._finish, path.timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.holds = self._coalescer.holds
 
     async def open(self) -> None:
         """Raises Unreachable."""
@@ -106,10 +108,10 @@ class ModelStore:
         return self.path.ask(lambda: self.server.release(self.owner, release))
 
     def _beat(self) -> None:
-        renewed_at, known = self._renewed_at, self._coalescer.named()
+        began_s, renewed_at, known = time.monotonic(), self._renewed_at, self._coalescer.named()
         value = self._at_once(lambda: self.server.beat(self.owner, renewed_at, known))
         self._renewed_at = value
-        self._coalescer.renewed()
+        self._coalescer.renewed(began_s, value - renewed_at)
 
     def _end(self) -> None:
         self.path.ask_now(lambda: self.server.end(self.owner))

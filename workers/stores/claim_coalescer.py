@@ -1,6 +1,7 @@
 """The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -10,6 +11,7 @@ import msgspec
 from hookline.schemas.errors import Unreachable
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 
 _MAX_RETRIES = 500  # at a time
 _MAX_REMEMBERED = 100_000  # of events whose claim or completion the store has not answered
@@ -72,18 +74,32 @@ class ClaimCoalescer:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._named: set[tuple[str, str]] = set()
+        self._doubtful: set[tuple[str, str]] = set()
+        self._held_until_s = time.monotonic() + LEASE_S - MAX_STEP_S
         self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict(_MAX_REMEMBERED)
         self._unreleased: BoundedDict[tuple[str, str], ClaimRelease] = BoundedDict(_MAX_REMEMBERED)
         self._repeating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
 
+    def holds(self, queue: str, event_id: str) -> bool:
+        """As `Store.holds`."""
+        key = (queue, event_id)
+        return time.monotonic() < self._held_until_s and key in self._named and key not in self._doubtful
+
     def named(self) -> list[tuple[str, str]]:
         """The queue and the event of each claim that this process knows of. Any thread may call this."""
         return list(self._named)
 
-    def renewed(self) -> None:
-        """Retry what is pending, since the store answers again. Any thread may call this."""
+    def renewed(self, began_s: float, advanced_s: float) -> None:
+        """Note a heartbeat, and retry what is pending, since the store answers again. Any thread may call this.
+
+        It began at `began_s` by the monotonic clock. The lease clock has advanced by `advanced_s` since the one before:
+        if that is more than a lease, other processes may have what is claimed here.
+        """
+        if not 0 <= advanced_s <= LEASE_S:
+            self._doubtful.update(self.named())
+        self._held_until_s = began_s + LEASE_S - MAX_STEP_S
         if self._pending or self._unreleased:
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._retry_soon)
@@ -101,18 +117,19 @@ class ClaimCoalescer:
                 return Duplicate()
             ours = key in self._uncertain
         was_named = key in self._named
+        self._doubtful.discard(key)
         self._named.add(key)  # before the store has it, so that no heartbeat in between frees it
         try:
             claim = await self._claim(ClaimRequest(queue, event_id, subject, ours))
         except BaseException:  # a cancelled request was sent too
             if not was_named:
-                self._named.discard(key)
+                self._drop(key)
             self._uncertain.note(key, None)
             raise
         if ours:
             self._uncertain.pop(key, None)
         if not was_named and not isinstance(claim, Acquired):
-            self._named.discard(key)
+            self._drop(key)
         return claim
 
     async def finish(
@@ -131,7 +148,7 @@ class ClaimCoalescer:
         except (Unreachable, asyncio.CancelledError):
             forgotten = self._pending.note(completion.key, completion)
             if forgotten is not None:
-                self._named.discard(forgotten)
+                self._drop(forgotten)
             raise
         self.ended(queue, event_id)
         if self._pending:
@@ -153,7 +170,7 @@ class ClaimCoalescer:
             raise
         finally:
             if key not in self._unreleased:
-                self._named.discard(key)
+                self._drop(key)
 
     @contextmanager
     def ending(self, queue: str, event_id: str) -> Iterator[None]:
@@ -167,9 +184,15 @@ class ClaimCoalescer:
 
     def ended(self, queue: str, event_id: str) -> None:
         """Note that the store has no claim on the event any more."""
-        self._named.discard((queue, event_id))
+        self._drop((queue, event_id))
         if self._uncertain:
             self._uncertain.pop((queue, event_id), None)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        """Do not name a claim any more."""
+        self._named.discard(key)
+        if self._doubtful:
+            self._doubtful.discard(key)
 
     async def close(self) -> None:
         """Retry all that is pending once."""
@@ -209,14 +232,14 @@ class ClaimCoalescer:
             with suppress(Unreachable):
                 await self._release(self._unreleased[key])
                 self._unreleased.pop(key, None)
-                self._named.discard(key)
+                self._drop(key)
         finally:
             del self._repeating[key]
 
     def _note_unreleased(self, release: ClaimRelease) -> None:
         forgotten = self._unreleased.note(release.key, release)
         if forgotten is not None:
-            self._named.discard(forgotten)
+            self._drop(forgotten)
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):

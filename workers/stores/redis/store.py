@@ -1,5 +1,6 @@
 """The store in Redis: for workers on several machines."""
 
+import time
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
@@ -42,6 +43,7 @@ class RedisStore:
         self._completions = RequestBatcher(self._finish, timeout_s)
         self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.holds = self._coalescer.holds
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -104,10 +106,10 @@ class RedisStore:
 
     def _beat(self) -> None:
         """Belongs to the heartbeat's thread. The time is read before the claims, so that no newer one is missing."""
-        renewed_at = self._renewed_at
+        began_s, renewed_at = time.monotonic(), self._renewed_at
         known = [f"{queue}:{event_id}" for queue, event_id in self._coalescer.named()]
         self._renewed_at = self._client.beat(renewed_at, _json(known))
-        self._coalescer.renewed()
+        self._coalescer.renewed(began_s, (self._renewed_at - renewed_at) / 1000)
 
 
 def _name(request: EventRequest) -> str:
