@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _TROUBLE = 0.2
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
-STANDS_STILL: frozenset[FaultKind] = frozenset({"freeze", "machine pause"})
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
 
@@ -29,6 +28,7 @@ class Injector:
         self._ahead = len(world.schedule.faults)
         self._away: list[tuple[float, float]] = []
         self._disturbed: list[tuple[FaultKind, str, float]] = []
+        self._still: list[tuple[str, float, float]] = []
 
     @property
     def is_busy(self) -> bool:
@@ -59,6 +59,12 @@ class Injector:
         now_s = self._world.now_s
         times = [(from_s, until_s) for from_s, until_s in self._away if until_s >= since_s]
         return sum(min(until_s, now_s) - max(from_s, since_s) for from_s, until_s in times), len(times)
+
+    def stood_still_s(self, process: "Process", since_s: float) -> float:
+        """For how many seconds a process did not run."""
+        now_s = self._world.now_s
+        times = [(from_s, until_s) for name, from_s, until_s in self._still if name in {"", process.name}]
+        return sum(max(0.0, min(until_s, now_s) - max(from_s, since_s)) for from_s, until_s in times)
 
     def was_disturbed(self, process: "Process", kinds: Collection[FaultKind], within_s: float) -> bool:
         """Whether a fault of these kinds concerned a process, at most so long ago."""
@@ -167,6 +173,7 @@ class Injector:
     def machine_pause(self, fault: Fault) -> None:
         now_s = self._world.now_s
         self._away.append((now_s, now_s + fault.for_s))
+        self._still.append(("", now_s, now_s + fault.for_s))
         self._disturbed.append((fault.kind, "", now_s + fault.for_s))
         self._world.loop.jump(fault.for_s)
         self._world.disturbed()
@@ -209,6 +216,7 @@ class Injector:
     def freeze(self, fault: Fault) -> None:
         process, world = self._target(fault), self._world
         process.fate.is_frozen = True
+        self._still.append((process.name, world.now_s, world.now_s + fault.for_s))
         if fault.for_s > SILENT_S:
             world.later(SILENT_S, self._end_frozen, process)
         self._last(fault, lambda: world.loop.thaw(process.fate), process.name)

@@ -9,7 +9,7 @@ from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
-from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE, STANDS_STILL
+from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
 from tests.simulation.schedules import PlannedEvent
 from tests.simulation.store_server import HeldClaim, Key, Watch
@@ -100,16 +100,15 @@ class Checker(Watch):
     def cut_off(self, call: Call) -> None:
         """Cancelled: its time is over, or its process leaves. A wait for others' locks is no fault of the function.
 
-        The time-out counts the time in which the process was frozen, as any monotonic clock does.
+        Nor is the time in which the process stood still, except for half a second.
         """
         self._note(f"{call.process.name} is cut off at {call.plan.id}")
         self._end(call)
-        took_s = self._world.now_s - call.started_s
-        if took_s < timeout_s(self._world.schedule.mode):
+        took_s = self._world.now_s - call.started_s - self._world.stood_still_s(call.process, call.started_s)
+        if took_s < timeout_s(self._world.schedule.mode) - _TOLERANCE_S:
             self._check_cut_off(call)
-            return
-        is_own_fault = not call.waits_for_others or self._world.was_disturbed(call.process, STANDS_STILL, took_s)
-        self._failures[call.plan.id] += is_own_fault
+        else:
+            self._failures[call.plan.id] += not call.waits_for_others
 
     def died(self, plan: PlannedEvent) -> None:
         """Promise 6. What is parked starts anew, if the broker has it twice."""

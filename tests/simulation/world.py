@@ -202,6 +202,9 @@ class World:
         """Whether no fault has happened yet."""
         return self._injector.is_undisturbed
 
+    def stood_still_s(self, process: Process, since_s: float) -> float:
+        return self._injector.stood_still_s(process, since_s)
+
     def was_disturbed(self, process: Process, kinds: Collection[FaultKind], within_s: float) -> bool:
         return self._injector.was_disturbed(process, kinds, within_s)
 
