@@ -9,8 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from multidict import CIMultiDict
 
+from benchmarks import table
+from benchmarks.__main__ import main
 from benchmarks.callbacks import CallbackGenerator, Prepared, read_requests
 from benchmarks.comparing import check_handled, check_kept
 from benchmarks.errors import InvalidRun
@@ -153,3 +156,10 @@ def test_the_rows_can_be_listed() -> None:
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert "whole-way" in done.stdout
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "faststream" else name)
+    result = CliRunner().invoke(main, ["--quick", "worker"])
+    assert result.exit_code == 1
+    assert result.output == "Error: faststream is not installed: pip install -e '.[test,bench]'\n"

@@ -219,3 +219,19 @@ async def test_a_process_whose_lease_has_ended_has_not_died_for_itself(address: 
     await store.claim(queue, "e")
     await advance(address, 2 * LEASE_S)
     assert await store.claim(queue, "e") == LeasedElsewhere()
+
+
+@shared_stores
+@pytest.mark.usefixtures("_sqlite_beats_always")
+async def test_a_process_knows_after_a_heartbeat_that_its_lease_had_ended(
+    address: str, store: Store, queue: str
+) -> None:
+    for ended in (False, True):
+        await store.claim(queue, "e")
+        assert store.holds(queue, "e")
+        await advance(address, LEASE_S if ended else LEASE_S - MAX_STEP_S - 2)
+        await beat(store, address)
+        assert store.holds(queue, "e") is not ended
+        await store.release(queue, "e")
+    assert isinstance(await store.claim(queue, "e"), Acquired)
+    assert store.holds(queue, "e")

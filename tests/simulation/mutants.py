@@ -17,20 +17,23 @@ from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.events import CanonicalEvent
-from hookline.workers import failure_policy, partitions, pipeline, store
+from hookline.workers import failure_policy, handler, partitions, pipeline, store
 from hookline.workers.api import Backoff
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.siblings import combined
-from hookline.workers.store import Acquired, Claim
-from hookline.workers.stores import heartbeat
+from hookline.workers.store import Acquired, Assignment, Claim
+from hookline.workers.stores import assignment, heartbeat
+from hookline.workers.stores.assignment import QueueState
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease
 from hookline.workers.stores.postgresql import store as postgresql_store
 from hookline.workers.stores.postgresql import transaction
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.subject_queues import Slot, SubjectQueues
+from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.work import HANDLED, Case, Ending, Work
+from tests.simulation import store_server
 
 
 def settle_unwanted_events() -> None:
@@ -217,18 +220,93 @@ def lose_completions() -> None:
 
 
 def count_the_end_of_a_member_again() -> None:
-    """A member that was parked counts one more failure with each repeat of its callback."""
+    """A member that was parked is one failure, and counts one more with each repeat of its callback."""
     release = Pipeline._release
 
     async def count(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
-        parked = self._siblings.get(case.key)
         if isinstance(outcome, Parked):
             self._siblings.forget(case.key)  # so that it counts as new
         await release(self, case, outcome)
-        if parked is not None:
-            self._siblings.note(case.key, parked)
 
     Pipeline._release = count  # type: ignore[method-assign]
+    pipeline.end_mark = lambda _: 1  # type: ignore[attr-defined]
+
+
+def keep_the_end_of_a_member_here() -> None:
+    """Other processes learn only that a member has failed once more, and call it again."""
+    pipeline.end_mark = lambda _: 1  # type: ignore[attr-defined]
+
+
+def settle_unwanted_members() -> None:
+    """A callback is settled once the members that this process wants are handled."""
+
+    async def ended(self: Pipeline, case: Case) -> Ending | None:
+        return Ending(HANDLED, case.attempt)
+
+    Pipeline._ended_elsewhere = ended  # type: ignore[method-assign]
+
+
+def call_without_the_lease() -> None:
+    """A process that was frozen calls the function for what it had claimed before."""
+
+    def always(self: ClaimCoalescer, queue: str, event_id: str) -> bool:
+        return True
+
+    ClaimCoalescer.holds = always  # type: ignore[method-assign]
+
+
+def count_pauses() -> None:
+    """The time-out of a function counts the time in which its process stood still."""
+    handler._LOOKS_S = math.inf
+
+
+def leave_at_once_what_another_has_taken() -> None:
+    """Calls are cut off when another process takes a partition over, though no lease has ended."""
+    follow = Partitions._follow
+
+    def without_order(self: Partitions, assignment: Assignment, *, was_alone: bool) -> None:
+        follow(self, assignment, was_alone=was_alone or True)
+
+    Partitions._follow = without_order  # type: ignore[method-assign]
+
+
+def never_decline() -> None:
+    """A process keeps a partition whose first event it does not want."""
+
+    def nothing(self: Partitions, partition: str) -> None:
+        pass
+
+    Partitions.decline = nothing  # type: ignore[method-assign]
+
+
+def decline_for_ever() -> None:
+    """A process that has declined a partition never wants it again, also if all others have."""
+
+    def for_ever(state: QueueState, members: Collection[str]) -> set[tuple[str, str]]:
+        return {key for key in state.declined if key[1] in members}
+
+    assignment._declined = for_ever
+    store_server.DECLINED_S = math.inf  # type: ignore[attr-defined]
+
+
+def call_what_is_superseded() -> None:
+    """A worker with `latest_only` is called for events that are late."""
+
+    def never(self: SubjectWatermark, claim: Acquired, subject: str | None, occurred_s: float) -> bool:
+        return False
+
+    SubjectWatermark.is_late = never  # type: ignore[method-assign]
+
+
+def hold_nothing_back() -> None:
+    """`reorder_s` does nothing."""
+    add = SubjectQueues.add
+
+    def at_once(self: SubjectQueues[Any], item: Any, **facts: Any) -> None:
+        self._reorder_s = 0.0
+        add(self, item, **facts)
+
+    SubjectQueues.add = at_once  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +340,15 @@ MUTANTS: Mapping[str, Mutant] = {
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
     "lose-completions": Mutant(lose_completions, (0, 400), "a completion that failed is never written"),
-    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (800, 900), "attempts that nobody made"),
+    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 3000), "attempts that nobody made"),
+    "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 3000), "a poisonous member is called in each process"),
+    "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 3000), "a deploy loses a part of a callback"),
+    "call-without-the-lease": Mutant(call_without_the_lease, (0, 3000), "an event is handled by two processes"),
+    "count-pauses": Mutant(count_pauses, (0, 3000), "a frozen process uses up attempts"),
+    "leave-at-once": Mutant(leave_at_once_what_another_has_taken, (0, 3000), "calls are cut off after a cut"),
+    "never-decline": Mutant(never_decline, (0, 3000), "a subject waits for a process that never gets it"),
+    "decline-for-ever": Mutant(decline_for_ever, (0, 3000), "a partition stays where its events are not wanted"),
+    "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 3000), "an old state overwrites a new one"),
+    "hold-nothing-back": Mutant(hold_nothing_back, (0, 3000), "events that came late are handled late"),
 }
 """After a change that moves schedules, `python -m tests.simulation --mutant NAME --seeds 0-3000` finds another seed."""
