@@ -31,8 +31,8 @@ from hookline.workers.store import Acquired, Assignment, Duplicate, Store
 from hookline.workers.stores.postgresql import schema as postgresql_schema
 from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage
 from hookline.workers.stores.postgresql.store import PostgresqlStore
-from hookline.workers.stores.redis.client import SCHEMA_VERSION
 from hookline.workers.stores.redis.event_log import RedisEventStorage
+from hookline.workers.stores.redis.scripts import SCHEMA_VERSION
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore

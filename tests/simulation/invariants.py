@@ -57,6 +57,7 @@ class Checker(Watch):
         self._forgotten: dict[str, float] = {}
         self._kills: Counter[str] = Counter()
         self._deleted: set[str] = set()
+        self._noted: set[str] = set()
         self._newest_s: dict[tuple[str, str], float | None] = {}
 
     @property
@@ -69,6 +70,8 @@ class Checker(Watch):
     def called(self, process: Process, plan: PlannedEvent, attempt: int) -> Call:
         self._note(f"{process.name} calls {plan.id}, attempt {attempt}")
         self._check_attempt(plan, attempt)
+        if plan.id in self._noted:
+            self._break("what has ended is not called again", plan.id)
         earlier = self._calls.setdefault(plan.id, [])
         for call in earlier:
             self._check_second_call(call, process)
@@ -198,7 +201,9 @@ class Checker(Watch):
 
     def forgot(self, keys: Iterable[Key]) -> None:
         """The server has lost what it knew of these events."""
-        self._forgotten.update((event_id, self._world.now_s) for _, event_id in keys)
+        for _, event_id in keys:
+            self._forgotten[event_id] = self._world.now_s
+            self._noted.discard(event_id)
 
     def deleted(self, event_ids: Iterable[str]) -> None:
         """Somebody has deleted the queue with these events."""
@@ -209,6 +214,16 @@ class Checker(Watch):
 
     def took(self, owner: str, partitions: Collection[str]) -> None:
         self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
+
+    def released(self, key: Key, failures: int, *, parked: bool) -> None:
+        """The end of an event whose callback goes on is noted once."""
+        event_id = key[1]
+        if parked:
+            self._noted.discard(event_id)
+        elif failures > 1:
+            if event_id in self._noted:
+                self._break("the end of an event is noted once", event_id)
+            self._noted.add(event_id)
 
     def marked(self, key: Key, claim: HeldClaim) -> None:
         if claim.deaths < 2:

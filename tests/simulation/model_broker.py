@@ -199,7 +199,7 @@ class ModelBroker:
         unsettled_s: float = 0.0,  # noqa: ARG002  the model server waits for as long as it takes
     ) -> ModelQueue:
         name = topics.queue_name(topics.check_queue(queue))
-        keys = {name: frozenset(map(topics.binding, patterns))}
+        keys: Mapping[str, frozenset[str]] = {name: frozenset(map(topics.binding, patterns))}
         if partition is not None:
             name = topics.partition_name(queue, partition)
             keys = _partition_keys(queue, patterns, [partition])
@@ -226,9 +226,7 @@ class ModelBroker:
         self._requests.send(effect, *arguments)
 
 
-def _partition_keys(
-    queue: str, patterns: Sequence[str], partitions: Iterable[str]
-) -> Mapping[str, frozenset[str]]:
+def _partition_keys(queue: str, patterns: Sequence[str], partitions: Iterable[str]) -> Mapping[str, frozenset[str]]:
     return {
         topics.partition_name(queue, each): frozenset(topics.binding(pattern, each) for pattern in patterns)
         for each in partitions

@@ -26,7 +26,7 @@ from hookline.workers.siblings import combined
 from hookline.workers.store import Acquired, Assignment, Claim
 from hookline.workers.stores import assignment, heartbeat
 from hookline.workers.stores.assignment import QueueState
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, Completion
 from hookline.workers.stores.postgresql import store as postgresql_store
 from hookline.workers.stores.postgresql import transaction
 from hookline.workers.stores.postgresql.pool import Connection
@@ -208,19 +208,14 @@ def keep_claims_of_cancelled_deliveries() -> None:
 def lose_completions() -> None:
     """A completion that failed is not tried again."""
 
-    def nothing(self: ClaimCoalescer) -> None:
+    async def nothing(self: ClaimCoalescer, completion: Completion) -> None:
         pass
 
-    async def nothing_either(self: ClaimCoalescer) -> None:
-        pass
-
-    ClaimCoalescer.renewed = nothing  # type: ignore[method-assign]
-    ClaimCoalescer._retry_some = nothing_either  # type: ignore[method-assign]
-    ClaimCoalescer.close = nothing_either  # type: ignore[method-assign]
+    ClaimCoalescer._retry = nothing  # type: ignore[method-assign]
 
 
 def count_the_end_of_a_member_again() -> None:
-    """A member that was parked is one failure, and counts one more with each repeat of its callback."""
+    """The end of a member is noted again with each repeat of its callback."""
     release = Pipeline._release
 
     async def count(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
@@ -229,12 +224,15 @@ def count_the_end_of_a_member_again() -> None:
         await release(self, case, outcome)
 
     Pipeline._release = count  # type: ignore[method-assign]
-    pipeline.end_mark = lambda _: 1  # type: ignore[attr-defined]
 
 
 def keep_the_end_of_a_member_here() -> None:
-    """Other processes learn only that a member has failed once more, and call it again."""
-    pipeline.end_mark = lambda _: 1  # type: ignore[attr-defined]
+    """Other processes do not ask the store whether a member was parked, and call it again."""
+
+    def unknown(claim: Acquired, attempts: int) -> Parked | None:
+        return None
+
+    pipeline.noted_end = unknown  # type: ignore[attr-defined]
 
 
 def settle_unwanted_members() -> None:

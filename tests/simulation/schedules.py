@@ -202,7 +202,12 @@ _THEMES = (
     Theme(("transactional",), ("freeze", "store outage", "store trouble", "kill", "cut from store"), (1, 2, 3)),
     Theme(("plain", "ordered"), ("deploy", "rollback", "kill", "store trouble", "broker restart"), (1, 2, 3)),
     Theme(_MODES, ("clock jump", "machine pause", "store outage"), (1, 2)),
-    Theme(("plain", "ordered"), ("kill", "freeze", "store trouble", "broker restart", "stop"), (0, 1, 2), True),
+    Theme(
+        ("plain", "ordered"),
+        ("kill", "freeze", "store trouble", "broker restart", "stop"),
+        (0, 1, 2),
+        has_two_applications=True,
+    ),
 )
 _WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1, 2)
 _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {

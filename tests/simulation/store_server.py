@@ -63,6 +63,9 @@ class Watch:
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         """A process has claimed an event. `newest_s` is what it learned of the event's subject."""
 
+    def released(self, key: Key, failures: int, *, parked: bool) -> None:
+        """A process has given up its claim, and changed what the server counts."""
+
     def marked(self, key: Key, claim: HeldClaim) -> None:
         """A claim is handled exclusively."""
 
@@ -139,6 +142,7 @@ class ModelServer:
     def release(self, owner: str, release: ClaimRelease) -> None:
         claim = self.contents.claims.get(release.key)
         if claim is not None and claim.owner == owner:
+            self.watch.released(release.key, release.failures, parked=release.parked)
             self._give_up(release.key, claim, failures=release.failures, parked=release.parked)
 
     def mark_exclusive(self, owner: str, key: Key) -> bool:

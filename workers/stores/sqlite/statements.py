@@ -125,9 +125,7 @@ def free_unknown(
     """Free the owner's claims of before that time by the lease clock, except those that it knows of."""
     rows = connection.execute("SELECT queue, id FROM claims WHERE owner = ? AND claimed < ?", (owner, claimed_before))
     for queue, event_id in set(rows.fetchall()).difference(known):
-        StoreStatements(queue, owner, 0).release(
-            connection, [ClaimRelease(queue, event_id, failures=0, parked=False)]
-        )
+        StoreStatements(queue, owner, 0).release(connection, [ClaimRelease(queue, event_id, failures=0, parked=False)])
 
 
 def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> Claim:
