@@ -17,7 +17,7 @@ from benchmarks.calibrating import calibrated
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Row
 from benchmarks.processes import ROOT
-from benchmarks.rows import beginning, embedded, growth, ingress, latency, waiting, whole_way, workers
+from benchmarks.rows import beginning, embedded, growth, ingress, latency, spool, waiting, whole_way, workers
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 
@@ -26,6 +26,8 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress-go": ingress.against_go,
     "ingress-latency": latency.at_half_capacity,
     "ingress-embedded": embedded.ingress,
+    "spool-cost": spool.cost,
+    "spool-drain": spool.draining,
     "worker": workers.sqlite_store,
     "worker-redis": workers.redis_store,
     "worker-ordered": workers.ordered,
@@ -45,7 +47,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 _RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _USUAL = Extent()
-_QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000)
+_QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000, spooled=20_000)
 
 
 @click.command()
@@ -89,7 +91,9 @@ def main(  # noqa: PLR0913  one for each option
     if missing := table.missing_libraries():
         raise click.ClickException(f"{', '.join(missing)} is not installed: pip install -e '.[test,bench]'")
     usual = _QUICK if quick else _USUAL
-    extent = Extent(rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting)
+    extent = Extent(
+        rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting, usual.spooled
+    )
     signal.signal(signal.SIGTERM, _end)  # so that all started programs end too
     try:
         rows, machine = _measured(chosen, extent)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from hookline.broker.spool.opening import SpoolSettings, spooling_publisher
 from hookline.runtime.installation import Installation
 from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable
 from hookline.settings import Settings
 
 T = TypeVar("T")
@@ -51,6 +53,31 @@ async def _fill(settings: Settings, envelopes: Iterable[Envelope]) -> None:
     async with _broker(settings) as broker:
         while batch := list(islice(remaining, _AT_A_TIME)):
             await asyncio.gather(*(broker.publisher.publish(envelope) for envelope in batch))
+
+
+def spool(settings: Settings, envelopes: Iterable[Envelope]) -> None:
+    """Put envelopes into the spool of an installation, as while RabbitMQ is away; return once all are on disk."""
+    run_async(_spool(settings, envelopes))
+
+
+async def _spool(settings: Settings, envelopes: Iterable[Envelope]) -> None:
+    folder, spool = settings.path.parent / settings.spool.path, settings.spool
+    limits = SpoolSettings(folder, spool.after_s, spool.max_bytes, spool.max_age_s, max_draining=1)
+    publisher = spooling_publisher(_Away(), limits)
+    await publisher.open()
+    remaining = iter(envelopes)
+    while batch := list(islice(remaining, _AT_A_TIME)):
+        await asyncio.gather(*map(publisher.publish, batch))
+    await publisher.close()
+
+
+class _Away:
+    """Implements Primary: no broker."""
+
+    reason = "broker_away"
+
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":  # noqa: ARG002  of the protocol
+        raise NotDurable("away")
 
 
 @asynccontextmanager

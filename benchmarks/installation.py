@@ -34,6 +34,10 @@ class Installation:
     def settings(self) -> Settings:
         return load(self._config, with_sources=True)
 
+    def set(self, section: str, line: str) -> None:
+        """Add a section with one setting."""
+        self._config.write_text(f"{section}\n{line}\n\n{self._config.read_text()}")
+
     @property
     def sources(self) -> Mapping[str, AnySource]:
         return self.settings.sources

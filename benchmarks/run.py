@@ -19,12 +19,16 @@ _EMBEDDED = "sqlite:hookline.db"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`rounds` of `seconds` each, or of `events` where a queue is drained. `waiting` is the size of a long queue."""
+    """`rounds` of `seconds` each, or of `events` where a queue is drained.
+
+    `waiting` is the size of a long queue, `spooled` that of a full spool.
+    """
 
     rounds: int = 3
     seconds: int = 3
     events: int = 20_000
     waiting: int = 1_000_000
+    spooled: int = 100_000
 
     @property
     def growth_rounds(self) -> int:

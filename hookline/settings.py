@@ -49,6 +49,19 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.url,) if isinstance(self.url, str) else self.url
 
 
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What RabbitMQ does not confirm within `after_s` is kept in the folder `path`, and published later.
+
+    An empty path switches that off. The spool takes no more at `max_bytes`, or while its oldest event is older than
+    `max_age_s`. The embedded queue needs no spool.
+    """
+
+    path: str = "hookline-spool"
+    after_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 1.0
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 2**30
+    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+
+
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The store, and how long it keeps things.
 
@@ -111,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     broker: BrokerSettings
+    spool: SpoolSettings
     store: StoreSettings
     history: HistorySettings
     ingress: IngressSettings
@@ -125,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "broker": BrokerSettings,
+    "spool": SpoolSettings,
     "store": StoreSettings,
     "history": HistorySettings,
     "ingress": IngressSettings,
@@ -156,6 +171,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
+        spool=_as(SpoolSettings, sections["spool"]),
         store=_as(StoreSettings, sections["store"]),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,

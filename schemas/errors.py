@@ -27,6 +27,7 @@ HooklineError
 header or a secret.
 """
 
+from enum import Enum
 from typing import ClassVar
 
 
@@ -120,10 +121,22 @@ class Overloaded(Refused):
     reason = "overloaded"
 
 
+class Obstacle(Enum):
+    """What keeps an event from being durable."""
+
+    AWAY = "away"  # the broker cannot be reached, or answers nothing, or not in time
+    REFUSED = "refused"  # the broker has answered, and does not take this event now
+    IMPOSSIBLE = "impossible"  # no broker will ever take this event
+
+
 class NotDurable(Refused):
     """The event is not known to be durable. It may have reached a queue; the provider should send it again."""
 
     reason = "not_durable"
+
+    def __init__(self, message: str, obstacle: Obstacle = Obstacle.AWAY) -> None:
+        super().__init__(message)
+        self.obstacle = obstacle
 
 
 class Unreadable(HooklineError):

@@ -108,6 +108,19 @@ def test_nobody_else_can_enter_the_folder_and_containers_can_read_the_files(tmp_
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o644}
 
 
+def test_the_spool_of_the_ingress_is_on_a_volume_that_its_user_may_write_to(tmp_path: Path) -> None:
+    set_up(tmp_path / "secrets")
+    spool = Path(loaded(tmp_path / "secrets").spool.path)
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    ingress = compose.partition("x-ingress:")[2].partition("x-worker:")[0]
+    (mounted,) = re.findall(r"- spool:(\S+)", ingress)
+    assert spool.parent == Path(mounted)
+    assert re.search(r"(?m)^volumes:(\n  .*)*\n  spool:$", compose)
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert f"install -d -o 10001 -g 10001 -m 0700 {mounted}" in image  # a fresh volume gets this owner and mode
+    assert "\nUSER 10001:10001\n" in image
+
+
 def test_no_provider_is_named_by_hand() -> None:
     files = [ROOT / "compose.yaml", ROOT / "Dockerfile", *(ROOT / "deploy").iterdir()]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files if path.is_file())

@@ -137,6 +137,12 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             "history.enable: there is no such setting; did you mean enabled?",
             id="unknown setting of the history",
         ),
+        pytest.param(GOOD + "[spool]\nafter_s = 0", "spool.after_s: expected float >= 0.05", id="spool at once"),
+        pytest.param(GOOD + "[spool]\nmax_bytes = 9", "spool.max_bytes: expected int >= 1048576", id="tiny spool"),
+        pytest.param(GOOD + "[spool]\nmax_age_s = 1", "spool.max_age_s: expected float >= 60", id="spool of a second"),
+        pytest.param(
+            GOOD + "[spool]\nfolder = 'x'", "spool.folder: there is no such setting", id="unknown setting of the spool"
+        ),
         pytest.param(
             GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']",
             "ingress.trusted_proxies: 10.0.0.1/8 has host bits set",

@@ -103,11 +103,22 @@ class RabbitMQBroker:
         await self._forward_from_partitions(consumer, subscription)
         return consumer
 
+    @classmethod
+    def open_soon(cls, settings: RabbitMQSettings, back: Callable[[], None] = lambda: None) -> "RabbitMQBroker":
+        """Connect in the background, again and again. The publisher raises NotDurable meanwhile."""
+        broker = cls(settings, back)
+        broker._publish_connection.open_soon()
+        broker._consume_connection.open_soon()
+        broker.publisher.open_soon()
+        broker._guard.open()
+        return broker
+
     @property
     def faults(self) -> list[str]:
         """What this process relies on and does not have: each a sentence for an operator."""
         queues = (each for each in self._queues if not each.closed and not each.attached)
-        return [*self._guard.faults, *(f"{each.name} is not consumed by this process" for each in queues)]
+        failing = self.publisher.to_queues.faults
+        return [*self._guard.faults, *failing, *(f"{each.name} is not consumed by this process" for each in queues)]
 
     async def close(self) -> None:
         await self._guard.close()

@@ -9,10 +9,11 @@ import msgspec
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import Frames
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
 REFUSED = "a queue of RabbitMQ refused the event"
+LATE = "RabbitMQ did not confirm in time"
 _LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
 
@@ -74,7 +75,9 @@ class Confirms:
         size = 0
         while self._unwritten and size < _MAX_BATCH_BYTES:
             pending = self._unwritten.popleft()
-            if not pending.confirmed.done():
+            if pending.confirmed.done():
+                self._deadlines.stop(pending.confirmed)
+            else:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
@@ -128,9 +131,9 @@ class Confirms:
         return due
 
     def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
+        self._has_timed_out = True  # also if its caller has stopped waiting
         if not confirmed.done():
-            self._has_timed_out = True
-            confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
+            confirmed.set_exception(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending.confirmed)
@@ -141,6 +144,7 @@ class Confirms:
             if self._tally.count:
                 self._tally.accepted()
         else:
-            pending.confirmed.set_exception(NotDurable(refusal))
+            obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
+            pending.confirmed.set_exception(NotDurable(refusal, obstacle))
             if refusal in _LASTING:
                 self._tally.refused(_LASTING[refusal])

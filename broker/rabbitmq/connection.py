@@ -160,6 +160,10 @@ class Connection:
         await self._connect()
         self._task = asyncio.create_task(self._stay_connected())
 
+    def open_soon(self) -> None:
+        """Connect in the background, as after a loss."""
+        self._task = asyncio.create_task(self._stay_connected())
+
     async def keep(self, use: Use) -> None:
         """Call `use` with the current connection, again and again when it returns or fails. Never returns.
 

@@ -7,9 +7,11 @@ from aiormq.abc import AbstractConnection
 
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirm_watch import LOOK_EVERY_S, ConfirmWatch
+from hookline.broker.rabbitmq.confirms import UNROUTABLE
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.guard import Guard
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
+from hookline.broker.rabbitmq.queue_channels import QueueChannels
 from hookline.broker.rabbitmq.topology.declaring import Declaration
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked
@@ -30,6 +32,7 @@ class RabbitMQPublisher:
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
         self._guard = guard
+        self.to_queues = QueueChannels(connection, settings)
         self._forbidden: set[Declaration] = set()
         self._tally = RefusalTally()
         self._attached = asyncio.Event()
@@ -55,9 +58,22 @@ class RabbitMQPublisher:
     async def publish(self, envelope: Envelope) -> None:
         await self._open_channel().send_envelope(self._exchange, envelope)
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        """Publish without waiting: implements `broker.spool.drain.Primary`."""
+        return self._open_channel().send_envelope(self._exchange, envelope)
+
     async def send(self, message: Message) -> None:
         """Return once the server has confirmed the message. Raises NotDurable."""
         await self._open_channel().send(message)
+
+    async def send_to(self, queue: str, message: Message) -> None:
+        """The same for one queue, which holds up no other. Raises NotDurable or Unreachable."""
+        try:
+            await self.to_queues.send(queue, message)
+        except NotDurable as error:
+            if str(error) == UNROUTABLE:
+                self._guard.look_soon()
+            raise
 
     def _open_channel(self) -> PublishChannel:
         channel = self._channel
@@ -67,16 +83,21 @@ class RabbitMQPublisher:
             raise NotDurable("too many events are being published")
         return channel
 
-    async def open(self) -> None:
-        """Return once events can be published. Raises Unreachable."""
+    def open_soon(self) -> None:
+        """Publish as soon as there is a connection."""
         self._guard.watch(topics.EXCHANGE, self._declare)
         self._task = asyncio.create_task(self._connection.keep(self._session))
+
+    async def open(self) -> None:
+        """Return once events can be published. Raises Unreachable."""
+        self.open_soon()
         await in_time(self._attached.wait(), self._settings.connect_timeout_s, "opening the publisher")
 
     async def close(self) -> None:
         """Wait for outstanding confirms, at most as long as one publish may take, then stop."""
         if self._channel is not None:
             await self._channel.confirms.answered()
+        await self.to_queues.answered()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -13,6 +13,10 @@ _HEAD = """\
 [broker]
 url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for RabbitMQ; a list of those for a cluster
 
+# [spool]                           # with RabbitMQ: what it does not confirm within after_s is kept on disk
+# path = "hookline-spool"
+# after_s = 1.0
+
 [store]
 url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"
 

@@ -1,5 +1,7 @@
 """Opens the broker, the store and the event log that the settings' URLs name."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -7,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
-from hookline.schemas.broker import Broker, Retention
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.broker import Broker, Publisher, Retention
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
@@ -19,11 +21,17 @@ from hookline.workers.stores.sqlite.store import SqliteStore
 if TYPE_CHECKING:
     from hookline.broker.rabbitmq.broker import RabbitMQBroker
     from hookline.broker.rabbitmq.connection import RabbitMQSettings
+    from hookline.broker.spool.publisher import SpoolingPublisher
 
 _SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
 _REDIS = ("redis://", "rediss://")
 _POSTGRESQL = ("postgresql://", "postgres://")
+
+
+_START_S = 5.0
+
+log = logging.getLogger("hookline")
 
 
 class _Closable(Protocol):
@@ -52,13 +60,16 @@ class Installation:
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
 
-    async def broker(self) -> Broker:
-        """Raises Unreachable, or SettingsError for a URL of an unknown kind."""
+    async def broker(self, *, may_be_away: bool = False) -> Broker:
+        """Raises Unreachable, or SettingsError for a URL of an unknown kind.
+
+        RabbitMQ may be away if nothing but the ingress needs it, and there is a spool.
+        """
         settings = self._settings.broker
         if is_rabbitmq(settings):
-            from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
-
-            self._rabbitmq = await RabbitMQBroker.open(_rabbitmq_settings(self._settings), self._broker_is_back)
+            may_be_away = may_be_away and bool(self._settings.spool.path)
+            rabbitmq = _rabbitmq_settings(self._settings)
+            self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
             return self._to_close(self._rabbitmq)
         return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
 
@@ -77,6 +88,17 @@ class Installation:
         """Another process has reached RabbitMQ."""
         if self._rabbitmq is not None:
             self._rabbitmq.connect_soon()
+
+    async def ingress_publisher(self, broker: Broker) -> Publisher:
+        """The publisher of the ingress. On RabbitMQ it keeps what is not confirmed in the spool, if there is one.
+
+        Raises SettingsError for a spool that everybody may write to.
+        """
+        if self._rabbitmq is None or not self._settings.spool.path:
+            return broker.publisher
+        publisher = _spooling(self._rabbitmq, self._settings)
+        await publisher.open()
+        return self._to_close(publisher)
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
@@ -136,6 +158,38 @@ def _embedded(database: Database, settings: Settings) -> Broker:
     broker = settings.broker
     limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
     return EmbeddedBroker(database, limits)
+
+
+async def _open_rabbitmq(
+    settings: "RabbitMQSettings", back: Callable[[], None], *, may_be_away: bool
+) -> "RabbitMQBroker":
+    from hookline.broker.rabbitmq.broker import RabbitMQBroker  # noqa: PLC0415  loaded only if used
+
+    if not may_be_away:
+        return await RabbitMQBroker.open(settings, back)
+    try:
+        async with asyncio.timeout(_START_S):
+            return await RabbitMQBroker.open(settings, back)
+    except (Unreachable, TimeoutError) as error:
+        reason = str(error) or "it does not answer"
+        log.warning("starting without RabbitMQ; events are kept in the spool until it is there: %s", reason)
+        return RabbitMQBroker.open_soon(settings, back)
+
+
+def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublisher":
+    from hookline.broker.spool.opening import SpoolSettings, spooling_publisher  # noqa: PLC0415  loaded only if used
+
+    spool = settings.spool
+    return spooling_publisher(
+        broker.publisher,
+        SpoolSettings(
+            folder=(settings.path.parent / spool.path).resolve(),
+            after_s=spool.after_s,
+            max_bytes=spool.max_bytes,
+            max_age_s=spool.max_age_s,
+            max_draining=max(settings.broker.max_in_flight // 2, 1),
+        ),
+    )
 
 
 def _rabbitmq_settings(settings: Settings) -> "RabbitMQSettings":

@@ -262,8 +262,8 @@ def leave_at_once_what_another_has_taken() -> None:
     """Calls are cut off when another process takes a partition over, though no lease has ended."""
     follow = Partitions._follow
 
-    def without_order(self: Partitions, assignment: Assignment, *, was_alone: bool) -> None:
-        follow(self, assignment, was_alone=was_alone or True)
+    def without_order(self: Partitions, assignment: Assignment, *, has_lease: bool) -> None:
+        follow(self, assignment, has_lease=has_lease and False)
 
     Partitions._follow = without_order  # type: ignore[method-assign]
 

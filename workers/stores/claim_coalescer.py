@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from typing import Any, Self
 
 import msgspec
 
@@ -12,6 +13,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
+from hookline.workers.stores.request_batcher import RequestBatcher
 
 _MAX_RETRIES = 500  # at a time
 _MAX_REMEMBERED = 100_000  # of events whose claim or completion the store has not answered
@@ -81,6 +83,21 @@ class ClaimCoalescer:
         self._unreleased: BoundedDict[tuple[str, str], ClaimRelease] = BoundedDict(_MAX_REMEMBERED)
         self._repeating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
+        self._batchers: tuple[RequestBatcher[Any, Any], ...] = ()
+
+    @classmethod
+    def batching(
+        cls,
+        claim: Callable[[list[ClaimRequest]], Awaitable[Sequence[Claim]]],
+        finish: Callable[[list[Completion]], Awaitable[Sequence[None]]],
+        release: Callable[[ClaimRelease], Awaitable[None]],
+        timeout_s: float,
+    ) -> Self:
+        """For a store that takes claims and completions in groups, and may not answer in time."""
+        claims, completions = RequestBatcher(claim, timeout_s), RequestBatcher(finish, timeout_s)
+        coalescer = cls(claims.ask, completions.ask, release)
+        coalescer._batchers = (claims, completions)
+        return coalescer
 
     def holds(self, queue: str, event_id: str) -> bool:
         """As `Store.holds`."""
@@ -195,10 +212,12 @@ class ClaimCoalescer:
             self._doubtful.discard(key)
 
     async def close(self) -> None:
-        """Retry all that is pending once."""
+        """Retry all that is pending once, and send nothing more."""
         if self._retrying is not None:
             await asyncio.wait([self._retrying])
         await self._retry_each([*self._pending.values()], [*self._unreleased])
+        for batcher in self._batchers:
+            await batcher.close()
 
     async def _retry_some(self) -> None:
         """Retry a bounded number of pending completions and releases, for one caller at a time."""

@@ -21,7 +21,7 @@ from hookline.schemas.envelope import (
     iso,
     origin,
 )
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 
 _MAX_SHORT_BYTES = 255  # of an AMQP short string
 _END = b"\xce"
@@ -107,7 +107,7 @@ def _content_header(
     properties = b"".join((content_type, _long(len(table)), table, _PERSISTENT, expiration, _short(message_id), _END))
     payload_bytes = _BEFORE_PROPERTIES_BYTES + len(properties) - 1
     if payload_bytes > max_content_bytes:  # the server closes the connection for a frame that is too large
-        raise NotDurable("the headers are larger than a frame of RabbitMQ")
+        raise NotDurable("the headers are larger than a frame of RabbitMQ", Obstacle.IMPOSSIBLE)
     return _content(_HEADER, channel, payload_bytes, _BASIC, 0, len(content.body), flags) + properties
 
 
@@ -156,7 +156,7 @@ def _field_name(name: str) -> bytes:
 def _short(text: str) -> bytes:
     raw = text.encode("utf-8", "replace")
     if len(raw) > _MAX_SHORT_BYTES:
-        raise NotDurable("a name is longer than RabbitMQ allows")
+        raise NotDurable("a name is longer than RabbitMQ allows", Obstacle.IMPOSSIBLE)
     return bytes((len(raw),)) + raw
 
 

@@ -1,0 +1,145 @@
+"""Publishes what is in the spool: the oldest first within a bucket, and next to live events of other buckets."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from hookline.aio.retry_delays import RetryDelays
+from hookline.broker.spool.breaker import PROBE, Breaker
+from hookline.broker.spool.buckets import Taken
+from hookline.broker.spool.spool import Spool
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable, Obstacle
+
+_CHUNK = 64  # sent in one turn of the event loop, between which live events are sent
+_POLL_S = 1.0
+_QUICK_S = 0.02
+_SLOW_S = 0.05
+_FEW = 128
+"""So many records may always be in flight. More only as long as the broker is quick: live events wait behind them."""
+
+_CLOSE_S = 2.0
+_REFUSED = RetryDelays(first_s=0.2, max_s=5.0)
+_READ_AGAIN_S = 1.0
+_MAX_READS = 5
+
+
+class Primary(Protocol):
+    """The publisher that the spool stands behind."""
+
+    @property
+    def reason(self) -> str:
+        """Why a publish cannot succeed now, as a code; empty if it can."""
+
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        """Publish; the future ends with the confirm, or with NotDurable, in time. Raises NotDurable if it cannot begin.
+
+        Events reach a queue in the order of these calls, as far as they reach it. Cancelling the future means that
+        nobody waits any more.
+        """
+
+
+class Drain:
+    """Keeps at most `limit` records in flight: one while the broker does not answer, more with each quick confirm."""
+
+    def __init__(self, primary: Primary, spool: Spool, breaker: Breaker, limit: int) -> None:
+        self._primary = primary
+        self._spool = spool
+        self._breaker = breaker
+        self._limit = limit
+        self._window = 1.0
+        self._failures = 0  # in a row, without a confirm
+        self._has_failed = False
+        self._refusals: dict[int, int] = {}
+        self._reads: dict[int, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Publish nothing more. Wait a little for the confirms of what is in flight."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        until_s = self._loop.time() + _CLOSE_S
+        while self._spool.in_flight and self._loop.time() < until_s:
+            await self._spool.changed.wait(until_s - self._loop.time())
+
+    async def _run(self) -> None:
+        while True:
+            taken = self._spool.take(min(_CHUNK, int(self._window) - self._spool.in_flight))
+            if taken:
+                await self._publish(taken)
+            else:
+                resumes_s = self._spool.resumes_in_s()
+                await self._spool.changed.wait(_POLL_S if resumes_s is None else min(resumes_s, _POLL_S))
+            if self._has_failed:
+                self._has_failed = False
+                self._failures += 1
+                await asyncio.sleep(PROBE.delay_s(self._failures))
+
+    async def _publish(self, taken: Sequence[Taken]) -> None:
+        try:
+            found = await self._spool.read(taken)
+        except asyncio.CancelledError:
+            self._spool.put_back(taken)
+            raise
+        for index, (each, envelope) in enumerate(zip(taken, found, strict=True)):
+            if isinstance(envelope, ValueError):
+                self._spool.set_aside(each, str(envelope))
+            elif isinstance(envelope, OSError):
+                self._read_again(each, envelope)
+            elif not self._begin(each, envelope):
+                self._spool.put_back(taken[index:])
+                return
+
+    def _begin(self, each: Taken, envelope: Envelope) -> bool:
+        """Whether the record was sent, or given up. If not, the broker takes nothing now."""
+        try:
+            confirmed = self._primary.begin(envelope)
+        except NotDurable as error:
+            if error.obstacle is Obstacle.IMPOSSIBLE:
+                self._spool.set_aside(each, str(error))
+                return True
+            self._fail()
+            return False
+        confirmed.add_done_callback(partial(self._settle, each, self._loop.time()))
+        return True
+
+    def _settle(self, each: Taken, sent_s: float, confirmed: "asyncio.Future[None]") -> None:
+        error = NotDurable("cancelled") if confirmed.cancelled() else confirmed.exception()
+        if error is None:
+            self._failures = 0
+            self._adapt(self._loop.time() - sent_s)
+            self._refusals.pop(each.bucket, None)
+            self._breaker.answered(sent_s)
+            self._spool.done(each)
+        elif isinstance(error, NotDurable) and error.obstacle is Obstacle.REFUSED:
+            refusals = self._refusals[each.bucket] = self._refusals.get(each.bucket, 0) + 1
+            self._breaker.answered(sent_s)
+            self._spool.put_back([each], _REFUSED.delay_s(refusals))
+        else:
+            self._fail()
+            self._spool.put_back([each])
+
+    def _adapt(self, took_s: float) -> None:
+        """More records in flight after a quick confirm, fewer after a slow one."""
+        if took_s < _QUICK_S or self._window < _FEW:
+            self._window = min(self._window + 1, self._limit)
+        elif took_s > _SLOW_S:
+            self._window = max(self._window - 0.5, min(_FEW, self._limit))
+
+    def _fail(self) -> None:
+        self._has_failed = True
+        self._window = 1.0
+
+    def _read_again(self, each: Taken, error: OSError) -> None:
+        reads = self._reads[each.position] = self._reads.get(each.position, 0) + 1
+        if reads < _MAX_READS:
+            self._spool.put_back([each], _READ_AGAIN_S)
+        else:
+            del self._reads[each.position]
+            self._spool.set_aside(each, f"it cannot be read: {error}")

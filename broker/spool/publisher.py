@@ -1,0 +1,176 @@
+"""Publishing through a spool: what the broker does not confirm in time is kept on disk, and published later."""
+
+import asyncio
+
+from hookline.aio.deadlines import Deadlines, time_out
+from hookline.broker.spool.breaker import Breaker
+from hookline.broker.spool.buckets import bucket_of
+from hookline.broker.spool.drain import Drain, Primary
+from hookline.broker.spool.spool import Spool
+from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable, Obstacle
+
+_SPOOL_S = 1.0
+"""How long an event that goes to the spool at once may take."""
+
+_SPOOL_AFTER_S = 0.4
+"""The same for an event that the broker has not confirmed: the sum with `after_s` is the longest answer."""
+
+
+class _Flight:
+    """An event at the broker. `kept` is its append to the spool, once it has been taken back."""
+
+    __slots__ = ("bucket", "confirmed", "envelope", "kept")
+
+    def __init__(self, envelope: Envelope, bucket: int, confirmed: "asyncio.Future[None]") -> None:
+        self.envelope = envelope
+        self.bucket = bucket
+        self.confirmed = confirmed
+        self.kept: asyncio.Future[None] | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        confirmed = self.confirmed
+        return confirmed.done() and not confirmed.cancelled() and confirmed.exception() is not None
+
+
+class SpoolingPublisher:
+    """Implements `schemas.broker.Publisher`.
+
+    The order of a bucket is kept by one rule: before an event of it goes to the spool, all events of it that are at the
+    broker and not confirmed go there, in their order; and while one is there, no event of it goes to the broker but
+    from the spool. An event may then be published twice, with one event id, which workers handle once.
+    """
+
+    def __init__(self, primary: Primary, spool: Spool, *, after_s: float, max_draining: int) -> None:
+        self._primary = primary
+        self._spool = spool
+        self._held = spool.held
+        self._in_flight = Deadlines[_Flight](after_s, self._overdue)
+        self._latest: dict[int, _Flight] = {}
+        self._appends = Deadlines[asyncio.Future[None]](_SPOOL_S, time_out)
+        self._late_appends = Deadlines[asyncio.Future[None]](_SPOOL_AFTER_S, time_out)
+        self._breaker = Breaker(after_s)
+        self._drain = Drain(primary, spool, self._breaker, max_draining)
+
+    @property
+    def ready(self) -> bool:
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        if self._spool.fault is None:
+            return ""
+        return self._primary.reason or ("spool_unusable" if self._breaker.is_open else "")
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the breaker is open: events go to the spool at once."""
+        return self._breaker.is_open
+
+    async def open(self) -> None:
+        """Open the spool, and begin to publish what is in it. Raises nothing: its disk may come back."""
+        await self._spool.open()
+        self._drain.open()
+
+    async def close(self) -> None:
+        """Leave what is in the spool to the next process."""
+        await self._drain.close()
+        await self._spool.close()
+
+    async def publish(self, envelope: Envelope) -> None:
+        bucket = bucket_of(envelope)
+        is_probe = self._breaker.is_open and self._may_probe()
+        if (self._breaker.is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
+            await self._keep(envelope, bucket)
+            return
+        try:
+            confirmed = self._primary.begin(envelope)
+        except NotDurable as error:
+            if error.obstacle is Obstacle.IMPOSSIBLE:
+                raise
+            await self._keep(envelope, bucket)
+            return
+        flight = _Flight(envelope, bucket, confirmed)
+        if not await self._is_confirmed(flight):
+            await _written(flight.kept, self._late_appends)
+        elif is_probe:
+            self._breaker.close()
+
+    async def _is_confirmed(self, flight: _Flight) -> bool:
+        """Wait for the confirm. False if the event was taken back from the broker."""
+        bucket = flight.bucket
+        self._latest[bucket] = flight
+        self._in_flight.start(flight)
+        try:
+            await flight.confirmed
+        except NotDurable:
+            self._take_back_all(bucket)
+            return False
+        except asyncio.CancelledError:
+            if flight.kept is None or _is_cancelled():
+                raise
+            return False
+        finally:
+            self._in_flight.stop(flight)
+            if self._latest.get(bucket) is flight:
+                del self._latest[bucket]
+        return True
+
+    def _may_probe(self) -> bool:
+        """Whether a live event may try the broker, since there is no spooled one to do so."""
+        return not self._spool.events and self._breaker.lets_one_through()
+
+    def _has_failed(self, bucket: int) -> bool:
+        """Whether the last event of a bucket is about to go to the spool: its task has not run since it failed."""
+        latest = self._latest.get(bucket)
+        return latest is not None and latest.has_failed
+
+    async def _keep(self, envelope: Envelope, bucket: int) -> None:
+        """Return once the event is in the spool. Raises NotDurable."""
+        if bucket in self._latest:
+            self._take_back_all(bucket)
+        await _written(self._spool.append(envelope, bucket), self._appends)
+
+    def _overdue(self, flight: _Flight) -> None:
+        """Take back everything: what comes later would overtake it in the spool."""
+        self._breaker.open()
+        for each in (flight, *self._in_flight.running):
+            self._take_back(each)
+
+    def _take_back_all(self, bucket: int) -> None:
+        """Take back the events of a bucket that are at the broker and not confirmed, in their order."""
+        for flight in [each for each in self._in_flight.running if each.bucket == bucket]:
+            self._take_back(flight)
+
+    def _take_back(self, flight: _Flight) -> None:
+        """Have an event written to the spool, unless it is confirmed."""
+        self._in_flight.stop(flight)
+        if flight.confirmed.done() and not flight.has_failed:
+            return
+        try:
+            flight.kept = self._spool.append(flight.envelope, flight.bucket)
+        except NotDurable as error:
+            flight.kept = asyncio.get_running_loop().create_future()
+            flight.kept.set_exception(error)
+            flight.kept.exception()  # retrieved, if its caller does not wait any more
+        flight.confirmed.cancel()
+
+
+async def _written(kept: "asyncio.Future[None] | None", waits: "Deadlines[asyncio.Future[None]]") -> None:
+    """Wait until an event is on disk, at most as long as these deadlines. Raises NotDurable."""
+    if kept is None:
+        raise NotDurable("the event was not taken back from the broker")
+    waits.start(kept)
+    try:
+        await kept
+    except TimeoutError:
+        raise NotDurable("the event was not written to the spool in time") from None
+    finally:
+        waits.stop(kept)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task itself was cancelled, and not the future that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
