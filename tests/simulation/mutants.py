@@ -23,7 +23,7 @@ from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.siblings import combined
-from hookline.workers.store import Acquired, Assignment, Claim
+from hookline.workers.store import Acquired, Claim
 from hookline.workers.stores import assignment, heartbeat
 from hookline.workers.stores.assignment import QueueState
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, Completion
@@ -258,16 +258,6 @@ def count_pauses() -> None:
     handler._LOOKS_S = math.inf
 
 
-def leave_at_once_what_another_has_taken() -> None:
-    """Calls are cut off when another process takes a partition over, though no lease has ended."""
-    follow = Partitions._follow
-
-    def without_order(self: Partitions, assignment: Assignment, *, has_lease: bool) -> None:
-        follow(self, assignment, has_lease=has_lease and False)
-
-    Partitions._follow = without_order  # type: ignore[method-assign]
-
-
 def never_decline() -> None:
     """A process keeps a partition whose first event it does not want."""
 
@@ -317,17 +307,15 @@ class Mutant:
 
 
 MUTANTS: Mapping[str, Mutant] = {
-    "settle-unwanted": Mutant(settle_unwanted_events, (30, 100), "a rolling deploy loses events"),
-    "revoke-once": Mutant(revoke_once, (0, 200), "a partition that nobody consumes"),
-    "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 60), "a claim that its holder does not know of"),
-    "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 30), "after a kill all is handled alone"),
-    "keep-partitions": Mutant(
-        keep_partitions_without_the_store, (300, 760), "a process without the store keeps events"
-    ),
+    "settle-unwanted": Mutant(settle_unwanted_events, (0, 100), "a rolling deploy loses events"),
+    "revoke-once": Mutant(revoke_once, (0, 1500), "a partition that nobody consumes"),
+    "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 1500), "a claim that its holder does not know of"),
+    "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 1500), "after a kill all is handled alone"),
+    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 2500), "a process without the store keeps events"),
     "judge-leases-by-the-clock": Mutant(
-        judge_leases_by_the_clock, (400, 810), "an outage or a clock's jump ends leases"
+        judge_leases_by_the_clock, (0, 2500), "an outage or a clock's jump ends leases"
     ),
-    "cut-off-calls": Mutant(cut_off_calls_of_surplus_partitions, (60, 130), "calls are cut off though nothing died"),
+    "cut-off-calls": Mutant(cut_off_calls_of_surplus_partitions, (0, 130), "calls are cut off though nothing died"),
     "one-end-for-all-members": Mutant(one_end_for_all_members, (0, 90), "one bad member harms the others"),
     "wait-for-locks": Mutant(wait_for_locks_without_end, (0, 150), "a frozen process uses up others' attempts"),
     "blame-functions": Mutant(blame_functions_for_the_server, (0, 60), "a fault of PostgreSQL uses up attempts"),
@@ -337,16 +325,15 @@ MUTANTS: Mapping[str, Mutant] = {
     "handle-a-room-concurrently": Mutant(handle_a_room_concurrently, (0, 20), "a room's events at the same time"),
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
-    "lose-completions": Mutant(lose_completions, (0, 400), "a completion that failed is never written"),
-    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 3000), "attempts that nobody made"),
-    "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 3000), "a poisonous member is called in each process"),
-    "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 3000), "a deploy loses a part of a callback"),
-    "call-without-the-lease": Mutant(call_without_the_lease, (0, 3000), "an event is handled by two processes"),
-    "count-pauses": Mutant(count_pauses, (0, 3000), "a frozen process uses up attempts"),
-    "leave-at-once": Mutant(leave_at_once_what_another_has_taken, (0, 3000), "calls are cut off after a cut"),
-    "never-decline": Mutant(never_decline, (0, 3000), "a subject waits for a process that never gets it"),
-    "decline-for-ever": Mutant(decline_for_ever, (0, 3000), "a partition stays where its events are not wanted"),
-    "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 3000), "an old state overwrites a new one"),
-    "hold-nothing-back": Mutant(hold_nothing_back, (0, 3000), "events that came late are handled late"),
+    "lose-completions": Mutant(lose_completions, (0, 2500), "a completion that failed is never written"),
+    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 100), "attempts that nobody made"),
+    "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 100), "a poisonous member is called in each process"),
+    "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 60), "a deploy loses a part of a callback"),
+    "call-without-the-lease": Mutant(call_without_the_lease, (1350, 2500), "an event is handled by two processes"),
+    "count-pauses": Mutant(count_pauses, (0, 60), "a frozen process uses up attempts"),
+    "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),
+    "decline-for-ever": Mutant(decline_for_ever, (90, 300), "a partition stays where its events are not wanted"),
+    "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
+    "hold-nothing-back": Mutant(hold_nothing_back, (0, 60), "events that came late are handled late"),
 }
 """After a change that moves schedules, `python -m tests.simulation --mutant NAME --seeds 0-3000` finds another seed."""
