@@ -49,6 +49,11 @@ class Sessions:
             if owner in {None, session.owner}:
                 session.end(None)
 
+    def is_waiting(self, number: int) -> bool:
+        """Whether the session with this number waits for a lock."""
+        waiting = (entry for entries in self.waiting.values() for entry in entries)
+        return any(session.number == number and not granted.done() for session, granted in waiting)
+
     def ended(self, session: "Session") -> None:
         """Give its locks to those that wait longest."""
         self._open.discard(session)
@@ -154,6 +159,11 @@ class Cursor:
     rowcount: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    backend_pid: int
+
+
 class ModelConnection:
     """What the store and functions use of a psycopg connection."""
 
@@ -188,6 +198,10 @@ class ModelConnection:
                 await self._ask(lambda: self._current.end(None))
             raise
         await self._ask(self._current.commit)
+
+    @property
+    def info(self) -> ConnectionInfo:
+        return ConnectionInfo(self._current.number)
 
     @property
     def _current(self) -> Session:
@@ -235,9 +249,13 @@ class ModelPostgresqlStore(ModelStore):
 
     def __init__(self, sessions: Sessions, path: NetworkPath, owner: str) -> None:
         super().__init__(sessions.server, path, owner)
+        self._sessions = sessions
         self._for_functions = ModelConnectionPool(sessions, path, owner)
 
     transaction = PostgresqlStore.transaction
+
+    async def _waits_for_lock(self, pid: int) -> bool:
+        return await self.path.ask(lambda: self._sessions.is_waiting(pid))
 
     async def _purge_after(self, finished: int) -> None:
         """Nothing is old."""
