@@ -33,7 +33,7 @@ RESTART_S = 1.0
 REORDER_MARGIN_S = 0.1
 """How much later than another event may arrive, on an undisturbed way."""
 TAKES_TURNS_S = 240.0
-"""Two applications with one queue name take turns in its partitions, and a plain queue may hand both the wrong events."""
+"""Two applications with one queue name take turns in its partitions. A plain queue may hand both the wrong events."""
 
 
 @dataclass(frozen=True, slots=True)
