@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SEED ?= 1
 MINUTES ?= 10
+SEEDS ?= 0-99999
 FLOOD_SECONDS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench chaos faults floods fuzz compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos faults floods fuzz compose-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -55,6 +56,9 @@ bench: $(STAMP)  ## measure beside simpler programs and print the ratios (about 
 	@sh benchmarks/install.sh
 	@$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks
+
+simulate: $(STAMP)  ## run workers in virtual time under random faults (SEEDS=0-99999) and show the first broken promise
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 chaos: $(STAMP)  ## send events under random faults (SEED=1 MINUTES=10) and check what became of each
 	@bash tests/services/install.sh

@@ -103,6 +103,8 @@ def main(  # noqa: PLR0913  one for each option
     chosen = [row for name in names or ROWS for row in GROUPS.get(name, (name,))]
     if strange := set(chosen) - set(ROWS):
         raise click.UsageError(f"there is no row {', '.join(sorted(strange))}; --list names them")
+    if missing := table.missing_libraries():
+        raise click.ClickException(f"{', '.join(missing)} is not installed: pip install -e '.[test,bench]'")
     usual = _QUICK if quick else _USUAL
     extent = Extent(
         rounds or usual.rounds, seconds or usual.seconds, events or usual.events, usual.waiting, usual.spooled

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -102,6 +103,11 @@ def _number(value: float) -> str:
 def as_json(rows: Sequence[Row], machine: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was measured, and the machine."""
     return {"machine": machine, "rows": [_row(row) for row in rows]}
+
+
+def missing_libraries() -> Sequence[str]:
+    """The libraries of the extras `test` and `bench` that are not installed."""
+    return [name for name in _LIBRARIES if find_spec(name.replace("-", "_")) is None]
 
 
 def machine() -> dict[str, str]:

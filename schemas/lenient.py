@@ -56,7 +56,7 @@ def _fits(value: Any, form: Any) -> bool:
 def _with_fitted_fields(content: dict[str, Any], form: Any) -> dict[str, Any]:
     struct = _struct_of(content, form)
     if struct is None:
-        return content
+        return _with_fitted_values(content, form)
     read = dict(content)
     for field in _fields_of(struct):
         name = field.encode_name
@@ -65,6 +65,13 @@ def _with_fitted_fields(content: dict[str, Any], form: Any) -> dict[str, Any]:
             if not field.required and not _fits(read[name], field.type):
                 del read[name]
     return read
+
+
+def _with_fitted_values(content: dict[str, Any], form: Any) -> dict[str, Any]:
+    for member in (form, *get_args(form)):
+        if get_origin(member) is dict:
+            return {name: fitted(value, get_args(member)[1]) for name, value in content.items()}
+    return content
 
 
 def _struct_of(content: dict[str, Any], form: Any) -> type[msgspec.Struct] | None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from multidict import CIMultiDict
 
+from benchmarks import table
+from benchmarks.__main__ import main
 from benchmarks.callbacks import CallbackGenerator, Prepared, read_requests
 from benchmarks.comparing import check_handled, check_kept
 from benchmarks.errors import InvalidRun
@@ -165,3 +168,10 @@ def test_the_cost_of_every_provider_is_measured_on_genuine_callbacks(tmp_path: P
         rows = list(proof_and_identity(run))
     assert [row.name for row in rows] == [f"verify and identify, {name}" for name in catalogue()]
     assert all(row.judged > 0 for row in rows)
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "faststream" else name)
+    result = CliRunner().invoke(main, ["--quick", "worker"])
+    assert result.exit_code == 1
+    assert result.output == "Error: faststream is not installed: pip install -e '.[test,bench]'\n"

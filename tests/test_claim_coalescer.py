@@ -1,6 +1,7 @@
 """Claims and completions of a store that fails now and then."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Claim, Duplicate
 from hookline.workers.stores import claim_coalescer
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
+from hookline.workers.stores.heartbeat import LEASE_S
 
 
 class Flaky:
@@ -26,8 +28,8 @@ class Flaky:
     async def finish(self, event_id: str) -> None:
         await self.coalescer.finish("q", event_id)
 
-    async def release(self, event_id: str) -> None:
-        await self.coalescer.release("q", event_id)
+    async def release(self, event_id: str, *, failures: int = 0) -> None:
+        await self.coalescer.release("q", event_id, failures=failures)
 
     async def _claim(self, request: ClaimRequest) -> Claim:
         self.claimed.append((request.event_id, request.ours))
@@ -167,7 +169,7 @@ async def test_a_claim_stays_named_until_its_completion_is_written(store: Flaky)
     await store.claim("a")
     await fail_to_finish(store, "a")
     assert store.coalescer.named() == [("q", "a")]
-    store.coalescer.renewed()
+    store.coalescer.renewed(time.monotonic(), 2.0)
     for _ in range(10):
         await asyncio.sleep(0)
     assert store.finished == ["a"]
@@ -183,17 +185,72 @@ async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(mo
     assert sorted(store.coalescer.named()) == [("q", "b"), ("q", "c")]
 
 
-@pytest.mark.parametrize(("failed", "parked"), [(True, False), (False, True)])
-async def test_a_release_that_counts_is_repeated_before_the_next_claim(
-    store: Flaky, *, failed: bool, parked: bool
-) -> None:
+async def test_an_event_whose_completion_is_pending_is_not_released(store: Flaky) -> None:
+    """A delivery that is cancelled while the completion is retried gives up the claim that it asked for."""
+    await store.claim("a")
+    await fail_to_finish(store, "a")
+    await store.release("a")
+    assert store.released == []
+    assert store.coalescer.named() == [("q", "a")]
+
+
+async def test_a_failure_whose_release_failed_is_noted_before_the_next_claim(store: Flaky) -> None:
+    await store.claim("a")
     store.is_down = True
-    with pytest.raises(Unreachable):
-        await store.coalescer.release("q", "a", failed=failed, parked=parked)
-    with pytest.raises(Unreachable):
-        await store.claim("a")
+    for attempt in (store.release("a", failures=1), store.claim("a")):
+        with pytest.raises(Unreachable):
+            await attempt
+    assert store.coalescer.named() == [("q", "a")]
     store.is_down = False
     assert await store.claim("a") == Acquired()
-    assert store.released == [ClaimRelease("q", "a", failed, parked)]
+    assert store.released == [ClaimRelease("q", "a", 1, parked=False)]
+    assert store.claimed == [("a", False), ("a", False)]
+
+
+async def test_a_failure_whose_release_failed_is_noted_after_the_next_heartbeat(store: Flaky) -> None:
     await store.claim("a")
-    assert len(store.released) == 1
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a", failures=1)
+    store.is_down = False
+    store.coalescer.renewed(time.monotonic(), 2.0)
+    await asyncio.sleep(0.01)
+    assert [each.event_id for each in store.released] == ["a"]
+    assert store.coalescer.named() == []
+
+
+async def test_a_release_that_is_repeated_never_frees_a_claim_that_was_made_since(store: Flaky) -> None:
+    await store.claim("a")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a", failures=1)
+    store.is_down = False
+    store.coalescer.renewed(time.monotonic(), 2.0)
+    await store.claim("a")
+    await store.coalescer.close()
+    assert [each.event_id for each in store.released] == ["a"]
+    assert store.coalescer.named() == [("q", "a")]
+
+
+async def test_a_claim_is_held_for_a_while_after_each_heartbeat(store: Flaky) -> None:
+    assert not store.coalescer.holds("q", "a")
+    await store.claim("a")
+    assert store.coalescer.holds("q", "a")
+    store.coalescer.renewed(time.monotonic() - LEASE_S, 2.0)
+    assert not store.coalescer.holds("q", "a")
+    store.coalescer.renewed(time.monotonic(), 2.0)
+    assert store.coalescer.holds("q", "a")
+    await store.release("a")
+    assert not store.coalescer.holds("q", "a")
+
+
+@pytest.mark.parametrize("advanced_s", [LEASE_S + 0.1, -1.0], ids=["the lease ended", "the store forgot it"])
+async def test_a_claim_from_before_the_lease_ended_is_not_held_until_it_is_made_again(
+    store: Flaky, advanced_s: float
+) -> None:
+    await store.claim("a")
+    store.coalescer.renewed(time.monotonic(), advanced_s)
+    assert not store.coalescer.holds("q", "a")
+    await store.release("a")
+    await store.claim("a")
+    assert store.coalescer.holds("q", "a")

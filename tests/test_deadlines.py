@@ -109,3 +109,13 @@ async def test_a_future_that_has_ended_is_not_timed_out() -> None:
     done.set_result(1)
     time_out(done)
     assert await done == 1
+
+
+async def test_time_in_which_the_event_loop_stood_still_does_not_count() -> None:
+    expired: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    deadlines = Deadlines[str](20 * SOON_S, lambda _: expired.set_result(time.monotonic()), looks_s=SOON_S)
+    deadlines.start("a")
+    await asyncio.sleep(0)
+    time.sleep(40 * SOON_S)  # noqa: ASYNC251  a frozen process
+    thawed_s = time.monotonic()
+    assert await expired - thawed_s >= 15 * SOON_S

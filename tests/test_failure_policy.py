@@ -130,9 +130,9 @@ async def test_attempts_of_a_parked_event_start_again_when_it_is_replayed() -> N
     released: list[bool] = []
 
     class Store(MemoryStore):
-        async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+        async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
             released.append(parked)
-            await super().release(queue, event_id, failed=failed, parked=parked)
+            await super().release(queue, event_id, failures=failures, parked=parked)
 
     @worker(ParticipantJoined)
     async def poisoned(event: ParticipantJoined) -> None:

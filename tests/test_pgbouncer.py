@@ -44,7 +44,7 @@ async def test_claims_completions_releases_and_transactions_take_turns(stores: l
     async def handle(store: PostgresqlStore, number: int) -> None:
         event_id = str(number)
         assert await store.claim(queue, event_id, f"room {number % 7}") == Acquired()
-        await store.release(queue, event_id, failed=True)
+        await store.release(queue, event_id, failures=1)
         assert await store.claim(queue, event_id) == Acquired(failures=1)
         if number % 2:
             await store.finish(queue, event_id)

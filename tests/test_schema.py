@@ -31,8 +31,8 @@ from hookline.workers.store import Acquired, Assignment, Duplicate, Store
 from hookline.workers.stores.postgresql import schema as postgresql_schema
 from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage
 from hookline.workers.stores.postgresql.store import PostgresqlStore
-from hookline.workers.stores.redis.client import SCHEMA_VERSION
 from hookline.workers.stores.redis.event_log import RedisEventStorage
+from hookline.workers.stores.redis.scripts import SCHEMA_VERSION
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from hookline.workers.stores.sqlite.store import SqliteStore
@@ -192,7 +192,7 @@ async def test_a_file_of_the_first_versions_gets_the_column_that_it_lacks(tmp_pa
     database = await Database.open(path)
     store = SqliteStore(database)
     await store.claim("q", "e")
-    await store.release("q", "e", failed=True)
+    await store.release("q", "e", failures=1)
     assert await store.claim("q", "e") == Acquired(failures=1)
     await database.close()
 

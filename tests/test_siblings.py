@@ -10,7 +10,8 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import Claim, LeasedElsewhere, MemoryStore
+from hookline.workers.siblings import end_mark
+from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore
 from tests.contract.installations import envelope
 from tests.events import make
 
@@ -92,6 +93,16 @@ async def test_another_process_does_not_call_a_member_that_used_up_its_attempts(
     assert isinstance(outcome, Again)
     assert outcome.reason == "retry"
     assert first.calls["anna"] + second.calls["anna"] == ATTEMPTS
+
+
+async def test_the_end_of_a_member_is_noted_once_however_often_its_callback_is_repeated() -> None:
+    store = MemoryStore()
+    welcome = Members({"anna": Poisoned("never"), "ben": Retry(after_s=1)})
+    pipeline = pipeline_of(welcome.worker, store)
+    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
+    for _ in range(3):
+        await pipeline.work(received)
+    assert await store.claim(welcome.worker.queue, "anna") == Acquired(failures=end_mark(Parked("poisoned", "", 1)))
 
 
 async def test_a_replay_handles_only_the_members_that_failed_and_starts_anew() -> None:

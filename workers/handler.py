@@ -14,6 +14,7 @@ from hookline.workers.work import Case
 
 _Task: TypeAlias = "asyncio.Task[None]"
 _QUICK_S = 0.01
+_LOOKS_S = 0.5
 _WEIGHT = 1 / 16  # of the latest call in the mean
 
 
@@ -45,12 +46,13 @@ class Handler:
 class HandlerTimeout:
     """Cancels a task that stays within it for longer than `limit_s`, and turns that into HandlerTimedOut.
 
+    Time in which the process stood still does not count: a frozen process or a paused machine is not a slow function.
     Many tasks may be within it at a time, each of them once.
     """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
+        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 

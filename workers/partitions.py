@@ -52,10 +52,10 @@ class Partitions:
     """Asks the store every second which partitions are assigned to this process, and consumes those.
 
     A surplus partition is left in order: nothing new is taken, events in flight end, the queue is closed, and only then
-    is the partition revoked, again every second until the store has accepted it. A partition that was lost, because the
-    lease of this process ended, is left at once. A partition that is declined is surplus once another process may want
-    it. If the store cannot be reached for nearly a lease, all partitions are
-    left in order, and taken up again once the store answers.
+    is the partition revoked, again every second until the store has accepted it. So is a partition that another process
+    has taken over because it was not consumed here for a while. If the lease of this process may have ended, it is left
+    at once. A partition that is declined is surplus once another process may want it. If the store cannot be reached
+    for nearly a lease, all partitions are left in order, and taken up again once the store answers.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Partitions:
         except (HooklineError, TimeoutError) as error:
             self._not_reached(error)
             return
-        has_lease = asked_s - self._reached_s < ALONE_S
+        has_lease = self._clock() - self._reached_s < ALONE_S  # a process may be frozen while it asks
         self._reached_s, self._is_reached = asked_s, True
         self._follow(assignment, has_lease=has_lease)
         await self._revoke_all(assignment.surplus - self._consumers.keys())

@@ -25,7 +25,15 @@ from hookline.workers.breaker import NEVER_OPENS, Breaker
 from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
 from hookline.workers.handler import Handler
-from hookline.workers.siblings import ParkedSiblings, chosen, combined
+from hookline.workers.siblings import (
+    ParkedSiblings,
+    chosen,
+    combined,
+    end_mark,
+    failures_of,
+    noted_end,
+    with_unwanted,
+)
 from hookline.workers.store import (
     Acquired,
     AlreadyFinished,
@@ -115,13 +123,14 @@ class Pipeline:
         try:
             envelope = from_headers(received.headers, received.content_type, received.body)
             normalised = self._normalise(envelope)
-            events = chosen(tuple(filter(self.worker.wants, normalised)), received.headers)
+            together = chosen(normalised, received.headers)
+            events = tuple(filter(self.worker.wants, together))
             if normalised and not events:
                 return Work(received, envelope, (), self._put_back(envelope, received))
-            if len(events) == 1:  # as with most deliveries
+            if len(together) == 1:  # as with most deliveries
                 ending = await self._claim(self._case(events[0], envelope, received, last=last))
             else:
-                ending = await self._each(events, envelope, received, last=last)
+                ending = await self._each(together, envelope, received, last=last)
         except Exception as error:  # noqa: BLE001  a provider's module or the store may raise anything
             outcome = self._failure(error, received, envelope, received.attempt, last=last)
             return Work(received, envelope, events, outcome)
@@ -132,14 +141,36 @@ class Pipeline:
     async def _each(
         self, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
     ) -> Ending:
-        """Each event of a delivery by itself: one that fails keeps no other from being handled."""
-        cases = [self._case(event, envelope, received, last=last, has_siblings=True) for event in events]
+        """Each event of a delivery by itself: one that fails, or is not wanted, keeps no other from being handled."""
+        together = [self._case(event, envelope, received, last=last, has_siblings=True) for event in events]
+        cases = [case for case in together if self.worker.wants(case.event)]
         endings = [await self._claim(case) for case in cases]
-        ending = combined(events, endings, received.attempt)
+        left = []
+        for case in [case for case in together if not self.worker.wants(case.event)]:
+            if (ended := await self._ended_elsewhere(case)) is None:
+                left.append(case.event)
+            else:
+                cases.append(case)
+                endings.append(ended)
+        ending = combined([case.event for case in cases], endings, received.attempt, len(left))
+        if left and not isinstance(ending.outcome, Again):
+            ending = with_unwanted(ending, left, self._put_back(envelope, received))
         if not isinstance(ending.outcome, Again):
             for case in cases:
                 await self._forget(case)
         return ending
+
+    async def _ended_elsewhere(self, case: Case) -> Ending | None:
+        """What became of an event that is not wanted here, if it has ended in a process that wants it."""
+        try:
+            claim = await self._store.claim(self.worker.queue, case.key)
+        finally:
+            await self._release(case)
+        if isinstance(claim, Duplicate):
+            return Ending(DUPLICATE, case.attempt)
+        if isinstance(claim, Acquired) and (parked := noted_end(claim, case.attempt + failures_of(claim))):
+            return Ending(self._siblings.remembered(case.key, parked), case.attempt)
+        return None
 
     def _case(
         self,
@@ -188,10 +219,10 @@ class Pipeline:
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""
         if claim.failures:  # an event that was retried in place has no message of its own to count its attempts
-            case = msgspec.structs.replace(case, attempt=case.attempt + claim.failures)
+            case = msgspec.structs.replace(case, attempt=case.attempt + failures_of(claim))
         try:
             if case.has_siblings:
-                self._check_siblings(case)
+                self._check_siblings(case, claim)
             ending = await self._call(case, claim)
         except AlreadyFinished:
             return Ending(DUPLICATE, case.attempt)
@@ -212,13 +243,15 @@ class Pipeline:
         return ending
 
     async def _call(self, case: Case, claim: Acquired) -> Ending:
-        """Call the function once it is admitted, unless the event is superseded by then."""
+        """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
         if claim.crashes:
             self._check_crashes(case, claim)
         async with _ALREADY_ALONE if claim.crash_suspect else self.admission:
             late = self._asks_for_late and self._is_late(case, claim)
             if late and self.worker.latest_only:
                 return Ending(SUPERSEDED, case.attempt, late)
+            if not self._store.holds(self.worker.queue, case.key):
+                raise ClaimUnavailable
             if self.worker.transactional or claim.crash_suspect:
                 await self._call_carefully(case, claim, late=late)
             else:
@@ -244,14 +277,14 @@ class Pipeline:
 
     async def _release(self, case: Case, outcome: Outcome | None = None) -> None:
         """Give the claim up. The store counts the attempts of an event that has no message of its own to count them."""
-        failed = isinstance(outcome, Again) and outcome.attempt > case.attempt
-        parked = isinstance(outcome, Parked)
+        parked, failures = isinstance(outcome, Parked), 0
         if case.has_siblings and isinstance(outcome, Parked):  # it has ended, but the delivery may not have
+            parked, failures = False, 0 if self._siblings.get(case.key) else end_mark(outcome)
             self._siblings.note(case.key, outcome)
-            failed, parked = True, False
-        counted = self.worker.order is not None or case.has_siblings
+        elif isinstance(outcome, Again) and (self.worker.order is not None or case.has_siblings):
+            failures = outcome.attempt - case.attempt
         with suppress(Unreachable):
-            await self._store.release(self.worker.queue, case.key, failed=failed and counted, parked=parked)
+            await self._store.release(self.worker.queue, case.key, failures=failures, parked=parked)
 
     async def _forget(self, case: Case) -> None:
         """The delivery has ended: a replay of an event that was parked starts anew."""
@@ -262,12 +295,13 @@ class Pipeline:
             if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
                 await self._store.release(self.worker.queue, case.key, parked=True)
 
-    def _check_siblings(self, case: Case) -> None:
+    def _check_siblings(self, case: Case, claim: Acquired) -> None:
         """Raise if the event has ended in an earlier delivery, which is repeated because of others in it."""
-        if (parked := self._siblings.get(case.key)) is not None:
-            raise AlreadyParked(parked)
-        if case.attempt > self.worker.retry.attempts:
-            raise AlreadyParked(Parked("failed", "its attempts were used up in another process", case.attempt - 1))
+        parked = noted_end(claim, case.attempt)
+        if parked is None:
+            self._siblings.forget(case.key)  # the delivery has ended in another process, and this is a replay
+        else:
+            raise AlreadyParked(self._siblings.remembered(case.key, parked))
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
         """The store blames the event for a crash until it is completed or released: nothing else runs until then."""

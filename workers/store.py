@@ -14,8 +14,8 @@ class Acquired(msgspec.Struct, frozen=True, gc=False):
     """The event is in flight in this process now.
 
     `deaths` counts how often the event was in flight in a process that died, and `crashes` how often it was handled
-    exclusively then, so that nothing else can be the cause. `failures` counts the releases with `failed`. `newest_s` is
-    the latest `occurred_s` finished for the subject, if the claim names one and it is known.
+    exclusively then, so that nothing else can be the cause. `failures` is the sum of what was released with the event.
+    `newest_s` is the latest `occurred_s` finished for the subject, if the claim names one and it is known.
     """
 
     deaths: int = 0
@@ -66,6 +66,12 @@ class Store(Protocol):
         `Acquired` says the newest time of that subject.
         """
 
+    def holds(self, queue: str, event_id: str) -> bool:
+        """Whether this process surely has its claim on an event still. Asks nobody.
+
+        If the process was frozen, or did not reach the store for nearly a lease, another one may have the event.
+        """
+
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Note that a claimed event is handled exclusively from now on.
 
@@ -78,10 +84,10 @@ class Store(Protocol):
         With a subject, its newest time becomes at least `occurred_s`.
         """
 
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
         """Give up a claim: the event is not finished, and the process has survived it.
 
-        `failed`: the next `Acquired` counts one more failure. `parked`: the failures and crashes of the event are
+        The next `Acquired` counts so many more `failures`. `parked`: the failures and crashes of the event are
         forgotten, so that a replay starts anew.
         """
 
@@ -155,6 +161,9 @@ class MemoryStore:
         newest_s = None if subject is None else self._newest.get((queue, subject))
         return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s)
 
+    def holds(self, queue: str, event_id: str) -> bool:  # noqa: ARG002  no other process could have it
+        return True
+
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         """Nothing to note: this store ends with its process."""
 
@@ -166,13 +175,13 @@ class MemoryStore:
         if subject is not None:
             self._newest[queue, subject] = max(occurred_s, self._newest.get((queue, subject), occurred_s))
 
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
         key = (queue, event_id)
         self._claimed.discard(key)
         if parked:
             self._failures.pop(key, None)
-        elif failed:
-            self._failures[key] = self._failures.get(key, 0) + 1
+        elif failures:
+            self._failures[key] = self._failures.get(key, 0) + failures
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)

@@ -1,6 +1,7 @@
 """Deadlines of equal length. One timer serves them all, since they end in the order in which they began."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
@@ -12,11 +13,16 @@ class Deadlines(Generic[T]):
     """Calls `expired` with each item that is started and not stopped within `timeout_s`.
 
     An item is hashable, and running once at a time. A timer for each would cost more than most of what it bounds.
+
+    With `looks_s`, the time in which the process stood still does not count, because it was frozen, its machine was
+    paused, or something kept the event loop busy: the timer fires that often, and finds out by being late.
     """
 
-    def __init__(self, timeout_s: float, expired: Callable[[T], object]) -> None:
+    def __init__(self, timeout_s: float, expired: Callable[[T], object], looks_s: float = math.inf) -> None:
         self._timeout_s = timeout_s
         self._expired = expired
+        self._looks_s = looks_s
+        self._timer_due_s = 0.0
         self._due_s: dict[T, float] = {}  # the first to start is the first to expire
         self._timer: asyncio.TimerHandle | None = None
 
@@ -42,10 +48,15 @@ class Deadlines(Generic[T]):
             self._timer = None
 
     def _set_timer(self, delay_s: float) -> None:
+        delay_s = min(delay_s, self._looks_s)
+        self._timer_due_s = time.monotonic() + delay_s
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
+        late_s = time.monotonic() - self._timer_due_s
+        if late_s > self._looks_s:
+            self._due_s = {item: due_s + late_s for item, due_s in self._due_s.items()}
         for item, due_s in list(self._due_s.items()):
             left_s = due_s - time.monotonic()
             if left_s > 0:

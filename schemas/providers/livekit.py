@@ -503,12 +503,9 @@ def _moment(time: int | str | None) -> datetime | None:
 
 def _sample(event: str, **fields: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
-        return {
-            "event": event,
-            **_filled(fields, n, at_s),
-            "id": f"EV_demo{n}at{at_s:.6f}",
-            "createdAt": str(int(at_s)),
-        }
+        filled = _filled(fields, n, at_s)
+        who = filled.get("participant", {}).get("identity", "")
+        return {"event": event, **filled, "id": f"EV_demo{n}at{at_s:.6f}{who}", "createdAt": str(int(at_s))}
 
     return Sample(event, body)
 

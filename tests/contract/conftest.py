@@ -28,6 +28,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of the store that a test is marked with: `@each_store` and so on."""
     addresses: dict[str, Callable[[], str]] = {
         "memory": lambda: "memory:",
+        "model": lambda: f"model:{tmp_path}",
         "sqlite": lambda: f"sqlite:{tmp_path / 'store.db'}",
         "redis": lambda: redis.server_url(request.config),
         "postgresql": lambda: postgresql.server_url(request.config),

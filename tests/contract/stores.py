@@ -16,12 +16,18 @@ from hookline.workers.store import Acquired, MemoryStore, Store, TransactionalSt
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
+from tests.simulation.model_store import ModelStore
+from tests.simulation.network import Host, NetworkPath
+from tests.simulation.store_server import ModelServer
+
+_model_servers: dict[str, ModelServer] = {}
 
 Another = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens the store as another process, which ends with the block."""
 
-each_store = pytest.mark.parametrize("address", ["memory", "sqlite", "redis", "postgresql"], indirect=True)
-shared_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql"], indirect=True)
+real_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql"], indirect=True)
+shared_stores = pytest.mark.parametrize("address", ["sqlite", "redis", "postgresql", "model"], indirect=True)
+each_store = pytest.mark.parametrize("address", ["memory", "sqlite", "redis", "postgresql", "model"], indirect=True)
 transactional_stores = pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
 
 
@@ -30,6 +36,11 @@ async def opened(address: str, timeout_s: float = 10.0, ttl_s: float = 3600.0) -
     """The store at an address, opened by a process that ends with the block."""
     if address == "memory:":
         yield MemoryStore()
+    elif address.startswith("model:"):
+        model = ModelStore(model_server(address), NetworkPath(Host(), timeout_s), uuid4().hex)
+        await model.open()
+        yield model
+        await model.close()
     elif address.startswith("sqlite:"):
         database = await Database.open(Path(address.removeprefix("sqlite:")))
         yield SqliteStore(database, ttl_s)
@@ -55,7 +66,9 @@ async def hold_up(address: str, seconds: float) -> None:
 
 
 async def _change_clock(address: str, column: str, seconds: float) -> None:
-    if address.startswith("redis:"):
+    if address.startswith("model:"):
+        model_server(address).change_clock(column, seconds)
+    elif address.startswith("redis:"):
         async with redis.asyncio.Redis.from_url(address) as client:
             await client.hincrby("hookline:leases", column, round(1000 * seconds))
     elif address.startswith("sqlite:"):
@@ -64,6 +77,11 @@ async def _change_clock(address: str, column: str, seconds: float) -> None:
     else:
         interval = " * interval '1 s'" if column == "at" else ""
         await rows(address, f"UPDATE hookline_lease_clock SET {column} = {column} + ?::float8{interval}", str(seconds))  # noqa: S608
+
+
+def model_server(address: str) -> ModelServer:
+    """The model server of the simulation at an address. It lasts while something refers to it."""
+    return _model_servers.setdefault(address, ModelServer())
 
 
 async def newest(store: Store, queue: str, subject: str) -> float | None:

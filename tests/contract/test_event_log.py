@@ -23,10 +23,10 @@ from hookline.events import (
 from hookline.workers.event_log import PURGE_AT_MOST, PURGE_EVERY, EventLog, Place, Query
 from tests.contract.event_log_process import event as event_of_process
 from tests.contract.event_logs import found, index_rows, opened_log
-from tests.contract.stores import shared_stores
+from tests.contract.stores import real_stores
 from tests.events import START, make
 
-pytestmark = shared_stores
+pytestmark = real_stores
 
 AN_HOUR_S = 3600.0
 LATER = START + timedelta(days=365 * 50)

@@ -18,7 +18,7 @@ from hookline.workers.rooms import latest_rooms, rooms_named
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from tests.contract.event_logs import opened_log
 from tests.contract.installations import eventually
-from tests.contract.stores import shared_stores
+from tests.contract.stores import real_stores
 from tests.events import make
 
 Read = Callable[[EventLog], Awaitable[Any]]
@@ -112,7 +112,7 @@ async def own_address(address: str) -> AsyncIterator[str]:
         yield own
 
 
-@shared_stores
+@real_stores
 async def test_reading_a_room_costs_the_same_whatever_else_is_stored(own_address: str) -> None:
     name = uuid4().hex
     reads: list[Read] = [

@@ -15,6 +15,7 @@ from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import eventually
 from tests.contract.stores import Another, advance, hold_up, shared_stores
+from tests.simulation.model_store import ModelStore
 
 HOUR_S = 3600.0
 
@@ -78,6 +79,8 @@ async def beat(store: Store, address: str) -> None:
     await advance(address, 1)
     if isinstance(store, SqliteStore):
         await store._database.run(lambda _: None)  # noqa: SLF001  a heartbeat is nobody's to ask for
+    elif isinstance(store, ModelStore):
+        store._beat()  # noqa: SLF001  a heartbeat is nobody's to ask for
     else:
         assert isinstance(store, RedisStore | PostgresqlStore)
         await asyncio.to_thread(store._beat)  # noqa: SLF001  a heartbeat is nobody's to ask for
@@ -90,7 +93,7 @@ def _sqlite_beats_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def coalescer(store: Store) -> ClaimCoalescer:
-    assert isinstance(store, SqliteStore | RedisStore | PostgresqlStore)
+    assert isinstance(store, SqliteStore | RedisStore | PostgresqlStore | ModelStore)
     return store._coalescer  # noqa: SLF001  a test cannot lose an answer otherwise
 
 
@@ -158,7 +161,7 @@ async def test_a_claim_that_is_freed_keeps_its_failures_and_deaths(
 ) -> None:
     async with another() as dying:
         await dying.claim(queue, "e")
-        await dying.release(queue, "e", failed=True)
+        await dying.release(queue, "e", failures=1)
         await dying.claim(queue, "e")
     assert await store.claim(queue, "e") == Acquired(deaths=1, failures=1)
     coalescer(store).ended(queue, "e")  # it forgets the claim, which the store has still
@@ -216,3 +219,19 @@ async def test_a_process_whose_lease_has_ended_has_not_died_for_itself(address: 
     await store.claim(queue, "e")
     await advance(address, 2 * LEASE_S)
     assert await store.claim(queue, "e") == LeasedElsewhere()
+
+
+@shared_stores
+@pytest.mark.usefixtures("_sqlite_beats_always")
+async def test_a_process_knows_after_a_heartbeat_that_its_lease_had_ended(
+    address: str, store: Store, queue: str
+) -> None:
+    for ended in (False, True):
+        await store.claim(queue, "e")
+        assert store.holds(queue, "e")
+        await advance(address, LEASE_S if ended else LEASE_S - MAX_STEP_S - 2)
+        await beat(store, address)
+        assert store.holds(queue, "e") is not ended
+        await store.release(queue, "e")
+    assert isinstance(await store.claim(queue, "e"), Acquired)
+    assert store.holds(queue, "e")

@@ -28,7 +28,7 @@ from tests.contract.stores import (
     newest,
     note,
     prepare_effects,
-    shared_stores,
+    real_stores,
     transactional_stores,
     write,
 )
@@ -45,7 +45,7 @@ def start(address: str, queue: str) -> Iterator[Start]:
         yield lambda what: running.enter_context(store_process(address, queue, what))
 
 
-@shared_stores
+@real_stores
 async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease_has_ended(
     store: Store, queue: str, start: Start
 ) -> None:
@@ -62,7 +62,7 @@ async def test_events_and_partitions_of_a_killed_process_are_free_once_its_lease
     assert await store.assign(queue, ["a", "b"], ()) == Assignment(frozenset({"a", "b"}))
 
 
-@shared_stores
+@real_stores
 async def test_each_event_is_acquired_by_one_of_several_processes(start: Start) -> None:
     processes = [start("claim_many") for _ in range(3)]
     for process in processes:

@@ -103,7 +103,7 @@ async def test_a_failure_whose_release_was_not_answered_is_counted_once(
         assert await store.claim(queue, "e") == Acquired(failures=failures)
         outage()
         with pytest.raises(Unreachable):
-            await store.release(queue, "e", failed=True)
+            await store.release(queue, "e", failures=1)
         server.thaw() if outage == server.freeze else server.start()
         await back(store, queue)
         assert await store.claim(queue, "e") == Acquired(failures=failures + 1)

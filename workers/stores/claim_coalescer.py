@@ -1,6 +1,7 @@
 """The claims, completions and releases of one process, kept right while the store fails."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -11,6 +12,7 @@ import msgspec
 from hookline.schemas.errors import Unreachable
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.request_batcher import RequestBatcher
 
 _MAX_RETRIES = 500  # at a time
@@ -45,9 +47,9 @@ class Completion(EventRequest, frozen=True, gc=False):
 
 
 class ClaimRelease(EventRequest, frozen=True, gc=False):
-    """A claim to give up, whether the event failed, and whether it is parked."""
+    """A claim to give up, how many failures to add, and whether the event is parked."""
 
-    failed: bool
+    failures: int
     parked: bool
 
 
@@ -55,12 +57,11 @@ class ClaimCoalescer:
     """The `claim`, `finish` and `release` of a store, which each send one item with a function of the store.
 
     A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
-    is not refused because of this process's own claim. A failed release that counts a failure, or ends the counting, is
-    repeated before: it changes nothing if the store has carried it out. A failed completion is pending: the event
-    counts as finished in this process, which keeps its claim. The completion is retried after the next one that
-    succeeds, and after the next heartbeat.
+    is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
+    in this process, which keeps its claim. The completion is retried after the next one that succeeds, and after the
+    next heartbeat. So is a failed release that changes what the store counts, at the latest before the next claim.
 
-    `named` are the claims that this process makes, holds, or needs for a pending completion. Each heartbeat hands them
+    `named` are the claims that this process makes, holds, or needs for what is pending. Each heartbeat hands them
     to the store, which frees the others of this process.
     """
 
@@ -75,8 +76,12 @@ class ClaimCoalescer:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._named: set[tuple[str, str]] = set()
-        self._uncertain: BoundedDict[tuple[str, str], ClaimRelease | None] = BoundedDict(_MAX_REMEMBERED)
+        self._doubtful: set[tuple[str, str]] = set()
+        self._held_until_s = time.monotonic() + LEASE_S - MAX_STEP_S
+        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict(_MAX_REMEMBERED)
+        self._unreleased: BoundedDict[tuple[str, str], ClaimRelease] = BoundedDict(_MAX_REMEMBERED)
+        self._repeating: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._batchers: tuple[RequestBatcher[Any, Any], ...] = ()
 
@@ -94,40 +99,54 @@ class ClaimCoalescer:
         coalescer._batchers = (claims, completions)
         return coalescer
 
+    def holds(self, queue: str, event_id: str) -> bool:
+        """As `Store.holds`."""
+        key = (queue, event_id)
+        return time.monotonic() < self._held_until_s and key in self._named and key not in self._doubtful
+
     def named(self) -> list[tuple[str, str]]:
         """The queue and the event of each claim that this process knows of. Any thread may call this."""
         return list(self._named)
 
-    def renewed(self) -> None:
-        """Retry pending completions, since the store answers again. Any thread may call this."""
-        if self._pending:
+    def renewed(self, began_s: float, advanced_s: float) -> None:
+        """Note a heartbeat, and retry what is pending, since the store answers again. Any thread may call this.
+
+        It began at `began_s` by the monotonic clock. The lease clock has advanced by `advanced_s` since the one before:
+        if that is more than a lease, other processes may have what is claimed here.
+        """
+        if not 0 <= advanced_s <= LEASE_S:
+            self._doubtful.update(self.named())
+        self._held_until_s = began_s + LEASE_S - MAX_STEP_S
+        if self._pending or self._unreleased:
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._retry_soon)
 
     async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         """As `Store.claim`."""
         key, ours = (queue, event_id), False
-        if self._pending or self._uncertain:  # rarely
+        if self._pending or self._uncertain or self._unreleased:  # rarely
+            if key in self._unreleased:
+                await self._release_again(key)
+                if key in self._unreleased:
+                    raise Unreachable("a failure of the event is not noted yet")
             if completion := self._pending.get(key):
                 await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
-            if release := self._uncertain.get(key):
-                await self._release(release)
-                self._uncertain.pop(key, None)
             ours = key in self._uncertain
         was_named = key in self._named
+        self._doubtful.discard(key)
         self._named.add(key)  # before the store has it, so that no heartbeat in between frees it
         try:
             claim = await self._claim(ClaimRequest(queue, event_id, subject, ours))
         except BaseException:  # a cancelled request was sent too
             if not was_named:
-                self._named.discard(key)
+                self._drop(key)
             self._uncertain.note(key, None)
             raise
         if ours:
             self._uncertain.pop(key, None)
         if not was_named and not isinstance(claim, Acquired):
-            self._named.discard(key)
+            self._drop(key)
         return claim
 
     async def finish(
@@ -146,23 +165,29 @@ class ClaimCoalescer:
         except (Unreachable, asyncio.CancelledError):
             forgotten = self._pending.note(completion.key, completion)
             if forgotten is not None:
-                self._named.discard(forgotten)
+                self._drop(forgotten)
             raise
         self.ended(queue, event_id)
         if self._pending:
             self._pending.pop(completion.key, None)
             await self._retry_some()
 
-    async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
-        """As `Store.release`."""
-        release = ClaimRelease(queue, event_id, failed, parked)
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
+        """As `Store.release`. The claim on an event whose completion is pending is kept."""
+        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, parked)
+        if key in self._pending or key in self._unreleased:
+            return
         try:
             await self._release(release)
         except BaseException:  # a cancelled release was sent too
-            self._uncertain.note(release.key, release if failed or parked else None)
+            if failures or parked:
+                self._note_unreleased(release)
+            else:
+                self._uncertain.note(key, None)
             raise
         finally:
-            self._named.discard((queue, event_id))
+            if key not in self._unreleased:
+                self._drop(key)
 
     @contextmanager
     def ending(self, queue: str, event_id: str) -> Iterator[None]:
@@ -176,34 +201,64 @@ class ClaimCoalescer:
 
     def ended(self, queue: str, event_id: str) -> None:
         """Note that the store has no claim on the event any more."""
-        self._named.discard((queue, event_id))
+        self._drop((queue, event_id))
         if self._uncertain:
             self._uncertain.pop((queue, event_id), None)
 
+    def _drop(self, key: tuple[str, str]) -> None:
+        """Do not name a claim any more."""
+        self._named.discard(key)
+        if self._doubtful:
+            self._doubtful.discard(key)
+
     async def close(self) -> None:
-        """Retry all pending completions once, and send nothing more."""
+        """Retry all that is pending once, and send nothing more."""
         if self._retrying is not None:
             await asyncio.wait([self._retrying])
-        await asyncio.gather(*map(self._retry, [*self._pending.values()]))
+        await self._retry_each([*self._pending.values()], [*self._unreleased])
         for batcher in self._batchers:
             await batcher.close()
 
     async def _retry_some(self) -> None:
-        """Retry a bounded number of pending completions, for one caller at a time."""
+        """Retry a bounded number of pending completions and releases, for one caller at a time."""
         if self._retrying is None:
             await asyncio.shield(self._retry_soon())
 
     def _retry_soon(self) -> "asyncio.Task[None]":
         if self._retrying is None:
-            some = [*islice(self._pending.values(), _MAX_RETRIES)]
-            self._retrying = asyncio.create_task(self._retry_each(some))
+            completions = [*islice(self._pending.values(), _MAX_RETRIES)]
+            releases = [*islice(self._unreleased, _MAX_RETRIES)]
+            self._retrying = asyncio.create_task(self._retry_each(completions, releases))
         return self._retrying
 
-    async def _retry_each(self, completions: Sequence[Completion]) -> None:
+    async def _retry_each(self, completions: Sequence[Completion], releases: Sequence[tuple[str, str]]) -> None:
         try:
-            await asyncio.gather(*map(self._retry, completions))
+            await asyncio.gather(*map(self._retry, completions), *map(self._release_again, releases))
         finally:
             self._retrying = None
+
+    async def _release_again(self, key: tuple[str, str]) -> None:
+        """Repeat a release that may have been carried out: the store ignores it then.
+
+        Later callers wait for the first, so that no release frees a claim that was made since.
+        """
+        if key not in self._repeating:
+            self._repeating[key] = asyncio.create_task(self._repeat(key))
+        await asyncio.shield(self._repeating[key])
+
+    async def _repeat(self, key: tuple[str, str]) -> None:
+        try:
+            with suppress(Unreachable):
+                await self._release(self._unreleased[key])
+                self._unreleased.pop(key, None)
+                self._drop(key)
+        finally:
+            del self._repeating[key]
+
+    def _note_unreleased(self, release: ClaimRelease) -> None:
+        forgotten = self._unreleased.note(release.key, release)
+        if forgotten is not None:
+            self._drop(forgotten)
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):

@@ -34,13 +34,16 @@ _FORGET_OLD = (
 
 
 class Owner:
-    """Belongs to the heartbeat's thread, except for its name. `known` returns the claims that this process knows of."""
+    """Belongs to the heartbeat's thread, except for its name. `known` returns the claims that this process knows of.
+
+    `renewed_at` is the lease clock's value at the last heartbeat.
+    """
 
     def __init__(self, conninfo: str, known: Callable[[], Collection[tuple[str, str]]]) -> None:
         self.name = uuid.uuid4().hex
         self._conninfo = conninfo
         self._known = known
-        self._renewed_at = 0.0
+        self.renewed_at = 0.0
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def beat(self) -> None:
@@ -48,7 +51,7 @@ class Owner:
 
         The time of that heartbeat is read before the known claims, so that no newer one is missing.
         """
-        renewed_at = self._renewed_at
+        renewed_at = self.renewed_at
         known = self._known()
         with unreachable():
             if self._connection is None or self._connection.closed:
@@ -56,9 +59,9 @@ class Owner:
                 for statement in _FORGET_OLD:
                     self._connection.execute(statement)
             row = self._connection.execute(BEAT, (self.name,)).fetchone()
-            self._renewed_at = row[0] if row else 0.0
+            self.renewed_at = row[0] if row else 0.0
             queues, ids = [queue for queue, _ in known], [event_id for _, event_id in known]
-            self._connection.execute(_FREE, (queues, ids, self.name, min(renewed_at, self._renewed_at)))
+            self._connection.execute(_FREE, (queues, ids, self.name, min(renewed_at, self.renewed_at)))
 
     def end(self) -> None:
         """End the lease at once."""

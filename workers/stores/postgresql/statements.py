@@ -49,7 +49,7 @@ async def finish(connection: Connection, completions: Sequence[Completion]) -> i
 
 
 async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
-    await connection.execute(_RELEASE, (release.parked, int(release.failed), *release.key, owner, int(release.failed)))
+    await connection.execute(_RELEASE, (release.parked, release.failures, *release.key, owner, release.failures))
 
 
 async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str) -> bool:

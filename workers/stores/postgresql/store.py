@@ -1,5 +1,6 @@
 """The store in PostgreSQL: for workers on several machines, and for workers that write to the same database."""
 
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -40,6 +41,7 @@ class PostgresqlStore:
         self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
         self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.holds = self._coalescer.holds
         self._owner = Owner(settings, self._coalescer.named)
         self._heartbeat = Heartbeat(self._beat, self._owner.end)
         self._ttl_s = ttl_s
@@ -119,8 +121,9 @@ class PostgresqlStore:
         return await self._own.run(partial(waits_for_lock, pid=pid))
 
     def _beat(self) -> None:
+        began_s, renewed_at = time.monotonic(), self._owner.renewed_at
         self._owner.beat()
-        self._coalescer.renewed()
+        self._coalescer.renewed(began_s, self._owner.renewed_at - renewed_at)
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
         return await self._own.run(partial(statements.claim, owner=self._owner.name, requests=requests))

@@ -14,12 +14,11 @@ from redis.retry import Retry
 
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis import scripts
+from hookline.workers.stores.redis.scripts import SCHEMA_VERSION
 
 T = TypeVar("T")
 
 CONNECTIONS = 8
-SCHEMA_VERSION = 3
-"""Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
 _LEASES = "hookline:leases"
 _SCHEMA = "hookline:schema"
 _OF_EARLIER_VERSIONS = "hookline:members:*"

@@ -6,6 +6,8 @@ allows and a Redis Cluster does not.
 
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 
+SCHEMA_VERSION = 3
+"""Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
 _LEASE_MS = round(1000 * LEASE_S)
 _MAX_STEP_MS = round(1000 * MAX_STEP_S)
 _KEEP_MS = 7 * 24 * 3600 * 1000
@@ -36,6 +38,13 @@ local function renew(owner)
 end
 """
 )
+
+# What starts something new fails once a newer version has used the store, which may keep it elsewhere.
+_CHECK_SCHEMA = f"""
+if tonumber(redis.call('GET', 'hookline:schema') or 0) > {SCHEMA_VERSION} then
+    return redis.error_reply('a newer version of Hookline uses these keys: restart this process with it')
+end
+"""
 
 # Frees a claim; what it counts is kept.
 _GIVE_UP = """
@@ -86,7 +95,8 @@ return value
 # subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
 # Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, and the newest time after an '@' if known.
 CLAIM = (
-    _IS_ALIVE
+    _CHECK_SCHEMA
+    + _IS_ALIVE
     + """
 local answers, made = {}, {}
 local now = redis.call('HGET', 'hookline:leases', 'value') or 0
@@ -168,7 +178,8 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[
 # for how long something is declined. Renews the owner's lease, and notes that it asked. Returns the lease clock's value
 # and the contents of the keys as they were before.
 ASK = (
-    _RENEW
+    _CHECK_SCHEMA
+    + _RENEW
     + _IS_ALIVE
     + """
 local value, asked, declined = renew(ARGV[1]), {}, {}

@@ -1,5 +1,6 @@
 """The store in Redis: for workers on several machines."""
 
+import time
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
@@ -39,6 +40,7 @@ class RedisStore:
         self._partitions = RedisPartitions(client)
         self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.holds = self._coalescer.holds
         self._ttl_ms = round(1000 * ttl_s)
 
     @classmethod
@@ -99,15 +101,15 @@ class RedisStore:
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        arguments: list[str | float] = [_name(release), int(release.failed), int(release.parked), self._client.owner]
+        arguments: list[str | float] = [_name(release), release.failures, int(release.parked), self._client.owner]
         await self._client.script(scripts.RELEASE, [], arguments)
 
     def _beat(self) -> None:
         """Belongs to the heartbeat's thread. The time is read before the claims, so that no newer one is missing."""
-        renewed_at = self._renewed_at
+        began_s, renewed_at = time.monotonic(), self._renewed_at
         known = [f"{queue}:{event_id}" for queue, event_id in self._coalescer.named()]
         self._renewed_at = self._client.beat(renewed_at, _json(known))
-        self._coalescer.renewed()
+        self._coalescer.renewed(began_s, (self._renewed_at - renewed_at) / 1000)
 
 
 def _name(request: EventRequest) -> str:

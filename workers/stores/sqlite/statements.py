@@ -74,11 +74,11 @@ class StoreStatements:
 
     def release(self, connection: sqlite3.Connection, releases: Sequence[ClaimRelease]) -> list[None]:
         """Give up this process's claims on events."""
-        for failed, parked in {(release.failed, release.parked) for release in releases}:
-            alike = [each.event_id for each in releases if (each.failed, each.parked) == (failed, parked)]
+        for failures, parked in {(release.failures, release.parked) for release in releases}:
+            alike = [each.event_id for each in releases if (each.failures, each.parked) == (failures, parked)]
             for ids in parts(alike):
                 where = (self._queue, *ids)
-                connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failed, *where, self._owner))
+                connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failures, *where, self._owner))
                 connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
         return [None] * len(releases)
 
@@ -125,9 +125,7 @@ def free_unknown(
     """Free the owner's claims of before that time by the lease clock, except those that it knows of."""
     rows = connection.execute("SELECT queue, id FROM claims WHERE owner = ? AND claimed < ?", (owner, claimed_before))
     for queue, event_id in set(rows.fetchall()).difference(known):
-        StoreStatements(queue, owner, 0).release(
-            connection, [ClaimRelease(queue, event_id, failed=False, parked=False)]
-        )
+        StoreStatements(queue, owner, 0).release(connection, [ClaimRelease(queue, event_id, failures=0, parked=False)])
 
 
 def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> Claim:

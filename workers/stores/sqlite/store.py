@@ -1,6 +1,7 @@
 """The store in SQLite: the default, for one machine."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,7 @@ class SqliteStore:
         self._statements = _StatementsByQueue(database.owner, ttl_s)
         self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.holds = self._coalescer.holds
         self.finish_unsynced = partial(self._coalescer.finish, synced=False)
         database.on_heartbeat(self._renew)
 
@@ -83,7 +85,8 @@ class SqliteStore:
     def _renew(self, connection: sqlite3.Connection, renewed_at: float) -> None:
         """Belongs to the writer thread."""
         free_unknown(connection, self._database.owner, self._coalescer.named(), renewed_at)
-        self._coalescer.renewed()
+        (value,) = connection.execute("SELECT value FROM lease_clock").fetchone()
+        self._coalescer.renewed(time.monotonic(), value - renewed_at)
 
     def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
         return self._database.share(self._statements[request.queue].claim, request, durable=False)
