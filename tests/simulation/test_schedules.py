@@ -9,8 +9,8 @@ import pytest
 from tests.simulation.schedules import draw
 
 KNOWN = 3443
-"""A release that its asker gave up is carried out after its repeat and after a new claim of the same process, and counts
-a second failure. The stores need a number for each claim, which a release names."""
+"""A release that its asker gave up is carried out after its repeat and a new claim of the same process, and counts a
+second failure. The stores need a number for each claim, which a release names."""
 SEEDS = ("0-2499", f"2500-{KNOWN - 1}", f"{KNOWN + 1}-4999")
 TIMEOUT_S = 1200.0
 
