@@ -293,6 +293,7 @@ PROVIDER = Provider(
     verify=verify,
     covers="the texts of all fields (SHA-256); by the older recipe not the EventId",
     strength="fields",
+    secret_fields=frozenset({"signature"}),
     leaves_open="where one field ends and the next begins; the age, unless `check_time` is set",
     sign=sign,
     identify=identify,
