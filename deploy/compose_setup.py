@@ -73,7 +73,7 @@ def write_secrets(folder: Path) -> None:
     for secret in (secret for table in tables.values() for secret in table.get("secrets", ())):
         name = secret.removeprefix(_MOUNTED)
         if secret.startswith(_MOUNTED) and re.fullmatch(r"[\w.-]+", name):
-            write(sources / name, secrets.token_urlsafe(24))
+            write(sources / name, base64.b64encode(secrets.token_bytes(24)).decode())
 
 
 def write_broker_files(folder: Path) -> None:

@@ -41,7 +41,7 @@ def test_h_is_short_for_help(command: str) -> None:
     assert (short.exit_code, short.output) == (0, long.output)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"topics", "new-provider"}))
 def test_every_command_that_reads_settings_takes_their_file(command: str) -> None:
     assert "--config FILE" in CliRunner().invoke(cli, [*command.split(), "--help"]).output
 
@@ -201,7 +201,7 @@ def test_topics_lists_every_event_with_its_fields_and_senders() -> None:
 
 def test_the_table_of_topics_names_every_provider() -> None:
     shown = CliRunner().invoke(cli, ["topics"]).output
-    assert all(name in shown for name in catalogue())
+    assert all(name in shown for name, provider in catalogue().items() if set(provider.types.values()) != {"unknown"})
 
 
 def test_rooms_without_events_names_the_command_that_sends_some(project: Project) -> None:

@@ -42,7 +42,8 @@ async def attendance(event: ParticipantJoined | ParticipantLeft | RoomEnded) -> 
 
 def note(event: ParticipantJoined | ParticipantLeft | RoomEnded) -> None:
     """Return once the row is on the disk. It blocks, so it runs in a thread."""
-    facts = {"id": event.id, "source": event.source, "room": event.room_id, "at": event.occurred_at.timestamp()}
+    at = event.occurred_at.timestamp()
+    facts = {"id": event.id, "source": event.source, "room": event.room_id, "at": at}
     with closing(sqlite3.connect(FILE)) as database, database:
         database.execute(TABLE)
         if isinstance(event, RoomEnded):
@@ -52,5 +53,5 @@ def note(event: ParticipantJoined | ParticipantLeft | RoomEnded) -> None:
         if isinstance(event, ParticipantJoined):
             database.execute(JOIN, facts)
         elif not database.execute(LEAVE, facts).rowcount and event.duration_s is not None:
-            began = facts["at"] - event.duration_s
+            began = at - event.duration_s
             database.execute(ONLY_A_LEAVE, facts | {"began": began})  # its join never came, unless its room ended

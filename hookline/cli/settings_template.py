@@ -20,6 +20,7 @@ url = "sqlite:hookline.db"        # or "amqp://user:password@host/vhost" for Rab
 
 [store]
 url = "sqlite:hookline.db"        # completed events and the room view; or "redis://…", "postgresql://…"
+ttl_s = 2764800                   # how long it remembers them: longer than any provider may send an event again
 
 [ingress]
 host = "0.0.0.0"

@@ -94,7 +94,9 @@ def _fits(signature: str, digests: list[bytes]) -> bool:
 
 def _digest(key: Key, message_id: str, time: str, body: bytes) -> bytes:
     return hmac.digest(
-        key, b"%b.%b.%b" % (message_id.encode("utf-8", "surrogateescape"), time.encode(), body), "sha256"
+        key,
+        b"%b.%b.%b" % (message_id.encode("utf-8", "surrogateescape"), time.encode("utf-8", "surrogateescape"), body),
+        "sha256",
     )
 
 

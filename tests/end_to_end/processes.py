@@ -145,7 +145,7 @@ class Project:
         )
 
     def rooms(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.call("rooms", "--json").stdout)
+        found: list[dict[str, Any]] = json.loads(self.call("rooms", "--json", "--limit", "500").stdout)
         return found
 
     def handled(self) -> list[str]:

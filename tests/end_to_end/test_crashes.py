@@ -25,8 +25,8 @@ def event_id_of(source: AnySource, callback: Callback) -> str:
 
 
 async def send_while(project: Project, act: Callable[[], object]) -> set[str]:
-    """Send a thousand callbacks of all providers, and act after a third of them. Returns the ids that got a 2xx."""
-    sources = list(project.settings.sources.values())
+    """Send a thousand callbacks of some providers, and act after a third of them. Returns the ids that got a 2xx."""
+    sources = [project.settings.sources[name] for name in ("classroom", "voice", "krtc-main", "calls", "meetings")]
     share = CALLBACKS // len(sources)
     sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]
     mixed = [

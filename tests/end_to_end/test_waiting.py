@@ -29,6 +29,7 @@ def port() -> int:
 def away_project(tmp_path: Path, port: int) -> Iterator[Project]:
     """A project whose RabbitMQ is not there yet."""
     made = Project(tmp_path, f"amqp://guest:guest@127.0.0.1:{port}/")
+    made.config.write_text(made.config.read_text() + '\n[spool]\npath = ""\n')  # with a spool the ingress does not wait
     yield made
     made.close()
 

@@ -14,6 +14,9 @@ from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import Project, eventually, until
 
 EVERY = sum(len(provider.samples) for provider in catalogue().values())
+KNOWN = EVERY - sum(
+    provider.types[sample.type] == "unknown" for provider in catalogue().values() for sample in provider.samples
+)
 
 
 def send_all(project: Project, *options: str) -> list[dict[str, Any]]:
@@ -38,16 +41,16 @@ def test_every_event_of_every_provider_is_handled_once_however_often_it_is_sent(
 def test_the_room_view_shows_the_rooms_of_every_provider(project: Project) -> None:
     run = project.start("run")
     send_all(project)
-    until(lambda: handled_by_rooms(run.lines) >= EVERY)
+    until(lambda: handled_by_rooms(run.lines) >= KNOWN)
     latest = project.call("rooms", "--limit", "1", "--json")
     assert len(json.loads(latest.stdout)) == 1
     assert latest.stderr == "The latest 1 are shown; --limit shows more.\n"
     rooms = {room["provider"]: room for room in project.rooms()}
     run.stop()
-    assert set(rooms) == set(catalogue())
+    assert set(rooms) == {name for name, provider in catalogue().items() if set(provider.types.values()) != {"unknown"}}
     assert [session["user_id"] for session in rooms["krtc"]["sessions"]] == ["teacher", "student"]
     assert [session["role"] for session in rooms["krtc"]["sessions"]] == ["host", "audience"]
-    assert {room["provider"] for room in rooms.values() if room["ended_at"]} == {"cloudroom", "krtc", "roomkit"}
+    assert {room["provider"] for room in rooms.values() if room["ended_at"]} >= {"cloudroom", "krtc", "zoom"}
     assert [recording["state"] for recording in rooms["gme"]["recordings"]] == ["uploaded"]
     assert [recording["state"] for recording in rooms["cloudroom"]["recordings"]] == ["completed"]
 

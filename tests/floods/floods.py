@@ -30,7 +30,7 @@ host = "127.0.0.1"
 port = 0
 """
 MAX_MIB = 200
-MAX_ANSWER_S = 1.5
+MAX_ANSWER_S = 1.5  # on a machine that does nothing else
 _SPAWN = multiprocessing.get_context("spawn")
 _READY_S = 60.0
 _PAUSE_S = 0.05
