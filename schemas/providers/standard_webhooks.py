@@ -116,6 +116,8 @@ def identify(request: Request) -> Identity:
     """
     message = read(_message, request.body)
     message_id = request.find("webhook-id") or request.find("svix-id")
+    if message_id:  # bytes beyond UTF-8 come as surrogates, which nothing can store
+        message_id = message_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     facts = (message_id,) if message_id else unknown_facts(message.type, read_again(exactly, request.body))
     return Identity(unknown_type(message.type), facts, "", text_s(message.timestamp) or _sent_s(request))
 
