@@ -154,7 +154,7 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
         outgoing = source.provider.sign(callback.body, source, callback.at_s)
         private |= (
             {key.decode("utf-8", "replace") for key in source.keys}
-            | set(SECRET.findall(project.config.read_text()))
+            | set(SECRET.findall(embedded_project.config.read_text()))
             | signatures(outgoing)
         )
         for body in (outgoing.body, outgoing.body + b" ", b"[" + outgoing.body):
