@@ -118,13 +118,13 @@ def _lenient(verify: Verify) -> Verify:
 
 def key_the_memory_by_text(patch: Patch) -> None:
     """A signature in capitals, which means the same, has a memory of its own."""
-    init = SignatureMemory.__init__
+    use = SignatureMemory.use
 
     def literal(self: SignatureMemory, source: AnySource, signatures: Any) -> None:
-        init(self, source, signatures)
+        use(self, source, signatures)
         self._signature_of = lambda request: f"{request.query} {request.body!r}"
 
-    patch.setattr(SignatureMemory, "__init__", literal)
+    patch.setattr(SignatureMemory, "use", literal)
 
 
 def publish_and_consume_on_one_connection(patch: Patch) -> None:
