@@ -69,7 +69,7 @@ def test_the_tour_can_be_followed_on_the_embedded_queue(folder: Path, open_termi
     first.type(FIRST_RUN)
     first.wait_for("Ctrl-C stops")
     answers = [line for line in second.run(SEND).splitlines() if line.startswith("200  ")]
-    assert len(answers) == 30
+    assert len(answers) == 8 + 1 + 1 + 7 + 4 + 2  # more than twenty callbacks are summed up in one line
     first.wait_for("→ rooms: duplicate")
     shown = second.run(LOOK)
     assert [source for source in ("krtc-main", "meetings", "calls", "classroom", "voice") if source not in shown] == []
