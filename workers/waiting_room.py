@@ -1,4 +1,4 @@
-"""The people before the door of one room, while the room's events are applied in order of time."""
+"""The people who wait to enter one room, while the room's events are applied in order of time."""
 
 from datetime import datetime
 from typing import TypeAlias

@@ -37,7 +37,7 @@ def notice(kind: str = "peer.join.success", /, *, id: Any = "e-1", **data: Any) 
 
 
 def test_a_password_covers_neither_body_nor_time() -> None:
-    """The scheme leaves this open: whoever has read one request can send others."""
+    """The scheme leaves this open: a reader of one request can send others."""
     source = example_source(PROVIDER)
     request = sent(PROVIDER.sign(b"{}", source, NOW_S))
     PROVIDER.verify(Request(b'{"type":"another"}', request.headers), source, NOW_S)
