@@ -103,8 +103,9 @@ class IngressConnection(web.RequestHandler):
 
     @property
     def idle_since_s(self) -> float | None:
-        """When its last request was answered, by the loop's clock plus a constant; None if one is in progress."""
-        return None if self._waiter is None or self._waiter.done() else self._next_keepalive_close_time
+        """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other."""
+        is_idle = self._request_count and self._waiter is not None and not self._waiter.done()
+        return self._next_keepalive_close_time if is_idle else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Any unsent byte of a response pauses the writing, and is timed. uvloop's transports have no asyncio class.

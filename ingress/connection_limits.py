@@ -5,6 +5,7 @@ So a crowd of idle clients cannot keep genuine ones out.
 
 import heapq
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -31,8 +32,10 @@ class Limited(Protocol):
     def force_close(self) -> None: ...
 
 
-Connections = dict[Limited, None]
+Connections = dict[Limited, float]
+"""Connections in the order in which they were opened, and when that was."""
 
+_YOUNG_S = 0.05  # what such a connection has sent may not have been read yet
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
 _AT_ONCE = 100  # one in so many idle ones is closed at a time, since finding the idlest costs a look at all
@@ -46,13 +49,19 @@ class ConnectionLimits:
     """
 
     def __init__(
-        self, settings: IngressSettings, load: Load, trusted: Callable[[], Sequence[Network]], max_file: int | None
+        self,
+        settings: IngressSettings,
+        load: Load,
+        trusted: Callable[[], Sequence[Network]],
+        max_file: int | None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address
         self._load = load
         self.trusted = trusted
         self._max_file = max_file
+        self._monotonic = monotonic
         self._throttle = Throttle(_SAID_EVERY_S)
         self._open: Connections = {}
         self._new: Connections = {}
@@ -62,7 +71,7 @@ class ConnectionLimits:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
         address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
-        self._open[connection] = self._new[connection] = same[connection] = None
+        self._open[connection] = self._new[connection] = same[connection] = self._monotonic()
         if len(same) > self._max_per_address and not self._is_trusted(connection.address):
             return self._make_room(connection, same, f"{self._max_per_address} connections from {address}")
         if len(self._open) > self._max_connections:
@@ -92,7 +101,9 @@ class ConnectionLimits:
         return peer is not None and within(peer, self.trusted())
 
     def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
-        chosen = self._oldest_new(newcomer, among) or self._idlest(among) or self._load.oldest_of(among)
+        new = self._oldest_new(newcomer, among)
+        is_young = any(self._monotonic() - among[each] < _YOUNG_S for each in new)
+        chosen = (not is_young and new) or self._idlest(among) or self._load.oldest_of(among) or new
         for connection in chosen:
             self.closed(connection)
             connection.force_close()

@@ -195,5 +195,4 @@ class AiormqPublishChannel:
 
 def _message_ids() -> Iterator[str]:
     """Message ids that no other channel or process uses."""
-    publishing = uuid4().hex[:12]
-    return (f"{publishing}-{number}" for number in count())
+    return map(f"{uuid4().hex[:12]}-%d".__mod__, count())

@@ -179,12 +179,28 @@ async def test_a_new_connection_closes_the_oldest_that_has_sent_nothing() -> Non
         clients(ingress, [GOOD, b"", b""]) as [used, oldest, younger],
     ):
         assert await used.answer() is not None
+        await asyncio.sleep(0.1)
         assert await accepts(ingress)
         assert await oldest.is_closed()
         await younger.send(GOOD)
         assert await younger.answer() is not None
         await used.send(GOOD)
         assert await used.answer() is not None
+
+
+async def test_a_connection_of_this_moment_is_not_closed_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has sent may be in the socket, unread."""
+    monkeypatch.setattr(connection_limits, "_YOUNG_S", 10.0)
+    async with (
+        running_ingress(settings=with_settings(max_connections_per_address=2)) as ingress,
+        clients(ingress, [GOOD[:-1], b""]) as [slow, young],
+    ):
+        assert await accepts(ingress)
+        assert await slow.is_closed()
+        await young.send(GOOD)
+        answer = await young.answer()
+        assert answer is not None
+        assert answer.status == 200
 
 
 async def test_of_used_connections_the_idlest_is_closed() -> None:
