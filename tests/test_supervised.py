@@ -3,10 +3,13 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
+from pathlib import Path
 
+from hookline.cli.settings_template import settings_file
 from hookline.runtime import supervised
 from hookline.runtime.supervised import ALIVE, BROKER_BACK, STOP
 from hookline.runtime.supervisor import _IngressProcess, _Supervisor
+from hookline.settings import load
 
 WITHIN_S = 60.0
 CHILD = """
@@ -60,8 +63,10 @@ async def test_the_end_of_the_supervisor_stops_a_process() -> None:
     assert await process.wait() == 0
 
 
-async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself() -> None:
-    supervisor = _Supervisor([], 2, 1.0)
+async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself(tmp_path: Path) -> None:
+    (tmp_path / "hookline.toml").write_text(settings_file())
+    settings = load(tmp_path / "hookline.toml", with_sources=True)
+    supervisor = _Supervisor(settings, [], lambda _: None)
     first, other = await child("cat"), await child("cat")  # they repeat what they hear
     processes = {1: _IngressProcess(first), 2: _IngressProcess(other)}
     supervisor._processes = processes  # noqa: SLF001
