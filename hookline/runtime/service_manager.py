@@ -16,7 +16,7 @@ _US_PER_S = 1_000_000
 
 
 class ServiceManager:
-    """`address` is that of its socket. `watchdog_s` is how often it wants to hear that the event loop runs; 0: never."""
+    """`address` is that of its socket. Within each `watchdog_s` it wants to hear that the event loop runs; 0: never."""
 
     def __init__(self, address: str = "", watchdog_s: float = 0) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
