@@ -39,7 +39,7 @@ build() { docker build "${build_options[@]+"${build_options[@]}"}" -q "$@" >/dev
 build -t "$name:hookline" .
 build -t "$name:units" --build-arg "HOOKLINE_IMAGE=$name:hookline" -f tests/systemd/Dockerfile .
 
-# SYS_ADMIN: systemd mounts what the sandbox of a unit asks for.
-docker run -d --name "$name" --cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+# SYS_ADMIN: systemd mounts what the sandbox of a unit asks for. SYS_PTRACE: the checks look into it.
+docker run -d --name "$name" --cap-add SYS_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
     --cgroupns=private --tmpfs /run --tmpfs /tmp "$name:units" >/dev/null
 "$python" tests/systemd/checks.py "$name"
