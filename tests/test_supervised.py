@@ -1,9 +1,12 @@
 """What an ingress process and its supervisor tell each other."""
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
+
+import pytest
 
 from hookline.cli.settings_template import settings_file
 from hookline.runtime import supervised
@@ -82,3 +85,19 @@ async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself(tm
     await following
     assert other.stdout is not None
     assert await other.stdout.read() == b""
+
+
+async def test_a_process_that_is_slow_to_exit_is_not_killed_while_all_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has said its last, and a busy machine takes seconds to end it. Its exit code is its own."""
+    monkeypatch.setattr("hookline.runtime.supervisor.ALIVE_EVERY_S", 0.01)
+    (tmp_path / "hookline.toml").write_text(settings_file())
+    supervisor = _Supervisor(load(tmp_path / "hookline.toml", with_sources=True), [], lambda _: None)
+    for is_stopping, code in ((True, 0), (False, -signal.SIGKILL)):
+        (supervisor._stopping.set if is_stopping else supervisor._stopping.clear)()  # noqa: SLF001
+        process = await child("cat")  # ends with its stdin
+        await asyncio.wait_for(supervisor._kill_if_silent(1, _IngressProcess(process)), WITHIN_S)  # noqa: SLF001
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await process.wait() == code
