@@ -5,7 +5,10 @@
 
 import asyncio
 import os
+import re
 import shlex
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ PAGE = ROOT / "docs" / "rabbitmq-cluster.md"
 VHOST = "hookline"
 _COMMAND_S = 120.0
 _BURST = 40
+HAPROXY = shutil.which("haproxy")
 PROGRAMS = ("rabbitmqctl", "rabbitmq-queues", "rabbitmq-upgrade")
 
 long = pytest.mark.skipif("HOOKLINE_TEST_CLUSTER" not in os.environ, reason="`make cluster-test` runs it")
@@ -56,6 +60,20 @@ def test_every_command_of_the_page_is_one_that_the_long_test_runs() -> None:
     everything = [block for block in blocks(PAGE) if block.language == "sh"]
     assert len(marked) == len(everything)
     assert {words[0] for commands in marked for words in commands} == set(PROGRAMS)
+
+
+@pytest.mark.skipif(HAPROXY is None, reason="HAProxy is missing: apt-get install haproxy")
+def test_haproxy_accepts_the_load_balancer_of_the_page(tmp_path: Path) -> None:
+    assert HAPROXY is not None
+    (text,) = (block.text for block in blocks(PAGE) if block.language == "text")
+    path = tmp_path / "haproxy.cfg"
+    connect = "defaults\n    timeout connect 1s\n\n"
+    path.write_text(connect + re.sub(r"rabbit-(\d):", r"127.0.0.\1:", text))
+    done = subprocess.run(  # noqa: S603  a program of the machine
+        [HAPROXY, "-c", "-f", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
 
 
 @pytest.fixture
