@@ -73,7 +73,7 @@ CHANGED = "admin.token changed"
 def set_token(project: Project, text: str) -> None:
     """The settings name a file, as a secret that is rotated should be kept."""
     (project.folder / "token").write_text(f"{text}\n")
-    if "[admin]" not in project.config.read_text():
+    if "\n[admin]\n" not in project.config.read_text():
         change(project, "[ingress]\n", '[admin]\ntoken = "file:token"\n\n[ingress]\n')
 
 
@@ -101,7 +101,7 @@ def test_a_supervisor_takes_the_new_token_for_all_processes(embedded_project: Pr
 def test_a_reachable_port_never_loses_its_token(embedded_project: Project) -> None:
     """The file is right by itself: its host is loopback. The process still listens where others can reach it."""
     set_token(embedded_project, OLD)
-    change(embedded_project, "[admin]\n", '[admin]\nhost = "0.0.0.0"\n')
+    change(embedded_project, "\n[admin]\n", '\n[admin]\nhost = "0.0.0.0"\n')
     worker = embedded_project.start("worker", "counter.py")
     url = operators_url(worker)
     change(embedded_project, 'host = "0.0.0.0"\ntoken = "file:token"\n', "")
