@@ -108,7 +108,13 @@ class RefusedAddress(Unverified):
 
 
 class StaleTimestamp(Unverified):
+    """The signature fits, and its time does not. `age_s` is how old it was, negative in the future; None if unknown."""
+
     reason = "stale_timestamp"
+
+    def __init__(self, text: str = "", *, for_operator: str = "", age_s: float | None = None) -> None:
+        super().__init__(text, for_operator=for_operator)
+        self.age_s = age_s
 
 
 class TooManyRequests(Refused):
