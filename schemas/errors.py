@@ -27,6 +27,7 @@ HooklineError
 header or a secret.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import ClassVar
 
@@ -143,6 +144,18 @@ class NotDurable(Refused):
     def __init__(self, message: str, obstacle: Obstacle = Obstacle.AWAY) -> None:
         super().__init__(message)
         self.obstacle = obstacle
+
+
+def reasons_of_refusals() -> tuple[str, ...]:
+    """Why a request may be refused, as the log and the audit say it."""
+    return tuple(sorted({each.noted_as or each.reason for each in _kinds_of(Refused)}))
+
+
+def _kinds_of(kind: type[Refused]) -> Iterator[type[Refused]]:
+    for each in kind.__subclasses__():
+        yield from _kinds_of(each)
+        if "reason" in vars(each):
+            yield each
 
 
 class Unreadable(HooklineError):
