@@ -118,13 +118,12 @@ def log_sources(settings: Settings) -> None:
 
 def _proof(source: AnySource) -> str:
     """What a source asks of a request, in a few words."""
-    number = len(source.keys)
-    secrets = (
-        ("without a signature", "signed with its secret")[number] if number < 2 else f"signed with one of {number}"
-    )
-    addresses = ", ".join(map(str, source.allow_from[:_SHOWN_NETWORKS]))
-    more = f" and {len(source.allow_from) - _SHOWN_NETWORKS} more" if len(source.allow_from) > _SHOWN_NETWORKS else ""
-    return f"{secrets}, from {addresses}{more}" if addresses else secrets
+    networks = [*map(str, source.allow_from[:_SHOWN_NETWORKS])]
+    if len(source.allow_from) > _SHOWN_NETWORKS:
+        networks.append("others")
+    signed = f"signed with one of {len(source.keys)} secrets" if len(source.keys) > 1 else "signed with its secret"
+    proof = signed if source.keys else "not signed"
+    return f"{proof}, from {', '.join(networks)}" if networks else proof
 
 
 def log_queue(settings: Settings) -> None:
