@@ -29,6 +29,14 @@ def misplaced(names: Iterable[str]) -> str:
     return f"a secret of {text} fits: is the URL or the secret that of another source?" if text else ""
 
 
+def with_hints(said: str, *hints: str) -> str:
+    """What is said of a refusal, with what may be the cause."""
+    text = said
+    for hint in filter(None, hints):
+        text += f" {hint[0].upper()}{hint[1:]}" if text.endswith("?") else f"; {hint}"
+    return text
+
+
 def nearest_path(path: str, names: Iterable[str]) -> str:
     """What may have been meant by a path that no source has; "" if it is like none."""
     near = difflib.get_close_matches(path[:_MAX_PATH_CHARACTERS], [f"/hooks/{name}" for name in names], n=1)

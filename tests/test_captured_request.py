@@ -40,7 +40,7 @@ def test_the_forms_of_inspectors_are_the_same_request(data: bytes) -> None:
 def test_a_line_end_that_an_editor_added_is_left_out_and_said(added: bytes) -> None:
     request = read_request(HEAD + b"{  }" + added)
     assert request.body == b"{  }"
-    assert "the line end is left out" in request.notes[0]
+    assert request.notes == ("the line end after it in the file is left out",)
 
 
 def test_more_than_a_line_end_after_the_body_is_kept_for_the_check_of_its_length() -> None:

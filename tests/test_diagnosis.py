@@ -218,7 +218,7 @@ def test_a_record_without_the_request_says_what_would_be_needed() -> None:
     record = refused(source="calls", path="/hooks/calls", hint="a secret of x fits", headers=SENT)
     found = diagnose_refused(record, CALLS, around())
     assert found.accepted is None
-    assert "a secret of x fits; the audit keeps no signature" in step(found, "signature").text
+    assert "this source; a secret of x fits; the audit keeps no signature" in step(found, "signature").text
 
 
 def test_a_signature_that_was_missing_is_still_missing() -> None:

@@ -68,7 +68,8 @@ def test_the_newest_stands_first_and_all_that_was_refused_is_summed_up(config: P
     assert "a secret of calls fits" in lines[2]
     assert "POST /hooks/krtc-mian" in lines[3]
     assert lines[-1] == (
-        "3 shown; refused in all: - unknown_source 10, krtc-main bad_signature 10, krtc-main stale_timestamp 10"
+        "3 shown. Refused since the file was made: 30 "
+        "(10 - unknown_source, 10 krtc-main bad_signature, 10 krtc-main stale_timestamp)"
     )
 
 

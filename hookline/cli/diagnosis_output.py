@@ -1,5 +1,8 @@
 """What `hookline verify`, `refused verify` and `listen` print of a diagnosis."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,8 @@ from hookline.runtime.shutdown import ExitCode
 if TYPE_CHECKING:
     from hookline.diagnosis.steps import Diagnosis
 
+_TEXT_FROM = 20
+_MIN_TEXT = 20
 _COLOURS = {"fits": "green", "fails": "red", "unknown": "yellow"}
 
 
@@ -27,11 +32,20 @@ def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool) -> N
         context.exit(ExitCode.FAILED)
 
 
-def lines(diagnosis: "Diagnosis") -> Iterator[str]:
-    """A line for each step."""
+def lines(diagnosis: "Diagnosis", indent: int = 0) -> Iterator[str]:
+    """A line for each step; on a terminal several, if it is too narrow."""
     for each in diagnosis.steps:
         result = click.style(f"{each.result:<7}", fg=_COLOURS[each.result])
-        yield f"{result}  {each.step:<9}  {printable(each.text)}"
+        first, *rest = _wrapped(printable(each.text), indent + _TEXT_FROM)
+        yield f"{' ' * indent}{result}  {each.step:<9}  {first}"
+        yield from (" " * (indent + _TEXT_FROM) + line for line in rest)
+
+
+def _wrapped(text: str, start: int) -> list[str]:
+    if not sys.stdout.isatty():
+        return [text]
+    width = max(shutil.get_terminal_size().columns - start, _MIN_TEXT)
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _conclusion(diagnosis: "Diagnosis") -> str:

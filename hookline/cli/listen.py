@@ -200,17 +200,17 @@ class _Shown:
 
 
 def _lines_of_rejected(arrival: "Rejected", place: str) -> Iterator[str]:
-    text = f"{arrival.status} {arrival.reason} (from {arrival.peer}): {arrival.detail}"
+    text = f"{arrival.status} {arrival.reason} to {arrival.method} {arrival.path} from {arrival.peer}: {arrival.detail}"
     yield _line(arrival.at, arrival.source or "-", "refused", text)
-    for line in diagnosis_output.lines(arrival.diagnosis):
-        yield f"    {line}"
+    yield from diagnosis_output.lines(arrival.diagnosis, indent=4)
     if place:
         yield f"    saved as {printable(place)}"
 
 
 def _facts_of_rejected(arrival: "Rejected", place: str) -> dict[str, Any]:
     found = {"at": arrival.at, "source": arrival.source, "result": "refused", "status": arrival.status}
-    found |= {"reason": arrival.reason, "detail": arrival.detail, "peer": arrival.peer}
+    found |= {"reason": arrival.reason, "detail": arrival.detail}
+    found |= {"method": arrival.method, "path": arrival.path, "peer": arrival.peer}
     return found | {"steps": arrival.diagnosis.steps} | ({"saved": place} if place else {})
 
 

@@ -15,12 +15,14 @@ from hookline.cli.known_names import REFUSAL_REASONS, check_refusal_reason, leav
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
+from hookline.schemas.attribution import with_hints
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.refusals import UNKNOWN_PATH, RefusalCount, RefusedRequest, StoredRefusal
 from hookline.settings import Settings, load
 
 _COLUMNS = (("id", "time"), ("source", "reason"), ("request", "from", "what failed"))
 _NO_SOURCE = "-"
+_SUMMED_UP = 5
 
 
 @click.group(
@@ -171,8 +173,10 @@ def _show_list(found: Sequence[StoredRefusal], counts: Sequence[RefusalCount]) -
     if not total and not found:
         click.echo("No refused requests.")
         return
-    kinds = ", ".join(f"{each.source or _NO_SOURCE} {each.reason} {each.count:,}" for each in counts)
-    click.echo(f"{len(found):,} shown; refused in all: {kinds}")
+    most = sorted(counts, key=lambda each: each.count, reverse=True)[:_SUMMED_UP]
+    kinds = [f"{each.count:,} {each.source or _NO_SOURCE} {each.reason}" for each in most]
+    more = ["…"] if len(counts) > _SUMMED_UP else []
+    click.echo(f"{len(found):,} shown. Refused since the file was made: {total:,} ({', '.join([*kinds, *more])})")
 
 
 def _unix_s(time: datetime | None) -> float | None:
@@ -191,7 +195,7 @@ def _row(stored: StoredRefusal) -> tuple[str, ...]:
 
 
 def _why(found: RefusedRequest) -> str:
-    return "; ".join(filter(None, [found.detail, found.hint]))
+    return with_hints(found.detail, found.hint)
 
 
 def _from(found: RefusedRequest) -> str:

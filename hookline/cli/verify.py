@@ -37,8 +37,12 @@ def _check_address(context: click.Context, parameter: click.Parameter, text: str
     """
 )
 @click.argument("source")
-@click.option("--request", "file", type=click.File("rb"), help="A file with one raw HTTP request; - is stdin.")
-@click.option("--refused", "number", type=click.IntRange(1), help="A refused request of the audit, by its id.")
+@click.option(
+    "--request", "file", type=click.File("rb"), metavar="FILE", help="A file with one raw HTTP request; - is stdin."
+)
+@click.option(
+    "--refused", "number", type=click.IntRange(1), metavar="ID", help="A refused request of the audit, by its id."
+)
 @click.option(
     "--at",
     callback=as_moment,

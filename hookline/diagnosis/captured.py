@@ -90,8 +90,7 @@ def _body(headers: CIMultiDict[str], body: bytes) -> tuple[bytes, list[str]]:
     length = headers.get(hdrs.CONTENT_LENGTH, "")
     announced = int(length) if length.isascii() and length.isdigit() else len(body)
     if len(body) > announced and not body[announced:].strip(_LINE_ENDS):
-        note = f"the file has {len(body) - announced} bytes more than the body: the line end is left out"
-        return body[:announced], [note]
+        return body[:announced], ["the line end after it in the file is left out"]
     return body, []
 
 

@@ -50,6 +50,8 @@ class Rejected:
     source: str
     at: datetime
     peer: str
+    method: str
+    path: str
     status: int
     reason: str
     detail: str
@@ -129,6 +131,8 @@ class _Recorder:
                 source=call.source.name if call.source else "",
                 at=datetime.fromtimestamp(call.now_s, UTC),
                 peer=peer_of(request),
+                method=request.method,
+                path=seen.path,
                 status=call.status,
                 reason=refusal.noted_as or refusal.reason,
                 detail=refusal.for_operator,

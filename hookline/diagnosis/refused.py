@@ -7,6 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from hookline.diagnosis.captured import CapturedRequest, read_request
 from hookline.diagnosis.steps import Circumstances, Diagnosis, Step, concluded, diagnose, path_step, steps_of_head
+from hookline.schemas.attribution import with_hints
 from hookline.schemas.errors import MissingSignature, Refused
 from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.refusals import RefusedRequest
@@ -42,9 +43,10 @@ def _kept_proof(record: RefusedRequest, request: CapturedRequest, source: AnySou
     still_missing = _missing(record, request, source) if record.reason == MissingSignature.reason else ""
     if still_missing:
         return [Step("signature", "fails", still_missing, record.reason)]
-    said = "; ".join(filter(None, [record.detail, record.hint]))
-    found = f"at the receipt: {said}; " if record.reason in _UNVERIFIED else ""
-    return [Step("signature", "unknown", f"{found}{_NOT_KEPT}")]
+    if record.reason not in _UNVERIFIED:
+        return [Step("signature", "unknown", _NOT_KEPT)]
+    text = with_hints(f"at the receipt: {record.detail}", record.hint, _NOT_KEPT)
+    return [Step("signature", "unknown", text)]
 
 
 def _missing(record: RefusedRequest, request: CapturedRequest, source: AnySource) -> str:

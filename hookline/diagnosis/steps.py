@@ -10,7 +10,7 @@ import msgspec
 from hookline.diagnosis.captured import CapturedRequest
 from hookline.ingress.client_address import Network, check_address
 from hookline.ingress.request import check_head
-from hookline.schemas.attribution import fitting_sources, misplaced, nearest_path
+from hookline.schemas.attribution import fitting_sources, misplaced, nearest_path, with_hints
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.errors import Refused, StaleTimestamp, Unreadable
 from hookline.schemas.provider import AnySource, Reply, Request
@@ -71,15 +71,15 @@ def steps_of_head(request: CapturedRequest, source: AnySource, around: Circumsta
 
 
 def path_step(path: str, name: str, names: Iterable[str]) -> Step:
-    """Whether a path is that of this source."""
+    """Whether a path is that of this source, or of any if the name is empty."""
     known = {f"/hooks/{each}": each for each in names}
     if known.get(path) == name:
         return Step("path", "fits", f"{path} is that of the source")
     if path in known:
         return Step("path", "fails", f"{path} is that of the source {known[path]}", "unknown_source")
-    if path.startswith("/hooks/"):
-        hint = nearest_path(path, names)
-        return Step("path", "fails", f"no source has {path}{'; ' if hint else ''}{hint}", "unknown_source")
+    if path.startswith("/hooks/") or not name:
+        text = with_hints(f"no source has {path}", nearest_path(path, names))
+        return Step("path", "fails", text, "unknown_source")
     return Step("path", "unknown", f"{path} is none of the ingress: does a proxy turn it into /hooks/{name}?")
 
 
@@ -158,8 +158,7 @@ def _fitting_secret(callback: Request, source: AnySource, now_s: float) -> str:
 def _unproven(callback: Request, source: AnySource, around: Circumstances, refusal: Refused) -> Step:
     """A signature that fails, with whatever makes it fit."""
     others = fitting_sources(callback, source, around.sources.values(), around.now_s)
-    hints = [misplaced(others), _fitting_body(callback, source, around.now_s)]
-    text = "; ".join([refusal.for_operator, *filter(None, hints)])
+    text = with_hints(refusal.for_operator, misplaced(others), _fitting_body(callback, source, around.now_s))
     return Step("signature", "fails", text, refusal.noted_as or refusal.reason)
 
 
