@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from hookline.audit.writer import SqliteRefusalWriter
 from hookline.cli.main import cli, main
 from hookline.cli.settings_template import settings_file
-from hookline.ingress.settings import AuditSettings
 from hookline.schemas.errors import reasons_of_refusals
 from hookline.schemas.provider import AnySource
-from hookline.schemas.refusals import UNKNOWN_PATH, RefusedRequest
+from hookline.schemas.refusals import UNKNOWN_PATH
 from hookline.settings import load
-from tests.audit.refused_requests import refused
+from tests.audit.refused_requests import record, refused
 from tests.end_to_end.processes import Project
 from tests.ingress.callbacks import post, signed
 from tests.vector_cases import with_secrets
@@ -30,17 +28,6 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "hookline.toml"
     path.write_text(settings_file())
     return path
-
-
-def record(config: Path, *requests: RefusedRequest) -> None:
-    async def write() -> None:
-        writer = SqliteRefusalWriter(config.with_name("hookline-refused.db"), AuditSettings())
-        for each in requests:
-            writer.put(each)
-            writer.count({(each.source, each.reason): 10}, each.at_s)
-        await writer.close()
-
-    asyncio.run(write())
 
 
 def run(config: Path, *arguments: str) -> Result:

@@ -12,8 +12,8 @@ from hookline.cli.main import cli, main
 from hookline.cli.settings_template import settings_file
 from hookline.schemas.provider import AnySource
 from hookline.settings import load
+from tests.audit.refused_requests import record, refused
 from tests.ingress.callbacks import post, signed
-from tests.test_refused_command import record, refused
 
 
 @pytest.fixture

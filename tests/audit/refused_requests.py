@@ -1,7 +1,12 @@
 """Refused requests for the tests of the audit."""
 
+import asyncio
+from pathlib import Path
+
 import msgspec
 
+from hookline.audit.writer import SqliteRefusalWriter
+from hookline.ingress.settings import AuditSettings
 from hookline.schemas.refusals import RefusedRequest
 
 REFUSED = RefusedRequest(
@@ -23,3 +28,16 @@ REFUSED = RefusedRequest(
 
 def refused(**changed: object) -> RefusedRequest:
     return msgspec.structs.replace(REFUSED, **changed)
+
+
+def record(config: Path, *requests: RefusedRequest) -> None:
+    """Write them into the audit beside a settings file, each as one of ten that were refused."""
+
+    async def write() -> None:
+        writer = SqliteRefusalWriter(config.with_name("hookline-refused.db"), AuditSettings())
+        for each in requests:
+            writer.put(each)
+            writer.count({(each.source, each.reason): 10}, each.at_s)
+        await writer.close()
+
+    asyncio.run(write())
