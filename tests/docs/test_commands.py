@@ -44,11 +44,12 @@ def check_hookline(words: Sequence[str]) -> None:
     """Fails unless `hookline` accepts these words."""
     command: click.Command = cli
     rest, name = list(words), "hookline"
+    parent = click.Context(cli, help_option_names=cli.context_settings["help_option_names"])  # a command keeps them
     while isinstance(command, click.Group):
         name = rest.pop(0)
         command = command.commands[name]
     try:
-        command.make_context(name, rest)
+        command.make_context(name, rest, parent=parent)
     except click.ClickException as error:
         pytest.fail(f"hookline {' '.join(words)}: {error.format_message()}")
 
