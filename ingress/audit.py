@@ -7,7 +7,7 @@ each second. What exceeds it is only counted.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -58,7 +58,7 @@ class RefusedCall:
 class RefusalRecorder(Protocol):
     """Is told of each refused request, and of all sources that there are."""
 
-    def note(self, call: RefusedCall, sources: Sequence[AnySource]) -> None: ...
+    def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -78,7 +78,7 @@ class RefusalAudit:
         self._timer: asyncio.TimerHandle | None = None
         self._last_s = 0.0
 
-    def note(self, call: RefusedCall, sources: Sequence[AnySource]) -> None:
+    def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None:
         """Count a refused request, and record it if the budget of its kind allows."""
         name = call.source.name if call.source else UNKNOWN_PATH
         kind = (name, call.refusal.noted_as or call.refusal.reason)
@@ -90,7 +90,7 @@ class RefusalAudit:
         if budget.takes(self._monotonic()):
             self._writer.put(_record(call, self._hint(call, sources), self._settings))
 
-    def _hint(self, call: RefusedCall, sources: Sequence[AnySource]) -> str:
+    def _hint(self, call: RefusedCall, sources: Collection[AnySource]) -> str:
         """What may be the cause, if that costs little: each source that is tried costs as much as a callback."""
         path, _, query = call.request.raw_path.partition("?")
         if call.source is None:

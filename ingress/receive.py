@@ -169,7 +169,7 @@ class Receiver:
         response = responses.refused(said)
         if self._audit is not None:
             call = RefusedCall(request, source, refusal, response.status, now_s)
-            self._audit.note(call, [*self._sources.values()])
+            self._audit.note(call, self._sources.values())
         return response
 
     def _origin(self, request: web.BaseRequest) -> Origin:

@@ -47,16 +47,17 @@ def _fits(request: Request, source: AnySource, other: AnySource, now_s: float) -
     """Whether the request is genuine for the other source, or for this one with the other one's secrets."""
     is_sibling = other.provider is source.provider
     asked = [other, replace(source, keys=other.keys)] if is_sibling else [other]
-    return any([_is_genuine(request, each, now_s) for each in asked])  # noqa: C419  all, always: time must tell nothing
+    return any([is_genuine(request, each, now_s) for each in asked])  # noqa: C419  all, always: time must tell nothing
 
 
-def _is_genuine(request: Request, source: AnySource, now_s: float) -> bool:
+def is_genuine(request: Request, source: AnySource, now_s: float) -> bool:
+    """Whether a secret of the source fits, however old the time stamp is."""
     try:
         source.provider.verify(request, source, now_s)
     except StaleTimestamp:  # checked after the signature
         return True
     except Refused:
         return False
-    except Exception:  # noqa: BLE001  a fault of another source's own provider must not concern this request
+    except Exception:  # noqa: BLE001  a fault of a provider of the user's own must not concern this request
         return False
     return True

@@ -55,6 +55,8 @@ def test_a_stale_callback_fails_by_how_much_and_passes_as_of_its_time(config: Pa
     request = callback(config, "calls", age_s=7200)
     late = found(config, request)
     assert late["reason"] == "stale_timestamp"
+    done = run(config, "calls", "--request", "-", stdin=request)
+    assert done.output.endswith("calls would refuse it: stale_timestamp. --at tries it as of another time.\n")
     assert any("s old, and 300 s are allowed: is the clock right?" in each["text"] for each in late["steps"])
     assert found(config, request, "--at", "2h")["accepted"] is True
 

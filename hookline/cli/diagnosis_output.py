@@ -20,14 +20,18 @@ _MIN_TEXT = 20
 _COLOURS = {"fits": "green", "fails": "red", "unknown": "yellow"}
 
 
-def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool) -> None:
-    """Print a diagnosis. End the command with exit code 1 unless the request would be accepted."""
+def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool, if_stale: str = "") -> None:
+    """Print a diagnosis. End the command with exit code 1 unless the request would be accepted.
+
+    `if_stale` is what to do about a time stamp that fails.
+    """
     if as_json:
         click.echo(msgspec.json.encode(diagnosis).decode())
     else:
         for line in lines(diagnosis):
             click.echo(line)
-        click.echo(f"\n{_conclusion(diagnosis)}")
+        advice = f" {if_stale}" if if_stale and diagnosis.reason == "stale_timestamp" else ""
+        click.echo(f"\n{_conclusion(diagnosis)}{advice}")
     if not diagnosis.accepted:
         context.exit(ExitCode.FAILED)
 

@@ -36,7 +36,7 @@ _STYLES = {"accepted": "green", "checked": "cyan", "refused": "red"}
       hookline listen
       hookline listen --source calls --body
       hookline listen --topic "*.*.room.*" --json | jq .topic
-      hookline listen --save refused                 then hookline verify calls --request refused/1.http
+      hookline listen --save refused     then hookline verify calls --request refused/1.http
     """
 )
 @click.option("--source", "sources", multiple=True, help="Show only this source. Can be given several times.")

@@ -92,7 +92,8 @@ def verify(  # noqa: PLR0913  one for each option
         except NotARequest as fault:
             raise click.BadParameter(f"this is no HTTP request: {fault}", context, param_hint="--request") from None
         found = diagnose(request, chosen, around)
-    diagnosis_output.leave(found, context, as_json=as_json)
+    if_stale = "" if at or record else "--at tries it as of another time."
+    diagnosis_output.leave(found, context, as_json=as_json, if_stale=if_stale)
 
 
 def _read(file: BinaryIO | None, context: click.Context) -> bytes:

@@ -1,6 +1,6 @@
 """A small ingress without a queue: it answers as the real one does, and tells what arrives instead of storing it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -118,7 +118,7 @@ class _Recorder:
         self._settings = settings
         self._tell = tell
 
-    def note(self, call: RefusedCall, sources: Sequence[AnySource]) -> None:
+    def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None:
         request, refusal, body = call.request, call.refusal, call.refusal.body
         seen = CapturedRequest(
             request.method, request.raw_path, request.version, request.headers, b"" if body is None else body

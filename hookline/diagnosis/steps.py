@@ -10,7 +10,7 @@ import msgspec
 from hookline.diagnosis.captured import CapturedRequest
 from hookline.ingress.client_address import Network, check_address
 from hookline.ingress.request import check_head
-from hookline.schemas.attribution import fitting_sources, misplaced, nearest_path, with_hints
+from hookline.schemas.attribution import fitting_sources, is_genuine, misplaced, nearest_path, with_hints
 from hookline.schemas.envelope import moment, seal
 from hookline.schemas.errors import Refused, StaleTimestamp, Unreadable
 from hookline.schemas.provider import AnySource, Reply, Request
@@ -148,7 +148,8 @@ def _prove(callback: Request, source: AnySource, now_s: float) -> Reply | None:
 
 def _fitting_secret(callback: Request, source: AnySource, now_s: float) -> str:
     """Which of the secrets fits, and what the signature covers."""
-    fitting = [str(n) for n, key in enumerate(source.keys, 1) if _fits(callback, replace(source, keys=(key,)), now_s)]
+    alone = [replace(source, keys=(key,)) for key in source.keys]
+    fitting = [str(number) for number, each in enumerate(alone, 1) if is_genuine(callback, each, now_s)]
     if not fitting:
         return "there is no secret, so only the address proves the sender"
     covered = f"; it covers {source.provider.covers}" if source.provider.covers else ""
@@ -165,7 +166,7 @@ def _unproven(callback: Request, source: AnySource, around: Circumstances, refus
 def _fitting_body(callback: Request, source: AnySource, now_s: float) -> str:
     """How the body was changed on the way, if one of the usual changes explains it."""
     for change, body in _unchanged(callback.body):
-        if body != callback.body and _fits(msgspec.structs.replace(callback, body=body), source, now_s):
+        if body != callback.body and is_genuine(msgspec.structs.replace(callback, body=body), source, now_s):
             return f"it fits the body {change}: what captured or passed on the request has changed it"
     return ""
 
@@ -180,16 +181,6 @@ def _unchanged(body: bytes) -> Iterator[tuple[str, bytes]]:
     except (ValueError, RecursionError):
         return
     yield "as JSON without blanks", msgspec.json.encode(content)
-
-
-def _fits(callback: Request, source: AnySource, now_s: float) -> bool:
-    try:
-        source.provider.verify(callback, source, now_s)
-    except StaleTimestamp:  # checked after the signature
-        return True
-    except Refused:
-        return False
-    return True
 
 
 def _age(callback: Request, source: AnySource, now_s: float) -> str:
