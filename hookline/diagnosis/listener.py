@@ -1,14 +1,15 @@
 """A small ingress without a queue: it answers as the real one does, and tells what arrives instead of storing it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from hookline.diagnosis.captured import CapturedRequest
 from hookline.diagnosis.steps import Circumstances, Diagnosis, concluded, diagnose, path_step, steps_of_head
+from hookline.diagnosis.trial import Called, Trial
 from hookline.ingress.audit import RefusedCall, exact_request
 from hookline.ingress.connection import peer_of
 from hookline.ingress.listening import raise_file_limit, within_files
@@ -17,13 +18,16 @@ from hookline.ingress.server import Ingress
 from hookline.ingress.settings import IngressSettings
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.shutdown import Stop
+from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.observer import Observer
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings
-from hookline.workers.pipeline import normaliser
+from hookline.workers.api import Worker
+from hookline.workers.pipeline import Normalise, normaliser
+from hookline.workers.state import States
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,18 @@ class Accepted:
     events: tuple[CanonicalEvent, ...]
     fault: str = ""
 
+    @property
+    def source(self) -> str:
+        return self.envelope.source
+
+    @property
+    def at(self) -> datetime:
+        return self.envelope.received_at
+
+    @property
+    def routing_key(self) -> str | None:
+        return self.envelope.routing_key
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -41,6 +57,7 @@ class Checked:
 
     source: str
     at: datetime
+    routing_key: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +74,42 @@ class Rejected:
     detail: str
     diagnosis: Diagnosis
     exact: bytes | None
+    routing_key: None = None
 
 
-Arrival: TypeAlias = Accepted | Checked | Rejected
+Arrival: TypeAlias = Accepted | Called | Checked | Rejected
 Tell: TypeAlias = Callable[[Arrival], None]
 
 
-async def listen(settings: Settings, limits: IngressSettings, tell: Tell, opened: Callable[[str], None]) -> None:
-    """Answer requests until SIGTERM or SIGINT. `opened` gets the URL on which it listens.
+async def listen(
+    settings: Settings,
+    limits: IngressSettings,
+    workers: Sequence[Worker[Any]],
+    tell: Tell,
+    opened: Callable[[str], None],
+) -> None:
+    """Answer requests until SIGTERM or SIGINT, and call workers. `opened` gets the URL on which it listens.
 
-    Raises Unreachable if it cannot listen.
+    Raises Unreachable if it cannot listen, NotStarted or SettingsError for a worker.
     """
-    stop, files = Stop(), raise_file_limit()
+    stop, normalise = Stop(), normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
+    async with States(settings.workers.state_s) as states:
+        trial = Trial([await states.ready(worker) for worker in workers], normalise, tell)
+        ingress, url = await _open(settings, limits, _Publisher(trial, normalise, tell), tell)
+        opened(url)
+        try:
+            await stop.wait([])
+        finally:
+            await ingress.stop()
+            await trial.close(settings.workers.shutdown_s)
+
+
+async def _open(settings: Settings, limits: IngressSettings, publisher: Publisher, tell: Tell) -> tuple[Ingress, str]:
+    """An ingress that listens, and its URL. Raises Unreachable."""
+    files = raise_file_limit()
     limits = within_files(msgspec.structs.replace(limits, processes=1, drain_s=0), files)
     recorder = _Recorder(settings, tell)
-    receiver = Receiver(settings.sources, _Publisher(settings, tell), limits, settings.trusted_proxies, audit=recorder)
+    receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=recorder)
     receiver.observer = _Checks(tell)
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     try:
@@ -79,21 +117,18 @@ async def listen(settings: Settings, limits: IngressSettings, tell: Tell, opened
     except OSError as error:
         raise cannot_listen(limits.host, limits.port, error) from None
     scheme, host = "https" if limits.tls_certificate else "http", limits.host
-    opened(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-    try:
-        await stop.wait([])
-    finally:
-        await ingress.stop()
+    return ingress, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class _Publisher:
-    """Tells of each envelope. Nothing is stored."""
+    """Tells of each envelope, and gives it to the workers. Nothing is stored."""
 
     ready = True
     reason = ""
 
-    def __init__(self, settings: Settings, tell: Tell) -> None:
-        self._normalise = normaliser(settings.providers)
+    def __init__(self, trial: Trial, normalise: Normalise, tell: Tell) -> None:
+        self._trial = trial
+        self._normalise = normalise
         self._tell = tell
 
     async def publish(self, envelope: Envelope) -> None:
@@ -101,6 +136,7 @@ class _Publisher:
             self._tell(Accepted(envelope, self._normalise(envelope)))
         except Unreadable as fault:
             self._tell(Accepted(envelope, (), str(fault)))
+        self._trial.call(envelope)
 
 
 class _Checks(Observer):

@@ -149,6 +149,49 @@ async def test_a_saved_request_can_be_verified(project: Project) -> None:
     assert project.call("verify", "calls", "--request", place, "--at", "2h").returncode == 0
 
 
+WORKERS = """
+from hookline import worker
+from hookline.events import ParticipantJoined, RoomCreated
+
+@worker(RoomCreated, queue="rooms-seen")
+async def rooms_seen(event: RoomCreated) -> None:
+    print("never on stdout", file=__import__("sys").stderr)
+
+@worker(RoomCreated, queue="broken")
+async def broken(event: RoomCreated) -> None:
+    raise AttributeError("of the worker")
+
+@worker(ParticipantJoined, queue="others")
+async def others(event: ParticipantJoined) -> None: ...
+"""
+
+
+async def test_workers_are_called_once_with_what_they_want(project: Project) -> None:
+    (project.folder / "mine.py").write_text(WORKERS)
+    calls = project.settings.sources["calls"]
+    request = genuine(calls)
+    with listening(project, "mine.py", "--json") as running:
+        await running.send(request)
+        accepted, *first = (running.next() for _ in range(3))
+        await running.send(request)
+        _, *second = (running.next() for _ in range(3))
+    by_queue = {each["queue"]: each for each in first}
+    assert (by_queue["rooms-seen"]["result"], by_queue["rooms-seen"]["reason"]) == ("called", "handled")
+    assert (by_queue["broken"]["result"], by_queue["broken"]["reason"]) == ("failed", "failed")
+    assert by_queue["broken"]["error"].endswith("AttributeError: of the worker\n")
+    assert {each["id"] for each in first} == {accepted["id"]}
+    assert {each["queue"]: each["reason"] for each in second}["rooms-seen"] == "duplicate"
+
+
+async def test_what_a_worker_did_stands_below_its_event(project: Project) -> None:
+    (project.folder / "mine.py").write_text(WORKERS)
+    with listening(project, "mine.py") as running:
+        await running.send(genuine(project.settings.sources["calls"]))
+        lines = [running.line() for _ in range(4)]
+    assert "  accepted  " in lines[0]
+    assert re.search(r"calls +(called  |failed  )  (rooms-seen: handled|broken: failed), [\d.]+ ms", lines[2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -156,8 +199,9 @@ async def test_a_saved_request_can_be_verified(project: Project) -> None:
         (["--topic", "UPPER"], 2, "is not words of a-z"),
         (["--port", "70000"], 2, "70000"),
         (["--save", "hookline.toml"], 2, "is a file"),
+        (["nothing.py"], 2, "nothing.py"),
     ],
-    ids=["source", "topic", "port", "folder"],
+    ids=["source", "topic", "port", "folder", "worker"],
 )
 def test_a_wrong_argument_is_one_sentence(project: Project, arguments: list[str], code: int, text: str) -> None:
     done = project.call("listen", *arguments)
