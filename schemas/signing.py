@@ -19,7 +19,11 @@ def check_hex(text: str, expected: Collection[bytes], step: str = "the signature
 
     `step` is what the operator reads of a refusal, where a provider checks more than one digest.
     """
-    check_digest(_from_hex(text, step), expected, step)
+    try:
+        given = a2b_hex(text)
+    except ValueError:
+        raise _not_hex(step) from None
+    check_digest(given, expected, step)
 
 
 def check_base64(text: str, expected: Collection[bytes], step: str = "the signature") -> None:
@@ -33,7 +37,11 @@ def check_base64(text: str, expected: Collection[bytes], step: str = "the signat
 
 def check_hex_of_body(text: str, digest: bytes, name: str) -> None:
     """Return if the text is the digest of the body in hexadecimal, else raise BadSignature. `name` says which one."""
-    _check_body(_from_hex(text, f"the {name} of the body"), digest, name)
+    try:
+        given = a2b_hex(text)
+    except ValueError:
+        raise _not_hex(f"the {name} of the body") from None
+    _check_body(given, digest, name)
 
 
 def check_base64_of_body(text: str, digest: bytes, name: str) -> None:
@@ -43,13 +51,18 @@ def check_base64_of_body(text: str, digest: bytes, name: str) -> None:
 
 def check_shared_secret(text: str, keys: Collection[bytes], step: str = "the shared secret") -> None:
     """Return if the text is one of the keys, else raise BadSignature. For providers that send a password."""
-    if not _is_one_of(text.encode("utf-8", "surrogateescape"), keys):
-        raise BadSignature(_WRONG, for_operator=f"{step} is none of this source")
+    try:
+        check_digest(text.encode("utf-8", "surrogateescape"), keys, step)
+    except BadSignature:  # which would name sizes of secrets
+        raise BadSignature(_WRONG, for_operator=f"{step} is none of this source") from None
 
 
 def check_digest(given: bytes, expected: Collection[bytes], step: str) -> None:
     """Return if the bytes are one of the expected digests, else raise BadSignature."""
-    if not _is_one_of(given, expected):
+    fits = False
+    for digest in expected:  # all of them, always: the time must not tell which one fits
+        fits |= hmac.compare_digest(given, digest)
+    if not fits:
         raise fits_no_secret(step, len(given), {len(digest) for digest in expected})
 
 
@@ -61,24 +74,14 @@ def fits_no_secret(step: str = "the signature", size: int = 0, usual_sizes: Coll
     return BadSignature(_WRONG, for_operator=f"{step} has {size} bytes, and {usual} are expected: is it cut?")
 
 
-def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
-    fits = False
-    for each in expected:  # all of them, always: the time must not tell which one fits
-        fits |= hmac.compare_digest(given, each)
-    return fits
-
-
 def _check_body(given: bytes, digest: bytes, name: str) -> None:
     if not hmac.compare_digest(given, digest):
         said = f"the body does not match its {name}: has something changed it on the way?"
         raise BadSignature(_WRONG, for_operator=said)
 
 
-def _from_hex(text: str, step: str) -> bytes:
-    try:
-        return a2b_hex(text)
-    except ValueError:
-        raise BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal") from None
+def _not_hex(step: str) -> BadSignature:
+    return BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal")
 
 
 def _from_base64(text: str, step: str) -> bytes:
