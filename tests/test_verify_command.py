@@ -67,6 +67,8 @@ def test_the_address_is_that_of_the_option(config: Path) -> None:
     request = callback(config, "calls")
     assert found(config, request, "--from", "203.0.113.9")["accepted"] is True
     assert found(config, request, "--from", "198.51.100.1")["reason"] == "refused_address"
+    unsure = run(config, "calls", "--request", "-", stdin=request)
+    assert unsure.output.endswith("calls would accept it, if what is unknown fits.\n")
 
 
 def test_each_step_has_its_line_in_a_pipe(config: Path) -> None:

@@ -56,5 +56,6 @@ def _conclusion(diagnosis: "Diagnosis") -> str:
     if diagnosis.accepted is None:
         return "It cannot be told whether it would be accepted."
     if diagnosis.accepted:
-        return f"{diagnosis.source} would accept it."
+        is_sure = all(each.result == "fits" for each in diagnosis.steps)
+        return f"{diagnosis.source} would accept it{'' if is_sure else ', if what is unknown fits'}."
     return f"{diagnosis.source or 'The ingress'} would refuse it: {diagnosis.reason}."
