@@ -16,7 +16,7 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos faults floods fuzz compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos faults floods fuzz compose-test systemd-test cluster-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -78,6 +78,13 @@ fuzz: $(STAMP)  ## fuzz all that reads a sender's bytes (MINUTES=10), and keep i
 
 compose-test: $(STAMP)  ## test compose.yaml with signed callbacks through HAProxy (needs Docker)
 	bash tests/compose/run.sh
+
+systemd-test: $(STAMP)  ## test the units of deploy/systemd under a real systemd (needs Docker)
+	bash tests/systemd/run.sh
+
+cluster-test: $(STAMP)  ## run the commands of docs/rabbitmq-cluster.md on three nodes, and upgrade them under load
+	@bash tests/services/install.sh
+	HOOKLINE_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/deployment/test_cluster_page.py
 
 lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
 	$(BIN)/python -m pip install --quiet 'uv>=0.13,<0.14'

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -106,10 +107,26 @@ def check_compose(words: Sequence[str]) -> None:
         case ["exec", service, "hookline", *rest]:
             assert service in SERVICES
             check_hookline(rest)
+        case ["run", "--rm", "operator", *rest]:
+            check_hookline(rest)
         case ["run", "--rm", service]:
             assert service in SERVICES
+        case ["--profile", "metrics", *rest]:
+            check_compose(rest)
         case _:
             assert words[0] in ("build", "up")
+
+
+def check_kubectl(words: Sequence[str]) -> None:
+    """Fails unless the file or folder that is applied exists."""
+    for option, path in pairwise(words):
+        assert option not in ("-f", "-k") or (ROOT / path).exists(), path
+
+
+def check_install(words: Sequence[str]) -> None:
+    """Fails unless the files of ours that are installed exist."""
+    for word in words:
+        assert not word.startswith("deploy/") or (ROOT / word).is_file(), word
 
 
 def check_activation(words: Sequence[str]) -> None:
@@ -133,14 +150,24 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "export": check_nothing,
     "git": check_nothing,
     "hookline": check_hookline,
+    "install": check_install,
+    "journalctl": check_nothing,
+    "kubectl": check_kubectl,
     "make": check_make,
     "mkdir": check_nothing,
+    "/opt/hookline/bin/pip": check_pip,
+    "pg_dump": check_nothing,
     "pip": check_pip,
     "pre-commit": check_nothing,
     "psql": check_nothing,
     "pytest": check_pytest,
     "python": check_python,
     "python3": check_python,
+    "rabbitmq-queues": check_nothing,  # tests/deployment runs those of the page about clusters
+    "rabbitmq-upgrade": check_nothing,
+    "rabbitmqctl": check_nothing,
+    "sqlite3": check_nothing,
+    "systemctl": check_nothing,
 }
 
 
