@@ -1,0 +1,112 @@
+"""What the pages in docs/going-live have from the code: settings, commands and facts of each provider."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from docs.reference_pages import table
+from hookline.cli.settings_template import source_table
+from hookline.schemas.provider import Provider
+from hookline.schemas.providers import catalogue
+
+FOLDER = Path(__file__).resolve().parent / "going-live"
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def page_of(provider: Provider[Any]) -> Path:
+    return FOLDER / f"{provider.name}.md"
+
+
+def source(provider: Provider[Any], *secrets: str) -> str:
+    """The settings of the provider's example, as `hookline init` writes them, with secrets from the environment."""
+    written = source_table(provider, '", "'.join(f"${{{secret}}}" for secret in secrets))
+    head, _, rest = written.partition("\n")
+    return f"{f'{head:<42}'}# POST /hooks/{provider.example.source}\n{rest}"
+
+
+def settings_block(provider: Provider[Any]) -> str:
+    return f"```toml\n{source(provider, 'CALLBACK_SECRET')}```\n\n{facts(provider)}"
+
+
+def facts(provider: Provider[Any]) -> str:
+    reply = provider.reply
+    own = [f"`{field.encode_name}`" for field in msgspec.structs.fields(provider.account)]
+    published = ", ".join(f"`{each}`" for each in provider.addresses)
+    resends = (
+        f"up to {duration(provider.resends_for_s)} after it" if provider.resends_for_s else "not declared; see below"
+    )
+    check = "answered, and not published" if provider.challenge else "none is known as a POST request"
+    rows = [
+        ("a good signature covers", provider.covers),
+        ("and leaves open", provider.leaves_open),
+        ("Hookline's reply", f"`{reply.status}` with `{reply.body.decode()}`"),
+        ("its check of the URL", check),
+        ("an event may come again", resends),
+        (
+            '`allow_from = ["provider"]`',
+            f"stands for {published}" if published else "cannot be used: no list is built in",
+        ),
+        ("its own settings", f"{', '.join(own)}: see [every setting](../reference/settings.md)" if own else "none"),
+    ]
+    return table(("what Hookline knows", ""), rows)
+
+
+def duration(seconds: float) -> str:
+    """About how long, in the largest unit of which there are at least two."""
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds >= 2 * size or size == 1)
+    return f"{round(seconds / size)} {unit}s"
+
+
+def try_block(provider: Provider[Any]) -> str:
+    name = provider.example.source
+    return (
+        f"```sh\nhookline check\nhookline run\nhookline send {name} --url https://tunnel.example.com/hooks/{name}\n```"
+    )
+
+
+def rotate_block(provider: Provider[Any]) -> str:
+    return f"```toml\n{source(provider, 'NEW_SECRET', 'OLD_SECRET')}```"
+
+
+def overview_block() -> str:
+    rows = [
+        (
+            f"[{each.title}](going-live/{each.name}.md)",
+            each.strength,
+            "yes" if each.challenge else "no",
+            "yes" if each.addresses else "no",
+            duration(each.resends_for_s) if each.resends_for_s else "see its page",
+        )
+        for each in catalogue().values()
+    ]
+    head = (
+        "provider",
+        "a signature covers",
+        "its check is answered",
+        "addresses built in",
+        "repeats an event for up to",
+    )
+    pages = "\n".join(f"going-live/{name}" for name in catalogue())
+    return f"{table(head, rows)}\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
+
+
+BLOCKS: Mapping[str, Callable[[Provider[Any]], str]] = {
+    "settings": settings_block,
+    "try": try_block,
+    "rotate": rotate_block,
+}
+
+
+def with_blocks(text: str, provider: Provider[Any]) -> str:
+    for name, make in BLOCKS.items():
+        text = with_block(text, name, make(provider))
+    return text
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """The text with a new block between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    after = rest.partition(f"<!-- /{name} -->")[2]
+    return f"{before}{begin}{block}\n<!-- /{name} -->{after}"
