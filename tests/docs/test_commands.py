@@ -13,6 +13,7 @@ import pytest
 
 from hookline import events
 from hookline.cli.main import cli
+from hookline.schemas.providers import catalogue
 from hookline.settings import SECTIONS, SourceSettings
 from tests.docs.pages import PAGES, README, ROOT, Block, all_blocks
 
@@ -128,12 +129,14 @@ def check_nothing(words: Sequence[str]) -> None:
 
 CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     ".": check_activation,
+    "cloudflared": check_nothing,
     "docker": check_docker,
     "export": check_nothing,
     "git": check_nothing,
     "hookline": check_hookline,
     "make": check_make,
     "mkdir": check_nothing,
+    "ngrok": check_nothing,
     "pip": check_pip,
     "pre-commit": check_nothing,
     "psql": check_nothing,
@@ -177,12 +180,16 @@ def test_python_of_readme_runs(block: Block) -> None:
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=str)
 def test_settings_of_a_page_exist(block: Block) -> None:
     settings = tomllib.loads(block.text)
-    tables = [(SECTIONS[name], table) for name, table in settings.items() if name != "sources"]
+    tables = [(table, keys(SECTIONS[name])) for name, table in settings.items() if name != "sources"]
     for table in settings.get("sources", {}).values():
-        assert table.pop("provider")
-        tables.append((SourceSettings, table))
-    for kind, table in tables:
-        assert set(table) <= {field.encode_name for field in msgspec.structs.fields(kind)}
+        provider = catalogue().get(table.pop("provider"))
+        tables.append((table, keys(SourceSettings) | (keys(provider.account) if provider else set())))
+    for table, known in tables:
+        assert set(table) <= known
+
+
+def keys(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
 
 
 def test_every_block_of_the_tour_is_marked_as_one_that_the_tests_follow() -> None:

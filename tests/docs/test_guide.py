@@ -14,6 +14,7 @@ GUIDE = ROOT / "docs" / "writing-workers.md"
 LINKED = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "tests" / "vectors" / "README.md")
 EXAMPLES = ROOT / "docs" / "examples"
 
+_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|([\w-]+\.)+[a-z]{2,})(:\d+)?(/[\w./~%+=&?#@:,-]*)?")
 _INCLUDED = re.compile(r"<!-- examples/(?P<name>\S+) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
 
 
@@ -26,13 +27,17 @@ def test_the_guide_shows_every_example_unchanged() -> None:
     assert included() == files
 
 
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
 def headings(page: Path) -> set[str]:
     """The anchors that GitHub gives a page's headings."""
     titles = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
 def test_the_links_of_a_page_work(page: Path) -> None:
     dead = []
     for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
@@ -41,6 +46,14 @@ def test_the_links_of_a_page_work(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in headings(target)):
             dead.append(link)
     assert dead == []
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_to_other_sites_are_urls(page: Path) -> None:
+    """`make docs-links` asks for each of them; this does not need the internet."""
+    links = re.findall(r"\]\((\w+:[^)]*)\)", page.read_text(encoding="utf-8"))
+    wrong = [link for link in links if not _URL.fullmatch(link)]
+    assert wrong == []
 
 
 def test_rows_that_the_page_on_performance_names_can_be_measured() -> None:
