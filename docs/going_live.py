@@ -37,7 +37,8 @@ def facts(provider: Provider[Any]) -> str:
     resends = (
         f"up to {duration(provider.resends_for_s)} after it" if provider.resends_for_s else "not declared; see below"
     )
-    check = "answered, and not published" if provider.challenge else "none is known as a POST request"
+    answered = provider.challenge or provider.checks_url_by_get
+    check = "answered, and not published" if answered else "none is known"
     rows = [
         ("a good signature covers", provider.covers),
         ("and leaves open", provider.leaves_open),
@@ -75,7 +76,7 @@ def overview_block() -> str:
         (
             f"[{each.title}](going-live/{each.name}.md)",
             each.strength,
-            "yes" if each.challenge else "no",
+            "yes" if each.challenge or each.checks_url_by_get else "none is known",
             "yes" if each.addresses else "no",
             duration(each.resends_for_s) if each.resends_for_s else "see its page",
         )
