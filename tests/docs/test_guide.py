@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.__main__ import GROUPS, ROWS
 from hookline.provider import Provider
+from hookline.schemas.providers import catalogue
 from tests.docs.pages import PAGES, ROOT
 
 GUIDE = ROOT / "docs" / "writing-workers.md"
@@ -68,3 +69,13 @@ def test_the_page_on_providers_names_everything_that_a_provider_declares() -> No
     text = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
     named = [name for row in re.findall(r"(?m)^\| (`.*?) \| ", text) for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(field.name for field in dataclasses.fields(Provider))
+
+
+def test_the_page_on_providers_has_a_row_for_each_signature_that_does_not_cover_the_body() -> None:
+    text = (
+        (ROOT / "docs" / "providers.md").read_text(encoding="utf-8").partition("| source of |")[2].partition("\n\n")[0]
+    )
+    rows = dict(re.findall(r"(?m)^\| ([^|]+) \| .* \| (\d+) \|$", text))
+    weak = {each.title: str(each.signatures.usual_bodies) for each in catalogue().values() if each.signatures}
+    said = {title: rows[name] for title in weak for name in rows if name in title}
+    assert (said, len(rows)) == (weak, len(weak))
