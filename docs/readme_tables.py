@@ -12,6 +12,28 @@ from hookline.schemas.providers import catalogue
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
 METRICS_PAGE = DOCS / "metrics.md"
+SECURITY = DOCS.parent / "SECURITY.md"
+SCHEMES = {
+    "body and time": ("who has the secret", "rotate secrets; keep clocks right"),
+    "body": (
+        "who has the secret; who saw a callback can repeat it, which has no effect while `ttl_s` remembers it",
+        "keep `ttl_s` longer than anybody might keep a copy",
+    ),
+    "fields": (
+        "as above; what the signature does not name can be changed",
+        "as above; the [table of providers](README.md#providers) says what is left open",
+    ),
+    "time only": (
+        "who saw one callback, for `tolerance_s`",
+        (
+            "TLS everywhere, short `tolerance_s`, `allow_from`, "
+            "[`max_bodies_per_signature`](docs/providers.md#signatures-that-do-not-cover-the-body)"
+        ),
+    ),
+    "shared secret": ("who saw one callback", "TLS everywhere, `allow_from`"),
+    "none": ("who can send from an address in `allow_from`", "do not do that; set the token, key or signature secret"),
+}
+"""Who can forge an event, by what its signature covers, and what to do about it."""
 
 
 def providers_table() -> str:
@@ -45,6 +67,19 @@ def metrics_table() -> str:
     return "\n".join([_row("metric", "kind", "labels", "unit", "meaning"), _row(*["---"] * 5), *rows])
 
 
+def schemes_table() -> str:
+    """The providers by scheme, and those that let a console leave the signature out."""
+    named: dict[str, list[str]] = {scheme: [] for scheme in SCHEMES}
+    for provider in catalogue().values():
+        has_time = provider.strength == "body" and "time" in provider.covers
+        named["body and time" if has_time else provider.strength].append(f"`{provider.name}`")
+        if hasattr(provider.account, "insecure_no_signature"):
+            named["none"].append(f"`{provider.name}` without one")
+    rows = [_row(scheme, ", ".join(named[scheme]), *said) for scheme, said in SCHEMES.items()]
+    head = _row("a good signature covers", "providers", "who can forge an event", "what you do about it")
+    return "\n".join([head, _row(*["---"] * 4), *rows])
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -58,6 +93,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "providers": providers_table,
     "events": events_table,
     "metrics": metrics_table,
+    "schemes": schemes_table,
 }
 
 
@@ -73,13 +109,13 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
-    outdated = [page for page in (README, METRICS_PAGE) if with_tables(page.read_text()) != page.read_text()]
+    outdated = [page for page in (README, METRICS_PAGE, SECURITY) if with_tables(page.read_text()) != page.read_text()]
     if "--check" not in sys.argv[1:]:
         for page in outdated:
             page.write_text(with_tables(page.read_text()))
         return 0
     for page in outdated:
-        sys.stderr.write(f"{page.name}: a table differs from the code; `make docs` writes it\n")
+        sys.stderr.write(f"{page.name}: a table differs from the code; `make tables` writes it\n")
     return len(outdated)
 
 
