@@ -12,11 +12,58 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 
 FOLDER = Path(__file__).resolve().parent / "going-live"
+TEMPLATE = """\
+# Going live with {title}
+
+<!-- settings -->
+<!-- /settings -->
+
+## In the console
+
+1. Enter the URL, `https://…/hooks/{source}`. Not known yet: where, and where the secret is.
+
+## Addresses to allow
+
+- Not known yet.
+
+## Try it through a tunnel
+
+[A public tunnel](../going-live.md#a-public-tunnel) says how to open one. With its address in the place of
+`tunnel.example.com`:
+
+<!-- try -->
+<!-- /try -->
+
+## Rotate the secret
+
+<!-- rotate -->
+<!-- /rotate -->
+
+1. Add the new secret in front of the old one, as above, and [reload the settings](../operations.md#new-settings). Both
+   are accepted from now on.
+2. Change the secret at the provider.
+3. When no callback with the old secret comes any more, remove it from `secrets`, and reload again.
+
+## When Hookline does not answer
+
+- Not known yet.
+
+## Not known
+
+- Everything that the provider's own pages say. Fill it in, each fact with the address of its page.
+"""
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def page_of(provider: Provider[Any]) -> Path:
     return FOLDER / f"{provider.name}.md"
+
+
+def text_of(provider: Provider[Any]) -> str:
+    """The text of the provider's page, with what is made from the code. A new provider gets one to fill in."""
+    page = page_of(provider)
+    new = TEMPLATE.format(title=provider.title, source=provider.example.source)
+    return with_blocks(page.read_text("utf-8") if page.exists() else new, provider)
 
 
 def source(provider: Provider[Any], *secrets: str) -> str:

@@ -15,13 +15,11 @@ OVERVIEW = DOCS / "going-live.md"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each file, with the text that it should have. A page on going live has to be there: only parts are written."""
+    """Each file, with the text that it should have. Of a page on going live that is there, only parts are written."""
     yield from ((DOCS / "reference" / name, f"{make().rstrip()}\n") for name, make in reference_pages.PAGES.items())
     yield DOCS / "images" / "event.svg", picture.svg()
     yield OVERVIEW, going_live.with_block(OVERVIEW.read_text("utf-8"), "overview", going_live.overview_block())
-    for provider in catalogue().values():
-        page = going_live.page_of(provider)
-        yield page, going_live.with_blocks(page.read_text("utf-8"), provider)
+    yield from ((going_live.page_of(each), going_live.text_of(each)) for each in catalogue().values())
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from docs import going_live
 from docs.going_live import BLOCKS, FOLDER, page_of
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
@@ -96,3 +97,15 @@ def test_a_page_names_every_published_address_and_the_url_of_its_source(provider
     found = sections(provider)
     assert [each for each in provider.addresses if f"`{each}`" not in found["Addresses to allow"]] == []
     assert f"/hooks/{provider.example.source}`" in found["In the console"]
+
+
+@each_provider
+def test_a_page_that_is_missing_is_begun_from_the_template(
+    provider: Provider[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(going_live, "FOLDER", tmp_path)
+    page_of(provider).write_text(going_live.text_of(provider), encoding="utf-8")
+    test_a_page_has_the_sections_of_the_template(provider)
+    test_the_settings_of_a_page_load(provider, tmp_path)
+    test_what_a_page_says_of_the_provider_has_a_source_or_is_said_to_be_unknown(provider)
+    test_a_page_names_every_published_address_and_the_url_of_its_source(replace(provider, addresses=()))
