@@ -33,6 +33,7 @@ exclude_patterns = [
     "workers",
 ]
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+default_role = "code"  # what stands in single backticks in docstrings
 
 myst_heading_anchors = 4
 

@@ -136,7 +136,7 @@ def overview_block() -> str:
         "addresses built in",
         "repeats an event for up to",
     )
-    pages = "\n".join(f"going-live/{name}" for name in catalogue())
+    pages = "\n".join(f"{each.title.partition(';')[0]} <going-live/{each.name}>" for each in catalogue().values())
     return f"{table(head, rows)}\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
 
 

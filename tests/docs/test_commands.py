@@ -178,18 +178,21 @@ def test_python_of_readme_runs(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=str)
-def test_settings_of_a_page_exist(block: Block) -> None:
+def test_settings_of_a_page_exist_and_have_values_that_are_allowed(block: Block) -> None:
     settings = tomllib.loads(block.text)
     tables = [(table, keys(SECTIONS[name])) for name, table in settings.items() if name != "sources"]
     for table in settings.get("sources", {}).values():
         provider = catalogue().get(table.pop("provider"))
-        tables.append((table, keys(SourceSettings) | (keys(provider.account) if provider else set())))
+        tables.append((table, keys(SourceSettings) | (keys(provider.account) if provider else {})))
     for table, known in tables:
-        assert set(table) <= known
+        assert set(table) <= set(known)
+        for key, value in table.items():
+            msgspec.convert(value, known[key])
 
 
-def keys(kind: type[msgspec.Struct]) -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(kind)}
+def keys(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The keys with the types of their values."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def test_every_block_of_the_tour_is_marked_as_one_that_the_tests_follow() -> None:
