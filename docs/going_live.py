@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from docs.reference_pages import table
+from docs.markdown import table, with_block
 from hookline.cli.settings_template import source_table
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
@@ -151,10 +151,3 @@ def with_blocks(text: str, provider: Provider[Any]) -> str:
     for name, make in BLOCKS.items():
         text = with_block(text, name, make(provider))
     return text
-
-
-def with_block(text: str, name: str, block: str) -> str:
-    """The text with a new block between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    before, begin, rest = text.partition(f"<!-- {name} -->\n")
-    after = rest.partition(f"<!-- /{name} -->")[2]
-    return f"{before}{begin}{block}\n<!-- /{name} -->{after}"

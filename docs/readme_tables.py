@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from docs.markdown import table, with_block
 from hookline.cli import topics
 from hookline.schemas.metrics import METRICS
 from hookline.schemas.providers import catalogue
@@ -38,7 +39,7 @@ SCHEMES = {
 
 def providers_table() -> str:
     rows = [
-        _row(
+        (
             provider.title,
             f"`{provider.name}`",
             ", ".join(provider.types),
@@ -48,23 +49,22 @@ def providers_table() -> str:
         )
         for provider in catalogue().values()
     ]
-    head = _row("provider", "`provider =`", "its events", "strength", "a good signature covers", "and leaves open")
-    return "\n".join([head, _row(*["---"] * 6), *rows])
+    return table(
+        ("provider", "`provider =`", "its events", "strength", "a good signature covers", "and leaves open"), rows
+    )
 
 
 def events_table() -> str:
     rows = [
-        _row(f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row))
+        (f"`{row['event']}`", f"`{row['topic']}`", ", ".join(row["fields"]), _senders(row))
         for row in topics.events(catalogue())
     ]
-    return "\n".join([_row("event", "topic", "fields", "sent by"), _row(*["---"] * 4), *rows])
+    return table(("event", "topic", "fields", "sent by"), rows)
 
 
 def metrics_table() -> str:
-    rows = [
-        _row(f"`{each.name}`", each.kind, ", ".join(each.labels), each.unit, each.meaning) for each in METRICS.values()
-    ]
-    return "\n".join([_row("metric", "kind", "labels", "unit", "meaning"), _row(*["---"] * 5), *rows])
+    rows = [(f"`{each.name}`", each.kind, ", ".join(each.labels), each.unit, each.meaning) for each in METRICS.values()]
+    return table(("metric", "kind", "labels", "unit", "meaning"), rows)
 
 
 def schemes_table() -> str:
@@ -75,13 +75,8 @@ def schemes_table() -> str:
         named["body and time" if has_time else provider.strength].append(f"`{provider.name}`")
         if hasattr(provider.account, "insecure_no_signature"):
             named["none"].append(f"`{provider.name}` without one")
-    rows = [_row(scheme, ", ".join(named[scheme]), *said) for scheme, said in SCHEMES.items()]
-    head = _row("a good signature covers", "providers", "who can forge an event", "what you do about it")
-    return "\n".join([head, _row(*["---"] * 4), *rows])
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+    rows = [(scheme, ", ".join(named[scheme]), *said) for scheme, said in SCHEMES.items()]
+    return table(("a good signature covers", "providers", "who can forge an event", "what you do about it"), rows)
 
 
 def _senders(row: Mapping[str, Any]) -> str:
@@ -98,13 +93,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def with_tables(text: str) -> str:
-    """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    for name, table in TABLES.items():
-        if f"<!-- {name} -->" not in text:
-            continue
-        before, _, rest = text.partition(f"<!-- {name} -->\n")
-        after = rest.partition(f"<!-- /{name} -->")[2]
-        text = f"{before}<!-- {name} -->\n{table()}\n<!-- /{name} -->{after}"
+    """The text with a new table in each block that is named like one."""
+    for name, make in TABLES.items():
+        if f"<!-- {name} -->" in text:
+            text = with_block(text, name, make())
     return text
 
 

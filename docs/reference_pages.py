@@ -11,6 +11,7 @@ import click
 import msgspec
 from msgspec import inspect as types
 
+from docs.markdown import table
 from hookline.cli.main import cli
 from hookline.cli.topics import events as canonical_events
 from hookline.ingress.responses import STATUS
@@ -35,14 +36,6 @@ _PLAIN = {
     types.DictType: "object",
     types.AnyType: "anything",
 }
-
-
-def row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join([row(*head), row(*["---"] * len(head)), *(row(*cells) for cells in rows)])
 
 
 def settings_page() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs import going_live, picture, reference_pages
+from docs.markdown import with_block
 from hookline.schemas.providers import catalogue
 
 DOCS = Path(__file__).resolve().parent
@@ -18,7 +19,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each file, with the text that it should have. Of a page on going live that is there, only parts are written."""
     yield from ((DOCS / "reference" / name, f"{make().rstrip()}\n") for name, make in reference_pages.PAGES.items())
     yield DOCS / "images" / "event.svg", picture.svg()
-    yield OVERVIEW, going_live.with_block(OVERVIEW.read_text("utf-8"), "overview", going_live.overview_block())
+    yield OVERVIEW, with_block(OVERVIEW.read_text("utf-8"), "overview", going_live.overview_block())
     yield from ((going_live.page_of(each), going_live.text_of(each)) for each in catalogue().values())
 
 
