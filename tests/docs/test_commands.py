@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -143,6 +144,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "pytest": check_pytest,
     "python": check_python,
     "python3": check_python,
+    "rabbitmqctl": check_nothing,
 }
 
 
@@ -150,6 +152,31 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
 def test_each_command_of_a_page_is_one_that_exists(block: Block) -> None:
     for program, *words in commands(block.text):
         assert program in CHECKS, f"{program}: say in CHECKS how to check it"
+        CHECKS[program](words)
+
+
+def helps(name: str, command: click.Command) -> Iterator[tuple[str, str]]:
+    """Each command with the examples of its help, which the reference shows, too."""
+    yield name, command.epilog or ""
+    if isinstance(command, click.Group):
+        for word, below in command.commands.items():
+            yield from helps(f"{name} {word}", below)
+
+
+@pytest.mark.parametrize(
+    ("name", "epilog"), [*helps("hookline", cli)], ids=lambda text: text if "\n" not in text else "help"
+)
+def test_each_example_in_the_help_of_a_command_is_one_that_exists(
+    name: str, epilog: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "callback.json").touch()
+    (tmp_path / "providers").mkdir()
+    lines = [re.split(r" {2,}| [|>] ", line.strip())[0] for line in epilog.splitlines()]
+    examples = [line for line in lines if line not in ("", "\b", "Examples:")]
+    assert any(example.startswith(name) for example in examples)
+    for example in examples:
+        program, *words = shlex.split(example)
         CHECKS[program](words)
 
 
