@@ -109,9 +109,8 @@ def duration(seconds: float) -> str:
 
 def try_block(provider: Provider[Any]) -> str:
     name = provider.example.source
-    return (
-        f"```sh\nhookline check\nhookline run\nhookline send {name} --url https://tunnel.example.com/hooks/{name}\n```"
-    )
+    send = f"hookline send {name} --url https://tunnel.example.com/hooks/{name}"
+    return f"```sh\nhookline check\nhookline run\n# In another terminal:\n{send}\n```"
 
 
 def rotate_block(provider: Provider[Any]) -> str:
