@@ -65,6 +65,11 @@ class PostgresqlEventStorage:
         rows = await self._pool.run(partial(_rows, statement=_SCAN, parameters=wanted))
         return [Found(Position(occurred_us, event_id), body) for occurred_us, event_id, body in rows]
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        wanted = {"since": since_us, "at": before.occurred_us, "id": before.event_id, "count": count}
+        rows = await self._pool.run(partial(_rows, statement=_RECEIVED, parameters=wanted))
+        return [Found(Position(received_us, event_id), body) for received_us, event_id, body in rows]
+
     async def body(self, event_id: str) -> bytes | None:
         statement = "SELECT event FROM hookline_events WHERE id = %(id)s"
         rows = await self._pool.run(partial(_rows, statement=statement, parameters={"id": event_id}))
@@ -201,6 +206,10 @@ _SCAN = """SELECT found.occurred_at, found.id, e.event FROM (
             AND (k.occurred_at, k.id) < (%(at)s, %(id)s) ORDER BY k.occurred_at DESC, k.id DESC LIMIT %(count)s) each
         ORDER BY 1 DESC, 2 DESC LIMIT %(count)s) found
     JOIN hookline_events e USING (id) ORDER BY 1 DESC, 2 DESC"""
+# The bound on the time alone is the one that the index can use.
+_RECEIVED = """SELECT received_at, id, event FROM hookline_events
+    WHERE received_at BETWEEN %(since)s AND %(at)s AND (received_at, id) < (%(at)s, %(id)s)
+    ORDER BY received_at DESC, id DESC LIMIT %(count)s"""
 _ROOMS = """SELECT received_at, place FROM hookline_rooms WHERE (received_at, place) < (%(at)s, %(place)s)
     ORDER BY received_at DESC, place DESC LIMIT %(count)s"""
 _NOW_S = "extract(epoch FROM clock_timestamp())"

@@ -133,6 +133,14 @@ class RedisEventStorage:
 
         return await self._client.run(work)
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        async def work(server: "redis.asyncio.Redis") -> list[Found]:
+            latest = await _latest(server, [_RECEIVED], since_us, before, count)
+            bodies = await _bodies(server, [each.event_id.partition("\n")[2] for each in latest])
+            return [Found(*each) for each in zip(latest, bodies, strict=True)]
+
+        return await self._client.run(work)
+
     async def body(self, event_id: str) -> str | None:
         async def work(server: "redis.asyncio.Redis") -> str | None:
             return (await _bodies(server, [event_id]))[0]

@@ -52,6 +52,13 @@ class SqliteEventStorage:
 
         return await self._database.run(step, durable=False)
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        def step(connection: sqlite3.Connection) -> list[Found]:
+            rows = connection.execute(_RECEIVED, (since_us, *before, count))
+            return [Found(Position(received_us, event_id), body) for received_us, event_id, body in rows]
+
+        return await self._database.run(step, durable=False)
+
     async def body(self, event_id: str) -> bytes | None:
         return (await self._database.run(lambda each: _bodies(each, [event_id]), durable=False)).get(event_id)
 
@@ -160,6 +167,9 @@ _IF_LATER = """ ON CONFLICT (place) DO UPDATE SET received_at = excluded.receive
     WHERE excluded.received_at > received_at"""
 _SCAN = """SELECT occurred_at, id FROM logged_event_keys
     WHERE key = ? AND occurred_at >= ? AND (occurred_at, id) < (?, ?) ORDER BY occurred_at DESC, id DESC LIMIT ?"""
+_RECEIVED = """SELECT received_at, id, event FROM logged_events
+    WHERE received_at >= ?1 AND received_at <= ?2 AND (received_at, id) < (?2, ?3)
+    ORDER BY received_at DESC, id DESC LIMIT ?4"""
 _ROOMS = """SELECT received_at, place FROM logged_rooms WHERE (received_at, place) < (?, ?)
     ORDER BY received_at DESC, place DESC LIMIT ?"""
 _PLACES = "SELECT place FROM logged_rooms WHERE room_id = ?"
