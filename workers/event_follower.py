@@ -1,5 +1,6 @@
 """Follows the event log: what comes to it from now on, in order of receipt."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from hookline.schemas.events import Event
@@ -36,7 +37,7 @@ class EventFollower:
         self._note(unseen)
         return unseen
 
-    def _note(self, events: list[Event]) -> None:
+    def _note(self, events: Sequence[Event]) -> None:
         for event in events:
             self._seen.note(event.id, None)
             self._newest = max(self._newest, event.received_at)

@@ -189,7 +189,7 @@ class EventLog:
 
         The cost is that of what is returned where the query names one of room, user, source and topic, or source and
         topic, or only times. Of more, it is that of the room's events, or else of the user's, but ends a page after
-        `scan_limit` of them. Raises ValueError for a limit of less than 1 or more than 1000, and for a malformed cursor.
+        `scan_limit` of them. Raises ValueError for a limit of less than 1 or more than 1000, or a malformed cursor.
         """
         wanted = _checked_limit(limit)
         since_us = 0 if query.since is None else _microseconds(query.since)

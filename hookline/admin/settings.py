@@ -27,6 +27,15 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
+class InspectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the inspector's pages on the operator's port show.
+
+    With `bodies` they also show what callbacks say of people beside their ids: names, texts and whole bodies.
+    """
+
+    bodies: bool = False
+
+
 class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where traces are sent: the address of a collector that takes OTLP over HTTP. An empty one switches them off.
 

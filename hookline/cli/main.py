@@ -6,6 +6,7 @@ import click
 
 from hookline.cli.check import check
 from hookline.cli.dead_letter_commands import dead, unrouted
+from hookline.cli.events import events
 from hookline.cli.init import init
 from hookline.cli.new_provider import new_provider
 from hookline.cli.replay import replay_command
@@ -61,6 +62,7 @@ for command in (
     send,
     topics,
     rooms,
+    events,
     dead,
     unrouted,
     replay_command,

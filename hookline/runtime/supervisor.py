@@ -57,7 +57,7 @@ async def _operators_port(settings: Settings) -> AsyncIterator[Sequence[str]]:
         yield ()
         return
     folder = Path(tempfile.mkdtemp(prefix="hookline-"))  # only this user may use it
-    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin)
+    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin, settings)
     try:
         await server.start()
         yield ("--admin-folder", str(folder))

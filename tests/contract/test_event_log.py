@@ -305,13 +305,14 @@ async def test_events_are_read_by_the_time_of_their_receipt(log: EventLog, room:
     ids, cursor = [], None
     while True:
         page = await log.received(since, limit=2, cursor=cursor)
-        ids += [int(event.id.rpartition(" ")[2]) for event in page.events if event.room_id == room]
+        ids += [int(event.id.rpartition(" ")[2]) for event in page.events if getattr(event, "room_id", "") == room]
         if (cursor := page.cursor) is None:
             break
     assert sorted(ids) == list(range(7))
     assert [number // 2 for number in ids] == [3, 2, 2, 1, 1, 0, 0]
     later = await log.received(since + timedelta(seconds=2), limit=100)
-    assert {event.id for event in later.events if event.room_id == room} == {f"{room} {number}" for number in (4, 5, 6)}
+    mine = {event.id for event in later.events if getattr(event, "room_id", "") == room}
+    assert mine == {f"{room} {number}" for number in (4, 5, 6)}
 
 
 async def test_a_follower_gets_what_comes_and_nothing_twice(log: EventLog, room: str) -> None:
@@ -354,7 +355,7 @@ async def test_rooms_come_with_the_time_of_their_latest_delivery(log: EventLog, 
     latest = START + timedelta(hours=1)
     for received_at in (START, latest):
         await log.append(make(RoomCreated, f"{room} {received_at}", room_id=room, received_at=received_at))
-    times, cursor = {}, None
+    times, cursor = dict[str, datetime](), None
     while room not in times:
         page = await log.rooms(limit=1000, cursor=cursor)
         times |= {each.room_id: at for each, at in zip(page.places, page.received_at, strict=True)}
