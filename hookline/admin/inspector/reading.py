@@ -5,7 +5,7 @@ It shares nothing with the parts of the process that receive and handle events, 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from hookline.audit.reader import RefusalReader
@@ -103,16 +103,10 @@ class Reading:
         if parts is not None:
             await asyncio.shield(parts.close())
 
-    async def queues(self, names: Sequence[str] | None = None) -> Sequence[QueueState]:
+    async def queues(self) -> Sequence[QueueState]:
         """The queues, at most 200. Raises Unreachable, or SettingsError."""
         async with visiting_queues(self.settings) as states:
-            names = await states.names() if names is None else names
-            return await states.states(names[:_MAX_QUEUES], retrying=True)
-
-    async def queue_names(self) -> Sequence[str]:
-        """Raises Unreachable, or SettingsError."""
-        async with visiting_queues(self.settings) as states:
-            return (await states.names())[:_MAX_QUEUES]
+            return await states.states((await states.names())[:_MAX_QUEUES], retrying=True)
 
     async def unrouted(self) -> int:
         """How many events no queue wanted. Raises Unreachable, or SettingsError."""
@@ -135,10 +129,3 @@ class Reading:
 
 
 _MAX_QUEUES = 200
-
-
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, and return once it has ended."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -33,7 +33,7 @@ class Sessions:
         return bool(self._key)
 
     def is_token(self, text: str) -> bool:
-        return bool(self._key) and hmac.compare_digest(text.encode("utf-8", "surrogatepass"), self._key)
+        return bool(self._key) and _are_equal(text, self._key.decode())
 
     def may_look(self, request: web.BaseRequest) -> bool:
         return not self._key or self._has_bearer(request) or bool(self._session(request))
@@ -43,7 +43,7 @@ class Sessions:
         if self._has_bearer(request):  # no other site can have a browser send it
             return True
         session = self._session(request)
-        return bool(session) and is_own_form(request) and hmac.compare_digest(proof, self._signed("form", session))
+        return bool(session) and is_own_form(request) and _are_equal(proof, self._signed("form", session))
 
     def proof(self, request: web.BaseRequest) -> str:
         """What a form of this session carries; empty if its holder may not act."""
@@ -68,7 +68,7 @@ class Sessions:
         expires, _, signature = value.partition(".")
         if not self._key or not (expires.isascii() and expires.isdecimal() and len(expires) < 16):
             return ""
-        good = hmac.compare_digest(signature.encode(), self._signed("session", expires).encode())
+        good = _are_equal(signature, self._signed("session", expires))
         return value if good and int(expires) > self._clock() else ""
 
     def _signed(self, purpose: str, text: str) -> str:
@@ -77,6 +77,11 @@ class Sessions:
     def _has_bearer(self, request: web.BaseRequest) -> bool:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return kind.lower() == "bearer" and self.is_token(token.strip())
+
+
+def _are_equal(given: str, right: str) -> bool:
+    """Whether two texts are equal, in a time that says nothing about where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), right.encode())
 
 
 def is_own_form(request: web.BaseRequest) -> bool:

@@ -21,6 +21,7 @@ PERSONAL = frozenset(
 )
 """Fields of events that hold what people have written or are called, or what leads to it."""
 MAX_BODY_BYTES = 64 * 2**10
+_HIDDEN_TEXT = f"{HIDDEN} (the text may quote a callback)"
 _FRAME = re.compile(r'  File "[^"]*", line \d+, in \S+')
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
 
@@ -138,7 +139,7 @@ def without_text(traceback: str) -> str:
     lines = traceback.splitlines()
     places = [line for line in lines if _FRAME.fullmatch(line)]
     if not places:
-        return HIDDEN if traceback else ""
+        return _HIDDEN_TEXT if traceback else ""
     last = next((line for line in reversed(lines) if line and not line.startswith((" ", "|", "+"))), "")
     kind = _ERROR.match(last)
-    return "\n".join([*places, f"{kind[0]}: {HIDDEN}" if kind else HIDDEN])
+    return "\n".join([*places, f"{kind[0]}: {_HIDDEN_TEXT}" if kind else _HIDDEN_TEXT])

@@ -17,11 +17,12 @@ from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEven
 from hookline.admin.pages import ReadinessPage
 from hookline.broker.spool.visit import SpoolContents
 from hookline.cli.options import moment
+from hookline.schemas import topics
+from hookline.schemas.broker import History
 from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
-from hookline.schemas.events import EVENT_TYPES, Event
+from hookline.schemas.events import EVENT_TYPES, Event, event_topic
 from hookline.schemas.refusals import RefusalCount, StoredRefusal
-from hookline.schemas.topics import check_queue
 from hookline.workers.event_log import EventLog, Place, Query
 from hookline.workers.event_states import EventState
 from hookline.workers.rooms import RoomView, view
@@ -36,6 +37,8 @@ ROOM_EVENTS = 5000
 SCANNED_EVENTS = 5000
 SCANNED_DEAD_LETTERS = 2000
 _HISTORY_S = 5.0
+_ASKED_QUEUES = 20
+"""How many queues are asked whether they want an event."""
 _AROUND = timedelta(milliseconds=1)
 
 
@@ -105,6 +108,14 @@ class EventDetails(msgspec.Struct, frozen=True, kw_only=True):
     event: ShownEvent
     queues: Part
     delivery: Part
+
+
+class QueueRow(msgspec.Struct, frozen=True):
+    """What a queue has done with an event. `wanted`: it is bound to such events; None if that cannot be said."""
+
+    state: EventState
+    wanted: bool | None
+    dead: int
 
 
 class ShownDelivery(msgspec.Struct, frozen=True):
@@ -249,7 +260,7 @@ class Views:
                 raise NotFound(f"The event log has no event {event_id}, or no longer.")
             return EventDetails(
                 event=self._shows.event(event),
-                queues=await _part(self._queue_states(parts, event_id)),
+                queues=await _part(self._queue_rows(parts, event)),
                 delivery=await _part(self._delivery(parts, event)) if asked.get("delivery") else Part(),
             )
 
@@ -352,9 +363,15 @@ class Views:
     def _log(self) -> "_Log":
         return _Log(self._reading)
 
-    async def _queue_states(self, parts: Parts, event_id: str) -> Sequence[EventState]:
-        names = await self._reading.queue_names()
-        return await (await parts.event_states()).of(event_id, names)
+    async def _queue_rows(self, parts: Parts, event: Event) -> Sequence[QueueRow]:
+        """Those that want the event, or have done something with it, first."""
+        dead = {each.queue: each.dead for each in await self._reading.queues()}
+        states = await (await parts.event_states()).of(event.id, [*dead])
+        history = (await parts.broker()).history
+        unseen = [each.queue for each in states if each.state == "unknown"][:_ASKED_QUEUES]
+        wanted = {queue: await _wants(history, queue, event) for queue in unseen}
+        rows = [QueueRow(each, wanted.get(each.queue), dead[each.queue]) for each in states]
+        return sorted(rows, key=lambda row: row.wanted is False)
 
     async def _delivery(self, parts: Parts, event: Event) -> ShownDelivery | None:
         """The delivery in the history, if it is found within a few seconds."""
@@ -436,6 +453,16 @@ async def _part(reading: Awaitable[T]) -> Part:
         return Part(None, str(error))
 
 
+async def _wants(history: History, queue: str, event: Event) -> bool | None:
+    """Whether a queue is bound to such events, in any partition; None if it cannot be asked."""
+    topic = topics.topic(event.provider, event.source, event_topic(event))
+    try:
+        keys = await history.wanted_by(queue)
+    except HooklineError:
+        return None
+    return any(topics.matches(key, f"{topic}.{part}") for key in keys for part in topics.PARTITION_WORDS)
+
+
 async def _latest_of(log: EventLog, query: Query) -> list[Event]:
     found, cursor = list[Event](), None
     while len(found) < ROOM_EVENTS:
@@ -485,7 +512,7 @@ def _is_wanted(dead: DeadLetter, asked: Asked) -> bool:
 def _queue(asked: Asked) -> str:
     queue = _needed(asked, "queue")
     try:
-        return queue if queue == UNROUTED else check_queue(queue)
+        return queue if queue == UNROUTED else topics.check_queue(queue)
     except ValueError as error:
         raise WrongQuestion(str(error)) from None
 
