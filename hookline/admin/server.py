@@ -58,7 +58,8 @@ class AdminServer:
             else:
                 shown = f"[{host}]" if ":" in host else host
                 instead = "" if port == first else f", because {first} is taken"
-                log.info("metrics and health on http://%s:%d%s", shown, port, instead)
+                browser = "" if self._inspected is None else "; open it in a browser for the inspector"
+                log.info("metrics and health on http://%s:%d%s%s", shown, port, instead, browser)
                 return port
         log.warning("no metrics and health: cannot listen on %s:%d (%s), nor on the ports above", host, first, fault)
         return None

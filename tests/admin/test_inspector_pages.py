@@ -251,10 +251,10 @@ async def test_personal_data_is_shown_only_if_the_settings_say_so(tmp_path: Path
 def test_each_field_of_an_event_was_judged_personal_or_not() -> None:
     """A new field makes this test fail: add it here, or to PERSONAL if people write it or are called by it."""
     impersonal = """
-        admitted answered_at call_id callee_ids caller_id connection_id direction duration_s ended_at error_code format
-        group_id issues kind labels level media members mixed muted operator_id owner_id platform previous_role_name
-        protocol reason recording_id rejoined result role role_name room_id seats segment session_id size_bytes
-        started_at starts_at state stream_id task_id track track_id transcript_id user_id
+        admitted answered_at call_id callee_ids caller_id connection_id direction duration_s ended_at error error_code
+        format group_id issues kind labels level media members mixed muted operator_id owner_id platform
+        previous_role_name protocol reason recording_id rejoined result role role_name room_id seats segment session_id
+        size_bytes started_at starts_at state stream_id task_id track track_id transcript_id user_id
     """
     head = {each.name for each in msgspec.structs.fields(CanonicalEvent)}
     named = {each.name for kind in EVENT_TYPES.values() for each in msgspec.structs.fields(kind)} - head

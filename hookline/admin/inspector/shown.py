@@ -16,9 +16,7 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.redaction import HIDDEN, redacted_body
 from hookline.settings import Settings
 
-PERSONAL = frozenset(
-    {"display_name", "name", "custom", "text", "payload", "changes", "url", "directory", "file_name", "error"}
-)
+PERSONAL = frozenset({"display_name", "name", "custom", "text", "payload", "changes", "url", "directory", "file_name"})
 """Fields of events that hold what people have written or are called, or what leads to it."""
 MAX_BODY_BYTES = 64 * 2**10
 _HIDDEN_TEXT = f"{HIDDEN} (the text may quote a callback)"
