@@ -18,18 +18,30 @@ OF_A_STORY = len(catalogue()["krtc"].samples)
 """How many events `hookline send` sends."""
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgresql"])
-def sent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
-    """A project whose worker `rooms` has kept the callbacks of one room, with a source of its own."""
-    urls = {"redis": redis.server_url, "postgresql": postgresql.server_url}
-    store_url = urls[request.param](request.config) if request.param in urls else "sqlite:hookline.db"
-    project = Project(tmp_path, store_url=store_url)
+STORES = {"redis": redis.server_url, "postgresql": postgresql.server_url}
+
+
+def with_own_source(folder: Path, store_url: str = "sqlite:hookline.db") -> Project:
+    """A project with a source of KRTC that no other one has, whose store may be shared."""
+    project = Project(folder, store_url=store_url)
     source = f"krtc-{uuid4().hex[:8]}"
     project.config.write_text(project.config.read_text().replace("[sources.krtc-main]", f"[sources.{source}]"))
+    return project
+
+
+def send(project: Project) -> None:
+    """Have the worker `rooms` keep the callbacks of one room."""
+    source = own_source(project)
+    project.start("run")
+    assert project.call("send", source).returncode == 0
+    until(lambda: len(events(project, "--source", source)) == OF_A_STORY)
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> Iterator[Project]:
+    project = with_own_source(tmp_path)
     try:
-        project.start("run")
-        assert project.call("send", source).returncode == 0
-        until(lambda: len(events(project, "--source", source)) == OF_A_STORY)
+        send(project)
         yield project
     finally:
         project.close()
@@ -92,6 +104,15 @@ def test_following_shows_each_event_as_it_comes(sent: Project) -> None:
         following.wait()
         reader.join(30)
         output.close()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_events_are_listed_from_a_store_on_a_server(request: pytest.FixtureRequest, tmp_path: Path, store: str) -> None:
+    project = with_own_source(tmp_path, STORES[store](request.config))
+    try:
+        send(project)
+    finally:
+        project.close()
 
 
 @pytest.mark.parametrize(
