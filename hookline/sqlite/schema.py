@@ -185,6 +185,11 @@ def _add_retry_clock(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE retry_clock (offset REAL NOT NULL, at REAL NOT NULL, wall REAL NOT NULL)")
 
 
+def _add_claim_numbers(connection: sqlite3.Connection) -> None:
+    """A process numbers its claims."""
+    connection.execute("ALTER TABLE claims ADD COLUMN number INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: tuple[Step, ...] = (
     _create_tables,
     _add_lease_clock,
@@ -192,4 +197,5 @@ STEPS: tuple[Step, ...] = (
     _add_reports,
     _add_event_log,
     _add_retry_clock,
+    _add_claim_numbers,
 )

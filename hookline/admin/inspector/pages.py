@@ -39,7 +39,11 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_STATIC: Mapping[str, str] = {"inspector.css": "text/css", "inspector.js": "text/javascript"}
+_STATIC: Mapping[str, str] = {
+    "icon.svg": "image/svg+xml",
+    "inspector.css": "text/css",
+    "inspector.js": "text/javascript",
+}
 
 View = Callable[[Asked], Awaitable[Any]]
 

@@ -25,13 +25,20 @@ function time(text) {
   return new Date(text).toISOString().slice(0, 19).replace("T", " ");
 }
 
+function age(seconds) {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= 2 * length) return Number((seconds / length).toPrecision(3)) + " " + unit;
+  }
+  return Math.round(seconds) + " s";
+}
+
 function query(path, values) {
   return path + "?" + new URLSearchParams(values);
 }
 
 function eventCells(row, event) {
   const facts = Object.entries(event.facts).map(([name, text]) => name + "=" + text).join(" ");
-  const late = event.late_s === null ? "" : " (received " + Math.round(event.late_s) + " s later)";
+  const late = event.late_s === null ? "" : " (received " + age(event.late_s) + " later)";
   cell(row, "received", time(event.received_at), query("/event", { id: event.id }));
   cell(row, "topic", event.topic);
   cell(row, "source", event.source);
