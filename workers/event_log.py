@@ -7,7 +7,7 @@ What is old is judged by the time of receipt, which no sender chooses.
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -87,6 +87,17 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     body: bytes | str | None
 
 
+class Repeats(NamedTuple):
+    """How often the provider has delivered an event again, and when last, in microseconds since 1970.
+
+    A delivery is told from its repeats by the time of its receipt: what a worker puts back counts once.
+    """
+
+    event_id: str
+    times: int
+    received_us: int
+
+
 class Latest(NamedTuple):
     """A room, and when its latest delivery was received, in seconds since 1970: most deliveries change nothing then."""
 
@@ -99,6 +110,8 @@ class EventStorage(Protocol):
 
     async def append(self, entry: Entry) -> None:
         """Keep the event with all its keys, or nothing. The room's latest delivery becomes at least this one.
+
+        If the event is there with another time of receipt, and this one is the latest, a repeat is counted.
 
         Every so often it deletes a bounded number of events that were received too long ago.
         """
@@ -118,6 +131,9 @@ class EventStorage(Protocol):
 
     async def body(self, event_id: str) -> bytes | str | None:
         """The event with this id."""
+
+    async def repeats(self, event_ids: Sequence[str]) -> Sequence[Repeats]:
+        """Those of these events that were delivered again. The cost is that of a look-up for each."""
 
     async def rooms(self, before: Latest, count: int) -> Sequence[Latest]:
         """Rooms with their latest delivery, the latest first; only those before `before`."""
@@ -201,6 +217,10 @@ class EventLog:
             if len(events) == wanted or scanned == scan_limit:
                 return EventPage(events, _cursor(found.position))
         return EventPage(events)
+
+    async def repeats(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """How often these events were delivered again; without those that were not."""
+        return {each.event_id: each.times for each in await self._storage.repeats(event_ids)} if event_ids else {}
 
     async def room(self, place: Place) -> Sequence[Event]:
         """All events of a room, the latest first. The cost is that of these events."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -104,32 +104,35 @@ def events(  # noqa: PLR0913  one for each option
 
 
 def _show_one(settings: Settings, event_id: str, *, as_json: bool) -> None:
-    async def read() -> Event | None:
+    async def read() -> tuple[Event | None, Mapping[str, int]]:
         async with Installation(settings) as installation:
-            return await (await installation.event_log()).get(event_id)
+            log = await installation.event_log()
+            return await log.get(event_id), await log.repeats([event_id])
 
-    event = run_to_end(read())
+    event, repeats = run_to_end(read())
     if event is None:
         click.echo(f"hookline: the event log has no event {printable(event_id)}", err=True)
         sys.exit(ExitCode.FAILED)
     if as_json:
         click.echo(_json(event))
     else:
-        click.echo("\n".join(f"{name:<14} {printable(text)}" for name, text in _all_facts(event).items()))
+        click.echo("\n".join(f"{name:<14} {printable(text)}" for name, text in _all_facts(event, repeats).items()))
 
 
 def _show_latest(settings: Settings, query: Query, limit: int, *, as_json: bool) -> None:
-    async def read() -> list[Event]:
+    async def read() -> tuple[list[Event], Mapping[str, int]]:
         async with Installation(settings) as installation:
-            return await _latest(await installation.event_log(), query, limit + 1)
+            log = await installation.event_log()
+            found = await _latest(log, query, limit + 1)
+            return found, {} if as_json else await log.repeats([event.id for event in found])
 
-    found = run_to_end(read())
+    found, repeats = run_to_end(read())
     shown = found[:limit][::-1]
     if as_json:
         for event in shown:
             click.echo(_json(event))
     elif shown:
-        tables.show(_COLUMNS, map(_row, shown))
+        tables.show(_COLUMNS, [_row(event, repeats) for event in shown])
     else:
         leave_if_unknown(settings, provider=None, source=query.source)
         click.echo("No events match." if query != Query() else _NOTHING)
@@ -187,8 +190,9 @@ async def _new(follower: EventFollower) -> AsyncIterator[Event]:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _row(event: Event) -> tuple[str, ...]:
-    return (_at(event.occurred_at), event.source, event_topic(event), event.id, _what(event))
+def _row(event: Event, repeats: Mapping[str, int]) -> tuple[str, ...]:
+    what = _what(event) + (f" (delivered {repeats[event.id] + 1} times)" if event.id in repeats else "")
+    return (_at(event.occurred_at), event.source, event_topic(event), event.id, what.lstrip())
 
 
 def _line(event: Event) -> str:
@@ -203,10 +207,11 @@ def _what(event: Event) -> str:
     return " ".join(facts + ([f"(received {age_text(late)} later)"] if late is not None else []))
 
 
-def _all_facts(event: Event) -> dict[str, Any]:
+def _all_facts(event: Event, repeats: Mapping[str, int]) -> dict[str, Any]:
     head = {name: getattr(event, name) for name in CanonicalEvent.__struct_fields__}
     texts = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in head.items()}
-    return {"topic": event_topic(event), **texts, **event_facts(event)}
+    delivered = {"delivered": f"{repeats[event.id] + 1} times"} if event.id in repeats else {}
+    return {"topic": event_topic(event), **texts, **delivered, **event_facts(event)}
 
 
 def _json(event: Event) -> str:

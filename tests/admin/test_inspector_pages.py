@@ -1,5 +1,7 @@
 """The inspector's pages: what they show, and that nothing that a sender chooses becomes more than text."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -165,12 +167,15 @@ async def test_a_room_shows_who_was_inside_and_marks_what_came_late(site: Site) 
     left = make(ParticipantLeft, "left", at_s=60, room_id="lesson", user_id="user-1", reason="left")
     late = joined(1, received_at=START + timedelta(hours=1))
     await site.append(make(RoomCreated, "created", room_id="lesson"), late, left)
+    await site.append(joined(1, received_at=START + timedelta(hours=2)))
     page = json_of(await site.get("/api/room", provider="krtc", source="krtc-main", id="lesson"))
     assert [each["user_id"] for each in page["view"]["sessions"]] == ["user-1"]
     marks = {event["id"]: (event["late_s"], event["overtaken"]) for event in page["events"]}
     assert marks == {"left": (None, False), late.id: (3599.0, True), "created": (None, False)}
     text = (await site.get("/room", provider="krtc", source="krtc-main", id="lesson")).page.text
     assert "received 60 min later" in text
+    assert text.count("delivered 2 times") == 1
+    assert "delivered 2 times" in (await site.get("/event", id=late.id)).page.text
     assert "Who was inside when" in text
 
 
@@ -293,6 +298,25 @@ async def test_looking_makes_no_file_where_there_is_none(site: Site) -> None:
     for path in ("/", "/rooms", "/queues", "/dead?queue=billing", "/events", "/refused"):
         await site.get(path)
     assert sorted(each.name for each in site.settings.path.parent.iterdir()) == ["hookline.toml"]
+
+
+async def test_what_a_page_has_opened_is_closed_when_nobody_looks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.append(joined(1))
+
+    def files_open() -> int:
+        return sum(thread.name == "sqlite hookline.db" for thread in threading.enumerate())
+
+    assert files_open() == 1  # the one of this test
+    await site.get("/rooms")
+    assert files_open() == 2
+    await site.get("/rooms")
+    assert files_open() == 2
+    monkeypatch.setattr("hookline.admin.inspector.reading.IDLE_S", 0)
+    await site.get("/rooms")
+    async with asyncio.timeout(60):
+        while files_open() > 1:  # noqa: ASYNC110  a thread that ends tells nobody
+            await asyncio.sleep(0.02)
+    assert (await site.get("/rooms")).status == 200
 
 
 async def test_sources_show_the_url_for_the_console_and_the_latest_event(site: Site) -> None:

@@ -361,3 +361,38 @@ async def test_rooms_come_with_the_time_of_their_latest_delivery(log: EventLog, 
         times |= {each.room_id: at for each, at in zip(page.places, page.received_at, strict=True)}
         cursor = page.cursor
     assert times[room] == latest
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+async def test_a_delivery_is_a_repeat_if_it_was_received_at_another_time(
+    log: EventLog, room: str, *, at_once: bool
+) -> None:
+    def received(name: str, at_s: float) -> CanonicalEvent:
+        return make(RoomCreated, f"{room} {name}", room_id=room, received_at=START + timedelta(seconds=at_s))
+
+    once = [received("once", 0)] * 3  # put back by a worker
+    twice = [received("twice", 0), received("twice", 7), received("twice", 7)]
+    if at_once:
+        await append(log, [*once, *twice])
+    else:
+        for event in (*once, *twice, received("thrice", 9), received("thrice", 0), received("thrice", 20)):
+            await log.append(event)
+    found = await log.repeats([f"{room} {name}" for name in ("once", "twice", "thrice", "never")])
+    expected = {f"{room} twice": 1} if at_once else {f"{room} twice": 1, f"{room} thrice": 2}
+    assert found == expected
+    assert await log.repeats([]) == {}
+
+
+async def test_the_count_of_repeats_goes_with_old_events(address: str, room: str) -> None:
+    async with opened_log(address, AN_HOUR_S) as log:
+        old = f"{room} old"
+        for at_s in (0, 1):
+            await log.append(make(RoomCreated, old, room_id=room, received_at=START + timedelta(seconds=at_s)))
+        for number in range(40):
+            events = [
+                make(RoomCreated, f"{room} {number} {each}", room_id=room, received_at=LATER) for each in range(50)
+            ]
+            await append(log, events)
+            if not await log.repeats([old]):
+                break
+        assert await log.repeats([old]) == {}

@@ -77,6 +77,7 @@ def test_events_are_listed_by_what_names_them(sent: Project) -> None:
     assert "The latest 2 are shown" in shown.stderr
     assert all(event["id"] in shown.stdout for event in found[-2:])
     assert found[0]["id"] not in shown.stdout
+    assert "delivered" not in shown.stdout
     page = sent.call("events", "--id", found[0]["id"]).stdout
     assert all(text in page for text in (found[0]["id"], room, "received_at"))
 
@@ -104,6 +105,12 @@ def test_following_shows_each_event_as_it_comes(sent: Project) -> None:
         following.wait()
         reader.join(30)
         output.close()
+
+
+def test_events_that_were_delivered_again_are_marked(sent: Project) -> None:
+    source = own_source(sent)
+    assert sent.call("send", source, "participant.joined", "--duplicate").returncode == 0
+    until(lambda: "(delivered 2 times)" in sent.call("events", "--source", source).stdout)
 
 
 @pytest.mark.parametrize("store", STORES)

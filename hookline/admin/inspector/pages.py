@@ -257,8 +257,9 @@ def _asked(query: str) -> Asked:
 async def _form(request: web.BaseRequest) -> Asked:
     """The fields of a form, which is small."""
     body = b""
-    while len(body) <= _MAX_FORM_BYTES and (more := await request.content.readany()):
-        body += more
+    async with asyncio.timeout(PAGE_S):
+        while len(body) <= _MAX_FORM_BYTES and (more := await request.content.readany()):
+            body += more
     if len(body) > _MAX_FORM_BYTES:
         raise _Problem(413, "The form is too large.")
     return _asked(body.decode("ascii"))

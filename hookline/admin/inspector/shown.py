@@ -27,7 +27,8 @@ _ERROR = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
 class ShownEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event. `late_s` says how much later than it occurred it was received, if that is worth a mark.
 
-    `overtaken`: an event of the same page that occurred later was received earlier.
+    `overtaken`: an event of the same page that occurred later was received earlier. `repeats` is how often it was
+    delivered again.
     """
 
     id: str
@@ -42,6 +43,7 @@ class ShownEvent(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, str]
     late_s: float | None
     overtaken: bool = False
+    repeats: int = 0
 
 
 class ShownBody(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ class Shows:
         self._keep_urls = settings.workers.keep_urls
         self.bodies = settings.inspector.bodies
 
-    def event(self, event: CanonicalEvent, *, overtaken: bool = False) -> ShownEvent:
+    def event(self, event: CanonicalEvent, *, overtaken: bool = False, repeats: int = 0) -> ShownEvent:
         facts = event_facts(event)
         room_id, user_id = facts.pop("room_id", None), facts.pop("user_id", None)
         if not self.bodies:
@@ -96,6 +98,7 @@ class Shows:
             facts=facts,
             late_s=late_s(event),
             overtaken=overtaken,
+            repeats=repeats,
         )
 
     def dead_letter(self, dead: DeadLetter) -> ShownDeadLetter:

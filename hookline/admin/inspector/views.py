@@ -228,14 +228,14 @@ class Views:
             )
             if not page.events and not asked.get("cursor"):
                 raise NotFound(f"The event log has no events of a room {place.room_id} of {place.source}.")
-            events = await _latest_of(log, query)
+            events, shown = await _latest_of(log, query), await self._in_order(log, page.events)
         rooms = await asyncio.to_thread(view, events)
         mine = [each for each in rooms if (each.provider, each.source, each.room_id) == tuple_of(place)]
         return RoomPage(
             place=place,
             view=self._shown_view(mine[0]) if mine else None,
             partial=len(events) >= ROOM_EVENTS,
-            events=self._in_order(page.events),
+            events=shown,
             next=_next(asked, page.cursor),
         )
 
@@ -244,9 +244,10 @@ class Views:
         query, cursor = _query(given), asked.get("cursor") or None
         async with self._log() as log:
             page = await log.search(query, limit=_limit(asked), cursor=cursor, scan_limit=SCANNED_EVENTS)
+            shown = await self._in_order(log, page.events)
         return EventsPage(
             asked=given,
-            events=self._in_order(page.events),
+            events=shown,
             next=_next(given, page.cursor),
             topics=[*EVENT_TYPES],
             sources=self._settings.source_names,
@@ -255,11 +256,12 @@ class Views:
     async def event(self, asked: Asked) -> EventDetails:
         event_id = _needed(asked, "id")
         async with self._reading.parts() as parts:
-            event = await (await parts.event_log()).get(event_id)
+            log = await parts.event_log()
+            event = await log.get(event_id)
             if event is None:
                 raise NotFound(f"The event log has no event {event_id}, or no longer.")
             return EventDetails(
-                event=self._shows.event(event),
+                event=self._shows.event(event, repeats=(await log.repeats([event_id])).get(event_id, 0)),
                 queues=await _part(self._queue_rows(parts, event)),
                 delivery=await _part(self._delivery(parts, event)) if asked.get("delivery") else Part(),
             )
@@ -417,12 +419,13 @@ class Views:
         recordings = tuple(msgspec.structs.replace(each, directory=None, file_name=None) for each in room.recordings)
         return msgspec.structs.replace(room, name=None, waiting=waiting, recordings=recordings)
 
-    def _in_order(self, events: Sequence[Event]) -> list[ShownEvent]:
-        """The events of a page, the latest first, with those marked that a later one has overtaken."""
+    async def _in_order(self, log: EventLog, events: Sequence[Event]) -> list[ShownEvent]:
+        """The events of a page, the latest first. Repeats are marked, and those that a later one has overtaken."""
+        repeats = await log.repeats([event.id for event in events])
         shown, earliest = list[ShownEvent](), None
         for event in events:
             overtaken = earliest is not None and event.received_at > earliest
-            shown.append(self._shows.event(event, overtaken=overtaken))
+            shown.append(self._shows.event(event, overtaken=overtaken, repeats=repeats.get(event.id, 0)))
             earliest = event.received_at if earliest is None else min(earliest, event.received_at)
         return shown
 
