@@ -53,7 +53,7 @@ class Live:
     def _batch(self, events: list[ShownEvent], refused: list[StoredRefusal]) -> bytes:
         """What is new, or a comment that tells a lost connection from a quiet one."""
         shown = [_message("event", event) for event in events[-MAX_AT_ONCE:]]
-        shown += [_message("refused", _refusal(each)) for each in refused[-MAX_AT_ONCE:]]
+        shown += [_message("refused", self._shows.refusal(each)) for each in refused[-MAX_AT_ONCE:]]
         left_out = max(len(events) - MAX_AT_ONCE, 0)
         if left_out:
             shown.append(_message("left_out", {"events": left_out}))
@@ -73,12 +73,6 @@ class _Refused:
         found = (await asyncio.to_thread(self._reader.list, limit=MAX_AT_ONCE)).refusals
         last, self._last = self._last, max([self._last or 0, *(each.id for each in found)])
         return [] if last is None else [each for each in reversed(found) if each.id > last]
-
-
-def _refusal(stored: StoredRefusal) -> dict[str, object]:
-    request = stored.request
-    names = ("at_s", "source", "reason", "detail", "status", "path")
-    return {"id": stored.id, **{name: getattr(request, name) for name in names}}
 
 
 def _message(kind: str, content: object) -> bytes:

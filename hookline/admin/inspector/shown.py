@@ -14,6 +14,7 @@ from hookline.schemas.events import CanonicalEvent, event_topic
 from hookline.schemas.form import FORM
 from hookline.schemas.provider import Provider
 from hookline.schemas.redaction import HIDDEN, redacted_body
+from hookline.schemas.refusals import StoredRefusal
 from hookline.settings import Settings
 
 PERSONAL = frozenset({"display_name", "name", "custom", "text", "payload", "changes", "url", "directory", "file_name"})
@@ -72,6 +73,29 @@ class ShownDeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     body: ShownBody
 
 
+class ShownRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A refused request: what of it the pages may show, whatever else the audit keeps."""
+
+    id: int
+    at_s: float
+    source: str
+    reason: str
+    detail: str
+    status: int
+    peer: str
+    forwarded: str
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body_bytes: int
+    body_sha256: str
+    body: str | None
+
+
+_OF_REQUESTS = tuple(name for name in ShownRefusal.__struct_fields__ if name not in ("id", "body"))
+
+
 class Shows:
     """Makes what is shown, by the settings."""
 
@@ -120,6 +144,10 @@ class Shows:
             headers=shown,
             body=self.body(dead.body, dead.content_type, envelope),
         )
+
+    def refusal(self, stored: StoredRefusal) -> ShownRefusal:
+        facts = {name: getattr(stored.request, name) for name in _OF_REQUESTS}
+        return ShownRefusal(id=stored.id, body=stored.request.body if self.bodies else None, **facts)
 
     def body(self, body: bytes, content_type: str, envelope: Envelope | None) -> ShownBody:
         """The body, as far as it may be shown. Of a message that is not ours, nobody can say where a secret is."""

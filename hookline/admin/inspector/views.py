@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from hookline.admin.inspector.reading import Parts, Reading
-from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEvent, Shows
+from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEvent, ShownRefusal, Shows
 from hookline.admin.pages import ReadinessPage
 from hookline.broker.spool.visit import SpoolContents
 from hookline.cli.options import moment
@@ -22,7 +22,7 @@ from hookline.schemas.broker import History
 from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.schemas.events import EVENT_TYPES, Event, event_topic
-from hookline.schemas.refusals import RefusalCount, StoredRefusal
+from hookline.schemas.refusals import RefusalCount
 from hookline.workers.event_log import EventLog, Place, Query
 from hookline.workers.event_states import EventState
 from hookline.workers.rooms import RoomView, view
@@ -162,14 +162,14 @@ class RefusedPage(msgspec.Struct, frozen=True, kw_only=True):
 
     asked: Mapping[str, str]
     counts: Sequence[RefusalCount]
-    refusals: Sequence[StoredRefusal]
+    refusals: Sequence[ShownRefusal]
     next: str = ""
 
 
 class RefusalPage(msgspec.Struct, frozen=True):
     """One refused request."""
 
-    refusal: StoredRefusal
+    refusal: ShownRefusal
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,7 +322,7 @@ class Views:
 
         def read() -> RefusedPage:
             page = reader.list(source, reason=given.get("reason"), limit=PAGE, cursor=cursor)
-            shown = [self._shown_refusal(each) for each in page.refusals]
+            shown = [self._shows.refusal(each) for each in page.refusals]
             following = _next(given, None if page.cursor is None else str(page.cursor))
             return RefusedPage(asked=given, counts=reader.counts(), refusals=shown, next=following)
 
@@ -333,7 +333,7 @@ class Views:
         found = None if number is None else await asyncio.to_thread(reader.get, number)
         if found is None:
             raise NotFound("There is no such refused request, or no longer.")
-        return RefusalPage(self._shown_refusal(found))
+        return RefusalPage(self._shows.refusal(found))
 
     async def sources(self, _: Asked) -> SourcesPage:
         refused = await _part(self._refused_counts())
@@ -405,11 +405,6 @@ class Views:
         if reader is None:
             raise SettingsError("audit.path: the audit of refused requests is switched off")
         return reader
-
-    def _shown_refusal(self, refusal: StoredRefusal) -> StoredRefusal:
-        if self._shows.bodies:
-            return refusal
-        return StoredRefusal(refusal.id, msgspec.structs.replace(refusal.request, body=None))
 
     def _shown_view(self, room: RoomView) -> RoomView:
         """The room without what people are called."""
