@@ -33,6 +33,7 @@ BODIES = "[inspector]\nbodies = true\n"
 HOSTILE = (
     "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}</pre></textarea>javascript:alert(3)\u202e\x1b[31m"
 )
+ROOM = "/room?provider=krtc&source=krtc-main&id=lesson"
 PAGES = ["/", "/events", "/rooms", "/queues", "/refused", "/sources", "/live", "/login", "/nothing"]
 ELEMENTS = {
     *("html", "head", "meta", "title", "link", "script", "body", "a", "header", "strong", "nav", "form", "input"),
@@ -241,12 +242,21 @@ async def test_personal_data_is_shown_only_if_the_settings_say_so(tmp_path: Path
         folder = tmp_path / str(is_shown)
         folder.mkdir()
         async with inspected(folder, text) as site:
-            await site.append(event, make(RoomCreated, "created", room_id="lesson", name=secret))
+            recording = make(RecordingStarted, "recording", room_id="lesson", file_name=secret, directory=secret)
+            await site.append(event, recording, make(RoomCreated, "created", room_id="lesson", name=secret))
             await site.park("billing", envelope(body=b'{"name": "Ada Lovelace"}'), parked)
             await site.refuse(refused(body=secret))
             for path in await pages_of(site):
-                assert is_shown or secret not in (await site.get(path)).text, path
-            for path in (f"/event?id={event.id}", "/dead?queue=billing", "/refusal?id=1", "/api/dead?queue=billing"):
+                for each in (path, f"/api{path}"):
+                    assert is_shown or secret not in (await site.get(each)).text, each
+            for path in (
+                f"/event?id={event.id}",
+                "/dead?queue=billing",
+                "/refusal?id=1",
+                "/api/dead?queue=billing",
+                ROOM,
+                f"/api{ROOM}",
+            ):
                 assert (secret in (await site.get(path)).text) == is_shown, path
             dead = (await site.get("/dead", queue="billing")).page.text
             assert "billing.py" in dead

@@ -16,6 +16,7 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.redaction import HIDDEN, redacted_body
 from hookline.schemas.refusals import StoredRefusal
 from hookline.settings import Settings
+from hookline.workers.rooms import RoomView
 
 PERSONAL = frozenset({"display_name", "name", "custom", "text", "payload", "changes", "url", "directory", "file_name"})
 """Fields of events that hold what people have written or are called, or what leads to it."""
@@ -145,6 +146,9 @@ class Shows:
             body=self.body(dead.body, dead.content_type, envelope),
         )
 
+    def room(self, room: RoomView) -> RoomView:
+        return room if self.bodies else _impersonal(room)
+
     def refusal(self, stored: StoredRefusal) -> ShownRefusal:
         facts = {name: getattr(stored.request, name) for name in _OF_REQUESTS}
         return ShownRefusal(id=stored.id, body=stored.request.body if self.bodies else None, **facts)
@@ -161,6 +165,20 @@ class Shows:
         if text is None and not hidden:
             text = body[:MAX_BODY_BYTES].decode(errors="backslashreplace")
         return ShownBody(len(body), content_type, text, "" if text is not None else "it cannot be read")
+
+
+def _impersonal(value: Any) -> Any:
+    """A struct whose personal fields are None, at any depth."""
+    match value:
+        case tuple():
+            return tuple(map(_impersonal, value))
+        case msgspec.Struct():
+            fields = {name: getattr(value, name) for name in value.__struct_fields__}
+            return type(value)(
+                **{name: None if name in PERSONAL else _impersonal(each) for name, each in fields.items()}
+            )
+        case _:
+            return value
 
 
 def without_text(traceback: str) -> str:

@@ -233,7 +233,7 @@ class Views:
         mine = [each for each in rooms if (each.provider, each.source, each.room_id) == tuple_of(place)]
         return RoomPage(
             place=place,
-            view=self._shown_view(mine[0]) if mine else None,
+            view=self._shows.room(mine[0]) if mine else None,
             partial=len(events) >= ROOM_EVENTS,
             events=shown,
             next=_next(asked, page.cursor),
@@ -405,14 +405,6 @@ class Views:
         if reader is None:
             raise SettingsError("audit.path: the audit of refused requests is switched off")
         return reader
-
-    def _shown_view(self, room: RoomView) -> RoomView:
-        """The room without what people are called."""
-        if self._shows.bodies:
-            return room
-        waiting = tuple(msgspec.structs.replace(each, display_name=None) for each in room.waiting)
-        recordings = tuple(msgspec.structs.replace(each, directory=None, file_name=None) for each in room.recordings)
-        return msgspec.structs.replace(room, name=None, waiting=waiting, recordings=recordings)
 
     async def _in_order(self, log: EventLog, events: Sequence[Event]) -> list[ShownEvent]:
         """The events of a page, the latest first. Repeats are marked, and those that a later one has overtaken."""
