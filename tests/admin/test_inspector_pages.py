@@ -304,6 +304,16 @@ async def test_a_part_that_cannot_be_read_leaves_the_rest_of_the_page(tmp_path: 
         assert (await site.get("/dead", queue="billing")).status == 503
 
 
+async def test_the_first_page_reads_no_large_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hookline-spool" / "one").mkdir(parents=True)
+    (tmp_path / "hookline-spool" / "one" / "file").write_bytes(bytes(100))
+    async with inspected(tmp_path, '[broker]\nurl = "amqp://guest:guest@127.0.0.1:1/"\n') as site:
+        assert json_of(await site.get("/api/"))["spool"]["value"]["events"] == 0
+        monkeypatch.setattr("hookline.admin.inspector.views._SPOOL_BYTES", 99)
+        assert "the page of the queues counts what waits" in json_of(await site.get("/api/"))["spool"]["fault"]
+        assert json_of(await site.get("/api/queues"))["spool"]["value"]["events"] == 0
+
+
 async def test_looking_makes_no_file_where_there_is_none(site: Site) -> None:
     for path in ("/", "/rooms", "/queues", "/dead?queue=billing", "/events", "/refused"):
         await site.get(path)

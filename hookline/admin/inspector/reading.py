@@ -6,6 +6,7 @@ It shares nothing with the parts of the process that receive and handle events, 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.audit.reader import RefusalReader
@@ -118,14 +119,26 @@ class Reading:
         path = self.settings.audit.path
         return RefusalReader(self.settings.path.parent / path) if path else None
 
-    async def spool(self) -> SpoolContents | None:
-        """What waits on this machine's disk for RabbitMQ; None where there is no spool. Raises Unreachable."""
+    async def spool(self, *, max_bytes: int | None = None) -> SpoolContents | None:
+        """What waits on this machine's disk for RabbitMQ; None where there is no spool.
+
+        To count it, all of it is read. Raises Unreachable, also for files of more than `max_bytes`.
+        """
         if not self.settings.spool.path or not is_rabbitmq(self.settings.broker):
             return None
+        folder = spool_folder(self.settings)
         try:
-            return await asyncio.to_thread(contents, spool_folder(self.settings))
+            size = await asyncio.to_thread(_bytes_in, folder)
+            if max_bytes is not None and size > max_bytes:
+                mib = f"{size / 2**20:.0f} MiB"
+                raise Unreachable(f"the spool has files of {mib}; the page of the queues counts what waits")
+            return await asyncio.to_thread(contents, folder)
         except OSError as error:
             raise Unreachable(f"the spool cannot be read: {error.strerror}") from None
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*/*"))
 
 
 _MAX_QUEUES = 200

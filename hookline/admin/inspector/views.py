@@ -15,7 +15,6 @@ import msgspec
 from hookline.admin.inspector.reading import Parts, Reading
 from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEvent, ShownRefusal, Shows
 from hookline.admin.pages import ReadinessPage
-from hookline.broker.spool.visit import SpoolContents
 from hookline.cli.options import moment
 from hookline.schemas import topics
 from hookline.schemas.broker import History
@@ -37,6 +36,8 @@ ROOM_EVENTS = 5000
 SCANNED_EVENTS = 5000
 SCANNED_DEAD_LETTERS = 2000
 _HISTORY_S = 5.0
+_SPOOL_BYTES = 64 * 2**20
+"""The first page counts no larger spool."""
 _ASKED_QUEUES = 20
 """How many queues are asked whether they want an event."""
 _AROUND = timedelta(milliseconds=1)
@@ -203,7 +204,7 @@ class Views:
             readiness=await self._readiness(),
             queues=await _part(self._reading.queues()),
             unrouted=await _part(self._reading.unrouted()),
-            spool=await _part(self._spool()),
+            spool=await _part(self._reading.spool(max_bytes=_SPOOL_BYTES)),
             rooms=await _part(self.rooms({"limit": "10"})),
             refused=await _part(self._refused_counts()),
         )
@@ -211,7 +212,7 @@ class Views:
     async def queues(self, _: Asked) -> QueuesPage:
         reading = self._reading
         queues, unrouted = await _part(reading.queues()), await _part(reading.unrouted())
-        return QueuesPage(queues, unrouted, await _part(self._spool()))
+        return QueuesPage(queues, unrouted, await _part(reading.spool()))
 
     async def rooms(self, asked: Asked) -> RoomsList:
         async with self._log() as log:
@@ -392,9 +393,6 @@ class Views:
         except TimeoutError:
             raise Unreachable(f"it was not found in the history within {_HISTORY_S:g} s") from None
         return None
-
-    async def _spool(self) -> SpoolContents | None:
-        return await self._reading.spool()
 
     async def _refused_counts(self) -> Sequence[RefusalCount]:
         reader = self._reading.refusals()
