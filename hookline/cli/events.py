@@ -25,7 +25,7 @@ from hookline.settings import Settings, load
 from hookline.workers.event_follower import EventFollower
 from hookline.workers.event_log import MAX_LIMIT, EventLog, Query
 
-_COLUMNS = (("occurred",), ("source", "topic"), ("id",), ("what",))
+_COLUMNS = (("occurred", "source", "topic"), ("id", "what"))
 _LOGGED = tuple(topic for topic in EVENT_TYPES if topic != event_topic(Unknown))
 _AT_MOST = 100_000
 _LOOK_EVERY_S = 1.0
