@@ -40,6 +40,7 @@ class Observing:
     """
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
+        self._inspected = settings
         self._settings = settings.admin
         self._roles = roles
         self._metrics = Metrics(roles.process)
@@ -139,7 +140,7 @@ class Observing:
         module = await asyncio.to_thread(importlib.import_module, "hookline.admin.server")
         path = self._roles.admin_socket
         if path is None:
-            self._server = module.AdminServer(self, self._settings)
+            self._server = module.AdminServer(self, self._settings, self._inspected)
             await self._server.start()
         else:  # only the supervisor's user may use the folder of the socket
             self._server = module.AdminServer(self, AdminSettings())

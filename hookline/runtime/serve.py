@@ -79,7 +79,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         server = None
         if roles.ingress:
             publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
-            server = await _open_ingress(control, publisher, observing)
+            server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
             observing.watch_spool(installation.spool)
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
@@ -182,9 +182,13 @@ class _Sources:
         self._receiver.use(settings.sources, settings.trusted_proxies)
 
 
-async def _open_ingress(control: Control, publisher: Publisher, observing: Observing) -> "Ingress":
-    """An ingress that listens. Raises Unreachable if it cannot listen."""
-    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+async def _open_ingress(control: Control, publisher: Publisher, observing: Observing, *, is_alone: bool) -> "Ingress":
+    """An ingress that listens. It logs what it accepts if no worker runs beside it.
+
+    Raises Unreachable if it cannot listen.
+    """
+    from hookline.ingress.acceptances import Acceptances  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  see above
     from hookline.ingress.listening import raise_file_limit, within_files  # noqa: PLC0415  see above
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
@@ -197,6 +201,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
     receiver.observer, receiver.traces = observing.observer, observing.traces
+    receiver.acceptances = Acceptances() if is_alone else None
     observing.watch(receiver)
     try:
         port = await ingress.start()

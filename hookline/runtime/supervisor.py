@@ -65,7 +65,7 @@ async def _operators_port(settings: Settings) -> AsyncIterator[_OperatorsPort]:
         yield _OperatorsPort((), lambda _: None)
         return
     folder = Path(tempfile.mkdtemp(prefix="hookline-"))  # only this user may use it
-    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin)
+    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin, settings)
     try:
         await server.start()
         yield _OperatorsPort(("--admin-folder", str(folder)), server.use_token)
