@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.admin.settings import AdminSettings, TracingSettings
+from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSettings
 from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
@@ -138,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings
     ingress: IngressSettings
     admin: AdminSettings
+    inspector: InspectorSettings
     tracing: TracingSettings
     trusted_proxies: tuple[Any, ...]
     audit: AuditSettings
@@ -155,6 +156,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "admin": AdminSettings,
+    "inspector": InspectorSettings,
     "tracing": TracingSettings,
     "audit": AuditSettings,
     "workers": WorkersSettings,
@@ -192,6 +194,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
+        inspector=_as(InspectorSettings, sections["inspector"]),
         tracing=_faultless("tracing", _as(TracingSettings, sections["tracing"])),
         trusted_proxies=trusted_proxies,
         audit=audit,

@@ -107,6 +107,8 @@ class Receiver:
         source = self._sources.get(path)
         if source is None:
             return self._health(request, path)
+        if request.method == "GET" and source.provider.checks_url_by_get:
+            return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
         check_head(request, source.max_body_bytes)
         if source.allow_from:
@@ -199,6 +201,13 @@ class Receiver:
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, reason=reason, ok=ok)
+
+    def _visited(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """The response to a provider that only looks whether something answers at the URL. Raises MalformedRequest."""
+        check_target(request)
+        if request.body_exists:
+            raise MalformedRequest("a check of the URL has no body")
+        return Accepted(reply)
 
     def _source_of(self, request: web.BaseRequest) -> AnySource | None:
         return self._sources.get(request.raw_path.partition("?")[0])

@@ -11,10 +11,10 @@ HooklineError
 │   ├── UnsupportedEncoding     compressed, or not JSON in UTF-8
 │   ├── ExpectationFailed       an Expect header other than 100-continue
 │   ├── Unverified              not proven genuine
-│   │   ├── MissingSignature
-│   │   ├── BadSignature
+│   │   ├── MissingSignature        a header or field that the signature needs is missing
+│   │   ├── BadSignature            the signature is wrong
 │   │   ├── RefusedAddress          from an address that the source does not allow
-│   │   └── StaleTimestamp
+│   │   └── StaleTimestamp          the signed time is too old, or in the future
 │   ├── TooManyRequests         a flood of unverified requests
 │   ├── Overloaded              no room for the request now: our fault
 │   └── NotDurable              genuine, but not known to be stored: our fault

@@ -6,6 +6,7 @@ import click
 
 from hookline.cli.check import check
 from hookline.cli.dead_letter_commands import dead, unrouted
+from hookline.cli.events import events
 from hookline.cli.init import init
 from hookline.cli.listen import listen
 from hookline.cli.new_provider import new_provider
@@ -67,6 +68,7 @@ for command in (
     refused,
     topics,
     rooms,
+    events,
     dead,
     unrouted,
     replay_command,
