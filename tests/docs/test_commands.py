@@ -198,8 +198,9 @@ def test_each_example_in_the_help_of_a_command_is_one_that_exists(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "callback.json").touch()
+    (tmp_path / "callback.http").touch()
     (tmp_path / "providers").mkdir()
-    lines = [re.split(r" {2,}| [|>] ", line.strip())[0] for line in epilog.splitlines()]
+    lines = [re.split(r" {2,}| [|<>] ", line.strip())[0] for line in epilog.splitlines()]
     examples = [line for line in lines if line not in ("", "\b", "Examples:")]
     assert any(example.startswith(name) for example in examples)
     for example in examples:
