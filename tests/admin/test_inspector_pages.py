@@ -12,8 +12,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from hookline.admin.inspector.asked import PAGE
 from hookline.admin.inspector.shown import PERSONAL, without_text
-from hookline.admin.inspector.views import PAGE
 from hookline.events import (
     EVENT_TYPES,
     CanonicalEvent,
