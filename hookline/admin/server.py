@@ -46,6 +46,10 @@ class AdminServer:
             "/readyz": lambda: _ready(pages),
         }
 
+    def use_token(self, token: str) -> None:
+        """Ask for this token from the next request on."""
+        self._token = token.encode()
+
     async def start(self) -> int | None:
         """Listen on the first free port; None if all 32 are taken, which is no reason to receive no callbacks."""
         await self._runner.setup()
