@@ -131,9 +131,11 @@ class RefusedPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusalPage(msgspec.Struct, frozen=True):
-    """One refused request."""
+    """One refused request. `verdict` is a `Diagnosis` by the settings of this process, where that was asked for."""
 
     refusal: ShownRefusal
+    may_verify: bool
+    verdict: Part
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,12 +41,13 @@ from hookline.admin.inspector.contents import (
 from hookline.admin.inspector.reading import Parts, Reading
 from hookline.admin.inspector.shown import ShownDeadLetter, ShownEvent, Shows
 from hookline.admin.pages import ReadinessPage
+from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.schemas import topics
 from hookline.schemas.broker import History
 from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.schemas.events import EVENT_TYPES, Event, event_topic
-from hookline.schemas.refusals import RefusalCount
+from hookline.schemas.refusals import RefusalCount, RefusedRequest
 from hookline.workers.event_log import EventLog, Place, Query
 from hookline.workers.rooms import view
 
@@ -200,7 +201,7 @@ class Views:
         reader, cursor = self._refusals(), number_of(asked, "cursor")
 
         def read() -> RefusedPage:
-            page = reader.list(source, reason=given.get("reason"), limit=PAGE, cursor=cursor)
+            page = reader.list(RefusalFilter(source, given.get("reason")), limit=PAGE, cursor=cursor)
             shown = [self._shows.refusal(each) for each in page.refusals]
             following = next_query(given, None if page.cursor is None else str(page.cursor))
             return RefusedPage(asked=given, counts=reader.counts(), refusals=shown, next=following)
@@ -212,7 +213,9 @@ class Views:
         found = None if number is None else await asyncio.to_thread(reader.get, number)
         if found is None:
             raise NotFound("There is no such refused request, or no longer.")
-        return RefusalPage(self._shows.refusal(found))
+        sources = self._settings.sources  # workers read none
+        verdict = await _part(self._verdict(found.request)) if sources and asked.get("verify") else Part()
+        return RefusalPage(self._shows.refusal(found), bool(sources), verdict)
 
     async def sources(self, _: Asked) -> SourcesPage:
         refused = await _part(self._refused_counts())
@@ -276,7 +279,17 @@ class Views:
         reader = self._reading.refusals()
         return () if reader is None else await asyncio.to_thread(reader.counts)
 
-    def _refusals(self) -> Any:
+    async def _verdict(self, request: RefusedRequest) -> Any:
+        """The steps of the ingress for the request, tried again in a thread: it may be large."""
+        from hookline.diagnosis.refused import diagnose_refused, source_now  # noqa: PLC0415  slow to load
+        from hookline.diagnosis.steps import Circumstances  # noqa: PLC0415  see above
+
+        settings = self._settings
+        around = Circumstances(settings.sources, settings.trusted_proxies, request.at_s, request.peer)
+        source = source_now(request, settings.sources)
+        return await asyncio.to_thread(diagnose_refused, request, source, around)
+
+    def _refusals(self) -> RefusalReader:
         reader = self._reading.refusals()
         if reader is None:
             raise SettingsError("audit.path: the audit of refused requests is switched off")
