@@ -38,7 +38,7 @@ class AdminServer:
         self._inspected = inspected
         self._readiness = pages.readiness
         self._inspector: asyncio.Task[Inspector] | None = None
-        self._token = settings.token.encode()
+        self._token = settings.token
         self._runner = web.ServerRunner(_Connections(self._answer, access_log=None), shutdown_timeout=1.0)
         self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
             "/metrics": lambda: _metrics(pages),
@@ -48,7 +48,7 @@ class AdminServer:
 
     def use_token(self, token: str) -> None:
         """Ask for this token from the next request on."""
-        self._token = token.encode()
+        self._token = token
 
     async def start(self) -> int | None:
         """Listen on the first free port; None if all 32 are taken, which is no reason to receive no callbacks."""
@@ -91,7 +91,7 @@ class AdminServer:
     async def _opened_inspector(self, settings: Settings) -> "Inspector":
         """Loaded in a thread, when somebody first looks: a worker need not wait for what draws pages."""
         if self._inspector is None:
-            self._inspector = asyncio.create_task(_open_inspector(settings, self._readiness))
+            self._inspector = asyncio.create_task(_open_inspector(settings, self._readiness, lambda: self._token))
         return await asyncio.shield(self._inspector)
 
     def _may_read(self, authorization: str) -> bool:
@@ -99,12 +99,14 @@ class AdminServer:
             return True
         kind, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(given, self._token) and kind.lower() == "bearer"
+        return hmac.compare_digest(given, self._token.encode()) and kind.lower() == "bearer"
 
 
-async def _open_inspector(settings: Settings, readiness: Callable[[], Awaitable[ReadinessPage]]) -> "Inspector":
+async def _open_inspector(
+    settings: Settings, readiness: Callable[[], Awaitable[ReadinessPage]], token: Callable[[], str]
+) -> "Inspector":
     module = await asyncio.to_thread(importlib.import_module, "hookline.admin.inspector.pages")
-    inspector: Inspector = module.Inspector(settings, readiness)
+    inspector: Inspector = module.Inspector(settings, readiness, token)
     return inspector
 
 

@@ -102,6 +102,7 @@ class Site:
     settings: Settings
     port: int
     installation: Installation
+    server: AdminServer
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None, **query: str) -> Answer:
         return await self.ask("GET", f"{path}?{urlencode(query)}" if query else path, headers=headers)
@@ -164,7 +165,7 @@ async def inspected(folder: Path, text: str = "", *, token: str = "") -> AsyncIt
     assert await server.start() == port
     try:
         async with Installation(settings) as installation:
-            yield Site(settings, port, installation)
+            yield Site(settings, port, installation, server)
     finally:
         await server.stop()
 

@@ -54,6 +54,15 @@ async def test_a_browser_is_asked_for_the_token_and_comes_back_to_its_page(close
     assert TOKEN not in (await closed.get("/", headers=session)).text
 
 
+async def test_a_new_token_ends_sessions_without_a_restart(closed: Site) -> None:
+    session = await closed.session()
+    closed.server.use_token("another-token-for-the-operator")
+    assert (await closed.get("/", headers=session)).status == 303
+    assert (await closed.get("/", headers={"Authorization": f"Bearer {TOKEN}"})).status in (303, 401)
+    entered = await closed.post("/login", {"token": "another-token-for-the-operator", "to": "/"})
+    assert (entered.status, entered.headers["Location"]) == (303, "/")
+
+
 async def test_the_cookie_is_for_this_site_and_for_http_only(closed: Site) -> None:
     entered = await closed.post("/login", {"token": TOKEN})
     cookie = entered.headers["Set-Cookie"]
@@ -113,11 +122,11 @@ def test_a_session_ends_by_time_and_by_another_token() -> None:
             self.cookie = value
 
     now_s = 1000.0
-    sessions, response = Sessions(TOKEN, lambda: now_s), Response()
+    sessions, response = Sessions(lambda: TOKEN, lambda: now_s), Response()
     sessions.open(response, Request(""))  # type: ignore[arg-type]  # it sets a cookie only
     request = Request(response.cookie)
     assert sessions.may_look(request)  # type: ignore[arg-type]  # it has cookies and headers only
-    assert not Sessions(f"{TOKEN}-2", lambda: now_s).may_look(request)  # type: ignore[arg-type]  # as above
+    assert not Sessions(lambda: f"{TOKEN}-2", lambda: now_s).may_look(request)  # type: ignore[arg-type]  # as above
     now_s += SESSION_S + 1
     assert not sessions.may_look(request)  # type: ignore[arg-type]  # as above
 

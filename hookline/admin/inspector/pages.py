@@ -49,15 +49,17 @@ View = Callable[[Asked], Awaitable[Any]]
 
 
 class Inspector:
-    """Answers requests for pages. `readiness` is that of the process."""
+    """Answers requests for pages. `readiness` is that of the process, and `token` gives the token of now."""
 
-    def __init__(self, settings: Settings, readiness: Callable[[], Awaitable[ReadinessPage]]) -> None:
+    def __init__(
+        self, settings: Settings, readiness: Callable[[], Awaitable[ReadinessPage]], token: Callable[[], str]
+    ) -> None:
         self._settings = settings
         self._reading = Reading(settings)
         views = Views(self._reading, readiness)
         self._replays = views.replay
         self._live = Live(self._reading)
-        self._sessions = Sessions(settings.admin.token)
+        self._sessions = Sessions(token)
         self._making = asyncio.Semaphore(_AT_ONCE)
         self._views: Mapping[str, tuple[str, View]] = {
             "/": ("overview", views.overview),

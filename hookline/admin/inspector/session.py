@@ -21,12 +21,16 @@ _SAME_ORIGIN = frozenset({"same-origin", "none", ""})
 class Sessions:
     """Signs and checks cookies and forms. Without a token everybody who reaches the port may look, and nobody may act.
 
-    `clock` gives Unix seconds.
+    `token` gives the token of now, and `clock` Unix seconds.
     """
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
-        self._key = token.encode()
+    def __init__(self, token: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        self._token = token
         self._clock = clock
+
+    @property
+    def _key(self) -> bytes:
+        return self._token().encode()
 
     @property
     def needs_token(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from hookline.admin.inspector.reading import Parts, Reading
 from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEvent, ShownRefusal, Shows
 from hookline.admin.pages import ReadinessPage
+from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.cli.options import moment
 from hookline.schemas import topics
 from hookline.schemas.broker import History
@@ -322,7 +323,7 @@ class Views:
         reader, cursor = self._refusals(), _number(asked, "cursor")
 
         def read() -> RefusedPage:
-            page = reader.list(source, reason=given.get("reason"), limit=PAGE, cursor=cursor)
+            page = reader.list(RefusalFilter(source, given.get("reason")), limit=PAGE, cursor=cursor)
             shown = [self._shows.refusal(each) for each in page.refusals]
             following = _next(given, None if page.cursor is None else str(page.cursor))
             return RefusedPage(asked=given, counts=reader.counts(), refusals=shown, next=following)
@@ -398,7 +399,7 @@ class Views:
         reader = self._reading.refusals()
         return () if reader is None else await asyncio.to_thread(reader.counts)
 
-    def _refusals(self) -> Any:
+    def _refusals(self) -> RefusalReader:
         reader = self._reading.refusals()
         if reader is None:
             raise SettingsError("audit.path: the audit of refused requests is switched off")
