@@ -197,13 +197,8 @@ def test_each_example_in_the_help_of_a_command_is_one_that_exists(
     name: str, epilog: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-<<<<<<< HEAD
     for file in ("callback.json", "callback.http"):
         (tmp_path / file).touch()
-=======
-    (tmp_path / "callback.json").touch()
-    (tmp_path / "callback.http").touch()
->>>>>>> main
     (tmp_path / "providers").mkdir()
     lines = [re.split(r" {2,}| [|<>] ", line.strip())[0] for line in epilog.splitlines()]
     examples = [line for line in lines if line not in ("", "\b", "Examples:")]
