@@ -2,23 +2,30 @@
 
 import difflib
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import click
 
 from hookline.runtime.shutdown import ExitCode
 from hookline.settings import Settings
 
-REASONS = (
+PARKED_FOR = (
     "failed", "timeout", "retry", "poisoned", "crashed", "too_old", "unreadable", "unwanted", "broker", "unrouted",
 )  # fmt: skip
 """Why a message is parked: by a worker, by the broker's own limit, or because no queue wanted it."""
+RETRIED_FOR = ("failed", "timeout", "retry", "busy", "unreachable", "unwanted")
+"""Why a message waits for its next attempt."""
 
 
-def check_reason(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    if text is not None and text not in REASONS:
-        raise click.BadParameter(unknown("reason", text, REASONS), context, parameter)
-    return text
+def one_of(noun: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A callback for an option that names one of these."""
+
+    def check(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+        if text is not None and text not in known:
+            raise click.BadParameter(unknown(noun, text, known), context, parameter)
+        return text
+
+    return check
 
 
 def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | None) -> None:

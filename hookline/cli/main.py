@@ -5,8 +5,8 @@ import sys
 import click
 
 from hookline.cli.check import check
-from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.init import init
+from hookline.cli.message_commands import dead, retrying, unrouted
 from hookline.cli.new_provider import new_provider
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
@@ -63,6 +63,7 @@ for command in (
     rooms,
     dead,
     unrouted,
+    retrying,
     replay_command,
     topology,
     new_provider,
