@@ -23,9 +23,9 @@ _ROWS = f"""SELECT d.queue, d.ready_at, d.seq, d.attempt, d.ready_at - c.offset 
         ORDER BY ready_at, seq LIMIT :most) d
     JOIN envelopes e USING (seq) CROSS JOIN retry_clock c LEFT JOIN replayed r ON r.queue = :name AND r.seq = d.seq
     ORDER BY d.ready_at, d.seq"""  # noqa: S608  of constants
-# A message that is overdue keeps its place, or the scan would come across it again.
-_DUE_NOW = """UPDATE delayed SET ready_at = min(ready_at, (SELECT offset + monotonic() FROM retry_clock))
-    WHERE queue = ? AND ready_at = ? AND seq = ?"""
+_OF_KEY = "queue = ? AND ready_at = ? AND seq = ?"
+_PUT_BACK = f"INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE {_OF_KEY}"  # noqa: S608  see above
+_REMOVE = f"DELETE FROM delayed WHERE {_OF_KEY}"  # noqa: S608  of constants
 
 
 class _Key(NamedTuple):
@@ -118,14 +118,10 @@ def _carry_out(connection: sqlite3.Connection, *, actions: Sequence[tuple[_Key, 
     """Make due and drop as chosen; return the keys for which that was done. Others return to their queue meanwhile."""
     done = set()
     for key, action in actions:
-        if action is Action.REPLAY and connection.execute(_DUE_NOW, key).rowcount:
+        if action is Action.REPLAY and connection.execute(_PUT_BACK, key).rowcount:
+            connection.execute(_REMOVE, key)
             done.add(key)
-        if action is Action.DROP and _remove(connection, key):
+        if action is Action.DROP and connection.execute(_REMOVE, key).rowcount:
             forget(connection, key.queue, [key.seq])
             done.add(key)
     return done
-
-
-def _remove(connection: sqlite3.Connection, key: _Key) -> bool:
-    statement = "DELETE FROM delayed WHERE queue = ? AND ready_at = ? AND seq = ?"
-    return connection.execute(statement, key).rowcount == 1

@@ -109,9 +109,7 @@ async def test_looking_takes_nothing_away_and_keeps_the_order(broker: Broker) ->
 
 async def test_what_is_made_due_comes_at_once_as_the_attempt_that_it_was(broker: Broker) -> None:
     name, queue = await with_waiting(broker, 6)
-    scanned = await scan(
-        broker, name, lambda retry: Action.REPLAY if ids([retry])[0] % 2 else Action.KEEP
-    )
+    scanned = await scan(broker, name, lambda retry: Action.REPLAY if ids([retry])[0] % 2 else Action.KEEP)
     assert sorted(ids([each.message for each in scanned if each.action is Action.REPLAY])) == [1, 3, 5]
     received = await taken(queue, 3)
     assert sorted(ids_received(received)) == [1, 3, 5]
