@@ -1,12 +1,11 @@
 """Tells an option that names nothing there is from one that selects nothing today."""
 
 import difflib
-import sys
 from collections.abc import Callable, Collection
 
 import click
 
-from hookline.runtime.shutdown import ExitCode
+from hookline.cli.output import leave
 from hookline.settings import Settings
 
 PARKED_FOR = (
@@ -35,8 +34,7 @@ def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | 
     """
     for noun, name, known in (("provider", provider, settings.providers), ("source", source, settings.source_names)):
         if name is not None and name not in known:
-            click.echo(f"hookline: {unknown(noun, name, known)} ({settings.path})", err=True)
-            sys.exit(ExitCode.FAILED)
+            leave(f"{unknown(noun, name, known)} ({settings.path})")
 
 
 def unknown(noun: str, name: str, known: Collection[str]) -> str:

@@ -70,6 +70,8 @@ RETRYING = Kind(
 
 
 def list_messages(kind: Kind[M], *, queue: str | None, chosen: MessageFilter, config: Path, as_json: bool) -> None:
+    if queue is None and chosen != MessageFilter():
+        raise click.UsageError(f"name a QUEUE: without one, the numbers of all {kind.nouns} are shown, unfiltered")
     settings = load(config, with_sources=False)
     if queue is None:
         _list_queues(kind, run_to_end(counts(settings, kind.part)), as_json=as_json)

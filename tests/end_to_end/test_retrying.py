@@ -125,7 +125,7 @@ async def have_wait(project: Project, queue: str) -> None:
 
 
 def call_and_die(project: Project, pages: int, *arguments: str) -> None:
-    command = [sys.executable, DYING, str(pages), *arguments, "--config", project.config]
+    command: list[str | Path] = [sys.executable, DYING, str(pages), *arguments, "--config", project.config]
     environment = {**os.environ, "PYTHONPATH": str(DYING.parents[2])}
     died = subprocess.run(command, env=environment, capture_output=True, timeout=WITHIN_S, check=False)  # noqa: S603  our own command
     assert died.returncode in (-signal.SIGKILL, 0), died.stderr  # 0 if there were not so many pages
