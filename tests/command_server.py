@@ -47,7 +47,7 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
     except BaseException:  # noqa: BLE001  as the interpreter does
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is one
+        sys.excepthook(*sys.exc_info())
     finally:
         flush()
         os._exit(code)
