@@ -121,6 +121,7 @@ class IngressConnection(web.RequestHandler):
         self.load.hold(self, -self.held_bytes)
         self._is_last = self._is_discarding = True
         super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD  # which knows its connection: the two would wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         if self._is_last:

@@ -185,6 +185,11 @@ def _add_retry_clock(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE retry_clock (offset REAL NOT NULL, at REAL NOT NULL, wall REAL NOT NULL)")
 
 
+def _add_claim_numbers(connection: sqlite3.Connection) -> None:
+    """A process numbers its claims."""
+    connection.execute("ALTER TABLE claims ADD COLUMN number INTEGER NOT NULL DEFAULT 0")
+
+
 def _add_retry_errors(connection: sqlite3.Connection) -> None:
     """Keep why a message waits for its next attempt, as a person reads it. Both are empty where that is unknown."""
     connection.execute("ALTER TABLE delayed ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
@@ -198,5 +203,6 @@ STEPS: tuple[Step, ...] = (
     _add_reports,
     _add_event_log,
     _add_retry_clock,
+    _add_claim_numbers,
     _add_retry_errors,
 )

@@ -65,7 +65,9 @@ _EVENT_LOG: tuple[LiteralString, ...] = (
     "CREATE INDEX hookline_rooms_by_name ON hookline_rooms (name)",
     "CREATE INDEX hookline_rooms_by_age ON hookline_rooms (received_at, place)",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG)
+# A process numbers its claims.
+_CLAIM_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN number bigint NOT NULL DEFAULT 0",)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG, _CLAIM_NUMBERS)
 
 
 async def bring_forward(connection: Connection) -> None:
