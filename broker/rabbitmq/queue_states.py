@@ -52,7 +52,7 @@ class RabbitMQQueueStates:
             waiting=sum(ready for ready, _ in working),
             in_flight=None,
             retrying=await self._retrying(queue) if retrying else None,
-            dead=counts[dead].ready if dead in counts else 0,
+            dead=counts[dead].messages if dead in counts else 0,
             consumers=sum(consumers for _, consumers in consuming),
             oldest_s=None,
         )

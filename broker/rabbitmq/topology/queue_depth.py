@@ -11,9 +11,9 @@ from hookline.schemas.errors import Unreachable
 
 
 class Depth(NamedTuple):
-    """What a passive declaration tells of a queue."""
+    """What a passive declaration tells of a queue: its messages that are ready, and its consumers."""
 
-    ready: int
+    messages: int
     consumers: int
 
 
@@ -39,7 +39,7 @@ async def depths(connection: AbstractConnection, names: Sequence[str], timeout_s
 async def depth(connection: AbstractConnection, name: str, timeout_s: float) -> int | None:
     """How many messages wait in a queue; None if there is no such queue."""
     found = await depths(connection, [name], timeout_s)
-    return found[name].ready if found else None
+    return found[name].messages if found else None
 
 
 async def exists(connection: AbstractConnection, name: str, timeout_s: float) -> bool:

@@ -29,7 +29,7 @@ async def retry_depths(connection: AbstractConnection, queue: str, timeout_s: fl
     names = [retry_name(queue, step_ms) for step_ms in delay_steps_ms()]
     parts = [names[first::_AT_A_TIME] for first in range(_AT_A_TIME)]  # most are missing, which costs a channel
     found = await asyncio.gather(*(depths(connection, part, timeout_s) for part in parts))
-    ready = {name: depth.ready for part in found for name, depth in part.items()}
+    ready = {name: depth.messages for part in found for name, depth in part.items()}
     return {name: ready[name] for name in names if name in ready}
 
 
