@@ -19,7 +19,7 @@ from hookline.workers.rooms import RoomView, latest_rooms, rooms_named
 from hookline.workers.sessions import Session
 from hookline.workers.waiting_room import Waiting
 
-_COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
+COLUMNS = (("source", "room", "entry", "of"), ("from", "until"), ("detail",))
 
 
 @click.command(
@@ -56,7 +56,7 @@ def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
-        tables.show(_COLUMNS, [row for each in found for row in _rows(each)])
+        tables.show(COLUMNS, [row for each in found for row in _rows(each)])
     else:
         click.echo("No rooms yet. `hookline send SOURCE` sends sample callbacks.")
     if room is None and len(found) == limit:
