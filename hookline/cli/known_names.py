@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 import click
 
 from hookline.cli.output import leave
+from hookline.schemas.errors import reasons_of_refusals
 from hookline.settings import Settings
 
 PARKED_FOR = (
@@ -14,6 +15,8 @@ PARKED_FOR = (
 """Why a message is parked: by a worker, by the broker's own limit, or because no queue wanted it."""
 RETRIED_FOR = ("failed", "timeout", "retry", "busy", "unreachable", "unwanted")
 """Why a message waits for its next attempt."""
+REFUSAL_REASONS = reasons_of_refusals()
+"""Why a request is refused."""
 
 
 def one_of(noun: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:

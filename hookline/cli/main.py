@@ -9,10 +9,13 @@ from io import TextIOWrapper
 import click
 
 from hookline.cli.check import check
+from hookline.cli.events import events
 from hookline.cli.init import init
+from hookline.cli.listen import listen
 from hookline.cli.message_commands import dead, retrying, unrouted
 from hookline.cli.new_provider import new_provider
 from hookline.cli.output import readable
+from hookline.cli.refused import refused
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
 from hookline.cli.run import ingress, run, worker
@@ -20,6 +23,7 @@ from hookline.cli.send import send
 from hookline.cli.status import status
 from hookline.cli.topics import topics
 from hookline.cli.topology import topology
+from hookline.cli.verify import verify
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -106,8 +110,12 @@ for command in (
     ingress,
     worker,
     send,
+    listen,
+    verify,
+    refused,
     topics,
     rooms,
+    events,
     dead,
     unrouted,
     retrying,

@@ -6,19 +6,10 @@ from typing import Any
 import click
 
 from hookline.cli.known_names import one_of
-from hookline.cli.options import as_moment
+from hookline.cli.options import as_moment, as_pattern
 from hookline.schemas import topics
 
 Option = Callable[[Any], Any]
-
-
-def _topic(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    try:
-        if text is not None:
-            topics.binding(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-    return text
 
 
 def filters(time: str) -> tuple[Option, ...]:
@@ -26,7 +17,7 @@ def filters(time: str) -> tuple[Option, ...]:
     return (
         click.option("--provider", help="Only from this provider."),
         click.option("--source", help="Only from this source."),
-        click.option("--topic", callback=_topic, metavar="PATTERN",
+        click.option("--topic", callback=as_pattern, metavar="PATTERN",
                      help="Only topics that match: * is one word, # is any number of words."),
         click.option("--subject", help="Only with this subject: a room or a recording task."),
         click.option("--since", callback=as_moment, metavar="TIME",

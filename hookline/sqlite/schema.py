@@ -190,6 +190,15 @@ def _add_claim_numbers(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE claims ADD COLUMN number INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_repeats(connection: sqlite3.Connection) -> None:
+    """How often each event of the log was delivered again, and when last. Most were not, and have no row."""
+    connection.execute(
+        """CREATE TABLE logged_repeats (
+        id TEXT PRIMARY KEY, count INTEGER NOT NULL, received_at INTEGER NOT NULL) WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX logged_repeats_by_age ON logged_repeats (received_at)")
+
+
 def _add_retry_errors(connection: sqlite3.Connection) -> None:
     """Keep why a message waits for its next attempt, as a person reads it. Both are empty where that is unknown."""
     connection.execute("ALTER TABLE delayed ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
@@ -204,5 +213,6 @@ STEPS: tuple[Step, ...] = (
     _add_event_log,
     _add_retry_clock,
     _add_claim_numbers,
+    _add_repeats,
     _add_retry_errors,
 )

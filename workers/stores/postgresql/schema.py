@@ -67,7 +67,13 @@ _EVENT_LOG: tuple[LiteralString, ...] = (
 )
 # A process numbers its claims.
 _CLAIM_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN number bigint NOT NULL DEFAULT 0",)
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG, _CLAIM_NUMBERS)
+# How often each event of the log was delivered again, and when last. Most were not, and have no row.
+_REPEATS: tuple[LiteralString, ...] = (
+    """CREATE TABLE hookline_event_repeats (
+        id text COLLATE "C" PRIMARY KEY, count integer NOT NULL, received_at bigint NOT NULL)""",
+    "CREATE INDEX hookline_event_repeats_by_age ON hookline_event_repeats (received_at)",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG, _CLAIM_NUMBERS, _REPEATS)
 
 
 async def bring_forward(connection: Connection) -> None:

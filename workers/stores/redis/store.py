@@ -68,11 +68,11 @@ class RedisStore:
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]
-        if not await self._client.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], arguments):
+        if not await self._client.script(scripts.MARK_EXCLUSIVE, [claim_key(queue, event_id)], arguments):
             raise Unreachable(CLAIM_LOST)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
-        keys = [_handled_key(queue, event_id) for event_id in event_ids]
+        keys = [handled_key(queue, event_id) for event_id in event_ids]
         if keys:
             await self._client.run(lambda server: server.delete(*keys))
 
@@ -145,11 +145,11 @@ def _claim(text: str) -> Claim:
     return Acquired(deaths, crashes, failures)
 
 
-def _handled_key(queue: str, event_id: str) -> str:
+def handled_key(queue: str, event_id: str) -> str:
     return f"hookline:handled:{queue}:{event_id}"
 
 
-def _claim_key(queue: str, event_id: str) -> str:
+def claim_key(queue: str, event_id: str) -> str:
     return f"hookline:claim:{queue}:{event_id}"
 
 
