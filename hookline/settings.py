@@ -230,7 +230,17 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"it is not TOML: {error}") from None
+    _check_texts("", document)
     return document
+
+
+def _check_texts(key: str, value: Any) -> None:
+    """Raise SettingsError for a text with a NUL, which no path, URL, header or secret can have."""
+    if isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"{key}: it has a NUL character (\\u0000); remove it")
+    if isinstance(value, dict | list):
+        for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_texts(f"{key}.{name}" if key else str(name), each)
 
 
 def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, Provider[Any]]:

@@ -6,13 +6,16 @@ The broker stores and moves messages. The worker decides what becomes of a deliv
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from hookline.schemas.dead_letters import Action, DeadLetter, Scanned
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.queue_states import QueueStates
+from hookline.schemas.retries import PendingRetry
+
+M = TypeVar("M")
 
 MAX_UNSETTLED_S = 1800.0
 """A broker leaves a message to the process that took it for at least this long. Then it may deliver it elsewhere."""
@@ -28,7 +31,7 @@ class Again(msgspec.Struct, frozen=True):
     """Deliver it again after `delay_s`, as attempt number `attempt`.
 
     `reason` is one of a few words, `detail` one line for a person. `error` is the traceback of what failed, if anything
-    did. It may quote a payload.
+    did. It may quote a payload. `kept_error` is as much of it as the broker keeps with the message while it waits.
     """
 
     delay_s: float
@@ -36,6 +39,7 @@ class Again(msgspec.Struct, frozen=True):
     reason: str
     detail: str = ""
     error: str = ""
+    kept_error: str = ""
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -141,30 +145,44 @@ class History(Protocol):
         """
 
 
-class DeadLetters(Protocol):
-    """The dead letters of workers' queues, and unrouted events (`dead_letters.UNROUTED`)."""
+class Scannable(Protocol[M]):
+    """Messages of workers' queues that no worker has now: dead letters, or pending retries."""
 
     async def counts(self) -> Mapping[str, int]:
-        """The queues that have dead letters, with their numbers. Raises Unreachable."""
+        """The queues that have any, with their numbers. Raises Unreachable."""
 
     async def count(self, queue: str) -> int:
-        """How many dead letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
+        """How many a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
+
+    def scan(self, queue: str, decide: Callable[[M], Action]) -> AsyncGenerator[Scanned[M], None]:
+        """Go through those of a queue, oldest first, and do with each what `decide` says.
+
+        Each is yielded once that is done, with `Action.KEEP` if it has stayed. Those that arrive during the scan are
+        left out. Stopping early loses nothing. Close the generator to release the queue's lock. Raises SettingsError if
+        there is no such queue, or Unreachable.
+        """
+
+
+class Retries(Scannable[PendingRetry], Protocol):
+    """What waits for its next attempt. A scan begins with the shortest delays, and drops a message or has it due now.
+
+    Such a message keeps its attempt. It is never lost or doubled, whenever the scan ends. A message whose time comes
+    while a scan holds it is delivered when the scan ends.
+    """
+
+
+class DeadLetters(Scannable[DeadLetter], Protocol):
+    """The dead letters of workers' queues, and unrouted events (`dead_letters.UNROUTED`).
+
+    A replayed dead letter returns to its queue only, as a first attempt and with the number of its replays. An unrouted
+    event is published again, and stays if no queue wants it. If a scan stops early, some may have been replayed and
+    still be there: a worker handles an event that is replayed twice once.
+    """
 
     async def wanted(self) -> frozenset[str]:
         """The binding keys of all workers' queues: an unrouted event that matches none stays. Raises Unreachable.
 
         Queues of other programs may be bound to more.
-        """
-
-    def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
-        """Go through the dead letters of a queue, oldest first, and do with each what `decide` says.
-
-        A replayed dead letter returns to that queue only, as a first attempt and with the number of its replays. An
-        unrouted event is published again, and stays if no queue wants it. Each is yielded once that is done, with
-        `Action.KEEP` if it has stayed. Dead
-        letters that arrive during the scan are left out. Stopping early loses nothing: some may have been replayed and
-        still be there, and a worker handles an event that is replayed twice once. Close the generator to release the
-        queue's lock. Raises SettingsError if there is no such queue, or Unreachable.
         """
 
 
@@ -179,6 +197,9 @@ class Broker(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def retries(self) -> Retries: ...
 
     @property
     def queue_states(self) -> QueueStates: ...

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from hookline.schemas.envelope import Envelope, from_headers
-from hookline.schemas.errors import Unreadable
+from hookline.schemas.envelope import Envelope, envelope_of
+
+M = TypeVar("M")
 
 REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"
@@ -38,11 +39,16 @@ class DeadLetter:
     envelope: Envelope | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "envelope", _envelope(self.headers, self.content_type, self.body))
+        object.__setattr__(self, "envelope", envelope_of(self.headers, self.content_type, self.body))
+
+    @property
+    def kept_since(self) -> datetime | None:
+        """When the message was parked, or received if it was never parked."""
+        return self.parked_at or (None if self.envelope is None else self.envelope.received_at)
 
 
 class Action(Enum):
-    """What to do with a dead letter."""
+    """What to do with a dead letter, or with a pending retry: replayed, it is due now."""
 
     KEEP = "keep"
     REPLAY = "replay"
@@ -50,10 +56,10 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
-    """A dead letter, and what was done with it."""
+class Scanned(Generic[M]):
+    """A dead letter or a pending retry, and what was done with it."""
 
-    dead_letter: DeadLetter
+    message: M
     action: Action
 
 
@@ -64,10 +70,3 @@ def replayed_at(headers: Mapping[str, Any]) -> datetime | None:
     except (KeyError, ValueError, TypeError):
         return None
     return moment if moment.tzinfo is not None else None
-
-
-def _envelope(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope | None:
-    try:
-        return from_headers(headers, content_type, body)
-    except Unreadable:
-        return None

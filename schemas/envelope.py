@@ -211,6 +211,14 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
         raise Unreadable(f"the message is no envelope: {type(error).__name__}") from None
 
 
+def envelope_of(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope | None:
+    """The envelope of a message, or None if the message was not sealed by us."""
+    try:
+        return from_headers(headers, content_type, body)
+    except Unreadable:
+        return None
+
+
 class Trace(msgspec.Struct, frozen=True):
     """A span of a trace, in hexadecimal digits (W3C Trace Context, `traceparent`)."""
 

@@ -83,7 +83,11 @@ _ALL = (
     _gauge("breaker_open", "queue", "1 while a queue's breaker is open, because most deliveries went wrong."),
     _counter("breaker_opened_total", "queue", "How often a queue's breaker has opened."),
     # What both rely on.
-    _histogram("store_seconds", "operation", "Answer time of the store."),
+    _histogram(
+        "store_seconds",
+        "operation",
+        "Answer time of the store: claim, finish, release, and transaction for its begin and commit.",
+    ),
     _counter("reconnects_total", "connection", "Connections to RabbitMQ that were lost and are back."),
     _counter("partitions_lost_total", "queue", "Partitions that others took because this process lost its lease."),
     _counter("guard_faults_total", "", "Faults of the topology that the guard could not mend."),

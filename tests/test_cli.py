@@ -208,7 +208,8 @@ def test_rooms_without_events_names_the_command_that_sends_some(project: Project
     done = project.call("rooms")
     assert (done.returncode, done.stdout.startswith("No rooms yet.")) == (0, True)
     done = project.call("rooms", "nobody's")
-    assert (done.returncode, done.stdout) == (0, "No events of a room nobody's.\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("hookline: there are no events of a room nobody's: ")
 
 
 def test_ctrl_c_while_the_commands_are_loaded_shows_no_traceback(tmp_path: Path) -> None:

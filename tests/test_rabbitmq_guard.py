@@ -405,7 +405,7 @@ async def test_what_a_policy_takes_from_a_queue_becomes_a_dead_letter(
         return await broker.dead_letters.count(name) == 1
 
     await eventually(is_dead)
-    (each,) = [each.dead_letter async for each in broker.dead_letters.scan(name, lambda _: Action.KEEP)]
+    (each,) = [each.message async for each in broker.dead_letters.scan(name, lambda _: Action.KEEP)]
     assert (each.reason, each.detail) == ("broker", "expired")
 
 

@@ -153,7 +153,7 @@ async def test_a_sqlite_file_without_a_version_keeps_what_waits_in_queues(path: 
 
 async def scanned(broker: Broker, queue: str) -> list[DeadLetter]:
     async with aclosing(broker.dead_letters.scan(queue, lambda _: Action.KEEP)) as scan:
-        return [each.dead_letter async for each in scan]
+        return [each.message async for each in scan]
 
 
 async def test_a_sqlite_file_without_a_version_keeps_dead_letters(database: Database) -> None:

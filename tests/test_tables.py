@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from hookline.cli import tables
+from hookline.cli import rooms, tables
 
 COLUMNS = (("time",), ("topic", "id"), ("detail",))
 ID = "0d7f9225e4d20093946bc69519b09046"
@@ -142,3 +142,11 @@ def test_a_terminal_gets_colours(terminal: Terminal) -> None:
 def test_no_color_is_respected(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in terminal(80, ("200",), columns=[("status",)], style="green")
+
+
+def test_80_columns_are_enough_for_the_ids_of_a_room_and_of_who_is_in_it(terminal: Terminal) -> None:
+    room, user = "0d7f9225-e4d2-0093-946b-c69519b09046-lesson", "0d7f9225-e4d2-0093-946b-c69519b09046"
+    time = "2026-01-31 12:00:00"
+    row = ("krtc-main", room, "inside", user, time, time, "host, android, 123.5 s, reason 3")
+    shown = {word for line in plain(terminal(80, row, columns=rooms.COLUMNS)) for word in line.split()}
+    assert {room, user} <= shown

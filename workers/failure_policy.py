@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hookline.schemas.broker import Again, Outcome, Parked
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Backoff, Poisoned, Retry
-from hookline.workers.user_code import described
+from hookline.workers.user_code import described, without_texts
 
 BUSY_RETRY_S = 1.0
 STORE_RETRY_S = 5.0
@@ -69,6 +69,11 @@ def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance
     if delay_s is not None and age_s < retry.max_age_s:
         return Again(delay_s, attempt + 1, reason, described(error), _traceback(error))
     return Parked("too_old" if delay_s is not None else reason, _traceback(error), attempt)
+
+
+def kept_error(error: Exception, *, with_texts: bool) -> str:
+    """What is stored of an error with the message that waits for its next attempt."""
+    return _traceback(error) if with_texts else without_texts(error)
 
 
 def _traceback(error: Exception) -> str:

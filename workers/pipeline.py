@@ -23,7 +23,13 @@ from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.breaker import NEVER_OPENS, Breaker
 from hookline.workers.claims_ahead import ClaimsAhead
-from hookline.workers.failure_policy import AlreadyParked, ClaimUnavailable, ProcessDied, failure_policy
+from hookline.workers.failure_policy import (
+    AlreadyParked,
+    ClaimUnavailable,
+    ProcessDied,
+    failure_policy,
+    kept_error,
+)
 from hookline.workers.handler import Handler
 from hookline.workers.siblings import (
     ParkedSiblings,
@@ -94,6 +100,8 @@ class Pipeline:
         self.handler = Handler(worker)
         self.breaker = Breaker(worker.queue, NEVER_OPENS)
         self.observer = NOBODY
+        self.keeps_error_texts = False
+        """Whether the error that the broker keeps with an event until its next attempt has texts, or types only."""
         self._store = store
         self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._transactional = _transactional(store, worker) if worker.transactional else None
@@ -265,6 +273,7 @@ class Pipeline:
         if self._transactional is None:
             await self.handler.call(case, late=late)
             return
+        started_s = time.monotonic()
         async with self._transactional.transaction(
             self.worker.queue,
             case.key,
@@ -272,7 +281,10 @@ class Pipeline:
             subject=case.subject,
             occurred_s=case.occurred_s,
         ) as transaction:
+            called_s = time.monotonic()
             await self.handler.call(case, late=late, transaction=transaction)
+            returned_s = time.monotonic()
+        self.observer.stored("transaction", called_s - started_s + time.monotonic() - returned_s)
         self._watermark.advance(case.subject, case.occurred_s)
 
     async def _release(self, case: Case, outcome: Outcome | None = None) -> None:
@@ -283,8 +295,10 @@ class Pipeline:
             self._siblings.note(case.key, outcome)
         elif isinstance(outcome, Again) and (self.worker.order is not None or case.has_siblings):
             failures = outcome.attempt - case.attempt
+        started_s = time.monotonic()
         with suppress(Unreachable):
             await self._store.release(self.worker.queue, case.key, failures=failures, parked=parked)
+        self.observer.stored("release", time.monotonic() - started_s)
 
     async def _forget(self, case: Case) -> None:
         """The delivery has ended: a replay of an event that was parked starts anew."""
@@ -347,7 +361,11 @@ class Pipeline:
             since = replayed_at(received.headers) or envelope.received_at
             age_s = self._clock() - since.timestamp()
         chance = random.random()  # noqa: S311  # no secret
-        return failure_policy(error, self.worker.retry, attempt, age_s, chance, last=last)
+        outcome = failure_policy(error, self.worker.retry, attempt, age_s, chance, last=last)
+        if isinstance(outcome, Again) and outcome.error:
+            kept = kept_error(error, with_texts=self.keeps_error_texts)
+            outcome = msgspec.structs.replace(outcome, kept_error=kept)
+        return outcome
 
 
 def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 _HOOKLINE = str(Path(__file__).parent.parent)
 _STANDARD_LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+_HEAD = "Traceback (most recent call last):\n"
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
@@ -45,6 +46,17 @@ def described(error: BaseException) -> str:
     """The type of an error and the team's line that led to it. The text may quote a payload, and is left out."""
     line = user_line(error)
     return type(error).__name__ if line is None else f"{type(error).__name__} in {Path(line.path).name}:{line.number}"
+
+
+def without_texts(error: BaseException) -> str:
+    """The traceback of an error and of those that led to it, without their texts, which may quote a payload."""
+    chain: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and not any(each is before for before in chain):
+        chain.append(each)
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    parts = ["".join([_HEAD, *traceback.format_tb(each.__traceback__), type(each).__name__]) for each in chain]
+    return "\n\n".join(reversed(parts))
 
 
 def with_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
+from hookline.broker.embedded.retries import EmbeddedRetries
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
 from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
@@ -53,6 +54,7 @@ class EmbeddedBroker:
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.queue_states = EmbeddedQueueStates(database.path)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
+        self.retries = EmbeddedRetries(database, self._wake)
 
     @property
     def faults(self) -> list[str]:

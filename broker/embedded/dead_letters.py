@@ -31,7 +31,9 @@ class EmbeddedDeadLetters:
     async def wanted(self) -> frozenset[str]:
         return await self._database.run(_wanted)
 
-    async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
+    async def scan(
+        self, queue: str, decide: Callable[[DeadLetter], Action]
+    ) -> AsyncGenerator[Scanned[DeadLetter], None]:
         await self.count(queue)  # raises if there is no such queue
         after, last = 0, await self._database.run(_last)
         while page := await self._database.run(partial(_page, queue=queue, after=after, last=last)):

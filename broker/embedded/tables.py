@@ -20,6 +20,7 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received, Rete
 from hookline.schemas.dead_letters import EVENTS, REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable
+from hookline.schemas.retries import end_of
 
 log = logging.getLogger("hookline.broker")
 
@@ -262,8 +263,8 @@ def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> N
 
 
 def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:
-    row = (queue, again.delay_s, seq, again.attempt)
-    connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ? FROM retry_clock", row)
+    row = (queue, again.delay_s, seq, again.attempt, again.reason, end_of(again.kept_error))
+    connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ?, ?, ? FROM retry_clock", row)
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:

@@ -21,6 +21,7 @@ from hookline.broker.rabbitmq.guard import Guard, WorkerTopology
 from hookline.broker.rabbitmq.history import RabbitMQHistory
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
+from hookline.broker.rabbitmq.retries import RabbitMQRetries
 from hookline.broker.rabbitmq.topology.bindings import Wishes
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.topology.queue_depth import exists
@@ -48,6 +49,7 @@ class RabbitMQBroker:
         self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
         self.queue_states = RabbitMQQueueStates(self._consume_connection.require, settings.connect_timeout_s)
         self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
+        self.retries = RabbitMQRetries(self._consume_connection, settings)
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings, back: Callable[[], None] = lambda: None) -> "RabbitMQBroker":

@@ -19,7 +19,7 @@ from hookline.broker.rabbitmq.ack_batcher import Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
-from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
+from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes, retry_notes
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.retrying import RetryQueues
 from hookline.broker.rabbitmq.wire.connection_state import close_reason
@@ -97,8 +97,8 @@ class RabbitMQQueue:
         match outcome:
             case Done():
                 token.acks.done(token.tag)
-            case Again(delay_s=delay_s, attempt=attempt):
-                await self._pass_on(token, partial(self._delay, received, delay_s, attempt))
+            case Again():
+                await self._pass_on(token, partial(self._delay, received, outcome))
             case Parked():
                 park, park_later = partial(self._park, received, outcome), partial(self._park_later, received, outcome)
                 await self._pass_on(token, park, park_later)
@@ -252,11 +252,12 @@ class RabbitMQQueue:
                 token.acks.done(token.tag)
                 return
 
-    async def _delay(self, received: Received, delay_s: float, attempt: int) -> None:
-        headers = {**received.headers, ATTEMPT: str(attempt)}
-        if delay_s > 0:
-            await self._retry_queues.send(received, headers, delay_s)
+    async def _delay(self, received: Received, again: Again) -> None:
+        if again.delay_s > 0:
+            headers = {**received.headers, **retry_notes(again, datetime.now(UTC))}
+            await self._retry_queues.send(received, headers, again.delay_s)
         else:
+            headers = {**received.headers, ATTEMPT: str(again.attempt)}
             message = Message("", self.name, headers, received.content_type, received.body)
             await self._publisher.send_to(self.name, message)
 
@@ -270,5 +271,5 @@ class RabbitMQQueue:
 
     async def _park_later(self, received: Received, parked: Parked) -> None:
         """Its queue of dead letters fails. Deliveries that wait for it here would leave no room for others."""
-        await self._delay(received, _PARK_LATER_S, parked.attempts)
+        await self._delay(received, Again(_PARK_LATER_S, parked.attempts, parked.reason, kept_error=parked.detail))
         log.warning("%s: a delivery that cannot be parked comes again in %g s", self.name, _PARK_LATER_S)

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hookline.schemas.broker import Parked
+from hookline.schemas.broker import Again, Parked
 from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, DeadLetter
+from hookline.schemas.retries import PendingRetry, end_of
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"
 _ATTEMPTS, _PARKED_AT = "hookline-attempts", "hookline-parked-at"
 _DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, _PARKED_AT})
+_RETRY_REASON, _RETRY_ERROR, _DUE_AT = "hookline-retry-reason", "hookline-retry-error", "hookline-due-at"
+_RETRY_NOTES = frozenset({_RETRY_REASON, _RETRY_ERROR, _DUE_AT})
 _MAX_DETAIL_BYTES = 16 * 1024
 _MAX_REASON_BYTES = 255
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
@@ -31,15 +34,39 @@ def read_texts(headers: dict[str, str]) -> tuple[dict[str, str], int]:
     """The same for headers that are all texts, none of them set by the server."""
     if ATTEMPT not in headers:
         return headers, 1
+    for name in _RETRY_NOTES & headers.keys():
+        del headers[name]
     return headers, _count(headers.pop(ATTEMPT)) or 1
+
+
+def retry_notes(again: Again, now: datetime) -> dict[str, str]:
+    """The headers of a message that waits for its next attempt: its number, when it is due, and why it waits."""
+    due_at = now + timedelta(seconds=again.delay_s)
+    notes = {ATTEMPT: str(again.attempt), _DUE_AT: due_at.isoformat(), _RETRY_REASON: again.reason}
+    return notes | {_RETRY_ERROR: end_of(again.kept_error)} if again.kept_error else notes
+
+
+def pending_retry(raw: Mapping[str, Any] | None, content_type: str, body: bytes) -> PendingRetry:
+    """A pending retry from its message."""
+    notes = {name: _text(value) for name, value in (raw or {}).items() if name in _RETRY_NOTES}
+    headers, attempt = read(raw)
+    return PendingRetry(
+        headers=headers,
+        content_type=content_type,
+        body=body,
+        attempt=attempt,
+        due_at=_moment(notes.get(_DUE_AT)),
+        reason=notes.get(_RETRY_REASON, ""),
+        error=notes.get(_RETRY_ERROR, ""),
+    )
 
 
 def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
     """The headers that say why a message is a dead letter."""
     notes = {
         _QUEUE: queue,
-        _REASON: _end_of(parked.reason, _MAX_REASON_BYTES),
-        _DETAIL: _end_of(parked.detail, _MAX_DETAIL_BYTES),
+        _REASON: end_of(parked.reason, _MAX_REASON_BYTES),
+        _DETAIL: end_of(parked.detail, _MAX_DETAIL_BYTES),
         _ATTEMPTS: str(parked.attempts),
         _PARKED_AT: now.isoformat(),
     }
@@ -84,8 +111,3 @@ def _text(value: object) -> str:
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
     return str(value)
-
-
-def _end_of(text: str, max_bytes: int) -> str:
-    """As much of the end as fits, since a traceback ends with the error."""
-    return text.encode("utf-8", "replace")[-max_bytes:].decode("utf-8", "ignore")

@@ -1,35 +1,33 @@
 """Tells an option that names nothing there is from one that selects nothing today."""
 
 import difflib
-import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import click
 
-from hookline.runtime.shutdown import ExitCode
+from hookline.cli.output import leave
 from hookline.schemas.errors import reasons_of_refusals
 from hookline.settings import Settings
 
-REASONS = (
+PARKED_FOR = (
     "failed", "timeout", "retry", "poisoned", "crashed", "too_old", "unreadable", "unwanted", "broker", "unrouted",
 )  # fmt: skip
 """Why a message is parked: by a worker, by the broker's own limit, or because no queue wanted it."""
+RETRIED_FOR = ("failed", "timeout", "retry", "busy", "unreachable", "unwanted")
+"""Why a message waits for its next attempt."""
 REFUSAL_REASONS = reasons_of_refusals()
 """Why a request is refused."""
 
 
-def check_reason(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    return _one_of(REASONS, context, parameter, text)
+def one_of(noun: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A callback for an option that names one of these."""
 
+    def check(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+        if text is not None and text not in known:
+            raise click.BadParameter(unknown(noun, text, known), context, parameter)
+        return text
 
-def check_refusal_reason(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    return _one_of(REFUSAL_REASONS, context, parameter, text)
-
-
-def _one_of(known: Collection[str], context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    if text is not None and text not in known:
-        raise click.BadParameter(unknown("reason", text, known), context, parameter)
-    return text
+    return check
 
 
 def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | None) -> None:
@@ -39,8 +37,7 @@ def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | 
     """
     for noun, name, known in (("provider", provider, settings.providers), ("source", source, settings.source_names)):
         if name is not None and name not in known:
-            click.echo(f"hookline: {unknown(noun, name, known)} ({settings.path})", err=True)
-            sys.exit(ExitCode.FAILED)
+            leave(f"{unknown(noun, name, known)} ({settings.path})")
 
 
 def unknown(noun: str, name: str, known: Collection[str]) -> str:

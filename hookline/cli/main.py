@@ -1,15 +1,20 @@
 """The command line."""
 
+import logging
+import os
 import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
 
 import click
 
 from hookline.cli.check import check
-from hookline.cli.dead_letter_commands import dead, unrouted
 from hookline.cli.events import events
 from hookline.cli.init import init
 from hookline.cli.listen import listen
+from hookline.cli.message_commands import dead, retrying, unrouted
 from hookline.cli.new_provider import new_provider
+from hookline.cli.output import readable
 from hookline.cli.refused import refused
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
@@ -24,20 +29,62 @@ from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 
 def main() -> None:
-    """Run a command. Print an error of ours as one sentence, and exit with its code."""
+    """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
+    logging.lastResort = None  # a command that keeps no log has one sentence to say, and not what libraries log
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a sender
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli()
-    except SettingsError as error:
-        _leave(error, ExitCode.USAGE)
-    except Unreachable as error:
-        _leave(error, ExitCode.UNREACHABLE)
-    except HooklineError as error:
-        _leave(error, ExitCode.FAILED)
-
-
-def _leave(error: HooklineError, code: ExitCode) -> None:
-    click.echo(f"hookline: {error}", err=True)
+        code = _run()
+        sys.stdout.flush()
+    except OSError as error:
+        code = _output_failed(error)
     sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that the arguments name. Returns its exit code. Raises OSError if its output is not taken."""
+    try:
+        _check_arguments(sys.argv[1:])
+        return cli.main(prog_name="hookline", standalone_mode=False) or 0
+    except click.ClickException as error:
+        return _misused(error)
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        return ExitCode.FAILED
+    except SettingsError as error:
+        return _failed(error, ExitCode.USAGE)
+    except Unreachable as error:
+        return _failed(error, ExitCode.UNREACHABLE)
+    except HooklineError as error:
+        return _failed(error, ExitCode.FAILED)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raises UsageError for bytes that are no text: no name of ours has any, and no store and no log takes them."""
+    for argument in arguments:
+        if "\0" in argument or any("\ud800" <= character <= "\udfff" for character in argument):
+            raise click.UsageError(f"{argument!r} is not UTF-8")
+
+
+def _failed(error: HooklineError, code: ExitCode) -> ExitCode:
+    click.echo(f"hookline: {readable(str(error))}", err=True)
+    return code
+
+
+def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.\n", err=True)
+    click.echo(f"Error: {readable(error.format_message())}", err=True)
+    return error.exit_code
+
+
+def _output_failed(error: OSError) -> ExitCode:
+    """Say why, unless the reader has seen enough, as `head` has. What is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        click.echo(f"hookline: the output cannot be written: {error.strerror or error}", err=True)
+    return ExitCode.FAILED
 
 
 @click.group(
@@ -71,6 +118,7 @@ for command in (
     events,
     dead,
     unrouted,
+    retrying,
     replay_command,
     topology,
     new_provider,

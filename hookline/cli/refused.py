@@ -11,7 +11,7 @@ import msgspec
 
 from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.cli import diagnosis_output, tables
-from hookline.cli.known_names import REFUSAL_REASONS, check_refusal_reason, leave_if_unknown
+from hookline.cli.known_names import REFUSAL_REASONS, leave_if_unknown, one_of
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
@@ -51,7 +51,9 @@ def refused() -> None:
     """,
 )
 @click.option("--source", help="Only to this source; - is a path that belongs to none.")
-@click.option("--reason", callback=check_refusal_reason, help=f"Only with this reason: {', '.join(REFUSAL_REASONS)}.")
+@click.option(
+    "--reason", callback=one_of("reason", REFUSAL_REASONS), help=f"Only with this reason: {', '.join(REFUSAL_REASONS)}."
+)
 @click.option(
     "--since",
     callback=as_moment,

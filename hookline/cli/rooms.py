@@ -9,9 +9,9 @@ import msgspec
 
 from hookline.cli import tables
 from hookline.cli.options import config_option
+from hookline.cli.output import leave
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
-from hookline.runtime.logs import printable
 from hookline.settings import load
 from hookline.workers.event_log import MAX_LIMIT
 from hookline.workers.recordings import RecordingView
@@ -19,7 +19,7 @@ from hookline.workers.rooms import RoomView, latest_rooms, rooms_named
 from hookline.workers.sessions import Session
 from hookline.workers.waiting_room import Waiting
 
-_COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until"), ("detail",))
+COLUMNS = (("source", "room", "entry", "of"), ("from", "until"), ("detail",))
 
 
 @click.command(
@@ -51,14 +51,14 @@ def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
             return await (latest_rooms(log, limit) if room is None else rooms_named(log, room))
 
     found = run_to_end(read())
+    if room is not None and not found:
+        leave(f"there are no events of a room {room}: `hookline rooms` shows the latest ones")
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
-        tables.show(_COLUMNS, [row for each in found for row in _rows(each)])
-    elif room is None:
-        click.echo("No rooms yet. `hookline send SOURCE` sends sample callbacks.")
+        tables.show(COLUMNS, [row for each in found for row in _rows(each)])
     else:
-        click.echo(f"No events of a room {printable(room)}.")
+        click.echo("No rooms yet. `hookline send SOURCE` sends sample callbacks.")
     if room is None and len(found) == limit:
         click.echo(f"The latest {limit} are shown; --limit shows more.", err=True)
 

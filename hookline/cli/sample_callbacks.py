@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -104,7 +105,12 @@ async def send_callback(session: "ClientSession", url: str, source: AnySource, c
             text = await response.text()
             return Answer(callback.name, response.status, text, time.monotonic() - started)
     except (ClientError, TimeoutError, OSError) as error:
-        return Answer(callback.name, 0, f"no answer: {_reason(error)}", time.monotonic() - started)
+        return Answer(callback.name, 0, f"no answer from {_place(url)}: {_reason(error)}", time.monotonic() - started)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from hookline.cli import tables
 from hookline.cli.options import config_option
+from hookline.cli.output import leave, shortened
 from hookline.cli.sample_callbacks import (
     Answer,
     Callback,
@@ -28,6 +29,7 @@ from hookline.settings import Settings, load
 
 _LISTED = 20
 _MAX_TEXT = 200
+_MAX_COUNT = 100_000  # they are made before the first is sent, so that they can be shuffled
 
 
 def _check_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
@@ -51,7 +53,7 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
 )
 @click.argument("source")
 @click.argument("event", required=False)
-@click.option("--count", type=click.IntRange(1), help="How many callbacks.  [default: one of each type]")
+@click.option("--count", type=click.IntRange(1, _MAX_COUNT), help="How many callbacks.  [default: one of each type]")
 @click.option("--duplicate", is_flag=True, help="Send each callback twice, as a provider does without an answer.")
 @click.option("--shuffle", is_flag=True, help="Send in random order.")
 @click.option(
@@ -93,8 +95,9 @@ def send(  # noqa: PLR0913  one for each option
     answers = run_to_end(_send(url or _ingress_url(settings, source), chosen, arranged, as_json=as_json))
     if not as_json:
         _show(answers)
-    if any(answer.status == 0 for answer in answers):
-        sys.exit(ExitCode.UNREACHABLE)
+    for answer in answers:
+        if answer.status == 0:
+            leave(answer.text, ExitCode.UNREACHABLE)
     sys.exit(0 if all(map(_is_accepted, answers)) else ExitCode.FAILED)
 
 
@@ -157,4 +160,4 @@ def _status(answer: Answer) -> str:
 
 def _text(answer: Answer) -> str:
     """What the answer says, if it is a refusal."""
-    return "accepted" if _is_accepted(answer) else answer.text[:_MAX_TEXT]
+    return "accepted" if _is_accepted(answer) else shortened(answer.text, _MAX_TEXT)

@@ -19,7 +19,7 @@ Row: TypeAlias = Sequence[str]
 _CHUNK = 200
 _GAP = 2
 _SHORT = 20
-_LONG = 34
+_LONG = 48
 """On a narrow terminal a short text such as a time stays in one line. A long word such as a path may be broken."""
 
 

@@ -50,6 +50,11 @@ class OutcomeLog:
         self._listed = 0
         self._second_ends_s = 0.0
 
+    @property
+    def has_error_texts(self) -> bool:
+        """Whether the texts of errors may leave the process."""
+        return self._log_errors != "place"
+
     def report(self, queue: str, work: Work, seconds: float) -> None:
         """Count a settled delivery, and log it if the limit allows."""
         _count(self._counts[queue], work)

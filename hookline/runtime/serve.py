@@ -74,7 +74,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             store = await starting.opened(installation.store)
             parts += [store] if isinstance(store, Watched) else []
             observing.watch(*parts)
-            pool_of = _Pools(broker, store, normalise, outcome_log.report, observing, settings.workers).pool
+            pool_of = _Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = None
         if roles.ingress:
@@ -106,14 +106,14 @@ class _Pools:
         broker: Broker,
         store: Store,
         normalise: Normalise,
-        report: Report,
+        outcome_log: OutcomeLog,
         observing: Observing,
         settings: WorkersSettings,
     ) -> None:
         self._broker = broker
         self._store = store
         self._normalise = normalise
-        self._report = report
+        self._outcome_log = outcome_log
         self._observing = observing
         self._settings = settings
         self._exclusive_gate = ExclusiveGate()
@@ -132,6 +132,7 @@ class _Pools:
             self._normalise,
             unwanted_after_s=self._settings.unwanted_after_s,
         ).watched(observer, breaker)
+        pipeline.keeps_error_texts = self._outcome_log.has_error_texts
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
         self._observing.watch(breaker)
@@ -140,7 +141,7 @@ class _Pools:
 
     def _reporting(self, pipeline: Pipeline) -> Report:
         """What is done with the outcome of each delivery."""
-        breaker, observer, log_outcome = pipeline.breaker, pipeline.observer, self._report
+        breaker, observer, log_outcome = pipeline.breaker, pipeline.observer, self._outcome_log.report
 
         def report(queue: str, work: Work, seconds: float) -> None:
             log_outcome(queue, work, seconds)

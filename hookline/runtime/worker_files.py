@@ -66,6 +66,8 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)

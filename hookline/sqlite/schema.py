@@ -199,6 +199,12 @@ def _add_repeats(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX logged_repeats_by_age ON logged_repeats (received_at)")
 
 
+def _add_retry_errors(connection: sqlite3.Connection) -> None:
+    """Keep why a message waits for its next attempt, as a person reads it. Both are empty where that is unknown."""
+    connection.execute("ALTER TABLE delayed ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE delayed ADD COLUMN error TEXT NOT NULL DEFAULT ''")
+
+
 STEPS: tuple[Step, ...] = (
     _create_tables,
     _add_lease_clock,
@@ -208,4 +214,5 @@ STEPS: tuple[Step, ...] = (
     _add_retry_clock,
     _add_claim_numbers,
     _add_repeats,
+    _add_retry_errors,
 )

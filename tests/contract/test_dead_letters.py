@@ -27,16 +27,18 @@ ALL = ("#",)
 MANY = 450  # more than two pages
 
 
-async def scan(broker: Broker, queue: str, decide: Callable[[DeadLetter], Action]) -> list[Scanned]:
+async def scan(broker: Broker, queue: str, decide: Callable[[DeadLetter], Action]) -> list[Scanned[DeadLetter]]:
     async with aclosing(broker.dead_letters.scan(queue, decide)) as dead_letters:
         return [each async for each in dead_letters]
 
 
 async def look(broker: Broker, queue: str) -> list[DeadLetter]:
-    return [each.dead_letter for each in await scan(broker, queue, lambda _: Action.KEEP)]
+    return [each.message for each in await scan(broker, queue, lambda _: Action.KEEP)]
 
 
-async def replay(broker: Broker, queue: str, decide: Callable[[DeadLetter], bool] = lambda _: True) -> list[Scanned]:
+async def replay(
+    broker: Broker, queue: str, decide: Callable[[DeadLetter], bool] = lambda _: True
+) -> list[Scanned[DeadLetter]]:
     return await scan(broker, queue, lambda dead_letter: Action.REPLAY if decide(dead_letter) else Action.KEEP)
 
 
@@ -105,7 +107,7 @@ async def test_a_scan_that_stops_early_keeps_all_dead_letters(broker: Broker) ->
     name, _ = await with_dead(broker, 10)
     async with aclosing(broker.dead_letters.scan(name, lambda _: Action.KEEP)) as dead_letters:
         first = await anext(dead_letters)
-    assert numbers([first.dead_letter]) == [0]
+    assert numbers([first.message]) == [0]
     assert sorted(numbers(await look(broker, name))) == list(range(10))
 
 
@@ -261,7 +263,7 @@ async def test_a_replay_of_unrouted_events_says_which_were_wanted(broker: Broker
     assert await broker.dead_letters.wanted() == frozenset()
     await broker.subscribe(queue_name(), ("*.*.room.created",), 10)
     assert await broker.dead_letters.wanted() == {"*.*.room.created.*"}
-    replayed = [each.dead_letter for each in await replay(broker, UNROUTED) if each.action is Action.REPLAY]
+    replayed = [each.message for each in await replay(broker, UNROUTED) if each.action is Action.REPLAY]
     assert numbers(replayed) == [0, 1, 2, 3]
     await parked(broker, UNROUTED, 7)
 

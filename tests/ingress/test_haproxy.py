@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from tests.ingress.callbacks import BODY, GOOD
+from tests.ingress.http_client import Answer, connected
 from tests.ingress.proxies import OK, WITHIN_S, call, haproxy
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
@@ -54,3 +55,51 @@ async def test_slow_bodies_wait_in_haproxy_and_not_in_the_ingress(tmp_path: Path
         assert len(ingress.server.connections) < LIMIT // 2
         for writer in writers:
             writer.transport.abort()
+
+
+async def test_another_path_is_404_in_our_form(tmp_path: Path) -> None:
+    async with behind_haproxy(tmp_path) as (_, port), connected(port) as client:
+        await client.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.code) == (404, "unknown_source")
+
+
+async def test_a_body_that_does_not_arrive_is_408_in_our_form(tmp_path: Path) -> None:
+    soon = {"timeout http-request 10s ": "timeout http-request 1s "}
+    proxies = [ip_network("127.0.0.1/32")]
+    async with (
+        running_ingress(trusted_proxies=proxies) as ingress,
+        haproxy(tmp_path, ingress.port, soon) as port,
+        connected(port) as client,
+    ):
+        await client.send(GOOD[:-1])
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.code) == (408, "slow_request")
+
+
+async def test_without_an_ingress_haproxy_answers_503_in_our_form(tmp_path: Path) -> None:
+    ready = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with behind_haproxy(tmp_path) as (ingress, port), connected(port) as client:
+        await client.send(ready)
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.body) == (200, b'{"status":"ready"}')
+        await ingress.server.stop()
+        for request in (GOOD, ready):
+            answered = await _unavailable(port, request)
+            assert (answered.code, answered.headers["retry-after"]) == ("overloaded", "5")
+            assert answered.headers["content-type"] == "application/json"
+
+
+async def _unavailable(port: int, request: bytes) -> Answer:
+    """The answer once HAProxy has noticed that there is no ingress."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            async with connected(port) as client:
+                await client.send(request)
+                answer = await client.answer()
+                if answer is not None and answer.status == 503:
+                    return answer
+            await asyncio.sleep(0.1)

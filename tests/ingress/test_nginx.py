@@ -4,6 +4,8 @@ import asyncio
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
+
 from tests.ingress.callbacks import BODY, GOOD, post, signed
 from tests.ingress.hostile_cases import MANY_CHUNKS
 from tests.ingress.http_client import connected
@@ -27,6 +29,30 @@ async def test_slow_bodies_wait_in_nginx_and_not_in_the_ingress(tmp_path: Path) 
         assert {envelope.body for envelope in ingress.publisher.envelopes} == {BODY}
         for writer in writers:
             writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        pytest.param(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, "unknown_source", id="another path"),
+        pytest.param(b"GET /hooks/x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "malformed_request", id="two hosts"),
+        pytest.param(
+            b"POST /hooks/x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n", 413, "body_too_large", id="huge"
+        ),
+        pytest.param(
+            b"GET /hooks/x HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+            400,
+            "malformed_request",
+            id="head",
+        ),
+    ],
+)
+async def test_what_nginx_refuses_itself_has_our_form(tmp_path: Path, request_: bytes, status: int, code: str) -> None:
+    async with running_ingress() as ingress, nginx(tmp_path, ingress.port, {}) as port, connected(port) as client:
+        await client.send(request_)
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.code) == (status, code)
 
 
 async def test_without_an_ingress_nginx_answers_503(tmp_path: Path) -> None:

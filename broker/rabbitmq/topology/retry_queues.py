@@ -1,15 +1,19 @@
 """Retry queues: a message waits in one for its delay, then returns to the worker's queue."""
 
+import asyncio
+
 from aiormq.abc import AbstractConnection
 
 from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.topology.arguments import dead_lettering_to
 from hookline.broker.rabbitmq.topology.declaring import DurableQueue, declare_all
+from hookline.broker.rabbitmq.topology.queue_depth import depths
 from hookline.schemas import topics
 
 _MAX_TTL_MS = 2**32 - 1
 _STEPS = (10, 12, 15, 18, 20, 25, 30, 36, 45, 60, 75, 90, 100)
 _MIN_STEP_MS = 100
+_AT_A_TIME = 8
 
 
 async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: int, timeout_s: float) -> str:
@@ -18,6 +22,15 @@ async def declare_retry(connection: AbstractConnection, queue: str, delay_ms: in
     arguments = {**dead_lettering_to(topics.queue_name(queue)), "x-message-ttl": delay_ms}
     await declare_all(connection, [DurableQueue(name, arguments)], timeout_s, name)
     return name
+
+
+async def retry_depths(connection: AbstractConnection, queue: str, timeout_s: float) -> dict[str, int]:
+    """The retry queues of a worker's queue, the shortest delay first, with the numbers of their messages."""
+    names = [retry_name(queue, step_ms) for step_ms in delay_steps_ms()]
+    parts = [names[first::_AT_A_TIME] for first in range(_AT_A_TIME)]  # most are missing, which costs a channel
+    found = await asyncio.gather(*(depths(connection, part, timeout_s) for part in parts))
+    ready = {name: depth.messages for part in found for name, depth in part.items()}
+    return {name: ready[name] for name in names if name in ready}
 
 
 def delay_step_ms(delay_s: float) -> int:

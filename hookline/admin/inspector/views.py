@@ -155,8 +155,8 @@ class Views:
             async with aclosing(dead_letters.scan(queue, lambda _: Action.KEEP)) as scanning:
                 async for each in scanning:
                     scanned += 1
-                    if _is_wanted(each.dead_letter, asked):
-                        found.append(self._shows.dead_letter(each.dead_letter))
+                    if _is_wanted(each.message, asked):
+                        found.append(self._shows.dead_letter(each.message))
                     if len(found) > PAGE or scanned == SCANNED_DEAD_LETTERS:
                         break
         given = {name: asked[name] for name in ("id", "reason") if asked.get(name)}
@@ -186,10 +186,10 @@ class Views:
             async with aclosing(dead_letters.scan(queue, decide)) as scanning:
                 async for each in scanning:
                     scanned += 1
-                    if any(each.dead_letter is one for one in chosen):
+                    if any(each.message is one for one in chosen):
                         passed += 1
                         if each.action is action:
-                            ids.append(each.dead_letter.envelope.id if each.dead_letter.envelope else "")
+                            ids.append(each.message.envelope.id if each.message.envelope else "")
                     if scanned == SCANNED_DEAD_LETTERS or passed == PAGE:
                         break
             total = await dead_letters.count(queue)

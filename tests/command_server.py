@@ -1,0 +1,81 @@
+"""Runs commands of `hookline` in forks of one process, since loading them takes longer than most of them run.
+
+Each has real arguments, file descriptors and exit codes. Reads one JSON object a line: arguments, folder, environment,
+and `stdout`: the file that it writes to, or `closed pipe`. Writes one object a line: the exit code and both outputs.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hookline.cli import main as hookline
+
+LIMIT_S = 20
+CLOSED_PIPE = "closed pipe"
+
+
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        child = os.fork()
+        if child == 0:
+            run(asked, out, err)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        outputs = [path.read_text(errors="surrogateescape") if path.exists() else "" for path in (out, err)]
+    return {"code": code, "stdout": outputs[0], "stderr": outputs[1]}
+
+
+def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
+    """In the child: run the command and exit with its code."""
+    signal.alarm(LIMIT_S)
+    os.chdir(asked["folder"])
+    os.environ.update(asked["environment"])
+    redirect(0, os.open(os.devnull, os.O_RDONLY))
+    redirect(1, stdout_of(asked["stdout"], out))
+    redirect(2, os.open(err, os.O_WRONLY | os.O_CREAT))
+    sys.argv = ["hookline", *asked["arguments"]]
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  descriptors
+    code = 1
+    try:
+        hookline.main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 0
+    except BaseException:  # noqa: BLE001  as the interpreter does
+        sys.excepthook(*sys.exc_info())
+    finally:
+        flush()
+        os._exit(code)
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.write(2, f"Exception ignored in flushing: {error}\n".encode())
+
+
+def stdout_of(name: str, out: Path) -> int:
+    if name != CLOSED_PIPE:
+        return os.open(name or out, os.O_WRONLY | os.O_CREAT)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    return theirs
+
+
+def redirect(number: int, opened: int) -> None:
+    os.dup2(opened, number)
+    os.close(opened)
+
+
+if __name__ == "__main__":
+    with closing(os.fdopen(os.dup(1), "w")) as answers:
+        for line in sys.stdin:
+            answers.write(json.dumps(answer(json.loads(line))) + "\n")
+            answers.flush()
