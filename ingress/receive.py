@@ -14,12 +14,12 @@ from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network, check_address
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.refusals import WINDOW_S, Refusals
-from hookline.ingress.request import check_head, check_target, read_body
+from hookline.ingress.request import check_head, check_target, read_body, read_whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import signature_memories
 from hookline.schemas.broker import Publisher
-from hookline.schemas.envelope import Identity, moment, seal, unreadable
+from hookline.schemas.envelope import Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.provider import AnySource, Reply, Request
 
@@ -57,9 +57,13 @@ class Receiver:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
-        self._in_flight += 1
         connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+        failure, connection.failure = connection.failure, None
+        if failure is None:
+            self._in_flight += 1  # one from the fast lane has been counted
         try:
+            if failure is not None:
+                raise failure  # noqa: TRY301  as if it had happened here
             if connection.has_rest:
                 await connection.turns.wait()
             response = await self.receive(request)
@@ -79,9 +83,7 @@ class Receiver:
             connection.held_bytes = 0
             if connection.has_rest:
                 connection.hold_rest()
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._nothing_in_flight.set()
+            self.end()
         if self.draining or hdrs.UPGRADE in request.headers:  # after an Upgrade the parser loses what follows
             response.force_close()
         return response
@@ -92,27 +94,60 @@ class Receiver:
         source = self._sources.get(path)
         if source is None:
             return self._health(request, path)
+        self._check(request, source)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
+        sealed = self._seal(Request(body, request.headers, query), source)
+        if isinstance(sealed, Reply):
+            return Accepted(sealed)
+        await self._publisher.publish(sealed)
+        return Accepted(source.provider.reply)
+
+    def begin(self, request: web.BaseRequest) -> "tuple[asyncio.Future[None], Reply] | None":
+        """Begin to publish a whole callback: the future of its confirm, and the reply; `end` must follow.
+
+        None for what is no event. Raises Refused, and then nothing has been begun.
+        """
+        path, _, query = request.raw_path.partition("?")
+        source = self._sources.get(path)
+        if source is None:
+            return None
+        self._check(request, source)
+        body = read_whole_body(request, source.max_body_bytes)
+        sealed = self._seal(Request(body, request.headers, query), source)
+        if isinstance(sealed, Reply):
+            return None
+        confirmed = self._publisher.begin(sealed)
+        self._in_flight += 1
+        return confirmed, source.provider.reply
+
+    def end(self) -> None:
+        """One request less is in flight."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._nothing_in_flight.set()
+
+    def _check(self, request: web.BaseRequest, source: AnySource) -> None:
+        """Refuse what the head and the address show to be wrong."""
         check_head(request, source.max_body_bytes)
         if source.allow_from:
             check_address(request, source.allow_from, self.trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
-        now_s = self._clock()
-        provider, callback = source.provider, Request(body, request.headers, query)
+
+    def _seal(self, callback: Request, source: AnySource) -> Envelope | Reply:
+        """Verify, identify, seal: the envelope of a genuine callback, or the reply to a check. Raises Refused."""
+        provider, now_s = source.provider, self._clock()
         checked = self._prove(callback, source, now_s)
         if checked is not None:
-            return Accepted(checked)
-        kept = provider.keep_query(query) if provider.keep_query else ""
-        envelope = seal(
+            return checked
+        kept = provider.keep_query(callback.query) if provider.keep_query else ""
+        return seal(
             self._identify(callback, source, kept),
-            body,
+            callback.body,
             provider=provider.name,
             source=source.name,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
+            content_type=next(iter(callback.headers.getall(hdrs.CONTENT_TYPE, ())), provider.content_type),
             received_at=moment(now_s),
             query=kept,
         )
-        await self._publisher.publish(envelope)
-        return Accepted(provider.reply)
 
     def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""

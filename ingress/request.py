@@ -99,12 +99,23 @@ async def read_body(
     if connection.is_overloaded:
         connection.check_room()
     try:
-        if request.content.is_eof():  # nearly always: a callback arrives in one segment
+        if connection.whole_body is not None:
+            body, connection.whole_body = connection.whole_body, None
+        elif request.content.is_eof():  # nearly always: a callback arrives in one segment
             body = request.content.read_nowait()
         else:
             body = await _read_rest(request, max_body_bytes, timeout_s, trusted)
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedRequest("the body is incomplete") from None
+    if len(body) > max_body_bytes:
+        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+    return body
+
+
+def read_whole_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
+    """The body of a request that is whole. `read_body` returns it once more. Raises BodyTooLarge."""
+    connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+    connection.whole_body = body = request.content.read_nowait()
     if len(body) > max_body_bytes:
         raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
     return body

@@ -97,6 +97,39 @@ class SpoolingPublisher:
         elif is_probe:
             self._breaker.close()
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        """As `publish`, without a task as long as the broker confirms.
+
+        A task begins with the bucket's state as it is in its first step. No other event of the bucket comes before it,
+        since the event loop runs what was scheduled first, first.
+        """
+        bucket = bucket_of(envelope)
+        if self._breaker.is_open or bucket in self._held or self._has_failed(bucket):
+            return asyncio.ensure_future(self.publish(envelope))
+        try:
+            confirmed = self._primary.begin(envelope)
+        except NotDurable:
+            return asyncio.ensure_future(self.publish(envelope))
+        flight = _Flight(envelope, bucket, confirmed)
+        self._latest[bucket] = flight
+        self._in_flight.start(flight)
+        answer = asyncio.get_running_loop().create_future()
+        confirmed.add_done_callback(lambda _: self._settle(flight, answer))
+        return answer
+
+    def _settle(self, flight: _Flight, answer: "asyncio.Future[None]") -> None:
+        """End the future of `begin` with the confirm, or once the event is in the spool."""
+        if flight.has_failed:
+            self._take_back_all(flight.bucket)
+        self._in_flight.stop(flight)
+        if self._latest.get(flight.bucket) is flight:
+            del self._latest[flight.bucket]
+        if flight.confirmed.cancelled() or flight.has_failed:
+            keeping = asyncio.ensure_future(_written(flight.kept, self._late_appends))
+            keeping.add_done_callback(lambda _: _copy(keeping, answer))
+        elif not answer.done():
+            answer.set_result(None)
+
     async def _is_confirmed(self, flight: _Flight) -> bool:
         """Wait for the confirm. False if the event was taken back from the broker."""
         bucket = flight.bucket
@@ -168,6 +201,17 @@ async def _written(kept: "asyncio.Future[None] | None", waits: "Deadlines[asynci
         raise NotDurable("the event was not written to the spool in time") from None
     finally:
         waits.stop(kept)
+
+
+def _copy(ended: "asyncio.Future[None]", answer: "asyncio.Future[None]") -> None:
+    """End a future as another one has ended."""
+    error = NotDurable("the spool was closed") if ended.cancelled() else ended.exception()
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
 
 
 def _is_cancelled() -> bool:
