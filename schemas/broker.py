@@ -153,11 +153,18 @@ class DeadLetters(Protocol):
     async def count(self, queue: str) -> int:
         """How many dead letters a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
 
+    async def wanted(self) -> frozenset[str]:
+        """The binding keys of all workers' queues: an unrouted event that matches none stays. Raises Unreachable.
+
+        Queues of other programs may be bound to more.
+        """
+
     def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         """Go through the dead letters of a queue, oldest first, and do with each what `decide` says.
 
         A replayed dead letter returns to that queue only, as a first attempt and with the number of its replays. An
-        unrouted event is published again, and stays if no queue wants it. Each is yielded once that is done. Dead
+        unrouted event is published again, and stays if no queue wants it. Each is yielded once that is done, with
+        `Action.KEEP` if it has stayed. Dead
         letters that arrive during the scan are left out. Stopping early loses nothing: some may have been replayed and
         still be there, and a worker handles an event that is replayed twice once. Close the generator to release the
         queue's lock. Raises SettingsError if there is no such queue, or Unreachable.
@@ -175,6 +182,10 @@ class Broker(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """What this process relies on and does not have now: each a sentence for an operator."""
 
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         """Declare the queues of an ordered worker, one per partition, with their bindings.

@@ -17,6 +17,7 @@ class Flaky:
         self.is_down = False
         self.claimed: list[tuple[str, bool]] = []
         self.finished: list[str] = []
+        self.released: list[ClaimRelease] = []
         self.coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
 
     async def claim(self, event_id: str) -> Claim:
@@ -37,8 +38,9 @@ class Flaky:
         await self._answer()
         self.finished.append(completion.event_id)
 
-    async def _release(self, _: ClaimRelease) -> None:
+    async def _release(self, release: ClaimRelease) -> None:
         await self._answer()
+        self.released.append(release)
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)
@@ -179,3 +181,19 @@ async def test_what_is_forgotten_of_too_many_pending_completions_is_not_named(mo
         await store.claim(event_id)
     await fail_to_finish(store, "a", "b", "c")
     assert sorted(store.coalescer.named()) == [("q", "b"), ("q", "c")]
+
+
+@pytest.mark.parametrize(("failed", "parked"), [(True, False), (False, True)])
+async def test_a_release_that_counts_is_repeated_before_the_next_claim(
+    store: Flaky, *, failed: bool, parked: bool
+) -> None:
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.coalescer.release("q", "a", failed=failed, parked=parked)
+    with pytest.raises(Unreachable):
+        await store.claim("a")
+    store.is_down = False
+    assert await store.claim("a") == Acquired()
+    assert store.released == [ClaimRelease("q", "a", failed, parked)]
+    await store.claim("a")
+    assert len(store.released) == 1

@@ -36,7 +36,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await Database.open(tmp_path / "queues.db", Clock(), lambda: 0.0)
+    database = await Database.open(tmp_path / "queues.db", monotonic=Clock())
     yield database
     await database.close()
 
@@ -140,6 +140,7 @@ async def test_statements_for_an_event_search_by_key_and_scan_no_large_table(dat
     small = {
         "owners",
         "lease_clock",
+        "retry_clock",
         "alive",
         "bindings",
         "bindings_version",

@@ -244,10 +244,18 @@ async def test_a_partition_is_declined_again_only_after_a_while(world: World) ->
     assert world.store.declined == [FIRST, FIRST]
 
 
-async def test_a_lost_partition_is_left_at_once(world: World) -> None:
+async def test_a_partition_that_was_lost_with_the_lease_is_left_at_once(world: World) -> None:
+    world.clock.now_s += ALONE_S
     world.store.held.discard(FIRST)
     await eventually(lambda: _is(world.open == ALL - {FIRST}))
     assert world.left == [(FIRST, True)]
+
+
+async def test_a_partition_that_another_process_has_is_left_in_order_while_the_lease_lasts(world: World) -> None:
+    """A process that could not consume a partition for long may begin at the moment at which another one takes it."""
+    world.store.held.discard(FIRST)
+    await eventually(lambda: _is(world.open == ALL - {FIRST}))
+    assert world.left == [(FIRST, False)]
 
 
 async def test_a_partition_is_never_kept_without_taking_from_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -11,10 +9,13 @@ import psycopg
 import pytest
 
 from hookline.schemas.errors import Unreachable
+from hookline.workers.failure_policy import HandlerTimedOut
+from hookline.workers.handler import HandlerTimeout
 from hookline.workers.store import Acquired, Duplicate
 from hookline.workers.stores.postgresql import store as postgresql_store
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.contract.installations import queue_name
+from tests.contract.store_processes import line_of, store_process
 from tests.contract.stores import effects, prepare_effects, write
 from tests.services import postgresql
 
@@ -165,6 +166,22 @@ async def test_old_connections_are_not_used_after_the_server_has_restarted(
     await store.close()
 
 
+async def test_the_server_looks_after_connections_whose_client_has_vanished(store: PostgresqlStore, queue: str) -> None:
+    """With its default it would look after two hours, and keep the client's locks until then."""
+    shown = "SELECT current_setting('tcp_keepalives_idle')::int, current_setting('tcp_user_timeout')"
+    async with store.transaction(queue, "e", timeout_s=30) as connection:
+        assert await (await connection.execute(shown)).fetchone() == (10, "25000")
+
+
+async def test_statements_are_prepared_where_no_pooler_is_in_between(store: PostgresqlStore, queue: str) -> None:
+    for number in range(10):
+        await write(store, queue, str(number))
+    async with store.transaction(queue, "e", timeout_s=30) as connection:
+        prepared = await (await connection.execute("SELECT count(*) FROM pg_prepared_statements")).fetchone()
+    assert prepared is not None
+    assert prepared[0] > 0
+
+
 async def test_a_wrong_password_is_reported(url: str) -> None:
     with pytest.raises(Unreachable, match="password authentication failed"):
         await PostgresqlStore.open(url.replace(postgresql.PASSWORD, "wrong"))
@@ -179,19 +196,35 @@ async def test_a_frozen_process_keeps_its_locks_no_longer_than_its_time_out_and_
     url: str, store: PostgresqlStore, queue: str
 ) -> None:
     await write(store, queue, "first")
-    command = ["-m", "tests.contract.store_process", url, queue, "hold_a_lock"]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"done\n"
+    with store_process(url, queue, "hold_a_lock") as process:
+        assert await line_of(process) == "done"
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(Unreachable, match="lock timeout"):
             await update(store, queue, "waits", timeout_s=0.5)
         await update(store, queue, "later", timeout_s=60)
         assert await effects(url, queue) == ["later"]
-    finally:
-        process.kill()
-        await process.wait()
+
+
+@pytest.mark.parametrize(("sleeps_s", "error"), [(0.0, Unreachable), (1.8, Unreachable), (60.0, HandlerTimedOut)])
+async def test_a_wait_for_a_frozen_process_is_not_the_functions_time_out_whenever_it_begins(
+    url: str, store: PostgresqlStore, queue: str, sleeps_s: float, error: type[Exception]
+) -> None:
+    """The third row is a function that is slow by itself."""
+    timeout_s = 3.0
+
+    async def wait() -> None:
+        limit = HandlerTimeout(timeout_s)
+        async with store.transaction(queue, "waits", timeout_s=timeout_s) as connection:
+            with limit:
+                await asyncio.sleep(sleeps_s)
+                await connection.execute("UPDATE effects SET text = 'x' WHERE queue = %s", (queue,))
+
+    await write(store, queue, "first")
+    with store_process(url, queue, "hold_a_lock_for_long") as process:
+        assert await line_of(process) == "done"
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(error):
+            await wait()
 
 
 async def test_a_deadlock_is_not_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:

@@ -19,6 +19,7 @@ from hookline.broker.rabbitmq.topology.bindings import ABANDONED_S, Wishes
 from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue
+from hookline.schemas.dead_letters import Action
 from hookline.schemas.errors import NotDurable, SettingsError
 from tests.contract.installations import (
     RabbitMQInstallation,
@@ -383,3 +384,39 @@ def test_time_in_which_no_note_was_read_does_not_abandon_a_binding() -> None:
 def test_what_this_process_no_longer_wants_is_abandoned_at_once() -> None:
     wishes = Clocks().wishes()
     assert wishes.is_abandoned("q", "key", wishes.of_this_process())
+
+
+@pytest.fixture
+def policy(node: Node) -> Iterator[Callable[[str, dict[str, int]], str]]:
+    """Put a policy on a queue until the end of the test."""
+    yield lambda name, definition: node.control("set_policy", "test", f"^{name}$", json.dumps(definition))
+    node.control("clear_policy", "test")
+
+
+async def test_what_a_policy_takes_from_a_queue_becomes_a_dead_letter(
+    broker: RabbitMQBroker, policy: Callable[[str, dict[str, int]], str]
+) -> None:
+    name = queue_name()
+    await (await broker.subscribe(name, CREATED, 10)).close()
+    await asyncio.to_thread(policy, topics.queue_name(name), {"message-ttl": 100})
+    await broker.publisher.publish(envelope())
+
+    async def is_dead() -> bool:
+        return await broker.dead_letters.count(name) == 1
+
+    await eventually(is_dead)
+    (each,) = [each.dead_letter async for each in broker.dead_letters.scan(name, lambda _: Action.KEEP)]
+    assert (each.reason, each.detail) == ("broker", "expired")
+
+
+async def test_a_queue_of_dead_letters_that_a_policy_has_deleted_is_said_and_declared_again(
+    broker: RabbitMQBroker, policy: Callable[[str, dict[str, int]], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = queue_name()
+    await broker.subscribe(name, CREATED, 10)
+    await asyncio.to_thread(policy, topics.dead_name(name), {"expires": 300})
+
+    async def is_said() -> bool:
+        return f"{topics.dead_name(name)} was deleted from RabbitMQ, with the dead letters in it" in caplog.text
+
+    await eventually(is_said)

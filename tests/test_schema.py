@@ -141,7 +141,7 @@ async def bodies(broker: Broker, queue: str, count: int, partition: str | None =
 async def test_a_sqlite_file_without_a_version_keeps_what_waits_in_queues(path: Path) -> None:
     clock = Clock()
     clock.now_s = AT_S + 30
-    database = await Database.open(path, clock)
+    database = await Database.open(path, clock, clock)
     broker = EmbeddedBroker(database)
     assert await bodies(broker, "attendance", 2) == ['{"number":4}', '{"number":5}']
     clock.now_s = AT_S + 61

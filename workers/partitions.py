@@ -115,8 +115,9 @@ class Partitions:
         except (HooklineError, TimeoutError) as error:
             self._not_reached(error)
             return
+        has_lease = asked_s - self._reached_s < ALONE_S
         self._reached_s, self._is_reached = asked_s, True
-        self._follow(assignment)
+        self._follow(assignment, has_lease=has_lease)
         await self._revoke_all(assignment.surplus - self._consumers.keys())
 
     async def _decline_all(self) -> None:
@@ -141,13 +142,14 @@ class Partitions:
         """The partitions whose messages are delivered to this process, also while they are being left."""
         return [partition for partition, consumer in self._consumers.items() if consumer.attached]
 
-    def _follow(self, assignment: Assignment) -> None:
+    def _follow(self, assignment: Assignment, *, has_lease: bool) -> None:
+        """A process that has kept its lease ends its calls: another one that has a partition waits for its claims."""
         for partition, consumer in self._consumers.items():
             if consumer.leaving is None:
                 _raise_what_ended(consumer.taking)
                 if partition not in assignment.partitions:
                     log.warning("worker %s: another process has taken over partition %s", self._queue, partition)
-                    self._start_leaving(partition, lost=True)
+                    self._start_leaving(partition, lost=not has_lease)
                 elif partition in assignment.surplus:
                     self._start_leaving(partition)
         for partition in sorted(assignment.partitions - assignment.surplus - self._consumers.keys()):

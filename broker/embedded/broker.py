@@ -52,6 +52,11 @@ class EmbeddedBroker:
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.dead_letters = EmbeddedDeadLetters(database, self._wake)
 
+    @property
+    def faults(self) -> list[str]:
+        """None: everything is in the file."""
+        return []
+
     async def declare_partitions(self, queue: str, patterns: Sequence[str]) -> None:
         step = partial(partitions.declare, queue=topics.check_queue(queue), patterns=patterns)
         await self._database.run(step)

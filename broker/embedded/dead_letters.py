@@ -28,6 +28,9 @@ class EmbeddedDeadLetters:
     async def count(self, queue: str) -> int:
         return await self._database.run(partial(_count, queue=queue))
 
+    async def wanted(self) -> frozenset[str]:
+        return await self._database.run(_wanted)
+
     async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         await self.count(queue)  # raises if there is no such queue
         after, last = 0, await self._database.run(_last)
@@ -39,6 +42,10 @@ class EmbeddedDeadLetters:
             for seq, dead, action in chosen:
                 yield Scanned(dead, action if seq in done else Action.KEEP)
             after = page[-1][0]
+
+
+def _wanted(connection: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(pattern for (pattern,) in connection.execute("SELECT DISTINCT pattern FROM bindings"))
 
 
 def _counts(connection: sqlite3.Connection) -> dict[str, int]:

@@ -190,7 +190,7 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
 
 def make_ready(connection: sqlite3.Connection, queue: str) -> None:
     """Move messages whose delay has passed to the queue. Both statements use the same time, so none is lost."""
-    (now_s,) = connection.execute("SELECT now()").fetchone()
+    (now_s,) = connection.execute("SELECT offset + monotonic() FROM retry_clock").fetchone()
     put_back = "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= ?"
     if connection.execute(put_back, (queue, now_s)).rowcount:
         connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= ?", (queue, now_s))
@@ -263,7 +263,7 @@ def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> N
 
 def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:
     row = (queue, again.delay_s, seq, again.attempt)
-    connection.execute("INSERT INTO delayed VALUES (?, now() + ?, ?, ?)", row)
+    connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ? FROM retry_clock", row)
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:

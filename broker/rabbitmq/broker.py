@@ -117,7 +117,8 @@ class RabbitMQBroker:
     def faults(self) -> list[str]:
         """What this process relies on and does not have: each a sentence for an operator."""
         queues = (each for each in self._queues if not each.closed and not each.attached)
-        return [*self._guard.faults, *(f"{each.name} is not consumed by this process" for each in queues)]
+        failing = self.publisher.to_queues.faults
+        return [*self._guard.faults, *failing, *(f"{each.name} is not consumed by this process" for each in queues)]
 
     async def close(self) -> None:
         await self._guard.close()

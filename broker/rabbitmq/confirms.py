@@ -13,6 +13,7 @@ from hookline.schemas.errors import NotDurable, Obstacle
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
 REFUSED = "a queue of RabbitMQ refused the event"
+LATE = "RabbitMQ did not confirm in time"
 _LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
 
@@ -132,7 +133,7 @@ class Confirms:
     def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting
         if not confirmed.done():
-            confirmed.set_exception(NotDurable("RabbitMQ did not confirm in time"))
+            confirmed.set_exception(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending.confirmed)

@@ -20,9 +20,8 @@ from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes
-from hookline.broker.rabbitmq.names import retry_name
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
-from hookline.broker.rabbitmq.topology.retry_queues import declare_retry, delay_step_ms
+from hookline.broker.rabbitmq.retrying import RetryQueues
 from hookline.broker.rabbitmq.wire.connection_state import close_reason
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
@@ -32,7 +31,9 @@ from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
-_PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
+_PASS_ON = RetryDelays(first_s=1.0, max_s=5.0)
+_TRIES = 3
+_PARK_LATER_S = 60.0
 _REQUEUE_S = 4.0
 _CANCELLED = "RabbitMQ cancelled it, as it does for a queue that was deleted or has lost its leader"
 
@@ -70,7 +71,7 @@ class RabbitMQQueue:
         self._buffer: deque[Received] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._others: list[Callable[[], Awaitable[None]]] = []
-        self._retry_queues: set[int] = set()
+        self._retry_queues = RetryQueues(connection, publisher, subscription.queue, subscription.timeout_s)
         self._attached = asyncio.Event()
         self._consuming = False
         self._over = asyncio.Event()
@@ -96,10 +97,11 @@ class RabbitMQQueue:
         match outcome:
             case Done():
                 token.acks.done(token.tag)
-            case Again():
-                await self._pass_on(token, partial(self._delay, received, outcome))
+            case Again(delay_s=delay_s, attempt=attempt):
+                await self._pass_on(token, partial(self._delay, received, delay_s, attempt))
             case Parked():
-                await self._pass_on(token, partial(self._park, received, outcome))
+                park, park_later = partial(self._park, received, outcome), partial(self._park_later, received, outcome)
+                await self._pass_on(token, park, park_later)
             case _:
                 assert_never(outcome)
 
@@ -111,7 +113,7 @@ class RabbitMQQueue:
         """Move a message to another queue, unchanged."""
         headers = {**received.headers, ATTEMPT: str(received.attempt)}
         message = Message("", name, headers, received.content_type, received.body)
-        await self._pass_on(received.token, partial(self._publisher.send, message))
+        await self._pass_on(received.token, partial(self._publisher.send_to, name, message))
 
     @property
     def attached(self) -> bool:
@@ -227,17 +229,22 @@ class RabbitMQQueue:
                 else:
                     await consume_channel.acknowledged()
 
-    async def _pass_on(self, token: Token, send: Callable[[], Awaitable[None]]) -> None:
+    async def _pass_on(
+        self,
+        token: Token,
+        send: Callable[[], Awaitable[None]],
+        instead: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Publish the message elsewhere, then acknowledge it here.
 
-        A failed publish is retried with growing delays, and the message stays unacknowledged until then. Requeued, it
-        would be delivered again at once. It is requeued when the queue is closed.
+        A failed publish is retried with growing delays, at last by `instead`, and the message stays unacknowledged
+        until then. Requeued, it would be delivered again at once. It is requeued when the queue is closed.
         """
         for failures in count(1):
             if not token.acks.is_open:
                 return
             try:
-                await send()
+                await (send if instead is None or failures <= _TRIES else instead)()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self.name, error)
                 await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
@@ -245,27 +252,23 @@ class RabbitMQQueue:
                 token.acks.done(token.tag)
                 return
 
-    async def _delay(self, received: Received, again: Again) -> None:
-        delay_ms = delay_step_ms(again.delay_s) if again.delay_s > 0 else 0
-        name = await self._retry_queue(delay_ms) if delay_ms else self.name
-        headers = {**received.headers, ATTEMPT: str(again.attempt)}
-        # The exact delay, except for messages ahead of it: the queue holds none of those for longer than its step.
-        expiration_ms = min(round(again.delay_s * 1000), delay_ms) if delay_ms else None
-        try:
-            await self._publisher.send(Message("", name, headers, received.content_type, received.body, expiration_ms))
-        except NotDurable:
-            self._retry_queues.discard(delay_ms)  # someone may have deleted the queue
-            raise
-
-    async def _retry_queue(self, delay_ms: int) -> str:
-        if delay_ms not in self._retry_queues:
-            connection = self._connection.require()
-            subscription = self._subscription
-            await declare_retry(connection, subscription.queue, delay_ms, subscription.timeout_s)
-            self._retry_queues.add(delay_ms)
-        return retry_name(self._subscription.queue, delay_ms)
+    async def _delay(self, received: Received, delay_s: float, attempt: int) -> None:
+        headers = {**received.headers, ATTEMPT: str(attempt)}
+        if delay_s > 0:
+            await self._retry_queues.send(received, headers, delay_s)
+        else:
+            message = Message("", self.name, headers, received.content_type, received.body)
+            await self._publisher.send_to(self.name, message)
 
     async def _park(self, received: Received, parked: Parked) -> None:
         headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
         dead = topics.dead_name(self._subscription.queue)
-        await self._publisher.send(Message("", dead, headers, received.content_type, received.body))
+        try:
+            await self._publisher.send_to(dead, Message("", dead, headers, received.content_type, received.body))
+        except NotDurable as error:
+            raise NotDurable(f"{dead}: {error}") from error
+
+    async def _park_later(self, received: Received, parked: Parked) -> None:
+        """Its queue of dead letters fails. Deliveries that wait for it here would leave no room for others."""
+        await self._delay(received, _PARK_LATER_S, parked.attempts)
+        log.warning("%s: a delivery that cannot be parked comes again in %g s", self.name, _PARK_LATER_S)

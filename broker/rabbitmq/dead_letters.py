@@ -6,7 +6,7 @@ of it each.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bo
 from hookline.broker.rabbitmq.headers import dead_letter
 from hookline.broker.rabbitmq.names import REGISTER
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
+from hookline.broker.rabbitmq.topology.bindings import bound_to
 from hookline.broker.rabbitmq.topology.lock import locked
 from hookline.broker.rabbitmq.topology.queue_depth import depth
 from hookline.broker.rabbitmq.topology.register import registered
@@ -30,6 +31,7 @@ _PAGE = 16
 _PAGE_S = 30.0
 _LOOKS = 100
 _LOOK_S = 0.001  # 5 s in all
+_LOOKS_FOR_RETURNED = 30
 _REQUEUE_S = 300.0
 
 
@@ -43,10 +45,7 @@ class RabbitMQDeadLetters:
         self._page_size = min(_PAGE, settings.max_in_flight)
 
     async def counts(self) -> Mapping[str, int]:
-        connection = self._connection.require()
-        async with locked(connection, topics.short_name(REGISTER), self._timeout_s):
-            queues = await registered(connection, self._timeout_s)
-        depths = {queue: await self._depth(topics.dead_name(queue)) for queue in sorted(queues)}
+        depths = {queue: await self._depth(topics.dead_name(queue)) for queue in sorted(await self._queues())}
         return {queue: count for queue, count in depths.items() if count}
 
     async def count(self, queue: str) -> int:
@@ -55,8 +54,16 @@ class RabbitMQDeadLetters:
             raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
         return found
 
+    async def wanted(self) -> frozenset[str]:
+        connection, keys = self._connection.require(), set[str]()
+        for queue in await self._queues():
+            with suppress(SettingsError):  # it was deleted
+                keys |= await bound_to(connection, queue, self._timeout_s)
+        return frozenset(keys)
+
     async def scan(self, queue: str, decide: Callable[[DeadLetter], Action]) -> AsyncGenerator[Scanned, None]:
         connection, name = self._connection.require(), _name(queue)
+        wanted = await self.wanted() if queue == UNROUTED else frozenset()
         async with locked(connection, f"{queue}.dead_letters", self._timeout_s):
             left = await self.count(queue)
             async with open_channel(connection, self._timeout_s) as channel, _requeueing(channel, name) as kept:
@@ -64,9 +71,16 @@ class RabbitMQDeadLetters:
                     left -= len(page)
                     chosen = [(message, _scanned(_dead_letter(message, queue), decide)) for message in page]
                     kept += [message.delivery_tag or 0 for message, each in chosen if each.action is Action.KEEP]
+                    doubtful = queue == UNROUTED and sum(_is_doubtful(each, wanted) for _, each in chosen)
+                    before = await _ready(channel, name) if doubtful else 0
                     await self._carry_out(channel, queue, chosen)
+                    stayed = await _grown(channel, name, before, doubtful) if doubtful else 0
                     for _, each in chosen:
-                        yield each
+                        if stayed and _is_doubtful(each, wanted):
+                            stayed -= 1
+                            yield Scanned(each.dead_letter, Action.KEEP)
+                        else:
+                            yield each
 
     async def _carry_out(
         self, channel: AbstractChannel, queue: str, chosen: list[tuple[DeliveredMessage, Scanned]]
@@ -97,8 +111,31 @@ class RabbitMQDeadLetters:
             return SettingsError(f"the queue {queue!r} is gone: start its worker once, so that it is declared")
         return Unreachable(f"a dead letter could not be replayed: {error}")
 
+    async def _queues(self) -> Collection[str]:
+        connection = self._connection.require()
+        async with locked(connection, topics.short_name(REGISTER), self._timeout_s):
+            return await registered(connection, self._timeout_s)
+
     async def _depth(self, name: str) -> int | None:
         return await depth(self._connection.require(), name, self._timeout_s)
+
+
+def _is_doubtful(scanned: Scanned, wanted: Collection[str]) -> bool:
+    """Whether an event was published again that no worker's queue wants: only one of another program may."""
+    envelope = scanned.dead_letter.envelope
+    is_wanted = envelope is not None and any(topics.matches(key, envelope.routing_key) for key in wanted)
+    return scanned.action is Action.REPLAY and not is_wanted
+
+
+async def _grown(channel: AbstractChannel, name: str, before: int, most: int) -> int:
+    """By how much a queue has grown, up to `most`: how many messages have returned to it."""
+    grown = 0
+    for look in range(_LOOKS_FOR_RETURNED):
+        grown = min(max(await _ready(channel, name) - before, 0), most)
+        if grown == most:
+            break
+        await asyncio.sleep(look * _LOOK_S)
+    return grown
 
 
 async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage]) -> None:

@@ -1,7 +1,8 @@
 """The topology guard: looks every 10 s after what this process relies on in RabbitMQ, and mends what it may.
 
-AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. A policy that
-deletes messages (a TTL, `expires`, a length limit that drops the oldest) cannot be seen at all.
+AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. Of a policy
+that deletes messages only the effect can be seen: what a TTL takes from a worker's queue is a dead letter with the
+reason `broker`, and a queue of dead letters that `expires` has deleted is missing at the next look.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from hookline.broker.rabbitmq.connection import Connection
 from hookline.broker.rabbitmq.names import bound_name
 from hookline.broker.rabbitmq.topology.bindings import Wishes, bind
 from hookline.broker.rabbitmq.topology.declaring import Declaration, QueueBinding, Refused, declare_all
+from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues, declare_worker
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked
 from hookline.schemas import topics
@@ -129,7 +131,13 @@ class WorkerTopology:
 
     async def check(self, connection: AbstractConnection) -> None:
         """Implements Check. A queue in another form gets its bindings, too: its events would be nowhere else."""
-        queues = self._queues
+        queues, dead = self._queues, topics.dead_name(self._queues.queue)
+        if not await exists(connection, dead, self._timeout_s):
+            log.error(
+                "%s was deleted from RabbitMQ, with the dead letters in it. If nobody has deleted it, look for a "
+                "policy with `expires`: rabbitmqctl list_policies",
+                dead,
+            )
         try:
             await declare_all(connection, queues.declarations, self._timeout_s, self._name, forbidden=self._forbidden)
         except SettingsError:

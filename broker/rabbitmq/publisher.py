@@ -7,9 +7,11 @@ from aiormq.abc import AbstractConnection
 
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirm_watch import LOOK_EVERY_S, ConfirmWatch
+from hookline.broker.rabbitmq.confirms import UNROUTABLE
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.guard import Guard
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
+from hookline.broker.rabbitmq.queue_channels import QueueChannels
 from hookline.broker.rabbitmq.topology.declaring import Declaration
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked
@@ -30,6 +32,7 @@ class RabbitMQPublisher:
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
         self._guard = guard
+        self.to_queues = QueueChannels(connection, settings)
         self._forbidden: set[Declaration] = set()
         self._tally = RefusalTally()
         self._attached = asyncio.Event()
@@ -63,6 +66,15 @@ class RabbitMQPublisher:
         """Return once the server has confirmed the message. Raises NotDurable."""
         await self._open_channel().send(message)
 
+    async def send_to(self, queue: str, message: Message) -> None:
+        """The same for one queue, which holds up no other. Raises NotDurable or Unreachable."""
+        try:
+            await self.to_queues.send(queue, message)
+        except NotDurable as error:
+            if str(error) == UNROUTABLE:
+                self._guard.look_soon()
+            raise
+
     def _open_channel(self) -> PublishChannel:
         channel = self._channel
         if channel is None:
@@ -85,6 +97,7 @@ class RabbitMQPublisher:
         """Wait for outstanding confirms, at most as long as one publish may take, then stop."""
         if self._channel is not None:
             await self._channel.confirms.answered()
+        await self.to_queues.answered()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -1,7 +1,8 @@
 """`hookline dead` and `hookline unrouted`: what workers could not handle, and what no queue wanted."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 
 from hookline.cli import tables
 from hookline.cli.dead_letter_output import COLUMNS, all_facts, facts, page, row
-from hookline.cli.dead_letter_selection import DeadLetterFilter, act, counts, find
+from hookline.cli.dead_letter_selection import DeadLetterFilter, act, counts, find, find_wanted
 from hookline.cli.known_names import REASONS, check_reason, leave_if_unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.runtime.event_loop import run_to_end
@@ -125,12 +126,19 @@ def _show(*, queue: str, chosen: DeadLetterFilter, config: Path, raw: bool, as_j
 def _replay(*, queue: str, chosen: DeadLetterFilter, config: Path, dry_run: bool, as_json: bool) -> None:
     settings = load(config, with_sources=False)
     to = "the queues that want it" if queue == UNROUTED else queue
+    if dry_run and queue == UNROUTED:
+        with _shown(as_json=as_json, to=to) as show:
+            found, staying = run_to_end(find_wanted(settings, chosen, show))
+        _check_found(found + staying, settings, chosen)
+        text = f"{_number(found, queue)} would be replayed to the queues that want them; {staying} would stay"
+        _sum_up({"to": to, "would_replay": found, "would_stay": staying}, text, as_json=as_json)
+        return
     if dry_run:
         found = _show_rows(settings, queue, chosen, as_json=as_json, to=to)
         _check_found(found, settings, chosen)
-        target = "the queues that want them" if queue == UNROUTED else queue
-        text = f"{_number(found, queue)} would be replayed to {target}"
-        _sum_up({"to": to, "would_replay": found}, text, as_json=as_json)
+        _sum_up(
+            {"to": to, "would_replay": found}, f"{_number(found, queue)} would be replayed to {to}", as_json=as_json
+        )
         return
     done, left = run_to_end(act(settings, queue, chosen, Action.REPLAY, "Replaying"))
     _check_found(done, settings, chosen)
@@ -164,17 +172,22 @@ def _confirm(found: int, queue: str) -> None:
 def _show_rows(
     settings: Settings, queue: str, chosen: DeadLetterFilter, *, as_json: bool, to: str | None = None
 ) -> int:
-    """Print those that match, one JSON object each or in a table. Returns their number."""
-    target = {} if to is None else {"to": to}
+    """Print those that match. Returns their number."""
+    with _shown(as_json=as_json, to=to) as show:
+        return run_to_end(find(settings, queue, chosen, show))
+
+
+@contextmanager
+def _shown(*, as_json: bool, to: str | None) -> Iterator[Callable[[DeadLetter], None]]:
+    """A function that prints a dead letter, as a JSON object at once or in a table at the end."""
     if as_json:
-        return run_to_end(
-            find(settings, queue, chosen, lambda dead_letter: click.echo(_json({**facts(dead_letter), **target})))
-        )
+        target = {} if to is None else {"to": to}
+        yield lambda dead_letter: click.echo(_json({**facts(dead_letter), **target}))
+        return
     rows: list[tuple[str, ...]] = []
-    found = run_to_end(find(settings, queue, chosen, lambda dead_letter: rows.append(row(dead_letter))))
+    yield lambda dead_letter: rows.append(row(dead_letter))
     if rows:
         tables.show(COLUMNS, rows)
-    return found
 
 
 def _sum_up(summary: dict[str, Any], text: str, *, as_json: bool) -> None:

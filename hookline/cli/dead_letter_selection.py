@@ -11,7 +11,7 @@ import click
 from hookline.runtime.installation import Installation
 from hookline.schemas import topics
 from hookline.schemas.broker import DeadLetters
-from hookline.schemas.dead_letters import Action, DeadLetter
+from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
 from hookline.settings import Settings
 
 _PROGRESS_FROM = 20
@@ -105,6 +105,26 @@ async def find(settings: Settings, queue: str, chosen: DeadLetterFilter, notify:
     """Call `notify` with each dead letter that matches. Returns their number."""
     async with _dead_letters(settings) as dead_letters:
         return await _scan(dead_letters, queue, chosen, Action.KEEP, notify)
+
+
+async def find_wanted(settings: Settings, chosen: DeadLetterFilter, notify: Notify) -> tuple[int, int]:
+    """Call `notify` with each unrouted event that matches and that a worker's queue wants now.
+
+    Returns their number, and how many match that no queue wants.
+    """
+    unwanted = 0
+    async with _dead_letters(settings) as dead_letters:
+        keys = await dead_letters.wanted()
+
+        def notify_of_wanted(each: DeadLetter) -> None:
+            nonlocal unwanted
+            if each.envelope is None or not any(topics.matches(key, each.envelope.routing_key) for key in keys):
+                unwanted += 1
+            else:
+                notify(each)
+
+        found = await _scan(dead_letters, UNROUTED, chosen, Action.KEEP, notify_of_wanted)
+        return found - unwanted, unwanted
 
 
 async def act(settings: Settings, queue: str, chosen: DeadLetterFilter, action: Action, label: str) -> tuple[int, int]:

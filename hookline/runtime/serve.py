@@ -13,6 +13,7 @@ from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
+from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
@@ -59,10 +60,11 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
-        pools = []
+        pools, parts = [], list[Watched]([broker])
         if chosen:
             normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
             store = await starting.opened(installation.store)
+            parts += [store] if isinstance(store, Watched) else []
             pool_of = _Pools(broker, store, normalise, outcome_log.report, settings.workers).pool
             pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
         server = None
@@ -70,9 +72,11 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             server = await _open_ingress(control, await installation.ingress_publisher(broker))
         _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
+        watching = asyncio.create_task(Readiness(parts).watch())
         try:
             await control.stop.wait(running)
         finally:
+            watching.cancel()
             log.info("stopping")
             draining = _close(server, pools, settings.workers.shutdown_s)
             await control.stop.drain(draining, lambda: _close(None, pools, 0))

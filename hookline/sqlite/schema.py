@@ -176,4 +176,20 @@ def _add_event_log(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-STEPS: tuple[Step, ...] = (_create_tables, _add_lease_clock, _add_events_of_replays, _add_reports, _add_event_log)
+def _add_retry_clock(connection: sqlite3.Connection) -> None:
+    """Judge delays by the monotonic clock: `delayed.ready_at` is its time plus `retry_clock.offset`.
+
+    `at` and `wall` are the times of the last heartbeat, by which a restart of the machine shows. The row comes with the
+    first process that opens the file, and lets the times of before mean the same.
+    """
+    connection.execute("CREATE TABLE retry_clock (offset REAL NOT NULL, at REAL NOT NULL, wall REAL NOT NULL)")
+
+
+STEPS: tuple[Step, ...] = (
+    _create_tables,
+    _add_lease_clock,
+    _add_events_of_replays,
+    _add_reports,
+    _add_event_log,
+    _add_retry_clock,
+)

@@ -65,6 +65,7 @@ class SqliteWriterThread:
         self._renewals = renewals
         self._renewed_at = 0.0
         self._beat_due_s = -math.inf
+        self._is_beat_failing = False
         self._space = DiskSpace(path)
         self._open()
         try:
@@ -78,7 +79,7 @@ class SqliteWriterThread:
         self._is_synced = True
         self._is_open = True
         try:
-            _prepare(self._connection, self._path, self._owner, self._clock)
+            _prepare(self._connection, self._path, self._owner, self._clock, self._monotonic)
         except BaseException:
             self._is_open = False
             self._connection.close()
@@ -102,7 +103,12 @@ class SqliteWriterThread:
         except (sqlite3.Error, OSError):  # locked or full: retried at once, long before the lease ends
             pass
         except Exception:
-            log.exception("the heartbeat failed")
+            self._beat_due_s = self._monotonic() + BEAT_S
+            if not self._is_beat_failing:
+                log.exception("the heartbeat failed")
+            self._is_beat_failing = True
+        else:
+            self._is_beat_failing = False
 
     def close(self) -> None:
         """End the owner's lease."""
@@ -117,6 +123,7 @@ class SqliteWriterThread:
 
     def _renew(self, connection: sqlite3.Connection, *, now_s: float) -> None:
         connection.execute(_ADVANCE, (now_s, now_s))
+        connection.execute("UPDATE retry_clock SET at = monotonic(), wall = now()")
         connection.execute("INSERT OR REPLACE INTO owners SELECT ?, value FROM lease_clock", (self._owner,))
         connection.execute("DELETE FROM owners WHERE owner NOT IN (SELECT owner FROM alive)")
         for renewal in self._renewals:
@@ -205,17 +212,38 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Clock) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Clock, monotonic: Clock) -> None:
     schema.version(connection, path)  # refuse a file before anything is written to it
     connection.create_function("now", 0, clock)
+    connection.create_function("monotonic", 0, monotonic)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
+    _start_retry_clock(connection)
     connection.execute(_ALIVE.format(owner=owner))
     connection.execute("PRAGMA busy_timeout = 0")  # from now on `_begin` waits
 
+
+def _start_retry_clock(connection: sqlite3.Connection) -> None:
+    """Have delays go on after a restart of the machine, with which the monotonic clock begins again.
+
+    Only the wall clock knows how long the machine was off.
+    """
+    found = connection.execute("SELECT at > monotonic() FROM retry_clock").fetchone()
+    if found == (False,):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_CARRY_ON)
+    connection.execute(_FIRST_TIME)
+    connection.execute("COMMIT")
+
+
+_CARRY_ON = """UPDATE retry_clock SET offset = offset + at - monotonic() + max(now() - wall, 0), at = monotonic(),
+    wall = now() WHERE at > monotonic()"""
+_FIRST_TIME = """INSERT INTO retry_clock SELECT now() - monotonic(), monotonic(), now()
+    WHERE NOT EXISTS (SELECT 1 FROM retry_clock)"""
 
 # The lease clock advances with each heartbeat, by a few seconds at most: while no process runs, no lease ends. A
 # monotonic clock has no other jumps than that of a restart of the machine, which the clock ignores.

@@ -12,7 +12,7 @@ from tests.chaos.faults import KINDS, Store
 from tests.chaos.planted import PLANTS
 from tests.chaos.report import as_json, table
 from tests.chaos.run import Plan, Result, run
-from tests.chaos.servers import program_of_pgbouncer
+from tests.chaos.servers import possible_kinds
 from tests.chaos.traffic import Volume
 
 _ROOMS = 60
@@ -42,11 +42,8 @@ def _print(result: Result, *, as_json_too: bool) -> None:
 
 
 def _kinds(store: Store, named: Sequence[str] | None) -> list[str]:
-    """The kinds of faults that were named, or all that this store and this machine can have."""
-    possible = [name for name, kind in KINDS.items() if store in kind.stores]
-    if program_of_pgbouncer() is None and "pgbouncer" in possible:
-        possible.remove("pgbouncer")
-    return possible if named is None else [name for name in possible if name in named]
+    """The kinds of faults that were named, or all that are possible."""
+    return [name for name in possible_kinds(store) if named is None or name in named]
 
 
 def _kind_names(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from tests.chaos.servers import RedisPair, control
 from tests.chaos.site import Site
 
 Say = Callable[[str], None]
+_LOOK_S = 1.0
 
 
 class Injector:
@@ -37,6 +38,16 @@ class Injector:
             for fault in schedule:
                 await asyncio.sleep(max(0.0, began_at + fault.at_s - time.monotonic()))
                 tasks.create_task(self._inject(fault, began_at))
+
+    async def keep_pooler(self) -> None:
+        """Start PgBouncer again whenever it ends by itself, and count that as a fault. Never returns."""
+        while True:
+            looked_at = time.monotonic()
+            await asyncio.sleep(_LOOK_S)
+            if self._site.pgbouncer is not None and await asyncio.to_thread(self._site.pgbouncer.start_again):
+                self._say("PgBouncer had ended by itself, and was started again")
+                ended = Fault(0.0, "pgbouncer-ended", STORE, 0.0)
+                self.happened.append(Happened(ended, Period(looked_at, time.monotonic())))
 
     async def _inject(self, fault: Fault, run_began_at: float) -> None:
         async with AsyncExitStack() as stack:

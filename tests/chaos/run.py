@@ -68,14 +68,13 @@ class _Run:
         self._began_at = time.monotonic()
         sending = asyncio.create_task(self._traffic.run())
         watching = asyncio.create_task(self._machine.watch())
+        pooling = asyncio.create_task(self._injector.keep_pooler())
         try:
             await self._injector.run(self._plan.schedule())
             self._say("the last fault is over")
             await self._drain(sending)
-            if self._site.pgbouncer is not None:
-                self._site.pgbouncer.check()
         finally:
-            for task in (sending, watching):
+            for task in (sending, watching, pooling):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

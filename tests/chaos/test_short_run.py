@@ -1,19 +1,20 @@
-"""The short form of `make chaos`: real processes and servers, and the kinds of faults that must never do harm."""
+"""The short form of `make chaos`: real processes and servers, and all kinds of faults, a minute for each store."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.faults import Store
 from tests.chaos.report import table
 from tests.chaos.run import Plan, run
+from tests.chaos.servers import possible_kinds
 from tests.chaos.traffic import Volume
 
-FAULTS = ("kill", "stop", "freeze-short", "rabbitmq-stop-app-short")
-SEED = 17
-VOLUME = Volume(events=350, seconds=30, rooms=30)
+VOLUME = Volume(events=500, seconds=60, rooms=40)
 
 
-@pytest.mark.timeout(400)
-async def test_a_short_run_under_faults_breaks_no_promise(tmp_path: Path) -> None:
-    result = await run(Plan(SEED, "postgresql", FAULTS, VOLUME), tmp_path, print)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("store", "seed"), [("postgresql", 150), ("redis", 107)])
+async def test_a_short_run_under_faults_breaks_no_promise(tmp_path: Path, store: Store, seed: int) -> None:
+    result = await run(Plan(seed, store, possible_kinds(store), VOLUME), tmp_path, print)
     assert not result.verdict.broken, table(result.verdict, result.slowest_answer_s)

@@ -1,9 +1,10 @@
-"""A process that uses a store until it is killed: `python -m tests.contract.store_process ADDRESS QUEUE WHAT`."""
+"""A process that uses a store until it is killed: `… ADDRESS QUEUE WHAT [TIMEOUT_S]`."""
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
+from hookline.schemas.errors import Unreachable
 from hookline.workers.store import Acquired, Store, TransactionalStore, UnsyncedStore
 from tests.contract.stores import note, opened, write
 
@@ -39,6 +40,21 @@ async def claim_many(store: Store, queue: str) -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 
+async def claim_in_vain(store: Store, queue: str) -> None:
+    """Claim an event of which the store says nothing in time, and live on."""
+    await store.claim(queue, "other")  # the connection is open from now on
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    claiming = asyncio.create_task(store.claim(queue, "e"))
+    await asyncio.sleep(0.2)
+    say("sent")
+    try:
+        say(type(await claiming).__name__)
+    except Unreachable:
+        say("unreachable")
+    await asyncio.Event().wait()
+
+
 async def write_many(store: Store, queue: str) -> None:
     for number in range(10**9):
         await write(store, queue, str(number), str(number))
@@ -54,22 +70,33 @@ async def hang_in_a_transaction(store: Store, queue: str) -> None:
         await asyncio.Event().wait()
 
 
-async def hold_a_lock(store: Store, queue: str) -> None:
+async def hold_a_lock(store: Store, queue: str, timeout_s: float = 1) -> None:
     assert isinstance(store, TransactionalStore)
-    async with store.transaction(queue, "frozen", timeout_s=1) as transaction:
+    async with store.transaction(queue, "frozen", timeout_s=timeout_s) as transaction:
         await transaction.execute("UPDATE effects SET text = 'frozen' WHERE queue = %s", (queue,))
         say("done")
         await asyncio.Event().wait()
 
 
-_WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {
-    each.__name__: each
-    for each in (claim_one, claim_many, finish_unsynced, write_many, hang_in_a_transaction, hold_a_lock)
-}
+async def hold_a_lock_for_long(store: Store, queue: str) -> None:
+    await hold_a_lock(store, queue, timeout_s=60)
 
 
-async def main(address: str, queue: str, what: str) -> None:
-    async with opened(address) as store:
+_FUNCTIONS = (
+    claim_one,
+    claim_many,
+    claim_in_vain,
+    finish_unsynced,
+    write_many,
+    hang_in_a_transaction,
+    hold_a_lock,
+    hold_a_lock_for_long,
+)
+_WHAT: dict[str, Callable[[Store, str], Awaitable[None]]] = {each.__name__: each for each in _FUNCTIONS}
+
+
+async def main(address: str, queue: str, what: str, timeout_s: str = "10") -> None:
+    async with opened(address, float(timeout_s)) as store:
         await _WHAT[what](store, queue)
 
 

@@ -254,6 +254,31 @@ async def test_replayed_unrouted_events_reach_every_queue_that_wants_them_and_th
     assert dead_letter.headers["cloudEvents_type"] == "room.ended"
 
 
+async def test_a_replay_of_unrouted_events_says_which_were_wanted(broker: Broker) -> None:
+    for number in range(11):
+        await broker.publisher.publish(envelope("room.created" if number < 4 else "room.ended", number=number))
+    await parked(broker, UNROUTED, 11)
+    assert await broker.dead_letters.wanted() == frozenset()
+    await broker.subscribe(queue_name(), ("*.*.room.created",), 10)
+    assert await broker.dead_letters.wanted() == {"*.*.room.created.*"}
+    replayed = [each.dead_letter for each in await replay(broker, UNROUTED) if each.action is Action.REPLAY]
+    assert numbers(replayed) == [0, 1, 2, 3]
+    await parked(broker, UNROUTED, 7)
+
+
+async def test_unrouted_events_that_another_program_wants_count_as_replayed(installation: Installation) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("other programs do not bind queues of the embedded broker")
+    async with installation.opened() as broker, raw_channel(installation.address) as channel:
+        await broker.publisher.publish(envelope())
+        await parked(broker, UNROUTED)
+        await channel.queue_declare("other", exclusive=True)
+        await channel.queue_bind("other", topics.EXCHANGE, "#")
+        (scanned,) = await replay(broker, UNROUTED)
+        assert scanned.action is Action.REPLAY
+        assert await broker.dead_letters.count(UNROUTED) == 0
+
+
 async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
     await broker.publisher.publish(envelope())
     await parked(broker, UNROUTED)

@@ -166,8 +166,10 @@ each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQU
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 def test_every_message_gets_exactly_one_final_outcome_in_the_model(scenario: Scenario) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.create_function("now", 0, no_time_later)
+        for name in ("now", "monotonic"):
+            connection.create_function(name, 0, no_time_later)
         schema.bring_forward(connection, Path(":memory:"))
+        connection.execute("INSERT INTO retry_clock VALUES (0, 0, 0)")
         connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
         asyncio.run(Model(scenario, connection).run()).check_end()
 

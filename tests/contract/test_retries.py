@@ -40,10 +40,11 @@ async def test_a_retry_arrives_after_its_exact_delay(broker: Broker) -> None:
 async def test_attempts_are_counted_across_restarts_of_the_worker(
     installation: Installation,
 ) -> None:
+    """The delay is longer than a new retry queue of RabbitMQ waits for its first message, and than a process ends."""
     calls: list[int] = []
     name = queue_name()
 
-    @worker(topic="#", queue=name, retry=Backoff(first_s=0.1, factor=1, attempts=5))
+    @worker(topic="#", queue=name, retry=Backoff(first_s=1.5, factor=1, attempts=5))
     async def failing(event: Event) -> None:
         calls.append(1)
         raise ValueError("why")

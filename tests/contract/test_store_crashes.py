@@ -2,9 +2,8 @@
 
 import asyncio
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from hookline.workers.store import (
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
 from tests.contract.store_process import COUNT
+from tests.contract.store_processes import go_on, line_of, store_process
 from tests.contract.stores import (
     Another,
     effects,
@@ -39,38 +39,10 @@ _PATIENCE_S = 2 * LEASE_S
 
 
 @pytest.fixture
-async def start(address: str, queue: str) -> AsyncIterator[Start]:
+def start(address: str, queue: str) -> Iterator[Start]:
     """Starts `store_process.py`. Processes that still run at the end are killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(what: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(  # noqa: S603  our own module
-            [sys.executable, "-m", "tests.contract.store_process", address, queue, what],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-async def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        line = await asyncio.to_thread(process.stdout.readline)
-    assert line, "the process ended without a line"
-    return line.strip()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+    with ExitStack() as running:
+        yield lambda what: running.enter_context(store_process(address, queue, what))
 
 
 @shared_stores

@@ -1,6 +1,7 @@
 """Redis and PostgreSQL that stop, freeze and come back, and a SQLite file that another process locks."""
 
 import asyncio
+import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from tests.contract.installations import eventually
+from tests.contract.store_processes import go_on, line_of, store_process
 from tests.contract.stores import opened
 from tests.services import postgresql, redis
 
@@ -92,6 +94,23 @@ async def test_a_claim_whose_answer_was_lost_can_be_made_again(server: Server, s
 
 
 @each_server
+async def test_a_failure_whose_release_was_not_answered_is_counted_once(
+    server: Server, store: Store, queue: str
+) -> None:
+    """A frozen server carries the release out when it goes on; one that was killed does not."""
+    for outage in (server.freeze, server.kill):
+        failures = 0 if outage == server.freeze else 1
+        assert await store.claim(queue, "e") == Acquired(failures=failures)
+        outage()
+        with pytest.raises(Unreachable):
+            await store.release(queue, "e", failed=True)
+        server.thaw() if outage == server.freeze else server.start()
+        await back(store, queue)
+        assert await store.claim(queue, "e") == Acquired(failures=failures + 1)
+        await store.release(queue, "e")
+
+
+@each_server
 async def test_an_event_finished_during_an_outage_counts_as_finished(server: Server, store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
         await store.claim(queue, event_id)
@@ -104,6 +123,32 @@ async def test_an_event_finished_during_an_outage_counts_as_finished(server: Ser
     async with opened(server.url) as other:
         assert await other.claim(queue, "a") == Duplicate()
     assert await store.claim(queue, "a") == Duplicate()
+
+
+@each_server
+async def test_a_claim_carried_out_while_its_asker_was_frozen_is_free_for_others_within_a_lease(
+    server: Server, store: Store, queue: str
+) -> None:
+    """The asker lives on, and does not know of its claim: its time-out ended before it could read the answer."""
+    with store_process(server.url, queue, "claim_in_vain", TIMEOUT_S) as asker:
+        assert await line_of(asker) == "ready"
+        server.freeze()
+        go_on(asker)
+        assert await line_of(asker) == "sent"
+        asker.send_signal(signal.SIGSTOP)
+        server.thaw()
+        await asyncio.sleep(TIMEOUT_S)
+        await back(store, queue)
+        assert await store.claim(queue, "e") == LeasedElsewhere()
+        asker.send_signal(signal.SIGCONT)
+        assert await line_of(asker) == "unreachable"
+
+        async def is_acquired() -> bool:
+            return await store.claim(queue, "e") == Acquired()
+
+        await eventually(is_acquired, _PATIENCE_S)
+        assert asker.poll() is None
+        assert await store.claim(queue, "other") == LeasedElsewhere()  # which the asker has named all the time
 
 
 @asynccontextmanager

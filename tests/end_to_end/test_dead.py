@@ -176,6 +176,22 @@ def test_unrouted_events_reach_a_worker_that_starts_later(project: Project) -> N
     until(lambda: len(project.handled()) == 3)
 
 
+def test_a_dry_run_of_unrouted_events_says_what_the_replay_does(project: Project) -> None:
+    project.start("ingress")
+    assert project.call("send", "krtc-main", "101", "--count", "3").returncode == 0
+    assert project.call("send", "krtc-main", "103", "--count", "2").returncode == 0
+    until(lambda: len(lines(project, "unrouted", "list")) == 5)
+    worker = COUNTER.replace('topic="#", queue="counter"', f'topic="*.*.room.created", queue="{queue_name()}"')
+    (project.folder / "mine.py").write_text(worker)
+    project.start("worker", "mine.py")
+    *shown, sum_of_dry_run = lines(project, "unrouted", "replay", "--dry-run")
+    assert [each["topic"] for each in shown] == ["krtc.krtc-main.room.created"] * 3
+    assert (sum_of_dry_run["would_replay"], sum_of_dry_run["would_stay"]) == (3, 2)
+    (done,) = lines(project, "unrouted", "replay")
+    assert (done["replayed"], done["left"]) == (3, 2)
+    assert lines(project, "unrouted", "replay", "--dry-run")[-1]["would_replay"] == 0
+
+
 def test_a_replay_that_was_killed_half_way_is_repeated_and_each_event_is_handled_once(project: Project) -> None:
     queue = queue_name()
     ids = asyncio.run(park(project, queue, MANY))

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from typing import Any, Self
 
 import msgspec
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
+from hookline.workers.stores.request_batcher import RequestBatcher
 
 _MAX_RETRIES = 500  # at a time
 _MAX_REMEMBERED = 100_000  # of events whose claim or completion the store has not answered
@@ -53,9 +55,10 @@ class ClaimCoalescer:
     """The `claim`, `finish` and `release` of a store, which each send one item with a function of the store.
 
     A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
-    is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
-    in this process, which keeps its claim. The completion is retried after the next one that succeeds, and after the
-    next heartbeat.
+    is not refused because of this process's own claim. A failed release that counts a failure, or ends the counting, is
+    repeated before: it changes nothing if the store has carried it out. A failed completion is pending: the event
+    counts as finished in this process, which keeps its claim. The completion is retried after the next one that
+    succeeds, and after the next heartbeat.
 
     `named` are the claims that this process makes, holds, or needs for a pending completion. Each heartbeat hands them
     to the store, which frees the others of this process.
@@ -72,9 +75,24 @@ class ClaimCoalescer:
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._named: set[tuple[str, str]] = set()
-        self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
+        self._uncertain: BoundedDict[tuple[str, str], ClaimRelease | None] = BoundedDict(_MAX_REMEMBERED)
         self._pending: BoundedDict[tuple[str, str], Completion] = BoundedDict(_MAX_REMEMBERED)
         self._retrying: asyncio.Task[None] | None = None
+        self._batchers: tuple[RequestBatcher[Any, Any], ...] = ()
+
+    @classmethod
+    def batching(
+        cls,
+        claim: Callable[[list[ClaimRequest]], Awaitable[Sequence[Claim]]],
+        finish: Callable[[list[Completion]], Awaitable[Sequence[None]]],
+        release: Callable[[ClaimRelease], Awaitable[None]],
+        timeout_s: float,
+    ) -> Self:
+        """For a store that takes claims and completions in groups, and may not answer in time."""
+        claims, completions = RequestBatcher(claim, timeout_s), RequestBatcher(finish, timeout_s)
+        coalescer = cls(claims.ask, completions.ask, release)
+        coalescer._batchers = (claims, completions)
+        return coalescer
 
     def named(self) -> list[tuple[str, str]]:
         """The queue and the event of each claim that this process knows of. Any thread may call this."""
@@ -93,6 +111,9 @@ class ClaimCoalescer:
             if completion := self._pending.get(key):
                 await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
+            if release := self._uncertain.get(key):
+                await self._release(release)
+                self._uncertain.pop(key, None)
             ours = key in self._uncertain
         was_named = key in self._named
         self._named.add(key)  # before the store has it, so that no heartbeat in between frees it
@@ -134,10 +155,11 @@ class ClaimCoalescer:
 
     async def release(self, queue: str, event_id: str, *, failed: bool = False, parked: bool = False) -> None:
         """As `Store.release`."""
+        release = ClaimRelease(queue, event_id, failed, parked)
         try:
-            await self._release(ClaimRelease(queue, event_id, failed, parked))
+            await self._release(release)
         except BaseException:  # a cancelled release was sent too
-            self._uncertain.note((queue, event_id), None)
+            self._uncertain.note(release.key, release if failed or parked else None)
             raise
         finally:
             self._named.discard((queue, event_id))
@@ -159,10 +181,12 @@ class ClaimCoalescer:
             self._uncertain.pop((queue, event_id), None)
 
     async def close(self) -> None:
-        """Retry all pending completions once."""
+        """Retry all pending completions once, and send nothing more."""
         if self._retrying is not None:
             await asyncio.wait([self._retrying])
         await asyncio.gather(*map(self._retry, [*self._pending.values()]))
+        for batcher in self._batchers:
+            await batcher.close()
 
     async def _retry_some(self) -> None:
         """Retry a bounded number of pending completions, for one caller at a time."""

@@ -34,6 +34,11 @@ class Heartbeat:
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for an operator while heartbeats fail."""
+        return ["the store does not take this process's heartbeats"] if self._failing else []
+
     async def start(self) -> None:
         """Return after the first heartbeat. Raises Unreachable."""
         await asyncio.to_thread(self._beat)

@@ -17,10 +17,15 @@ from hookline.schemas.errors import SettingsError, Unreachable
 T = TypeVar("T")
 _READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.AsyncCursor[tuple[Any, ...]]
 
 
 SESSION: Mapping[str, Any] = MappingProxyType({"autocommit": True, "prepare_threshold": None})
 """No statement is prepared on the server: a pooler such as PgBouncer gives each transaction another connection."""
+_LOOK_AFTER_CLIENT = """SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 25000"""
+"""The server ends the transactions of a machine that has vanished, with its locks, after 25 s."""
+_PREPARE_AFTER = 5  # uses, on a connection without a pooler
 
 
 class ConnectionPool:
@@ -117,6 +122,9 @@ class ConnectionPool:
                     async with pool.in_time():
                         with unreachable():
                             connection = await super().connect(conninfo, **options)
+                            if await _is_direct(connection):
+                                connection.prepare_threshold = _PREPARE_AFTER
+                                await connection.execute(_LOOK_AFTER_CLIENT)
                 except Unreachable as error:
                     pool._end_waits(error)
                     raise
@@ -132,6 +140,12 @@ class ConnectionPool:
             if not limit.expired():
                 limit.reschedule(0)
         self._waiting.clear()
+
+
+async def _is_direct(connection: Connection) -> bool:
+    """Whether no pooler is in between. A pooler gives its clients another number than that of the server's process."""
+    row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    return row == (connection.info.backend_pid,)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.postgresql.lease import ALIVE, CLOCK
-from hookline.workers.stores.postgresql.pool import Connection
+from hookline.workers.stores.postgresql.pool import Connection, Cursor
 from hookline.workers.stores.subject_key import subject_key
 
 _PURGE_AT_MOST = 2000
@@ -18,16 +18,20 @@ async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequ
         await connection.execute(_GIVE_UP, (*_keys(ours), owner))
     queues, ids = _keys(requests)
     arguments = {"queues": queues, "ids": ids, "owner": owner}
+    timed = [each for each in requests if each.subject is not None]
+    # Nothing is fetched before the end. The statements then go out together with the end of their transaction: a
+    # process that is frozen meanwhile locks no claim against others.
     async with connection.pipeline():
         claimed = await connection.execute(_CLAIM, arguments)
         # A later statement sees all that was finished before the claim was made; a completion deletes the claim.
         finished = await connection.execute(_FINISHED, _keys(requests))
-        newest = await _newest(connection, requests)
-        mine = {
-            (queue, event_id): Acquired(deaths, crashes, failures, newest.get((queue, event_id)))
-            for queue, event_id, deaths, crashes, failures in await claimed.fetchall()
-        }
-        duplicates = set(await finished.fetchall())
+        noted = await _newest(connection, timed) if timed else None
+    newest = {(row[0], row[1]): row[2] for row in await noted.fetchall()} if noted is not None else {}
+    mine = {
+        (queue, event_id): Acquired(deaths, crashes, failures, newest.get((queue, event_id)))
+        for queue, event_id, deaths, crashes, failures in await claimed.fetchall()
+    }
+    duplicates = set(await finished.fetchall())
     if needless := [request for request in requests if request.key in duplicates & mine.keys()]:
         await connection.execute(_DELETE, _keys(needless))
     keys = [request.key for request in requests]
@@ -64,14 +68,10 @@ async def purge(connection: Connection, ttl_s: float) -> None:
         await connection.execute(statement, (ttl_s, _PURGE_AT_MOST))
 
 
-async def _newest(connection: Connection, requests: Sequence[ClaimRequest]) -> dict[tuple[str, str], float]:
-    """The latest time of each subject that a request names, by queue and event id of the request."""
-    timed = [each for each in requests if each.subject is not None]
-    if not timed:
-        return {}
-    subjects = [subject_key(each.subject or "") for each in timed]
-    found = await connection.execute(_NEWEST, (*_keys(timed), subjects))
-    return {(row[0], row[1]): row[2] for row in await found.fetchall()}
+async def _newest(connection: Connection, requests: Sequence[ClaimRequest]) -> Cursor:
+    """Finds the latest time of each subject, by queue and event id of the request."""
+    subjects = [subject_key(each.subject or "") for each in requests]
+    return await connection.execute(_NEWEST, (*_keys(requests), subjects))
 
 
 def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str], list[str]]:

@@ -12,8 +12,12 @@ from hookline.workers.stores.postgresql import partitions as postgresql_partitio
 from hookline.workers.stores.postgresql import schema, statements
 from hookline.workers.stores.postgresql.lease import Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
-from hookline.workers.stores.postgresql.transaction import begun, faults_of_others
-from hookline.workers.stores.request_batcher import RequestBatcher
+from hookline.workers.stores.postgresql.transaction import (
+    begun,
+    faults_of_others,
+    lock_waits_told_apart,
+    waits_for_lock,
+)
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
@@ -34,9 +38,7 @@ class PostgresqlStore:
         settings = connection_settings(url, timeout_s)
         self._own = ConnectionPool(settings, _OWN_CONNECTIONS, timeout_s)
         self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
-        self._claims = RequestBatcher(self._claim, timeout_s)
-        self._completions = RequestBatcher(self._finish, timeout_s)
-        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._owner = Owner(settings, self._coalescer.named)
         self._heartbeat = Heartbeat(self._beat, self._owner.end)
@@ -59,10 +61,13 @@ class PostgresqlStore:
             raise
         return store
 
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the store for this process: each a sentence for an operator."""
+        return self._heartbeat.faults
+
     async def close(self) -> None:
-        await self._claims.close()
         await self._coalescer.close()
-        await self._completions.close()
         await self._heartbeat.stop()
         await self._own.close()
         await self._for_functions.close()
@@ -78,8 +83,8 @@ class PostgresqlStore:
     ) -> AsyncIterator[Connection]:
         """A psycopg connection in a transaction that ends with the function, and cannot be committed before.
 
-        A lock that another transaction has for half the function's time-out raises Unreachable. The server ends the
-        transaction of a process that was frozen, some seconds after the function's time-out.
+        A lock that another transaction has for half the function's time-out, or when that ends, raises Unreachable. The
+        server ends the transaction of a process that was frozen, some seconds after the function's time-out.
         """
         completion = Completion(queue, event_id, subject, occurred_s)
         with self._coalescer.ending(queue, event_id):
@@ -87,8 +92,10 @@ class PostgresqlStore:
                 with faults_of_others(connection):
                     async with self._for_functions.in_time() as limit, begun(connection, timeout_s):
                         limit.reschedule(None)  # the function has a time-out of its own
+                        pid = connection.info.backend_pid
                         try:
-                            yield connection
+                            async with lock_waits_told_apart(timeout_s, partial(self._waits_for_lock, pid)):
+                                yield connection
                         finally:
                             limit.reschedule(self._for_functions.deadline_s())
                         if not await statements.finish(connection, [completion]):
@@ -107,6 +114,9 @@ class PostgresqlStore:
 
     async def decline(self, queue: str, partition: str) -> None:
         await self._own.run(lambda each: postgresql_partitions.decline(each, self._owner.name, queue, partition))
+
+    async def _waits_for_lock(self, pid: int) -> bool:
+        return await self._own.run(partial(waits_for_lock, pid=pid))
 
     def _beat(self) -> None:
         self._owner.beat()

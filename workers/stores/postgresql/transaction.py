@@ -1,15 +1,20 @@
 """The transaction of a worker's function, and which of its errors are not the function's fault."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import psycopg
 
 from hookline.schemas.errors import Unreachable
+from hookline.workers.failure_policy import HandlerTimedOut
 from hookline.workers.stores.postgresql.pool import Connection
 
 FROZEN_MARGIN_S = 5.0
 """A transaction in which nothing happens for this long after the function's time-out belongs to a frozen process."""
+_LOOK_BEFORE_S = 1.0
+_LOOK_BEFORE = 1 / 4  # of the function's time-out, if that is shorter
+_IS_WAITING = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 _MAX_MS = 2**31 - 1
 # Valid until the transaction ends, so that a pooler such as PgBouncer hands on no connection with these limits.
 _LIMITS = "SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}"
@@ -44,6 +49,39 @@ async def begun(connection: Connection, timeout_s: float) -> AsyncIterator[None]
     async with connection.transaction():
         await connection.execute(limits.encode())
         yield
+
+
+@asynccontextmanager
+async def lock_waits_told_apart(timeout_s: float, is_waiting: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """Raises Unreachable instead of HandlerTimedOut if the transaction waited for a lock shortly before.
+
+    A wait that began in the second half of the function's time outlasts no `lock_timeout`. Behind a pooler it cannot be
+    seen, and is the function's time-out.
+    """
+    loop, looking = asyncio.get_running_loop(), list[asyncio.Task[bool]]()
+    look_after_s = timeout_s - min(_LOOK_BEFORE_S, _LOOK_BEFORE * timeout_s)
+    timer = loop.call_later(look_after_s, lambda: looking.append(loop.create_task(_look(is_waiting))))
+    try:
+        yield
+    except HandlerTimedOut as error:
+        if looking and await looking[0]:
+            raise Unreachable("PostgreSQL: another transaction had a lock for too long") from error
+        raise
+    finally:
+        timer.cancel()
+        for task in looking:
+            task.cancel()
+
+
+async def _look(is_waiting: Callable[[], Awaitable[bool]]) -> bool:
+    with suppress(Unreachable):
+        return await is_waiting()
+    return False
+
+
+async def waits_for_lock(connection: Connection, pid: int) -> bool:
+    """Whether the server's process with this number waits for a lock that another transaction has."""
+    return await (await connection.execute(_IS_WAITING, (pid,))).fetchone() == (True,)
 
 
 @contextmanager

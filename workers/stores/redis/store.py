@@ -20,7 +20,6 @@ from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.client import Client
 from hookline.workers.stores.redis.partitions import RedisPartitions
-from hookline.workers.stores.request_batcher import RequestBatcher
 from hookline.workers.stores.subject_key import subject_key
 
 TTL_S = 7 * 24 * 3600.0
@@ -38,9 +37,7 @@ class RedisStore:
         self._heartbeat = Heartbeat(self._beat, client.end)
         self._renewed_at = 0
         self._partitions = RedisPartitions(client)
-        self._claims = RequestBatcher(self._claim, timeout_s)
-        self._completions = RequestBatcher(self._finish, timeout_s)
-        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self._ttl_ms = round(1000 * ttl_s)
 
@@ -57,10 +54,13 @@ class RedisStore:
             raise
         return store
 
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the store for this process: each a sentence for an operator."""
+        return self._heartbeat.faults
+
     async def close(self) -> None:
-        await self._claims.close()
         await self._coalescer.close()
-        await self._completions.close()
         await self._heartbeat.stop()
         await self._client.close()
 
