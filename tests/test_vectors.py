@@ -21,6 +21,8 @@ from tests.vector_cases import (
 
 VECTORS = all_vectors()
 EVENTS = [vector for vector in VECTORS if not vector.case.expected.challenge]
+UNSIGNED = ("AppKey",)
+"""Carriers that no signature covers, and without which some genuine callbacks come."""
 CHALLENGES = [vector for vector in VECTORS if vector.case.expected.challenge]
 SIGNED = [vector for vector in VECTORS if vector.source.keys]
 CARRIED = [(vector, carrier) for vector in VECTORS for carrier in carriers(vector)]
@@ -132,7 +134,7 @@ def test_different_events_have_different_ids() -> None:
 @each_carrier("header", "query", "body")
 def test_a_missing_part_of_the_signature_is_refused(vector: Vector, carrier: Carrier) -> None:
     missing = carrier.replaced(vector.request, [])
-    if (vector.provider.name, carrier.name) == ("netease", "AppKey"):  # not signed, and copies come without it
+    if carrier.name in UNSIGNED:
         vector.verify(missing)
         return
     with pytest.raises(MissingSignature):

@@ -1,5 +1,7 @@
 """Mistakes in `@worker`: each stops the start with one sentence that names the line of the team's file."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,13 @@ MISTAKES = {
     ),
     "a queue that is no name": ('@worker(RoomCreated, queue="Not A Name")\nasync def w(event): ...', "is not a name"),
 }
+
+
+@pytest.fixture(autouse=True)
+def path_restored() -> Iterator[None]:
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
