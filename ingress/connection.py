@@ -155,7 +155,10 @@ class IngressConnection(web.RequestHandler):
 
     def answer(self, reply: Reply, *, keep_alive: bool) -> None:
         """Write the provider's reply to the request that left the usual way, and go on with what waits behind it."""
-        self._end_of_request()
+        self.load.held_bytes -= self.held_bytes
+        self.held_bytes = 0
+        if self.has_rest:
+            self.hold_rest()
         if self.transport is None:
             return
         keep_alive = keep_alive and not self._close
@@ -173,19 +176,12 @@ class IngressConnection(web.RequestHandler):
     def return_to_usual_way(self, request: web.BaseRequest, failure: BaseException) -> bool:
         """Have aiohttp's task answer a request whose event could not be published. False if the client is gone."""
         if self.transport is None:
-            self._end_of_request()
             return False
         self.failure = failure
         self._messages.appendleft((request._message, request.content))  # noqa: SLF001
         self._waiter, self._resting = self._resting, None
         self._go_usual_way()
         return True
-
-    def _end_of_request(self) -> None:
-        self.load.held_bytes -= self.held_bytes
-        self.held_bytes = 0
-        if self.has_rest:
-            self.hold_rest()
 
     def _go_on(self) -> None:
         """Begin with the request that waits, if none is in progress."""
