@@ -15,7 +15,7 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Every platform and Python that the project supports; no comment says which index was used.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench chaos floods compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check docs wheel bench chaos floods fuzz compose-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
@@ -62,6 +62,10 @@ chaos: $(STAMP)  ## send events under random faults (SEED=1 MINUTES=10) and chec
 
 floods: $(STAMP)  ## flood an ingress in each way (FLOOD_SECONDS=20 each); print its memory and answers
 	@$(BIN)/python -m tests.floods $(FLOOD_SECONDS)
+
+fuzz: $(STAMP)  ## fuzz all that reads a sender's bytes (MINUTES=10), and keep inputs that reach new code
+	@$(BIN)/python -m pip install --quiet --editable '.[test,fuzz]'
+	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
 compose-test: $(STAMP)  ## test compose.yaml with signed callbacks through HAProxy (needs Docker)
 	bash tests/compose/run.sh

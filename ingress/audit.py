@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from hookline.ingress.connection import peer_of
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.errors import Refused
 from hookline.schemas.form import FORM
@@ -112,7 +113,7 @@ def _record(
         reason=refusal.noted_as or refusal.reason,
         detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
         status=status,
-        peer=plain(request.remote or "", _MAX_ADDRESS_CHARACTERS),
+        peer=plain(peer_of(request), _MAX_ADDRESS_CHARACTERS),
         forwarded=plain(_forwarded(request), _MAX_ADDRESS_CHARACTERS),
         method=plain(request.method, 32),
         path=plain(path, _MAX_PATH_CHARACTERS),

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import cast
 
 from aiohttp import web
 
-from hookline.ingress.connection import peer_of
+from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.schemas.errors import RefusedAddress
 
 Network = IPv4Network | IPv6Network
@@ -43,11 +44,11 @@ def client_address(request: web.BaseRequest, trusted: Sequence[Network]) -> Addr
     return outermost.pop() if len(outermost) == 1 else None
 
 
-def incomplete_for(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
-    """For whom a trusted proxy sends an incomplete request; "" for a client without a proxy, or if it is not known."""
+def limited_client(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
+    """Under whose limit an incomplete request falls; "" behind a trusted proxy that does not say."""
     peer = read_address(peer_of(request)) if trusted else None
     if peer is None or not within(peer, trusted):
-        return ""
+        return cast("IngressConnection", request.protocol).client
     address = client_address(request, trusted)
     return "" if address is None or within(address, trusted) else limited_as(str(address))
 

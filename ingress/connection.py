@@ -63,6 +63,7 @@ class IngressConnection(web.RequestHandler):
         "_settings",
         "_write_timer",
         "address",
+        "client",
         "failure",
         "has_rest",
         "held_bytes",
@@ -102,6 +103,8 @@ class IngressConnection(web.RequestHandler):
         self._is_last = False  # what follows is of a request that has been answered, and no other is read
         self._is_discarding = False
         self.address = ""
+        self.client = ""
+        """Under whose limit it falls: its address or network. `ConnectionLimits` sets this."""
         self.held_bytes = 0
         self.has_rest = False
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
@@ -235,11 +238,7 @@ class IngressConnection(web.RequestHandler):
             if not isinstance(message, http_parser.RawRequestMessage):
                 self._break_off()
             elif body is not self._body:
-                self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
-                self._is_body_open = not body.is_eof()
-                if self._is_body_open:
-                    self.has_rest = True
-                    self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
+                self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)
             if self._current_request is not None or self._resting is not None or len(self._messages) > 1:
@@ -250,6 +249,15 @@ class IngressConnection(web.RequestHandler):
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
 
+    def _begin_request(self, message: http_parser.RawRequestMessage, body: StreamReader) -> None:
+        if self._head_bytes:
+            self.load.end(self)
+        self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
+        self._is_body_open = not body.is_eof()
+        if self._is_body_open:
+            self.has_rest = True
+            self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
+
     def _note_part(self, data: bytes) -> None:
         """Count what has arrived of a head or a body that is not complete."""
         if self._is_body_open:
@@ -258,6 +266,8 @@ class IngressConnection(web.RequestHandler):
             self._promised_bytes -= arrived
             self.load.hold(self, -arrived)
             return
+        if not self._head_bytes:
+            self.load.begin_head(self, self.client)
         self._head_bytes += len(data)
         self.load.hold(self, HEADER_BYTES * data.count(b"\n"))
         if self._waiter is not None and not self._waiter.done():
@@ -312,7 +322,7 @@ class IngressConnection(web.RequestHandler):
 
     def begin_body(self, size: int, client: str) -> None:
         """Count the rest of a body of this size before it arrives. Raises Overloaded if there is no room for it."""
-        self.load.begin(self, client)
+        self.load.begin_body(self, client)
         self._promised_bytes = max(0, size - self._body.total_bytes)
         self.load.hold(self, self._promised_bytes)
         self.load.make_room(self, self.load.max_partial_bytes)
@@ -328,7 +338,12 @@ class IngressConnection(web.RequestHandler):
             raise Overloaded(_NO_ROOM)
 
     def hold_rest(self) -> None:
-        """Count the requests that wait behind the one that has been answered, unless that was not read to its end."""
+        """Count the requests that wait behind the one that has been answered, unless that was not read to its end.
+
+        Those of a lost connection are never answered, so nothing would take them off the count again.
+        """
+        if self.transport is None:
+            return
         self.has_rest = bool(self._messages) or self._is_body_open
         if self._is_body_open and not self._messages:
             self._is_last = True
@@ -352,6 +367,7 @@ class IngressConnection(web.RequestHandler):
     def _refuse(self, refusal: Refused, status: int = 503) -> None:
         """Answer what is no request yet, and read no more."""
         self._is_last = self._is_discarding = True
+        self.load.end(self)
         self._stop_waiting()
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
         self._go_usual_way()

@@ -6,16 +6,32 @@ So a crowd of idle clients cannot keep genuine ones out.
 import heapq
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress.client_address import Network, limited_as, read_address, within
-from hookline.ingress.connection import IngressConnection
 from hookline.ingress.load import Load
 from hookline.ingress.settings import IngressSettings
 
 log = logging.getLogger("hookline.ingress")
 
-Connections = dict[IngressConnection, None]
+
+class Limited(Protocol):
+    """A connection, or one that is to become one."""
+
+    address: str
+    client: str
+
+    @property
+    def is_new(self) -> bool: ...
+
+    @property
+    def idle_since_s(self) -> float | None: ...
+
+    def force_close(self) -> None: ...
+
+
+Connections = dict[Limited, None]
 
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
@@ -42,9 +58,9 @@ class ConnectionLimits:
         self._new: Connections = {}
         self._by_address: dict[str, Connections] = {}
 
-    def opened(self, connection: IngressConnection, file: int = 0) -> bool:
+    def opened(self, connection: Limited, file: int = 0) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
-        address = limited_as(connection.address)
+        address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
         self._open[connection] = self._new[connection] = same[connection] = None
         if len(same) > self._max_per_address and not self._is_trusted(connection.address):
@@ -55,17 +71,16 @@ class ConnectionLimits:
             return self._make_room(connection, self._open, f"{self._max_file} open files")
         return True
 
-    def closed(self, connection: IngressConnection) -> None:
+    def closed(self, connection: Limited) -> None:
         self._open.pop(connection, None)
         self._new.pop(connection, None)
-        address = limited_as(connection.address)
-        same = self._by_address.get(address)
+        same = self._by_address.get(connection.client)
         if same is not None:
             same.pop(connection, None)
             if not same:
-                del self._by_address[address]
+                del self._by_address[connection.client]
 
-    def rename(self, connection: IngressConnection, address: str) -> None:
+    def rename(self, connection: Limited, address: str) -> None:
         """Count a connection for the address that a proxy names, and close it if that has too many."""
         self.closed(connection)
         connection.address = address
@@ -76,7 +91,7 @@ class ConnectionLimits:
         peer = read_address(address.partition("%")[0])
         return peer is not None and within(peer, self.trusted())
 
-    def _make_room(self, newcomer: IngressConnection, among: Connections, limit: str) -> bool:
+    def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
         chosen = self._oldest_new(newcomer, among) or self._idlest(among) or self._load.oldest_of(among)
         for connection in chosen:
             self.closed(connection)
@@ -87,7 +102,7 @@ class ConnectionLimits:
             log.warning("the limit of %s is reached: %s%s", limit, what, said_less(held_back))
         return bool(chosen)
 
-    def _oldest_new(self, newcomer: IngressConnection, among: Connections) -> list[IngressConnection]:
+    def _oldest_new(self, newcomer: Limited, among: Connections) -> list[Limited]:
         """The oldest connection that has sent no complete head."""
         found, no_longer_new = [], []
         for connection in self._new if among is self._open else among:
@@ -101,7 +116,7 @@ class ConnectionLimits:
             self._new.pop(connection, None)
         return found
 
-    def _idlest(self, among: Connections) -> list[IngressConnection]:
+    def _idlest(self, among: Connections) -> list[Limited]:
         """The connections that wait for another request, and have waited longest."""
         idle = [(since_s, number, each) for number, each in enumerate(among) if (since_s := each.idle_since_s)]
         return [connection for _, _, connection in heapq.nsmallest(max(1, len(idle) // _AT_ONCE), idle)]

@@ -5,10 +5,14 @@ import socket
 import ssl
 from pathlib import Path
 
+import msgspec
+
+from hookline.ingress.settings import IngressSettings
 from hookline.schemas.errors import SettingsError
 
 BOTH_FAMILIES = "::"
 _OTHER_FILES = 128  # the broker's, the store's, the log; beyond those that libraries open, which only grow with workers
+_TLS_BYTES = 65_536  # what a connection holds at least, even an idle one
 
 
 def listening_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
@@ -77,6 +81,15 @@ def raise_file_limit() -> int:
     return hard
 
 
-def connections_within(max_files: int, max_connections: int) -> int:
-    """How many connections the process may have if it may open so many files."""
-    return max(1, min(max_connections, max_files - _OTHER_FILES)) if max_files > 0 else max_connections
+def within_files(settings: IngressSettings, max_files: int) -> IngressSettings:
+    """The settings with as many connections as fit if the process may open so many files; with TLS, into memory, too.
+
+    One address gets at most half of them, so that it closes its own connections before those of others.
+    """
+    fitting = settings.max_connections
+    if settings.tls_certificate:
+        fitting = min(fitting, settings.max_bytes_in_flight // _TLS_BYTES)
+    if max_files > 0:
+        fitting = max(1, min(fitting, max_files - _OTHER_FILES))
+    of_one = min(settings.max_connections_per_address, max(1, fitting // 2))
+    return msgspec.structs.replace(settings, max_connections=fitting, max_connections_per_address=of_one)

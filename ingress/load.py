@@ -24,7 +24,7 @@ log = logging.getLogger("hookline.ingress")
 
 
 class Reading(Protocol):
-    """A connection whose request is not complete."""
+    """A connection that holds a part of a request."""
 
     held_bytes: int
 
@@ -32,7 +32,7 @@ class Reading(Protocol):
         """Answer 503 and read no more of the request."""
 
 
-R = TypeVar("R", bound=Reading)
+R = TypeVar("R")
 
 
 class Load:
@@ -48,12 +48,16 @@ class Load:
         self._partial: dict[Reading, tuple[float, str]] = {}  # when it began, for whom; the oldest first
         self._by_address: Counter[str] = Counter()
 
-    def begin(self, connection: Reading, address: str) -> None:
+    def begin_head(self, connection: Reading, address: str) -> None:
+        """Note a request whose head is not complete."""
+        self._partial[connection] = (self._monotonic(), address)
+        self._by_address[address] += 1
+
+    def begin_body(self, connection: Reading, address: str) -> None:
         """Note a request whose body is not complete. Raises Overloaded if its address has too many of them."""
         if address and self._by_address[address] >= self._max_per_address:
             raise Overloaded("too many requests of this address are incomplete")
-        self._partial[connection] = (self._monotonic(), address)
-        self._by_address[address] += 1
+        self.begin_head(connection, address)
 
     def end(self, connection: Reading) -> None:
         """Forget such a request, if it was noted."""
@@ -69,7 +73,11 @@ class Load:
         self.held_bytes += count
 
     def make_room(self, connection: Reading, limit_bytes: int) -> None:
-        """Shed requests until no more than the limit is held: stalled ones, the oldest first, then this one."""
+        """Shed requests until no more than the limit is held: the oldest incomplete ones that may go, then this one.
+
+        One that is stalled may go, and one whose client has more incomplete requests than this one's. So a single
+        client that takes all room keeps no other out.
+        """
         held_back = self._throttle.admit("") if self.held_bytes > limit_bytes else None
         if held_back is not None:
             log.warning(
@@ -77,11 +85,18 @@ class Load:
             )
         while self.held_bytes > limit_bytes:
             oldest = next(iter(self._partial), connection)
-            if oldest is not connection and self._monotonic() - self._partial[oldest][0] < _STALLED_S:
-                oldest = connection
-            self.shed(oldest)
-            if oldest is connection:
+            given_up = oldest if self._may_go(oldest, connection) else connection
+            self.shed(given_up)
+            if given_up is connection:
                 return
+
+    def _may_go(self, oldest: Reading, newcomer: Reading) -> bool:
+        if oldest is newcomer:
+            return True
+        began_s, address = self._partial[oldest]
+        own = self._partial.get(newcomer)
+        fewer = self._by_address[own[1]] if own else 0
+        return self._by_address[address] > fewer or self._monotonic() - began_s >= _STALLED_S
 
     def oldest_of(self, among: Mapping[R, object]) -> list[R]:
         """The connection of the oldest incomplete request among these; an empty list if none has one."""

@@ -23,7 +23,10 @@ _TCP4, _TCP6 = 0x11, 0x21
 
 
 class Header(NamedTuple):
-    """What was read: the client's address, "" where the proxy speaks for itself or does not know it; and its size."""
+    """What was read: the client's address, "" where the proxy speaks for itself or does not know it; and its size.
+
+    A connection without an address must not keep that of the proxy: its client could then name any in HTTP.
+    """
 
     address: str
     size: int
@@ -111,7 +114,6 @@ class ProxiedConnection(IngressConnection):
             return
         if header is not None:
             rest, self._unread = self._unread[header.size :], None
-            if header.address:
-                self._limits.rename(self, header.address)
-            if rest:
+            self._limits.rename(self, header.address)
+            if rest and self.transport is not None:
                 super().data_received(rest)

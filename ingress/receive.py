@@ -17,7 +17,7 @@ from hookline.ingress.refusals import WINDOW_S, Refusals
 from hookline.ingress.request import check_head, check_target, read_body, read_whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
-from hookline.ingress.signature_memory import signature_memories
+from hookline.ingress.signature_memory import SignatureMemory, signature_memories
 from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
@@ -38,12 +38,12 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         audit: RefusalAudit | None = None,
     ) -> None:
+        self._signatures: Mapping[str, SignatureMemory] = {}
         self.use(sources, trusted_proxies)
         self._publisher = publisher
         self._settings = settings
         self._clock = clock
         self._audit = audit
-        self._signatures = signature_memories(sources)
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
         self._in_flight = 0
@@ -54,6 +54,7 @@ class Receiver:
         """Receive the next requests for these sources."""
         self._sources = {f"/hooks/{name}": source for name, source in sources.items()}
         self.trusted_proxies = trusted_proxies
+        self._signatures = signature_memories(sources, self._signatures)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
@@ -158,12 +159,18 @@ class Receiver:
                 if reply is not None:
                     return reply
             provider.verify(callback, source, now_s)
-            if provider.signatures is not None and source.name in self._signatures:
-                self._signatures[source.name].check(callback)
+            if provider.signatures is not None:
+                self.check_signature(callback, source)
         except Refused as refusal:
             refusal.body = callback.body
             raise
         return None
+
+    def check_signature(self, callback: Request, source: AnySource) -> None:
+        """Note a verified callback whose signature does not cover the body. Raises BadSignature beyond a limit."""
+        memory = self._signatures.get(source.name)
+        if memory is not None:
+            memory.check(callback)
 
     def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
         """The response to a request that is not accepted, which is counted, logged and recorded."""

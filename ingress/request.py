@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 
-from hookline.ingress.client_address import Network, incomplete_for
+from hookline.ingress.client_address import Network, limited_client
 from hookline.ingress.connection import IngressConnection
 from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS
 from hookline.schemas.errors import (
@@ -125,7 +125,7 @@ async def _read_rest(
     request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network]
 ) -> bytes:
     connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
-    connection.begin_body(request.content_length or 0, incomplete_for(request, trusted))
+    connection.begin_body(request.content_length or 0, limited_client(request, trusted))
     try:
         async with asyncio.timeout(timeout_s) as connection.reading:
             if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import http_parser, web
@@ -21,6 +22,7 @@ from hookline.ingress.load import Load
 from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
 from hookline.schemas.errors import SettingsError
 
@@ -32,11 +34,11 @@ class ConnectionFactory(web.Server):
         super().__init__(receiver.answer)
         self._settings = settings
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
-        self._limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
+        self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
         self._lane = FastLane(receiver) if settings.fast_lane and fast_lane.is_supported() else None
         self._make = (
-            partial(ProxiedConnection, self, self._limits)
+            partial(ProxiedConnection, self, self.limits)
             if settings.proxy_protocol
             else partial(IngressConnection, self)
         )
@@ -59,12 +61,12 @@ class ConnectionFactory(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         file = transport.get_extra_info("socket").fileno()
-        if isinstance(handler, IngressConnection) and not self._limits.opened(handler, file):
+        if isinstance(handler, IngressConnection) and not self.limits.opened(handler, file):
             self._loop.call_soon(transport.abort)  # at once, aiohttp's task would find no connection
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         if isinstance(handler, IngressConnection):
-            self._limits.closed(handler)
+            self.limits.closed(handler)
             self._load.end(handler)
         super().connection_lost(handler, exc)
 
@@ -82,8 +84,8 @@ class Ingress:
         self._context: ssl.SSLContext | None = None
 
     @property
-    def connection_count(self) -> int:
-        return len(self._connections.connections)
+    def connections(self) -> Sequence[web.RequestHandler]:
+        return self._connections.connections
 
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
@@ -93,13 +95,13 @@ class Ingress:
             self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
-        timeout_s = settings.head_timeout_s if self._context else None
+        make = self._connections if self._context is None else partial(self._handshake, self._context)
         for each in sockets:
-            server = await loop.create_server(
-                self._connections, sock=each, backlog=1024, ssl=self._context, ssl_handshake_timeout=timeout_s
-            )
-            self._servers.append(server)
+            self._servers.append(await loop.create_server(make, sock=each, backlog=1024))
         return int(sockets[0].getsockname()[1])
+
+    def _handshake(self, context: ssl.SSLContext) -> Handshake:
+        return Handshake(self._connections, self._connections.limits, context, self._settings.head_timeout_s)
 
     def reload_certificate(self) -> None:
         """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""

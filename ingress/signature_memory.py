@@ -25,12 +25,16 @@ class SignatureMemory:
     """
 
     def __init__(self, source: AnySource, signatures: Signatures) -> None:
-        self._source = source
-        self._signature_of = signatures.of
-        self._limit = source.max_bodies_per_signature or signatures.usual_bodies
         self._bodies: dict[str, set[bytes]] = {}
         self._count = 0
         self.excess = 0
+        self.use(source, signatures)
+
+    def use(self, source: AnySource, signatures: Signatures) -> None:
+        """Check the next requests as these settings of the source say; what was seen stays known."""
+        self._source = source
+        self._signature_of = signatures.of
+        self._limit = source.max_bodies_per_signature or signatures.usual_bodies
 
     def check(self, request: Request) -> None:
         """Note a verified request. Raises BadSignature if its signature has come with too many other bodies.
@@ -66,10 +70,14 @@ class SignatureMemory:
             self._count -= len(self._bodies.pop(next(iter(self._bodies))))
 
 
-def signature_memories(sources: Mapping[str, AnySource]) -> dict[str, SignatureMemory]:
-    """A memory for each source whose provider signs without the body, by the source's name."""
-    return {
-        source.name: SignatureMemory(source, source.provider.signatures)
-        for source in sources.values()
-        if source.keys and source.provider.signatures is not None
-    }
+def signature_memories(
+    sources: Mapping[str, AnySource], before: Mapping[str, SignatureMemory]
+) -> dict[str, SignatureMemory]:
+    """A memory for each source whose provider signs without the body, by the source's name. Those before are kept."""
+    memories = {}
+    for source in sources.values():
+        signatures = source.provider.signatures
+        if source.keys and signatures is not None:
+            memory = memories[source.name] = before.get(source.name) or SignatureMemory(source, signatures)
+            memory.use(source, signatures)
+    return memories

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
@@ -146,14 +144,12 @@ class _Sources:
 async def _open_ingress(control: Control, publisher: Publisher) -> "Ingress":
     """An ingress that listens. Raises Unreachable if it cannot listen."""
     from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
-    from hookline.ingress.listening import connections_within, raise_file_limit  # noqa: PLC0415  see above
+    from hookline.ingress.listening import raise_file_limit, within_files  # noqa: PLC0415  see above
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
 
     settings, files = control.settings, raise_file_limit()
-    limits = msgspec.structs.replace(
-        settings.ingress, max_connections=connections_within(files, settings.ingress.max_connections)
-    )
+    limits = within_files(settings.ingress, files)
     writer = control.installation.refusal_writer()
     audit = None if writer is None else RefusalAudit(writer, settings.audit)
     receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)

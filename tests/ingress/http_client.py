@@ -127,8 +127,10 @@ async def let_ingress_run() -> None:
 
 
 @asynccontextmanager
-async def connected(port: int, receive_buffer_bytes: int | None = None) -> AsyncIterator[Client]:
+async def connected(port: int, receive_buffer_bytes: int | None = None, host: str = "") -> AsyncIterator[Client]:
+    """A connection from this address of the machine, or from 127.0.0.1."""
     ours = socket.socket()
+    ours.bind((host, 0))
     ours.setblocking(False)  # noqa: FBT003  the library's name for it
     if receive_buffer_bytes:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)

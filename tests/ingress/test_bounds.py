@@ -12,7 +12,7 @@ import pytest
 from hookline.ingress import connection_limits, load
 from tests.ingress.callbacks import BODY, GOOD, post, signed
 from tests.ingress.chunks import END, chunk, in_chunks
-from tests.ingress.http_client import Answer, Client, let_ingress_run
+from tests.ingress.http_client import Answer, Client, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.sources import KRTC
 
@@ -26,11 +26,14 @@ def announced(size: int, *lines: str) -> bytes:
     return post(LARGE, add=lines).replace(f"Content-Length: {len(BODY)}".encode(), b"Content-Length: %d" % size)
 
 
+LARGE_HEAD = GOOD[:60] + b"".join(b"\r\nX-%d: %b" % (n, b"x" * 4000) for n in range(5))
+
+
 @asynccontextmanager
-async def clients(ingress: RunningIngress, requests: Sequence[bytes]) -> AsyncIterator[list[Client]]:
+async def clients(ingress: RunningIngress, requests: Sequence[bytes], host: str = "") -> AsyncIterator[list[Client]]:
     """Connections that have each sent one of these."""
     async with AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(ingress.connect()) for _ in requests]
+        connections = [await stack.enter_async_context(connected(ingress.port, host=host)) for _ in requests]
         for connection, request in zip(connections, requests, strict=True):
             await connection.send(request)
         await let_ingress_run()
@@ -83,6 +86,28 @@ async def test_stalled_bodies_give_way_to_new_ones(monkeypatch: pytest.MonkeyPat
         assert_overloaded(await stalled.answer())
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(announced(MIB // 8)[:-1], id="bodies"),
+        pytest.param(announced(MIB // 8).partition(b"\r\n\r\n")[0] + b"\r\n\r\n", id="announced bodies"),
+        pytest.param(LARGE_HEAD, id="heads"),
+        pytest.param(CHUNKED + chunk(b"x" * (MIB // 8)), id="chunks"),
+    ],
+)
+async def test_one_client_that_takes_all_room_keeps_no_other_out(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one whose callback arrives in several segments, while nothing has stalled."""
+    monkeypatch.setattr(load, "_STALLED_S", 1000.0)
+    async with (
+        running_ingress({LARGE.name: LARGE}, with_settings(max_bytes_in_flight=2 * MIB)) as ingress,
+        clients(ingress, [part] * 60, host="127.0.0.2"),
+        clients(ingress, [GOOD[:-1]] * 160, host="127.0.0.2"),  # small ones fill what large ones leave
+    ):
+        answer, _ = await ingress.ask(GOOD[:60], GOOD[60:-1], GOOD[-1:])
+        assert answer is not None
+        assert answer.status == 200
+
+
 async def test_what_was_held_is_free_again_after_each_answer() -> None:
     body = b"x" * (MIB // 2)
     request = post(LARGE, signed(LARGE, body))
@@ -92,6 +117,25 @@ async def test_what_was_held_is_free_again_after_each_answer() -> None:
             await client.send(each)
         answers = [await client.answer() for _ in range(6)]
         assert [answer.status for answer in answers if answer] == [200, 401, 200, 200, 200, 200]
+
+
+async def test_what_waited_on_a_lost_connection_is_free_again() -> None:
+    """Clients that send two requests and are cut off during the first must not take room for good."""
+    waits = post(LARGE, replace(signed(LARGE), body=b"x" * (MIB * 6 // 10)))
+    async with running_ingress({LARGE.name: LARGE}, SMALL_LOAD) as ingress:
+        for _ in range(10):
+            ingress.publisher.hold()
+            ingress.publisher.called.clear()
+            async with clients(ingress, [GOOD + waits[:60_000]]):
+                await ingress.publisher.called.wait()
+                for connection in ingress.server.connections:
+                    connection.force_close()
+                await let_ingress_run()
+                ingress.publisher.release()
+                await let_ingress_run()
+        answer, _ = await ingress.ask(waits)
+        assert answer is not None
+        assert answer.status == 401
 
 
 async def test_envelopes_that_are_being_published_count(caplog: pytest.LogCaptureFixture) -> None:

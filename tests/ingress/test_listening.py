@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from hookline.ingress.client_address import limited_as
-from hookline.ingress.listening import connections_within, listening_sockets
+from hookline.ingress.listening import listening_sockets, within_files
+from hookline.ingress.settings import IngressSettings
 from tests.ingress.callbacks import GOOD
 from tests.ingress.running_ingress import running_ingress, with_settings
 
@@ -58,7 +59,18 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_no_socket_open() -> None:
     ("files", "connections"), [(1024, 896), (100_000, 10_000), (64, 1), (resource.RLIM_INFINITY, 10_000)]
 )
 def test_connections_fit_into_the_files_that_the_process_may_open(files: int, connections: int) -> None:
-    assert connections_within(files, 10_000) == connections
+    assert within_files(IngressSettings(), files).max_connections == connections
+
+
+def test_connections_with_tls_fit_into_the_memory_that_requests_may_hold() -> None:
+    """Each takes more than 64 kB there, even an idle one."""
+    assert within_files(IngressSettings(tls_certificate="site.pem"), 100_000).max_connections == 1024
+    assert within_files(IngressSettings(tls_certificate="site.pem", max_connections=7), 100_000).max_connections == 7
+
+
+@pytest.mark.parametrize(("files", "of_one"), [(100_000, 5000), (1024, 448), (64, 1)])
+def test_one_address_gets_at_most_half_of_the_connections_that_fit(files: int, of_one: int) -> None:
+    assert within_files(IngressSettings(), files).max_connections_per_address == of_one
 
 
 def test_the_file_limit_is_raised_as_far_as_it_may_be() -> None:

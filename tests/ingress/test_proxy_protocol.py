@@ -9,6 +9,7 @@ from hookline.ingress.proxy_protocol import read_header
 from tests.ingress.callbacks import post, signed
 from tests.ingress.running_ingress import running_ingress, with_settings
 from tests.ingress.test_addresses import CLOSED, LOAD_BALANCERS, LOOPBACK
+from tests.ingress.test_refusal_audit import audited
 
 CALL = post(CLOSED, signed(CLOSED))
 SETTINGS = with_settings(proxy_protocol=True)
@@ -74,6 +75,24 @@ async def test_a_client_behind_the_proxy_cannot_name_another_address() -> None:
         answer, _ = await ingress.ask(line("198.51.100.9") + call)
         assert answer is not None
         assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY UNKNOWN\r\n", binary("203.0.113.7", command=0x20)], ids=["unknown client", "the proxy itself"]
+)
+async def test_a_client_that_the_proxy_does_not_know_cannot_name_an_address(header: bytes) -> None:
+    call = post(CLOSED, signed(CLOSED), add=["X-Forwarded-For: 203.0.113.7"])
+    async with running_ingress({CLOSED.name: CLOSED}, SETTINGS, (LOOPBACK,)) as ingress:
+        answer, _ = await ingress.ask(header + call)
+        assert answer is not None
+        assert answer.status == 401
+        assert ingress.publisher.envelopes == []
+
+
+async def test_the_record_of_a_refused_request_names_the_client_and_not_the_proxy() -> None:
+    async with audited({CLOSED.name: CLOSED}, proxied=SETTINGS, trusted=(LOOPBACK,)) as running:
+        record = await running.record_of(line("198.51.100.9") + CALL)
+    assert record.peer == "198.51.100.9"
 
 
 async def test_a_second_trusted_proxy_may_name_the_client_in_http() -> None:

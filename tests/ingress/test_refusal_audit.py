@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -15,13 +15,14 @@ from multidict import CIMultiDict
 
 from hookline.ingress import audit
 from hookline.ingress.audit import BURST, RefusalAudit
-from hookline.ingress.settings import AuditSettings
+from hookline.ingress.client_address import Network
+from hookline.ingress.settings import AuditSettings, IngressSettings
 from hookline.schemas.errors import NotDurable
 from hookline.schemas.provider import AnySource, Outgoing
 from hookline.schemas.refusals import RefusedRequest
 from tests.ingress.callbacks import BODY, GOOD, post, sample, signed
 from tests.ingress.http_client import Answer
-from tests.ingress.running_ingress import RunningIngress, running_ingress
+from tests.ingress.running_ingress import SETTINGS, RunningIngress, running_ingress
 from tests.ingress.sources import CALLS, KRTC, MEETINGS, NOW_S, OLD_SECRET, SECRET, SOURCES
 
 every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
@@ -68,10 +69,16 @@ class Audited:
 
 
 @asynccontextmanager
-async def audited(sources: Mapping[str, AnySource] = SOURCES, **settings: Any) -> AsyncIterator[Audited]:
+async def audited(
+    sources: Mapping[str, AnySource] = SOURCES,
+    *,
+    proxied: IngressSettings = SETTINGS,
+    trusted: Sequence[Network] = (),
+    **settings: Any,
+) -> AsyncIterator[Audited]:
     writer, clock = RecordingWriter(), [0.0]
     recorder = RefusalAudit(writer, AuditSettings(**settings), monotonic=lambda: clock[0])
-    async with running_ingress(sources, audit=recorder) as ingress:
+    async with running_ingress(sources, proxied, trusted, audit=recorder) as ingress:
         yield Audited(ingress, writer, clock)
 
 

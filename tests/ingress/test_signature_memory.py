@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from hookline.ingress import signature_memory
+from hookline.ingress.receive import Receiver
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.provider import AnySource, Outgoing, Request, Signatures
 from hookline.schemas.providers import catalogue
 from tests.ingress.callbacks import post
-from tests.ingress.running_ingress import running_ingress
+from tests.ingress.running_ingress import SETTINGS, RecordingPublisher, running_ingress
 from tests.ingress.sources import CLASSROOM, KRTC, MEETINGS, NOW_S
 from tests.vector_cases import sent
 
@@ -44,7 +45,7 @@ def signatures_of(source: AnySource) -> Signatures:
 
 
 def memory_of(source: AnySource) -> SignatureMemory:
-    return signature_memories({source.name: source})[source.name]
+    return signature_memories({source.name: source}, {})[source.name]
 
 
 def test_exactly_the_providers_whose_signature_leaves_the_body_open_have_a_memory() -> None:
@@ -143,9 +144,32 @@ def test_the_memory_is_bounded_and_forgets_the_oldest(monkeypatch: pytest.Monkey
         memory.check(seconds[-1][2])
 
 
+@every_source
+def test_new_settings_hold_for_what_was_seen_before(source: AnySource) -> None:
+    """After SIGHUP a limit holds at once, also for bodies that came before."""
+    receiver = Receiver({source.name: source}, RecordingPublisher(), SETTINGS)
+    first, second, third = requests(source, 3)
+    for request in (first, second):
+        receiver.check_signature(request, source)
+    receiver.use({source.name: limited(source, 2)}, ())
+    receiver.check_signature(first, source)
+    with pytest.raises(BadSignature):
+        receiver.check_signature(third, source)
+
+
+@every_source
+async def test_a_source_that_is_added_while_the_ingress_runs_has_a_memory(source: AnySource) -> None:
+    receiver = Receiver({}, RecordingPublisher(), SETTINGS)
+    receiver.use({source.name: limited(source, 1)}, ())
+    first, second = requests(source, 2)
+    receiver.check_signature(first, source)
+    with pytest.raises(BadSignature):
+        receiver.check_signature(second, source)
+
+
 def test_a_source_without_a_signature_has_no_memory() -> None:
-    assert signature_memories({MEETINGS.name: replace(MEETINGS, keys=())}) == {}
+    assert signature_memories({MEETINGS.name: replace(MEETINGS, keys=())}, {}) == {}
 
 
 def test_a_source_whose_signature_covers_the_body_has_no_memory() -> None:
-    assert signature_memories({KRTC.name: KRTC}) == {}
+    assert signature_memories({KRTC.name: KRTC}, {}) == {}

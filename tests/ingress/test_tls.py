@@ -4,13 +4,14 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
+from tests.ingress.http_client import connected
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
 NAME = "ingress.example"
@@ -127,3 +128,23 @@ async def test_a_missing_certificate_is_named() -> None:
     with pytest.raises(SettingsError, match=r"ingress\.tls_certificate: /nowhere\.pem is not a file"):
         async with running_ingress(settings=with_settings(tls_certificate="/nowhere.pem")):
             pass
+
+
+async def test_clients_that_begin_no_handshake_make_way(authority: Authority) -> None:
+    """They count as connections that have sent nothing, and one address has a limit of its own."""
+    certificate, key = authority.issue(9)
+    settings = with_settings(tls_certificate=certificate, tls_key=key, max_connections=8, max_connections_per_address=4)
+    async with running_ingress(settings=settings) as ingress, AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(ingress.port, host="127.0.0.2")) for _ in range(6)]
+        assert await idle[0].is_closed()
+        assert await idle[1].is_closed()
+        assert not await idle[-1].closed_within(0.1)
+        line, _ = await ask(ingress, ssl.create_default_context(cafile=authority.certificate))
+        assert line == b"HTTP/1.1 200 OK\r\n"
+
+
+async def test_a_handshake_that_does_not_end_is_cut_off(authority: Authority) -> None:
+    certificate, key = authority.issue(10)
+    settings = with_settings(tls_certificate=certificate, tls_key=key, head_timeout_s=0.3)
+    async with running_ingress(settings=settings) as ingress, connected(ingress.port) as client:
+        assert await client.is_closed()

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests start: RabbitMQ, Redis, PostgreSQL, PgBouncer, HAProxy, curl and openssl, unless they are
-# there. Quick when they are. The machine's own default services are not started, and PostgreSQL makes no default cluster.
+# Installs what the tests start: RabbitMQ, Redis, PostgreSQL, PgBouncer, HAProxy, nginx, curl and openssl, unless they
+# are there. Quick when they are. The machine's own default services are not started, and PostgreSQL makes no default
+# cluster.
 set -eu
 here=$(dirname "$0")
 
@@ -29,6 +30,7 @@ missing() { # as packages.sh wants them, one a line
     have_postgresql || echo postgresql:postgresql@17
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
     have haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+    have nginx || [ -x /usr/sbin/nginx ] || echo nginx-light:nginx
     have curl || echo curl
     have openssl || echo openssl
 }
@@ -37,4 +39,4 @@ if [ -n "$(missing)" ]; then
     sh "$here/packages.sh" $(missing)
 fi
 [ -z "$(missing)" ] || { echo "Installed, but not where it is looked for:" $(missing) >&2; exit 1; }
-echo "RabbitMQ, Redis, PostgreSQL, PgBouncer, HAProxy, curl and openssl are installed."
+echo "RabbitMQ, Redis, PostgreSQL, PgBouncer, HAProxy, nginx, curl and openssl are installed."
