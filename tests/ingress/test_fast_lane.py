@@ -159,7 +159,7 @@ async def test_a_client_that_leaves_costs_no_event_and_no_task() -> None:
             await client.send(GOOD)
             await ingress.publisher.called.wait()
         async with asyncio.timeout(10):
-            while ingress.server.connection_count:  # noqa: ASYNC110  a closed connection gives no signal
+            while ingress.server.connections:  # noqa: ASYNC110  a closed connection gives no signal
                 await asyncio.sleep(0.01)
         ingress.publisher.release()
         await ingress.publisher.kept.wait()
