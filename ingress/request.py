@@ -110,6 +110,14 @@ async def read_body(
     return body
 
 
+def read_whole_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
+    """The body of a request that is whole. Raises BodyTooLarge."""
+    body = request.content.read_nowait()
+    if len(body) > max_body_bytes:
+        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+    return body
+
+
 async def _read_rest(
     request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network]
 ) -> bytes:

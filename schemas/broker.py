@@ -3,6 +3,7 @@
 The broker stores and moves messages. The worker decides what becomes of a delivery, as an Outcome.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,6 +86,9 @@ class Publisher(Protocol):
         Raises NotDurable at once if too much is in flight or the broker is away. Raises it after the time-out if there
         is no confirm by then; the event may or may not be kept in that case.
         """
+
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        """Publish without being awaited; the future ends as `publish` does. Raises NotDurable too."""
 
     @property
     def ready(self) -> bool:

@@ -1,6 +1,7 @@
 """Publishing through a spool: what the broker does not confirm in time is kept on disk, and published later."""
 
 import asyncio
+from functools import partial
 
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.spool.breaker import Breaker
@@ -20,12 +21,14 @@ _SPOOL_AFTER_S = 0.4
 class _Flight:
     """An event at the broker. `kept` is its append to the spool, once it has been taken back."""
 
-    __slots__ = ("bucket", "confirmed", "envelope", "kept")
+    __slots__ = ("answer", "bucket", "confirmed", "envelope", "is_probe", "kept")
 
-    def __init__(self, envelope: Envelope, bucket: int, confirmed: "asyncio.Future[None]") -> None:
+    def __init__(self, envelope: Envelope, bucket: int, confirmed: "asyncio.Future[None]", *, is_probe: bool) -> None:
         self.envelope = envelope
         self.bucket = bucket
         self.confirmed = confirmed
+        self.is_probe = is_probe
+        self.answer: asyncio.Future[None] = confirmed.get_loop().create_future()
         self.kept: asyncio.Future[None] | None = None
 
     @property
@@ -79,58 +82,55 @@ class SpoolingPublisher:
         await self.spool.close()
 
     async def publish(self, envelope: Envelope) -> None:
+        await self.begin(envelope)
+
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
         bucket = bucket_of(envelope)
         is_probe = self._breaker.is_open and self._may_probe()
         if (self._breaker.is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
-            await self._keep(envelope, bucket)
-            return
+            return self._keep(envelope, bucket)
         try:
             confirmed = self._primary.begin(envelope)
         except NotDurable as error:
             if error.obstacle is Obstacle.IMPOSSIBLE:
                 raise
-            await self._keep(envelope, bucket)
-            return
-        flight = _Flight(envelope, bucket, confirmed)
-        if not await self._is_confirmed(flight):
-            await _written(flight.kept, self._late_appends)
-        elif is_probe:
-            self._breaker.close()
-
-    async def _is_confirmed(self, flight: _Flight) -> bool:
-        """Wait for the confirm. False if the event was taken back from the broker."""
-        bucket = flight.bucket
+            return self._keep(envelope, bucket)
+        flight = _Flight(envelope, bucket, confirmed, is_probe=is_probe)
         self._latest[bucket] = flight
         self._in_flight.start(flight)
-        try:
-            await flight.confirmed
-        except NotDurable:
-            self._take_back_all(bucket)
-            return False
-        except asyncio.CancelledError:
-            if flight.kept is None or _is_cancelled():
-                raise
-            return False
-        finally:
-            self._in_flight.stop(flight)
-            if self._latest.get(bucket) is flight:
-                del self._latest[bucket]
-        return True
+        confirmed.add_done_callback(partial(self._settle, flight))
+        return flight.answer
+
+    def _settle(self, flight: _Flight, _: "asyncio.Future[None]") -> None:
+        """Answer an event that the broker has confirmed; have any other one kept."""
+        if flight.has_failed:
+            self._take_back_all(flight.bucket)
+        self._in_flight.stop(flight)
+        if self._latest.get(flight.bucket) is flight:
+            del self._latest[flight.bucket]
+        if flight.confirmed.cancelled() or flight.has_failed:
+            keeping = asyncio.ensure_future(_written(flight.kept, self._late_appends))
+            keeping.add_done_callback(partial(_copy, flight.answer))
+            return
+        if flight.is_probe:
+            self._breaker.close()
+        if not flight.answer.done():
+            flight.answer.set_result(None)
 
     def _may_probe(self) -> bool:
         """Whether a live event may try the broker, since there is no spooled one to do so."""
         return not self.spool.events and self._breaker.lets_one_through()
 
     def _has_failed(self, bucket: int) -> bool:
-        """Whether the last event of a bucket is about to go to the spool: its task has not run since it failed."""
+        """Whether the last event of a bucket is about to go to the spool: it was not settled since it failed."""
         latest = self._latest.get(bucket)
         return latest is not None and latest.has_failed
 
-    async def _keep(self, envelope: Envelope, bucket: int) -> None:
-        """Return once the event is in the spool. Raises NotDurable."""
+    def _keep(self, envelope: Envelope, bucket: int) -> "asyncio.Future[None]":
+        """A future that ends once the event is in the spool, or with NotDurable. Raises NotDurable."""
         if bucket in self._latest:
             self._take_back_all(bucket)
-        await _written(self.spool.append(envelope, bucket), self._appends)
+        return asyncio.ensure_future(_written(self.spool.append(envelope, bucket), self._appends))
 
     def _overdue(self, flight: _Flight) -> None:
         """Take back everything: what comes later would overtake it in the spool."""
@@ -170,7 +170,12 @@ async def _written(kept: "asyncio.Future[None] | None", waits: "Deadlines[asynci
         waits.stop(kept)
 
 
-def _is_cancelled() -> bool:
-    """Whether this task itself was cancelled, and not the future that it awaited."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+def _copy(answer: "asyncio.Future[None]", keeping: "asyncio.Future[None]") -> None:
+    """End the answer to an event as its append to the spool has ended."""
+    error = NotDurable("the spool was closed") if keeping.cancelled() else keeping.exception()
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
