@@ -15,6 +15,7 @@ from aiohttp.http_parser import RawRequestMessage
 
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.receive import Begun, Receiver
+from hookline.schemas.broker import Confirm
 from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
@@ -52,16 +53,14 @@ class FastLane:
         return True
 
     def _settle(
-        self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, _: "asyncio.Future[None]"
+        self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, confirmed: Confirm
     ) -> None:
-        try:
-            begun.confirmed.result()
-        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001  as above
-            if not connection.return_to_usual_way(request, failure):
-                self._receiver.end()
-        else:
+        failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
+        if failure is None:
             self._receiver.note_durable(begun)
             self._answer(connection, begun.reply)
+        elif not connection.return_to_usual_way(request, failure):
+            self._receiver.end()
 
     def _answer(self, connection: IngressConnection, reply: Reply) -> None:
         connection.answer(reply, keep_alive=not self._receiver.draining)

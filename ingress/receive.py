@@ -19,7 +19,7 @@ from hookline.ingress.request import check_head, check_target, read_body, read_w
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
-from hookline.schemas.broker import Publisher
+from hookline.schemas.broker import Confirm, Publisher
 from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
@@ -31,7 +31,7 @@ log = logging.getLogger("hookline.ingress")
 class Begun(NamedTuple):
     """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
 
-    confirmed: "asyncio.Future[None]"
+    confirmed: Confirm
     reply: Reply
     envelope: Envelope
     started_s: float
