@@ -32,8 +32,8 @@ _NO_ROOM = "the ingress has no room for more requests now"
 class Lane(Protocol):
     """Another way for a request than aiohttp's task."""
 
-    def takes(self, connection: "IngressConnection") -> bool:
-        """Whether it takes the request that waits."""
+    def offer(self, connection: "IngressConnection") -> None:
+        """Begin with the request that waits, in this turn of the event loop, in one way or the other."""
 
 
 class IngressConnection(web.RequestHandler):
@@ -126,7 +126,7 @@ class IngressConnection(web.RequestHandler):
     @property
     def idle_since_s(self) -> float | None:
         """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other."""
-        is_idle = self._request_count and self._waiter is not None and not self._waiter.done()
+        is_idle = self._request_count and self._waiter is not None and not self._waiter.done() and not self._messages
         return self._next_keepalive_close_time if is_idle else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -171,7 +171,7 @@ class IngressConnection(web.RequestHandler):
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
         if self._messages:
-            self._go_usual_way()
+            self.go_usual_way()
 
     def return_to_usual_way(self, request: web.BaseRequest, failure: BaseException) -> bool:
         """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""
@@ -180,20 +180,32 @@ class IngressConnection(web.RequestHandler):
         self.failure = failure
         self._messages.appendleft((request._message, request.content))  # noqa: SLF001
         self._waiter, self._resting = self._resting, None
-        self._go_usual_way()
+        self.go_usual_way()
         return True
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a request waits and none is in progress."""
+        return bool(self._messages) and self._waiter is not None and not self._waiter.done()
 
     def _go_on(self) -> None:
         """Begin with the request that waits, if none is in progress."""
-        waiter = self._waiter
-        if not self._messages or waiter is None or waiter.done():
+        if not self.has_waiting:
             return
-        if self._lane is None or not self._lane.takes(self):
-            self._go_usual_way()
+        if self._lane is None:
+            self.go_usual_way()
+        else:
+            self._lane.offer(self)
 
-    def _go_usual_way(self) -> None:
+    def go_usual_way(self) -> None:
+        """Wake aiohttp's task if it is idle."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _process_keepalive(self) -> None:
+        if self._messages:  # the lane has not begun with it
+            self.go_usual_way()
+        super()._process_keepalive()
 
     def force_close(self) -> None:
         if self._resting is not None:
@@ -367,7 +379,7 @@ class IngressConnection(web.RequestHandler):
         self.load.end(self)
         self._stop_waiting()
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
-        self._go_usual_way()
+        self.go_usual_way()
 
     def _drop(self, data: bytes) -> None:
         """Parse what is left of a body that is of no use, so that its end is seen, unless that costs too much."""

@@ -1,4 +1,4 @@
-"""The fast lane: a whole, ordinary callback is published in the turn that reads it, and answered from its confirm.
+"""The fast lane: whole, ordinary callbacks are published in the turn that reads them, and answered from their confirms.
 
 Everything else takes the usual way through aiohttp's tasks: what is refused, incomplete, or behind another request. So
 does the answer to an event that could not be published. Both ways share the parser, the checks and the bytes of an
@@ -32,6 +32,22 @@ class FastLane:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        self._offered: list[IngressConnection] = []
+
+    def offer(self, connection: IngressConnection) -> None:
+        """Begin with the request that waits, after everything of this turn has been read.
+
+        The requests of one turn then run through the same code one after another, which the processor's caches reward.
+        """
+        if not self._offered:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._offered.append(connection)
+
+    def _begin(self) -> None:
+        offered, self._offered = self._offered, []
+        for connection in offered:
+            if connection.has_waiting and not self.takes(connection):
+                connection.go_usual_way()
 
     def takes(self, connection: IngressConnection) -> bool:
         """Begin to publish the request that waits. False if it must take the usual way."""

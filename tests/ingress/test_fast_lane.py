@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hookline.ingress import fast_lane
+from hookline.ingress.connection import IngressConnection
 from hookline.ingress.fast_lane import FastLane
 from hookline.schemas.errors import NotDurable
 from tests.ingress.callbacks import GOOD, changed, post, sample, signed, with_header, with_line
@@ -208,3 +209,36 @@ async def test_a_slow_next_head_is_timed_after_a_fast_answer() -> None:
         assert await answered(client) == 200
         await client.send(GOOD[:20])
         assert await client.closed_within(10)
+
+
+async def only_connection(ingress: RunningIngress) -> IngressConnection:
+    async with asyncio.timeout(10):
+        while not ingress.server.connections:  # noqa: ASYNC110  a new connection gives no signal
+            await asyncio.sleep(0.01)
+    (connection,) = ingress.server.connections
+    assert isinstance(connection, IngressConnection)
+    await let_ingress_run()
+    return connection
+
+
+async def test_a_client_that_leaves_in_the_turn_that_reads_its_callback_leaves_no_task() -> None:
+    async with running_ingress() as ingress, ingress.connect():
+        connection = await only_connection(ingress)
+        before = len(asyncio.all_tasks())
+        connection.data_received(GOOD)
+        connection.connection_lost(None)
+        await let_ingress_run()
+        assert len(asyncio.all_tasks()) == before - 1
+        assert ingress.publisher.envelopes == []
+
+
+async def test_what_was_read_is_answered_though_the_connection_counts_as_idle_in_the_same_turn() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        connection = await only_connection(ingress)
+        connection.data_received(GOOD)
+        assert connection.idle_since_s is None
+        connection._next_keepalive_close_time = 0.0  # noqa: SLF001  its timer fires now
+        connection._process_keepalive()  # noqa: SLF001
+        answer = await client.answer()
+        assert answer is not None
+        assert answer.status == 200
