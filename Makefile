@@ -14,15 +14,16 @@ RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_
 # Debian and Ubuntu keep venv in a package of its own, for each version of Python.
 INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
 # Every platform and Python that the project supports; no comment says which index was used.
+SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j auto -c docs
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: run test test-rabbitmq4 check docs wheel bench simulate chaos faults floods fuzz compose-test lock clean help
+.PHONY: run test test-rabbitmq4 check tables docs docs-links wheel bench simulate chaos faults floods fuzz compose-test systemd-test cluster-test lock clean help
 
 run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and room view on the embedded queue
 	@test -f hookline.toml || $(BIN)/hookline init
 	@$(BIN)/hookline run
 
-test: $(STAMP) docs  ## install what the tests need, real servers included, and run them all
+test: $(STAMP) tables  ## install what the tests need, real servers included, and run them all
 	@bash tests/services/install.sh
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
@@ -36,16 +37,25 @@ test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_P
 			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
 	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
-check: $(STAMP)  ## lint, check types, and compare README's tables and docs/schema with the code
+check: $(STAMP)  ## lint, check types, and compare the written tables, pages and descriptions with the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.readme_tables --check
 	$(BIN)/python -m docs.descriptions --check
+	$(BIN)/python -m docs.site_pages --check
 
-docs: $(STAMP)  ## write README's tables and the descriptions in docs/schema from the code
+tables: $(STAMP)  ## write the tables of README and docs, the reference, the picture and docs/schema from the code
 	@$(BIN)/python -m docs.readme_tables
 	@$(BIN)/python -m docs.descriptions
+	@$(BIN)/python -m docs.site_pages
+
+docs: tables  ## write the tables, and build the site into build/site (warnings are errors)
+	@$(SPHINX) -b html . build/site
+	@echo "Open build/site/index.html"
+
+docs-links: tables  ## ask each page of others that the site links to (needs the internet)
+	@$(SPHINX) -b linkcheck . build/links
 
 wheel: $(STAMP)  ## build the wheel into dist/, to install in another project
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -79,6 +89,13 @@ fuzz: $(STAMP)  ## fuzz all that reads a sender's bytes (MINUTES=10), and keep i
 compose-test: $(STAMP)  ## test compose.yaml with signed callbacks through HAProxy (needs Docker)
 	bash tests/compose/run.sh
 
+systemd-test: $(STAMP)  ## test the units of deploy/systemd under a real systemd (needs Docker)
+	bash tests/systemd/run.sh
+
+cluster-test: $(STAMP)  ## run the commands of docs/rabbitmq-cluster.md on three nodes, and upgrade them under load
+	@bash tests/services/install.sh
+	HOOKLINE_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/deployment/test_cluster_page.py
+
 lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
 	$(BIN)/python -m pip install --quiet 'uv>=0.13,<0.14'
 	$(LOCK) --extra redis --extra postgresql pyproject.toml --output-file deploy/requirements.lock
@@ -92,8 +109,8 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,check,docs]'
 	@touch $@
 
 clean:  ## remove the virtual environment and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Writes what compose.yaml mounts: the settings, the secrets, and RabbitMQ's users.
+"""Writes what compose.yaml mounts: the settings, the secrets, and the users of RabbitMQ.
 
 `docker compose run --rm setup` runs it in the image. Files that exist are left alone, so it can run again at any time.
 The providers' secrets are random: write the real ones into their files and restart the ingress, or let `hookline send`
@@ -23,10 +23,11 @@ from hookline.schemas.providers import catalogue
 SETTINGS = "hookline.toml"
 SOURCES = "sources"
 DEFINITIONS = "rabbitmq_definitions.json"
-INGRESS_URL, WORKER_URL = "amqp_ingress_url", "amqp_worker_url"
-INGRESS, WORKER = "hookline-ingress", "hookline-worker"
+PASSWORDS = ("store_password", "postgresql_password", "admin_token", "grafana_password")
+NO_PASSWORD = "no_password"  # noqa: S105  mounted where the settings name a password that a role must not have
 VHOST = "hookline"
-RIGHTS = {INGRESS: roles.INGRESS, WORKER: roles.WORKER}
+RIGHTS = {f"hookline-{role}": rights for role, rights in roles.ROLES.items()}
+URLS = {f"hookline-{role}": f"amqp_{role}_url" for role in roles.ROLES}
 _MOUNTED = "file:/run/secrets/sources/"
 
 
@@ -38,6 +39,7 @@ def main() -> None:
     remove_empty_folders(folder)
     write(folder / SETTINGS, settings())
     write_secrets(folder)
+    write_passwords(folder)
     write_broker_files(folder)
 
 
@@ -76,16 +78,23 @@ def write_secrets(folder: Path) -> None:
             write(sources / name, base64.b64encode(secrets.token_bytes(24)).decode())
 
 
+def write_passwords(folder: Path) -> None:
+    """The passwords of PostgreSQL and Grafana, and the token of the operator's ports."""
+    for name in PASSWORDS:
+        write(folder / name, secrets.token_urlsafe(24))
+    write(folder / NO_PASSWORD, "none")
+
+
 def write_broker_files(folder: Path) -> None:
     """RabbitMQ's users, and the URL of each. They contain the same passwords, so they are written together."""
-    paths = [folder / name for name in (DEFINITIONS, INGRESS_URL, WORKER_URL)]
+    paths = [folder / name for name in (DEFINITIONS, *URLS.values())]
     if all(path.exists() for path in paths):
         return
     for path in paths:
         path.unlink(missing_ok=True)
-    passwords = {INGRESS: secrets.token_urlsafe(24), WORKER: secrets.token_urlsafe(24)}
+    passwords = {user: secrets.token_urlsafe(24) for user in RIGHTS}
     write(folder / DEFINITIONS, json.dumps(definitions(passwords), indent=2))
-    for name, user in ((INGRESS_URL, INGRESS), (WORKER_URL, WORKER)):
+    for user, name in URLS.items():
         write(folder / name, f"amqp://{user}:{passwords[user]}@rabbitmq:5672/{VHOST}")
 
 

@@ -168,7 +168,7 @@ def main() -> int:
             (FOLDER / name).write_bytes(text_of(FILES[name]))
         return 0
     if stale:
-        sys.stderr.write(f"docs/schema: {', '.join(stale)} differs from the code; `make docs` writes it\n")
+        sys.stderr.write(f"docs/schema: {', '.join(stale)} differs from the code; `make tables` writes it\n")
     return bool(stale)
 
 

@@ -36,7 +36,17 @@ from hookline.schemas.provider import (
     Source,
     fault_without_signature,
 )
-from hookline.schemas.signing import check_base64, check_fresh, check_hex, check_shared_secret, decimal
+from hookline.schemas.signing import (
+    check_base64,
+    check_base64_of_body,
+    check_fresh,
+    check_hex,
+    check_hex_of_body,
+    check_not_expired,
+    check_shared_secret,
+    decimal,
+    fits_no_secret,
+)
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 __all__ = [
@@ -65,13 +75,17 @@ __all__ = [
     "Unreadable",
     "all_facts",
     "check_base64",
+    "check_base64_of_body",
     "check_fresh",
     "check_hex",
+    "check_hex_of_body",
     "check_jwt",
+    "check_not_expired",
     "check_shared_secret",
     "claim",
     "decimal",
     "fault_without_signature",
+    "fits_no_secret",
     "flag",
     "form_body",
     "form_fields",

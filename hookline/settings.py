@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.admin.settings import AdminSettings, TracingSettings
+from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSettings
 from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
@@ -32,6 +32,9 @@ LogErrors: TypeAlias = Literal["place", "text", "full"]
 DEFAULT_URL = "sqlite:hookline.db"
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
+_KEEPS_REQUESTS = (
+    "audit.requests: refused requests are kept with their signatures and bodies; switch it off once the fault is found"
+)
 PUBLISHED = "provider"
 """Stands in `allow_from` for the addresses that the provider publishes."""
 
@@ -135,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings
     ingress: IngressSettings
     admin: AdminSettings
+    inspector: InspectorSettings
     tracing: TracingSettings
     trusted_proxies: tuple[Any, ...]
     audit: AuditSettings
@@ -152,6 +156,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "history": HistorySettings,
     "ingress": IngressSettings,
     "admin": AdminSettings,
+    "inspector": InspectorSettings,
     "tracing": TracingSettings,
     "audit": AuditSettings,
     "workers": WorkersSettings,
@@ -178,6 +183,9 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     known, warnings = Catalogue(outside), list[str]()
     tables = document.get("sources", {})
     sources = _within(ingress, _sources(tables, known, resolve, warnings)) if with_sources else {}
+    audit = _as(AuditSettings, sections["audit"])
+    if audit.requests:
+        warnings.append(_KEEPS_REQUESTS)
     return Settings(
         path=path,
         broker=_as(BrokerSettings, sections["broker"]),
@@ -186,9 +194,10 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
+        inspector=_as(InspectorSettings, sections["inspector"]),
         tracing=_faultless("tracing", _as(TracingSettings, sections["tracing"])),
         trusted_proxies=trusted_proxies,
-        audit=_as(AuditSettings, sections["audit"]),
+        audit=audit,
         workers=_as(WorkersSettings, sections["workers"]),
         sources=sources,
         source_names=tuple(_table("sources", document.get("sources", {}))),

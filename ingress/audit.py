@@ -7,7 +7,8 @@ each second. What exceeds it is only counted.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -15,9 +16,10 @@ from aiohttp import web
 
 from hookline.ingress.connection import peer_of
 from hookline.ingress.settings import AuditSettings
-from hookline.schemas.errors import Refused
+from hookline.schemas.attribution import fitting_sources, misplaced, nearest_path
+from hookline.schemas.errors import Refused, StaleTimestamp, Unverified
 from hookline.schemas.form import FORM
-from hookline.schemas.provider import AnySource
+from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.redaction import plain, redacted_body, redacted_headers, redacted_query
 from hookline.schemas.refusals import UNKNOWN_PATH, RefusedRequest
 
@@ -26,6 +28,7 @@ COUNTS_EVERY_S = 1.0
 _MAX_PATH_CHARACTERS = 512
 _MAX_ADDRESS_CHARACTERS = 256
 _MAX_PARSED_BYTES = 64 * 2**10
+_HINTS_PER_S = 5.0
 
 
 class RefusalWriter(Protocol):
@@ -38,6 +41,28 @@ class RefusalWriter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A request that has just been refused, with its source and the status of its response.
+
+    `source` is None for a path that belongs to none.
+    """
+
+    request: web.BaseRequest
+    source: AnySource | None
+    refusal: Refused
+    status: int
+    now_s: float
+
+
+class RefusalRecorder(Protocol):
+    """Is told of each refused request, and of all sources that there are."""
+
+    def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class RefusalAudit:
     """Belongs to one event loop."""
 
@@ -48,24 +73,34 @@ class RefusalAudit:
         self._settings = settings
         self._monotonic = monotonic
         self._budgets: dict[tuple[str, str], _Budget] = {}
+        self._hints = _Budget(_HINTS_PER_S, monotonic())
         self._counts: Counter[tuple[str, str]] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._last_s = 0.0
 
-    def note(
-        self, request: web.BaseRequest, source: AnySource | None, refusal: Refused, status: int, now_s: float
-    ) -> None:
+    def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None:
         """Count a refused request, and record it if the budget of its kind allows."""
-        name = source.name if source else UNKNOWN_PATH
-        reason = refusal.noted_as or refusal.reason
-        kind = (name, reason)
+        name = call.source.name if call.source else UNKNOWN_PATH
+        kind = (name, call.refusal.noted_as or call.refusal.reason)
         self._counts[kind] += 1
-        self._last_s = now_s
+        self._last_s = call.now_s
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._hand_over_counts)
         budget = self._budgets.setdefault(kind, _Budget(self._settings.max_per_s, self._monotonic()))
         if budget.takes(self._monotonic()):
-            self._writer.put(_record(request, source, refusal, status, now_s, self._settings))
+            self._writer.put(_record(call, self._hint(call, sources), self._settings))
+
+    def _hint(self, call: RefusedCall, sources: Collection[AnySource]) -> str:
+        """What may be the cause, if that costs little: each source that is tried costs as much as a callback."""
+        path, _, query = call.request.raw_path.partition("?")
+        if call.source is None:
+            return nearest_path(path, [each.name for each in sources])
+        refusal, body = call.refusal, call.refusal.body
+        is_proof_wrong = isinstance(refusal, Unverified) and not isinstance(refusal, StaleTimestamp)
+        if not is_proof_wrong or body is None or not self._hints.takes(self._monotonic()):
+            return ""
+        request = Request(body, call.request.headers, query)
+        return misplaced(fitting_sources(request, call.source, sources, call.now_s))
 
     def close(self) -> None:
         """Hand over what is counted."""
@@ -96,23 +131,17 @@ class _Budget:
         return True
 
 
-def _record(
-    request: web.BaseRequest,
-    source: AnySource | None,
-    refusal: Refused,
-    status: int,
-    now_s: float,
-    settings: AuditSettings,
-) -> RefusedRequest:
+def _record(call: RefusedCall, hint: str, settings: AuditSettings) -> RefusedRequest:
+    request, source, refusal = call.request, call.source, call.refusal
     path, _, query = request.raw_path.partition("?")
     shown = source.provider.shown if source else frozenset()
     body = refusal.body
     return RefusedRequest(
-        at_s=now_s,
+        at_s=call.now_s,
         source=source.name if source else UNKNOWN_PATH,
         reason=refusal.noted_as or refusal.reason,
         detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
-        status=status,
+        status=call.status,
         peer=plain(peer_of(request), _MAX_ADDRESS_CHARACTERS),
         forwarded=plain(_forwarded(request), _MAX_ADDRESS_CHARACTERS),
         method=plain(request.method, 32),
@@ -122,7 +151,19 @@ def _record(
         body_bytes=(request.content_length or 0) if body is None else len(body),
         body_sha256="" if body is None else sha256(body).hexdigest(),
         body=_body(body, source, settings) if body and settings.bodies else None,
+        hint=hint,
+        age_s=refusal.age_s if isinstance(refusal, StaleTimestamp) else None,
+        exact=exact_request(request, body) if settings.requests and body is not None else None,
     )
+
+
+def exact_request(request: web.BaseRequest, body: bytes) -> bytes | None:
+    """A request as it arrived, but for the chunks of a chunked body; None above 64 KiB."""
+    version = request.version
+    line = f"{request.method} {request.raw_path} HTTP/{version.major}.{version.minor}"
+    fields = [b"%s: %s\r\n" % field for field in request.raw_headers]
+    found = b"".join([line.encode("utf-8", "surrogateescape"), b"\r\n", *fields, b"\r\n", body])
+    return found if len(found) <= _MAX_PARSED_BYTES else None
 
 
 def _body(body: bytes, source: AnySource | None, settings: AuditSettings) -> str | None:

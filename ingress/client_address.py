@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.schemas.errors import RefusedAddress
+from hookline.schemas.provider import Headers
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -21,25 +22,28 @@ _ELEMENT = re.compile(rf"(?:{_QUOTED}|[^,\"])+")
 _FOR = re.compile(rf'(?:^|;)\s*for\s*=\s*({_QUOTED}|[^;"\s]+)\s*(?=;|$)', re.IGNORECASE)
 
 
-def check_address(request: web.BaseRequest, allowed: Sequence[Network], trusted: Sequence[Network]) -> None:
-    """Return if the client's address is allowed. Raises RefusedAddress, which answers as a wrong signature does."""
-    address = client_address(request, trusted)
+def check_address(peer: str, headers: Headers, allowed: Sequence[Network], trusted: Sequence[Network]) -> None:
+    """Return if the client's address is allowed. Raises RefusedAddress, which answers as a wrong signature does.
+
+    `peer` is the address that connected, and `headers` may name the client behind a trusted proxy.
+    """
+    address = client_address(peer, headers, trusted)
     if address is None:
         raise RefusedAddress("the client's address cannot be told from what the proxies say")
     if not within(address, allowed):
         raise RefusedAddress(f"{address} is not in allow_from")
 
 
-def client_address(request: web.BaseRequest, trusted: Sequence[Network]) -> Address | None:
+def client_address(peer_text: str, headers: Headers, trusted: Sequence[Network]) -> Address | None:
     """The address that called the outermost trusted proxy: the last one in the chain that is not a trusted proxy.
 
     None if it is not an address. What stands further left was written by the client. A proxy sets one of the two
     headers and may pass on the other one as the client sent it. So they must agree where both are present.
     """
-    peer = read_address(peer_of(request))
+    peer = read_address(peer_text)
     if peer is None or not within(peer, trusted):
         return peer
-    chains = [chain for chain in (_x_forwarded_for(request), _forwarded(request)) if chain]
+    chains = [chain for chain in (_x_forwarded_for(headers), _forwarded(headers)) if chain]
     outermost = {_outermost(chain, trusted) for chain in chains} or {peer}
     return outermost.pop() if len(outermost) == 1 else None
 
@@ -49,7 +53,7 @@ def limited_client(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
     peer = read_address(peer_of(request)) if trusted else None
     if peer is None or not within(peer, trusted):
         return cast("IngressConnection", request.protocol).client
-    address = client_address(request, trusted)
+    address = client_address(peer_of(request), request.headers, trusted)
     return "" if address is None or within(address, trusted) else limited_as(str(address))
 
 
@@ -62,12 +66,12 @@ def _outermost(chain: Sequence[str], trusted: Sequence[Network]) -> Address | No
     return address
 
 
-def _x_forwarded_for(request: web.BaseRequest) -> list[str]:
-    return [part for line in request.headers.getall("X-Forwarded-For", ()) for part in line.split(",")]
+def _x_forwarded_for(headers: Headers) -> list[str]:
+    return [part for line in headers.getall("X-Forwarded-For", ()) for part in line.split(",")]
 
 
-def _forwarded(request: web.BaseRequest) -> list[str]:
-    return [_node(element) for line in request.headers.getall("Forwarded", ()) for element in _elements(line)]
+def _forwarded(headers: Headers) -> list[str]:
+    return [_node(element) for line in headers.getall("Forwarded", ()) for element in _elements(line)]
 
 
 def _elements(line: str) -> list[str]:

@@ -219,6 +219,7 @@ class IngressConnection(web.RequestHandler):
         self.load.hold(self, -self.held_bytes)
         self._is_last = self._is_discarding = True
         super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD  # which knows its connection: the two would wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         if self._is_last:
@@ -419,7 +420,7 @@ class IngressConnection(web.RequestHandler):
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
-        refusal = MalformedRequest("this is not a valid HTTP request")
+        refusal = MalformedRequest("this is not a valid HTTP request", for_operator=_parser_fault(exc))
         self.noted(refusal)
         return responses.refused(refusal, _parser_status(exc))
 
@@ -450,6 +451,13 @@ class IngressConnection(web.RequestHandler):
 def peer_of(request: web.BaseRequest) -> str:
     """The address of the other side; behind a proxy that speaks the PROXY protocol, the one that it names."""
     return cast("IngressConnection", request.protocol).address
+
+
+def _parser_fault(exc: BaseException | None) -> str:
+    """What the operator reads of a parser error, whose own text may quote the request."""
+    if str(getattr(exc, "message", "")).startswith("Received HTTPS traffic"):
+        return "the sender speaks TLS, and this port does not: does the URL in the console begin with https?"
+    return "this is not a valid HTTP request"
 
 
 def _parser_status(exc: BaseException | None) -> int:

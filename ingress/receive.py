@@ -11,10 +11,11 @@ from aiohttp import hdrs, web
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
-from hookline.ingress.audit import RefusalAudit
-from hookline.ingress.client_address import Network, check_address
-from hookline.ingress.connection import IngressConnection
-from hookline.ingress.refusals import WINDOW_S, Refusals
+from hookline.ingress.acceptances import Acceptances
+from hookline.ingress.audit import RefusalRecorder, RefusedCall
+from hookline.ingress.client_address import Network, check_address, client_address
+from hookline.ingress.connection import IngressConnection, peer_of
+from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
 from hookline.ingress.request import check_head, check_target, read_body, read_whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
@@ -48,7 +49,7 @@ class Receiver:
         settings: IngressSettings,
         trusted_proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
-        audit: RefusalAudit | None = None,
+        audit: RefusalRecorder | None = None,
     ) -> None:
         self._signatures: Mapping[str, SignatureMemory] = {}
         self.use(sources, trusted_proxies)
@@ -62,6 +63,8 @@ class Receiver:
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
         self.observer = NOBODY
+        self.acceptances: Acceptances | None = None
+        """Logs what is accepted, where no worker's log shows it."""
         self.traces = False
         """Whether envelopes get the `traceparent` of their request."""
 
@@ -117,6 +120,8 @@ class Receiver:
         source = self._sources.get(path)
         if source is None:
             return self._health(request, path)
+        if request.method == "GET" and source.provider.checks_url_by_get:
+            return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
         self._check(request, source)
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
@@ -145,6 +150,8 @@ class Receiver:
     def note_durable(self, begun: Begun) -> None:
         durable_s = time.monotonic()
         self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
+        if self.acceptances is not None:
+            self.acceptances.note(begun.envelope)
 
     def end(self) -> None:
         """One request less is in flight."""
@@ -164,13 +171,14 @@ class Receiver:
         """Refuse what the head and the address show to be wrong."""
         check_head(request, source.max_body_bytes)
         if source.allow_from:
-            check_address(request, source.allow_from, self.trusted_proxies)
+            check_address(peer_of(request), request.headers, source.allow_from, self.trusted_proxies)
 
     def _seal(self, callback: Request, source: AnySource) -> Envelope | Reply:
         """Verify, identify, seal: the envelope of a genuine callback, or the reply to a check. Raises Refused."""
         provider, now_s = source.provider, self._clock()
         checked = self._prove(callback, source, now_s)
         if checked is not None:
+            self.observer.checked(source.name)
             return checked
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
         envelope = seal(
@@ -213,12 +221,24 @@ class Receiver:
         """The response to a request that is not accepted, which is counted, logged and recorded."""
         now_s, source = self._clock(), self._source_of(request)
         name = source.name if source else "-"
-        said = self._refusals.note(name, refusal, now_s)
+        said = self._refusals.note(name, refusal, now_s, lambda: self._origin(request))
         self.observer.refused(name, refusal.reason)
         response = responses.refused(said)
         if self._audit is not None:
-            self._audit.note(request, source, refusal, response.status, now_s)
+            call = RefusedCall(request, source, refusal, response.status, now_s)
+            self._audit.note(call, self._sources.values())
         return response
+
+    def _origin(self, request: web.BaseRequest) -> Origin:
+        """What the log says of a request: nothing that could hold a secret."""
+        peer, path = peer_of(request), request.raw_path.partition("?")[0]
+        client = client_address(peer, request.headers, self.trusted_proxies)
+        return Origin(peer if client is None else str(client), request.method, path)
+
+    def note_unread(self, refusal: Refused, address: str) -> None:
+        """Count and log what was refused before it could be read as a request."""
+        self._refusals.note("-", refusal, self._clock(), lambda: Origin(address))
+        self.observer.refused("-", refusal.reason)
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)
@@ -236,6 +256,13 @@ class Receiver:
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, reason=reason, ok=ok)
+
+    def _visited(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """The response to a provider that only looks whether something answers at the URL. Raises MalformedRequest."""
+        check_target(request)
+        if request.body_exists:
+            raise MalformedRequest("a check of the URL has no body")
+        return Accepted(reply)
 
     def _source_of(self, request: web.BaseRequest) -> AnySource | None:
         return self._sources.get(request.raw_path.partition("?")[0])
@@ -270,6 +297,8 @@ class Receiver:
                     await self._nothing_in_flight.wait()
             except TimeoutError:
                 log.warning("requests abandoned at shutdown: %d", self._in_flight)
+        if self.acceptances is not None:
+            self.acceptances.log_rest()
         if self._audit is not None:
             self._audit.close()
 

@@ -2,12 +2,29 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from hookline.schemas.errors import Refused, TooManyRequests, Unverified
+from hookline.schemas.redaction import plain
 
 log = logging.getLogger("hookline.ingress")
 
 WINDOW_S = 10.0
+_MAX_PATH_CHARACTERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a refused request came from, and where to; without a method if it could not be read."""
+
+    client: str
+    method: str = ""
+    path: str = ""
+
+    def __str__(self) -> str:
+        request = f"{plain(self.method, 16)} {plain(self.path, _MAX_PATH_CHARACTERS)} " if self.method else ""
+        return f"{request}from {plain(self.client, 64) or 'an unknown address'}"
 
 
 class Refusals:
@@ -19,7 +36,7 @@ class Refusals:
         self._unverified: Counter[str] = Counter()
         self._ends_s = 0.0
 
-    def note(self, source: str, refusal: Refused, now_s: float) -> Refused:
+    def note(self, source: str, refusal: Refused, now_s: float, origin: Callable[[], Origin]) -> Refused:
         """Count a refusal, and log the first of its kind in the window; return it, or TooManyRequests in a flood.
 
         Only refused requests are counted here: a genuine callback is accepted, however many forgeries arrive.
@@ -30,7 +47,7 @@ class Refusals:
         key = (source, reason)
         self._counts[key] += 1
         if self._counts[key] == 1:
-            log.warning("%s: refused: %s (%s)", source, reason, refusal.for_operator)
+            _log(source, reason, refusal, origin())
         if isinstance(refusal, Unverified):
             self._unverified[source] += 1
             if self._unverified[source] > self._max_unverified:
@@ -44,3 +61,11 @@ class Refusals:
         self._counts.clear()
         self._unverified.clear()
         self._ends_s = now_s + WINDOW_S
+
+
+def _log(source: str, reason: str, refusal: Refused, origin: Origin) -> None:
+    facts = {"source": source, "reason": reason, "detail": refusal.for_operator, "peer": origin.client}
+    if origin.method:
+        facts |= {"method": origin.method, "path": plain(origin.path, _MAX_PATH_CHARACTERS)}
+    text = "%s: refused: %s (%s): %s"
+    log.warning(text, source, reason, refusal.for_operator, origin, extra={"facts": facts})

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
 
-from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+from multidict import MultiMapping
 
 from hookline.ingress.client_address import Network, limited_client
 from hookline.ingress.connection import IngressConnection
@@ -35,7 +37,22 @@ _MEDIA_TYPES = frozenset(
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"})
 
 
-def check_target(request: web.BaseRequest) -> None:
+class Head(Protocol):
+    """What is checked of a request before its body is read: of one that arrives, or of one in a file."""
+
+    @property
+    def version(self) -> HttpVersion: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def raw_path(self) -> str: ...
+    @property
+    def headers(self) -> MultiMapping[str]: ...
+    @property
+    def content_length(self) -> int | None: ...
+
+
+def check_target(request: Head) -> None:
     """Raise MalformedRequest unless this is HTTP/1.0 or 1.1, and the target is a path.
 
     A target that names a host is refused: a name that the client chose must not get anywhere.
@@ -46,7 +63,7 @@ def check_target(request: web.BaseRequest) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def check_head(request: web.BaseRequest, max_body_bytes: int) -> None:
+def check_head(request: Head, max_body_bytes: int) -> None:
     """Refuse what the head alone shows to be wrong, before any of the body is read."""
     check_target(request)
     headers = request.headers
@@ -58,14 +75,14 @@ def check_head(request: web.BaseRequest, max_body_bytes: int) -> None:
     if hdrs.EXPECT in headers and not _all(headers.getall(hdrs.EXPECT), "100-continue"):
         raise ExpectationFailed("only the expectation 100-continue is supported")
     if (request.content_length or 0) > max_body_bytes:
-        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+        raise _too_large(f"{request.content_length:,}", max_body_bytes)
     if hdrs.CONTENT_ENCODING in headers and not _all(headers.getall(hdrs.CONTENT_ENCODING), "identity"):
         raise UnsupportedEncoding("the body must not be compressed")
     if not _is_json_like(headers.get(hdrs.CONTENT_TYPE, "")):
         raise UnsupportedEncoding("the body must be JSON in UTF-8")
 
 
-def _check_framing(request: web.BaseRequest) -> None:
+def _check_framing(request: Head) -> None:
     codings = request.headers.getall(hdrs.TRANSFER_ENCODING, ())
     if not codings:
         if request.content_length is None:
@@ -106,7 +123,7 @@ async def read_body(
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedRequest("the body is incomplete") from None
     if len(body) > max_body_bytes:
-        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+        raise _too_large(f"{len(body):,} or more", max_body_bytes)
     return body
 
 
@@ -114,8 +131,13 @@ def read_whole_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
     """The body of a request that is whole. Raises BodyTooLarge."""
     body = request.content.read_nowait()
     if len(body) > max_body_bytes:
-        raise BodyTooLarge(f"the body is larger than {max_body_bytes} bytes")
+        raise _too_large(f"{len(body):,} or more", max_body_bytes)
     return body
+
+
+def _too_large(size: str, max_body_bytes: int) -> BodyTooLarge:
+    said = f"the body has {size} bytes, and {max_body_bytes:,} are allowed"
+    return BodyTooLarge(f"the body is larger than {max_body_bytes} bytes", for_operator=said)
 
 
 async def _read_rest(
@@ -130,11 +152,17 @@ async def _read_rest(
             body = await _read(request.content, max_body_bytes)
     except TimeoutError:
         connection.check_room()
-        raise SlowRequest(f"the body did not arrive within {timeout_s:g} s") from None
+        arrived = f"{request.content.total_bytes:,} of {_announced(request)} bytes had arrived"
+        text = f"the body did not arrive within {timeout_s:g} s"
+        raise SlowRequest(text, for_operator=f"{text}: {arrived}") from None
     finally:
         connection.end_body()
     await connection.turns.wait()
     return body
+
+
+def _announced(request: web.BaseRequest) -> str:
+    return "an unknown number of" if request.content_length is None else f"{request.content_length:,}"
 
 
 async def _read(content: StreamReader, max_body_bytes: int) -> bytes:

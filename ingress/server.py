@@ -58,11 +58,11 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
-        connection.noted = self._note
+        connection.noted = partial(self._note, connection)
         return connection
 
-    def _note(self, refusal: Refused) -> None:
-        self._receiver.observer.refused("-", refusal.reason)
+    def _note(self, connection: IngressConnection, refusal: Refused) -> None:
+        self._receiver.note_unread(refusal, connection.address)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

@@ -47,7 +47,8 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `max_records` are kept of each reason of a source, in at most `max_bytes_per_source`, for at most `max_age_s`. The
     file takes at most `max_bytes`. After a burst of 20, `max_per_s` requests of each reason of a source are recorded by
-    each process, and the others counted. `bodies` keeps bodies too, up to 64 KiB, cut to `max_body_bytes`.
+    each process, and the others counted. `bodies` keeps bodies too, up to 64 KiB, cut to `max_body_bytes`. `requests`
+    keeps whole requests of up to 64 KiB, with their signatures, so that they can be verified again.
     """
 
     path: str = "hookline-refused.db"
@@ -57,4 +58,5 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 30 * 24 * 3600
     max_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1
     bodies: bool = False
+    requests: bool = False
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**20)] = 16 * 2**10

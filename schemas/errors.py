@@ -11,10 +11,10 @@ HooklineError
 │   ├── UnsupportedEncoding     compressed, or not JSON in UTF-8
 │   ├── ExpectationFailed       an Expect header other than 100-continue
 │   ├── Unverified              not proven genuine
-│   │   ├── MissingSignature
-│   │   ├── BadSignature
+│   │   ├── MissingSignature        a header or field that the signature needs is missing
+│   │   ├── BadSignature            the signature is wrong
 │   │   ├── RefusedAddress          from an address that the source does not allow
-│   │   └── StaleTimestamp
+│   │   └── StaleTimestamp          the signed time is too old, or in the future
 │   ├── TooManyRequests         a flood of unverified requests
 │   ├── Overloaded              no room for the request now: our fault
 │   └── NotDurable              genuine, but not known to be stored: our fault
@@ -27,6 +27,7 @@ HooklineError
 header or a secret.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import ClassVar
 
@@ -108,7 +109,13 @@ class RefusedAddress(Unverified):
 
 
 class StaleTimestamp(Unverified):
+    """The signature fits, and its time does not. `age_s` is how old it was, negative in the future; None if unknown."""
+
     reason = "stale_timestamp"
+
+    def __init__(self, text: str = "", *, for_operator: str = "", age_s: float | None = None) -> None:
+        super().__init__(text, for_operator=for_operator)
+        self.age_s = age_s
 
 
 class TooManyRequests(Refused):
@@ -137,6 +144,18 @@ class NotDurable(Refused):
     def __init__(self, message: str, obstacle: Obstacle = Obstacle.AWAY) -> None:
         super().__init__(message)
         self.obstacle = obstacle
+
+
+def reasons_of_refusals() -> tuple[str, ...]:
+    """Why a request may be refused, as the log and the audit say it."""
+    return tuple(sorted({each.noted_as or each.reason for each in _kinds_of(Refused)}))
+
+
+def _kinds_of(kind: type[Refused]) -> Iterator[type[Refused]]:
+    for each in kind.__subclasses__():
+        yield from _kinds_of(each)
+        if "reason" in vars(each):
+            yield each
 
 
 class Unreadable(HooklineError):

@@ -2,7 +2,7 @@
 
 import hmac
 from binascii import Error, a2b_base64, b2a_base64
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ class _Header(msgspec.Struct, frozen=True):
 _header = msgspec.json.Decoder(_Header)
 
 
-def check_jwt(token: str, keys: Iterable[bytes]) -> dict[str, Any]:
+def check_jwt(token: str, keys: Collection[bytes]) -> dict[str, Any]:
     """The claims of a token that one of the keys has signed with HS256. Raises BadSignature.
 
     No claim is checked, and no time: what the claims must say differs between providers.

@@ -14,6 +14,9 @@ class Observer:
     def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
         """A genuine callback is durable: so many seconds after it was sealed, and after its head had arrived."""
 
+    def checked(self, source: str) -> None:
+        """A provider's check of the URL was answered. It is no event."""
+
     def refused(self, source: str, reason: str) -> None:
         """A request was refused. `source` is `-` for one to no source, `reason` that of the error."""
 

@@ -199,7 +199,8 @@ class Provider(Generic[A]):
     long the secrets that the provider issues are at least, where that is less than 16; a shorter one is warned of.
     `signatures` is for a scheme that does not cover the body.
 
-    `content_type` is what the provider sends, `addresses` are the networks that it publishes, for
+    `checks_url_by_get` is for a provider that sends a GET request to a URL when it is entered: it is answered, and says
+    nothing. `content_type` is what the provider sends, `addresses` are the networks that it publishes, for
     `allow_from = ["provider"]`. `resends_for_s` is how long after an event the provider may send it again: a store that
     forgets sooner is warned of.
 
@@ -227,6 +228,7 @@ class Provider(Generic[A]):
     resends_for_s: float = 0
     reply: Reply = Reply()
     challenge: Callable[[Request, Source[A], float], Reply | None] | None = None
+    checks_url_by_get: bool = False
     key: Callable[[str], Key] = key_from_text
     min_secret_bytes: int = DEFAULT_MIN_SECRET_BYTES
     signatures: Signatures | None = None

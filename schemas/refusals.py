@@ -1,4 +1,4 @@
-"""What the audit keeps of a refused request: enough to see why, and nothing that could be used again."""
+"""What the audit keeps of a refused request: enough to see why and, by default, nothing that could be used again."""
 
 import msgspec
 
@@ -12,6 +12,8 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     `detail` says which step failed, and by how much. `peer` is the address that connected, and `forwarded` what
     proxies said of the client, unchecked. Values of headers and parameters that may hold a secret are hidden.
     `body_bytes` is the size of the body, or the declared one of a body that was not read; `body_sha256` is empty then.
+    `hint` is what may be the cause and concerns another source; the log does not have it. `age_s` is how old the time
+    stamp was where only that was wrong. `exact` is the whole request with its signature, where the settings keep it.
     """
 
     at_s: float
@@ -28,6 +30,9 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int
     body_sha256: str = ""
     body: str | None = None
+    hint: str = ""
+    age_s: float | None = None
+    exact: bytes | None = None
 
 
 class StoredRefusal(msgspec.Struct, frozen=True):

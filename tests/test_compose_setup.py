@@ -89,7 +89,7 @@ def test_the_files_of_rabbitmq_are_written_together(tmp_path: Path) -> None:
     (folder / "amqp_worker_url").unlink()
     set_up(folder)
     changed = {name for name, text in contents(folder).items() if before[name] != text}
-    assert changed == {"rabbitmq_definitions.json", "amqp_ingress_url", "amqp_worker_url"}
+    assert changed == {"rabbitmq_definitions.json", "amqp_ingress_url", "amqp_worker_url", "amqp_operator_url"}
 
 
 def test_empty_folders_that_docker_made_are_replaced(tmp_path: Path) -> None:

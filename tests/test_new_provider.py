@@ -1,5 +1,6 @@
 """`hookline new-provider`: what it writes works before anybody has filled anything in."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,13 @@ from hookline.settings import load
 ROOT = Path(__file__).parent.parent
 COPIED = ("hookline", "schemas", "ingress", "workers", "broker", "docs")
 """The packages behind the links, and what the general tests of providers import."""
+FILLED_IN = {
+    "test_every_byte_of_the_body_counts",
+    "test_a_re_send_has_the_same_id",
+    "test_another_event_that_looks_alike_has_another_id",
+    "test_a_callback_about_a_user_names_one",
+}
+"""The tests that the guide's example has filled in with its own fields."""
 GENERAL_TESTS = ("test_vectors.py", "test_providers.py", "test_catalogue.py")
 
 
@@ -102,3 +110,17 @@ def test_a_name_that_cannot_be_is_refused(name: str, said: str, tmp_path: Path) 
     with pytest.raises(SettingsError, match=said):
         written(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def functions(path: Path) -> dict[str, str]:
+    """The functions of a module, without its comments and its layout."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: ast.unparse(node) for node in module.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_example_of_the_guide_has_the_tests_that_the_command_writes(tmp_path: Path) -> None:
+    """Both stand in the repository: what is written is text, and the example is read as a file. So they must agree."""
+    written("jaas", tmp_path)
+    template, example = functions(tmp_path / "test_jaas.py"), functions(ROOT / "docs/examples/jaas/test_jaas.py")
+    assert {name for name, text in template.items() if example.get(name) != text} == FILLED_IN
+    assert set(example) >= FILLED_IN

@@ -273,3 +273,21 @@ async def test_what_a_statement_does_wrong_is_the_functions_failure(
     with pytest.raises(psycopg.Error):
         async with store.transaction(queue, "e", timeout_s=30) as connection:
             await connection.execute(f"DO $$ BEGIN RAISE SQLSTATE '{code}'; END $$".encode())
+
+
+async def test_a_database_without_an_encoding_holds_claims_as_any_other(url: str) -> None:
+    """In SQL_ASCII the driver returns bytes, unless the client names an encoding: a claim would never be ours."""
+    name = queue_name().replace("-", "_")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        made = f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        await connection.execute(made.encode())
+        try:
+            store = await PostgresqlStore.open(f"{url.rpartition('/')[0]}/{name}")
+            try:
+                assert isinstance(await store.claim("queue", "événement", "room"), Acquired)
+                await store.finish("queue", "événement")
+                assert await store.claim("queue", "événement") == Duplicate()
+            finally:
+                await store.close()
+        finally:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

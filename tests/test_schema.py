@@ -245,9 +245,10 @@ async def test_processes_that_start_at_once_all_succeed(tmp_path: Path, path: Pa
 
 async def test_a_newer_sqlite_file_is_refused_and_left_alone(path: Path) -> None:
     await (await Database.open(path)).close()
-    set_pragma(path, "user_version", 7)
+    set_pragma(path, "user_version", len(schema.STEPS) + 1)
     before = content(path)
-    with pytest.raises(SettingsError, match=r"hookline\.db was written by a newer version .*is 7.* knows \d\)"):
+    newer = rf"hookline\.db was written by a newer version .*is {len(schema.STEPS) + 1},.* knows {len(schema.STEPS)}\)"
+    with pytest.raises(SettingsError, match=newer):
         await Database.open(path)
     assert content(path) == before
 
@@ -265,7 +266,7 @@ async def test_the_database_of_another_program_is_refused_and_left_alone(tmp_pat
 
 async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Path, path: Path) -> None:
     await (await Database.open(path)).close()
-    set_pragma(path, "user_version", 7)
+    set_pragma(path, "user_version", len(schema.STEPS) + 1)
     settings = tmp_path / "hookline.toml"
     settings.write_text(f'[broker]\nurl = "sqlite:{path.name}"\n[store]\nurl = "sqlite:{path.name}"\n')
     async with Installation(load(settings, with_sources=False)) as installation:
@@ -366,13 +367,13 @@ async def test_a_step_that_fails_leaves_postgresql_as_it_was(dumped: str, monkey
 
 async def test_newer_tables_in_postgresql_are_refused(dumped: str) -> None:
     await (await PostgresqlEventStorage.open(dumped)).close()
-    await on(dumped, "UPDATE hookline_schema SET version = 7")
+    await on(dumped, "UPDATE hookline_schema SET version = version + 1")
+    known = len(postgresql_schema.STEPS)
+    newer = rf"database hookline_\w+ were written by a newer version .*is {known + 1},.* knows {known}\)"
     for opened in (PostgresqlStore.open, PostgresqlEventStorage.open):
-        with pytest.raises(
-            SettingsError, match=r"database hookline_\w+ were written by a newer version .*7.* knows \d\)"
-        ):
+        with pytest.raises(SettingsError, match=newer):
             await opened(dumped)
-    assert await version_of(dumped) == [(7,)]
+    assert await version_of(dumped) == [(known + 1,)]
 
 
 @pytest.fixture

@@ -172,3 +172,8 @@ def test_the_start_logs_what_it_warns_of(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING, logger="hookline"):
         log_sources(settings)
     assert [record.getMessage() for record in caplog.records] == list(settings.warnings)
+
+
+def test_requests_that_are_kept_whole_are_warned_of(tmp_path: Path) -> None:
+    (warning,) = loaded(tmp_path, krtc(LONG) + "[audit]\nrequests = true\n").warnings
+    assert warning.startswith("audit.requests: refused requests are kept with their signatures")

@@ -1,12 +1,18 @@
 """What an ingress process and its supervisor tell each other."""
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from pathlib import Path
 
+import pytest
+
+from hookline.cli.settings_template import settings_file
 from hookline.runtime import supervised
 from hookline.runtime.supervised import ALIVE, BROKER_BACK, STOP
 from hookline.runtime.supervisor import _IngressProcess, _Supervisor
+from hookline.settings import load
 
 WITHIN_S = 60.0
 CHILD = """
@@ -60,8 +66,10 @@ async def test_the_end_of_the_supervisor_stops_a_process() -> None:
     assert await process.wait() == 0
 
 
-async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself() -> None:
-    supervisor = _Supervisor([], 2, 1.0)
+async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself(tmp_path: Path) -> None:
+    (tmp_path / "hookline.toml").write_text(settings_file())
+    settings = load(tmp_path / "hookline.toml", with_sources=True)
+    supervisor = _Supervisor(settings, [], lambda _: None)
     first, other = await child("cat"), await child("cat")  # they repeat what they hear
     processes = {1: _IngressProcess(first), 2: _IngressProcess(other)}
     supervisor._processes = processes  # noqa: SLF001
@@ -77,3 +85,19 @@ async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself() 
     await following
     assert other.stdout is not None
     assert await other.stdout.read() == b""
+
+
+async def test_a_process_that_is_slow_to_exit_is_not_killed_while_all_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has said its last, and a busy machine takes seconds to end it. Its exit code is its own."""
+    monkeypatch.setattr("hookline.runtime.supervisor.ALIVE_EVERY_S", 0.01)
+    (tmp_path / "hookline.toml").write_text(settings_file())
+    supervisor = _Supervisor(load(tmp_path / "hookline.toml", with_sources=True), [], lambda _: None)
+    for is_stopping, code in ((True, 0), (False, -signal.SIGKILL)):
+        (supervisor._stopping.set if is_stopping else supervisor._stopping.clear)()  # noqa: SLF001
+        process = await child("cat")  # ends with its stdin
+        await asyncio.wait_for(supervisor._kill_if_silent(1, _IngressProcess(process)), WITHIN_S)  # noqa: SLF001
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await process.wait() == code

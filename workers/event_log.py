@@ -7,7 +7,7 @@ What is old is judged by the time of receipt, which no sender chooses.
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -87,6 +87,17 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     body: bytes | str | None
 
 
+class Repeats(NamedTuple):
+    """How often the provider has delivered an event again, and when last, in microseconds since 1970.
+
+    A delivery is told from its repeats by the time of its receipt: what a worker puts back counts once.
+    """
+
+    event_id: str
+    times: int
+    received_us: int
+
+
 class Latest(NamedTuple):
     """A room, and when its latest delivery was received, in seconds since 1970: most deliveries change nothing then."""
 
@@ -100,6 +111,8 @@ class EventStorage(Protocol):
     async def append(self, entry: Entry) -> None:
         """Keep the event with all its keys, or nothing. The room's latest delivery becomes at least this one.
 
+        If the event is there with another time of receipt, and this one is the latest, a repeat is counted.
+
         Every so often it deletes a bounded number of events that were received too long ago.
         """
 
@@ -109,8 +122,18 @@ class EventStorage(Protocol):
         They occurred at `since_us` or later. The cost is that of what is returned, times the number of keys.
         """
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        """The latest received `count` events before a position, latest first, received at `since_us` or later.
+
+        These positions are in order of receipt: their times are those of receipt, and only the storage knows what their
+        `event_id` holds. The cost is that of what is returned.
+        """
+
     async def body(self, event_id: str) -> bytes | str | None:
         """The event with this id."""
+
+    async def repeats(self, event_ids: Sequence[str]) -> Sequence[Repeats]:
+        """Those of these events that were delivered again. The cost is that of a look-up for each."""
 
     async def rooms(self, before: Latest, count: int) -> Sequence[Latest]:
         """Rooms with their latest delivery, the latest first; only those before `before`."""
@@ -151,10 +174,14 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class RoomsPage(msgspec.Struct, frozen=True):
-    """Some rooms, that with the latest delivery first, and the cursor for the rest. It is None on the last page."""
+    """Some rooms, that with the latest delivery first, and the cursor for the rest. It is None on the last page.
+
+    `received_at` has the second of each room's latest delivery.
+    """
 
     places: Sequence[Place]
     cursor: str | None = None
+    received_at: Sequence[datetime] = ()
 
 
 class EventLog:
@@ -171,23 +198,29 @@ class EventLog:
         """The event with this id."""
         return decode(await self._storage.body(event_id))
 
-    async def search(self, query: Query, *, limit: int = 100, cursor: str | None = None) -> EventPage:
+    async def search(
+        self, query: Query, *, limit: int = 100, cursor: str | None = None, scan_limit: int | None = None
+    ) -> EventPage:
         """The latest matching events, up to `limit`. `cursor` is that of the page before.
 
         The cost is that of what is returned where the query names one of room, user, source and topic, or source and
-        topic, or only times. Of more, it is that of the room's events, or else of the user's. Raises ValueError for a
-        limit of less than 1 or more than 1000, and for a malformed cursor.
+        topic, or only times. Of more, it is that of the room's events, or else of the user's, but ends a page after
+        `scan_limit` of them. Raises ValueError for a limit of less than 1 or more than 1000, or a malformed cursor.
         """
         wanted = _checked_limit(limit)
         since_us = 0 if query.since is None else _microseconds(query.since)
-        keys, events = await self._keys(query), list[Event]()
+        keys, events, scanned = await self._keys(query), list[Event](), 0
         async for found in self._before(_first_position(query, cursor), keys, since_us, wanted):
-            event = decode(found.body)
+            event, scanned = decode(found.body), scanned + 1
             if event is not None and query.matches(event):
                 events.append(event)
-                if len(events) == wanted:
-                    return EventPage(events, _cursor(found.position))
+            if len(events) == wanted or scanned == scan_limit:
+                return EventPage(events, _cursor(found.position))
         return EventPage(events)
+
+    async def repeats(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """How often these events were delivered again; without those that were not."""
+        return {each.event_id: each.times for each in await self._storage.repeats(event_ids)} if event_ids else {}
 
     async def room(self, place: Place) -> Sequence[Event]:
         """All events of a room, the latest first. The cost is that of these events."""
@@ -203,7 +236,18 @@ class EventLog:
         before = Latest(*THE_END) if cursor is None else Latest(*_read_cursor(cursor))
         found = await self._storage.rooms(before, count)
         places = [_place(each.place) for each in found]
-        return RoomsPage(places, _cursor(found[-1]) if len(found) == count else None)
+        received_at = [datetime.fromtimestamp(each.received_s, UTC) for each in found]
+        return RoomsPage(places, _cursor(found[-1]) if len(found) == count else None, received_at)
+
+    async def received(self, since: datetime, *, limit: int = 100, cursor: str | None = None) -> EventPage:
+        """The latest received events, up to `limit`, the latest first; none from before `since`.
+
+        `cursor` is that of the page before. The cost is that of what is returned. Raises ValueError as `search` does.
+        """
+        before = THE_END if cursor is None else Position(*_read_cursor(cursor))
+        found = await self._storage.received(_microseconds(since), before, _checked_limit(limit))
+        events = [event for each in found if (event := decode(each.body)) is not None]
+        return EventPage(events, _cursor(found[-1].position) if events and len(found) == limit else None)
 
     async def places(self, room_id: str) -> Sequence[Place]:
         """The rooms with this id, of all sources."""

@@ -103,6 +103,7 @@ class Spool:
         self._disk_fault: str | None = "its folder is not open yet"
         self._said: str | None = None
         self._is_used_said = False
+        self._has_adopted = False
         self._used_said_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -255,8 +256,8 @@ class Spool:
     def _leave(self, taken: Taken) -> None:
         self._buckets.done(taken)
         self._release(taken.bucket)
-        if not self._buckets.count and self._is_used_said:
-            self._is_used_said = False
+        if not self._buckets.count and (self._is_used_said or self._has_adopted):
+            self._is_used_said = self._has_adopted = False
             log.info("the spool is empty again")
         self.changed.send()
 
@@ -318,6 +319,7 @@ class Spool:
         events = self._buckets.add_before(adopted.waiting)
         self._bytes = self._journal.size
         self.counts.set_aside += adopted.damaged
+        self._has_adopted |= bool(events)
         if events or adopted.damaged:
             log.warning(
                 "the spool holds %d events of earlier processes (%d bytes, the oldest %.0f s old); %d were set aside",

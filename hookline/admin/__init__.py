@@ -1,1 +1,1 @@
-"""The operator's port: metrics and health of every role."""
+"""The operator's port: metrics, health and inspector of every role."""

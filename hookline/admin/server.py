@@ -2,16 +2,22 @@
 
 import asyncio
 import hmac
+import importlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
 from hookline.admin.metrics import CONTENT_TYPE
-from hookline.admin.pages import Pages
+from hookline.admin.pages import Pages, ReadinessPage
 from hookline.admin.settings import AdminSettings
+from hookline.settings import Settings
+
+if TYPE_CHECKING:
+    from hookline.admin.inspector.pages import Inspector
 
 log = logging.getLogger("hookline.admin")
 
@@ -22,17 +28,27 @@ _METHODS = ("GET", "HEAD")
 
 
 class AdminServer:
-    """Answers `/metrics`, `/healthz` and `/readyz`, however many connections the public port has."""
+    """Answers `/metrics`, `/healthz` and `/readyz`, however many connections the public port has.
 
-    def __init__(self, pages: Pages, settings: AdminSettings) -> None:
+    With the settings of the installation it also has the inspector, under all other paths.
+    """
+
+    def __init__(self, pages: Pages, settings: AdminSettings, inspected: Settings | None = None) -> None:
         self._settings = settings
-        self._token = settings.token.encode()
+        self._inspected = inspected
+        self._readiness = pages.readiness
+        self._inspector: asyncio.Task[Inspector] | None = None
+        self._token = settings.token
         self._runner = web.ServerRunner(_Connections(self._answer, access_log=None), shutdown_timeout=1.0)
         self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
             "/metrics": lambda: _metrics(pages),
             "/healthz": _health,
             "/readyz": lambda: _ready(pages),
         }
+
+    def use_token(self, token: str) -> None:
+        """Ask for this token from the next request on."""
+        self._token = token
 
     async def start(self) -> int | None:
         """Listen on the first free port; None if all 32 are taken, which is no reason to receive no callbacks."""
@@ -46,7 +62,8 @@ class AdminServer:
             else:
                 shown = f"[{host}]" if ":" in host else host
                 instead = "" if port == first else f", because {first} is taken"
-                log.info("metrics and health on http://%s:%d%s", shown, port, instead)
+                browser = "" if self._inspected is None else "; open it in a browser for the inspector"
+                log.info("metrics and health on http://%s:%d%s%s", shown, port, instead, browser)
                 return port
         log.warning("no metrics and health: cannot listen on %s:%d (%s), nor on the ports above", host, first, fault)
         return None
@@ -58,8 +75,12 @@ class AdminServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+        if self._inspector is not None:
+            await (await self._inspector).close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._inspected is not None and request.path not in self._pages:
+            return await (await self._opened_inspector(self._inspected)).answer(request)
         if not self._may_read(request.headers.get("Authorization", "")):
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"}, text="a token is needed\n")
         if request.method not in _METHODS:
@@ -67,12 +88,26 @@ class AdminServer:
         page = self._pages.get(request.path)
         return await page() if page is not None else web.Response(status=404, text=f"try {', '.join(self._pages)}\n")
 
+    async def _opened_inspector(self, settings: Settings) -> "Inspector":
+        """Loaded in a thread, when somebody first looks: a worker need not wait for what draws pages."""
+        if self._inspector is None:
+            self._inspector = asyncio.create_task(_open_inspector(settings, self._readiness, lambda: self._token))
+        return await asyncio.shield(self._inspector)
+
     def _may_read(self, authorization: str) -> bool:
         if not self._token:
             return True
         kind, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(given, self._token) and kind.lower() == "bearer"
+        return hmac.compare_digest(given, self._token.encode()) and kind.lower() == "bearer"
+
+
+async def _open_inspector(
+    settings: Settings, readiness: Callable[[], Awaitable[ReadinessPage]], token: Callable[[], str]
+) -> "Inspector":
+    module = await asyncio.to_thread(importlib.import_module, "hookline.admin.inspector.pages")
+    inspector: Inspector = module.Inspector(settings, readiness, token)
+    return inspector
 
 
 class _Connections(web.Server):

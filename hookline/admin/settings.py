@@ -7,10 +7,10 @@ import msgspec
 
 
 class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where metrics and health are served, in every role.
+    """Where metrics, health and inspector are served, in every role.
 
     If the port is taken, the next free one is used, up to 31 above it. Port 0 switches it off. A `host` other than
-    loopback needs a `token`, which every request must have as `Authorization: Bearer …`.
+    loopback needs a `token`, which every request must have as `Authorization: Bearer …`. A browser logs in with it.
     """
 
     host: str = "127.0.0.1"
@@ -25,6 +25,15 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.port and not self.token and not is_loopback(self.host):
             return f'token: it is missing, and others can reach {self.host}; set one, or host = "127.0.0.1"'
         return None
+
+
+class InspectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the inspector's pages on the operator's port show.
+
+    With `bodies` they also show what callbacks say of people beside their ids: names, texts and whole bodies.
+    """
+
+    bodies: bool = False
 
 
 class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,13 @@ from hookline.schemas.errors import Unreachable
 from hookline.schemas.refusals import RefusalCount, RefusedRequest, StoredRefusal
 
 _request = msgspec.json.Decoder(RefusedRequest)
+_CONDITIONS = {
+    "source": "source = :source",
+    "reason": "reason = :reason",
+    "since_s": "at_s >= :since_s",
+    "until_s": "at_s <= :until_s",
+    "cursor": "id < :cursor",
+}
 
 
 class RefusalPage(msgspec.Struct, frozen=True):
@@ -21,25 +28,33 @@ class RefusalPage(msgspec.Struct, frozen=True):
     cursor: int | None
 
 
+class RefusalFilter(msgspec.Struct, frozen=True):
+    """Which refused requests are wanted. None means any; times are Unix seconds, and both ends are included.
+
+    The source of requests to an unknown path is empty.
+    """
+
+    source: str | None = None
+    reason: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+
+
+ALL = RefusalFilter()
+
+
 class RefusalReader:
     """The refused requests in a file. A file that does not exist holds none. Every call raises Unreachable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def list(
-        self, source: str | None = None, *, reason: str | None = None, limit: int = 50, cursor: int | None = None
-    ) -> RefusalPage:
-        """The newest refused requests of a source and a reason, or of all; `cursor` comes from the page before.
-
-        The source of requests to an unknown path is empty.
-        """
+    def list(self, wanted: RefusalFilter = ALL, *, limit: int = 50, cursor: int | None = None) -> RefusalPage:
+        """The newest of the refused requests that are wanted; `cursor` comes from the page before."""
+        values = {**msgspec.structs.asdict(wanted), "cursor": cursor}
         query = "SELECT id, request FROM refused WHERE 1"
-        wanted = {"source": source, "reason": reason}
-        chosen = {name: value for name, value in wanted.items() if value is not None}
-        query += "".join(f" AND {name} = :{name}" for name in chosen)
-        query += "" if cursor is None else " AND id < :cursor"
-        values = {**chosen, "cursor": cursor, "limit": limit + 1}
+        query += "".join(f" AND {_CONDITIONS[name]}" for name, value in values.items() if value is not None)
+        values["limit"] = limit + 1
         with self._connection() as connection:
             rows = connection.execute(f"{query} ORDER BY id DESC LIMIT :limit", values).fetchall() if connection else []
         found = tuple(StoredRefusal(number, _request.decode(request)) for number, request in rows[:limit])

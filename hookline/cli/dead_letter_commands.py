@@ -14,10 +14,9 @@ from hookline.cli import tables
 from hookline.cli.dead_letter_output import COLUMNS, all_facts, facts, page, row
 from hookline.cli.dead_letter_selection import DeadLetterFilter, act, counts, find, find_wanted
 from hookline.cli.known_names import REASONS, check_reason, leave_if_unknown
-from hookline.cli.options import as_moment, config_option, json_option
+from hookline.cli.options import as_moment, as_pattern, config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.shutdown import ExitCode
-from hookline.schemas import topics
 from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
 from hookline.settings import Settings, load
 
@@ -53,19 +52,10 @@ def unrouted() -> None:
     """
 
 
-def _topic(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    try:
-        if text is not None:
-            topics.binding(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-    return text
-
-
 _FILTERS: tuple[Option, ...] = (
     click.option("--provider", help="Only from this provider."),
     click.option("--source", help="Only from this source."),
-    click.option("--topic", callback=_topic, metavar="PATTERN",
+    click.option("--topic", callback=as_pattern, metavar="PATTERN",
                  help="Only topics that match: * is one word, # is any number of words."),
     click.option("--subject", help="Only with this subject: a room or a recording task."),
     click.option("--since", callback=as_moment, metavar="TIME",

@@ -7,17 +7,28 @@ from collections.abc import Collection
 import click
 
 from hookline.runtime.shutdown import ExitCode
+from hookline.schemas.errors import reasons_of_refusals
 from hookline.settings import Settings
 
 REASONS = (
     "failed", "timeout", "retry", "poisoned", "crashed", "too_old", "unreadable", "unwanted", "broker", "unrouted",
 )  # fmt: skip
 """Why a message is parked: by a worker, by the broker's own limit, or because no queue wanted it."""
+REFUSAL_REASONS = reasons_of_refusals()
+"""Why a request is refused."""
 
 
 def check_reason(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    if text is not None and text not in REASONS:
-        raise click.BadParameter(unknown("reason", text, REASONS), context, parameter)
+    return _one_of(REASONS, context, parameter, text)
+
+
+def check_refusal_reason(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    return _one_of(REFUSAL_REASONS, context, parameter, text)
+
+
+def _one_of(known: Collection[str], context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and text not in known:
+        raise click.BadParameter(unknown("reason", text, known), context, parameter)
     return text
 
 

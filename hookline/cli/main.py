@@ -6,8 +6,11 @@ import click
 
 from hookline.cli.check import check
 from hookline.cli.dead_letter_commands import dead, unrouted
+from hookline.cli.events import events
 from hookline.cli.init import init
+from hookline.cli.listen import listen
 from hookline.cli.new_provider import new_provider
+from hookline.cli.refused import refused
 from hookline.cli.replay import replay_command
 from hookline.cli.rooms import rooms
 from hookline.cli.run import ingress, run, worker
@@ -15,6 +18,7 @@ from hookline.cli.send import send
 from hookline.cli.status import status
 from hookline.cli.topics import topics
 from hookline.cli.topology import topology
+from hookline.cli.verify import verify
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -59,8 +63,12 @@ for command in (
     ingress,
     worker,
     send,
+    listen,
+    verify,
+    refused,
     topics,
     rooms,
+    events,
     dead,
     unrouted,
     replay_command,

@@ -69,7 +69,7 @@ def new_provider(name: str, folder: Path) -> None:
 
 def _next_step(layout: Layout) -> str:
     if layout.is_in_hookline:
-        return "Next: fill in the module, run the tests, and `make docs`."
+        return "Next: fill in the module, run the tests, and `make tables`."
     return f'Next: fill in the module, run pytest, and name it: provider = "{layout.module.stem}:PROVIDER"'
 
 

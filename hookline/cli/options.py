@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hookline.schemas import topics
 from hookline.settings import DEFAULT_PATH
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -79,3 +80,13 @@ def as_moment(context: click.Context, parameter: click.Parameter, text: str | No
         return None if text is None else moment(text, datetime.now(UTC))
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
+
+
+def as_pattern(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """The pattern of topics that an option was given."""
+    try:
+        if text is not None:
+            topics.binding(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+    return text

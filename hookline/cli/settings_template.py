@@ -28,6 +28,10 @@ port = 8080
 # processes = 4                     # this many processes share the port; each uses one core
 # trusted_proxies = ["10.0.0.0/8"]  # load balancers that say who called
 
+# [admin]                           # metrics and health of each process: http://127.0.0.1:9464/metrics
+# host = "0.0.0.0"                  # for a Prometheus elsewhere; needs the token
+# token = "file:hookline-token"     # at least 16 characters, such as those of `openssl rand -hex 16`
+
 # One table for each account at a provider. Its name is part of its URL, POST /hooks/<name>.
 # secrets: any of them verifies a callback, so you can add a new secret before you remove the old one. These are random.
 # Replace them with the provider's, or keep them to try things out: `hookline send` signs with them.

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from hookline.runtime.installation import Installation
+from hookline.runtime.service_manager import ServiceManager
 from hookline.runtime.settings_reload import SettingsReload
 from hookline.runtime.shutdown import Stop
 from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, SupervisorLink
@@ -21,8 +22,11 @@ class Control:
     def __init__(self, settings: Settings, *, with_sources: bool, supervised: bool) -> None:
         self.stop = Stop(supervised=supervised)
         self.installation = Installation(settings, self._broker_is_back)
+        self.service_manager = ServiceManager.of_environment()
         self._users: list[UsesSettings] = [self.installation]
-        self._reload = SettingsReload(settings, self._use, self.stop.ask, with_sources=with_sources)
+        self._reload = SettingsReload(
+            settings, self._use, self.stop.ask, self.service_manager, with_sources=with_sources
+        )
         self._link = self._linked() if supervised else None
 
     @property
@@ -34,7 +38,8 @@ class Control:
         return self._link is not None
 
     def has_opened(self) -> None:
-        """Tell the supervisor that everything is open."""
+        """Tell the supervisor and the service manager that everything is open."""
+        self.service_manager.ready()
         if self._link is not None:
             self._link.tell(OPEN)
 
@@ -43,6 +48,7 @@ class Control:
         self._users.append(user)
 
     def close(self) -> None:
+        self.service_manager.close()
         if self._link is not None:
             self._link.close()
 

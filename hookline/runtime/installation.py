@@ -15,8 +15,10 @@ from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
+from hookline.workers.event_states import EventStates
 from hookline.workers.store import Store
 from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
+from hookline.workers.stores.sqlite.event_states import SqliteEventStates
 from hookline.workers.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -120,6 +122,13 @@ class Installation:
         if settings.url.startswith(_SQLITE):
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(self._to_close(await _open_event_storage(settings)))
+
+    async def event_states(self) -> EventStates:
+        """What looks up what queues have done with an event. Raises Unreachable, or SettingsError."""
+        settings = self._settings.store
+        if settings.url.startswith(_SQLITE):
+            return SqliteEventStates(await self._database(settings.url))
+        return self._to_close(await _open_event_states(settings))
 
     def refusal_writer(self) -> SqliteRefusalWriter | None:
         """What stores refused requests, or None if the audit is switched off."""
@@ -230,6 +239,10 @@ class _OpenEventStorage(EventStorage, _Closable, Protocol):
     """The storage of an event log, with a connection to close."""
 
 
+class _OpenEventStates(EventStates, _Closable, Protocol):
+    """What looks up the states of events, with a connection to close."""
+
+
 async def _open_store(settings: StoreSettings) -> _OpenStore:
     """Raises Unreachable, or SettingsError for a URL of an unknown kind or without its library."""
     if settings.url.startswith(_REDIS):
@@ -257,6 +270,21 @@ async def _open_event_storage(settings: StoreSettings) -> _OpenEventStorage:
             from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage  # noqa: PLC0415  an extra
 
         return await PostgresqlEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
+    raise _unknown_store()
+
+
+async def _open_event_states(settings: StoreSettings) -> _OpenEventStates:
+    """Raises as `open_store` does."""
+    if settings.url.startswith(_REDIS):
+        with optional_libraries("redis", "store.url: Redis needs a library"):
+            from hookline.workers.stores.redis.event_states import RedisEventStates  # noqa: PLC0415  an extra
+
+        return RedisEventStates(settings.url, settings.timeout_s)
+    if settings.url.startswith(_POSTGRESQL):
+        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
+            from hookline.workers.stores.postgresql.event_states import PostgresqlEventStates  # noqa: PLC0415  an extra
+
+        return await PostgresqlEventStates.open(settings.url, settings.timeout_s)
     raise _unknown_store()
 
 

@@ -11,10 +11,12 @@ import click
 
 from hookline.runtime.log_context import logged_facts
 from hookline.runtime.log_queue import QueuedHandler
+from hookline.schemas.provider import AnySource
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
 
+_SHOWN_NETWORKS = 3
 _COLOURS = {
     "handled": "green",
     "duplicate": "bright_black",
@@ -109,9 +111,19 @@ def printable(value: Any) -> str:
 def log_sources(settings: Settings) -> None:
     """Log the sources, and what about the settings may be a mistake."""
     for source in settings.sources.values():
-        log.info("source %s of %s: POST /hooks/%s", source.name, source.provider.name, source.name)
+        log.info("source %s of %s: POST /hooks/%s, %s", source.name, source.provider.name, source.name, _proof(source))
     for warning in settings.warnings:
         log.warning("%s", warning)
+
+
+def _proof(source: AnySource) -> str:
+    """What a source asks of a request, in a few words."""
+    networks = [*map(str, source.allow_from[:_SHOWN_NETWORKS])]
+    if len(source.allow_from) > _SHOWN_NETWORKS:
+        networks.append("others")
+    signed = f"signed with one of {len(source.keys)} secrets" if len(source.keys) > 1 else "signed with its secret"
+    proof = signed if source.keys else "not signed"
+    return f"{proof}, from {', '.join(networks)}" if networks else proof
 
 
 def log_queue(settings: Settings) -> None:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from hookline.admin.metrics import Metrics, Values
 from hookline.admin.pages import ReadinessPage
 from hookline.admin.queue_poll import QueuePoll
@@ -38,6 +40,7 @@ class Observing:
     """
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
+        self._inspected = settings
         self._settings = settings.admin
         self._roles = roles
         self._metrics = Metrics(roles.process)
@@ -74,6 +77,12 @@ class Observing:
         """What keeps the process from doing its work now."""
         found = [fault for part in self._parts for fault in part.faults]
         return found if self._is_open else [*found, _NOT_OPEN]
+
+    def use(self, settings: Settings) -> None:
+        """Take the token of settings that were read anew."""
+        self._settings = msgspec.structs.replace(self._settings, token=settings.admin.token)
+        if self._server is not None and self._roles.admin_socket is None:
+            self._server.use_token(self._settings.token)
 
     def watch(self, *parts: Watched) -> None:
         """Ask these parts, too, whether the process is ready."""
@@ -129,9 +138,9 @@ class Observing:
     async def _serve(self) -> None:
         """Load the web server in a thread, so that a worker's start does not wait for it, and listen."""
         module = await asyncio.to_thread(importlib.import_module, "hookline.admin.server")
-        settings, path = self._settings, self._roles.admin_socket
+        path = self._roles.admin_socket
         if path is None:
-            self._server = module.AdminServer(self, settings)
+            self._server = module.AdminServer(self, self._settings, self._inspected)
             await self._server.start()
         else:  # only the supervisor's user may use the folder of the socket
             self._server = module.AdminServer(self, AdminSettings())

@@ -44,7 +44,8 @@ async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> No
     Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
     control = Control(settings, with_sources=roles.ingress, supervised=roles.supervised)
-    starting = Starting(control.stop, waits=not roles.fail_fast and needs_servers(settings))
+    waits = not roles.fail_fast and needs_servers(settings)
+    starting = Starting(control.stop, waits=waits, waiting=control.service_manager.waiting)
     try:
         await _run(control, starting, roles, outcome_log)
     except StoppedEarlyError:
@@ -61,6 +62,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         States(settings.workers.state_s) as states,
     ):
         installation.observer = observing.observer
+        control.gives_settings_to(observing)
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
@@ -77,7 +79,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         server = None
         if roles.ingress:
             publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
-            server = await _open_ingress(control, publisher, observing)
+            server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
             observing.watch_spool(installation.spool)
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
@@ -88,6 +90,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         finally:
             watching.cancel()
             log.info("stopping")
+            control.service_manager.stopping()
             draining = _close(server, pools, settings.workers.shutdown_s)
             await control.stop.drain(draining, lambda: _close(None, pools, 0))
             outcome_log.log_totals()
@@ -179,9 +182,13 @@ class _Sources:
         self._receiver.use(settings.sources, settings.trusted_proxies)
 
 
-async def _open_ingress(control: Control, publisher: Publisher, observing: Observing) -> "Ingress":
-    """An ingress that listens. Raises Unreachable if it cannot listen."""
-    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  a process of workers loads no web server
+async def _open_ingress(control: Control, publisher: Publisher, observing: Observing, *, is_alone: bool) -> "Ingress":
+    """An ingress that listens. It logs what it accepts if no worker runs beside it.
+
+    Raises Unreachable if it cannot listen.
+    """
+    from hookline.ingress.acceptances import Acceptances  # noqa: PLC0415  a process of workers loads no web server
+    from hookline.ingress.audit import RefusalAudit  # noqa: PLC0415  see above
     from hookline.ingress.listening import raise_file_limit, within_files  # noqa: PLC0415  see above
     from hookline.ingress.receive import Receiver  # noqa: PLC0415  see above
     from hookline.ingress.server import Ingress  # noqa: PLC0415  see above
@@ -194,6 +201,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
     ingress = Ingress(receiver, limits, files if files > 0 else None)
     control.gives_settings_to(_Sources(receiver, ingress))
     receiver.observer, receiver.traces = observing.observer, observing.traces
+    receiver.acceptances = Acceptances() if is_alone else None
     observing.watch(receiver)
     try:
         port = await ingress.start()
@@ -206,9 +214,9 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
 
 
 def _report_open(control: Control, *, ingress: bool) -> None:
-    """Say that everything is open: to the supervisor, which logs the rest once for all processes, or in the log."""
+    """Say that everything is open: to whoever started the process, and in the log unless a supervisor logs it once."""
+    control.has_opened()
     if control.is_supervised:
-        control.has_opened()
         return
     if ingress:
         log_sources(control.settings)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from hookline.runtime.installation import is_rabbitmq
+from hookline.runtime.service_manager import ServiceManager
 from hookline.schemas.errors import SettingsError
 from hookline.settings import SECTIONS, Settings, load
 
@@ -20,16 +21,26 @@ _STDIN = 0  # which may be closed
 class SettingsReload:
     """The settings as they were read last. A file with an error changes nothing.
 
-    `ended` is called instead if the process had a terminal, and SIGHUP says that it is gone.
+    `ended` is called instead if the process had a terminal, and SIGHUP says that it is gone. `names_changes` is whether
+    the log says what changed.
     """
 
     def __init__(
-        self, settings: Settings, apply: Callable[[Settings], None], ended: Callable[[], None], *, with_sources: bool
+        self,
+        settings: Settings,
+        apply: Callable[[Settings], None],
+        ended: Callable[[], None],
+        service_manager: ServiceManager,
+        *,
+        with_sources: bool,
+        names_changes: bool = True,
     ) -> None:
         self.settings = settings
         self._started = settings
         self._apply = apply
+        self._service_manager = service_manager
         self._with_sources = with_sources
+        self._names_changes = names_changes
         self._reading: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         on_hangup(self.read_soon, ended)
@@ -43,14 +54,20 @@ class SettingsReload:
     async def _read(self) -> None:
         while self._asked.is_set():
             self._asked.clear()
-            try:
-                new = await asyncio.to_thread(load, self.settings.path, with_sources=self._with_sources)
-                self._apply(new)
-            except SettingsError as error:
-                log.error("the settings stay as they were: %s", error)
-            else:
+            with self._service_manager.reloading():
+                await self._read_once()
+
+    async def _read_once(self) -> None:
+        try:
+            new = await asyncio.to_thread(load, self.settings.path, with_sources=self._with_sources)
+            _check_token(self._started, new)
+            self._apply(new)
+        except SettingsError as error:
+            log.error("the settings stay as they were: %s", error)
+        else:
+            if self._names_changes:
                 _log_changes(self._started, self.settings, new)
-                self.settings = new
+            self.settings = new
 
 
 def on_hangup(read: Callable[[], None], ended: Callable[[], None]) -> None:
@@ -63,11 +80,20 @@ def on_hangup(read: Callable[[], None], ended: Callable[[], None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
 
 
+def _check_token(started: Settings, new: Settings) -> None:
+    """Raises SettingsError for a token that does not do for the host on which the process listens."""
+    running = msgspec.structs.replace(started.admin, token=new.admin.token)
+    if running.fault is not None:
+        raise SettingsError(f"{new.path}: admin.{running.fault} (the host changes only at a restart)")
+
+
 def _log_changes(started: Settings, old: Settings, new: Settings) -> None:
     """Name what changed, without values."""
     changed = sorted(name for name in {*old.sources, *new.sources} if old.sources.get(name) != new.sources.get(name))
     log.info("the settings were read anew; changed sources: %s", ", ".join(changed) or "none")
-    live = {"ingress.trusted_proxies"}
+    live = {"ingress.trusted_proxies", "admin.token"}
+    if old.admin.token != new.admin.token:
+        log.info("admin.token changed: the new one holds from the next request to the operator's port on")
     if is_rabbitmq(started.broker) and is_rabbitmq(new.broker):
         live.add("broker.url")
         if old.broker.url != new.broker.url:

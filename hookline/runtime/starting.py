@@ -19,11 +19,15 @@ _RETRY = RetryDelays(first_s=1.0, max_s=5.0)
 
 
 class Starting:
-    """Tries again until it succeeds, the process is asked to stop, or at all only with `waits`."""
+    """Tries again until it succeeds, the process is asked to stop, or at all only with `waits`.
 
-    def __init__(self, stop: Stop, *, waits: bool) -> None:
+    `waiting` is called with the reason of each failure.
+    """
+
+    def __init__(self, stop: Stop, *, waits: bool, waiting: Callable[[str], None]) -> None:
         self._stop = stop
         self._waits = waits
+        self._waiting = waiting
         self._notice = Notice()
 
     async def opened(self, opening: Callable[[], Awaitable[T]]) -> T:
@@ -34,6 +38,7 @@ class Starting:
             except Unreachable as error:
                 if not self._waits:
                     raise
+                self._waiting(str(error))
                 if self._notice.is_due(str(error)):
                     log.warning("waiting, and trying again: %s", error)
             await self._stop.unless_asked(asyncio.sleep(_RETRY.delay_s(failures)))

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +22,8 @@ from hookline.aio.retry_delays import RetryDelays
 from hookline.ingress.listening import listening_sockets
 from hookline.runtime import supervised
 from hookline.runtime.listening import cannot_listen
-from hookline.runtime.settings_reload import on_hangup
+from hookline.runtime.service_manager import ServiceManager
+from hookline.runtime.settings_reload import SettingsReload
 from hookline.runtime.shutdown import ExitCode, StopSignals
 from hookline.runtime.supervised import ALIVE_EVERY_S, READ_SETTINGS, STOP, STOP_NOW
 from hookline.schemas.errors import SettingsError
@@ -44,23 +46,29 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
     number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
     """
     _check_port(settings.ingress.host, settings.ingress.port)
-    end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
-    count = settings.ingress.processes
-    async with _operators_port(settings) as arguments:
-        return await _Supervisor([*command, *arguments], count, end_s).run(opened)
+    async with _operators_port(settings) as port:
+        return await _Supervisor(settings, [*command, *port.arguments], port.use_token).run(opened)
+
+
+@dataclass(frozen=True, slots=True)
+class _OperatorsPort:
+    """What each process is told for it, and how it gets another token."""
+
+    arguments: Sequence[str]
+    use_token: Callable[[str], None]
 
 
 @asynccontextmanager
-async def _operators_port(settings: Settings) -> AsyncIterator[Sequence[str]]:
-    """Answer for all processes, unless that is switched off. Yields what each of them is told for that."""
+async def _operators_port(settings: Settings) -> AsyncIterator[_OperatorsPort]:
+    """Answer for all processes, unless that is switched off."""
     if not settings.admin.port:
-        yield ()
+        yield _OperatorsPort((), lambda _: None)
         return
     folder = Path(tempfile.mkdtemp(prefix="hookline-"))  # only this user may use it
-    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin)
+    server = AdminServer(ProcessPages(folder, settings.ingress.processes), settings.admin, settings)
     try:
         await server.start()
-        yield ("--admin-folder", str(folder))
+        yield _OperatorsPort(("--admin-folder", str(folder)), server.use_token)
     finally:
         await server.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -127,10 +135,13 @@ class _IngressProcess:
 class _Supervisor:
     """Ingress processes by their numbers. The first one starts alone: if it cannot start, none can."""
 
-    def __init__(self, command: Sequence[str], count: int, end_s: float) -> None:
+    def __init__(self, settings: Settings, command: Sequence[str], use_token: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._use_token = use_token
+        self._service_manager = ServiceManager.of_environment()
         self._command = [sys.executable, "-P", "-m", "hookline", *command, "--process"]
-        self._count = count
-        self._end_s = end_s
+        self._count = settings.ingress.processes
+        self._end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
         self._processes: dict[int, _IngressProcess] = {}
         self._listening: set[int] = set()
         self._begun = asyncio.Event()  # the first process listens, or none will
@@ -138,14 +149,27 @@ class _Supervisor:
 
     async def run(self, opened: Callable[[], None]) -> int:
         StopSignals(self._stop_in_order, self._stop_now)
-        on_hangup(lambda: self._send_all(READ_SETTINGS), self._stop_in_order)
+        SettingsReload(
+            self._settings,
+            self._use,
+            self._stop_in_order,
+            self._service_manager,
+            with_sources=True,
+            names_changes=False,  # each process does
+        )
         keepers = [asyncio.create_task(self._keep(1))]
         await self._begun.wait()
         if not self._stopping.is_set():
             opened()
+            self._service_manager.ready()
             keepers += [asyncio.create_task(self._keep(number)) for number in range(2, self._count + 1)]
         await self._stopping.wait()
+        self._service_manager.stopping()
         return await self._end(keepers)
+
+    def _use(self, settings: Settings) -> None:
+        self._use_token(settings.admin.token)
+        self._send_all(READ_SETTINGS)
 
     async def _keep(self, number: int) -> int:
         """Run an ingress, and replace it when it ends, until all stop. Returns the exit code of the last one."""
@@ -197,6 +221,10 @@ class _Supervisor:
 
     async def _kill_if_silent(self, number: int, ingress: _IngressProcess) -> None:
         await ingress.silent()
+        if (
+            self._stopping.is_set()
+        ):  # it may have closed its link, and be about to exit; `_end` limits how long that takes
+            return
         log.error("process %d with pid %d has said nothing for seconds: it is killed", number, ingress.pid)
         ingress.kill()
 

@@ -185,6 +185,20 @@ def _add_retry_clock(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE retry_clock (offset REAL NOT NULL, at REAL NOT NULL, wall REAL NOT NULL)")
 
 
+def _add_claim_numbers(connection: sqlite3.Connection) -> None:
+    """A process numbers its claims."""
+    connection.execute("ALTER TABLE claims ADD COLUMN number INTEGER NOT NULL DEFAULT 0")
+
+
+def _add_repeats(connection: sqlite3.Connection) -> None:
+    """How often each event of the log was delivered again, and when last. Most were not, and have no row."""
+    connection.execute(
+        """CREATE TABLE logged_repeats (
+        id TEXT PRIMARY KEY, count INTEGER NOT NULL, received_at INTEGER NOT NULL) WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX logged_repeats_by_age ON logged_repeats (received_at)")
+
+
 STEPS: tuple[Step, ...] = (
     _create_tables,
     _add_lease_clock,
@@ -192,4 +206,6 @@ STEPS: tuple[Step, ...] = (
     _add_reports,
     _add_event_log,
     _add_retry_clock,
+    _add_claim_numbers,
+    _add_repeats,
 )

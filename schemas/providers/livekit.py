@@ -18,7 +18,7 @@ import msgspec
 
 from hookline.schemas.drafts import Draft, draft_topic, finished
 from hookline.schemas.envelope import Envelope, Identity, moment
-from hookline.schemas.errors import BadSignature, StaleTimestamp
+from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import (
     Event,
     LeaveReason,
@@ -56,7 +56,7 @@ from hookline.schemas.payload import (
     unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_base64, check_fresh
+from hookline.schemas.signing import check_base64_of_body, check_fresh, check_not_expired
 from hookline.schemas.stream_url import scheme_of, without_key
 from hookline.schemas.unknown import all_facts, normalise_unknown
 
@@ -267,10 +267,9 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     api_key = source.account.api_key
     if claim(claims, "iss") not in ((api_key,) if isinstance(api_key, str) else api_key):
         raise BadSignature("the API key is not that of this source")
-    check_base64(claim(claims, "sha256"), [hashlib.sha256(request.body).digest()], "the hash of the body")
+    check_base64_of_body(claim(claims, "sha256"), hashlib.sha256(request.body).digest(), "SHA-256 in the token")
     check_fresh(time_claim(claims, "nbf"), now_s, source.tolerance_s)
-    if now_s > time_claim(claims, "exp") + LEEWAY_S:
-        raise StaleTimestamp("the token has expired")
+    check_not_expired(time_claim(claims, "exp"), now_s, LEEWAY_S)
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

@@ -298,4 +298,5 @@ PROVIDER = Provider(
     sign=sign,
     identify=identify,
     normalise=normalise,
+    checks_url_by_get=True,  # 75124, as of November 2025: a URL that does not answer GET cannot be entered
 )

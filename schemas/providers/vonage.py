@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity, moment
-from hookline.schemas.errors import BadSignature, StaleTimestamp
+from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import (
     Event,
     EventHead,
@@ -59,7 +59,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source, fault_without_signature
-from hookline.schemas.signing import check_fresh, check_hex
+from hookline.schemas.signing import check_fresh, check_hex_of_body, check_not_expired
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 ARCHIVE = {
@@ -182,14 +182,14 @@ def _check_account(claims: Mapping[str, Any], account: Account) -> None:
 
 
 def _check_hash(given: str, body: bytes) -> None:
-    step = "payload_hash"
+    name = "payload_hash"
     try:
-        check_hex(given, [hashlib.sha256(body).digest()], step)
+        check_hex_of_body(given, hashlib.sha256(body).digest(), name)
     except BadSignature:
         compact = _compact(body)
         if compact == body:
             raise
-        check_hex(given, [hashlib.sha256(compact).digest()], step)
+        check_hex_of_body(given, hashlib.sha256(compact).digest(), name)
 
 
 def _compact(body: bytes) -> bytes:
@@ -203,8 +203,7 @@ def _check_times(claims: dict[str, Any], now_s: float, tolerance_s: int) -> None
         expires_s = time_claim(claims, "exp")
         if expires_s - signed_s > MAX_LIFE_S:
             raise BadSignature("the token lives longer than an hour")
-        if now_s - expires_s > tolerance_s:
-            raise StaleTimestamp("the token has expired")
+        check_not_expired(expires_s, now_s, tolerance_s)
     check_fresh(signed_s, now_s, tolerance_s)
 
 

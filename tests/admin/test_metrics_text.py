@@ -28,6 +28,7 @@ ENVELOPE = Envelope(
 )
 CALLS: Mapping[str, tuple[object, ...]] = {
     "accepted": (ENVELOPE, 0.003, 0.004),
+    "checked": ("krtc-main",),
     "refused": ("krtc-main", "bad_signature"),
     "fetched": ("billing", Received(to_headers(ENVELOPE), "application/json", b"{}", 1, None)),
     "called": ("billing", 0.02),

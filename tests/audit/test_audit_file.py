@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hookline.audit.reader import RefusalReader
+from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.audit.writer import MAX_WAITING, SqliteRefusalWriter
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.errors import Unreachable
@@ -78,9 +78,9 @@ async def test_a_source_and_a_reason_can_be_chosen(path: Path) -> None:
     reader = await written(
         path, REFUSED, refused(source="meetings"), refused(reason="stale_timestamp"), refused(source=UNKNOWN_PATH)
     )
-    assert [each.request.source for each in reader.list("meetings").refusals] == ["meetings"]
-    assert [each.request.source for each in reader.list(UNKNOWN_PATH).refusals] == [UNKNOWN_PATH]
-    assert [each.request.reason for each in reader.list("krtc-main", reason="stale_timestamp").refusals] == [
+    assert [each.request.source for each in reader.list(RefusalFilter("meetings")).refusals] == ["meetings"]
+    assert [each.request.source for each in reader.list(RefusalFilter(UNKNOWN_PATH)).refusals] == [UNKNOWN_PATH]
+    assert [each.request.reason for each in reader.list(RefusalFilter("krtc-main", "stale_timestamp")).refusals] == [
         "stale_timestamp"
     ]
 
@@ -104,15 +104,21 @@ async def test_counts_add_up_across_processes_and_restarts(path: Path) -> None:
 async def test_only_the_newest_of_each_reason_are_kept(path: Path) -> None:
     rare = refused(reason="stale_timestamp")
     reader = await written(path, rare, *(refused(at_s=float(n)) for n in range(12)), max_records=5)
-    assert [each.request.at_s for each in reader.list(reason="bad_signature").refusals] == [11.0, 10.0, 9.0, 8.0, 7.0]
-    assert len(reader.list(reason="stale_timestamp").refusals) == 1
+    assert [each.request.at_s for each in reader.list(RefusalFilter(reason="bad_signature")).refusals] == [
+        11.0,
+        10.0,
+        9.0,
+        8.0,
+        7.0,
+    ]
+    assert len(reader.list(RefusalFilter(reason="stale_timestamp")).refusals) == 1
 
 
 async def test_the_records_of_a_source_take_a_bounded_number_of_bytes(path: Path) -> None:
     large = refused(body="x" * 10_000)
     reader = await written(path, *[large] * 30, refused(source="meetings"), max_bytes_per_source=2**16)
-    assert len(reader.list("krtc-main").refusals) == 6
-    assert len(reader.list("meetings").refusals) == 1
+    assert len(reader.list(RefusalFilter("krtc-main")).refusals) == 6
+    assert len(reader.list(RefusalFilter("meetings")).refusals) == 1
 
 
 async def test_old_records_are_forgotten(path: Path) -> None:
@@ -196,7 +202,7 @@ async def test_a_file_that_is_deleted_is_made_again(path: Path) -> None:
         await until(lambda: len(RefusalReader(path).list().refusals) == 1)
         await asyncio.to_thread(delete_all, path.parent)
         writer.put(refused(source="after"))
-        await until(lambda: len(RefusalReader(path).list("after").refusals) == 1)
+        await until(lambda: len(RefusalReader(path).list(RefusalFilter("after")).refusals) == 1)
 
 
 def modes_in(folder: Path) -> set[int]:

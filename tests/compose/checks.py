@@ -3,6 +3,7 @@
 Callbacks are signed with the secrets that the ingress has: the settings are those that `setup` wrote, with other paths.
 """
 
+import base64
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from multidict import CIMultiDict
+
+from hookline.cli.sample_callbacks import callbacks_of
 from hookline.schemas.envelope import seal
+from hookline.schemas.events import Event, Unknown
 from hookline.schemas.provider import Request
 from hookline.settings import Settings, load
 
@@ -32,7 +38,9 @@ WORKERS = 4
 IN_FLIGHT = 16  # how many events one worker handles at a time
 INGRESSES = ("ingress-1", "ingress-2")
 OURS = (*INGRESSES, "rooms", "worker")
-ALL = (*OURS, "haproxy", "rabbitmq")
+ALL = (*OURS, "haproxy", "rabbitmq", "postgresql", "prometheus")
+PROMETHEUS = f"http://{os.environ['HOOKLINE_PROMETHEUS_LISTEN']}"
+GRAFANA = f"http://{os.environ['HOOKLINE_GRAFANA_LISTEN']}"
 
 _READY_S = 180
 _HANDLED_S = 120
@@ -89,16 +97,22 @@ class Report:
         return result == "PASS"
 
 
+def foreign_secret() -> str:
+    """In base64, since some providers issue nothing else."""
+    return base64.b64encode(secrets.token_bytes(24)).decode()
+
+
 class Sender:
     """`hookline send`, through HAProxy."""
 
     def __init__(self, folder: Path) -> None:
         text = (SECRETS / "hookline.toml").read_text()
-        genuine = text.replace("secrets/amqp_url", "secrets/amqp_ingress_url").replace("/run/secrets", str(SECRETS))
-        forged = re.sub(r'"file:/run/secrets/sources/[^"]+"', lambda _: f'"{secrets.token_urlsafe(24)}"', text)
+        text = text.replace("secrets/amqp_url", "secrets/amqp_ingress_url")
+        genuine = text.replace("/run/secrets", str(SECRETS))
+        forged = re.sub(r'"file:/run/secrets/sources/[^"]+"', lambda _: f'"{foreign_secret()}"', text)
         self.genuine, self.forged = folder / "genuine.toml", folder / "forged.toml"
         self.genuine.write_text(genuine)
-        self.forged.write_text(forged.replace("file:/run/secrets/amqp_url", "sqlite:unused.db"))
+        self.forged.write_text(forged.replace("/run/secrets", str(SECRETS)))
         self.settings: Settings = load(self.genuine, with_sources=True)
         self.accepted = 0
 
@@ -116,19 +130,27 @@ class Sender:
 
     def events_of_story(self, source: str) -> int:
         """How many canonical events one callback of each type makes."""
-        account, now_s = self.settings.sources[source], time.time()
-        events = 0
-        for sample in account.provider.samples:
-            body = json.dumps(sample.body(1, now_s)).encode()
+        return len(self._events(source))
+
+    def has_rooms(self, source: str) -> bool:
+        return any(not isinstance(event, Unknown) for event in self._events(source))
+
+    def _events(self, source: str) -> list[Event]:
+        account = self.settings.sources[source]
+        provider, events = account.provider, list[Event]()
+        for callback in callbacks_of(account, provider.samples, len(provider.samples)):
+            signed = provider.sign(callback.body, account, callback.at_s)
+            kept = provider.keep_query(signed.query) if provider.keep_query else ""
             envelope = seal(
-                account.provider.identify(Request(body)),
-                body,
-                provider=account.provider.name,
+                provider.identify(Request(signed.body, CIMultiDict(signed.headers), kept)),
+                signed.body,
+                provider=provider.name,
                 source=source,
-                content_type="application/json",
+                content_type=provider.content_type,
                 received_at=datetime.now(UTC),
+                query=kept,
             )
-            events += len(account.provider.normalise(envelope))
+            events += provider.normalise(envelope)
         return events
 
     def tampered(self, source: str) -> int:
@@ -150,6 +172,24 @@ def status(path: str, body: bytes | None = None, headers: dict[str, str] | None 
         return error.code
     except OSError:
         return 0
+
+
+def fetched(url: str, login: str = "") -> dict[str, Any]:
+    """What an API answers in JSON; nothing while it cannot be reached."""
+    basic = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=basic), timeout=30) as response:  # noqa: S310
+            found: dict[str, Any] = json.load(response)
+    except OSError:
+        return {}
+    return found
+
+
+def asked(query: str) -> float:
+    """What Prometheus finds now."""
+    found = fetched(f"{PROMETHEUS}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+    values = found.get("data", {}).get("result", ())
+    return float(values[0]["value"][1]) if values else 0
 
 
 class Handled:
@@ -244,7 +284,9 @@ class Checks:
         for service in ("ingress-1", "worker"):
             out = in_container(service, "python", "-c", reach.format("192.0.2.1", 80) + "; print('reached')", ok=False)
             assert "reached" not in out, f"{service} has a way out"
-        return "HAProxy cannot reach RabbitMQ; the ingress and the workers have no way out"
+        known = in_container("ingress-1", "getent", "hosts", "postgresql", ok=False)
+        assert not known, "the ingress reaches PostgreSQL"
+        return "HAProxy reaches no RabbitMQ, the ingress no PostgreSQL; the ingress and the workers have no way out"
 
     def own_files(self) -> str:
         owner = SECRETS.stat().st_uid
@@ -303,12 +345,54 @@ class Checks:
         return f"{kept} kept"
 
     def rooms(self) -> str:
-        rooms = json.loads(in_container("rooms", "hookline", "rooms", "--json"))
+        rooms = json.loads(in_container("rooms", "hookline", "rooms", "--json", "--limit", "500"))
         found = Counter(room["source"] for room in rooms)
-        assert set(found) == set(self.sources), f"rooms of {dict(found)}"
+        missing = {source for source in self.sources if self.sender.has_rooms(source)} ^ set(found)
+        assert not missing, f"rooms of {dict(found)}, and not of {missing}"
         past = [room for room in rooms if room["source"] == "krtc-main" and not room["open"] and room["sessions"]]
         assert past, "no KRTC room with its sessions"
         return ", ".join(f"{source}: {count}" for source, count in sorted(found.items()))
+
+    def least_store(self) -> str:
+        """The workers' role owns its database, and is no superuser."""
+        asked = "SELECT rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = 'hookline'"
+        said = in_container("postgresql", "psql", "-U", "postgres", "-Atc", asked)
+        assert said.strip() == "f|f|f", said
+        password = in_container("ingress-1", "cat", "/run/secrets/store_password")
+        assert password == "none", "the ingress has the password of the store"
+        return "it may do nothing outside its database; the ingress has no password"
+
+    def operator(self) -> str:
+        """The operator's user sees the queues, and may publish nothing."""
+        said = command(*COMPOSE, "run", "--rm", "operator", "status", "--json")
+        seen = {each["queue"]: each["consumers"] for each in json.loads(said)["queues"]}
+        assert seen == {"counter": WORKERS, "rooms": 1}, said[:300]
+        return f"it sees {', '.join(seen)} and their consumers"
+
+    def metrics(self) -> str:
+        """Prometheus scrapes every process with the token, and has loaded the alert rules."""
+        up, all_of_them = 'count(up{job="hookline"} == 1)', len(INGRESSES) + WORKERS + 1
+        wait("all processes scraped", lambda: asked(up) == all_of_them, _READY_S)
+        received = "sum(hookline_received_total)"
+        wait("callbacks counted", lambda: asked(received) == self.sender.accepted, _READY_S)
+        groups = fetched(f"{PROMETHEUS}/api/v1/rules")["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert rules, "no rules"
+        assert not [rule for rule in rules if rule.get("lastError")], "some rules fail"
+        without = in_container("worker", "python", "-c", _WITHOUT_TOKEN)
+        assert without.strip() == "401", without
+        return f"{all_of_them} processes, {self.sender.accepted} callbacks, {len(rules)} rules"
+
+    def grafana(self) -> str:
+        """Grafana has the dashboard, and its Prometheus answers a panel's query."""
+        if not containers("grafana"):
+            return "left out, because its image is not there"
+        login = f"admin:{(SECRETS / 'grafana_password').read_text()}"
+        wait("Grafana", lambda: fetched(f"{GRAFANA}/api/health", login).get("database") == "ok", _READY_S)
+        board = fetched(f"{GRAFANA}/api/dashboards/uid/hookline", login)["dashboard"]
+        health = fetched(f"{GRAFANA}/api/datasources/uid/prometheus/health", login)
+        assert health["status"] == "OK", str(health)
+        return f"{len(board['panels'])} panels; {health['message']}"
 
     def death_of_an_ingress(self) -> str:
         """HAProxy sends again what was in flight to the dead ingress."""
@@ -407,10 +491,11 @@ class Checks:
 
 
 def known_secrets() -> list[str]:
-    """The secrets of the sources, and RabbitMQ's passwords and their hashes."""
+    """The secrets of the sources, the passwords and the token, and the hashes of RabbitMQ's passwords."""
     texts = [path.read_text() for path in SECRETS.iterdir() if path.is_file()]
     passwords = [match[1] for text in texts for match in re.finditer(r"amqp://[^:]+:([^@]+)@rabbitmq", text)]
     hashes = [match[1] for text in texts for match in re.finditer(r'"password_hash": "([^"]+)"', text)]
+    passwords += [(SECRETS / name).read_text() for name in ("store_password", "postgresql_password", "admin_token")]
     return [path.read_text() for path in (SECRETS / "sources").iterdir()] + passwords + hashes
 
 
@@ -430,6 +515,15 @@ asyncio.run(main())
 """
 
 
+_WITHOUT_TOKEN = """
+import urllib.error, urllib.request
+try:
+    urllib.request.urlopen("http://ingress-1:9464/metrics", timeout=5)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
 def in_order(checks: Checks) -> dict[str, Callable[[], str]]:
     """What is checked once all containers are ready, by its title. A later check counts on the earlier ones."""
     return {
@@ -437,12 +531,16 @@ def in_order(checks: Checks) -> dict[str, Callable[[], str]]:
         "networks are apart": checks.separated,
         "the files of setup": checks.own_files,
         "RabbitMQ's users have few rights": checks.rights,
+        "PostgreSQL's users have few rights": checks.least_store,
         "every type of all providers": checks.every_type,
         "forged and tampered callbacks": checks.forged,
         "every callback twice, in any order": checks.duplicates,
         "requests that are no callbacks": checks.elsewhere,
         **({"history": checks.history} if checks.sender.settings.history.enabled else {}),
         "room view": checks.rooms,
+        "the operator's commands": checks.operator,
+        "Prometheus": checks.metrics,
+        "Grafana": checks.grafana,
         "an ingress is killed while 200 callbacks arrive": checks.death_of_an_ingress,
         "a worker is killed while 200 callbacks arrive": checks.death_of_a_worker,
         "both ingresses are replaced while callbacks arrive": checks.rolling_restart,

@@ -41,19 +41,26 @@ if ! docker info >/dev/null 2>&1; then
     engine_is_ours=yes
 fi
 if [ -x "$STANDIN_IMAGES" ]; then
-    pinned() { sed -n "s/.*:-\($1:[^}]*\)}.*/\1/p" compose.yaml; }
+    pinned() { sed -n "s|.*:-\($1:[^}]*\)}.*|\1|p" compose.yaml; }
     "$STANDIN_IMAGES" image "$(pinned python)" python
     "$STANDIN_IMAGES" image "$(pinned rabbitmq)" rabbitmq
     "$STANDIN_IMAGES" image "$(pinned haproxy)" haproxy haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg
+    for name in prometheus postgresql; do
+        "$STANDIN_IMAGES" image "hookline-standin-$name:1" $name true
+    done
+    docker build -q -t "$(pinned prom/prometheus)" --target prometheus tests/compose/standins
+    docker build -q -t "$(pinned postgres)" --target postgresql tests/compose/standins
     build_options=(--network host)
 fi
 
-port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+free_port() { "$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 export COMPOSE_PROJECT_NAME=hookline-test-$$
 export HOOKLINE_IMAGE=hookline:test-$$
 export HOOKLINE_SECRETS=$work/secrets
 export HOOKLINE_WORKER=./tests/compose/counter.py
-export HOOKLINE_LISTEN=127.0.0.1:$port
+export HOOKLINE_LISTEN=127.0.0.1:$(free_port)
+export HOOKLINE_PROMETHEUS_LISTEN=127.0.0.1:$(free_port)
+export HOOKLINE_GRAFANA_LISTEN=127.0.0.1:$(free_port)
 export HOOKLINE_INGRESS_SUBNET=10.231.78.0/24
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; else compose=docker-compose; fi
 
@@ -62,5 +69,9 @@ mkdir "$HOOKLINE_SECRETS"
 docker build "${build_options[@]+"${build_options[@]}"}" -q -t "$HOOKLINE_IMAGE" .
 $compose run --rm setup
 [ -z "${HOOKLINE_TEST_HISTORY:-}" ] || printf '\n[history]\nenabled = true\n' >> "$HOOKLINE_SECRETS/hookline.toml"
-$compose up -d --scale worker=4
+grafana=grafana
+grafana_image=$(sed -n 's|.*:-\(grafana/grafana:[^}]*\)}.*|\1|p' compose.yaml)
+docker image inspect "$grafana_image" >/dev/null 2>&1 || docker pull -q "$grafana_image" >/dev/null 2>&1 || grafana=
+[ -n "$grafana" ] || echo "compose-test: without Grafana, whose image $grafana_image is not there"
+$compose up -d --scale worker=4 haproxy rooms worker prometheus $grafana
 "$python" tests/compose/checks.py "$compose"

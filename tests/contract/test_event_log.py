@@ -20,6 +20,7 @@ from hookline.events import (
     Seat,
     SeatsChanged,
 )
+from hookline.workers.event_follower import EventFollower
 from hookline.workers.event_log import PURGE_AT_MOST, PURGE_EVERY, EventLog, Place, Query
 from tests.contract.event_log_process import event as event_of_process
 from tests.contract.event_logs import found, index_rows, opened_log
@@ -53,6 +54,12 @@ async def source() -> str:
 
 async def append(log: EventLog, events: Sequence[CanonicalEvent]) -> None:
     await asyncio.gather(*map(log.append, events))
+
+
+async def after_all(log: EventLog) -> datetime:
+    """A time after every receipt that is in the log."""
+    latest = (await log.received(datetime(1970, 1, 2, tzinfo=UTC), limit=1)).events
+    return max([START, *(event.received_at for event in latest)]) + timedelta(hours=1)
 
 
 async def test_an_event_is_kept_unchanged_and_once(log: EventLog, room: str) -> None:
@@ -279,3 +286,113 @@ async def test_after_a_kill_every_event_that_was_kept_is_kept_whole(address: str
     await append(log, again)  # what was in flight is delivered again
     assert len(await log.room(place)) == len(again)
     assert set(await index_rows(address, again)) == whole
+
+
+async def test_events_are_read_by_the_time_of_their_receipt(log: EventLog, room: str) -> None:
+    """Some are received at the same time, and all occurred in the opposite order."""
+    since = await after_all(log)
+    events = [
+        make(
+            RoomCreated,
+            f"{room} {number}",
+            at_s=-number,
+            room_id=room,
+            received_at=since + timedelta(seconds=number // 2),
+        )
+        for number in range(7)
+    ]
+    await append(log, events)
+    ids, cursor = [], None
+    while True:
+        page = await log.received(since, limit=2, cursor=cursor)
+        ids += [int(event.id.rpartition(" ")[2]) for event in page.events if getattr(event, "room_id", "") == room]
+        if (cursor := page.cursor) is None:
+            break
+    assert sorted(ids) == list(range(7))
+    assert [number // 2 for number in ids] == [3, 2, 2, 1, 1, 0, 0]
+    later = await log.received(since + timedelta(seconds=2), limit=100)
+    mine = {event.id for event in later.events if getattr(event, "room_id", "") == room}
+    assert mine == {f"{room} {number}" for number in (4, 5, 6)}
+
+
+async def test_a_follower_gets_what_comes_and_nothing_twice(log: EventLog, room: str) -> None:
+    base = await after_all(log)
+
+    def received(name: str, at_s: float) -> CanonicalEvent:
+        return make(RoomCreated, f"{room} {name}", room_id=room, received_at=base + timedelta(seconds=at_s))
+
+    await log.append(received("before", 0))
+    follower = EventFollower(log)
+    await follower.start()
+
+    async def new() -> list[str]:
+        return [event.id.rpartition(" ")[2] for event in await follower.new() if getattr(event, "room_id", "") == room]
+
+    assert await new() == []
+    await append(log, [received("second", 20), received("first", 10)])
+    assert await new() == ["first", "second"]
+    await append(log, [received("first", 10), received("overtaken", 5), received("third", 30)])
+    assert await new() == ["overtaken", "third"]
+    assert await new() == []
+
+
+async def test_a_search_ends_a_page_after_so_many_events_that_do_not_match(log: EventLog, room: str) -> None:
+    events = [
+        make(ParticipantJoined, f"{room} {number:02}", at_s=number, room_id=room, user_id="a" if number == 0 else "b")
+        for number in range(12)
+    ]
+    await append(log, events)
+    query, cursor, pages = Query(room_id=room, user_id="a"), None, list[list[str]]()
+    while True:
+        page = await log.search(query, limit=5, cursor=cursor, scan_limit=5)
+        pages.append([event.id for event in page.events])
+        if (cursor := page.cursor) is None:
+            break
+    assert pages == [[], [], [events[0].id]]
+
+
+async def test_rooms_come_with_the_time_of_their_latest_delivery(log: EventLog, room: str) -> None:
+    latest = START + timedelta(hours=1)
+    for received_at in (START, latest):
+        await log.append(make(RoomCreated, f"{room} {received_at}", room_id=room, received_at=received_at))
+    times, cursor = dict[str, datetime](), None
+    while room not in times:
+        page = await log.rooms(limit=1000, cursor=cursor)
+        times |= {each.room_id: at for each, at in zip(page.places, page.received_at, strict=True)}
+        cursor = page.cursor
+    assert times[room] == latest
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+async def test_a_delivery_is_a_repeat_if_it_was_received_at_another_time(
+    log: EventLog, room: str, *, at_once: bool
+) -> None:
+    def received(name: str, at_s: float) -> CanonicalEvent:
+        return make(RoomCreated, f"{room} {name}", room_id=room, received_at=START + timedelta(seconds=at_s))
+
+    once = [received("once", 0)] * 3  # put back by a worker
+    twice = [received("twice", 0), received("twice", 7), received("twice", 7)]
+    if at_once:
+        await append(log, [*once, *twice])
+    else:
+        for event in (*once, *twice, received("thrice", 9), received("thrice", 0), received("thrice", 20)):
+            await log.append(event)
+    found = await log.repeats([f"{room} {name}" for name in ("once", "twice", "thrice", "never")])
+    expected = {f"{room} twice": 1} if at_once else {f"{room} twice": 1, f"{room} thrice": 2}
+    assert found == expected
+    assert await log.repeats([]) == {}
+
+
+async def test_the_count_of_repeats_goes_with_old_events(address: str, room: str) -> None:
+    async with opened_log(address, AN_HOUR_S) as log:
+        old = f"{room} old"
+        for at_s in (0, 1):
+            await log.append(make(RoomCreated, old, room_id=room, received_at=START + timedelta(seconds=at_s)))
+        for number in range(40):
+            events = [
+                make(RoomCreated, f"{room} {number} {each}", room_id=room, received_at=LATER) for each in range(50)
+            ]
+            await append(log, events)
+            if not await log.repeats([old]):
+                break
+        assert await log.repeats([old]) == {}

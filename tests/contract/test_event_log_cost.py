@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -120,6 +121,7 @@ async def test_reading_a_room_costs_the_same_whatever_else_is_stored(own_address
         lambda log: log.search(Query(room_id=name, user_id="1"), limit=5),
         lambda log: log.search(Query(), limit=5),
         lambda log: latest_rooms(log, 1),
+        lambda log: log.received(datetime(1970, 1, 2, tzinfo=UTC), limit=5),
     ]
     async with opened_log(own_address) as log:
         await asyncio.gather(*(log.append(joined(name, name, number)) for number in range(MINE)))

@@ -8,7 +8,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.sqlite import writer_thread
 from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
 from hookline.workers.stores import heartbeat
-from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRequest, Completion
+from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
@@ -98,7 +98,7 @@ def coalescer(store: Store) -> ClaimCoalescer:
 
 
 async def claim_and_lose_the_answer(store: Store, queue: str, event_id: str) -> None:
-    request = ClaimRequest(queue, event_id, subject=None, ours=False)
+    request = ClaimRequest(queue, event_id, subject=None, ours=False, number=1)
     assert await coalescer(store)._claim(request) == Acquired()  # noqa: SLF001
 
 
@@ -169,6 +169,32 @@ async def test_a_claim_that_is_freed_keeps_its_failures_and_deaths(
         await beat(store, address)
     async with another() as other:
         assert await other.claim(queue, "e") == Acquired(deaths=1, failures=1)
+
+
+@shared_stores
+async def test_a_release_that_is_carried_out_late_leaves_a_newer_claim(
+    store: Store, queue: str, another: Another
+) -> None:
+    """The server may carry out a release after its sender has given up, sent it again, and claimed the event again."""
+    await store.claim(queue, "e")
+    release = ClaimRelease(queue, "e", failures=1, parked=False, number=coalescer(store).number(queue, "e"))
+    await store.release(queue, "e", failures=1)
+    assert await store.claim(queue, "e") == Acquired(failures=1)
+    await coalescer(store)._release(release)  # noqa: SLF001  a test cannot delay it otherwise
+    async with another() as other:
+        assert await other.claim(queue, "e") == LeasedElsewhere()
+        await store.release(queue, "e", failures=1)
+        assert await other.claim(queue, "e") == Acquired(failures=2)
+
+
+@shared_stores
+async def test_a_claim_that_the_store_has_back_can_be_released(store: Store, queue: str, another: Another) -> None:
+    """A server that forgot its last second may have an older claim of the process."""
+    await store.claim(queue, "e")
+    coalescer(store)._named[queue, "e"] += 1  # noqa: SLF001  as if the newer one were forgotten
+    await store.release(queue, "e", failures=1)
+    async with another() as other:
+        assert await other.claim(queue, "e") == Acquired(failures=1)
 
 
 @beating

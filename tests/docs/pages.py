@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if "examples" not in page.parts)
+PAGES = (README, ROOT / "CONTRIBUTING.md", *DOCS)
 
 _BLOCK = re.compile(
     r"(?:<!-- (?P<marker>[^>]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE

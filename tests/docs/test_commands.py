@@ -5,6 +5,8 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ import pytest
 
 from hookline import events
 from hookline.cli.main import cli
+from hookline.schemas.providers import catalogue
 from hookline.settings import SECTIONS, SourceSettings
 from tests.docs.pages import PAGES, README, ROOT, Block, all_blocks
 
@@ -44,11 +47,12 @@ def check_hookline(words: Sequence[str]) -> None:
     """Fails unless `hookline` accepts these words."""
     command: click.Command = cli
     rest, name = list(words), "hookline"
+    parent = click.Context(cli, help_option_names=cli.context_settings["help_option_names"])  # a command keeps them
     while isinstance(command, click.Group):
         name = rest.pop(0)
         command = command.commands[name]
     try:
-        command.make_context(name, rest)
+        command.make_context(name, rest, parent=parent)
     except click.ClickException as error:
         pytest.fail(f"hookline {' '.join(words)}: {error.format_message()}")
 
@@ -105,10 +109,26 @@ def check_compose(words: Sequence[str]) -> None:
         case ["exec", service, "hookline", *rest]:
             assert service in SERVICES
             check_hookline(rest)
+        case ["run", "--rm", "operator", *rest]:
+            check_hookline(rest)
         case ["run", "--rm", service]:
             assert service in SERVICES
+        case ["--profile", "metrics", *rest]:
+            check_compose(rest)
         case _:
             assert words[0] in ("build", "up")
+
+
+def check_kubectl(words: Sequence[str]) -> None:
+    """Fails unless the file or folder that is applied exists."""
+    for option, path in pairwise(words):
+        assert option not in ("-f", "-k") or (ROOT / path).exists(), path
+
+
+def check_install(words: Sequence[str]) -> None:
+    """Fails unless the files of ours that are installed exist."""
+    for word in words:
+        assert not word.startswith("deploy/") or (ROOT / word).is_file(), word
 
 
 def check_activation(words: Sequence[str]) -> None:
@@ -128,18 +148,30 @@ def check_nothing(words: Sequence[str]) -> None:
 
 CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     ".": check_activation,
+    "cloudflared": check_nothing,
     "docker": check_docker,
     "export": check_nothing,
     "git": check_nothing,
     "hookline": check_hookline,
+    "install": check_install,
+    "journalctl": check_nothing,
+    "kubectl": check_kubectl,
     "make": check_make,
     "mkdir": check_nothing,
+    "/opt/hookline/bin/pip": check_pip,
+    "pg_dump": check_nothing,
+    "ngrok": check_nothing,
     "pip": check_pip,
     "pre-commit": check_nothing,
     "psql": check_nothing,
     "pytest": check_pytest,
     "python": check_python,
     "python3": check_python,
+    "rabbitmq-queues": check_nothing,  # tests/deployment runs those of the page about clusters
+    "rabbitmq-upgrade": check_nothing,
+    "rabbitmqctl": check_nothing,
+    "sqlite3": check_nothing,
+    "systemctl": check_nothing,
 }
 
 
@@ -147,6 +179,31 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
 def test_each_command_of_a_page_is_one_that_exists(block: Block) -> None:
     for program, *words in commands(block.text):
         assert program in CHECKS, f"{program}: say in CHECKS how to check it"
+        CHECKS[program](words)
+
+
+def helps(name: str, command: click.Command) -> Iterator[tuple[str, str]]:
+    """Each command with the examples of its help, which the reference shows, too."""
+    yield name, command.epilog or ""
+    if isinstance(command, click.Group):
+        for word, below in command.commands.items():
+            yield from helps(f"{name} {word}", below)
+
+
+@pytest.mark.parametrize(
+    ("name", "epilog"), [*helps("hookline", cli)], ids=lambda text: text if "\n" not in text else "help"
+)
+def test_each_example_in_the_help_of_a_command_is_one_that_exists(
+    name: str, epilog: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "callback.json").touch()
+    (tmp_path / "providers").mkdir()
+    lines = [re.split(r" {2,}| [|>] ", line.strip())[0] for line in epilog.splitlines()]
+    examples = [line for line in lines if line not in ("", "\b", "Examples:")]
+    assert any(example.startswith(name) for example in examples)
+    for example in examples:
+        program, *words = shlex.split(example)
         CHECKS[program](words)
 
 
@@ -175,14 +232,21 @@ def test_python_of_readme_runs(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=str)
-def test_settings_of_a_page_exist(block: Block) -> None:
+def test_settings_of_a_page_exist_and_have_values_that_are_allowed(block: Block) -> None:
     settings = tomllib.loads(block.text)
-    tables = [(SECTIONS[name], table) for name, table in settings.items() if name != "sources"]
+    tables = [(table, keys(SECTIONS[name])) for name, table in settings.items() if name != "sources"]
     for table in settings.get("sources", {}).values():
-        assert table.pop("provider")
-        tables.append((SourceSettings, table))
-    for kind, table in tables:
-        assert set(table) <= {field.encode_name for field in msgspec.structs.fields(kind)}
+        provider = catalogue().get(table.pop("provider"))
+        tables.append((table, keys(SourceSettings) | (keys(provider.account) if provider else {})))
+    for table, known in tables:
+        assert set(table) <= set(known)
+        for key, value in table.items():
+            msgspec.convert(value, known[key])
+
+
+def keys(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The keys with the types of their values."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def test_every_block_of_the_tour_is_marked_as_one_that_the_tests_follow() -> None:

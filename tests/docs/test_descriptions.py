@@ -88,7 +88,7 @@ def test_the_descriptions_are_valid_and_true(tmp_path: Path) -> None:
 
 def test_the_files_are_current() -> None:
     for name, describe in descriptions.FILES.items():
-        assert (descriptions.FOLDER / name).read_bytes() == descriptions.text_of(describe), f"run `make docs`: {name}"
+        assert (descriptions.FOLDER / name).read_bytes() == descriptions.text_of(describe), f"run `make tables`: {name}"
 
 
 def test_every_type_has_a_channel_with_the_routing_key_of_its_messages() -> None:

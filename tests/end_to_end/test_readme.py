@@ -15,7 +15,7 @@ SETTINGS = (README.parent / "docs" / "settings.md").read_text()
 
 
 def test_the_tables_match_the_code() -> None:
-    assert with_tables(TEXT) == TEXT, "run `make docs`"
+    assert with_tables(TEXT) == TEXT, "run `make tables`"
 
 
 def test_every_provider_is_in_the_table_and_no_other() -> None:

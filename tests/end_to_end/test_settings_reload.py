@@ -14,6 +14,7 @@ import pytest
 from hookline.cli.sample_callbacks import callbacks_of, send_callback
 from tests.contract.installations import fresh_rabbitmq, queue_name
 from tests.end_to_end.processes import END_S, Process, Project, eventually, until
+from tests.end_to_end.test_operators_port import get, operators_url
 from tests.end_to_end.test_processes import PROCESSES, change, start_ingresses
 from tests.services.rabbitmq import Node, own_node
 
@@ -63,6 +64,49 @@ async def test_a_bad_file_keeps_the_old_settings(embedded_project: Project) -> N
     change(embedded_project, "[brokr]", "[broker]")
     assert await status(embedded_project) == 200
     assert ingress.stop() == 0
+
+
+OLD, NEW = "the-first-token-of-the-operator", "another-token-of-the-operator"
+CHANGED = "admin.token changed"
+
+
+def set_token(project: Project, text: str) -> None:
+    """The settings name a file, as a secret that is rotated should be kept."""
+    (project.folder / "token").write_text(f"{text}\n")
+    if "\n[admin]\n" not in project.config.read_text():
+        change(project, "[ingress]\n", '[admin]\ntoken = "file:token"\n\n[ingress]\n')
+
+
+def test_a_new_token_of_the_operators_port_holds_from_the_next_request_on(embedded_project: Project) -> None:
+    set_token(embedded_project, OLD)
+    worker = embedded_project.start("worker", "counter.py")
+    url = operators_url(worker)
+    assert [get(f"{url}/healthz", token)[0] for token in (OLD, NEW, "")] == [200, 401, 401]
+    set_token(embedded_project, NEW)
+    reread(worker, CHANGED)
+    assert [get(f"{url}/healthz", token)[0] for token in (OLD, NEW, "")] == [401, 200, 401]
+    assert worker.count("only at a restart") == 0
+    assert worker.count(NEW) == 0
+
+
+def test_a_supervisor_takes_the_new_token_for_all_processes(embedded_project: Project) -> None:
+    set_token(embedded_project, OLD)
+    ingresses = start_ingresses(embedded_project)
+    url = operators_url(ingresses)
+    set_token(embedded_project, NEW)
+    reread(ingresses, CHANGED, PROCESSES)
+    assert [get(f"{url}/metrics", token)[0] for token in (OLD, NEW, "")] == [401, 200, 401]
+
+
+def test_a_reachable_port_never_loses_its_token(embedded_project: Project) -> None:
+    """The file is right by itself: its host is loopback. The process still listens where others can reach it."""
+    set_token(embedded_project, OLD)
+    change(embedded_project, "\n[admin]\n", '\n[admin]\nhost = "0.0.0.0"\n')
+    worker = embedded_project.start("worker", "counter.py")
+    url = operators_url(worker)
+    change(embedded_project, 'host = "0.0.0.0"\ntoken = "file:token"\n', "")
+    reread(worker, "admin.token: it is missing, and others can reach 0.0.0.0")
+    assert [get(f"{url}/healthz", token)[0] for token in (OLD, "")] == [200, 401]
 
 
 def test_what_changes_only_at_a_restart_is_said(embedded_project: Project) -> None:

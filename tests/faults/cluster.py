@@ -9,19 +9,21 @@ from tests.services.rabbitmq import Node, programs
 
 _USERS = (61_001, 61_002, 61_003)
 _COOKIE = "cookie-of-a-test"
+FORMATION = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = rabbit@rabbit-1
+cluster_formation.classic_config.nodes.2 = rabbit@rabbit-2
+cluster_formation.classic_config.nodes.3 = rabbit@rabbit-3
+"""
 
 
 class Member(Node):
     """One node. Quorum queues have a member on each."""
 
-    def __init__(self, folder: Path, number: int, user: int | None, epmd_port: str | None, names: list[str]) -> None:
-        known = "\n".join(
-            f"cluster_formation.classic_config.nodes.{index} = {name}" for index, name in enumerate(names, 1)
-        )
-        backend = "cluster_formation.peer_discovery_backend = rabbit_peer_discovery_classic_config\n"
-        super().__init__(folder, configuration=f"{backend}{known}\n")
+    def __init__(self, folder: Path, name: str, user: int | None, epmd_port: str | None, configuration: str) -> None:
+        super().__init__(folder, configuration=configuration)
         self.number = user
-        self.name = names[number]
+        self.name = name
         self.environment["RABBITMQ_NODENAME"] = self.name
         if epmd_port is not None:
             self.environment["ERL_EPMD_PORT"] = epmd_port
@@ -37,16 +39,21 @@ class Member(Node):
 
 
 class Cluster:
-    """Three nodes; `start` returns once all of them are members."""
+    """Three nodes; `start` returns once all of them are members.
 
-    def __init__(self) -> None:
+    `configuration` calls them rabbit@rabbit-1 to rabbit@rabbit-3.
+    """
+
+    def __init__(self, configuration: str = FORMATION) -> None:
         run = secrets.token_hex(4)
         names = [f"hookline-{run}-{number}@localhost" for number in range(len(_USERS))]
         users: list[int | None] = list(_USERS) if os.geteuid() == 0 else [None] * len(_USERS)
+        for number, name in enumerate(names, 1):
+            configuration = configuration.replace(f"rabbit@rabbit-{number}", name)
         self.nodes: list[Member] = []
-        for number, user in enumerate(users):
+        for name, user in zip(names, users, strict=True):
             epmd_port = self.nodes[0].environment["ERL_EPMD_PORT"] if self.nodes else None
-            self.nodes.append(Member(programs(), number, user, epmd_port, names))
+            self.nodes.append(Member(programs(), name, user, epmd_port, configuration))
 
     @property
     def urls(self) -> list[str]:

@@ -10,6 +10,11 @@ from hookline.schemas.provider import AnySource, Outgoing
 from tests.ingress.sources import KRTC, NOW_S
 
 
+def get(path: str, method: str = "GET") -> bytes:
+    """The bytes of a request without a body."""
+    return f"{method} {path} HTTP/1.1\r\nHost: ingress.example\r\n\r\n".encode()
+
+
 def sample(source: AnySource, number: int = 0) -> bytes:
     """The body of one of the provider's sample callbacks."""
     return msgspec.json.encode(source.provider.samples[number].body(1, NOW_S))

@@ -1,7 +1,9 @@
 """What requests may hold before they are verified: bytes, heads, connections, time in the event loop."""
 
 import asyncio
+import gc
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -10,9 +12,10 @@ from ipaddress import ip_network
 import pytest
 
 from hookline.ingress import connection_limits, load
+from hookline.ingress.connection import IngressConnection
 from tests.ingress.callbacks import BODY, GOOD, post, signed
 from tests.ingress.chunks import END, chunk, in_chunks
-from tests.ingress.http_client import Answer, Client, connected, let_ingress_run
+from tests.ingress.http_client import PATIENCE_S, Answer, Client, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.sources import KRTC
 
@@ -284,6 +287,23 @@ async def test_the_files_that_a_process_may_open_are_a_limit(
         assert await accepts(ingress)
         assert await idle.is_closed()
     assert "open files is reached" in caplog.text
+
+
+@pytest.mark.parametrize("request_", [GOOD, GOOD[:-1]], ids=["answered", "incomplete"])
+async def test_a_closed_connection_is_freed_without_the_garbage_collector(request_: bytes) -> None:
+    """Until the collector runs, a flood of incomplete bodies would fill the memory."""
+    async with running_ingress(settings=with_settings(body_timeout_s=0.05)) as ingress:
+        gc.collect()
+        gc.disable()
+        try:
+            async with clients(ingress, [request_]) as [client]:
+                assert await client.answer() is not None
+            until_s = time.monotonic() + PATIENCE_S
+            while any(isinstance(each, IngressConnection) for each in gc.get_objects()):
+                assert time.monotonic() < until_s
+                await asyncio.sleep(0.1)
+        finally:
+            gc.enable()
 
 
 async def test_tiny_chunks_do_not_hold_up_other_requests() -> None:

@@ -9,15 +9,11 @@ import pytest
 from hookline.ingress import responses
 from hookline.schemas import errors
 from hookline.schemas.errors import NotDurable, Refused
-from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, get, post, signed
 from tests.ingress.http_client import Answer, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.signature_cases import FORGERY
 from tests.ingress.sources import KRTC, VOICE
-
-
-def get(path: str, method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: ingress.example\r\n\r\n".encode()
 
 
 async def answer_to(ingress: RunningIngress, request: bytes) -> Answer:

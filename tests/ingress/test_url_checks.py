@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from hookline.schemas.errors import BadSignature, MalformedRequest
 from hookline.schemas.provider import AnySource, Provider, Reply, Request, Source
-from tests.ingress.callbacks import GOOD, post, signed
+from hookline.schemas.providers import catalogue
+from tests.ingress.callbacks import GOOD, get, post, signed
 from tests.ingress.running_ingress import RunningIngress, running_ingress
-from tests.ingress.sources import CALLS, KRTC
+from tests.ingress.sources import CALLS, KRTC, SOURCES
 
 TEST = b'{"test":"test"}'
 
@@ -94,3 +96,26 @@ async def test_netease_checks_are_answered_and_not_published() -> None:
     async with running_ingress() as ingress:
         assert await answers(ingress, post(CALLS, signed(CALLS, b"{}"))) == [(200, b'{"errCode":0}')]
         assert ingress.publisher.envelopes == []
+
+
+@pytest.mark.parametrize("name", SOURCES)
+async def test_a_visit_by_get_is_answered_for_providers_that_check_a_url_so_and_refused_for_others(name: str) -> None:
+    async with running_ingress(SOURCES) as ingress:
+        ((status, body),) = await answers(ingress, get(f"/hooks/{name}"))
+        reply = SOURCES[name].provider.reply
+        if SOURCES[name].provider.checks_url_by_get:
+            assert (status, body) == (reply.status, reply.body)
+        else:
+            assert status == 405
+        assert ingress.publisher.envelopes == []
+
+
+async def test_a_visit_says_nothing_so_it_has_no_body_and_no_other_method() -> None:
+    with_body = b"GET /hooks/volcengine-main HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+    async with running_ingress(SOURCES) as ingress:
+        found = await answers(ingress, with_body, get("/hooks/volcengine-main", "PUT"))
+    assert [status for status, _ in found] == [400, 405]
+
+
+def test_volcengine_checks_a_url_by_get() -> None:
+    assert [each.name for each in catalogue().values() if each.checks_url_by_get] == ["volcengine"]

@@ -75,7 +75,8 @@ class ModelStore:
         await self._heartbeat.stop()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        if not await self.path.ask(lambda: self.server.mark_exclusive(self.owner, (queue, event_id))):
+        number = self._coalescer.number(queue, event_id)
+        if not await self.path.ask(lambda: self.server.mark_exclusive(self.owner, (queue, event_id), number)):
             raise Unreachable(CLAIM_LOST)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ mypy compares the two, so that a mutant that no longer fits is noticed.
 
 import asyncio
 import math
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,14 +68,14 @@ def name_claims_for_ever() -> None:
         try:
             return await claim(self, queue, event_id, subject)
         except BaseException:
-            self._named.add((queue, event_id))
+            self._named[queue, event_id] = self._last_number
             raise
 
     async def release(
         self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, parked: bool = False
     ) -> None:
-        await self._release(ClaimRelease(queue, event_id, failures, parked))
-        self._named.discard((queue, event_id))
+        await self._release(ClaimRelease(queue, event_id, failures, parked, self._last_number))
+        self._named.pop((queue, event_id), None)
 
     ClaimCoalescer.claim = remember  # type: ignore[method-assign]
     ClaimCoalescer.release = release  # type: ignore[method-assign]
@@ -297,6 +298,15 @@ def hold_nothing_back() -> None:
     SubjectQueues.add = at_once  # type: ignore[method-assign]
 
 
+def free_newer_claims() -> None:
+    """A release that is carried out late gives up whatever claim its process has on the event by then."""
+
+    def newest(self: ClaimCoalescer, queue: str, event_id: str) -> int:
+        return sys.maxsize
+
+    ClaimCoalescer.number = newest  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """`seeds` is a range in which it is found. `fault` says what users saw."""
@@ -334,6 +344,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),
     "decline-for-ever": Mutant(decline_for_ever, (90, 300), "a partition stays where its events are not wanted"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
+    "free-newer-claims": Mutant(free_newer_claims, (3443, 3444), "one failure is counted twice"),
     "hold-nothing-back": Mutant(hold_nothing_back, (0, 60), "events that came late are handled late"),
 }
 """After a change that moves schedules, `python -m tests.simulation --mutant NAME --seeds 0-3000` finds another seed."""

@@ -26,6 +26,7 @@ class HeldClaim:
     deaths: int = 0
     crashes: int = 0
     failures: int = 0
+    number: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -141,13 +142,13 @@ class ModelServer:
 
     def release(self, owner: str, release: ClaimRelease) -> None:
         claim = self.contents.claims.get(release.key)
-        if claim is not None and claim.owner == owner:
+        if claim is not None and claim.owner == owner and claim.number <= release.number:
             self.watch.released(release.key, release.failures, parked=release.parked)
             self._give_up(release.key, claim, failures=release.failures, parked=release.parked)
 
-    def mark_exclusive(self, owner: str, key: Key) -> bool:
+    def mark_exclusive(self, owner: str, key: Key, number: int) -> bool:
         claim = self.contents.claims.get(key)
-        if claim is None or claim.owner != owner:
+        if claim is None or claim.owner != owner or claim.number > number:
             return False
         claim.alone = True
         self.watch.marked(key, claim)
@@ -204,7 +205,7 @@ class ModelServer:
                 self.watch.taken_over(key, claim.owner, owner)
                 claim.deaths += 1
                 claim.crashes += claim.alone
-        claim.owner, claim.claimed, claim.alone = owner, contents.value, False
+        claim.owner, claim.claimed, claim.alone, claim.number = owner, contents.value, False, request.number
         acquired = Acquired(claim.deaths, claim.crashes, claim.failures)
         if request.subject is None:
             return acquired

@@ -32,10 +32,14 @@ class EventRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClaimRequest(EventRequest, frozen=True, gc=False):
-    """A claim to make. With `ours`, a claim that this process already holds on the event is no obstacle."""
+    """A claim to make. With `ours`, a claim that this process already holds on the event is no obstacle.
+
+    `number` grows with each claim of the process. The store keeps it with the claim.
+    """
 
     subject: str | None
     ours: bool
+    number: int
 
 
 class Completion(EventRequest, frozen=True, gc=False):
@@ -47,10 +51,14 @@ class Completion(EventRequest, frozen=True, gc=False):
 
 
 class ClaimRelease(EventRequest, frozen=True, gc=False):
-    """A claim to give up, how many failures to add, and whether the event is parked."""
+    """A claim to give up, how many failures to add, and whether the event is parked.
+
+    A newer claim of the process than that of `number` stays: the release is carried out late, or for the second time.
+    """
 
     failures: int
     parked: bool
+    number: int
 
 
 class ClaimCoalescer:
@@ -75,7 +83,8 @@ class ClaimCoalescer:
         self._finish = finish
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._named: set[tuple[str, str]] = set()
+        self._named: dict[tuple[str, str], int] = {}  # with the number of the claim
+        self._last_number = 0
         self._doubtful: set[tuple[str, str]] = set()
         self._held_until_s = time.monotonic() + LEASE_S - MAX_STEP_S
         self._uncertain: BoundedDict[tuple[str, str], None] = BoundedDict(_MAX_REMEMBERED)
@@ -98,6 +107,10 @@ class ClaimCoalescer:
         coalescer = cls(claims.ask, completions.ask, release)
         coalescer._batchers = (claims, completions)
         return coalescer
+
+    def number(self, queue: str, event_id: str) -> int:
+        """The number of this process's claim on an event, or of its newest claim if it knows of none."""
+        return self._named.get((queue, event_id), self._last_number)
 
     def holds(self, queue: str, event_id: str) -> bool:
         """As `Store.holds`."""
@@ -135,9 +148,10 @@ class ClaimCoalescer:
             ours = key in self._uncertain
         was_named = key in self._named
         self._doubtful.discard(key)
-        self._named.add(key)  # before the store has it, so that no heartbeat in between frees it
+        number = self._last_number = self._last_number + 1
+        self._named.setdefault(key, number)  # before the store has it, so that no heartbeat in between frees it
         try:
-            claim = await self._claim(ClaimRequest(queue, event_id, subject, ours))
+            claim = await self._claim(ClaimRequest(queue, event_id, subject, ours, number))
         except BaseException:  # a cancelled request was sent too
             if not was_named:
                 self._drop(key)
@@ -145,7 +159,9 @@ class ClaimCoalescer:
             raise
         if ours:
             self._uncertain.pop(key, None)
-        if not was_named and not isinstance(claim, Acquired):
+        if isinstance(claim, Acquired):
+            self._named[key] = number
+        elif not was_named:
             self._drop(key)
         return claim
 
@@ -174,7 +190,7 @@ class ClaimCoalescer:
 
     async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
-        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, parked)
+        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, parked, self.number(queue, event_id))
         if key in self._pending or key in self._unreleased:
             return
         try:
@@ -207,7 +223,7 @@ class ClaimCoalescer:
 
     def _drop(self, key: tuple[str, str]) -> None:
         """Do not name a claim any more."""
-        self._named.discard(key)
+        self._named.pop(key, None)
         if self._doubtful:
             self._doubtful.discard(key)
 

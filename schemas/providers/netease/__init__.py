@@ -19,7 +19,7 @@ from hookline.schemas.payload import Id, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
 from hookline.schemas.providers.netease.reading import Reader, Reading
-from hookline.schemas.signing import check_fresh, check_hex, decimal
+from hookline.schemas.signing import check_fresh, check_hex, check_hex_of_body, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 TIME_DIGITS = 13
@@ -103,7 +103,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     body_md5 = _md5(request.body)
     digests = []
     if md5 is not None:
-        check_hex(md5, [body_md5.digest()], "MD5 (of the body)")
+        check_hex_of_body(md5, body_md5.digest(), "MD5")
         digests += [_check_sum(key, body_md5, cur_time).digest() for key in source.keys]
     if has_nonce:
         digests += [_check_sum_with(nonce, key, body_md5, cur_time).digest() for key in source.keys]

@@ -14,6 +14,7 @@ from hookline.workers.event_log import (
     Found,
     Latest,
     Position,
+    Repeats,
     decode,
     entry,
     with_possible_time,
@@ -65,10 +66,19 @@ class PostgresqlEventStorage:
         rows = await self._pool.run(partial(_rows, statement=_SCAN, parameters=wanted))
         return [Found(Position(occurred_us, event_id), body) for occurred_us, event_id, body in rows]
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        wanted = {"since": since_us, "at": before.occurred_us, "id": before.event_id, "count": count}
+        rows = await self._pool.run(partial(_rows, statement=_RECEIVED, parameters=wanted))
+        return [Found(Position(received_us, event_id), body) for received_us, event_id, body in rows]
+
     async def body(self, event_id: str) -> bytes | None:
         statement = "SELECT event FROM hookline_events WHERE id = %(id)s"
         rows = await self._pool.run(partial(_rows, statement=statement, parameters={"id": event_id}))
         return bytes(rows[0][0]) if rows else None
+
+    async def repeats(self, event_ids: Sequence[str]) -> Sequence[Repeats]:
+        wanted = {"ids": [*event_ids]}
+        return [Repeats(*row) for row in await self._pool.run(partial(_rows, statement=_REPEATS, parameters=wanted))]
 
     async def rooms(self, before: Latest, count: int) -> Sequence[Latest]:
         wanted = {"at": before.received_s, "place": before.place, "count": count}
@@ -115,10 +125,17 @@ async def _append(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 async def _replace_later_versions(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Put these versions of events in the places of those that are kept, where these are earlier."""
+    """Put these versions of events in the places of those that are kept, where these are earlier, and count repeats."""
     async with connection.transaction():
         kept = await connection.execute(_LOCK, (sorted(each.event_id for each in entries),))
         versions = {row[0]: (row[1], row[2], bytes(row[3])) for row in await kept.fetchall()}
+        repeated = {
+            each.event_id: max(each.received_us, versions[each.event_id][1])
+            for each in entries
+            if each.event_id in versions and each.received_us != versions[each.event_id][1]
+        }
+        if repeated:
+            await connection.execute(_REPEATED, ([*repeated], [*repeated.values()]))
         # One that is not there any more has just been purged.
         earlier = [each for each in entries if each.version < versions.get(each.event_id, (0, 0, b""))]
         if not earlier:
@@ -132,6 +149,7 @@ async def _replace_later_versions(connection: Connection, entries: Sequence[Entr
 async def _purge(connection: Connection, keep_us: int) -> None:
     """Delete a bounded number of events and rooms that were received longer ago than that."""
     await connection.execute(_PURGE, (keep_us, PURGE_AT_MOST))
+    await connection.execute(_PURGE_REPEATS, (keep_us, PURGE_AT_MOST))
     await connection.execute(_PURGE_ROOMS, (keep_us // 1_000_000, PURGE_AT_MOST))
 
 
@@ -190,6 +208,11 @@ _LOCK = """SELECT id, occurred_at, received_at, event FROM hookline_events WHERE
 _UPDATE = f"""UPDATE hookline_events e SET occurred_at = given.occurred_at, received_at = given.received_at,
         keys = given.keys, event = given.event
     FROM {_ENTRIES} AS given (id, occurred_at, received_at, keys, event) WHERE e.id = given.id"""  # noqa: S608
+_REPEATED = """INSERT INTO hookline_event_repeats AS r (id, count, received_at)
+    SELECT id, 1, received_at FROM unnest(%s::text[], %s::int8[]) AS given (id, received_at) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET count = r.count + 1, received_at = excluded.received_at
+    WHERE excluded.received_at > r.received_at"""
+_REPEATS = "SELECT id, count, received_at FROM hookline_event_repeats WHERE id = ANY(%(ids)s)"
 _DELETE_KEYS = """DELETE FROM hookline_event_keys k USING (
         SELECT unnest(string_to_array(keys, ' ')) AS key, occurred_at, id FROM hookline_events WHERE id = ANY(%s)) old
     WHERE (k.key, k.occurred_at, k.id) = (old.key, old.occurred_at, old.id)"""
@@ -201,6 +224,10 @@ _SCAN = """SELECT found.occurred_at, found.id, e.event FROM (
             AND (k.occurred_at, k.id) < (%(at)s, %(id)s) ORDER BY k.occurred_at DESC, k.id DESC LIMIT %(count)s) each
         ORDER BY 1 DESC, 2 DESC LIMIT %(count)s) found
     JOIN hookline_events e USING (id) ORDER BY 1 DESC, 2 DESC"""
+# The bound on the time alone is the one that the index can use.
+_RECEIVED = """SELECT received_at, id, event FROM hookline_events
+    WHERE received_at BETWEEN %(since)s AND %(at)s AND (received_at, id) < (%(at)s, %(id)s)
+    ORDER BY received_at DESC, id DESC LIMIT %(count)s"""
 _ROOMS = """SELECT received_at, place FROM hookline_rooms WHERE (received_at, place) < (%(at)s, %(place)s)
     ORDER BY received_at DESC, place DESC LIMIT %(count)s"""
 _NOW_S = "extract(epoch FROM clock_timestamp())"
@@ -211,5 +238,8 @@ _PURGE = f"""WITH old AS (
     DELETE FROM hookline_event_keys k
     USING (SELECT unnest(string_to_array(keys, ' ')) AS key, occurred_at, id FROM old) gone
     WHERE (k.key, k.occurred_at, k.id) = (gone.key, gone.occurred_at, gone.id)"""  # noqa: S608  of constants
+_PURGE_REPEATS = f"""DELETE FROM hookline_event_repeats WHERE id = ANY(ARRAY(SELECT id FROM hookline_event_repeats
+    WHERE received_at < ({_NOW_S} * 1000000)::int8 - %s ORDER BY received_at LIMIT %s
+    FOR UPDATE SKIP LOCKED))"""  # noqa: S608  of constants
 _PURGE_ROOMS = f"""DELETE FROM hookline_rooms WHERE place = ANY(ARRAY(SELECT place FROM hookline_rooms
     WHERE received_at < {_NOW_S}::int8 - %s ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608

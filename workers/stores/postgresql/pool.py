@@ -169,6 +169,7 @@ def connection_settings(url: str, timeout_s: float) -> str:
         "keepalives_idle": seconds,
         "keepalives_interval": seconds,
         "application_name": "hookline",
+        "client_encoding": "utf8",  # texts of a database in SQL_ASCII would be bytes, and equal nothing of ours
     }
     try:
         return make_conninfo("", **{**ours, **conninfo_to_dict(url)})

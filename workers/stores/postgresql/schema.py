@@ -65,7 +65,15 @@ _EVENT_LOG: tuple[LiteralString, ...] = (
     "CREATE INDEX hookline_rooms_by_name ON hookline_rooms (name)",
     "CREATE INDEX hookline_rooms_by_age ON hookline_rooms (received_at, place)",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG)
+# A process numbers its claims.
+_CLAIM_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN number bigint NOT NULL DEFAULT 0",)
+# How often each event of the log was delivered again, and when last. Most were not, and have no row.
+_REPEATS: tuple[LiteralString, ...] = (
+    """CREATE TABLE hookline_event_repeats (
+        id text COLLATE "C" PRIMARY KEY, count integer NOT NULL, received_at bigint NOT NULL)""",
+    "CREATE INDEX hookline_event_repeats_by_age ON hookline_event_repeats (received_at)",
+)
+STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG, _CLAIM_NUMBERS, _REPEATS)
 
 
 async def bring_forward(connection: Connection) -> None:

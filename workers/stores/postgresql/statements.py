@@ -17,7 +17,7 @@ async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequ
     if ours:
         await connection.execute(_GIVE_UP, (*_keys(ours), owner))
     queues, ids = _keys(requests)
-    arguments = {"queues": queues, "ids": ids, "owner": owner}
+    arguments = {"queues": queues, "ids": ids, "numbers": [each.number for each in requests], "owner": owner}
     timed = [each for each in requests if each.subject is not None]
     # Nothing is fetched before the end. The statements then go out together with the end of their transaction: a
     # process that is frozen meanwhile locks no claim against others.
@@ -49,13 +49,14 @@ async def finish(connection: Connection, completions: Sequence[Completion]) -> i
 
 
 async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
-    await connection.execute(_RELEASE, (release.parked, release.failures, *release.key, owner, release.failures))
+    claim = (*release.key, owner, release.number)
+    await connection.execute(_RELEASE, (release.parked, release.failures, *claim, release.failures))
 
 
-async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str) -> bool:
+async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str, number: int) -> bool:
     """Whether the owner has the claim, which is marked then."""
-    statement = "UPDATE hookline_claims SET alone = true WHERE queue = %s AND id = %s AND owner = %s"
-    return (await connection.execute(statement, (queue, event_id, owner))).rowcount == 1
+    statement = f"UPDATE hookline_claims SET alone = true WHERE {_IS_OF}"  # noqa: S608  of constants
+    return (await connection.execute(statement, (queue, event_id, owner, number))).rowcount == 1
 
 
 async def forget(connection: Connection, queue: str, event_ids: Sequence[str]) -> None:
@@ -80,12 +81,13 @@ def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str
 
 # Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that was made
 # after this statement began may have an owner that this statement does not see yet.
-_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, claimed)
-    SELECT queue, id, %(owner)s, now(), ({CLOCK})
-    FROM unnest(%(queues)s::text[], %(ids)s::text[]) AS requested (queue, id)
+_CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, claimed, number)
+    SELECT queue, id, %(owner)s, now(), ({CLOCK}), number
+    FROM unnest(%(queues)s::text[], %(ids)s::text[], %(numbers)s::bigint[]) AS requested (queue, id, number)
     WHERE NOT EXISTS (SELECT FROM hookline_handled h WHERE (h.queue, h.id) = (requested.queue, requested.id))
     ORDER BY queue, id
     ON CONFLICT (queue, id) DO UPDATE SET owner = excluded.owner, claimed_at = now(), claimed = excluded.claimed,
+        number = excluded.number,
         deaths = c.deaths + (c.owner IS NOT NULL)::int,
         crashes = c.crashes + (c.owner IS NOT NULL AND c.alone)::int, alone = false
     WHERE c.owner IS NULL
@@ -112,11 +114,13 @@ _FINISH = f"{_REQUESTED_AND_DELETED} {_HANDLED}"
 _FINISH_AND_NOTE = f"{_REQUESTED_AND_DELETED}, {_NOTED} {_HANDLED}"
 _NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
     JOIN unnest(%s::text[], %s::text[], %s::text[]) AS requested (queue, id, subject) USING (queue, subject)"""
-_RELEASE = """WITH mine AS (SELECT queue, id, %s OR (deaths = 0 AND crashes = 0 AND failures + %s = 0) AS is_over
-        FROM hookline_claims WHERE queue = %s AND id = %s AND owner = %s FOR UPDATE),
+# A claim of the owner that is no newer than that of the number.
+_IS_OF = "queue = %s AND id = %s AND owner = %s AND number <= %s"
+_RELEASE = f"""WITH mine AS (SELECT queue, id, %s OR (deaths = 0 AND crashes = 0 AND failures + %s = 0) AS is_over
+        FROM hookline_claims WHERE {_IS_OF} FOR UPDATE),
     kept AS (UPDATE hookline_claims c SET owner = NULL, alone = false, failures = failures + %s FROM mine
         WHERE (c.queue, c.id) = (mine.queue, mine.id) AND NOT is_over)
-    DELETE FROM hookline_claims c USING mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND is_over"""
+    DELETE FROM hookline_claims c USING mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND is_over"""  # noqa: S608  of constants
 _PURGE = tuple(
     f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}
     WHERE {column} < now() - %s * interval '1 s' ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"""  # noqa: S608

@@ -75,7 +75,13 @@ class PostgresqlStore:
         await self._for_functions.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        marking = partial(statements.mark_exclusive, owner=self._owner.name, queue=queue, event_id=event_id)
+        marking = partial(
+            statements.mark_exclusive,
+            owner=self._owner.name,
+            queue=queue,
+            event_id=event_id,
+            number=self._coalescer.number(queue, event_id),
+        )
         if not await self._own.run(marking):
             raise Unreachable(CLAIM_LOST)
 

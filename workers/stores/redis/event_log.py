@@ -1,9 +1,10 @@
 """The event log in Redis. What arrives while one group of events is written is written as the next group.
 
-`hookline:event:<id>` is an event, and `hookline:events:<key>` an index: a sorted set of ids, by the time at which the
-events occurred. `hookline:log:received` orders all events by the time of their receipt, each with its keys, so that old
-ones are found. `hookline:log:rooms` orders the rooms by their latest delivery, and `hookline:places:<room id>` holds
-those of one id. Times are in microseconds since 1970, and those of rooms in seconds.
+`hookline:event:<id>` is an event, with its repeats, and `hookline:events:<key>` an index: a sorted set of ids, by the
+time at which the events occurred. `hookline:log:received` orders all events by the time of their receipt, each with
+its keys, so that old ones are found. `hookline:log:rooms` orders the rooms by their latest delivery, and
+`hookline:places:<room id>` holds those of one id. Times are in microseconds since 1970, and those of rooms in
+seconds.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,6 +23,7 @@ from hookline.workers.event_log import (
     Found,
     Latest,
     Position,
+    Repeats,
     decode,
     entry,
     with_possible_time,
@@ -47,9 +49,18 @@ local function note_room(place, room_id, received)
     redis.call('SADD', 'hookline:places:' .. room_id, place)
     redis.call('PEXPIRE', 'hookline:places:' .. room_id, ARGV[1])
 end
+local function count_repeat(received, other, key)
+    local latest = redis.call('HGET', key, 'repeated')
+    if tonumber(other) > tonumber(received) then received = other end
+    if not latest or tonumber(received) > tonumber(latest) then
+        redis.call('HSET', key, 'repeated', received)
+        redis.call('HINCRBY', key, 'repeats', 1)
+    end
+end
 local function is_earlier(occurred, received, event, key)
     local old = redis.call('HMGET', key, 'occurred', 'received', 'event')
     if not old[1] then return true end
+    if received ~= old[2] then count_repeat(received, old[2], key) end
     if occurred ~= old[1] then return tonumber(occurred) < tonumber(old[1]) end
     if received ~= old[2] then return tonumber(received) < tonumber(old[2]) end
     return event < old[3]
@@ -133,9 +144,29 @@ class RedisEventStorage:
 
         return await self._client.run(work)
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        async def work(server: "redis.asyncio.Redis") -> list[Found]:
+            latest = await _latest(server, [_RECEIVED], since_us, before, count)
+            bodies = await _bodies(server, [each.event_id.partition("\n")[2] for each in latest])
+            return [Found(*each) for each in zip(latest, bodies, strict=True)]
+
+        return await self._client.run(work)
+
     async def body(self, event_id: str) -> str | None:
         async def work(server: "redis.asyncio.Redis") -> str | None:
             return (await _bodies(server, [event_id]))[0]
+
+        return await self._client.run(work)
+
+    async def repeats(self, event_ids: Sequence[str]) -> Sequence[Repeats]:
+        async def work(server: "redis.asyncio.Redis") -> list[Repeats]:
+            pipeline: Any = server.pipeline(transaction=False)
+            for event_id in event_ids:
+                pipeline.hmget(f"hookline:event:{event_id}", "repeats", "repeated")
+            found = zip(event_ids, await pipeline.execute(), strict=True)
+            return [
+                Repeats(event_id, int(count), int(at_us)) for event_id, (count, at_us) in found if count is not None
+            ]
 
         return await self._client.run(work)
 

@@ -91,9 +91,9 @@ return value
 """
 )
 
-# ARGV: owner, ttl_ms, and a JSON list with three items for each request: the event's name, `ours`, and the key of its
-# subject's newest time or ''. One text costs a client less than many. Returns answers joined by commas: 'd' for
-# Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, and the newest time after an '@' if known.
+# ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, `ours`, the key of its
+# subject's newest time or '', and the number. One text costs a client less than many. Returns answers joined by commas:
+# 'd' for Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, and the newest time after an '@' if known.
 CLAIM = (
     _CHECK_SCHEMA
     + _IS_ALIVE
@@ -101,8 +101,8 @@ CLAIM = (
 local answers, made = {}, {}
 local now = redis.call('HGET', 'hookline:leases', 'value') or 0
 local requests = cjson.decode(ARGV[3])
-for i = 1, #requests / 3 do
-    local name, ours, newest = requests[3 * i - 2], requests[3 * i - 1], requests[3 * i]
+for i = 1, #requests / 4 do
+    local name, ours, newest, number = unpack(requests, 4 * i - 3, 4 * i)
     local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
     local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures')
     local owner = old[1] or ''
@@ -118,7 +118,7 @@ for i = 1, #requests / 3 do
             if old[2] == '1' then crashes = crashes + 1 end
         end
         redis.call('HSET', key, 'owner', ARGV[1], 'alone', 0,
-            'deaths', deaths, 'crashes', crashes, 'failures', failures)
+            'deaths', deaths, 'crashes', crashes, 'failures', failures, 'number', number)
         redis.call('PEXPIRE', key, ARGV[2])
         made[#made + 1] = name
         made[#made + 1] = now
@@ -134,22 +134,38 @@ return table.concat(answers, ',')
 """
 )
 
-# ARGV: the event's name, failed, parked, owner.
+# Whether the claim of this key is the owner's, and no newer than that of the number.
+_IS_OF = """
+local function is_of(key, owner, number)
+    local claim = redis.call('HMGET', key, 'owner', 'number')
+    return claim[1] == owner and tonumber(claim[2] or 0) <= tonumber(number)
+end
+"""
+
+# ARGV: the event's name, failed, parked, owner, number.
 RELEASE = (
     _GIVE_UP
+    + _IS_OF
     + """
 local key = 'hookline:claim:' .. ARGV[1]
-if redis.call('HGET', key, 'owner') == ARGV[4] then give_up(key, ARGV[2], ARGV[3] == '1') end
+if is_of(key, ARGV[4], ARGV[5]) then
+    give_up(key, ARGV[2], ARGV[3] == '1')
+elseif redis.call('HGET', key, 'owner') == ARGV[4] then
+    return
+end
 redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1])
 """
 )
 
-# KEYS: the claim. ARGV: owner. Returns whether it has the claim.
-MARK_EXCLUSIVE = """
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+# KEYS: the claim. ARGV: owner, number. Returns whether it has the claim.
+MARK_EXCLUSIVE = (
+    _IS_OF
+    + """
+if not is_of(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'alone', 1)
 return 1
 """
+)
 
 # ARGV: ttl_ms, a JSON list of the events' names, a JSON list of keys of newest times, each followed by its time, and
 # the owner.

@@ -67,11 +67,12 @@ class RedisStore:
         await self._client.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        if not await self._client.script(scripts.MARK_EXCLUSIVE, [_claim_key(queue, event_id)], [self._client.owner]):
+        arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]
+        if not await self._client.script(scripts.MARK_EXCLUSIVE, [claim_key(queue, event_id)], arguments):
             raise Unreachable(CLAIM_LOST)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
-        keys = [_handled_key(queue, event_id) for event_id in event_ids]
+        keys = [handled_key(queue, event_id) for event_id in event_ids]
         if keys:
             await self._client.run(lambda server: server.delete(*keys))
 
@@ -85,7 +86,11 @@ class RedisStore:
         await self._partitions.decline(queue, partition)
 
     async def _claim(self, requests: list[ClaimRequest]) -> list[Claim]:
-        words = [word for request in requests for word in (_name(request), request.ours, _requested_newest(request))]
+        words = [
+            word
+            for request in requests
+            for word in (_name(request), request.ours, _requested_newest(request), request.number)
+        ]
         answers: str = await self._client.script(scripts.CLAIM, [], [self._client.owner, self._ttl_ms, _json(words)])
         return [_answer(answer) for answer in answers.split(",")]
 
@@ -101,8 +106,8 @@ class RedisStore:
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        arguments: list[str | float] = [_name(release), release.failures, int(release.parked), self._client.owner]
-        await self._client.script(scripts.RELEASE, [], arguments)
+        counted = [release.failures, int(release.parked)]
+        await self._client.script(scripts.RELEASE, [], [_name(release), *counted, self._client.owner, release.number])
 
     def _beat(self) -> None:
         """Belongs to the heartbeat's thread. The time is read before the claims, so that no newer one is missing."""
@@ -140,11 +145,11 @@ def _claim(text: str) -> Claim:
     return Acquired(deaths, crashes, failures)
 
 
-def _handled_key(queue: str, event_id: str) -> str:
+def handled_key(queue: str, event_id: str) -> str:
     return f"hookline:handled:{queue}:{event_id}"
 
 
-def _claim_key(queue: str, event_id: str) -> str:
+def claim_key(queue: str, event_id: str) -> str:
     return f"hookline:claim:{queue}:{event_id}"
 
 

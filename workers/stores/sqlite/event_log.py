@@ -13,6 +13,7 @@ from hookline.workers.event_log import (
     Found,
     Latest,
     Position,
+    Repeats,
     decode,
     entry,
     with_possible_time,
@@ -52,8 +53,22 @@ class SqliteEventStorage:
 
         return await self._database.run(step, durable=False)
 
+    async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
+        def step(connection: sqlite3.Connection) -> list[Found]:
+            rows = connection.execute(_RECEIVED, (since_us, *before, count))
+            return [Found(Position(received_us, event_id), body) for received_us, event_id, body in rows]
+
+        return await self._database.run(step, durable=False)
+
     async def body(self, event_id: str) -> bytes | None:
         return (await self._database.run(lambda each: _bodies(each, [event_id]), durable=False)).get(event_id)
+
+    async def repeats(self, event_ids: Sequence[str]) -> Sequence[Repeats]:
+        def step(connection: sqlite3.Connection) -> list[Repeats]:
+            found = (connection.execute(_REPEATS, (event_id,)).fetchone() for event_id in event_ids)
+            return [Repeats(*row) for row in found if row is not None]
+
+        return await self._database.run(step, durable=False)
 
     async def rooms(self, before: Latest, count: int) -> Sequence[Latest]:
         def step(connection: sqlite3.Connection) -> list[Latest]:
@@ -89,6 +104,9 @@ def append(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     earliest: dict[str, Entry] = {}
     for each in entries:
         other = earliest.setdefault(each.event_id, each)
+        if each is other:
+            continue
+        _note_repeat(connection, each, other.received_us)
         if each.version < other.version:
             earliest[each.event_id] = each
     kept = [each for part in parts([*earliest.values()]) for each in _keep(connection, part)]
@@ -104,6 +122,7 @@ def purge(connection: sqlite3.Connection, keep_us: int) -> None:
     connection.executemany("DELETE FROM logged_events WHERE id = ?", [(event_id,) for event_id, _, _ in old])
     for event_id, occurred_us, keys in old:
         _delete_keys(connection, event_id, occurred_us, keys)
+    connection.execute(_PURGE_REPEATS, (keep_us, PURGE_AT_MOST))
     connection.execute(_PURGE_ROOMS, (keep_us // 1_000_000, PURGE_AT_MOST))
 
 
@@ -120,12 +139,19 @@ def _is_kept(connection: sqlite3.Connection, entry: Entry) -> bool:
     """Whether this version of an event is the one that is kept. It takes the place of a later one."""
     statement = "SELECT occurred_at, received_at, event, keys FROM logged_events WHERE id = ?"
     occurred_us, received_us, body, keys = connection.execute(statement, (entry.event_id,)).fetchone()
+    _note_repeat(connection, entry, received_us)
     if entry.version < (occurred_us, received_us, body):
         _delete_keys(connection, entry.event_id, occurred_us, keys)
         row = (entry.occurred_us, entry.received_us, " ".join(entry.keys), entry.body, entry.event_id)
         connection.execute(_UPDATE, row)
         return True
     return entry.version == (occurred_us, received_us, body)
+
+
+def _note_repeat(connection: sqlite3.Connection, entry: Entry, received_us: int) -> None:
+    """Count a delivery of an event of which another was received at this time, if it is one of its own."""
+    if entry.received_us != received_us:
+        connection.execute(_REPEATED, (entry.event_id, max(entry.received_us, received_us)))
 
 
 def _delete_keys(connection: sqlite3.Connection, event_id: str, occurred_us: int, keys: str) -> None:
@@ -156,14 +182,22 @@ def _of_ids(count: int) -> str:
 
 
 _UPDATE = "UPDATE logged_events SET occurred_at = ?, received_at = ?, keys = ?, event = ? WHERE id = ?"
+_REPEATED = """INSERT INTO logged_repeats VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE
+    SET count = count + 1, received_at = excluded.received_at WHERE excluded.received_at > received_at"""
+_REPEATS = "SELECT id, count, received_at FROM logged_repeats WHERE id = ?"
 _IF_LATER = """ ON CONFLICT (place) DO UPDATE SET received_at = excluded.received_at
     WHERE excluded.received_at > received_at"""
 _SCAN = """SELECT occurred_at, id FROM logged_event_keys
     WHERE key = ? AND occurred_at >= ? AND (occurred_at, id) < (?, ?) ORDER BY occurred_at DESC, id DESC LIMIT ?"""
+_RECEIVED = """SELECT received_at, id, event FROM logged_events
+    WHERE received_at >= ?1 AND received_at <= ?2 AND (received_at, id) < (?2, ?3)
+    ORDER BY received_at DESC, id DESC LIMIT ?4"""
 _ROOMS = """SELECT received_at, place FROM logged_rooms WHERE (received_at, place) < (?, ?)
     ORDER BY received_at DESC, place DESC LIMIT ?"""
 _PLACES = "SELECT place FROM logged_rooms WHERE room_id = ?"
 _OLD = """SELECT id, occurred_at, keys FROM logged_events WHERE received_at < now() * 1000000 - ?
     ORDER BY received_at LIMIT ?"""
+_PURGE_REPEATS = """DELETE FROM logged_repeats WHERE id IN (SELECT id FROM logged_repeats
+    WHERE received_at < now() * 1000000 - ? ORDER BY received_at LIMIT ?)"""
 _PURGE_ROOMS = """DELETE FROM logged_rooms WHERE place IN (SELECT place FROM logged_rooms
     WHERE received_at < now() - ? ORDER BY received_at LIMIT ?)"""

@@ -42,12 +42,12 @@ class StoreStatements:
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
                 counts = (claim.deaths, claim.crashes, claim.failures)
-                rows.append((self._queue, event_id, self._owner, now, *counts))
+                rows.append((self._queue, event_id, self._owner, now, *counts, request.number))
                 if request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in parts(rows):
-            connection.execute(insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?)", len(part)), flat(part))
+            connection.execute(insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?)", len(part)), flat(part))
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -74,19 +74,16 @@ class StoreStatements:
 
     def release(self, connection: sqlite3.Connection, releases: Sequence[ClaimRelease]) -> list[None]:
         """Give up this process's claims on events."""
-        for failures, parked in {(release.failures, release.parked) for release in releases}:
-            alike = [each.event_id for each in releases if (each.failures, each.parked) == (failures, parked)]
-            for ids in parts(alike):
-                where = (self._queue, *ids)
-                connection.execute(_of_events(_GIVE_UP, len(ids)) + " AND owner = ?", (failures, *where, self._owner))
-                connection.execute(_of_events("DELETE FROM claims", len(ids)) + _IF_NOTHING, (*where, parked))
+        for release in releases:
+            claim = (*release.key, self._owner, release.number)
+            if connection.execute(_GIVE_UP + _IS_OF, (release.failures, *claim)).rowcount:
+                connection.execute(_FORGET + _IF_NOTHING, (*release.key, release.parked))
         return [None] * len(releases)
 
-    def mark_exclusive(self, connection: sqlite3.Connection, event_id: str) -> bool:
+    def mark_exclusive(self, connection: sqlite3.Connection, event_id: str, number: int) -> bool:
         """Whether this process has the claim, which is marked then."""
-        where = (self._queue, event_id, self._owner)
-        statement = "UPDATE claims SET alone = 1 WHERE queue = ? AND id = ? AND owner = ?"
-        return connection.execute(statement, where).rowcount == 1
+        claim = (self._queue, event_id, self._owner, number)
+        return connection.execute(_MARK + _IS_OF, claim).rowcount == 1
 
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
@@ -123,9 +120,12 @@ def free_unknown(
     connection: sqlite3.Connection, owner: str, known: Collection[tuple[str, str]], claimed_before: float
 ) -> None:
     """Free the owner's claims of before that time by the lease clock, except those that it knows of."""
-    rows = connection.execute("SELECT queue, id FROM claims WHERE owner = ? AND claimed < ?", (owner, claimed_before))
-    for queue, event_id in set(rows.fetchall()).difference(known):
-        StoreStatements(queue, owner, 0).release(connection, [ClaimRelease(queue, event_id, failures=0, parked=False)])
+    statement = "SELECT queue, id, number FROM claims WHERE owner = ? AND claimed < ?"
+    rows = connection.execute(statement, (owner, claimed_before)).fetchall()
+    numbers = {(queue, event_id): number for queue, event_id, number in rows}
+    for queue, event_id in numbers.keys() - set(known):
+        release = ClaimRelease(queue, event_id, failures=0, parked=False, number=numbers[queue, event_id])
+        StoreStatements(queue, owner, 0).release(connection, [release])
 
 
 def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> Claim:
@@ -164,6 +164,10 @@ _NEW = Acquired()
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures FROM claims"""
 _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
+_MARK = "UPDATE claims SET alone = 1"
+_FORGET = "DELETE FROM claims WHERE queue = ? AND id = ?"
+# A claim of the owner that is no newer than that of the number.
+_IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _IF_NOTHING = " AND owner IS NULL AND (? OR (deaths = 0 AND crashes = 0 AND failures = 0))"
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""

@@ -37,8 +37,8 @@ class SqliteStore:
         await self._database.run(partial(_write_something, owner=self._database.owner))
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        statements = self._statements[queue]
-        if not await self._database.run(lambda connection: statements.mark_exclusive(connection, event_id)):
+        statements, number = self._statements[queue], self._coalescer.number(queue, event_id)
+        if not await self._database.run(lambda connection: statements.mark_exclusive(connection, event_id, number)):
             raise Unreachable(CLAIM_LOST)
 
     @asynccontextmanager
