@@ -58,7 +58,7 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
-        connection.noted = partial(self._note, connection)
+        connection.noted = self._note
         return connection
 
     def _note(self, connection: IngressConnection, refusal: Refused) -> None:
