@@ -111,8 +111,8 @@ class IngressConnection(web.RequestHandler):
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
         self.is_overloaded = False
         """Whether what is not read yet is to be refused."""
-        self.noted: Callable[[IngressConnection, Refused], None] = lambda *_: None
-        """Is told of a request that is refused before it reaches the receiver."""
+        self.noted: Callable[[Refused, str], None] = lambda _refusal, _address: None
+        """Is told of a request that is refused before it reaches the receiver, and of the address."""
         self.failure: BaseException | None = None
         """Why the next request, which the fast lane began to answer, is not accepted."""
         self.reading: asyncio.Timeout | None = None
@@ -415,13 +415,13 @@ class IngressConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if isinstance(exc, Refused):
-            self.noted(self, exc)
+            self.noted(exc, self.address)
             return responses.refused(exc, status)
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
         refusal = MalformedRequest("this is not a valid HTTP request", for_operator=_parser_fault(exc))
-        self.noted(self, refusal)
+        self.noted(refusal, self.address)
         return responses.refused(refusal, _parser_status(exc))
 
     def _break_off(self) -> None:

@@ -24,7 +24,7 @@ from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
-from hookline.schemas.errors import Refused, SettingsError
+from hookline.schemas.errors import SettingsError
 
 
 class ConnectionFactory(web.Server):
@@ -58,11 +58,8 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
-        connection.noted = self._note
+        connection.noted = self._receiver.note_unread
         return connection
-
-    def _note(self, connection: IngressConnection, refusal: Refused) -> None:
-        self._receiver.note_unread(refusal, connection.address)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
