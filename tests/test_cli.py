@@ -106,9 +106,10 @@ def test_a_url_of_an_unknown_kind_is_exit_code_2(project: Project, url: str) -> 
 
 def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     project.start("ingress")
-    done = project.call("ingress")
+    done, listen = project.call("ingress"), project.call("listen")
     project.close()
-    assert done.returncode == 3
+    assert (done.returncode, listen.returncode) == (3, 3)
+    assert "another program listens there; stop it, or choose another with --port" in listen.stderr
     said = [line for line in done.stderr.splitlines() if "metrics and health" not in line]
     assert [line.startswith("hookline: cannot listen on 127.0.0.1:") for line in said] == [True]
     assert "another program listens there; stop it, or set another port under [ingress]" in said[0]
