@@ -14,7 +14,7 @@ from hookline.broker.spool.visit import contents
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
 from hookline.cli.status import age_text
-from hookline.schemas.broker import Parked
+from hookline.schemas.broker import Again, Parked
 from tests.contract.installations import envelope, opened, queue_name, taken
 from tests.services.rabbitmq import server_url
 
@@ -63,6 +63,21 @@ async def test_each_queue_has_its_numbers_and_what_to_do(broker_url: str, tmp_pa
 def test_a_queue_that_no_process_has_made_is_no_error_of_python(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["status", "--config", str(config_of(tmp_path, "sqlite:hookline.db"))])
     assert "does not exist yet: `hookline run` or `hookline ingress` makes it" in str(done.exception)
+
+
+async def test_failing_and_untouched_events_have_a_next_step(tmp_path: Path) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}") as broker:
+        failing = await broker.subscribe("failing", ("*.*.room.#",), 1)
+        idle = await broker.subscribe("idle", ("*.*.room.#",), 1)
+        await broker.publisher.publish(envelope())  # it was received long ago
+        (received,) = await taken(failing)
+        await failing.settle(received, Again(3600.0, 2, "failed"))
+        await idle.close()
+        text = await asyncio.to_thread(status, config)
+    assert "failing: `hookline retrying show failing` shows the last error" in text
+    assert "idle: no process takes its events; does its worker run?" in text
+    assert "failing: no process" not in text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from hookline.settings import Settings, load
 _COLUMNS = (("queue",), ("waiting", "oldest"), ("in flight", "retrying"), ("dead", "consumers"))
 _NUMBERS = frozenset(name for group in _COLUMNS[1:] for name in group)
 _WATCH_EVERY_S = 2.0
+_UNTOUCHED_S = 10.0
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -113,8 +114,20 @@ def _hints(found: Status) -> list[str]:
         for each in found.queues
         if each.waiting and each.consumers == 0
     ]
+    hints += [f"{each.queue}: no process takes its events; does its worker run?" for each in found.queues if _idle(each)]
+    hints += [
+        f"{each.queue}: `hookline retrying show {each.queue}` shows the last error"
+        for each in found.queues
+        if each.retrying
+    ]
     hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
     return hints + (["unrouted: `hookline unrouted list` shows them"] if found.unrouted else [])
+
+
+def _idle(state: QueueState) -> bool:
+    """Whether events wait untouched on the embedded queue, which knows no consumers."""
+    is_old = state.oldest_s is not None and state.oldest_s >= _UNTOUCHED_S
+    return state.waiting > 0 and state.in_flight == 0 and is_old
 
 
 def _row(state: QueueState) -> tuple[str, ...]:
