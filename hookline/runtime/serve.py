@@ -65,6 +65,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
     ):
         installation.observer = observing.observer
         control.gives_settings_to(observing)
+        observing.watch(starting)
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
