@@ -4,6 +4,7 @@ import re
 
 _TOML_HINTS = {
     "Illegal character '\\n'": "the text there lacks its closing quote",
+    "Found invalid character '\\n'": "the text there lacks its closing quote",
     "Invalid value": 'a text stands in straight quotes, as in name = "text"; other values are numbers, true and false',
     "Cannot declare": "this section stands in the file twice",
     "Cannot overwrite a value": "this key stands in its section twice",

@@ -63,8 +63,6 @@ def groups(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
             yield from groups(child, (*path, name))
 
 
-
-
 def values(command: click.Command) -> list[click.Parameter]:
     """The parameters that take a value."""
     return [
