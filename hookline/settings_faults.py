@@ -2,9 +2,12 @@
 
 import re
 
+_UNCLOSED = "the text there lacks its closing quote"
 _TOML_HINTS = {
-    "Illegal character '\\n'": "the text there lacks its closing quote",
-    "Found invalid character '\\n'": "the text there lacks its closing quote",
+    "Illegal character '\\n'": _UNCLOSED,
+    "Found invalid character '\\n'": _UNCLOSED,
+    "Unterminated string": _UNCLOSED,
+    'Expected "\'"': _UNCLOSED,
     "Invalid value": 'a text stands in straight quotes, as in name = "text"; other values are numbers, true and false',
     "Cannot declare": "this section stands in the file twice",
     "Cannot overwrite a value": "this key stands in its section twice",

@@ -184,6 +184,23 @@ def test_send_says_why_a_body_cannot_be_signed(project: Project) -> None:
     assert "cannot be signed" in done.stderr
 
 
+@pytest.mark.parametrize("path", ["", "/"])
+def test_a_url_without_a_path_gets_that_of_the_source(project: Project, path: str) -> None:
+    project.start("ingress")
+    base = project.url("krtc-main").removesuffix("/hooks/krtc-main")
+    done = project.call("send", "krtc-main", "101", "--url", f"{base}{path}")
+    project.close()
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
+
+
+def test_callbacks_go_to_the_ingress_on_ipv6_too(project: Project) -> None:
+    project.config.write_text(project.config.read_text().replace('host = "127.0.0.1"', 'host = "::"', 1))
+    project.start("ingress")
+    done = project.call("send", "krtc-main", "101")
+    project.close()
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
+
+
 def test_a_refused_callback_is_exit_code_1(project: Project) -> None:
     project.start("ingress")
     done = project.call("send", "krtc-main", "101", "--url", project.url("voice"))

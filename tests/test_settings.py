@@ -254,7 +254,9 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             id="an operator's port that everybody may read",
         ),
         pytest.param(
-            GOOD + "[ingress]\nhost = '::\n", "the text there lacks its closing quote", id="a quote that is not closed"
+            GOOD + "[ingress]\nhost = '::\nport = 80",
+            "the text there lacks its closing quote",
+            id="a quote that is not closed",
         ),
         pytest.param(GOOD + "[ingress]\nhost = “::”", 'a text stands in straight quotes, as in name = "text"', id="“”"),
         pytest.param(GOOD + "[store]\n[store]\n", "this section stands in the file twice", id="a section twice"),
