@@ -110,7 +110,7 @@ def duration(seconds: float) -> str:
 def try_block(provider: Provider[Any]) -> str:
     name = provider.example.source
     send = f"hookline send {name} --url https://tunnel.example.com/hooks/{name}"
-    return f"```sh\nhookline check\nhookline run\n# In another terminal:\n{send}\n```"
+    return f"```sh\nhookline check\nhookline listen --source {name} --body\n# In another terminal:\n{send}\n```"
 
 
 def rotate_block(provider: Provider[Any]) -> str:

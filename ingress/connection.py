@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from aiohttp import http_parser, web
+from aiohttp import HttpVersion11, http_parser, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -15,6 +16,7 @@ from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.turns import Turns
 from hookline.schemas.errors import MalformedRequest, Overloaded, Refused
+from hookline.schemas.provider import Reply
 
 log = logging.getLogger("hookline.ingress")
 
@@ -27,6 +29,13 @@ _PART_BYTES = 2048
 _NO_ROOM = "the ingress has no room for more requests now"
 
 
+class Lane(Protocol):
+    """Another way for a request than aiohttp's task."""
+
+    def offer(self, connection: "IngressConnection") -> None:
+        """Begin with the request that waits, in this turn of the event loop, in one way or the other."""
+
+
 class IngressConnection(web.RequestHandler):
     """One connection. It is closed if the client is slow to send a head or to read a response.
 
@@ -35,8 +44,8 @@ class IngressConnection(web.RequestHandler):
     parsing. Parser errors are answered in our form, and never quote the request.
 
     Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors; on `_waiter`, which is
-    pending while the connection is idle; on `_current_request`; on the two marks of paused reading; and on
-    `pause_reading`, without which the parser never stops within a message.
+    pending while the connection is idle; on `_current_request`; on the timer of idle connections; on the marks of
+    paused reading and writing; and on `pause_reading`, without which the parser never stops within a message.
     """
 
     __slots__ = (
@@ -49,11 +58,14 @@ class IngressConnection(web.RequestHandler):
         "_is_chunked",
         "_is_discarding",
         "_is_last",
+        "_lane",
         "_promised_bytes",
+        "_resting",
         "_settings",
         "_write_timer",
         "address",
         "client",
+        "failure",
         "has_rest",
         "held_bytes",
         "is_overloaded",
@@ -64,10 +76,18 @@ class IngressConnection(web.RequestHandler):
     )
 
     def __init__(
-        self, manager: web.Server, settings: IngressSettings, load: Load, turns: Turns, **options: Any
+        self,
+        manager: web.Server,
+        settings: IngressSettings,
+        load: Load,
+        turns: Turns,
+        lane: "Lane | None" = None,
+        **options: Any,
     ) -> None:
         super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
         self._settings = settings
+        self._lane = lane
+        self._resting: asyncio.Future[None] | None = None  # `_waiter`, while the fast lane has the request
         self.load = load
         self.turns = turns
         self._max_msg_queue_size = 2
@@ -91,8 +111,10 @@ class IngressConnection(web.RequestHandler):
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
         self.is_overloaded = False
         """Whether what is not read yet is to be refused."""
-        self.noted: Callable[[Refused], None] = lambda _: None
-        """Is told of a request that is refused before it reaches the receiver."""
+        self.noted: Callable[[Refused, str], None] = lambda _refusal, _address: None
+        """Is told of a request that is refused before it reaches the receiver, and of the address."""
+        self.failure: BaseException | None = None
+        """Why the next request, which the fast lane began to answer, is not accepted."""
         self.reading: asyncio.Timeout | None = None
         """The time-out of the read that waits for the rest of a body."""
 
@@ -104,7 +126,7 @@ class IngressConnection(web.RequestHandler):
     @property
     def idle_since_s(self) -> float | None:
         """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other."""
-        is_idle = self._request_count and self._waiter is not None and not self._waiter.done()
+        is_idle = self._request_count and self._waiter is not None and not self._waiter.done() and not self._messages
         return self._next_keepalive_close_time if is_idle else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,6 +135,82 @@ class IngressConnection(web.RequestHandler):
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         super().connection_made(transport)
         self._await_head()
+
+    def only_request(self) -> web.BaseRequest | None:
+        """The request that waits, if it is whole, alone, and nothing holds up its answer."""
+        message, body = self._messages[0]
+        if not isinstance(message, http_parser.RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
+            return None
+        if self.has_rest or self.is_overloaded or self._backlog or self._upgraded or self._is_last:
+            return None
+        if self._reading_paused or self._buffer_paused or self._paused:
+            return None
+        writer: Any = None  # nothing is written by the request itself
+        return web.BaseRequest(message, body, self, writer, writer, self._loop)
+
+    def leave_usual_way(self) -> None:
+        """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""
+        self._messages.popleft()
+        self._resting, self._waiter = self._waiter, None
+
+    def answer(self, reply: Reply, *, keep_alive: bool) -> None:
+        """Write the provider's reply to the request that left the usual way, and go on with what waits behind it."""
+        self.load.held_bytes -= self.held_bytes
+        self.held_bytes = 0
+        if self.has_rest:
+            self.hold_rest()
+        if self.transport is None or self._parser is None:
+            return
+        self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive=keep_alive))
+        if self._close or not keep_alive:
+            self.force_close()
+            return
+        self._parser.message_consumed()
+        self._waiter, self._resting = self._resting, None
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages:
+            self.go_usual_way()
+
+    def return_to_usual_way(self, request: web.BaseRequest, failure: BaseException) -> bool:
+        """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""
+        if self.transport is None:
+            return False
+        self.failure = failure
+        self._messages.appendleft((request._message, request.content))  # noqa: SLF001
+        self._waiter, self._resting = self._resting, None
+        self.go_usual_way()
+        return True
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a request waits and none is in progress."""
+        return bool(self._messages) and self._waiter is not None and not self._waiter.done()
+
+    def _go_on(self) -> None:
+        """Begin with the request that waits, if none is in progress."""
+        if not self.has_waiting:
+            return
+        if self._lane is None:
+            self.go_usual_way()
+        else:
+            self._lane.offer(self)
+
+    def go_usual_way(self) -> None:
+        """Wake aiohttp's task if it is idle."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _process_keepalive(self) -> None:
+        if self._messages:  # the lane has not begun with it
+            self.go_usual_way()
+        super()._process_keepalive()
+
+    def force_close(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        super().force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
@@ -134,9 +232,15 @@ class IngressConnection(web.RequestHandler):
             self._receive_in_parts(data)
         else:
             self._parse(data)
+        self._go_on()
 
     def _parse(self, data: bytes) -> None:
-        super().data_received(data)
+        """Parse, and count what has arrived. `_go_on` begins with a request: hidden, its task is not woken here."""
+        waiter, self._waiter = self._waiter, None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
         if self._messages:
             if self._head_timer is not None:
                 self._stop_waiting()
@@ -147,7 +251,7 @@ class IngressConnection(web.RequestHandler):
                 self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)
-            if self._current_request is not None or len(self._messages) > 1:
+            if self._current_request is not None or self._resting is not None or len(self._messages) > 1:
                 self._hold_back()
         elif data or self._is_body_open:
             self._note_part(data)
@@ -216,6 +320,7 @@ class IngressConnection(web.RequestHandler):
             return False
         part, self._backlog = self._backlog[:_PART_BYTES], self._backlog[_PART_BYTES:]
         self._parse(part)
+        self._go_on()
         if self._must_wait():
             return False
         if not self._backlog:
@@ -264,7 +369,7 @@ class IngressConnection(web.RequestHandler):
         self.is_overloaded = True
         if self.reading is not None:
             self.reading.reschedule(self._loop.time())
-        elif self._current_request is not None:
+        elif self._current_request is not None or self._resting is not None:
             self.close()
         elif not self._messages:
             self._refuse(Overloaded(_NO_ROOM))
@@ -275,8 +380,7 @@ class IngressConnection(web.RequestHandler):
         self.load.end(self)
         self._stop_waiting()
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.go_usual_way()
 
     def _drop(self, data: bytes) -> None:
         """Parse what is left of a body that is of no use, so that its end is seen, unless that costs too much."""
@@ -311,13 +415,13 @@ class IngressConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if isinstance(exc, Refused):
-            self.noted(exc)
+            self.noted(exc, self.address)
             return responses.refused(exc, status)
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
         refusal = MalformedRequest("this is not a valid HTTP request", for_operator=_parser_fault(exc))
-        self.noted(refusal)
+        self.noted(refusal, self.address)
         return responses.refused(refusal, _parser_status(exc))
 
     def _break_off(self) -> None:

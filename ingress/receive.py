@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import hdrs, web
@@ -15,17 +16,27 @@ from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
 from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
-from hookline.ingress.request import check_head, check_target, read_body
+from hookline.ingress.request import check_head, check_target, read_body, read_whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
-from hookline.schemas.broker import Publisher
-from hookline.schemas.envelope import TRACE_HEADER, Identity, moment, seal, unreadable
+from hookline.schemas.broker import Confirm, Publisher
+from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
+
+
+class Begun(NamedTuple):
+    """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
+
+    confirmed: Confirm
+    reply: Reply
+    envelope: Envelope
+    started_s: float
+    sealed_s: float
 
 
 class Receiver:
@@ -72,9 +83,13 @@ class Receiver:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
-        self._in_flight += 1
         connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+        failure, connection.failure = connection.failure, None
+        if failure is None:
+            self._in_flight += 1  # one from the fast lane has been counted
         try:
+            if failure is not None:
+                raise failure  # noqa: TRY301  as if it had happened here
             if connection.has_rest:
                 await connection.turns.wait()
             response = await self.receive(request)
@@ -94,9 +109,7 @@ class Receiver:
             connection.held_bytes = 0
             if connection.has_rest:
                 connection.hold_rest()
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._nothing_in_flight.set()
+            self.end()
         if self.draining or hdrs.UPGRADE in request.headers:  # after an Upgrade the parser loses what follows
             response.force_close()
         return response
@@ -110,35 +123,77 @@ class Receiver:
         if request.method == "GET" and source.provider.checks_url_by_get:
             return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
+        self._check(request, source)
+        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
+        begun = self._publish(Request(body, request.headers, query), source, started_s)
+        if isinstance(begun, Reply):
+            return Accepted(begun)
+        await begun.confirmed
+        self.note_durable(begun)
+        return Accepted(begun.reply)
+
+    def begin(self, request: web.BaseRequest) -> Begun | Reply | None:
+        """The same up to the publish, for a whole request; None if it is no callback. It is in flight until `end`.
+
+        Raises what `receive` raises. `answer` turns that into a response, and ends the request.
+        """
+        path, _, query = request.raw_path.partition("?")
+        source = self._sources.get(path)
+        if source is None:
+            return None
+        self._in_flight += 1
+        started_s = time.monotonic()
+        self._check(request, source)
+        body = read_whole_body(request, source.max_body_bytes)
+        return self._publish(Request(body, request.headers, query), source, started_s)
+
+    def note_durable(self, begun: Begun) -> None:
+        durable_s = time.monotonic()
+        self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
+        if self.acceptances is not None:
+            self.acceptances.note(begun.envelope)
+
+    def end(self) -> None:
+        """One request less is in flight."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._nothing_in_flight.set()
+
+    def _publish(self, callback: Request, source: AnySource, started_s: float) -> Begun | Reply:
+        """Begin to publish a genuine callback; the reply to a check of the URL, which is no event. Raises Refused."""
+        sealed = self._seal(callback, source)
+        if isinstance(sealed, Reply):
+            return sealed
+        sealed_s = time.monotonic()
+        return Begun(self._publisher.begin(sealed), source.provider.reply, sealed, started_s, sealed_s)
+
+    def _check(self, request: web.BaseRequest, source: AnySource) -> None:
+        """Refuse what the head and the address show to be wrong."""
         check_head(request, source.max_body_bytes)
         if source.allow_from:
             check_address(peer_of(request), request.headers, source.allow_from, self.trusted_proxies)
-        body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
-        now_s = self._clock()
-        provider, callback = source.provider, Request(body, request.headers, query)
+
+    def _seal(self, callback: Request, source: AnySource) -> Envelope | Reply:
+        """Verify, identify, seal: the envelope of a genuine callback, or the reply to a check. Raises Refused."""
+        provider, now_s = source.provider, self._clock()
         checked = self._prove(callback, source, now_s)
         if checked is not None:
             self.observer.checked(source.name)
-            return Accepted(checked)
-        kept = provider.keep_query(query) if provider.keep_query else ""
+            return checked
+        kept = provider.keep_query(callback.query) if provider.keep_query else ""
         envelope = seal(
             self._identify(callback, source, kept),
-            body,
+            callback.body,
             provider=provider.name,
             source=source.name,
-            content_type=request.headers.get(hdrs.CONTENT_TYPE, provider.content_type),
+            content_type=next(iter(callback.headers.getall(hdrs.CONTENT_TYPE, ())), provider.content_type),
             received_at=moment(now_s),
             query=kept,
         )
         if self.traces:
-            envelope = msgspec.structs.replace(envelope, traceparent=request.headers.get(TRACE_HEADER, ""))
-        sealed_s = time.monotonic()
-        await self._publisher.publish(envelope)
-        durable_s = time.monotonic()
-        self.observer.accepted(envelope, durable_s - sealed_s, durable_s - started_s)
-        if self.acceptances is not None:
-            self.acceptances.note(envelope)
-        return Accepted(provider.reply)
+            caller = next(iter(callback.headers.getall(TRACE_HEADER, ())), "")
+            return msgspec.structs.replace(envelope, traceparent=caller)
+        return envelope
 
     def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""

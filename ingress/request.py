@@ -127,6 +127,14 @@ async def read_body(
     return body
 
 
+def read_whole_body(request: web.BaseRequest, max_body_bytes: int) -> bytes:
+    """The body of a request that is whole. Raises BodyTooLarge."""
+    body = request.content.read_nowait()
+    if len(body) > max_body_bytes:
+        raise _too_large(f"{len(body):,} or more", max_body_bytes)
+    return body
+
+
 def _too_large(size: str, max_body_bytes: int) -> BodyTooLarge:
     said = f"the body has {size} bytes, and {max_body_bytes:,} are allowed"
     return BodyTooLarge(f"the body is larger than {max_body_bytes} bytes", for_operator=said)

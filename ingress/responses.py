@@ -54,7 +54,9 @@ class Accepted(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
-        await request.writer.write(_wire(self._reply, request.version, int(time.time()), keep_alive=self._keep_alive))
+        await request.writer.write(
+            reply_bytes(self._reply, request.version, int(time.time()), keep_alive=self._keep_alive)
+        )
         await request.writer.drain()
         return request.writer
 
@@ -63,7 +65,8 @@ class Accepted(web.StreamResponse):
 
 
 @lru_cache(maxsize=64)
-def _wire(reply: Reply, version: HttpVersion, unix_s: int, *, keep_alive: bool) -> bytes:
+def reply_bytes(reply: Reply, version: HttpVersion, unix_s: int, *, keep_alive: bool) -> bytes:
+    """The whole response to an accepted request, as aiohttp would write it."""
     return (
         f"HTTP/{version.major}.{version.minor} {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
         f"Server: {_SERVER['Server']}\r\n"

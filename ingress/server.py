@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import http_parser, web
 
+from hookline.ingress import fast_lane
 from hookline.ingress.connection import (
     LINGER_S,
     MAX_FIELD_BYTES,
@@ -15,6 +16,7 @@ from hookline.ingress.connection import (
     IngressConnection,
 )
 from hookline.ingress.connection_limits import ConnectionLimits
+from hookline.ingress.fast_lane import FastLane
 from hookline.ingress.listening import listening_sockets, load_certificate, server_context
 from hookline.ingress.load import Load
 from hookline.ingress.proxy_protocol import ProxiedConnection
@@ -22,7 +24,7 @@ from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
-from hookline.schemas.errors import Refused, SettingsError
+from hookline.schemas.errors import SettingsError
 
 
 class ConnectionFactory(web.Server):
@@ -35,6 +37,7 @@ class ConnectionFactory(web.Server):
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
         self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
+        self._lane = FastLane(receiver) if settings.fast_lane and fast_lane.is_supported() else None
         self._make = (
             partial(ProxiedConnection, self, self.limits)
             if settings.proxy_protocol
@@ -46,6 +49,7 @@ class ConnectionFactory(web.Server):
             self._settings,
             self._load,
             self._turns,
+            self._lane,
             loop=asyncio.get_running_loop(),
             access_log=None,
             lingering_time=LINGER_S,
@@ -54,11 +58,8 @@ class ConnectionFactory(web.Server):
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
-        connection.noted = partial(self._note, connection)
+        connection.noted = self._receiver.note_unread
         return connection
-
-    def _note(self, connection: IngressConnection, refusal: Refused) -> None:
-        self._receiver.note_unread(refusal, connection.address)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

@@ -18,7 +18,8 @@ class IngressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests hold in memory until they are answered. Behind trusted proxies `max_connections_per_address` limits the
     incomplete requests of each forwarded address. With `proxy_protocol`
     connections from trusted proxies begin with a header of the PROXY protocol. `tls_certificate` and `tls_key` are
-    files in PEM form; the key may stand in the file of the certificate.
+    files in PEM form; the key may stand in the file of the certificate. `fast_lane` answers whole callbacks without a
+    task of aiohttp's; off, all take the usual way.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  providers call from outside
@@ -38,6 +39,7 @@ class IngressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_key: str = ""
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0
     shutdown_s: Seconds = 20
+    fast_lane: bool = True
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

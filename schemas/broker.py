@@ -3,7 +3,7 @@
 The broker stores and moves messages. The worker decides what becomes of a delivery, as an Outcome.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -80,6 +80,26 @@ class Retention:
 NOTHING_KEPT = Retention()
 
 
+class Confirm(Protocol):
+    """The end of a publish: None once the event is durable, or an error. An `asyncio.Future` is one.
+
+    Cancelling means that nobody waits any more.
+    """
+
+    def done(self) -> bool: ...
+
+    def cancelled(self) -> bool: ...
+
+    def exception(self) -> BaseException | None: ...
+
+    def cancel(self) -> bool: ...
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Call this with the confirm when it ends, at once or in the next turn of the event loop."""
+
+    def __await__(self) -> Generator[Any, None, None]: ...
+
+
 class Publisher(Protocol):
     """The ingress's side of a broker."""
 
@@ -89,6 +109,9 @@ class Publisher(Protocol):
         Raises NotDurable at once if too much is in flight or the broker is away. Raises it after the time-out if there
         is no confirm by then; the event may or may not be kept in that case.
         """
+
+    def begin(self, envelope: Envelope) -> Confirm:
+        """Publish without being awaited; the confirm ends as `publish` does. Raises NotDurable too."""
 
     @property
     def ready(self) -> bool:

@@ -12,6 +12,7 @@ from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
 from hookline.aio.refusal_tally import RefusalTally
+from hookline.broker.rabbitmq.confirms import Pending
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
@@ -52,7 +53,7 @@ class Server:
             RefusalTally(),
         )
 
-    async def publishes(self, count: int) -> "list[asyncio.Future[None]]":
+    async def publishes(self, count: int) -> list[Pending]:
         """Publish and write `count` messages."""
         sent = [self.publishing.send(MESSAGE) for _ in range(count)]
         await asyncio.sleep(0)
@@ -76,7 +77,7 @@ class Server:
         return str(ids[number])
 
 
-def results(sent: "list[asyncio.Future[None]]") -> list[str | None]:
+def results(sent: list[Pending]) -> list[str | None]:
     """The result of each so far: … while pending, None once confirmed, or the error."""
     return ["…" if not each.done() else str(each.exception()) if each.exception() else None for each in sent]
 
@@ -139,7 +140,7 @@ async def test_nothing_is_written_while_the_socket_is_paused() -> None:
     server.wire.is_paused = False
     server.publishing.writable()
     server.sends(Basic.Ack(2, multiple=True))
-    assert sent[0].result() is sent[2].result() is None
+    assert results([sent[0], sent[2]]) == [None, None]
 
 
 async def test_messages_published_during_an_alarm_are_refused_and_never_written() -> None:

@@ -134,6 +134,9 @@ class EmbeddedPublisher:
         self._probe.succeeded()
         self._wake()
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self.publish(envelope))
+
     async def close(self) -> None:
         """Return once the events in flight are written or timed out."""
         while writing := [written for written in self._writing.running if not written.done()]:

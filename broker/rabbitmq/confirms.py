@@ -1,11 +1,9 @@
 """The messages of one publish channel that wait for their confirms. Each gets an answer in time."""
 
-import asyncio
 from collections import deque
 from collections.abc import Mapping
 
-import msgspec
-
+from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import Frames
@@ -18,16 +16,19 @@ _LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
 
 
-class Pending(msgspec.Struct):
-    """A message that waits for its confirm. `tag` is 0 until the message is written.
+class Pending(Completion):
+    """A message that waits for its confirm, with which it ends. `tag` is 0 until the message is written.
 
     `message_id` is unique per publish attempt: it identifies a returned message.
     """
 
-    message_id: str
-    frames: Frames
-    confirmed: "asyncio.Future[None]"
-    tag: int = 0
+    __slots__ = ("frames", "message_id", "tag")
+
+    def __init__(self, message_id: str, frames: Frames) -> None:
+        super().__init__()
+        self.message_id = message_id
+        self.frames = frames
+        self.tag = 0
 
 
 class Confirms:
@@ -40,8 +41,7 @@ class Confirms:
         self._tally = tally
         self.acks = 0
         self.nacks = 0
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines[asyncio.Future[None]](timeout_s, self._time_out)
+        self._deadlines = Deadlines[Pending](timeout_s, self._time_out)
         self._unwritten: deque[Pending] = deque()
         self._written: dict[int, Pending] = {}
         self._tag = 0
@@ -62,12 +62,12 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
-        """A future that ends in time: with None once the message is confirmed, or with NotDurable."""
-        confirmed = self._loop.create_future()
-        self._unwritten.append(Pending(message_id, frames, confirmed))
-        self._deadlines.start(confirmed)
-        return confirmed
+    def add(self, message_id: str, frames: Frames) -> Pending:
+        """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
+        pending = Pending(message_id, frames)
+        self._unwritten.append(pending)
+        self._deadlines.start(pending)
+        return pending
 
     def next_batch(self) -> list[Pending]:
         """The messages to write next. Those whose caller has stopped waiting are dropped."""
@@ -75,8 +75,8 @@ class Confirms:
         size = 0
         while self._unwritten and size < _MAX_BATCH_BYTES:
             pending = self._unwritten.popleft()
-            if pending.confirmed.done():
-                self._deadlines.stop(pending.confirmed)
+            if pending.done():
+                self._deadlines.stop(pending)
             else:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
@@ -105,22 +105,23 @@ class Confirms:
 
     def refuse_unwritten(self, reason: str) -> None:
         """Refuse the messages that are not written yet."""
-        for pending in self._unwritten:
+        unwritten, self._unwritten = self._unwritten, deque()
+        for pending in unwritten:
             self._answer(pending, reason)
-        self._unwritten.clear()
 
     def fail(self, reason: str) -> None:
         """Refuse all messages: no confirm will come any more."""
         self.refuse_unwritten(reason)
-        for pending in self._written.values():
+        written, self._written = self._written, {}
+        for pending in written.values():
             self._answer(pending, reason)
-        self._written.clear()
         self._deadlines.close()
 
     async def answered(self) -> None:
         """Return once every message has an answer."""
-        while waiting := [confirmed for confirmed in self._deadlines.running if not confirmed.done()]:
-            await asyncio.wait(waiting)
+        while waiting := [pending for pending in self._deadlines.running if not pending.done()]:
+            for pending in waiting:
+                await pending.ended()
 
     def _up_to(self, tag: int) -> list[int]:
         due = []
@@ -130,21 +131,21 @@ class Confirms:
             due.append(each)
         return due
 
-    def _time_out(self, confirmed: "asyncio.Future[None]") -> None:
+    def _time_out(self, pending: Pending) -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting
-        if not confirmed.done():
-            confirmed.set_exception(NotDurable(LATE))
+        if not pending.done():
+            pending.set_exception(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
-        self._deadlines.stop(pending.confirmed)
-        if pending.confirmed.done():
+        self._deadlines.stop(pending)
+        if pending.done():
             return
         if refusal is None:
-            pending.confirmed.set_result(None)
+            pending.set_result(None)
             if self._tally.count:
                 self._tally.accepted()
         else:
             obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
-            pending.confirmed.set_exception(NotDurable(refusal, obstacle))
+            pending.set_exception(NotDurable(refusal, obstacle))
             if refusal in _LASTING:
                 self._tally.refused(_LASTING[refusal])

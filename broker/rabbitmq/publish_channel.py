@@ -36,10 +36,10 @@ class PublishChannel(Protocol):
     def is_blocked(self) -> bool:
         """Whether the server has blocked the connection (a memory or disk alarm)."""
 
-    def send(self, message: Message) -> "asyncio.Future[None]":
-        """Publish; the future ends with the confirm, or with NotDurable. Raises NotDurable if it cannot be sent."""
+    def send(self, message: Message) -> Pending:
+        """Publish; the message ends with its confirm, or with NotDurable. Raises NotDurable if it cannot be sent."""
 
-    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+    def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         """The same for the message of an envelope."""
 
     def end(self) -> None:
@@ -80,11 +80,11 @@ class RawPublishChannel:
     def is_blocked(self) -> bool:
         return self._transport.is_blocked
 
-    def send(self, message: Message) -> "asyncio.Future[None]":
+    def send(self, message: Message) -> Pending:
         each = next(self._message_ids)
         return self._send(each, publish_frames(self._number, message, each, self._max_content_bytes))
 
-    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+    def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         each = next(self._message_ids)
         return self._send(each, envelope_frames(self._number, exchange, envelope, each, self._max_content_bytes))
 
@@ -107,7 +107,7 @@ class RawPublishChannel:
     def closed(self) -> None:
         self.end()
 
-    def _send(self, message_id: str, frames: Frames) -> "asyncio.Future[None]":
+    def _send(self, message_id: str, frames: Frames) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
         if not self._is_due:
@@ -146,7 +146,7 @@ class AiormqPublishChannel:
     def is_blocked(self) -> bool:
         return is_blocked(self._channel.connection)
 
-    def send(self, message: Message) -> "asyncio.Future[None]":
+    def send(self, message: Message) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
         if self.is_blocked:
@@ -160,7 +160,7 @@ class AiormqPublishChannel:
             task.add_done_callback(self._tasks.discard)
         return confirmed
 
-    def send_envelope(self, exchange: str, envelope: Envelope) -> "asyncio.Future[None]":
+    def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         headers = to_headers(envelope)
         return self.send(Message(exchange, envelope.routing_key, headers, envelope.content_type, envelope.body))
 

@@ -17,6 +17,7 @@ from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
 from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
+from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 
@@ -58,7 +59,7 @@ class RabbitMQPublisher:
     async def publish(self, envelope: Envelope) -> None:
         await self._open_channel().send_envelope(self._exchange, envelope)
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+    def begin(self, envelope: Envelope) -> Confirm:
         """Publish without waiting: implements `broker.spool.drain.Primary`."""
         return self._open_channel().send_envelope(self._exchange, envelope)
 

@@ -10,6 +10,7 @@ from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.spool.breaker import PROBE, Breaker
 from hookline.broker.spool.buckets import Taken
 from hookline.broker.spool.spool import Spool
+from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -35,11 +36,10 @@ class Primary(Protocol):
     def reason(self) -> str:
         """Why a publish cannot succeed now, as a code; empty if it can."""
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        """Publish; the future ends with the confirm, or with NotDurable, in time. Raises NotDurable if it cannot begin.
+    def begin(self, envelope: Envelope) -> Confirm:
+        """Publish; the confirm ends in time, with None or with NotDurable. Raises NotDurable if it cannot begin.
 
-        Events reach a queue in the order of these calls, as far as they reach it. Cancelling the future means that
-        nobody waits any more.
+        Events reach a queue in the order of these calls, as far as they reach it.
         """
 
 
@@ -113,7 +113,7 @@ class Drain:
         confirmed.add_done_callback(partial(self._settle, each, self._loop.time()))
         return True
 
-    def _settle(self, each: Taken, sent_s: float, confirmed: "asyncio.Future[None]") -> None:
+    def _settle(self, each: Taken, sent_s: float, confirmed: Confirm) -> None:
         error = NotDurable("cancelled") if confirmed.cancelled() else confirmed.exception()
         if error is None:
             self._failures = 0

@@ -1,12 +1,15 @@
 """Publishing through a spool: what the broker does not confirm in time is kept on disk, and published later."""
 
 import asyncio
+from functools import partial
 
+from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.spool.breaker import Breaker
 from hookline.broker.spool.buckets import bucket_of
 from hookline.broker.spool.drain import Drain, Primary
 from hookline.broker.spool.spool import Spool
+from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -17,15 +20,17 @@ _SPOOL_AFTER_S = 0.4
 """The same for an event that the broker has not confirmed: the sum with `after_s` is the longest answer."""
 
 
-class _Flight:
-    """An event at the broker. `kept` is its append to the spool, once it has been taken back."""
+class _Flight(Completion):
+    """An event at the broker, until it is durable. `kept` is its append to the spool, once it has been taken back."""
 
-    __slots__ = ("bucket", "confirmed", "envelope", "kept")
+    __slots__ = ("bucket", "confirmed", "envelope", "is_probe", "kept")
 
-    def __init__(self, envelope: Envelope, bucket: int, confirmed: "asyncio.Future[None]") -> None:
+    def __init__(self, envelope: Envelope, bucket: int, confirmed: Confirm, *, is_probe: bool) -> None:
+        super().__init__()
         self.envelope = envelope
         self.bucket = bucket
         self.confirmed = confirmed
+        self.is_probe = is_probe
         self.kept: asyncio.Future[None] | None = None
 
     @property
@@ -79,58 +84,65 @@ class SpoolingPublisher:
         await self.spool.close()
 
     async def publish(self, envelope: Envelope) -> None:
+        await self.begin(envelope)
+
+    def begin(self, envelope: Envelope) -> Confirm:
         bucket = bucket_of(envelope)
         is_probe = self._breaker.is_open and self._may_probe()
         if (self._breaker.is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
-            await self._keep(envelope, bucket)
-            return
+            return self._keep(envelope, bucket)
         try:
             confirmed = self._primary.begin(envelope)
         except NotDurable as error:
             if error.obstacle is Obstacle.IMPOSSIBLE:
                 raise
-            await self._keep(envelope, bucket)
-            return
-        flight = _Flight(envelope, bucket, confirmed)
-        if not await self._is_confirmed(flight):
-            await _written(flight.kept, self._late_appends)
-        elif is_probe:
-            self._breaker.close()
-
-    async def _is_confirmed(self, flight: _Flight) -> bool:
-        """Wait for the confirm. False if the event was taken back from the broker."""
-        bucket = flight.bucket
+            return self._keep(envelope, bucket)
+        flight = _Flight(envelope, bucket, confirmed, is_probe=is_probe)
         self._latest[bucket] = flight
         self._in_flight.start(flight)
-        try:
-            await flight.confirmed
-        except NotDurable:
-            self._take_back_all(bucket)
-            return False
-        except asyncio.CancelledError:
-            if flight.kept is None or _is_cancelled():
-                raise
-            return False
-        finally:
-            self._in_flight.stop(flight)
-            if self._latest.get(bucket) is flight:
-                del self._latest[bucket]
-        return True
+        confirmed.add_done_callback(partial(self._settle, flight))
+        return flight
+
+    def _settle(self, flight: _Flight, confirmed: Confirm) -> None:
+        """End an event that the broker has confirmed; have any other one kept."""
+        is_cancelled = confirmed.cancelled()
+        has_failed = not is_cancelled and confirmed.exception() is not None
+        if has_failed:
+            self._take_back_all(flight.bucket)
+        self._in_flight.stop(flight)
+        if self._latest.get(flight.bucket) is flight:
+            del self._latest[flight.bucket]
+        if is_cancelled or has_failed:
+            self._end_when_kept(flight)
+            return
+        if flight.is_probe:
+            self._breaker.close()
+        if not flight.done():
+            flight.set_result(None)
 
     def _may_probe(self) -> bool:
         """Whether a live event may try the broker, since there is no spooled one to do so."""
         return not self.spool.events and self._breaker.lets_one_through()
 
     def _has_failed(self, bucket: int) -> bool:
-        """Whether the last event of a bucket is about to go to the spool: its task has not run since it failed."""
+        """Whether the last event of a bucket is about to go to the spool: it was not settled since it failed."""
         latest = self._latest.get(bucket)
         return latest is not None and latest.has_failed
 
-    async def _keep(self, envelope: Envelope, bucket: int) -> None:
-        """Return once the event is in the spool. Raises NotDurable."""
+    def _keep(self, envelope: Envelope, bucket: int) -> Confirm:
+        """Keep an event in the spool at once. Raises NotDurable."""
         if bucket in self._latest:
             self._take_back_all(bucket)
-        await _written(self.spool.append(envelope, bucket), self._appends)
+        event = Completion()
+        _end_when_written(event, self.spool.append(envelope, bucket), self._appends)
+        return event
+
+    def _end_when_kept(self, flight: _Flight) -> None:
+        """End an event that was taken back from the broker."""
+        if flight.kept is not None:
+            _end_when_written(flight, flight.kept, self._late_appends)
+        elif not flight.done():
+            flight.set_exception(NotDurable("the event was not taken back from the broker"))
 
     def _overdue(self, flight: _Flight) -> None:
         """Take back everything: what comes later would overtake it in the spool."""
@@ -157,20 +169,22 @@ class SpoolingPublisher:
         flight.confirmed.cancel()
 
 
-async def _written(kept: "asyncio.Future[None] | None", waits: "Deadlines[asyncio.Future[None]]") -> None:
-    """Wait until an event is on disk, at most as long as these deadlines. Raises NotDurable."""
-    if kept is None:
-        raise NotDurable("the event was not taken back from the broker")
+def _end_when_written(
+    event: Completion, kept: "asyncio.Future[None]", waits: "Deadlines[asyncio.Future[None]]"
+) -> None:
+    """End an event once it is on disk, or with NotDurable; at the latest with these deadlines."""
     waits.start(kept)
-    try:
-        await kept
-    except TimeoutError:
-        raise NotDurable("the event was not written to the spool in time") from None
-    finally:
-        waits.stop(kept)
+    kept.add_done_callback(partial(_end, event, waits))
 
 
-def _is_cancelled() -> bool:
-    """Whether this task itself was cancelled, and not the future that it awaited."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+def _end(event: Completion, waits: "Deadlines[asyncio.Future[None]]", kept: "asyncio.Future[None]") -> None:
+    waits.stop(kept)
+    error = NotDurable("the spool was closed") if kept.cancelled() else kept.exception()
+    if event.done():
+        return
+    if error is None:
+        event.set_result(None)
+    elif isinstance(error, TimeoutError):
+        event.set_exception(NotDurable("the event was not written to the spool in time"))
+    else:
+        event.set_exception(error)

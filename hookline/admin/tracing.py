@@ -103,6 +103,9 @@ class _TracingPublisher:
         with _ending(span):
             await self._publisher.publish(msgspec.structs.replace(envelope, traceparent=_traceparent(span)))
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self.publish(envelope))
+
     @property
     def ready(self) -> bool:
         return self._publisher.ready

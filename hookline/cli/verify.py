@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,9 @@ from hookline.cli.options import as_moment, config_option, json_option
 from hookline.cli.refused import refusal
 from hookline.schemas.errors import SettingsError
 from hookline.settings import load
+
+if TYPE_CHECKING:
+    from hookline.diagnosis.captured import CapturedRequest
 
 _MAX_BYTES = 20 * 2**20
 
@@ -38,7 +41,11 @@ def _check_address(context: click.Context, parameter: click.Parameter, text: str
 )
 @click.argument("source")
 @click.option(
-    "--request", "file", type=click.File("rb"), metavar="FILE", help="A file with one raw HTTP request; - is stdin."
+    "--request",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="A file with one raw HTTP request; - is stdin.",
 )
 @click.option(
     "--refused", "number", type=click.IntRange(1), metavar="ID", help="A refused request of the audit, by its id."
@@ -57,7 +64,7 @@ def verify(  # noqa: PLR0913  one for each option
     context: click.Context,
     source: str,
     *,
-    file: BinaryIO | None,
+    file: str | None,
     number: int | None,
     at: datetime | None,
     address: str,
@@ -76,28 +83,37 @@ def verify(  # noqa: PLR0913  one for each option
     settings = load(config, with_sources=True)
     if source not in settings.sources:
         raise SettingsError(f"{unknown('source', source, settings.source_names)} ({settings.path})")
-    from hookline.diagnosis.captured import NotARequest, read_request  # noqa: PLC0415  slow to load
-    from hookline.diagnosis.refused import diagnose_refused  # noqa: PLC0415  see above
+    from hookline.diagnosis.refused import diagnose_refused  # noqa: PLC0415  slow to load
     from hookline.diagnosis.steps import Circumstances, diagnose  # noqa: PLC0415  see above
 
     chosen, record = settings.sources[source], None if number is None else refusal(settings, number)
     now_s = at.timestamp() if at else record.at_s if record else time.time()
     peer = address or (record.peer if record else "")
     around = Circumstances(settings.sources, settings.trusted_proxies, now_s, peer)
-    if record is not None:
-        found = diagnose_refused(record, chosen, around)
+    if record is None:
+        found = diagnose(_request(file or "-", context), chosen, around)
     else:
-        try:
-            request = read_request(_read(file, context))
-        except NotARequest as fault:
-            raise click.BadParameter(f"this is no HTTP request: {fault}", context, param_hint="--request") from None
-        found = diagnose(request, chosen, around)
+        found = diagnose_refused(record, chosen, around)
     if_stale = "" if at or record else "--at tries it as of another time."
     diagnosis_output.leave(found, context, as_json=as_json, if_stale=if_stale)
 
 
-def _read(file: BinaryIO | None, context: click.Context) -> bytes:
-    data = file.read(_MAX_BYTES + 1) if file is not None else b""
+def _request(file: str, context: click.Context) -> "CapturedRequest":
+    """The request in a file. Raises BadParameter."""
+    from hookline.diagnosis.captured import NotARequest, read_request  # noqa: PLC0415  slow to load
+
+    try:
+        return read_request(_read(file, context))
+    except NotARequest as fault:
+        raise click.BadParameter(f"this is no HTTP request: {fault}", context, param_hint="--request") from None
+
+
+def _read(file: str, context: click.Context) -> bytes:
+    try:
+        with click.open_file(file, "rb") as opened:
+            data: bytes = opened.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise click.BadParameter(f"{file!r}: {error.strerror}", context, param_hint="--request") from None
     if len(data) > _MAX_BYTES:
         raise click.BadParameter(f"it is larger than {_MAX_BYTES:,} bytes", context, param_hint="--request")
     return data

@@ -1,5 +1,6 @@
 """A small ingress without a queue: it answers as the real one does, and tells what arrives instead of storing it."""
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from hookline.ingress.server import Ingress
 from hookline.ingress.settings import IngressSettings
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.shutdown import Stop
-from hookline.schemas.broker import Publisher
+from hookline.schemas.broker import Confirm, Publisher
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import CanonicalEvent
@@ -137,6 +138,9 @@ class _Publisher:
         except Unreadable as fault:
             self._tell(Accepted(envelope, (), str(fault)))
         self._trial.call(envelope)
+
+    def begin(self, envelope: Envelope) -> Confirm:
+        return asyncio.ensure_future(self.publish(envelope))
 
 
 class _Checks(Observer):

@@ -12,8 +12,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from hookline.admin.inspector.asked import PAGE
 from hookline.admin.inspector.shown import PERSONAL, without_text
-from hookline.admin.inspector.views import PAGE
 from hookline.events import (
     EVENT_TYPES,
     CanonicalEvent,
@@ -363,6 +363,21 @@ async def test_refused_requests_are_listed_filtered_and_shown(site: Site) -> Non
     shown = await site.get("/refusal", id=str(first["refusals"][0]["id"]))
     assert f"detail {PAGE + 2}" in shown.page.text
     assert "bad_signature" in shown.page.text
+
+
+async def test_a_refused_request_is_verified_again(site: Site) -> None:
+    exact = b"POST /hooks/krtc-main HTTP/1.1\r\nHost: x\r\nKRTC-Signature: a-signature\r\nContent-Length: 2\r\n\r\n{}"
+    await site.refuse(refused(hint="it fits the secret of voice", exact=exact))
+    page = await site.get("/refusal", id="1")
+    assert "it fits the secret of voice" in page.page.text
+    (link,) = {each for each in page.page.links() if "verify" in each}
+    verified = await site.get(link)
+    assert "It would be refused: bad_signature." in verified.page.text
+    verdict = json_of(await site.get(f"/api{link}"))["verdict"]["value"]
+    assert {step["step"]: step["result"] for step in verdict["steps"]}["signature"] == "fails"
+    for path in ("/refusal?id=1", "/refused", link):
+        for each in (path, f"/api{path}"):
+            assert "a-signature" not in (await site.get(each)).text
 
 
 async def test_the_overview_says_what_keeps_the_process_from_its_work(site: Site) -> None:

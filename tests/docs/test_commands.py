@@ -52,7 +52,7 @@ def check_hookline(words: Sequence[str]) -> None:
         name = rest.pop(0)
         command = command.commands[name]
     try:
-        command.make_context(name, rest, parent=parent)
+        command.make_context(name, rest, parent=parent).close()  # closes the files that it names
     except click.ClickException as error:
         pytest.fail(f"hookline {' '.join(words)}: {error.format_message()}")
 
@@ -197,9 +197,10 @@ def test_each_example_in_the_help_of_a_command_is_one_that_exists(
     name: str, epilog: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "callback.json").touch()
+    for file in ("callback.json", "callback.http"):
+        (tmp_path / file).touch()
     (tmp_path / "providers").mkdir()
-    lines = [re.split(r" {2,}| [|>] ", line.strip())[0] for line in epilog.splitlines()]
+    lines = [re.split(r" {2,}| [|<>] ", line.strip())[0] for line in epilog.splitlines()]
     examples = [line for line in lines if line not in ("", "\b", "Examples:")]
     assert any(example.startswith(name) for example in examples)
     for example in examples:

@@ -49,6 +49,9 @@ class RecordingPublisher:
     def release(self) -> None:
         self._free.set()
 
+    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self.publish(envelope))
+
     async def publish(self, envelope: Envelope) -> None:
         self.called.set()
         if self.fault is not None:

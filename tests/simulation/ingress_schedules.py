@@ -136,7 +136,8 @@ class Schedule:
         self.world.sent.setdefault(room, []).append(event.id)
         began_s = self._loop.time()
         try:
-            await process.publisher.publish(event)
+            publisher = process.publisher
+            await (publisher.begin(event) if self.chance.random() < 0.5 else publisher.publish(event))
         except NotDurable:
             accepted = False
         else:

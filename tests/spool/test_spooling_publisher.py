@@ -232,8 +232,8 @@ async def test_a_record_that_cannot_be_read_is_set_aside_after_some_tries(
     primary, files = Primary(), FaultyFiles()
     primary.is_away = True
     async with opened(tmp_path / "spool", primary, files=files) as (publisher, spool):
-        await publisher.publish(envelope())
         files.read_error = OSError(errno.EIO, "injected")
+        await publisher.publish(envelope())
         primary.is_away = False
         await drained(spool)
         assert spool.counts.set_aside == 1

@@ -11,11 +11,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 from aiohttp import web
 
+from hookline.admin.inspector.asked import Asked, WrongQuestion
 from hookline.admin.inspector.html import render
 from hookline.admin.inspector.live import Live
 from hookline.admin.inspector.reading import Reading
 from hookline.admin.inspector.session import FORM_FIELD, Sessions, is_named_by_address, is_own_form
-from hookline.admin.inspector.views import Asked, NotFound, Views, WrongQuestion
+from hookline.admin.inspector.views import NotFound, Views
 from hookline.admin.pages import ReadinessPage
 from hookline.schemas.errors import HooklineError, SettingsError
 from hookline.settings import Settings

@@ -82,6 +82,7 @@ class ShownRefusal(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     reason: str
     detail: str
+    hint: str
     status: int
     peer: str
     forwarded: str

@@ -4,34 +4,55 @@ Every page is bounded: it costs what it shows, or ends after so many events and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlencode
+from datetime import timedelta
+from typing import Any, TypeVar
 
-import msgspec
-
+from hookline.admin.inspector.asked import (
+    PAGE,
+    SEARCHED,
+    Asked,
+    limit_of,
+    needed,
+    next_query,
+    number_of,
+    query_of,
+    queue_of,
+)
+from hookline.admin.inspector.contents import (
+    DeadPage,
+    EventDetails,
+    EventsPage,
+    Overview,
+    Part,
+    QueueRow,
+    QueuesPage,
+    RefusalPage,
+    RefusedPage,
+    ReplayResult,
+    RoomPage,
+    RoomRow,
+    RoomsList,
+    ShownDelivery,
+    SourceRow,
+    SourcesPage,
+)
 from hookline.admin.inspector.reading import Parts, Reading
-from hookline.admin.inspector.shown import ShownBody, ShownDeadLetter, ShownEvent, ShownRefusal, Shows
+from hookline.admin.inspector.shown import ShownDeadLetter, ShownEvent, Shows
 from hookline.admin.pages import ReadinessPage
 from hookline.audit.reader import RefusalFilter, RefusalReader
-from hookline.cli.options import moment
 from hookline.schemas import topics
 from hookline.schemas.broker import History
-from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter
+from hookline.schemas.dead_letters import Action, DeadLetter
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.schemas.events import EVENT_TYPES, Event, event_topic
-from hookline.schemas.refusals import RefusalCount
+from hookline.schemas.refusals import RefusalCount, RefusedRequest
 from hookline.workers.event_log import EventLog, Place, Query
-from hookline.workers.event_states import EventState
-from hookline.workers.rooms import RoomView, view
+from hookline.workers.rooms import view
 
 T = TypeVar("T")
-Asked: TypeAlias = Mapping[str, str]
-"""The query of a URL, or the fields of a form."""
 
-PAGE = 50
 ROOM_EVENTS = 5000
 """A room's state is computed from so many of its latest events at most."""
 SCANNED_EVENTS = 5000
@@ -44,151 +65,8 @@ _ASKED_QUEUES = 20
 _AROUND = timedelta(milliseconds=1)
 
 
-class WrongQuestion(ValueError):
-    """The query of the URL cannot be answered; the text says why."""
-
-
 class NotFound(Exception):
     """There is no such thing, or no longer; the text says what."""
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A part of a page: what was read, or the sentence that says why it could not be."""
-
-    value: Any = None
-    fault: str = ""
-
-
-class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The first page."""
-
-    readiness: ReadinessPage
-    queues: Part
-    unrouted: Part
-    spool: Part
-    rooms: Part
-    refused: Part
-
-
-class RoomRow(msgspec.Struct, frozen=True):
-    """A room in the list, with its latest delivery."""
-
-    place: Place
-    received_at: datetime
-
-
-class RoomsList(msgspec.Struct, frozen=True):
-    """Rooms, that with the latest delivery first; `next` is the query of the next page."""
-
-    rooms: Sequence[RoomRow]
-    next: str = ""
-
-
-class RoomPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One room: its state now, and its events, the latest first. `partial`: the state is of its latest events only."""
-
-    place: Place
-    view: RoomView | None
-    partial: bool
-    events: Sequence[ShownEvent]
-    next: str = ""
-
-
-class EventsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Events that match a search, the latest first. `next` is the query of the page with those before."""
-
-    asked: Mapping[str, str]
-    events: Sequence[ShownEvent]
-    next: str = ""
-    topics: Sequence[str] = ()
-    sources: Sequence[str] = ()
-
-
-class EventDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, what each queue has done with it, and its delivery, as far as the history has it."""
-
-    event: ShownEvent
-    queues: Part
-    delivery: Part
-
-
-class QueueRow(msgspec.Struct, frozen=True):
-    """What a queue has done with an event. `wanted`: it is bound to such events; None if that cannot be said."""
-
-    state: EventState
-    wanted: bool | None
-    dead: int
-
-
-class ShownDelivery(msgspec.Struct, frozen=True):
-    """The delivery of an event, from the history."""
-
-    received_at: datetime
-    topic: str
-    subject: str
-    trace: str
-    body: ShownBody
-
-
-class QueuesPage(msgspec.Struct, frozen=True):
-    """The queues now."""
-
-    queues: Part
-    unrouted: Part
-    spool: Part
-
-
-class DeadPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest dead letters of a queue. `more`: there are others; `scanned_all`: all were looked at."""
-
-    queue: str
-    asked: Mapping[str, str]
-    letters: Sequence[ShownDeadLetter]
-    total: int
-    more: bool
-    scanned_all: bool
-
-
-class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay did, or would do."""
-
-    queue: str
-    dry_run: bool
-    replayed: int
-    left: int
-    ids: Sequence[str]
-
-
-class RefusedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Refused requests of this machine, the newest first."""
-
-    asked: Mapping[str, str]
-    counts: Sequence[RefusalCount]
-    refusals: Sequence[ShownRefusal]
-    next: str = ""
-
-
-class RefusalPage(msgspec.Struct, frozen=True):
-    """One refused request."""
-
-    refusal: ShownRefusal
-
-
-class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A source, the path or URL to enter in the provider's console, and the latest event from it."""
-
-    name: str
-    provider: str
-    url: str
-    last: ShownEvent | None
-    refused: int
-
-
-class SourcesPage(msgspec.Struct, frozen=True):
-    """All sources. `fault` says why nothing is known of their events."""
-
-    sources: Sequence[SourceRow]
-    fault: str = ""
 
 
 class Views:
@@ -217,16 +95,16 @@ class Views:
 
     async def rooms(self, asked: Asked) -> RoomsList:
         async with self._log() as log:
-            page = await log.rooms(limit=_limit(asked), cursor=asked.get("cursor") or None)
+            page = await log.rooms(limit=limit_of(asked), cursor=asked.get("cursor") or None)
         rows = [RoomRow(*each) for each in zip(page.places, page.received_at, strict=True)]
-        return RoomsList(rows, _next({}, page.cursor))
+        return RoomsList(rows, next_query({}, page.cursor))
 
     async def room(self, asked: Asked) -> RoomPage:
-        place = Place(_needed(asked, "provider"), _needed(asked, "source"), _needed(asked, "id"))
+        place = Place(needed(asked, "provider"), needed(asked, "source"), needed(asked, "id"))
         async with self._log() as log:
             query = Query(room_id=place.room_id, source=place.source)
             page = await log.search(
-                query, limit=_limit(asked), cursor=asked.get("cursor") or None, scan_limit=SCANNED_EVENTS
+                query, limit=limit_of(asked), cursor=asked.get("cursor") or None, scan_limit=SCANNED_EVENTS
             )
             if not page.events and not asked.get("cursor"):
                 raise NotFound(f"The event log has no events of a room {place.room_id} of {place.source}.")
@@ -238,25 +116,25 @@ class Views:
             view=self._shows.room(mine[0]) if mine else None,
             partial=len(events) >= ROOM_EVENTS,
             events=shown,
-            next=_next(asked, page.cursor),
+            next=next_query(asked, page.cursor),
         )
 
     async def events(self, asked: Asked) -> EventsPage:
-        given = {name: text for name in _SEARCHED if (text := asked.get(name, "").strip())}
-        query, cursor = _query(given), asked.get("cursor") or None
+        given = {name: text for name in SEARCHED if (text := asked.get(name, "").strip())}
+        query, cursor = query_of(given), asked.get("cursor") or None
         async with self._log() as log:
-            page = await log.search(query, limit=_limit(asked), cursor=cursor, scan_limit=SCANNED_EVENTS)
+            page = await log.search(query, limit=limit_of(asked), cursor=cursor, scan_limit=SCANNED_EVENTS)
             shown = await self._in_order(log, page.events)
         return EventsPage(
             asked=given,
             events=shown,
-            next=_next(given, page.cursor),
+            next=next_query(given, page.cursor),
             topics=[*EVENT_TYPES],
             sources=self._settings.source_names,
         )
 
     async def event(self, asked: Asked) -> EventDetails:
-        event_id = _needed(asked, "id")
+        event_id = needed(asked, "id")
         async with self._reading.parts() as parts:
             log = await parts.event_log()
             event = await log.get(event_id)
@@ -269,7 +147,7 @@ class Views:
             )
 
     async def dead(self, asked: Asked) -> DeadPage:
-        queue = _queue(asked)
+        queue = queue_of(asked)
         async with self._reading.parts() as parts:
             dead_letters = (await parts.broker()).dead_letters
             total = await dead_letters.count(queue)
@@ -293,7 +171,7 @@ class Views:
 
     async def replay(self, asked: Asked) -> ReplayResult:
         """Replay the dead letters that match, at most a page of them; or show which those would be."""
-        queue, dry_run = _queue(asked), asked.get("dry_run") == "yes"
+        queue, dry_run = queue_of(asked), asked.get("dry_run") == "yes"
         action, chosen, ids = Action.KEEP if dry_run else Action.REPLAY, list[DeadLetter](), list[str]()
 
         def decide(dead: DeadLetter) -> Action:
@@ -320,22 +198,24 @@ class Views:
     async def refused(self, asked: Asked) -> RefusedPage:
         given = {name: asked[name] for name in ("source", "reason") if asked.get(name)}
         source = "" if given.get("source") == "-" else given.get("source")
-        reader, cursor = self._refusals(), _number(asked, "cursor")
+        reader, cursor = self._refusals(), number_of(asked, "cursor")
 
         def read() -> RefusedPage:
             page = reader.list(RefusalFilter(source, given.get("reason")), limit=PAGE, cursor=cursor)
             shown = [self._shows.refusal(each) for each in page.refusals]
-            following = _next(given, None if page.cursor is None else str(page.cursor))
+            following = next_query(given, None if page.cursor is None else str(page.cursor))
             return RefusedPage(asked=given, counts=reader.counts(), refusals=shown, next=following)
 
         return await asyncio.to_thread(read)
 
     async def refusal(self, asked: Asked) -> RefusalPage:
-        reader, number = self._refusals(), _number(asked, "id")
+        reader, number = self._refusals(), number_of(asked, "id")
         found = None if number is None else await asyncio.to_thread(reader.get, number)
         if found is None:
             raise NotFound("There is no such refused request, or no longer.")
-        return RefusalPage(self._shows.refusal(found))
+        sources = self._settings.sources  # workers read none
+        verdict = await _part(self._verdict(found.request)) if sources and asked.get("verify") else Part()
+        return RefusalPage(self._shows.refusal(found), bool(sources), verdict)
 
     async def sources(self, _: Asked) -> SourcesPage:
         refused = await _part(self._refused_counts())
@@ -398,6 +278,16 @@ class Views:
     async def _refused_counts(self) -> Sequence[RefusalCount]:
         reader = self._reading.refusals()
         return () if reader is None else await asyncio.to_thread(reader.counts)
+
+    async def _verdict(self, request: RefusedRequest) -> Any:
+        """The steps of the ingress for the request, tried again in a thread: it may be large."""
+        from hookline.diagnosis.refused import diagnose_refused, source_now  # noqa: PLC0415  slow to load
+        from hookline.diagnosis.steps import Circumstances  # noqa: PLC0415  see above
+
+        settings = self._settings
+        around = Circumstances(settings.sources, settings.trusted_proxies, request.at_s, request.peer)
+        source = source_now(request, settings.sources)
+        return await asyncio.to_thread(diagnose_refused, request, source, around)
 
     def _refusals(self) -> RefusalReader:
         reader = self._reading.refusals()
@@ -467,68 +357,6 @@ def tuple_of(place: Place) -> tuple[str, str, str]:
     return place.provider, place.source, place.room_id
 
 
-_SEARCHED = ("room", "user", "source", "topic", "since", "until")
-
-
-def _query(given: Asked) -> Query:
-    topic = given.get("topic")
-    if topic is not None and topic not in EVENT_TYPES:
-        raise WrongQuestion(f"there is no topic {topic!r}")
-    now = datetime.now(UTC)
-    return Query(
-        room_id=given.get("room"),
-        user_id=given.get("user"),
-        source=given.get("source"),
-        topic=topic,
-        since=_moment(given, "since", now),
-        until=_moment(given, "until", now),
-    )
-
-
-def _moment(given: Asked, name: str, now: datetime) -> datetime | None:
-    text = given.get(name)
-    try:
-        return None if text is None else moment(text, now)
-    except ValueError as error:
-        raise WrongQuestion(f"{name}: {error}") from None
-
-
 def _is_wanted(dead: DeadLetter, asked: Asked) -> bool:
     envelope_id = dead.envelope.id if dead.envelope else ""
     return asked.get("id") in (None, "", envelope_id) and asked.get("reason") in (None, "", dead.reason)
-
-
-def _queue(asked: Asked) -> str:
-    queue = _needed(asked, "queue")
-    try:
-        return queue if queue == UNROUTED else topics.check_queue(queue)
-    except ValueError as error:
-        raise WrongQuestion(str(error)) from None
-
-
-def _needed(asked: Asked, name: str) -> str:
-    text = asked.get(name, "")
-    if not text:
-        raise WrongQuestion(f"the query has no {name}")
-    return text
-
-
-def _number(asked: Asked, name: str) -> int | None:
-    text = asked.get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise WrongQuestion(f"{name} is no number")
-    return int(text)
-
-
-def _limit(asked: Asked) -> int:
-    limit = _number(asked, "limit")
-    if limit is not None and not 1 <= limit <= 500:
-        raise WrongQuestion("limit is not 1 to 500")
-    return PAGE if limit is None else limit
-
-
-def _next(asked: Asked, cursor: str | None) -> str:
-    """The query of the next page; empty after the last one."""
-    return urlencode({**asked, "cursor": cursor}) if cursor is not None else ""

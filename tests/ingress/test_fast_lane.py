@@ -1,0 +1,244 @@
+"""The fast lane and the usual way give the same answers and events in the same order, however the bytes arrive."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hookline.ingress import fast_lane
+from hookline.ingress.connection import IngressConnection
+from hookline.ingress.fast_lane import FastLane
+from hookline.schemas.errors import NotDurable
+from tests.ingress.callbacks import GOOD, changed, post, sample, signed, with_header, with_line
+from tests.ingress.chunks import END, WHOLE, in_chunks
+from tests.ingress.framing_cases import FRAMING
+from tests.ingress.head_cases import CODING, HEAD
+from tests.ingress.http_client import Client, let_ingress_run
+from tests.ingress.running_ingress import IMPATIENT, SETTINGS, RunningIngress, running_ingress, with_settings
+from tests.ingress.signature_cases import FORGED
+from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, VOICE
+
+USUAL_WAY = with_settings(fast_lane=False)
+GENUINE = [
+    *(
+        post(source, signed(source, sample(source, number)))
+        for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)
+        for number in (0, 1)
+    ),
+    with_header(b"Connection: keep-alive"),
+    with_header(b"Connection: close"),
+    with_header(b"Expect: 100-continue"),
+    with_header(b"Upgrade: websocket", b"Connection: upgrade"),
+    changed(b"HTTP/1.1", b"HTTP/1.0"),
+    changed(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host:", b"Connection: keep-alive\r\nHost:"),
+    in_chunks(WHOLE, END),
+    post(VOICE, signed(VOICE, sample(VOICE).ljust(20_000))),
+    b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
+    with_line(b"GET /hooks/krtc-main HTTP/1.1"),
+]
+FLAWED = [case.request for case in (*FRAMING, *HEAD, *CODING, *FORGED) if len(case.request) < 4000]
+STREAMS = st.lists(st.sampled_from(GENUINE) | st.sampled_from(FLAWED), min_size=1, max_size=4).map(b"".join)
+DATE = re.compile(rb"\r\nDate: [^\r]*")
+QUIET_S = 0.5
+
+
+async def exchange(ingress: RunningIngress, parts: Sequence[bytes]) -> bytes:
+    """Send the parts, one segment each, and return everything that is answered until the connection is quiet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.port)
+    received = b""
+    try:
+        for part in parts:
+            writer.write(part)
+            await let_ingress_run()
+        while data := await asyncio.wait_for(reader.read(2**16), QUIET_S):
+            received += data
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        writer.transport.abort()
+    return DATE.sub(b"", received)
+
+
+async def outcome(parts: Sequence[bytes], *, lane: bool) -> tuple[bytes, list[bytes]]:
+    impatient = with_settings(fast_lane=lane, head_timeout_s=0.2, body_timeout_s=0.2, keepalive_timeout_s=30)
+    async with running_ingress(settings=impatient) as ingress:
+        answers = await exchange(ingress, parts)
+        return answers, [envelope.body for envelope in ingress.publisher.envelopes]
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
+@given(STREAMS, st.lists(st.integers(1, 4000), max_size=5))
+def test_both_ways_answer_and_publish_the_same(stream: bytes, cuts: list[int]) -> None:
+    at = sorted({cut % len(stream) for cut in cuts} - {0})
+    parts = [stream[start:end] for start, end in zip([0, *at], [*at, len(stream)], strict=True)]
+
+    async def compare() -> None:
+        fast, usual = await asyncio.gather(outcome(parts, lane=True), outcome(parts, lane=False))
+        assert fast == usual
+
+    asyncio.run(compare())
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the fast lane took each request that it was offered."""
+    found: list[bool] = []
+    takes = FastLane.takes
+
+    def noting(self: FastLane, connection: object) -> bool:
+        found.append(takes(self, connection))  # type: ignore[arg-type]
+        return found[-1]
+
+    monkeypatch.setattr(FastLane, "takes", noting)
+    return found
+
+
+@pytest.mark.parametrize("source", [KRTC, CALLS, CLASSROOM, MEETINGS, VOICE], ids=lambda source: source.name)
+async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], source: object) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        for _ in range(3):
+            await client.send(post(source))  # type: ignore[arg-type]
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+    assert taken == [True] * 3
+
+
+@pytest.mark.parametrize("request_", [*GENUINE[11:], FORGED[0].request], ids=range(len(GENUINE) - 10))
+async def test_any_other_request_takes_the_usual_way(taken: list[bool], request_: bytes) -> None:
+    async with running_ingress() as ingress:
+        await exchange(ingress, [request_])
+    assert True not in taken
+
+
+async def test_with_another_version_of_aiohttp_there_is_no_fast_lane(
+    taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp, "__version__", "3.99.0")
+    assert not fast_lane.is_supported()
+    async with running_ingress() as ingress:
+        answer, _ = await ingress.ask(GOOD)
+    assert answer is not None
+    assert (answer.status, taken) == (200, [])
+
+
+async def answers_of(*requests: bytes, lane: bool, fault: BaseException) -> list[bytes]:
+    async with running_ingress(settings=SETTINGS if lane else USUAL_WAY) as ingress, ingress.connect() as client:
+        ingress.publisher.fault = fault
+        await client.send(b"".join(requests))
+        answers = [await client.answer() for _ in requests]
+        return [DATE.sub(b"", answer.raw) if answer else b"" for answer in answers]
+
+
+@pytest.mark.parametrize("fault", [NotDurable("no"), RuntimeError("odd"), asyncio.CancelledError()], ids=repr)
+async def test_an_event_that_is_not_durable_is_answered_by_the_usual_way(fault: BaseException) -> None:
+    fast = await answers_of(GOOD, GOOD, lane=True, fault=fault)
+    assert fast == await answers_of(GOOD, GOOD, lane=False, fault=fault)
+    assert fast[0].startswith(b"HTTP/1.1 503 ")
+
+
+async def test_answers_come_in_the_order_of_the_requests() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        ingress.publisher.hold()
+        await client.send(GOOD + FORGED[0].request)
+        await ingress.publisher.called.wait()
+        await let_ingress_run()
+        ingress.publisher.release()
+        answers = [await client.answer() for _ in range(2)]
+        assert [answer.status for answer in answers if answer] == [200, 401]
+
+
+async def test_a_client_that_leaves_costs_no_event_and_no_task() -> None:
+    async with running_ingress() as ingress:
+        before = len(asyncio.all_tasks())
+        async with ingress.connect() as client:
+            ingress.publisher.hold()
+            await client.send(GOOD)
+            await ingress.publisher.called.wait()
+        async with asyncio.timeout(10):
+            while ingress.server.connections:  # noqa: ASYNC110  a closed connection gives no signal
+                await asyncio.sleep(0.01)
+        ingress.publisher.release()
+        await ingress.publisher.kept.wait()
+        await let_ingress_run()
+        assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_stop_waits_for_the_confirm_and_closes_with_the_answer() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        ingress.publisher.hold()
+        await client.send(GOOD)
+        await ingress.publisher.called.wait()
+        stopping = asyncio.create_task(ingress.server.stop())
+        await let_ingress_run()
+        assert not stopping.done()
+        ingress.publisher.release()
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.closes) == (200, True)
+        assert await client.is_closed()
+        await stopping
+
+
+async def answered(client: Client) -> int:
+    await client.send(GOOD)
+    answer = await client.answer()
+    assert answer is not None
+    return answer.status
+
+
+async def test_an_idle_connection_is_closed_and_one_in_flight_is_not() -> None:
+    async with running_ingress(settings=with_settings(keepalive_timeout_s=0.3)) as ingress, ingress.connect() as client:
+        assert await answered(client) == 200
+        ingress.publisher.hold()
+        await client.send(GOOD)
+        await asyncio.sleep(0.9)
+        ingress.publisher.release()
+        answer = await client.answer()
+        assert answer is not None
+        assert answer.status == 200
+        assert await client.closed_within(5)
+
+
+async def test_a_slow_next_head_is_timed_after_a_fast_answer() -> None:
+    async with running_ingress(settings=IMPATIENT) as ingress, ingress.connect() as client:
+        assert await answered(client) == 200
+        await client.send(GOOD[:20])
+        assert await client.closed_within(10)
+
+
+async def only_connection(ingress: RunningIngress) -> IngressConnection:
+    async with asyncio.timeout(10):
+        while not ingress.server.connections:  # noqa: ASYNC110  a new connection gives no signal
+            await asyncio.sleep(0.01)
+    (connection,) = ingress.server.connections
+    assert isinstance(connection, IngressConnection)
+    await let_ingress_run()
+    return connection
+
+
+async def test_a_client_that_leaves_in_the_turn_that_reads_its_callback_leaves_no_task() -> None:
+    async with running_ingress() as ingress, ingress.connect():
+        connection = await only_connection(ingress)
+        before = len(asyncio.all_tasks())
+        connection.data_received(GOOD)
+        connection.connection_lost(None)
+        await let_ingress_run()
+        assert len(asyncio.all_tasks()) == before - 1
+        assert ingress.publisher.envelopes == []
+
+
+async def test_what_was_read_is_answered_though_the_connection_counts_as_idle_in_the_same_turn() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        connection = await only_connection(ingress)
+        connection.data_received(GOOD)
+        assert connection.idle_since_s is None
+        connection._next_keepalive_close_time = 0.0  # noqa: SLF001  its timer fires now
+        connection._process_keepalive()  # noqa: SLF001
+        answer = await client.answer()
+        assert answer is not None
+        assert answer.status == 200
