@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -118,12 +119,20 @@ def server() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def call(server: subprocess.Popen[str], tmp_path: Path) -> Call:
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def call(server: subprocess.Popen[str], tmp_path: Path, taken_port: int) -> Call:
     project = Project(tmp_path)
     (tmp_path / "folder").mkdir()
 
     def ask(arguments: Sequence[str], *, stdout: str = "", **environment: str) -> dict[str, Any]:
         environment = {"HOOKLINE_CONFIG": str(project.config), **environment}
+        if list(arguments[:1]) == ["listen"]:  # with arguments that are right it would serve until it is stopped
+            arguments = ["listen", f"--port={taken_port}", *arguments[1:]]
         asked = {"arguments": arguments, "folder": str(tmp_path), "environment": environment, "stdout": stdout}
         assert server.stdin is not None
         assert server.stdout is not None
