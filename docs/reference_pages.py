@@ -155,7 +155,7 @@ def _commands(name: str, command: click.Command) -> Iterator[str]:
 
 
 def _command(name: str, command: click.Command) -> str:
-    with click.Context(command, info_name=name) as context:
+    with click.Context(command, info_name=name, **cli.context_settings) as context:
         usage = " ".join([name, *command.collect_usage_pieces(context)])
         records = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
         options = [_option(*record) for record in records if record is not None]
