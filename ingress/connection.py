@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
+from hookline.aio.http_request import make_request
 from hookline.ingress import responses
 from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
 from hookline.ingress.settings import IngressSettings
@@ -146,7 +147,7 @@ class IngressConnection(web.RequestHandler):
         if self._reading_paused or self._buffer_paused or self._paused:
             return None
         writer: Any = None  # nothing is written by the request itself
-        return web.BaseRequest(message, body, self, writer, writer, self._loop)
+        return make_request(message, body, self, writer, writer)
 
     def leave_usual_way(self) -> None:
         """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""

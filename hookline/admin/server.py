@@ -14,6 +14,7 @@ from aiohttp import web
 from hookline.admin.metrics import CONTENT_TYPE
 from hookline.admin.pages import Pages, ReadinessPage
 from hookline.admin.settings import AdminSettings
+from hookline.aio.http_request import make_request
 from hookline.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class AdminServer:
         self._readiness = pages.readiness
         self._inspector: asyncio.Task[Inspector] | None = None
         self._token = settings.token
-        self._runner = web.ServerRunner(_Connections(self._answer, access_log=None), shutdown_timeout=1.0)
+        connections = _Connections(self._answer, request_factory=make_request, access_log=None)
+        self._runner = web.ServerRunner(connections, shutdown_timeout=1.0)
         self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
             "/metrics": lambda: _metrics(pages),
             "/healthz": _health,

@@ -141,6 +141,15 @@ async def test_an_event_that_is_not_durable_is_answered_by_the_usual_way(fault: 
     assert fast[0].startswith(b"HTTP/1.1 503 ")
 
 
+async def test_a_target_that_aiohttp_cannot_read_costs_the_others_of_its_turn_no_answer() -> None:
+    unreadable = with_line(b"POST http://xn--a/hooks/krtc-main HTTP/1.1")
+    async with running_ingress() as ingress, ingress.connect() as first, ingress.connect() as second:
+        await first.send(unreadable)
+        await second.send(GOOD)
+        answers = [await first.answer(), await second.answer()]
+        assert [answer.status for answer in answers if answer] == [400, 200]
+
+
 async def test_answers_come_in_the_order_of_the_requests() -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         ingress.publisher.hold()
