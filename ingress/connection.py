@@ -36,6 +36,9 @@ class Lane(Protocol):
     def offer(self, connection: "IngressConnection") -> None:
         """Begin with the request that waits, in this turn of the event loop, in one way or the other."""
 
+    def forget(self) -> None:
+        """A request that was to return to the usual way is never answered: its client is gone."""
+
 
 class IngressConnection(web.RequestHandler):
     """One connection. It is closed if the client is slow to send a head or to read a response.
@@ -45,8 +48,9 @@ class IngressConnection(web.RequestHandler):
     parsing. Parser errors are answered in our form, and never quote the request.
 
     Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors; on `_waiter`, which is
-    pending while the connection is idle; on `_current_request`; on the timer of idle connections; on the marks of
-    paused reading and writing; and on `pause_reading`, without which the parser never stops within a message.
+    pending while the connection is idle; on `_task_handler`, the task that awaits it; on `_current_request`; on the
+    timer of idle connections; on the marks of paused reading and writing; and on `pause_reading`, without which the
+    parser never stops within a message.
     """
 
     __slots__ = (
@@ -216,11 +220,21 @@ class IngressConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
         self._stop_writing()
+        if self._waiter is not None and self._waiter.done():
+            self._stop_waking()
         self._backlog = b""
         self.load.hold(self, -self.held_bytes)
         self._is_last = self._is_discarding = True
         super().connection_lost(exc)
         self._body = EMPTY_PAYLOAD  # which knows its connection: the two would wait for the garbage collector
+
+    def _stop_waking(self) -> None:
+        """End aiohttp's task, which would find no connection when it wakes up."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        if self.failure is not None and self._lane is not None:
+            self.failure = None
+            self._lane.forget()
 
     def data_received(self, data: bytes) -> None:
         if self._is_last:
