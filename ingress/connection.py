@@ -47,10 +47,10 @@ class IngressConnection(web.RequestHandler):
     is being answered. Only the first part of a segment is parsed at once, unless the rest is of a body that needs no
     parsing. Parser errors are answered in our form, and never quote the request.
 
-    Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors; on `_waiter`, which is
-    pending while the connection is idle; on `_task_handler`, the task that awaits it; on `_current_request`; on the
-    timer of idle connections; on the marks of paused reading and writing; and on `pause_reading`, without which the
-    parser never stops within a message.
+    Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors, and on `_request_count`,
+    how many there were; on `_waiter`, which is pending while the connection is idle; on `_task_handler`, the task that
+    awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; and
+    on `pause_reading`, without which the parser never stops within a message.
     """
 
     __slots__ = (
@@ -252,6 +252,7 @@ class IngressConnection(web.RequestHandler):
     def _parse(self, data: bytes) -> None:
         """Parse, and count what has arrived. `_go_on` begins with a request: hidden, its task is not woken here."""
         waiter, self._waiter = self._waiter, None
+        before = self._request_count
         try:
             super().data_received(data)
         finally:
@@ -262,7 +263,7 @@ class IngressConnection(web.RequestHandler):
             message, body = self._messages[-1]
             if not isinstance(message, http_parser.RawRequestMessage):
                 self._break_off()
-            elif body is not self._body:
+            elif self._request_count != before:
                 self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)
