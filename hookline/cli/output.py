@@ -19,6 +19,12 @@ def leave(sentence: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
     sys.exit(code)
 
 
+def check_no_terminal() -> None:
+    """End the command at a terminal: it is to write bytes that a sender chose, which could do anything to one."""
+    if sys.stdout.isatty():
+        leave("exact bytes are not written to a terminal: send them to a file, or through | cat -v")
+
+
 def readable(sentence: str) -> str:
     """A sentence on one line whose quotations are neither endless nor able to move the cursor."""
     return printable(middle_cut(sentence, _MAX_SENTENCE))
