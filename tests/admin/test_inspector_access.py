@@ -256,6 +256,7 @@ async def test_a_form_that_cannot_be_read_is_refused(
 async def test_a_foreign_page_can_link_to_pages_and_embed_or_fetch_none(open_site: Site, path: str, site: str) -> None:
     for use in ("empty", "image", "iframe", ""):
         headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": use}
-        assert (await open_site.get(path, headers=headers)).status == 403
+        async with asyncio.timeout(10):
+            assert (await open_site.get(path, headers=headers)).status == 403
     linked = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
     assert (await open_site.get("/sources", headers=linked)).status == 200
