@@ -1,5 +1,6 @@
 """What commands print: sentences, numbers and JSON, whatever the texts are that they quote."""
 
+import json
 import sys
 from typing import Any, NoReturn
 
@@ -47,4 +48,8 @@ def numbered(count: int, noun: str, nouns: str) -> str:
 
 
 def as_json_line(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    """A value as JSON. Bytes of a request's head that are no UTF-8 are escaped, each as a lone surrogate."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
