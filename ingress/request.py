@@ -120,7 +120,8 @@ async def read_body(
             body = request.content.read_nowait()
         else:
             body = await _read_rest(request, max_body_bytes, timeout_s, trusted)
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, ConnectionError) as error:
+        error.__traceback__ = None  # its frames hold the stream, which holds the error
         raise MalformedRequest("the body is incomplete") from None
     if len(body) > max_body_bytes:
         raise _too_large(f"{len(body):,} or more", max_body_bytes)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from hookline.cli import main as hookline
 
-LIMIT_S = 20
+LIMIT_S = 10
 CLOSED_PIPE = "closed pipe"
 
 

@@ -33,10 +33,10 @@ HOSTILE = {
 }
 GOOD = {
     "queue": "rooms", "source": "krtc-main", "since": "1h", "workers": "counter.py", "name": "acme", "event": "101",
-    "limit": "3", "folder": "folder",
+    "limit": "3", "folder": "folder", "number": "1",
 }  # fmt: skip
 """What a parameter is given where another one is wrong. A new required parameter needs a line here."""
-SERVING = {"run", "ingress", "worker"}
+SERVING = {"run", "ingress", "worker", "listen"}
 MAX_STDERR = 1500
 DOCUMENTED = {0, 1, 2, 3}
 CLASS_NAME = re.compile(r"\b[A-Za-z]*[a-z](Error|Exception)\b")

@@ -27,7 +27,7 @@ VERIFYING = (
 )
 ANSWERING = VERIFYING[:2]
 WRITING = ("sqlite store.db", "Database._write (hookline/sqlite/database.py)")
-PICTURES = sorted((ROOT / "docs" / "images").glob("*.svg"))
+PICTURES = sorted((ROOT / "docs" / "images").glob("*-flame.svg"))
 
 
 def test_stacks_begin_below_the_frames_that_start_a_thread() -> None:

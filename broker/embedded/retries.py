@@ -17,11 +17,13 @@ from hookline.sqlite.database import Database
 _PAGE = 200
 _OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
 _COUNT = f"SELECT count(*) FROM delayed WHERE {_OF_QUEUE}"  # noqa: S608  of constants
-_ROWS = f"""SELECT d.queue, d.ready_at, d.seq, d.attempt, d.ready_at - c.offset - monotonic() + now(), d.reason,
-    d.error, e.headers, e.content_type, e.body, r.replays, r.at, r.events
+_ROWS = f"""SELECT d.queue, d.ready_at, d.seq, d.attempt, d.ready_at - c.offset - monotonic() + now(),
+    coalesce(t.reason, ''), coalesce(t.error, ''), e.headers, e.content_type, e.body, r.replays, r.at, r.events
     FROM (SELECT * FROM delayed WHERE {_OF_QUEUE} AND (ready_at, seq) > (:ready_at, :seq)
         ORDER BY ready_at, seq LIMIT :most) d
-    JOIN envelopes e USING (seq) CROSS JOIN retry_clock c LEFT JOIN replayed r ON r.queue = :name AND r.seq = d.seq
+    JOIN envelopes e USING (seq) CROSS JOIN retry_clock c
+    LEFT JOIN retry_errors t ON t.queue = d.queue AND t.seq = d.seq
+    LEFT JOIN replayed r ON r.queue = :name AND r.seq = d.seq
     ORDER BY d.ready_at, d.seq"""  # noqa: S608  of constants
 _OF_KEY = "queue = ? AND ready_at = ? AND seq = ?"
 _PUT_BACK = f"INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE {_OF_KEY}"  # noqa: S608  see above

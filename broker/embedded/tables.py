@@ -263,8 +263,10 @@ def forget(connection: sqlite3.Connection, queue: str, seqs: Sequence[int]) -> N
 
 
 def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -> None:
-    row = (queue, again.delay_s, seq, again.attempt, again.reason, end_of(again.kept_error))
-    connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ?, ?, ? FROM retry_clock", row)
+    row = (queue, again.delay_s, seq, again.attempt)
+    connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ? FROM retry_clock", row)
+    error = (queue, seq, again.reason, end_of(again.kept_error))
+    connection.execute("INSERT OR REPLACE INTO retry_errors VALUES (?, ?, ?, ?)", error)
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:

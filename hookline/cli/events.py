@@ -13,12 +13,12 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
+from hookline.cli.output import leave
 from hookline.cli.status import age_text
 from hookline.event_facts import event_facts, late_s
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
 from hookline.runtime.logs import printable
-from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent, Event, Unknown, event_topic
 from hookline.settings import Settings, load
@@ -111,8 +111,7 @@ def _show_one(settings: Settings, event_id: str, *, as_json: bool) -> None:
 
     event, repeats = run_to_end(read())
     if event is None:
-        click.echo(f"hookline: the event log has no event {printable(event_id)}", err=True)
-        sys.exit(ExitCode.FAILED)
+        leave(f"the event log has no event {event_id}")
     if as_json:
         click.echo(_json(event))
     else:

@@ -200,9 +200,22 @@ def _add_repeats(connection: sqlite3.Connection) -> None:
 
 
 def _add_retry_errors(connection: sqlite3.Connection) -> None:
-    """Keep why a message waits for its next attempt, as a person reads it. Both are empty where that is unknown."""
-    connection.execute("ALTER TABLE delayed ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
-    connection.execute("ALTER TABLE delayed ADD COLUMN error TEXT NOT NULL DEFAULT ''")
+    """Keep why a message waits for its next attempt, as a person reads it. Older processes may write `delayed` still.
+
+    A row goes and moves with its message, also where an older process moves that.
+    """
+    connection.execute(
+        """CREATE TABLE retry_errors (queue TEXT NOT NULL, seq INTEGER NOT NULL, reason TEXT NOT NULL,
+        error TEXT NOT NULL, PRIMARY KEY (queue, seq)) WITHOUT ROWID"""
+    )
+    connection.execute(
+        """CREATE TRIGGER retry_is_over AFTER DELETE ON delayed
+        BEGIN DELETE FROM retry_errors WHERE queue = old.queue AND seq = old.seq; END"""
+    )
+    connection.execute(
+        """CREATE TRIGGER retry_is_moved AFTER UPDATE OF queue ON delayed
+        BEGIN UPDATE OR REPLACE retry_errors SET queue = new.queue WHERE queue = old.queue AND seq = old.seq; END"""
+    )
 
 
 STEPS: tuple[Step, ...] = (

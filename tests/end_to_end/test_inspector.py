@@ -29,6 +29,12 @@ def read(url: str, path: str, **query: str) -> dict[str, object]:
     return found
 
 
+def states_of(url: str, event_id: str) -> dict[str, str]:
+    """What each queue has done with an event."""
+    rows = read(url, "/event", id=event_id)["queues"]["value"]  # type: ignore[index]  # JSON
+    return {row["state"]["queue"]: row["state"]["state"] for row in rows}
+
+
 @pytest.mark.timeout(400)  # five processes start
 def test_the_inspector_of_each_role_shows_the_same_installation(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     store_url = postgresql.server_url(request.config)
@@ -49,11 +55,8 @@ def test_the_inspector_of_each_role_shows_the_same_installation(request: pytest.
             page = read(url, "/room", provider=provider, source=source, id=room_id)
             events: list[dict[str, str]] = page["events"]  # type: ignore[assignment]  # JSON
             joined = next(event for event in events if event["topic"] == "participant.joined")
-            details = read(url, "/event", id=joined["id"])
-            rows = details["queues"]["value"]  # type: ignore[index]  # JSON
-            states = {row["state"]["queue"]: row["state"]["state"] for row in rows}
-            assert states["rooms"] == "finished"
-            assert states[queue] == "unknown"
+            until(lambda url=url, joined=joined: states_of(url, joined["id"]).get("rooms") == "finished")  # type: ignore[misc]
+            assert states_of(url, joined["id"])[queue] == "unknown"
             letters = read(url, "/dead", queue=queue)["letters"]
             assert {letter["reason"] for letter in letters} == {"poisoned"}  # type: ignore[attr-defined]  # JSON
             for path in (

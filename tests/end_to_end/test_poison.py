@@ -62,7 +62,7 @@ def run_until_parked(project: Project) -> tuple[int, dict[str, Any]]:
     """Restart the worker until it parks an event. Returns the number of deaths and the log line of the event."""
     deaths = 0
     while True:
-        process = project.start("worker", "killer.py")
+        process = project.start("worker", "killer.py", ready="")  # it may die before it says that it is ready
         until(lambda process=process: parked_by(process) != [] or process.popen.poll() is not None)  # type: ignore[misc]
         if parked := parked_by(process):
             return deaths, parked[0]

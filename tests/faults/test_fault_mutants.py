@@ -158,7 +158,7 @@ def test_a_digest_that_is_compared_byte_by_byte_is_noticed() -> None:
     source = inspect.getsource(signing)
     mutant = source.replace("hmac.compare_digest(given, digest)", "given == digest")
     assert mutant != source
-    assert list(compared_at_once(mutant)) == ["given == digest"]
+    assert set(compared_at_once(mutant)) == {"given == digest"}
 
 
 async def one_connection_for_both(node: Node) -> None:
