@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
+from hookline.aio.http_request import make_request
 from hookline.ingress import responses
 from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
 from hookline.ingress.settings import IngressSettings
@@ -35,6 +36,9 @@ class Lane(Protocol):
     def offer(self, connection: "IngressConnection") -> None:
         """Begin with the request that waits, in this turn of the event loop, in one way or the other."""
 
+    def forget(self) -> None:
+        """A request that was to return to the usual way is never answered: its client is gone."""
+
 
 class IngressConnection(web.RequestHandler):
     """One connection. It is closed if the client is slow to send a head or to read a response.
@@ -43,9 +47,10 @@ class IngressConnection(web.RequestHandler):
     is being answered. Only the first part of a segment is parsed at once, unless the rest is of a body that needs no
     parsing. Parser errors are answered in our form, and never quote the request.
 
-    Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors; on `_waiter`, which is
-    pending while the connection is idle; on `_current_request`; on the timer of idle connections; on the marks of
-    paused reading and writing; and on `pause_reading`, without which the parser never stops within a message.
+    Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors, and on `_request_count`,
+    how many there were; on `_waiter`, which is pending while the connection is idle; on `_task_handler`, the task that
+    awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; and
+    on `pause_reading`, without which the parser never stops within a message.
     """
 
     __slots__ = (
@@ -146,7 +151,7 @@ class IngressConnection(web.RequestHandler):
         if self._reading_paused or self._buffer_paused or self._paused:
             return None
         writer: Any = None  # nothing is written by the request itself
-        return web.BaseRequest(message, body, self, writer, writer, self._loop)
+        return make_request(message, body, self, writer, writer)
 
     def leave_usual_way(self) -> None:
         """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""
@@ -215,11 +220,21 @@ class IngressConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
         self._stop_writing()
+        if self._waiter is not None and self._waiter.done():
+            self._stop_waking()
         self._backlog = b""
         self.load.hold(self, -self.held_bytes)
         self._is_last = self._is_discarding = True
         super().connection_lost(exc)
         self._body = EMPTY_PAYLOAD  # which knows its connection: the two would wait for the garbage collector
+
+    def _stop_waking(self) -> None:
+        """End aiohttp's task, which would find no connection when it wakes up."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        if self.failure is not None and self._lane is not None:
+            self.failure = None
+            self._lane.forget()
 
     def data_received(self, data: bytes) -> None:
         if self._is_last:
@@ -237,6 +252,7 @@ class IngressConnection(web.RequestHandler):
     def _parse(self, data: bytes) -> None:
         """Parse, and count what has arrived. `_go_on` begins with a request: hidden, its task is not woken here."""
         waiter, self._waiter = self._waiter, None
+        before = self._request_count
         try:
             super().data_received(data)
         finally:
@@ -247,7 +263,7 @@ class IngressConnection(web.RequestHandler):
             message, body = self._messages[-1]
             if not isinstance(message, http_parser.RawRequestMessage):
                 self._break_off()
-            elif body is not self._body:
+            elif self._request_count != before:
                 self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)

@@ -46,8 +46,14 @@ class FastLane:
     def _begin(self) -> None:
         offered, self._offered = self._offered, []
         for connection in offered:
-            if connection.has_waiting and not self.takes(connection):
-                connection.go_usual_way()
+            try:
+                if connection.has_waiting and not self.takes(connection):
+                    connection.go_usual_way()
+            except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
+                _give_up(connection, fault)
+
+    def forget(self) -> None:
+        self._receiver.end()
 
     def takes(self, connection: IngressConnection) -> bool:
         """Begin to publish the request that waits. False if it must take the usual way."""
@@ -72,15 +78,29 @@ class FastLane:
         self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, confirmed: Confirm
     ) -> None:
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
+        try:
+            if failure is None:
+                self._receiver.note_durable(begun)
+        except Exception as fault:  # noqa: BLE001  as in `takes`
+            failure = fault
         if failure is None:
-            self._receiver.note_durable(begun)
             self._answer(connection, begun.reply)
         elif not connection.return_to_usual_way(request, failure):
             self._receiver.end()
 
     def _answer(self, connection: IngressConnection, reply: Reply) -> None:
-        connection.answer(reply, keep_alive=not self._receiver.draining)
-        self._receiver.end()
+        try:
+            connection.answer(reply, keep_alive=not self._receiver.draining)
+        except Exception as fault:  # noqa: BLE001  handed over
+            _give_up(connection, fault)
+        finally:
+            self._receiver.end()
+
+
+def _give_up(connection: IngressConnection, fault: Exception) -> None:
+    """Close a connection whose request cannot be answered, so that its client does not wait."""
+    asyncio.get_running_loop().call_exception_handler({"message": "a request failed", "exception": fault})
+    connection.force_close()
 
 
 def _is_ordinary(message: RawRequestMessage) -> bool:

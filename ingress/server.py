@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import http_parser, web
 
+from hookline.aio.http_request import make_request
 from hookline.ingress import fast_lane
 from hookline.ingress.connection import (
     LINGER_S,
@@ -31,7 +32,7 @@ class ConnectionFactory(web.Server):
     """Makes the connections, which share the limits of the process."""
 
     def __init__(self, receiver: Receiver, settings: IngressSettings, max_file: int | None = None) -> None:
-        super().__init__(receiver.answer)
+        super().__init__(receiver.answer, request_factory=make_request)
         self._receiver = receiver
         self._settings = settings
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)

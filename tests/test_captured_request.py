@@ -63,6 +63,26 @@ def test_what_is_no_request_is_said_without_quoting_it(data: bytes) -> None:
         read_request(data)
 
 
+def test_a_url_that_cannot_be_read_is_said_without_quoting_it() -> None:
+    with pytest.raises(NotARequest, match="the URL in its first line cannot be read"):
+        read_request(b"POST http://[secret HTTP/1.1\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("digits", "size"), [("9" * 5000, 10**18 - 1), ("0" * 5000 + "3", 3), ("\u0663", None), ("-1", None)]
+)
+def test_a_length_of_any_form_is_a_number_or_none(digits: str, size: int | None) -> None:
+    found = read_request(f"POST /hooks/calls HTTP/1.1\nContent-Length: {digits}\n\nabc".encode())
+    assert (found.content_length, found.body) == (size, b"abc")
+
+
+def test_blanks_within_a_header_take_no_time_to_speak_of() -> None:
+    """With a search for their end at each of them, this would take hours."""
+    blanks = " \t" * 500_000
+    found = read_request(f"POST /hooks/calls HTTP/1.1\nX:{blanks}a{blanks}b{blanks}\n\n".encode())
+    assert found.headers["X"] == f"a{blanks}b"
+
+
 def test_a_line_that_is_no_header_is_named_by_its_number() -> None:
     with pytest.raises(NotARequest, match="its line 3 is no header") as fault:
         read_request(b"POST /hooks/calls HTTP/1.1\nHost: example\n{secret}\n\n")

@@ -45,10 +45,14 @@ async def test_it_is_cancelled_with_the_task_that_awaits_it() -> None:
     assert not completion.cancel()
 
 
-async def test_an_error_of_a_callback_goes_to_the_event_loop_and_not_to_who_ends_it() -> None:
+async def test_an_error_of_a_callback_goes_to_the_event_loop_and_holds_up_nobody() -> None:
     found: list[BaseException | None] = []
+    called: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context.get("exception")))
     completion = Completion()
     completion.add_done_callback(lambda _: 1 / 0)
+    completion.add_done_callback(lambda _: called.append("behind it"))
     completion.set_result(None)
-    assert [type(error) for error in found] == [ZeroDivisionError]
+    completion.add_done_callback(lambda _: int("none"))
+    assert [type(error) for error in found] == [ZeroDivisionError, ValueError]
+    assert called == ["behind it"]

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +151,19 @@ def test_the_exact_request_is_written_byte_for_byte_if_it_was_kept(config: Path)
     assert run(config, "show", "1", "--raw").stdout_bytes == exact
     done = run(config, "show", "2", "--raw")
     assert (done.exit_code, "`requests = true` under [audit]" in done.output) == (1, True)
+
+
+@pytest.mark.parametrize("command", [["refused", "show", "1"], ["dead", "show", "billing"], ["unrouted", "show"]])
+def test_exact_bytes_are_not_written_to_a_terminal(config: Path, command: list[str]) -> None:
+    record(config, refused(at_s=NOW_S, exact=b"POST / HTTP/1.1\r\n\r\n\x1b]0;zebra\x07"))
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "wb") as terminal:
+        whole = [sys.executable, "-m", "hookline", *command, "--raw", "--config", str(config)]
+        done = subprocess.run(whole, stdout=terminal, stderr=subprocess.PIPE, timeout=60, check=False)  # noqa: S603
+        terminal.write(b"the end")
+    assert os.read(ours, 4096) == b"the end"
+    assert (done.returncode, b"not written to a terminal" in done.stderr) == (1, True)
+    os.close(ours)
 
 
 def test_verify_tries_the_request_with_the_present_settings(config: Path) -> None:

@@ -101,6 +101,12 @@ def test_what_is_no_request_is_a_usage_error_that_quotes_nothing(config: Path) -
     assert "abcdefgh" not in done.output
 
 
+def test_a_head_that_is_no_utf8_is_escaped_in_json(config: Path) -> None:
+    request = callback(config, "calls").replace(b"/hooks/calls", b"/hooks/calls\xff")
+    steps = found(config, request)["steps"]
+    assert any("\udcff" in each["text"] for each in steps)
+
+
 def test_a_huge_file_is_not_read(config: Path) -> None:
     done = run(config, "calls", "--request", "/dev/zero")
     assert (done.exit_code, "larger than 20,971,520 bytes" in done.output) == (2, True)

@@ -6,7 +6,7 @@ import importlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
@@ -14,6 +14,7 @@ from aiohttp import web
 from hookline.admin.metrics import CONTENT_TYPE
 from hookline.admin.pages import Pages, ReadinessPage
 from hookline.admin.settings import AdminSettings
+from hookline.aio.http_request import make_request
 from hookline.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PORTS = 32
 _MAX_CONNECTIONS = 64
 _BACKLOG = 16
 _METHODS = ("GET", "HEAD")
+_OPTIONS: Mapping[str, Any] = {"access_log": None, "auto_decompress": False}  # no browser compresses a form
 
 
 class AdminServer:
@@ -39,7 +41,8 @@ class AdminServer:
         self._readiness = pages.readiness
         self._inspector: asyncio.Task[Inspector] | None = None
         self._token = settings.token
-        self._runner = web.ServerRunner(_Connections(self._answer, access_log=None), shutdown_timeout=1.0)
+        connections = _Connections(self._answer, request_factory=make_request, **_OPTIONS)
+        self._runner = web.ServerRunner(connections, shutdown_timeout=1.0)
         self._pages: Mapping[str, Callable[[], Awaitable[web.Response]]] = {
             "/metrics": lambda: _metrics(pages),
             "/healthz": _health,
@@ -110,8 +113,30 @@ async def _open_inspector(
     return inspector
 
 
+class _Connection(web.RequestHandler):
+    """A connection that logs no error of its client, whose text would quote the request."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        response = web.Response(status=status, text="this is not a valid HTTP request\n")
+        response.force_close()
+        return response
+
+
 class _Connections(web.Server):
     """Has at most 64 connections: a new one ends the oldest, which may be one that never sends anything."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

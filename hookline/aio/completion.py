@@ -47,11 +47,11 @@ class Completion:
         """Call this, with the completion, when it ends; at once if it has ended."""
         before = self._callback
         if self._is_done:
-            callback(self)
+            self._call(callback)
         elif before is None:
             self._callback = callback
         else:
-            self._callback = lambda ended: (before(ended), callback(ended))
+            self._callback = partial(self._call_both, before, callback)
 
     async def ended(self) -> None:
         """Return once it has ended, in whatever way."""
@@ -72,8 +72,14 @@ class Completion:
     def _end(self, error: BaseException | None) -> None:
         self._is_done, self._error = True, error
         callback, self._callback = self._callback, None
-        if callback is None:
-            return
+        if callback is not None:
+            self._call(callback)
+
+    def _call_both(self, first: Callable[[Any], object], second: Callable[[Any], object], _: "Completion") -> None:
+        self._call(first)
+        self._call(second)
+
+    def _call(self, callback: Callable[[Any], object]) -> None:
         try:
             callback(self)
         except Exception as fault:  # noqa: BLE001  handed over

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from hookline.cli import diagnosis_output
+from hookline.cli.output import as_json_line
 from hookline.diagnosis.listener import Accepted, Arrival, Checked, Rejected
 from hookline.diagnosis.trial import Called
 from hookline.runtime.logs import printable
@@ -34,7 +35,7 @@ class Shown:
         """Print one. `place` is the file that a refused request was saved in, if it was."""
         body = self._body(arrival) if self._with_body and isinstance(arrival, Accepted) else None
         if self._as_json:
-            click.echo(msgspec.json.encode(_facts(arrival, body, place)).decode())
+            click.echo(as_json_line(_facts(arrival, body, place)))
         else:
             click.echo("\n".join(_lines(arrival, body, place)))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from hookline.cli.output import as_json_line
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 
@@ -26,7 +26,7 @@ def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool, if_s
     `if_stale` is what to do about a time stamp that fails.
     """
     if as_json:
-        click.echo(msgspec.json.encode(diagnosis).decode())
+        click.echo(as_json_line(diagnosis))
     else:
         for line in lines(diagnosis):
             click.echo(line)

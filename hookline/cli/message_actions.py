@@ -32,7 +32,7 @@ from hookline.cli.message_selection import (
     find_wanted,
     retries,
 )
-from hookline.cli.output import as_json_line, leave, numbered
+from hookline.cli.output import as_json_line, check_no_terminal, leave, numbered
 from hookline.cli.tables import Columns, show
 from hookline.runtime.event_loop import run_to_end
 from hookline.schemas.dead_letters import Action
@@ -102,6 +102,8 @@ def _list_queues(kind: Kind[M], numbers: dict[str, int], *, as_json: bool) -> No
 
 
 def show_messages(kind: Kind[M], *, queue: str, chosen: MessageFilter, config: Path, raw: bool, as_json: bool) -> None:
+    if raw:
+        check_no_terminal()
     settings = load(config, with_sources=False)
     if raw or (chosen.limit is None and not chosen.ids):
         chosen = replace(chosen, limit=1)

@@ -1,5 +1,6 @@
 """What commands print: sentences, numbers and JSON, whatever the texts are that they quote."""
 
+import json
 import sys
 from typing import Any, NoReturn
 
@@ -17,6 +18,12 @@ def leave(sentence: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
     """End the command with one sentence on stderr."""
     click.echo(f"hookline: {readable(sentence)}", err=True)
     sys.exit(code)
+
+
+def check_no_terminal() -> None:
+    """End the command at a terminal: it is to write bytes that a sender chose, which could do anything to one."""
+    if sys.stdout.isatty():
+        leave("exact bytes are not written to a terminal: send them to a file, or through | cat -v")
 
 
 def readable(sentence: str) -> str:
@@ -41,4 +48,8 @@ def numbered(count: int, noun: str, nouns: str) -> str:
 
 
 def as_json_line(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    """A value as JSON. Bytes of a request's head that are no UTF-8 are escaped, each as a lone surrogate."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))

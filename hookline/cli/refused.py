@@ -13,6 +13,7 @@ from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.cli import diagnosis_output, tables
 from hookline.cli.known_names import REFUSAL_REASONS, leave_if_unknown, one_of
 from hookline.cli.options import as_moment, config_option, json_option
+from hookline.cli.output import check_no_terminal
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.attribution import with_hints
@@ -108,6 +109,8 @@ def list_(  # noqa: PLR0913  one for each option
 @config_option
 def show(number: int, config: Path, *, raw: bool, as_json: bool) -> None:
     """Show everything that is known of a refused request."""
+    if raw:
+        check_no_terminal()
     record = refusal(load(config, with_sources=False), number)
     if raw:
         if record.exact is None:

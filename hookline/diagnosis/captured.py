@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, hdrs
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 _REQUEST_LINE = re.compile(rb"([A-Za-z]+)[ \t]+(\S+)(?:[ \t]+HTTP/([0-9])(?:\.([0-9]))?)?[ \t]*")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r?\n")
 _LINE_ENDS = b"\r\n"
+_BLANKS = b" \t"
+_MAX_DIGITS = 18
 
 
 class NotARequest(ValueError):
@@ -40,8 +42,7 @@ class CapturedRequest:
     @property
     def content_length(self) -> int | None:
         """The size that the head announces."""
-        text = self.headers.get(hdrs.CONTENT_LENGTH, "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return _announced(self.headers)
 
 
 def read_request(data: bytes) -> CapturedRequest:
@@ -66,7 +67,10 @@ def _request_line(line: bytes) -> tuple[str, str, HttpVersion | None, list[str]]
     method, target, major, minor = found.groups()
     path, notes = _text(target), []
     if not path.startswith("/"):
-        parts = urlsplit(path)
+        try:
+            parts = urlsplit(path)
+        except ValueError:
+            raise NotARequest("the URL in its first line cannot be read") from None
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         notes.append("the target is a whole URL, of which the path is taken")
     if major not in (None, b"1"):
@@ -79,7 +83,13 @@ def _header(number: int, line: bytes) -> tuple[str, str]:
     found = _HEADER.fullmatch(line)
     if found is None:
         raise NotARequest(f"its line {number} is no header; a blank line ends the headers")
-    return _text(found[1]), _text(found[2])
+    return _text(found[1]), _text(found[2].strip(_BLANKS))
+
+
+def _announced(headers: MultiMapping[str]) -> int | None:
+    """The size that a head announces. One of many digits is cut, and is still larger than any body."""
+    text = headers.get(hdrs.CONTENT_LENGTH, "")
+    return int(text.lstrip("0")[:_MAX_DIGITS] or "0") if text.isascii() and text.isdigit() else None
 
 
 def _body(headers: CIMultiDict[str], body: bytes) -> tuple[bytes, list[str]]:
@@ -87,9 +97,8 @@ def _body(headers: CIMultiDict[str], body: bytes) -> tuple[bytes, list[str]]:
     if headers.get(hdrs.TRANSFER_ENCODING, "").lower() == "chunked":
         joined = _unchunked(body)
         return (body, []) if joined is None else (joined, [])
-    length = headers.get(hdrs.CONTENT_LENGTH, "")
-    announced = int(length) if length.isascii() and length.isdigit() else len(body)
-    if len(body) > announced and not body[announced:].strip(_LINE_ENDS):
+    announced = _announced(headers)
+    if announced is not None and len(body) > announced and not body[announced:].strip(_LINE_ENDS):
         return body[:announced], ["the line end after it in the file is left out"]
     return body, []
 

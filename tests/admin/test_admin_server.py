@@ -81,6 +81,28 @@ async def test_it_serves_nothing_else(path: str, method: str, status: int) -> No
         assert (await get(port, path, method))[0] == status
 
 
+async def test_a_target_with_a_host_that_cannot_be_decoded_is_answered() -> None:
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET http://xn--a/healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"zebra\r\n\r\n", b"GET /?zebra=\xff HTTP/1.1\r\n\r\n", b"\x16\x03\x01zebra"])
+async def test_what_is_no_request_is_neither_quoted_nor_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"zebra" not in answer
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_second_process_takes_the_next_free_port(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with serving() as (_, first), serving(port=first) as (_, second):

@@ -1,5 +1,6 @@
 """Who may see the inspector's pages, and who may act on them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -234,3 +235,28 @@ async def test_pages_are_read_only(open_site: Site, method: str, status: int) ->
 async def test_a_large_form_is_refused(closed: Site) -> None:
     answer = await closed.post("/dead/replay", {"queue": "x" * 100_000}, await closed.session())
     assert answer.status == 413
+
+
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {"Transfer-Encoding": "chunked"}])
+async def test_a_form_that_cannot_be_read_is_refused(
+    closed: Site, headers: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    length = {} if "Transfer-Encoding" in headers else {"Content-Length": "5"}
+    lines = [f"{name}: {value}" for name, value in {"Host": "127.0.0.1", **length, **headers}.items()]
+    reader, writer = await asyncio.open_connection("127.0.0.1", closed.port)
+    writer.write("\r\n".join(["POST /login HTTP/1.1", *lines, "", ""]).encode() + b"\x1f\x8bxyz\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert b" 400 " in await reader.readline()
+    writer.close()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", ["/live/stream", "/events", "/api/events"])
+async def test_a_foreign_page_can_link_to_pages_and_embed_or_fetch_none(open_site: Site, path: str, site: str) -> None:
+    for use in ("empty", "image", "iframe", ""):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": use}
+        async with asyncio.timeout(10):
+            assert (await open_site.get(path, headers=headers)).status == 403
+    linked = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
+    assert (await open_site.get("/sources", headers=linked)).status == 200

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from hookline.admin.inspector import live, pages
 from hookline.admin.inspector.asked import PAGE
 from hookline.admin.inspector.shown import PERSONAL, without_text
 from hookline.events import (
@@ -26,7 +27,7 @@ from hookline.events import (
 from hookline.schemas.broker import Parked
 from tests.admin.inspected import Site, inspected, json_of
 from tests.audit.refused_requests import refused
-from tests.contract.installations import envelope
+from tests.contract.installations import envelope, eventually
 from tests.events import START, make
 
 BODIES = "[inspector]\nbodies = true\n"
@@ -428,6 +429,31 @@ async def test_only_some_watch_the_live_view_at_a_time(site: Site) -> None:
         assert (await site.get("/live/stream")).status == 503
         for stream in streams:
             stream.close()
+
+
+async def test_a_browser_that_reads_nothing_leaves_its_live_view_to_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.append(joined(1))
+    monkeypatch.setattr(pages, "SLOW_S", 0.2)
+    monkeypatch.setattr(live, "MAX_VIEWERS", 1)
+    monkeypatch.setattr(live, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(live.Live, "_batch", lambda *_: b": " + b"x" * 2**20 + b"\n\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"GET /live/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of every transport of a socket
+
+    async def watched() -> bool:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{site.port}/live/stream") as response,
+        ):
+            return response.status == 200
+
+    assert not await watched()
+    await eventually(watched)
+    writer.transport.abort()
 
 
 async def test_a_link_to_a_room_leads_to_it_whatever_its_name(site: Site) -> None:

@@ -101,6 +101,15 @@ HEAD = [
     Refusal("random bytes", bytes(range(256)), 400),
     Refusal("a meaningless line", b"zebra\r\n\r\n", 400),
     Refusal("CONNECT to a host", with_line(b"CONNECT zebra.example:443 HTTP/1.1"), 400, why="its target is no path"),
+    *(
+        Refusal(f"the URL {target!r}", with_line(b"POST " + target + b" HTTP/1.1"), 400, why="its target is no path")
+        for target in (
+            b"http://ingress.example/hooks/krtc-main",
+            b"http://xn--a/hooks/krtc-main",
+            b"http://xn--zzzzzzzzzzz.example:8080/hooks/krtc-main?x=1",
+            b"zebra://xn--a",
+        )
+    ),
     Refusal("OPTIONS *", with_line(b"OPTIONS * HTTP/1.1"), 400, why="its target is no path"),
     Refusal("an unknown expectation", with_header(b"Expect: zebra"), 417, "expectation_failed"),
     Refusal(

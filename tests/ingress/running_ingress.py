@@ -77,6 +77,7 @@ class RunningIngress:
     publisher: RecordingPublisher
     server: Ingress
     clock: ManualClock
+    receiver: Receiver
 
     def connect(self) -> AbstractAsyncContextManager[Client]:
         return connected(self.port)
@@ -98,10 +99,11 @@ async def running_ingress(
     max_file: int | None = None,
 ) -> AsyncIterator[RunningIngress]:
     publisher, clock = RecordingPublisher(), ManualClock()
-    server = Ingress(Receiver(sources, publisher, settings, trusted_proxies, clock, audit), settings, max_file)
+    receiver = Receiver(sources, publisher, settings, trusted_proxies, clock, audit)
+    server = Ingress(receiver, settings, max_file)
     port = await server.start()
     try:
-        yield RunningIngress(port, publisher, server, clock)
+        yield RunningIngress(port, publisher, server, clock, receiver)
     finally:
         publisher.release()
         await server.stop()

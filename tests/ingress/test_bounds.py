@@ -13,7 +13,7 @@ import pytest
 
 from hookline.ingress import connection_limits, load
 from hookline.ingress.connection import IngressConnection
-from tests.ingress.callbacks import BODY, GOOD, post, signed
+from tests.ingress.callbacks import BODY, GOOD, get, post, signed
 from tests.ingress.chunks import END, chunk, in_chunks
 from tests.ingress.http_client import PATIENCE_S, Answer, Client, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
@@ -165,6 +165,30 @@ async def test_a_head_is_refused_once_it_is_too_large_in_all(parts: int) -> None
         assert answer is not None
         assert (answer.status, answer.code, closed) == (431, "malformed_request", True)
         assert ingress.publisher.envelopes == []
+
+
+@pytest.mark.parametrize("request_", [get("/healthz"), announced(0).removesuffix(BODY)], ids=["no body", "empty body"])
+async def test_heads_in_two_parts_do_not_add_up_on_one_connection(request_: bytes) -> None:
+    long = request_.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 2000 + b"\r\n\r\n")
+    proxied = with_settings(max_connections_per_address=1)  # of a proxy's client, so many incomplete requests
+    async with (
+        running_ingress(settings=proxied, trusted_proxies=[ip_network("127.0.0.1")]) as ingress,
+        ingress.connect() as client,
+        ingress.connect() as other,
+    ):
+        for _ in range(15):
+            await client.send(long[:1900])
+            await let_ingress_run()
+            await client.send(long[1900:])
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status in (200, 401)
+        await other.send(GOOD[:-10])
+        await let_ingress_run()
+        await other.send(GOOD[-10:])
+        answer = await other.answer()
+        assert answer is not None
+        assert answer.status == 200
 
 
 async def test_heads_that_never_end_share_the_bound(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,10 @@
 """The fast lane and the usual way give the same answers and events in the same order, however the bytes arrive."""
 
 import asyncio
+import gc
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from hookline.ingress import fast_lane
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.fast_lane import FastLane
+from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable
+from hookline.schemas.observer import Observer
 from tests.ingress.callbacks import GOOD, changed, post, sample, signed, with_header, with_line
 from tests.ingress.chunks import END, WHOLE, in_chunks
 from tests.ingress.framing_cases import FRAMING
@@ -141,6 +145,15 @@ async def test_an_event_that_is_not_durable_is_answered_by_the_usual_way(fault: 
     assert fast[0].startswith(b"HTTP/1.1 503 ")
 
 
+async def test_a_target_that_aiohttp_cannot_read_costs_the_others_of_its_turn_no_answer() -> None:
+    unreadable = with_line(b"POST http://xn--a/hooks/krtc-main HTTP/1.1")
+    async with running_ingress() as ingress, ingress.connect() as first, ingress.connect() as second:
+        await first.send(unreadable)
+        await second.send(GOOD)
+        answers = [await first.answer(), await second.answer()]
+        assert [answer.status for answer in answers if answer] == [400, 200]
+
+
 async def test_answers_come_in_the_order_of_the_requests() -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         ingress.publisher.hold()
@@ -242,3 +255,60 @@ async def test_what_was_read_is_answered_though_the_connection_counts_as_idle_in
         answer = await client.answer()
         assert answer is not None
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("request_", [FORGED[0].request, GOOD, GENUINE[-3]], ids=["forged", "good", "large"])
+async def test_a_client_that_leaves_in_the_turn_that_begins_its_callback_leaves_nothing(
+    request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The parts of a large one arrive in turns of their own."""
+    async with running_ingress(settings=with_settings(shutdown_s=0.2)) as ingress, ingress.connect():
+        connection = await only_connection(ingress)
+        before = len(asyncio.all_tasks())
+        connection.data_received(request_)
+        asyncio.get_running_loop().call_soon(connection.connection_lost, None)
+        await let_ingress_run()
+        gc.collect()  # of a task that failed, this logs the error
+        assert len(asyncio.all_tasks()) == before - 1
+        assert connection.load.held_bytes == 0
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "abandoned" not in caplog.text
+
+
+class FailingObserver(Observer):
+    def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
+        raise ZeroDivisionError(envelope.id, durable_s, answer_s)
+
+
+async def answers_in_one_turn(*clients: Client) -> list[int]:
+    for client in clients:
+        await client.send(GOOD)
+    answers = [await client.answer() for client in clients]
+    return [answer.status if answer else 0 for answer in answers]
+
+
+async def test_a_failing_observer_leaves_no_request_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """The usual way answers 503, too: the event may come twice."""
+    async with running_ingress(settings=with_settings(shutdown_s=0.2)) as ingress:
+        ingress.receiver.observer = FailingObserver()
+        async with ingress.connect() as first, ingress.connect() as second:
+            assert await answers_in_one_turn(first, second) == [503, 503]
+    assert "abandoned" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["only_request", "answer"])
+async def test_a_connection_that_fails_costs_the_others_of_its_turn_no_answer(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it fails before its event is published, or when it is answered, it is closed."""
+    usual, failed = getattr(IngressConnection, name), list[IngressConnection]()
+
+    def first_fails(self: IngressConnection, *given: Any, **named: Any) -> object:
+        failed.append(self)
+        return 1 / 0 if len(failed) == 1 else usual(self, *given, **named)
+
+    monkeypatch.setattr(IngressConnection, name, first_fails)
+    impatient = with_settings(shutdown_s=0.2)
+    async with running_ingress(settings=impatient) as ingress, ingress.connect() as first, ingress.connect() as second:
+        assert sorted(await answers_in_one_turn(first, second)) == [0, 200]
+    assert "abandoned" not in caplog.text

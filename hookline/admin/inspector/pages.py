@@ -15,7 +15,13 @@ from hookline.admin.inspector.asked import Asked, WrongQuestion
 from hookline.admin.inspector.html import render
 from hookline.admin.inspector.live import Live
 from hookline.admin.inspector.reading import Reading
-from hookline.admin.inspector.session import FORM_FIELD, Sessions, is_named_by_address, is_own_form
+from hookline.admin.inspector.session import (
+    FORM_FIELD,
+    Sessions,
+    is_embedded_elsewhere,
+    is_named_by_address,
+    is_own_form,
+)
 from hookline.admin.inspector.views import NotFound, Views
 from hookline.admin.pages import ReadinessPage
 from hookline.schemas.errors import HooklineError, SettingsError
@@ -26,6 +32,8 @@ log = logging.getLogger("hookline.admin")
 API = "/api"
 PAGE_S = 20.0
 """How long a page may take."""
+SLOW_S = 10.0
+"""How long a browser may take to read a message of the live view."""
 _AT_ONCE = 4
 """How many pages are made at a time; the next ones wait."""
 _MAX_FORM_BYTES = 16 * 2**10
@@ -101,6 +109,8 @@ class Inspector:
             return _response(*self._static[request.path])
         if not self._sessions.needs_token and not is_named_by_address(request):
             raise _Problem(403, _FOREIGN_NAME)
+        if is_embedded_elsewhere(request):
+            raise _Problem(403, _EMBEDDED)
         if request.path == "/login":
             return await self._login(request)
         if not self._sessions.may_look(request):
@@ -172,9 +182,11 @@ class Inspector:
         try:
             async with aclosing(self._live.messages()) as messages:
                 async for message in messages:
-                    await response.write(message)
-        except (ConnectionError, OSError):
-            pass
+                    async with asyncio.timeout(SLOW_S):
+                        await response.write(message)
+        except OSError:  # the browser is gone, or reads nothing: a time-out is one, too
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
     async def _show_live(self, request: web.BaseRequest) -> web.Response:
@@ -201,6 +213,7 @@ class Inspector:
 
 _NO_ACTIONS = 'Actions need a token: set token = "…" under [admin], and start the process again.'
 _FOREIGN_FORM = "This form is not of your session: reload its page."
+_EMBEDDED = "No other site may embed this page."
 _FOREIGN_NAME = (
     "Without a token the inspector answers only under an address of this machine, such as http://127.0.0.1, "
     'or http://localhost. For other names set token = "…" under [admin].'
@@ -260,9 +273,12 @@ def _asked(query: str) -> Asked:
 async def _form(request: web.BaseRequest) -> Asked:
     """The fields of a form, which is small."""
     body = b""
-    async with asyncio.timeout(PAGE_S):
-        while len(body) <= _MAX_FORM_BYTES and (more := await request.content.readany()):
-            body += more
+    try:
+        async with asyncio.timeout(PAGE_S):
+            while len(body) <= _MAX_FORM_BYTES and (more := await request.content.readany()):
+                body += more
+    except web.RequestPayloadError:
+        raise _Problem(400, "The form is incomplete.") from None
     if len(body) > _MAX_FORM_BYTES:
         raise _Problem(413, "The form is too large.")
     return _asked(body.decode("ascii"))

@@ -95,6 +95,15 @@ def is_own_form(request: web.BaseRequest) -> bool:
     return has_own_origin and request.headers.get("Sec-Fetch-Site", "") in _SAME_ORIGIN
 
 
+def is_embedded_elsewhere(request: web.BaseRequest) -> bool:
+    """Whether the browser says that a page of another site embeds or fetches this one. A link from there is none.
+
+    Such a page can read nothing of the answer. But it could take all live views, and keep the others waiting.
+    """
+    site, use = request.headers.get("Sec-Fetch-Site", ""), request.headers.get("Sec-Fetch-Dest", "")
+    return site not in _SAME_ORIGIN and use != "document"
+
+
 def is_named_by_address(request: web.BaseRequest) -> bool:
     """Whether the URL names this machine by an address or as `localhost`.
 
