@@ -57,6 +57,13 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 COMMANDS = dict(leaves(cli))
 
 
+def groups(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        yield path
+        for name, child in command.commands.items():
+            yield from groups(child, (*path, name))
+
+
 def values(command: click.Command) -> list[click.Parameter]:
     """The parameters that take a value."""
     return [
@@ -127,7 +134,7 @@ def call(server: subprocess.Popen[str], tmp_path: Path) -> Call:
             "arguments": arguments,
             "folder": str(tmp_path),
             "environment": environment,
-            "seconds": SERVED_S if arguments[0] in SERVING else LIMIT_S,
+            "seconds": SERVED_S if arguments and arguments[0] in SERVING else LIMIT_S,
             "stdout": stdout,
         }
         assert server.stdin is not None
@@ -153,6 +160,13 @@ def faults(answered: dict[str, Any]) -> list[str]:
         "it fails without naming itself": answered["code"] > 1 and not re.search("(?m)^(hookline|Error): .", said),
     }
     return [fault for fault, holds in found.items() if holds]
+
+
+@pytest.mark.parametrize("path", list(groups(cli)), ids=lambda path: " ".join(("hookline", *path)))
+def test_a_group_without_a_command_shows_its_help(path: tuple[str, ...], call: Call) -> None:
+    said = call(path)
+    assert (said["code"], said["stdout"]) == (2, "")
+    assert said["stderr"] == call([*path, "-h"])["stdout"]
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
