@@ -8,7 +8,7 @@ from hookline.schemas.errors import SettingsError
 from hookline.workers.user_code import raised_by_hookline, user_line
 
 
-def not_importable(name: str, error: Exception) -> SettingsError:
+def not_importable(name: str, error: BaseException) -> SettingsError:
     """An error that names the line of the module that led to what it raised.
 
     What Hookline raises, such as a mistake in `@worker(…)`, speaks for itself.
@@ -16,6 +16,11 @@ def not_importable(name: str, error: Exception) -> SettingsError:
     line = user_line(error)
     if line is not None and raised_by_hookline(error):
         return SettingsError(f"{line.path}:{line.number}: {error}")
+    if isinstance(error, SystemExit):
+        where = "" if line is None else f" at {line.path}:{line.number}"
+        return SettingsError(
+            f'{name} exits when it is imported{where}: put what it runs under `if __name__ == "__main__":`'
+        )
     where = "" if line is None or isinstance(error, SyntaxError) else f", in {line.path}:{line.number}"
     return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}")
 

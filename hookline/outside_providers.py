@@ -63,7 +63,7 @@ def _import(key: str, name: str, folder: Path) -> ModuleType:
                 f"{key}: there is no module {name}, neither on Python's path nor in {folder.resolve()}"
             ) from None
         raise not_importable(f"{key}: the module {name}", error) from error
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         raise not_importable(f"{key}: the module {name}", error) from error
 
 

@@ -1,11 +1,10 @@
 """The settings file: `hookline.toml`, checked as a whole before anything starts."""
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from hookline.schemas.errors import SettingsError
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import Catalogue, catalogue
+from hookline.settings_faults import not_convertible, not_toml
 from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
@@ -229,7 +229,7 @@ def _document(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"it is not TOML: {error}") from None
+        raise SettingsError(not_toml(str(error))) from None
     _check_texts("", document)
     return document
 
@@ -377,9 +377,17 @@ def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Pr
 
 def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(text) for text in texts)
+        return tuple(map(_network, texts))
     except ValueError as error:
         raise SettingsError(f"{key}: {error}") from None
+
+
+def _network(text: str) -> Network:
+    """Raises ValueError."""
+    network = ip_network(text, strict=False)
+    if "/" in text and ip_address(text.partition("/")[0]) != network.network_address:
+        raise ValueError(f"{text} is an address in a network; did you mean {network}?")
+    return network
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:
@@ -396,7 +404,16 @@ def _check_keys(key: str, table: Mapping[str, Any], known: set[str]) -> None:
     for name in table:
         if name not in known:
             place = f"{key}.{name}" if key else name
-            raise SettingsError(f"{place}: there is no such setting{_did_you_mean(name, known)}")
+            hint = _did_you_mean(name, known) or _right_place(key, name, table[name])
+            raise SettingsError(f"{place}: there is no such setting{hint}")
+
+
+def _right_place(key: str, name: str, value: Any) -> str:
+    """Where a key belongs that stands in another section, or in none."""
+    if not key and isinstance(value, dict) and "provider" in value:
+        return f"; a source is written [sources.{name}]"
+    sections = [section for section, kind in SECTIONS.items() if name in _keys(kind) and section != key]
+    return f"; it belongs to {' or '.join(f'[{section}]' for section in sections)}" if sections else ""
 
 
 def _did_you_mean(name: str, known: Any) -> str:
@@ -408,13 +425,4 @@ def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise SettingsError(_sentence(key, str(error))) from None
-
-
-def _sentence(key: str, message: str) -> str:
-    """A sentence that begins with the key, from msgspec's message."""
-    missing = re.search(r"missing required field `(\w+)`", message)
-    if missing:
-        return f"{key}.{missing[1]}: is missing"
-    fault, _, place = message.replace("`", "").partition(" - at $")
-    return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
+        raise SettingsError(not_convertible(key, str(error))) from None

@@ -51,7 +51,8 @@ class Resolver:
         try:
             return _contents(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{key}: {path} cannot be read: {type(error).__name__}") from None
+            fault = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+            raise SettingsError(f"{key}: {path} cannot be read: {fault}") from None
 
     @staticmethod
     def _variable(key: str, name: str) -> str:

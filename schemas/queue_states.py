@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+UNTOUCHED_S = 10.0
+
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's queue now. None stands for what the broker does not show.
@@ -21,6 +23,12 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     consumers: int | None
     oldest_s: float | None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether events wait and no process seems to take them, where the broker knows no consumers."""
+        is_old = self.oldest_s is not None and self.oldest_s >= UNTOUCHED_S
+        return self.consumers is None and self.waiting > 0 and self.in_flight == 0 and is_old
 
 
 class QueueStates(Protocol):

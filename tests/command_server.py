@@ -1,7 +1,8 @@
 """Runs commands of `hookline` in forks of one process, since loading them takes longer than most of them run.
 
 Each has real arguments, file descriptors and exit codes. Reads one JSON object a line: arguments, folder, environment,
-and `stdout`: the file that it writes to, or `closed pipe`. Writes one object a line: the exit code and both outputs.
+`seconds` after which it is asked to stop, and `stdout`: the file that it writes to, or `closed pipe`. Writes one object
+a line: the exit code and both outputs.
 """
 
 import json
@@ -33,7 +34,8 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     """In the child: run the command and exit with its code."""
-    signal.alarm(LIMIT_S)
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(asked["seconds"])
     os.chdir(asked["folder"])
     os.environ.update(asked["environment"])
     redirect(0, os.open(os.devnull, os.O_RDONLY))
@@ -51,6 +53,13 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     finally:
         flush()
         os._exit(code)
+
+
+def stop(*_: object) -> None:
+    """Ask this process to stop, and end it soon if it does not."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LIMIT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def flush() -> None:

@@ -106,9 +106,10 @@ def test_a_url_of_an_unknown_kind_is_exit_code_2(project: Project, url: str) -> 
 
 def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     project.start("ingress")
-    done = project.call("ingress")
+    done, listen = project.call("ingress"), project.call("listen")
     project.close()
-    assert done.returncode == 3
+    assert (done.returncode, listen.returncode) == (3, 3)
+    assert "another program listens there; stop it, or choose another with --port" in listen.stderr
     said = [line for line in done.stderr.splitlines() if "metrics and health" not in line]
     assert [line.startswith("hookline: cannot listen on 127.0.0.1:") for line in said] == [True]
     assert "another program listens there; stop it, or set another port under [ingress]" in said[0]
@@ -119,6 +120,7 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     [
         pytest.param("x = 1\n", "there is no worker in it", id="no worker"),
         pytest.param("import no_such_module\n", "cannot be imported: ModuleNotFoundError", id="a missing import"),
+        pytest.param("import sys\n\nsys.exit(0)\n", "exits when it is imported at ", id="a program that ends"),
         pytest.param("def :\n", "cannot be imported: SyntaxError", id="a syntax error"),
     ],
 )
@@ -180,6 +182,23 @@ def test_send_says_why_a_body_cannot_be_signed(project: Project) -> None:
     done = project.call("send", "classroom", "--body", "body.json")
     assert done.returncode == 2
     assert "cannot be signed" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_a_url_without_a_path_gets_that_of_the_source(project: Project, path: str) -> None:
+    project.start("ingress")
+    base = project.url("krtc-main").removesuffix("/hooks/krtc-main")
+    done = project.call("send", "krtc-main", "101", "--url", f"{base}{path}")
+    project.close()
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
+
+
+def test_callbacks_go_to_the_ingress_on_ipv6_too(project: Project) -> None:
+    project.config.write_text(project.config.read_text().replace('host = "127.0.0.1"', 'host = "::"', 1))
+    project.start("ingress")
+    done = project.call("send", "krtc-main", "101")
+    project.close()
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
 
 
 def test_a_refused_callback_is_exit_code_1(project: Project) -> None:

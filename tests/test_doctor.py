@@ -17,7 +17,8 @@ from hookline.cli.settings_template import settings_file
 from hookline.doctor import machine
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding, Level
-from tests.contract.installations import envelope, opened, queue_name, raw_channel
+from hookline.schemas.broker import Again
+from tests.contract.installations import envelope, opened, queue_name, raw_channel, taken
 from tests.services import postgresql, redis
 from tests.services.rabbitmq import server_url
 from tests.services.servers import free_ports
@@ -115,11 +116,21 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
     ("an unknown provider", lambda it: it.change('provider = "krtc"', 'provider = "krct"'), "did you mean krtc?"),
     ("a settings file that others may read", lambda it: it.config.chmod(0o644), "others may read it: chmod 600"),
     ("an operator's port for everybody", lambda it: it.add(REACHABLE_BY_ALL), "admin.token: it is missing"),
+    (
+        "a certificate that is not there",
+        lambda it: it.change("[ingress]", '[ingress]\ntls_certificate = "none.pem"'),
+        "none.pem is not a file",
+    ),
     ("a worker's file that is not there", lambda it: it.worker.unlink(), "billing.py: there is no such file"),
     (
         "a worker's file that cannot be imported",
         lambda it: it.worker.write_text("import no_such_module"),
         "no_such_module",
+    ),
+    (
+        "a worker's file that ends the program",
+        lambda it: it.worker.write_text("raise SystemExit"),
+        "billing.py exits when it is imported",
     ),
     ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker in it"),
     ("a topic with too few words", lambda it: worker(it, 'topic="room.created"'), "billing.py"),
@@ -146,6 +157,19 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
 async def test_a_mistake_is_found(project: Project, mistake: Callable[[Project], object], text: str) -> None:
     mistake(project)
     assert text in said(await found(project))
+
+
+async def test_failing_and_untouched_events_of_the_embedded_queue_are_found(project: Project) -> None:
+    async with opened(f"sqlite:{project.folder / 'hookline.db'}") as broker:
+        queue = await broker.subscribe("billing", ("*.*.room.#",), 1)
+        await broker.publisher.publish(envelope())  # it was received long ago
+        (received,) = await taken(queue)
+        await queue.settle(received, Again(3600.0, 2, "failed"))
+        await queue.close()
+        await broker.publisher.publish(envelope())
+        warned = said(await found(project), "warning")
+    assert "billing has events waiting (1) that no process takes: does its worker run?" in warned
+    assert "billing tries 1 again: `hookline retrying show billing` has the errors" in warned
 
 
 async def test_two_workers_of_one_queue_are_found(project: Project) -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from hookline.runtime import readiness
 from hookline.runtime.readiness import Readiness
+from hookline.runtime.shutdown import Stop
+from hookline.runtime.starting import Starting
+from hookline.schemas.errors import Unreachable
 from tests.contract.installations import eventually
 
 
@@ -68,3 +71,18 @@ async def test_what_is_over_at_the_next_look_is_not_logged(part: Part, caplog: p
     part.ask = lambda: ["away"] if part.looks % 2 else []
     await looked(part)
     assert caplog.messages == []
+
+
+async def test_what_a_start_waits_for_is_a_fault_until_it_is_there() -> None:
+    seen, answers = list[list[str]](), [Unreachable("Redis: connection refused"), Unreachable("Redis: it loads"), None]
+
+    async def opening() -> str:
+        seen.append(starting.faults)
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+        return "opened"
+
+    starting = Starting(Stop(), waits=True, waiting=lambda _: None)
+    assert await starting.opened(opening) == "opened"
+    assert seen == [[], ["waiting: Redis: connection refused"], ["waiting: Redis: it loads"]]
+    assert starting.faults == []

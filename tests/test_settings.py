@@ -122,30 +122,46 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             "ingress.prot: there is no such setting; did you mean port?",
             id="unknown setting of a table",
         ),
-        pytest.param(GOOD + "[ingress]\nport = '80'", "ingress.port: expected int, got str", id="text for a number"),
-        pytest.param(GOOD + "[ingress]\nport = 70000", "ingress.port: expected int <= 65535", id="number too large"),
         pytest.param(
-            GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected float > 0", id="time of zero"
+            GOOD + "[ingress]\nport = '80'",
+            "ingress.port: expected a whole number, got text in quotes",
+            id="text for a number",
         ),
-        pytest.param(GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected float >= 60", id="age too short"),
-        pytest.param(GOOD + "[broker]\nurl = []", "broker.url: expected array of length >= 1", id="no URL"),
         pytest.param(
-            GOOD + "[history]\nmax_bytes = 1000", "history.max_bytes: expected int >= 20971520", id="size too small"
+            GOOD + "[ingress]\nport = 70000", "ingress.port: expected a whole number <= 65535", id="number too large"
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected a number > 0", id="time of zero"
+        ),
+        pytest.param(
+            GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected a number >= 60", id="age too short"
+        ),
+        pytest.param(
+            GOOD + "[broker]\nurl = []", 'broker.url: expected a list such as ["…"] of length >= 1', id="no URL"
+        ),
+        pytest.param(
+            GOOD + "[history]\nmax_bytes = 1000",
+            "history.max_bytes: expected a whole number >= 20971520",
+            id="size too small",
         ),
         pytest.param(
             GOOD + "[history]\nenable = true",
             "history.enable: there is no such setting; did you mean enabled?",
             id="unknown setting of the history",
         ),
-        pytest.param(GOOD + "[spool]\nafter_s = 0", "spool.after_s: expected float >= 0.05", id="spool at once"),
-        pytest.param(GOOD + "[spool]\nmax_bytes = 9", "spool.max_bytes: expected int >= 1048576", id="tiny spool"),
-        pytest.param(GOOD + "[spool]\nmax_age_s = 1", "spool.max_age_s: expected float >= 60", id="spool of a second"),
+        pytest.param(GOOD + "[spool]\nafter_s = 0", "spool.after_s: expected a number >= 0.05", id="spool at once"),
+        pytest.param(
+            GOOD + "[spool]\nmax_bytes = 9", "spool.max_bytes: expected a whole number >= 1048576", id="tiny spool"
+        ),
+        pytest.param(
+            GOOD + "[spool]\nmax_age_s = 1", "spool.max_age_s: expected a number >= 60", id="spool of a second"
+        ),
         pytest.param(
             GOOD + "[spool]\nfolder = 'x'", "spool.folder: there is no such setting", id="unknown setting of the spool"
         ),
         pytest.param(
             GOOD + "[ingress]\ntrusted_proxies = ['10.0.0.1/8']",
-            "ingress.trusted_proxies: 10.0.0.1/8 has host bits set",
+            "ingress.trusted_proxies: 10.0.0.1/8 is an address in a network; did you mean 10.0.0.0/8?",
             id="proxy with host bits",
         ),
         pytest.param(
@@ -165,7 +181,7 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
         ),
         pytest.param(
             GOOD + "[ingress]\nmax_bytes_in_flight = 1000",
-            "ingress.max_bytes_in_flight: expected int >= 1048576",
+            "ingress.max_bytes_in_flight: expected a whole number >= 1048576",
             id="less than a megabyte in flight",
         ),
         pytest.param(
@@ -188,7 +204,9 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             KRTC + "secrets = ['changeme']", "sources.krtc-main.secrets: one is still a placeholder", id="placeholder"
         ),
         pytest.param(
-            KRTC + "secrets = 'text'", "sources.krtc-main.secrets: expected array, got str", id="text for a list"
+            KRTC + "secrets = 'text'",
+            'sources.krtc-main.secrets: expected a list such as ["…"], got text in quotes',
+            id="text for a list",
         ),
         pytest.param(
             KRTC + "secrets = ['${NOT_THERE}']",
@@ -234,6 +252,28 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             GOOD + '[admin]\nhost = "0.0.0.0"',
             'admin.token: it is missing, and others can reach 0.0.0.0; set one, or host = "127.0.0.1"',
             id="an operator's port that everybody may read",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nhost = '::\nport = 80",
+            "the text there lacks its closing quote",
+            id="a quote that is not closed",
+        ),
+        pytest.param(GOOD + "[ingress]\nhost = “::”", 'a text stands in straight quotes, as in name = "text"', id="“”"),
+        pytest.param(GOOD + "[store]\n[store]\n", "this section stands in the file twice", id="a section twice"),
+        pytest.param(
+            GOOD + "[ingress]\nttl_s = 5",
+            "ingress.ttl_s: there is no such setting; it belongs to [store]",
+            id="a key of another section",
+        ),
+        pytest.param(
+            GOOD + "[calls]\nprovider = 'krtc'",
+            "calls: there is no such setting; a source is written [sources.calls]",
+            id="a source outside of sources",
+        ),
+        pytest.param(
+            KRTC + "secrets = ['file:none']",
+            "none cannot be read: No such file or directory",
+            id="a file that is missing",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
@@ -41,6 +42,30 @@ async def test_what_was_run_is_there_for_another_connection(tmp_path: Path) -> N
         assert numbers(other) == [1]
     other.close()
     await database.close()
+
+
+async def test_opening_a_file_twice_keeps_the_locks_of_the_first(tmp_path: Path) -> None:
+    """As the inspector of `hookline run` does. Without its locks, another process would delete the log in use."""
+    path = tmp_path / "x.db"
+    database = await Database.open(path)
+    await database.run(create)
+    again = await Database.open(path)
+    await again.close()
+    await _write_in_another_process(path, 1)
+    await database.run(add(2))
+    with closing(sqlite3.connect(path)) as other:
+        assert numbers(other) == [1, 2]
+    await database.close()
+
+
+async def _write_in_another_process(path: Path, number: int) -> None:
+    """SQLite deletes the log when the last connection to a file is closed."""
+    program = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "connection.execute('INSERT INTO numbers VALUES (?)', (int(sys.argv[2]),)); connection.close()"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(path), str(number))
+    assert await process.wait() == 0
 
 
 async def test_steps_that_wait_together_share_a_transaction(tmp_path: Path) -> None:

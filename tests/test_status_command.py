@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from hookline.audit.writer import SqliteRefusalWriter
 from hookline.broker.spool.files import RealFiles
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.records import Entry, pack
@@ -14,7 +16,9 @@ from hookline.broker.spool.visit import contents
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
 from hookline.cli.status import age_text
-from hookline.schemas.broker import Parked
+from hookline.ingress.settings import AuditSettings
+from hookline.schemas.broker import Again, Parked
+from hookline.schemas.refusals import UNKNOWN_PATH
 from tests.contract.installations import envelope, opened, queue_name, taken
 from tests.services.rabbitmq import server_url
 
@@ -63,6 +67,39 @@ async def test_each_queue_has_its_numbers_and_what_to_do(broker_url: str, tmp_pa
 def test_a_queue_that_no_process_has_made_is_no_error_of_python(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["status", "--config", str(config_of(tmp_path, "sqlite:hookline.db"))])
     assert "does not exist yet: `hookline run` or `hookline ingress` makes it" in str(done.exception)
+
+
+async def test_failing_and_untouched_events_have_a_next_step(tmp_path: Path) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}") as broker:
+        failing = await broker.subscribe("failing", ("*.*.room.#",), 1)
+        idle = await broker.subscribe("idle", ("*.*.room.#",), 1)
+        await broker.publisher.publish(envelope())  # it was received long ago
+        (received,) = await taken(failing)
+        await failing.settle(received, Again(3600.0, 2, "failed"))
+        await idle.close()
+        text = await asyncio.to_thread(status, config)
+    assert "failing: `hookline retrying show failing` shows the last error" in text
+    assert "idle: no process takes its events; does its worker run?" in text
+    assert "failing: no process" not in text
+
+
+async def test_what_was_refused_lately_has_a_next_step(tmp_path: Path) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    writer = SqliteRefusalWriter(tmp_path / "hookline-refused.db", AuditSettings())
+    now_s = time.time()
+    writer.count({("krtc-main", "bad_signature"): 8}, now_s - 30.0)
+    writer.count({("meetings", "bad_signature"): 8}, now_s - 7200.0)
+    writer.count({(UNKNOWN_PATH, "unknown_source"): 1}, now_s - 60.0)
+    await writer.close()
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}"):
+        text = await asyncio.to_thread(status, config)
+        found = json.loads(await asyncio.to_thread(status, config, "--json"))
+    lines = [line for line in text.splitlines() if "refused" in line]
+    assert [line.partition(": refused (")[0] for line in lines] == ["krtc-main", "unknown paths"]
+    assert lines[0].endswith(": `hookline refused list --source krtc-main`")
+    assert lines[1].endswith(": `hookline refused list --source -`")
+    assert [each["source"] for each in found["refused"]] == ["krtc-main", UNKNOWN_PATH]
 
 
 @pytest.mark.parametrize(

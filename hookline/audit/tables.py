@@ -1,8 +1,9 @@
 """The tables of the audit, and the bounds of its file."""
 
-import os
 import sqlite3
 from pathlib import Path
+
+from hookline.sqlite.private_file import create_private
 
 APPLICATION_ID = int.from_bytes(b"hkrf", "big")
 VERSION = 1
@@ -22,7 +23,7 @@ _TABLES = (
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to the file, which is made if there is none (mode 600). Raises OSError or sqlite3.Error."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    create_private(path)
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)

@@ -83,7 +83,7 @@ def listen(  # noqa: PLR0913  one for each option
             exact = arrival.exact if saved and isinstance(arrival, listener.Rejected) else None
             show(arrival, saved.keep(exact) if saved and exact else "")
 
-    run_to_end(listener.listen(settings, limits, found, tell, _greeting(settings)))
+    run_to_end(listener.listen(settings, limits, found, tell, _greeting(settings, sources)))
 
 
 def _check_sources(settings: Settings, names: tuple[str, ...]) -> None:
@@ -92,9 +92,9 @@ def _check_sources(settings: Settings, names: tuple[str, ...]) -> None:
             raise SettingsError(f"{unknown('source', name, settings.source_names)} ({settings.path})")
 
 
-def _greeting(settings: Settings) -> Callable[[str], None]:
+def _greeting(settings: Settings, names: tuple[str, ...]) -> Callable[[str], None]:
     def opened(url: str) -> None:
-        for source in settings.sources.values():
+        for source in (settings.sources[name] for name in names or settings.sources):
             click.echo(f"{source.name} of {source.provider.title}: POST {url}/hooks/{source.name}", err=True)
         click.echo(f"Listening on {url}. Nothing is stored, and callbacks are answered as if it were.", err=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from hookline.cli.check import check
 from hookline.cli.events import events
@@ -73,6 +74,9 @@ def _failed(error: HooklineError, code: ExitCode) -> ExitCode:
 
 
 def _misused(error: click.ClickException) -> int:
+    if isinstance(error, NoArgsIsHelpError):  # a group without a command: its message is the help
+        error.show()
+        return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.\n", err=True)
     click.echo(f"Error: {readable(error.format_message())}", err=True)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 import msgspec
@@ -60,7 +60,9 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
     "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Send this file as the body."
 )
 @click.option(
-    "--url", callback=_check_url, help="Where to send.  [default: the ingress of the settings, on this machine]"
+    "--url",
+    callback=_check_url,
+    help="Where to send; a URL without a path gets /hooks/SOURCE.  [default: the ingress of this machine]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
 @config_option
@@ -92,7 +94,7 @@ def send(  # noqa: PLR0913  one for each option
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
     arranged = arrange(sequence, duplicate=duplicate, shuffle=shuffle)
-    answers = run_to_end(_send(url or _ingress_url(settings, source), chosen, arranged, as_json=as_json))
+    answers = run_to_end(_send(_target(url or _ingress_url(settings), source), chosen, arranged, as_json=as_json))
     if not as_json:
         _show(answers)
     for answer in answers:
@@ -101,9 +103,17 @@ def send(  # noqa: PLR0913  one for each option
     sys.exit(0 if all(map(_is_accepted, answers)) else ExitCode.FAILED)
 
 
-def _ingress_url(settings: Settings, source: str) -> str:
-    host = settings.ingress.host
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{settings.ingress.port}/hooks/{source}"  # noqa: S104
+def _ingress_url(settings: Settings) -> str:
+    ingress = settings.ingress
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(ingress.host, ingress.host)  # noqa: S104
+    scheme = "https" if ingress.tls_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{ingress.port}"
+
+
+def _target(url: str, source: str) -> str:
+    """The URL to send to: that of the source, if the given one has no path, such as that of `hookline listen`."""
+    parts = urlsplit(url)
+    return url if parts.path not in {"", "/"} else urlunsplit(parts._replace(path=f"/hooks/{source}"))
 
 
 async def _send(url: str, source: AnySource, callbacks: list[Callback], *, as_json: bool) -> list[Answer]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from hookline.audit.reader import RefusalReader
 from hookline.broker.spool.visit import contents
 from hookline.cli import tables
 from hookline.cli.options import config_option, json_option
@@ -17,11 +18,14 @@ from hookline.runtime.installation import is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_queues
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueState, QueueStates
+from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
 
 _COLUMNS = (("queue",), ("waiting", "oldest"), ("in flight", "retrying"), ("dead", "consumers"))
 _NUMBERS = frozenset(name for group in _COLUMNS[1:] for name in group)
 _WATCH_EVERY_S = 2.0
+_REFUSED_WITHIN_S = 3600.0
+_MAX_REFUSED = 10
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -39,6 +43,8 @@ class Status(msgspec.Struct, frozen=True):
     queues: Sequence[QueueState]
     unrouted: int
     spool: SpoolState | None
+    refused: Sequence[RefusalCount]
+    """What the ingress of this machine has refused in the last hour, the latest first."""
 
 
 @click.command(
@@ -58,6 +64,7 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
     For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
     next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
     neither ages nor what is in flight, and the embedded queue no consumers.
+    Below it stands what to do, and what the ingress of this machine has refused in the last hour.
     """
     settings = load(config, with_sources=False)
     run_to_end(_show(settings, watch=watch, as_json=as_json))
@@ -79,7 +86,16 @@ async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
 async def _look(states: QueueStates, settings: Settings) -> Status:
     queues = await states.states(await states.names(), retrying=True)
     spool = await asyncio.to_thread(_look_at_spool, settings)
-    return Status(queues, await states.unrouted(), spool)
+    refused = await asyncio.to_thread(_look_at_refusals, settings)
+    return Status(queues, await states.unrouted(), spool, refused)
+
+
+def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
+    if not settings.audit.path:
+        return ()
+    since_s = time.time() - _REFUSED_WITHIN_S
+    counts = RefusalReader(settings.path.parent / settings.audit.path).counts()
+    return sorted((each for each in counts if each.last_s >= since_s), key=lambda each: -each.last_s)
 
 
 def _look_at_spool(settings: Settings) -> SpoolState | None:
@@ -113,8 +129,23 @@ def _hints(found: Status) -> list[str]:
         for each in found.queues
         if each.waiting and each.consumers == 0
     ]
+    hints += [
+        f"{each.queue}: no process takes its events; does its worker run?" for each in found.queues if each.is_untouched
+    ]
+    hints += [
+        f"{each.queue}: `hookline retrying show {each.queue}` shows the last error"
+        for each in found.queues
+        if each.retrying
+    ]
     hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
-    return hints + (["unrouted: `hookline unrouted list` shows them"] if found.unrouted else [])
+    hints += ["unrouted: `hookline unrouted list` shows them"] if found.unrouted else []
+    return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
+
+
+def _refused_hint(count: RefusalCount, now_s: float) -> str:
+    name, source = (count.source, count.source) if count.source else ("unknown paths", "-")
+    ago = age_text(max(now_s - count.last_s, 0.0))
+    return f"{name}: refused ({count.reason}, {ago} ago): `hookline refused list --source {source}`"
 
 
 def _row(state: QueueState) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ async def _open(settings: Settings, limits: IngressSettings, publisher: Publishe
     try:
         port = await ingress.start()
     except OSError as error:
-        raise cannot_listen(limits.host, limits.port, error) from None
+        raise cannot_listen(limits.host, limits.port, error, elsewhere="choose another with --port") from None
     scheme, host = "https" if limits.tls_certificate else "http", limits.host
     return ingress, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 

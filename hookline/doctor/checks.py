@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.doctor.machine import (
+    check_certificate,
     check_clock,
     check_disk,
     check_files,
@@ -43,7 +44,7 @@ async def check_all(config: Path, workers: Sequence[str]) -> list[Finding]:
         findings += await check_server(settings)
     elif uses_rabbitmq:
         findings += check_sqlite(settings, "store", settings.store.url)
-    for check in (check_disk, check_ports, check_files):
+    for check in (check_disk, check_certificate, check_ports, check_files):
         findings += check(settings)
     return [*findings, *check_clock()]
 

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hookline.doctor.findings import Finding, fault, ok, warning
-from hookline.ingress.listening import listening_sockets
+from hookline.ingress.listening import listening_sockets, server_context
 from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
 from hookline.runtime.listening import cannot_listen
 from hookline.schemas.errors import SettingsError
@@ -92,6 +92,18 @@ def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
         yield fault(part, f"{path} is no SQLite file that can be read ({error}): name another file in {part}.url")
     else:
         yield ok(part, f"{path}")
+
+
+def check_certificate(settings: Settings) -> Iterator[Finding]:
+    ingress = settings.ingress
+    if not ingress.tls_certificate:
+        return
+    try:
+        server_context(ingress.tls_certificate, ingress.tls_key)
+    except SettingsError as error:
+        yield fault("tls", str(error))
+    else:
+        yield ok("tls", f"{ingress.tls_certificate} can be used with its key")
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:

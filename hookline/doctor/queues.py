@@ -8,7 +8,7 @@ from hookline.schemas.queue_states import QueueStates
 async def check_queues(states: QueueStates) -> list[Finding]:
     """What stands still: queues that nobody consumes, dead letters, unrouted events."""
     try:
-        queues = await states.states(await states.names())
+        queues = await states.states(await states.names(), retrying=True)
         unrouted = await states.unrouted()
     except HooklineError as error:
         return [warning("queues", f"they cannot be looked at: {error}")]
@@ -18,10 +18,26 @@ async def check_queues(states: QueueStates) -> list[Finding]:
         if each.consumers == 0 and each.waiting
     ]
     findings += [
+        warning(
+            "queues", f"{each.queue} has events waiting ({each.waiting}) that no process takes: does its worker run?"
+        )
+        for each in queues
+        if each.is_untouched
+    ]
+    findings += [
+        warning(
+            "queues",
+            f"{each.queue} tries {each.retrying} again: `hookline retrying show {each.queue}` has the errors",
+        )
+        for each in queues
+        if each.retrying
+    ]
+    findings += [
         warning("queues", f"{each.queue} has {each.dead} dead letters: `hookline dead list {each.queue}`")
         for each in queues
         if each.dead
     ]
     if unrouted:
         findings.append(warning("queues", f"{unrouted} events were wanted by no queue: `hookline unrouted list`"))
-    return findings or [ok("queues", f"{len(queues)} queues, no dead letters, nothing unrouted")]
+    noun = "queue" if len(queues) == 1 else "queues"
+    return findings or [ok("queues", f"{len(queues)} {noun}, no dead letters, nothing unrouted")]

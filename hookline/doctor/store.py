@@ -52,7 +52,7 @@ async def _redis_time(url: str, timeout_s: float) -> float:
     try:
         seconds, microseconds = await server.time()
     except (redis.RedisError, OSError, TimeoutError) as error:
-        raise _Failed(f"Redis cannot be used: {error}") from None
+        raise _Failed(f"Redis cannot be used: {str(error).rstrip('.')}") from None
     finally:
         await server.aclose()
     return int(seconds) + int(microseconds) / 1e6

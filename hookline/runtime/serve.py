@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hookline")
 
+_SHOWN_PATTERNS = 8
+
 
 async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
     """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
@@ -63,6 +65,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
     ):
         installation.observer = observing.observer
         control.gives_settings_to(observing)
+        observing.watch(starting)
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
@@ -136,7 +139,7 @@ class _Pools:
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
         self._observing.watch(breaker)
-        log.info("worker %s handles %s", worker.queue, ", ".join(p.removeprefix("*.*.") for p in worker.patterns))
+        log.info("worker %s handles %s", worker.queue, _shown_patterns(worker))
         return pool
 
     def _reporting(self, pipeline: Pipeline) -> Report:
@@ -168,6 +171,13 @@ class _Pools:
             unsettled_s=longest_unsettled_s(worker, partition_prefetch(worker)),
         )
         return OrderedPool(pipeline, self._store, open_, self._reporting(pipeline))
+
+
+def _shown_patterns(worker: Worker[Any]) -> str:
+    """The first patterns of a worker, for one line of the log."""
+    patterns = [each.removeprefix("*.*.") for each in worker.patterns]
+    others = len(patterns) - _SHOWN_PATTERNS
+    return ", ".join(patterns) if others <= 1 else f"{', '.join(patterns[:_SHOWN_PATTERNS])} and {others} others"
 
 
 class _Sources:

@@ -21,7 +21,7 @@ _RETRY = RetryDelays(first_s=1.0, max_s=5.0)
 class Starting:
     """Tries again until it succeeds, the process is asked to stop, or at all only with `waits`.
 
-    `waiting` is called with the reason of each failure.
+    `waiting` is called with the reason of each failure. `faults` says what the process waits for now.
     """
 
     def __init__(self, stop: Stop, *, waits: bool, waiting: Callable[[str], None]) -> None:
@@ -29,17 +29,22 @@ class Starting:
         self._waits = waits
         self._waiting = waiting
         self._notice = Notice()
+        self.faults: list[str] = []
 
     async def opened(self, opening: Callable[[], Awaitable[T]]) -> T:
         """What `opening` returns. Raises Unreachable without `waits`, or StoppedEarlyError."""
         for failures in count(1):
             try:
-                return await self._stop.unless_asked(opening())
+                opened = await self._stop.unless_asked(opening())
             except Unreachable as error:
                 if not self._waits:
                     raise
                 self._waiting(str(error))
+                self.faults = [f"waiting: {error}"]
                 if self._notice.is_due(str(error)):
                     log.warning("waiting, and trying again: %s", error)
+            else:
+                self.faults = []
+                return opened
             await self._stop.unless_asked(asyncio.sleep(_RETRY.delay_s(failures)))
         raise AssertionError

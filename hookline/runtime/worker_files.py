@@ -60,7 +60,7 @@ def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the file may raise anything
+    except (Exception, SystemExit) as error:  # the file may raise anything
         raise not_importable(str(path), error) from error
     return module
 
@@ -76,5 +76,5 @@ def _load_module(name: str) -> ModuleType:
             near = f"; write {name}.py for the file" if Path(f"{name}.py").is_file() else ""
             raise SettingsError(f"{name}: there is no such module{near}") from None
         raise not_importable(name, error) from error
-    except Exception as error:  # the file may raise anything
+    except (Exception, SystemExit) as error:  # the file may raise anything
         raise not_importable(name, error) from error

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from hookline.sqlite import schema
 from hookline.sqlite.disk_space import DiskSpace
+from hookline.sqlite.private_file import create_private
 
 log = logging.getLogger("hookline.sqlite")
 
@@ -206,7 +206,7 @@ class SqliteWriterThread:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    create_private(path)
     return sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
     )

@@ -244,7 +244,7 @@ def test_a_number_of_processes_out_of_range_is_exit_code_2(embedded_project: Pro
     change(embedded_project, f"processes = {PROCESSES}", f"processes = {count}")
     done = embedded_project.call("ingress")
     assert done.returncode == 2
-    assert "ingress.processes: expected int" in done.stderr
+    assert "ingress.processes: expected a whole number" in done.stderr
 
 
 def test_a_port_chosen_by_the_system_cannot_be_shared(embedded_project: Project) -> None:

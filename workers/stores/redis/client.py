@@ -127,4 +127,4 @@ def _unreachable(error: Exception) -> Unreachable:
         hint = "; store.url must name a server that accepts writes"
     elif isinstance(error, NoPermissionError):
         hint = "; the user in store.url needs all commands on the keys hookline:*"
-    return Unreachable(f"Redis: {str(error) or type(error).__name__}{hint}")
+    return Unreachable(f"Redis: {str(error).rstrip('.') or type(error).__name__}{hint}")
