@@ -11,7 +11,6 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
-from hookline.aio.http_request import make_request
 from hookline.ingress import responses
 from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
 from hookline.ingress.settings import IngressSettings
@@ -142,16 +141,18 @@ class IngressConnection(web.RequestHandler):
         self._await_head()
 
     def only_request(self) -> web.BaseRequest | None:
-        """The request that waits, if it is whole, alone, and nothing holds up its answer."""
+        """The request that waits, if it is whole, alone, and nothing holds up its answer; none to a whole URL."""
         message, body = self._messages[0]
         if not isinstance(message, http_parser.RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
+            return None
+        if message.url.absolute:  # `make_request` knows how to make it
             return None
         if self.has_rest or self.is_overloaded or self._backlog or self._upgraded or self._is_last:
             return None
         if self._reading_paused or self._buffer_paused or self._paused:
             return None
         writer: Any = None  # nothing is written by the request itself
-        return make_request(message, body, self, writer, writer)
+        return web.BaseRequest(message, body, self, writer, writer, self._loop)
 
     def leave_usual_way(self) -> None:
         """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""

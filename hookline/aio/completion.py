@@ -46,12 +46,9 @@ class Completion:
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
         """Call this, with the completion, when it ends; at once if it has ended."""
         before = self._callback
+        self._callback = callback if before is None else partial(_call_both, before, callback)
         if self._is_done:
-            self._call(callback)
-        elif before is None:
-            self._callback = callback
-        else:
-            self._callback = partial(self._call_both, before, callback)
+            self._end(self._error)
 
     async def ended(self) -> None:
         """Return once it has ended, in whatever way."""
@@ -72,19 +69,20 @@ class Completion:
     def _end(self, error: BaseException | None) -> None:
         self._is_done, self._error = True, error
         callback, self._callback = self._callback, None
-        if callback is not None:
-            self._call(callback)
-
-    def _call_both(self, first: Callable[[Any], object], second: Callable[[Any], object], _: "Completion") -> None:
-        self._call(first)
-        self._call(second)
-
-    def _call(self, callback: Callable[[Any], object]) -> None:
+        if callback is None:
+            return
         try:
             callback(self)
         except Exception as fault:  # noqa: BLE001  handed over
             context = {"message": f"a callback of {type(self).__name__} failed", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _call_both(first: Callable[[Any], object], second: Callable[[Any], object], ended: Completion) -> None:
+    try:
+        first(ended)
+    finally:
+        second(ended)
 
 
 def _wake(end: "asyncio.Future[None]", _: Completion) -> None:
