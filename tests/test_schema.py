@@ -303,13 +303,10 @@ async def on(url: str, *statements: str) -> None:
 
 
 @pytest.fixture
-async def empty(pytestconfig: pytest.Config) -> AsyncIterator[str]:
+def empty(pytestconfig: pytest.Config) -> Iterator[str]:
     """A PostgreSQL database of its own."""
-    url = postgresql.server_url(pytestconfig)
-    name = f"hookline_{uuid4().hex[:10]}"
-    await on(url, f"CREATE DATABASE {name}")
-    yield f"{url.rpartition('/')[0]}/{name}"
-    await on(url, f"DROP DATABASE {name} WITH (FORCE)")
+    with postgresql.own_database(pytestconfig) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """A process that still runs when a newer version has changed the store starts nothing, and loses nothing."""
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -28,27 +27,16 @@ NEXT = 1000
 
 
 @pytest.fixture(params=["sqlite", "redis", "postgresql"])
-async def address(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Of a store that no other test uses: its schema changes."""
     if request.param == "sqlite":
         yield f"sqlite:{tmp_path / 'store.db'}"
     elif request.param == "redis":
-        async with own_redis_database(redis_service.server_url(request.config)) as url:
+        with redis_service.own_database(request.config) as url:
             yield url
     else:
-        url, name = postgresql.server_url(request.config), f"hookline_{uuid4().hex[:10]}"
-        await execute(url, f"CREATE DATABASE {name}")
-        yield f"{url.rpartition('/')[0]}/{name}"
-        await execute(url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@asynccontextmanager
-async def own_redis_database(url: str) -> AsyncIterator[str]:
-    own = f"{url.rpartition('/')[0]}/15"
-    async with redis.asyncio.Redis.from_url(own) as client:
-        await client.flushdb()
-        yield own
-        await client.flushdb()
+        with postgresql.own_database(request.config) as url:
+            yield url
 
 
 async def execute(url: str, *statements: str) -> None:

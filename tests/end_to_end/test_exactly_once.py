@@ -89,17 +89,17 @@ def counted(url: str) -> list[str]:
 async def test_workers_and_the_room_view_share_a_store_on_a_server(
     project_with: Callable[[str], Project], pytestconfig: pytest.Config, kind: str
 ) -> None:
-    url = redis.server_url(pytestconfig) if kind == "redis" else postgresql.server_url(pytestconfig)
-    project = project_with(url)
-    workers = [project.start("worker", "rooms", "counter.py") for _ in range(2)]
-    project.start("ingress")
-    before = {room["room_id"] for room in project.rooms()}
-    for _ in range(2):
-        assert project.call("send", "meetings", "--duplicate").returncode == 0
-    await eventually(lambda: len(project.handled()) >= 12)
-    assert [worker.stop() for worker in workers] == [0, 0]
-    assert len({room["room_id"] for room in project.rooms()} - before) >= 2
-    assert len(project.handled()) == len(set(project.handled()))
+    own_database = redis.own_database if kind == "redis" else postgresql.own_database
+    with own_database(pytestconfig) as url:
+        project = project_with(url)
+        workers = [project.start("worker", "rooms", "counter.py") for _ in range(2)]
+        project.start("ingress")
+        for _ in range(2):
+            assert project.call("send", "meetings", "--duplicate").returncode == 0
+        await eventually(lambda: len(project.handled()) >= 12)
+        assert [worker.stop() for worker in workers] == [0, 0]
+        assert len({room["room_id"] for room in project.rooms()}) >= 2
+        assert len(project.handled()) == len(set(project.handled()))
 
 
 def test_a_transactional_worker_on_redis_stops_the_start(tmp_path: Path, pytestconfig: pytest.Config) -> None:

@@ -1,7 +1,9 @@
 """The inspector of real processes in each role, with the servers of an installation on several machines."""
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -29,16 +31,28 @@ def read(url: str, path: str, **query: str) -> dict[str, object]:
     return found
 
 
-def states_of(url: str, event_id: str) -> dict[str, str]:
-    """What each queue has done with an event."""
-    rows = read(url, "/event", id=event_id)["queues"]["value"]  # type: ignore[index]  # JSON
-    return {row["state"]["queue"]: row["state"]["state"] for row in rows}
+def joins(url: str) -> list[dict[str, str]]:
+    """The events of joining in the latest room."""
+    rooms: Any = read(url, "/rooms")["rooms"]
+    provider, source, room_id = rooms[0]["place"]
+    assert source == "krtc-main"
+    events: Any = read(url, "/room", provider=provider, source=source, id=room_id)["events"]
+    return [event for event in events if event["topic"] == "participant.joined"]
+
+
+def has_state(url: str, event_id: str, queue: str, state: str) -> bool:
+    """Whether a queue has done this with an event."""
+    queues: Any = read(url, "/event", id=event_id)["queues"]
+    return {row["state"]["queue"]: row["state"]["state"] for row in queues["value"]}.get(queue) == state
 
 
 @pytest.mark.timeout(400)  # five processes start
 def test_the_inspector_of_each_role_shows_the_same_installation(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    store_url = postgresql.server_url(request.config)
-    project = Project(tmp_path, broker_url=server_url(request.config), store_url=store_url)
+    with postgresql.own_database(request.config) as store_url:
+        check_inspectors(Project(tmp_path, broker_url=server_url(request.config), store_url=store_url))
+
+
+def check_inspectors(project: Project) -> None:
     config = project.config.read_text().replace("# processes = 4", "processes = 2")
     project.config.write_text(f'{config}\n[admin]\ntoken = "{TOKEN}"\n')
     queue = queue_name()
@@ -49,14 +63,10 @@ def test_the_inspector_of_each_role_shows_the_same_installation(request: pytest.
         assert project.call("send", "krtc-main").returncode == 0
         until(lambda: len(project.call("dead", "list", queue, "--json").stdout.splitlines()) == 2)
         for url in (worker, ingress):
-            room = read(url, "/rooms")["rooms"][0]["place"]  # type: ignore[index]  # JSON
-            provider, source, room_id = room
-            assert source == "krtc-main"
-            page = read(url, "/room", provider=provider, source=source, id=room_id)
-            events: list[dict[str, str]] = page["events"]  # type: ignore[assignment]  # JSON
-            joined = next(event for event in events if event["topic"] == "participant.joined")
-            until(lambda url=url, joined=joined: states_of(url, joined["id"]).get("rooms") == "finished")  # type: ignore[misc]
-            assert states_of(url, joined["id"])[queue] == "unknown"
+            until(lambda url=url: bool(joins(url)))  # type: ignore[misc]
+            joined = joins(url)[0]
+            until(partial(has_state, url, joined["id"], "rooms", "finished"))
+            assert has_state(url, joined["id"], queue, "unknown")
             letters = read(url, "/dead", queue=queue)["letters"]
             assert {letter["reason"] for letter in letters} == {"poisoned"}  # type: ignore[attr-defined]  # JSON
             for path in (

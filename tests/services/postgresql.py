@@ -7,9 +7,11 @@ tests skip on a laptop and fail where CI is set.
 import os
 import pwd
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -89,6 +91,16 @@ class Server(servers.OwnServer):
 def server_url(config: pytest.Config) -> str:
     """A PostgreSQL: the one in the environment, or this run's own."""
     return os.environ.get(VARIABLE) or own_server(config).url
+
+
+@contextmanager
+def own_database(config: pytest.Config) -> Iterator[str]:
+    """The URL of a database that no other test uses."""
+    url, name = server_url(config), f"hookline_{uuid4().hex[:10]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        yield f"{url.rpartition('/')[0]}/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def own_server(config: pytest.Config) -> Server:

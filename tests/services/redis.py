@@ -6,7 +6,8 @@ tests skip on a laptop and fail where CI is set.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Literal
 
@@ -64,6 +65,16 @@ class Server(servers.OwnServer):
 def server_url(config: pytest.Config) -> str:
     """A Redis: the one in the environment, or this run's own."""
     return os.environ.get(VARIABLE) or own_server(config).url
+
+
+@contextmanager
+def own_database(config: pytest.Config) -> Iterator[str]:
+    """The URL of a database that no other test uses at the same time. It is empty."""
+    own = f"{server_url(config).rpartition('/')[0]}/15"
+    with redis.Redis.from_url(own) as client:
+        client.flushdb()
+        yield own
+        client.flushdb()
 
 
 def own_server(config: pytest.Config) -> Server:
