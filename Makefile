@@ -25,7 +25,7 @@ run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and ro
 
 test: $(STAMP) tables  ## install what the tests need, real servers included, and run them all
 	@bash tests/services/install.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_PROGRAMS="folder folder"
 	@test -n "$(RABBITMQ4_PROGRAMS)" || { echo "Name the folders that hold rabbitmq-server and rabbitmqctl of RabbitMQ 4:" \
@@ -34,7 +34,7 @@ test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_P
 	@failed=; for folder in $(RABBITMQ4_PROGRAMS); do \
 		echo "RabbitMQ of $$folder:"; \
 		env -u HOOKLINE_TEST_AMQP_URL CI=1 HOOKLINE_TEST_RABBITMQ_PROGRAMS=$$folder \
-			$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
+			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
 	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
 check: $(STAMP)  ## lint, check types, and compare the written tables, pages and descriptions with the code
