@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity
+from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity, moment
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.lenient import decode_leniently, fitted
 from hookline.schemas.provider import Request
@@ -169,6 +169,17 @@ def number(value: int | str) -> int:
     return int(value)
 
 
+def whole(value: float | str | None) -> int | None:
+    """A duration or a size as a whole number: it may have a fraction, or be in quotes. None for one that cannot be."""
+    if value is None:
+        return None
+    found = number(value) if isinstance(value, str) else value
+    return round(found) if 0 <= found < _LARGEST else None
+
+
+_LARGEST = 2**63
+
+
 def unix_s(time: float | None) -> float | None:
     """A Unix time in seconds; None for one that no event of these providers has.
 
@@ -187,6 +198,17 @@ def unix_s(time: float | None) -> float | None:
 _LATEST_S = 4_102_444_800.0  # 2100-01-01
 
 
+def number_s(time: int | str | None) -> float | None:
+    """The same of a `Number`."""
+    return None if time is None else unix_s(number(time))
+
+
+def unix_moment(time: int | str | None) -> datetime | None:
+    """The moment of such a time; None if there is none."""
+    seconds = number_s(time)
+    return None if seconds is None else moment(seconds)
+
+
 def text_s(time: str | None) -> float | None:
     """A time as RFC 3339 writes it, in Unix seconds; None for one that cannot be read or that no event has.
 
@@ -197,10 +219,10 @@ def text_s(time: str | None) -> float | None:
         return None
     day, clock, fraction, zone = found.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '')[:6]:0<6}{(zone or 'Z').upper()}")
+        found_at = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '')[:6]:0<6}{(zone or 'Z').upper()}")
     except ValueError:
         return None
-    return unix_s(moment.timestamp()) if moment.year >= _FIRST_YEAR else None
+    return unix_s(found_at.timestamp()) if found_at.year >= _FIRST_YEAR else None
 
 
 _RFC_3339 = re.compile(

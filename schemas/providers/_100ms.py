@@ -41,7 +41,6 @@ from hookline.schemas.payload import (
     Id,
     Number,
     Text,
-    number,
     optional_text,
     read,
     read_again,
@@ -50,6 +49,7 @@ from hookline.schemas.payload import (
     text,
     text_s,
     unknown_type,
+    whole,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source, needs_a_secret
 from hookline.schemas.signing import check_shared_secret
@@ -289,7 +289,7 @@ def _room_event(head: EventHead, topic: str, data: Data) -> Event:
     about = _about(data)
     if topic == "room.created":
         return RoomCreated(**head, **about, name=data.room_name)
-    return RoomEnded(**head, **about, duration_s=_whole(data.session_duration))
+    return RoomEnded(**head, **about, duration_s=whole(data.session_duration))
 
 
 def _about(data: Data) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def _participant_event(head: EventHead, topic: str, data: Data) -> Event:
         case "participant.joined":
             return ParticipantJoined(**head, **who, kind=kind)  # type: ignore[arg-type]  # a literal above
         case "participant.left":
-            reason, lasted = REASONS.get((data.reason or "").lower(), "unknown"), _whole(data.duration)
+            reason, lasted = REASONS.get((data.reason or "").lower(), "unknown"), whole(data.duration)
             return ParticipantLeft(**head, **who, reason=reason, duration_s=lasted, kind=kind)  # type: ignore[arg-type]  # as above
         case _:
             return ParticipantRoleChanged(**head, **who, previous_role_name=data.previous_role)
@@ -328,7 +328,7 @@ def _stream_event(head: EventHead, topic: str, notice: Notice) -> Event:
         case "stream.started":
             return StreamStarted(**head, **about)
         case "stream.stopped":
-            return StreamStopped(**head, **about, duration_s=_whole(data.duration))
+            return StreamStopped(**head, **about, duration_s=whole(data.duration))
         case _:
             return StreamFailed(**head, **about, error=_error(data))
 
@@ -360,11 +360,11 @@ def _recording_event(head: EventHead, topic: str, notice: Notice) -> Event:
         case "recording.started":
             return RecordingStarted(**head, **about)
         case "recording.completed":
-            return RecordingCompleted(**head, **about, duration_s=_whole(data.duration))
+            return RecordingCompleted(**head, **about, duration_s=whole(data.duration))
         case "recording.uploaded":
-            path, size = data.recording_path or data.hls_vod_recording_path or data.location, _whole(data.size)
+            path, size = data.recording_path or data.hls_vod_recording_path or data.location, whole(data.size)
             file = {"file_name": path, "url": data.recording_presigned_url, "size_bytes": size}
-            return RecordingUploaded(**head, **about, **file, duration_s=_whole(data.duration))  # type: ignore[arg-type]  # each is of its field
+            return RecordingUploaded(**head, **about, **file, duration_s=whole(data.duration))  # type: ignore[arg-type]  # each is of its field
         case _:
             return RecordingFailed(**head, **about, error=_error(data), error_code=data.error_type)
 
@@ -383,17 +383,6 @@ def _transcript_event(head: EventHead, topic: str, data: Data) -> Event:
 
 def _error(data: Data) -> str | None:
     return data.error or data.error_message or data.error_type
-
-
-def _whole(value: float | str | None) -> int | None:
-    """A duration or a size, which the pages show as a number, with and without quotes."""
-    if value is None:
-        return None
-    found = number(value) if isinstance(value, str) else value
-    return round(found) if 0 <= found < _LARGEST else None
-
-
-_LARGEST = 2**63
 
 
 def _sample(kind: str, *times: str, **details: Any) -> Sample:

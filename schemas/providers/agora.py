@@ -8,14 +8,13 @@ user is its `uid`, and `account` a name of the same user. Agora gives its addres
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.drafts import Draft, draft_topic, finished
-from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.events import (
     Event,
     LeaveReason,
@@ -42,6 +41,7 @@ from hookline.schemas.payload import (
     Int,
     Number,
     flag,
+    number_s,
     optional_text,
     read,
     read_again,
@@ -49,7 +49,7 @@ from hookline.schemas.payload import (
     required,
     text,
     text_s,
-    unix_s,
+    unix_moment,
     unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
@@ -265,10 +265,10 @@ def _subject(payload: Payload) -> str:
 def _occurred_s(notice: Notice) -> float | None:
     payload = notice.payload
     for time in (payload.ts, payload.sendts, payload.lts):
-        if time is not None and (seconds := unix_s(int(time))) is not None:
+        if (seconds := number_s(time)) is not None:
             return seconds
     seconds = text_s(payload.end_at) or text_s(payload.begin_at)
-    return seconds or (None if notice.notify_ms is None else unix_s(int(notice.notify_ms)))
+    return seconds or number_s(notice.notify_ms)
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
@@ -379,13 +379,8 @@ def _file(file: File) -> dict[str, Any]:
         "user_id": None if user == EVERYBODY else user or None,
         "mixed": flag(file.mixed_all_user),
         "track": TRACKS.get(file.track_type),
-        "started_at": _moment(file.slice_start_time),
+        "started_at": unix_moment(file.slice_start_time),
     }
-
-
-def _moment(time: int | str | None) -> datetime | None:
-    seconds = None if time is None else unix_s(int(time))
-    return None if seconds is None else moment(seconds)
 
 
 def _of_publishing(details: Details, task: Mapping[str, Any]) -> Draft:

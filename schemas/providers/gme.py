@@ -9,7 +9,6 @@ setting switches the prefix on.
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from hookline.schemas.drafts import finished
-from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.events import Event, ModerationFlagged, RecordingCompleted, RecordingStarted, RecordingUploaded
 from hookline.schemas.payload import (
     Flag,
@@ -25,12 +24,14 @@ from hookline.schemas.payload import (
     Int,
     Number,
     flag,
+    number_s,
     optional_text,
     read,
     read_again,
     recheck,
     required,
     text,
+    unix_moment,
     unix_s,
     unknown_type,
 )
@@ -194,7 +195,7 @@ def _identify_scan(scan: Scan) -> Identity:
 
 
 def _finished_s(scan: Scan) -> float | None:
-    return None if scan.scan_finish_time is None else unix_s(int(scan.scan_finish_time))
+    return number_s(scan.scan_finish_time)
 
 
 def _flagged(scan: Scan) -> Sequence[Piece]:
@@ -236,17 +237,12 @@ def _of_scan(envelope: Envelope, scan: Scan) -> tuple[Event, ...]:
             labels=tuple(label for label in (piece.main_type, piece.sub_label) if label),
             text=", ".join(finding.key_word for finding in piece.scan_detail if finding.key_word) or None,
             url=piece.dump_url or None,
-            starts_at=_moment(piece.piece_start_time),
+            starts_at=unix_moment(piece.piece_start_time),
             duration_s=None if piece.duration is None else round(piece.duration / 1000),
         )
         for piece in _flagged(scan)
     ]
     return finished(envelope, MODERATION, drafts) if drafts else normalise_unknown(envelope, MODERATION)
-
-
-def _moment(time: int | str | None) -> datetime | None:
-    seconds = None if time is None else unix_s(int(time))
-    return None if seconds is None else moment(seconds)
 
 
 def _place(path: str | None) -> tuple[str | None, str | None]:

@@ -10,14 +10,13 @@ import hashlib
 import hmac
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 
 from hookline.schemas.drafts import Draft, draft_topic, finished
-from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import (
     Event,
@@ -46,13 +45,14 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    number_s,
     optional_text,
     read,
     read_again,
     recheck,
     required,
     text,
-    unix_s,
+    unix_moment,
     unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
@@ -327,11 +327,7 @@ def _occurred_s(notice: Notice) -> float | None:
             exact = notice.participant.joined_at_ms or notice.participant.joined_at
         case _:
             exact = notice.egress_info.updated_at if notice.egress_info else None
-    return _seconds(exact) or _seconds(notice.created_at)
-
-
-def _seconds(time: int | str | None) -> float | None:
-    return None if time is None else unix_s(int(time))
+    return number_s(exact) or number_s(notice.created_at)
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
@@ -443,8 +439,8 @@ def _of_files(egress: Egress) -> Sequence[Draft]:
             url=file.location or file.playlist_location,
             size_bytes=_whole(file.size),
             duration_s=_whole_s(file.duration),
-            started_at=_moment(file.started_at),
-            ended_at=_moment(file.ended_at),
+            started_at=unix_moment(file.started_at),
+            ended_at=unix_moment(file.ended_at),
             **_task(egress),
         )
         for segment, file in enumerate(egress.files)
@@ -493,11 +489,6 @@ def _whole(value: int | str | None) -> int | None:
 
 def _whole_s(nanoseconds: int | str | None) -> int | None:
     return None if nanoseconds is None else round(int(nanoseconds) / 1e9)
-
-
-def _moment(time: int | str | None) -> datetime | None:
-    seconds = _seconds(time)
-    return None if seconds is None else moment(seconds)
 
 
 def _sample(event: str, **fields: Any) -> Sample:

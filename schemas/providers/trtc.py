@@ -9,14 +9,13 @@ of `Reason` for tracks, and addresses.
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.drafts import Draft, draft_topic, finished
-from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import (
     Event,
@@ -46,12 +45,14 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    number_s,
     optional_text,
     read,
     read_again,
     recheck,
     required,
     text,
+    unix_moment,
     unix_s,
     unknown_type,
 )
@@ -167,7 +168,7 @@ class Info(msgspec.Struct, frozen=True, rename="pascal"):
     @property
     def occurred_s(self) -> float | None:
         for time in (self.event_ms_ts, self.event_ts_ms, self.event_ts):
-            if time is not None and (seconds := unix_s(int(time))) is not None:
+            if (seconds := number_s(time)) is not None:
                 return seconds
         return None
 
@@ -345,14 +346,9 @@ def _file(file: File) -> dict[str, Any]:
         "user_id": optional_text(file.user_id) or None,
         "mixed": None if file.media_id is None else file.media_id == "mix",
         "track": "screen" if file.media_id == "aux" else FILE_TRACKS.get(file.track_type),
-        "started_at": _moment(file.start_time_stamp or file.begin_time_stamp),
-        "ended_at": _moment(file.end_time_stamp),
+        "started_at": unix_moment(file.start_time_stamp or file.begin_time_stamp),
+        "ended_at": unix_moment(file.end_time_stamp),
     }
-
-
-def _moment(time: int | str | None) -> datetime | None:
-    seconds = None if time is None else unix_s(int(time))
-    return None if seconds is None else moment(seconds)
 
 
 def _failed(payload: Payload, task: Mapping[str, Any], error: str | None = None) -> Draft:

@@ -37,14 +37,13 @@ from hookline.schemas.payload import (
     Int,
     Number,
     anything,
-    number,
+    number_s,
     optional_text,
     read,
     read_again,
     recheck,
     text,
     text_s,
-    unix_s,
     unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
@@ -212,7 +211,7 @@ def _read_data(notice: Notice) -> Data:
 
 
 def _occurred_s(notice: Notice, data: Data) -> float | None:
-    occurred_s = None if data.timestamp is None else unix_s(number(data.timestamp))
+    occurred_s = number_s(data.timestamp)
     return text_s(notice.event_time) if occurred_s is None else occurred_s
 
 

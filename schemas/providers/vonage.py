@@ -16,12 +16,11 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from hookline.schemas.envelope import Envelope, Identity, moment
+from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import (
     Event,
@@ -49,14 +48,15 @@ from hookline.schemas.payload import (
     Int,
     Number,
     Text,
-    number,
     optional_text,
     read,
     read_again,
     recheck,
     required,
     text,
+    unix_moment,
     unix_s,
+    whole,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source, fault_without_signature
 from hookline.schemas.signing import check_fresh, check_hex_of_body, check_not_expired
@@ -328,9 +328,9 @@ def _recording_event(head: EventHead, topic: str, notice: Notice) -> Event:
         "recording_id": optional_text(notice.id),
         "mixed": mixed if notice.output_mode else None,
         "track": "mixed" if mixed else None,
-        "started_at": _moment(notice.created_at),
+        "started_at": unix_moment(notice.created_at),
     }
-    ended: dict[str, Any] = {"duration_s": _whole(notice.duration), "size_bytes": _whole(notice.size)}
+    ended: dict[str, Any] = {"duration_s": whole(notice.duration), "size_bytes": whole(notice.size)}
     match topic:
         case "recording.started":
             return RecordingStarted(**head, **about)
@@ -350,24 +350,9 @@ def _stream_event(head: EventHead, topic: str, notice: Notice) -> Event:
         case "stream.started":
             return StreamStarted(**head, **about, direction="out")
         case "stream.stopped":
-            return StreamStopped(**head, **about, direction="out", duration_s=_whole(notice.duration))
+            return StreamStopped(**head, **about, direction="out", duration_s=whole(notice.duration))
         case _:
             return StreamFailed(**head, **about, direction="out", error=notice.reason or None)
-
-
-def _moment(time_ms: int | None) -> datetime | None:
-    seconds = unix_s(time_ms)
-    return None if seconds is None else moment(seconds)
-
-
-def _whole(value: float | str | None) -> int | None:
-    if value is None:
-        return None
-    found = number(value) if isinstance(value, str) else value
-    return round(found) if 0 <= found < _LARGEST else None
-
-
-_LARGEST = 2**63
 
 
 def _sample(event: str, **fields: Any) -> Sample:

@@ -6,14 +6,12 @@ Inferred: who hangs up in a call has not left a room, so that is kept as unknown
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.drafts import Draft
-from hookline.schemas.envelope import moment
 from hookline.schemas.events import (
     CallAnswered,
     CallDeclined,
@@ -23,7 +21,16 @@ from hookline.schemas.events import (
     DeclineReason,
     Media,
 )
-from hookline.schemas.payload import Id, Number, optional_text, read_again, required, text, unix_s
+from hookline.schemas.payload import (
+    Id,
+    Number,
+    number_s,
+    optional_text,
+    read_again,
+    required,
+    text,
+    unix_moment,
+)
 from hookline.schemas.provider import Sample
 from hookline.schemas.providers.roomkit.live import RECORDING_TOPICS, of_recording, recording
 from hookline.schemas.providers.roomkit.reading import Reading
@@ -118,9 +125,9 @@ def reading(command: str, body: bytes) -> Reading | None:
     drafts = _drafts(command, notice, call)
     if not drafts:
         return None
-    occurred_s = _seconds(notice.event_time)
+    occurred_s = number_s(notice.event_time)
     if occurred_s is None:
-        return Reading(drafts, (), call, _seconds(notice.call_record.end_time))
+        return Reading(drafts, (), call, number_s(notice.call_record.end_time))
     changed = sorted(f"{user.action}:{user.account}" for user in notice.changed_user_list)
     return Reading(drafts, (command, call, str(notice.event_time), *changed), call, occurred_s)
 
@@ -176,7 +183,7 @@ def _of_members(notice: Notice, call: str) -> list[Draft]:
 
 def _of_end(record: Record, call: str) -> Draft:
     """The sample counts the caller among the callees."""
-    answered_s, ended_s = _seconds(record.accept_time), _seconds(record.end_time)
+    answered_s, ended_s = number_s(record.accept_time), number_s(record.end_time)
     return partial(
         CallEnded,
         call_id=call,
@@ -184,20 +191,12 @@ def _of_end(record: Record, call: str) -> Draft:
         callee_ids=_accounts(user for user in record.callees if str(user) != str(record.caller)),
         media=MEDIA.get(record.media_type),
         result=RESULTS.get(record.call_result, "unknown"),
-        started_at=_moment(_seconds(record.start_time)),
-        answered_at=_moment(answered_s),
-        ended_at=_moment(ended_s),
+        started_at=unix_moment(record.start_time),
+        answered_at=unix_moment(record.accept_time),
+        ended_at=unix_moment(record.end_time),
         duration_s=None if answered_s is None or ended_s is None else round(ended_s - answered_s),
         room_id=optional_text(record.room_id),
     )
-
-
-def _seconds(time: int | str | None) -> float | None:
-    return None if time is None else unix_s(int(time))
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else moment(seconds)
 
 
 def _sample(command: str, fields: Mapping[str, Any], part: str | None = None) -> Sample:

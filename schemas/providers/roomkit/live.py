@@ -23,7 +23,7 @@ from hookline.schemas.events import (
     RoomEndReason,
     RoomUpdated,
 )
-from hookline.schemas.payload import Id, Number, optional_text, read_again, required, unix_s
+from hookline.schemas.payload import Id, Number, number_s, optional_text, read_again, required
 from hookline.schemas.provider import Sample
 from hookline.schemas.providers.roomkit.reading import Reading, each_once
 from hookline.schemas.providers.trtc import Notice as TrtcNotice
@@ -100,7 +100,7 @@ def reading(command: str, body: bytes) -> Reading | None:
     drafts = _drafts(command, notice, room, body)
     created_s = notice.room_info.create_time
     time = notice.event_time if notice.event_time is not None else created_s
-    occurred_s = None if time is None else unix_s(int(time))
+    occurred_s = number_s(time)
     if not drafts or occurred_s is None:
         return Reading(drafts, (), room, occurred_s) if drafts else None
     which = (optional_text(notice.event_type), notice.event_cause, notice.action, *notice.accounts)
