@@ -49,19 +49,13 @@ class ConnectionLimits:
     """
 
     def __init__(
-        self,
-        settings: IngressSettings,
-        load: Load,
-        trusted: Callable[[], Sequence[Network]],
-        max_file: int | None,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, settings: IngressSettings, load: Load, trusted: Callable[[], Sequence[Network]], max_file: int | None
     ) -> None:
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address
         self._load = load
         self.trusted = trusted
         self._max_file = max_file
-        self._monotonic = monotonic
         self._throttle = Throttle(_SAID_EVERY_S)
         self._open: Connections = {}
         self._new: Connections = {}
@@ -71,7 +65,7 @@ class ConnectionLimits:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
         address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
-        self._open[connection] = self._new[connection] = same[connection] = self._monotonic()
+        self._open[connection] = self._new[connection] = same[connection] = time.monotonic()
         if len(same) > self._max_per_address and not self._is_trusted(connection.address):
             return self._make_room(connection, same, f"{self._max_per_address} connections from {address}")
         if len(self._open) > self._max_connections:
@@ -102,8 +96,8 @@ class ConnectionLimits:
 
     def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
         new = self._oldest_new(newcomer, among)
-        is_young = any(self._monotonic() - among[each] < _YOUNG_S for each in new)
-        chosen = (not is_young and new) or self._idlest(among) or self._load.oldest_of(among) or new
+        silent = [each for each in new if time.monotonic() - among[each] >= _YOUNG_S]
+        chosen = silent or self._idlest(among) or self._load.oldest_of(among) or new
         for connection in chosen:
             self.closed(connection)
             connection.force_close()

@@ -78,11 +78,11 @@ class FastLane:
         self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, confirmed: Confirm
     ) -> None:
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
-        try:
-            if failure is None:
+        if failure is None:
+            try:
                 self._receiver.note_durable(begun)
-        except Exception as fault:  # noqa: BLE001  as in `takes`
-            failure = fault
+            except Exception as fault:  # noqa: BLE001  as in `takes`
+                failure = fault
         if failure is None:
             self._answer(connection, begun.reply)
         elif not connection.return_to_usual_way(request, failure):

@@ -105,14 +105,12 @@ class SpoolingPublisher:
 
     def _settle(self, flight: _Flight, confirmed: Confirm) -> None:
         """End an event that the broker has confirmed; have any other one kept."""
-        is_cancelled = confirmed.cancelled()
-        has_failed = not is_cancelled and confirmed.exception() is not None
-        if has_failed:
+        if flight.has_failed:
             self._take_back_all(flight.bucket)
         self._in_flight.stop(flight)
         if self._latest.get(flight.bucket) is flight:
             del self._latest[flight.bucket]
-        if is_cancelled or has_failed:
+        if confirmed.cancelled() or flight.has_failed:
             self._end_when_kept(flight)
             return
         if flight.is_probe:

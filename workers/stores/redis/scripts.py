@@ -148,12 +148,8 @@ RELEASE = (
     + _IS_OF
     + """
 local key = 'hookline:claim:' .. ARGV[1]
-if is_of(key, ARGV[4], ARGV[5]) then
-    give_up(key, ARGV[2], ARGV[3] == '1')
-elseif redis.call('HGET', key, 'owner') == ARGV[4] then
-    return
-end
-redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1])
+if is_of(key, ARGV[4], ARGV[5]) then give_up(key, ARGV[2], ARGV[3] == '1') end
+if redis.call('HGET', key, 'owner') ~= ARGV[4] then redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1]) end
 """
 )
 
