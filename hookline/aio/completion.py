@@ -9,8 +9,8 @@ from typing import Any
 class Completion:
     """Ends once: with None, with an error, or cancelled. It is used and awaited as a future is.
 
-    Whoever ends it may be in the middle of others' work, so an error of its callback goes to the event loop's handler,
-    as that of a future's callback does.
+    The code that ends it may be in the middle of others' work. So an error of its callback goes to the event loop's
+    handler, as that of a future's callback does.
     """
 
     __slots__ = ("_callback", "_error", "_is_done")

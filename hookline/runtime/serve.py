@@ -225,7 +225,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
 
 
 def _report_open(control: Control, *, ingress: bool) -> None:
-    """Say that everything is open: to whoever started the process, and in the log unless a supervisor logs it once."""
+    """Tell the parent process that everything is open, and log it unless the supervisor does."""
     control.has_opened()
     if control.is_supervised:
         return

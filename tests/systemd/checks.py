@@ -94,12 +94,12 @@ def broker_comes() -> str:
 
 def callbacks() -> str:
     """Through the ingress and RabbitMQ, into the room view on the workers' volume."""
-    write("/root/send.toml", '[sources.krtc-main]\nprovider = "krtc"\nsecrets = ["a-secret-of-the-source-krtc-main"]\n')
+    write("/srv/send.toml", '[sources.krtc-main]\nprovider = "krtc"\nsecrets = ["a-secret-of-the-source-krtc-main"]\n')
     url = "http://127.0.0.1:8080/hooks/krtc-main"
-    inside("hookline", "send", "krtc-main", "--config", "/root/send.toml", "--url", url)
+    inside("hookline", "send", "krtc-main", "--config", "/srv/send.toml", "--url", url)
     rooms = "/var/lib/hookline-worker/hookline.db"
-    write("/root/rooms.toml", f'[store]\nurl = "sqlite:{rooms}"\n')
-    wait("a room", lambda: "demo" in inside("hookline", "rooms", "--config", "/root/rooms.toml", ok=False))
+    write("/srv/rooms.toml", f'[store]\nurl = "sqlite:{rooms}"\n')
+    wait("a room", lambda: "demo" in inside("hookline", "rooms", "--config", "/srv/rooms.toml", ok=False))
     return "handled, and kept in the state folder"
 
 
