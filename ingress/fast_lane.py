@@ -10,11 +10,10 @@ import asyncio
 from functools import partial
 
 import aiohttp
-from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http_parser import RawRequestMessage
 
-from hookline.ingress.connection import IngressConnection
+from hookline.ingress.connection import IngressConnection, Whole
 from hookline.ingress.receive import Begun, Receiver
+from hookline.ingress.request import is_ordinary
 from hookline.schemas.broker import Confirm
 from hookline.schemas.provider import Reply
 
@@ -58,10 +57,10 @@ class FastLane:
     def takes(self, connection: IngressConnection) -> bool:
         """Begin to publish the request that waits. False if it must take the usual way."""
         request = connection.only_request()
-        if request is None or not _is_ordinary(request._message):  # noqa: SLF001
+        if request is None or not is_ordinary(request[0], _MAX_BODY_BYTES):
             return False
         try:
-            begun = self._receiver.begin(request)
+            begun = self._receiver.begin(*request, connection)
         except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
             connection.failure = failure
             return False
@@ -74,9 +73,7 @@ class FastLane:
             begun.confirmed.add_done_callback(partial(self._settle, connection, request, begun))
         return True
 
-    def _settle(
-        self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, confirmed: Confirm
-    ) -> None:
+    def _settle(self, connection: IngressConnection, request: Whole, begun: Begun, confirmed: Confirm) -> None:
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
         if failure is None:
             try:
@@ -101,16 +98,3 @@ def _give_up(connection: IngressConnection, fault: Exception) -> None:
     """Close a connection whose request cannot be answered, so that its client does not wait."""
     asyncio.get_running_loop().call_exception_handler({"message": "a request failed", "exception": fault})
     connection.force_close()
-
-
-def _is_ordinary(message: RawRequestMessage) -> bool:
-    headers = message.headers
-    return (
-        message.method == hdrs.METH_POST
-        and message.version == HttpVersion11
-        and not (message.should_close or message.chunked or message.upgrade or message.compression)
-        and hdrs.EXPECT not in headers
-        and len(length := headers.get(hdrs.CONTENT_LENGTH, "")) < 6
-        and length.isdecimal()
-        and int(length) <= _MAX_BODY_BYTES
-    )

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http_parser import RawRequestMessage
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
@@ -29,7 +29,7 @@ from hookline.schemas.provider import AnySource, Reply, Request
 log = logging.getLogger("hookline.ingress")
 
 
-class Begun(NamedTuple):
+class Begun(msgspec.Struct, frozen=True):
     """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
 
     confirmed: Confirm
@@ -123,7 +123,9 @@ class Receiver:
         if request.method == "GET" and source.provider.checks_url_by_get:
             return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
-        self._check(request, source)
+        check_head(request, source.max_body_bytes)
+        if source.allow_from:
+            check_address(peer_of(request), request.headers, source.allow_from, self.trusted_proxies)
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         begun = self._publish(Request(body, request.headers, query), source, started_s)
         if isinstance(begun, Reply):
@@ -132,20 +134,21 @@ class Receiver:
         self.note_durable(begun)
         return Accepted(begun.reply)
 
-    def begin(self, request: web.BaseRequest) -> Begun | Reply | None:
-        """The same up to the publish, for a whole request; None if it is no callback. It is in flight until `end`.
+    def begin(self, head: RawRequestMessage, body: StreamReader, connection: IngressConnection) -> Begun | Reply | None:
+        """The same up to the publish, for a whole, ordinary request; None if it is no callback. In flight until `end`.
 
         Raises what `receive` raises. `answer` turns that into a response, and ends the request.
         """
-        path, _, query = request.raw_path.partition("?")
+        path, _, query = head.path.partition("?")
         source = self._sources.get(path)
         if source is None:
             return None
         self._in_flight += 1
         started_s = time.monotonic()
-        self._check(request, source)
-        body = read_whole_body(request, source.max_body_bytes)
-        return self._publish(Request(body, request.headers, query), source, started_s)
+        if source.allow_from:
+            check_address(connection.address, head.headers, source.allow_from, self.trusted_proxies)
+        content = read_whole_body(body, source.max_body_bytes)
+        return self._publish(Request(content, head.headers, query), source, started_s)
 
     def note_durable(self, begun: Begun) -> None:
         durable_s = time.monotonic()
@@ -167,12 +170,6 @@ class Receiver:
         sealed_s = time.monotonic()
         return Begun(self._publisher.begin(sealed), source.provider.reply, sealed, started_s, sealed_s)
 
-    def _check(self, request: web.BaseRequest, source: AnySource) -> None:
-        """Refuse what the head and the address show to be wrong."""
-        check_head(request, source.max_body_bytes)
-        if source.allow_from:
-            check_address(peer_of(request), request.headers, source.allow_from, self.trusted_proxies)
-
     def _seal(self, callback: Request, source: AnySource) -> Envelope | Reply:
         """Verify, identify, seal: the envelope of a genuine callback, or the reply to a check. Raises Refused."""
         provider, now_s = source.provider, self._clock()
@@ -181,12 +178,13 @@ class Receiver:
             self.observer.checked(source.name)
             return checked
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
+        types = callback.headers.getall(hdrs.CONTENT_TYPE, ())
         envelope = seal(
             self._identify(callback, source, kept),
             callback.body,
             provider=provider.name,
             source=source.name,
-            content_type=next(iter(callback.headers.getall(hdrs.CONTENT_TYPE, ())), provider.content_type),
+            content_type=types[0] if types else provider.content_type,
             received_at=moment(now_s),
             query=kept,
         )
