@@ -148,8 +148,12 @@ async def read_body(
 
 
 def read_whole_body(content: StreamReader, max_body_bytes: int) -> bytes:
-    """The body of a request that is whole. Raises BodyTooLarge."""
-    body = content.read_nowait()
+    """The body of a request that is whole. Raises BodyTooLarge.
+
+    Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes six calls for it.
+    """
+    pieces = content._buffer  # noqa: SLF001
+    body = pieces[0] if len(pieces) == 1 else content.read_nowait()
     if len(body) > max_body_bytes:
         raise _too_large(f"{len(body):,}", max_body_bytes)
     return body
