@@ -38,7 +38,6 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
     "ingress-go": ingress.against_go,
     "ingress-latency": latency.at_half_capacity,
-    "ingress-low-rate": latency.at_low_rate,
     "ingress-embedded": embedded.ingress,
     "metrics-ingress": metrics.ingress,
     "metrics-worker": metrics.worker,
