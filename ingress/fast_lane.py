@@ -39,7 +39,7 @@ class FastLane:
         The requests of one turn then run through the same code one after another, which the processor's caches reward.
         """
         if not self._offered:
-            asyncio.get_running_loop().call_soon(self._begin)
+            connection._loop.call_soon(self._begin)  # noqa: SLF001  quicker than to look it up
         self._offered.append(connection)
 
     def _begin(self) -> None:
