@@ -280,7 +280,7 @@ class Receiver:
     def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
         """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
         try:
-            return source.provider.identify(msgspec.structs.replace(callback, query=kept) if kept else callback)
+            return source.provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
         except Unreadable as fault:
             self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
             return unreadable(callback.body)
