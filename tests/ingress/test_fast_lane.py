@@ -275,6 +275,29 @@ async def test_a_client_that_leaves_in_the_turn_that_begins_its_callback_leaves_
     assert "abandoned" not in caplog.text
 
 
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+@pytest.mark.parametrize("turns", range(8), ids="{} turns later".format)
+async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error(
+    turns: int, lane: bool, caplog: pytest.LogCaptureFixture  # noqa: FBT001  a parameter
+) -> None:
+    impatient = with_settings(fast_lane=lane, shutdown_s=0.2)
+    async with running_ingress(settings=impatient) as ingress, ingress.connect():
+        connection = await only_connection(ingress)
+        ingress.publisher.hold()
+        connection.data_received(GOOD + GOOD[:-1])
+        await let_ingress_run()
+        ingress.publisher.release()
+        await ingress.publisher.kept.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+        await let_ingress_run()
+        assert connection.load.held_bytes == 0
+        assert len(ingress.publisher.envelopes) == 1
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "abandoned" not in caplog.text
+
+
 class FailingObserver(Observer):
     def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
         raise ZeroDivisionError(envelope.id, durable_s, answer_s)
