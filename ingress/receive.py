@@ -110,7 +110,7 @@ class Receiver:
             if connection.has_rest:
                 connection.hold_rest()
             self.end()
-        if self.draining or hdrs.UPGRADE in request.headers:  # after an Upgrade the parser loses what follows
+        if self.draining or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
             response.force_close()
         return response
 

@@ -27,13 +27,16 @@ from tests.ingress.signature_cases import FORGED
 from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, VOICE
 
 USUAL_WAY = with_settings(fast_lane=False)
-GENUINE = [
+ORDINARY = [
     *(
         post(source, signed(source, sample(source, number)))
         for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)
         for number in (0, 1)
     ),
     with_header(b"Connection: keep-alive"),
+    with_header(b"Upgrade: websocket"),  # of no meaning without `Connection: upgrade`
+]
+OTHERS = [
     with_header(b"Connection: close"),
     with_header(b"Expect: 100-continue"),
     with_header(b"Upgrade: websocket", b"Connection: upgrade"),
@@ -44,6 +47,7 @@ GENUINE = [
     b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
     with_line(b"GET /hooks/krtc-main HTTP/1.1"),
 ]
+GENUINE = [*ORDINARY, *OTHERS]
 FLAWED = [case.request for case in (*FRAMING, *HEAD, *CODING, *FORGED) if len(case.request) < 4000]
 STREAMS = st.lists(st.sampled_from(GENUINE) | st.sampled_from(FLAWED), min_size=1, max_size=4).map(b"".join)
 DATE = re.compile(rb"\r\nDate: [^\r]*")
@@ -112,7 +116,14 @@ async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], sourc
     assert taken == [True] * 3
 
 
-@pytest.mark.parametrize("request_", [*GENUINE[11:], FORGED[0].request], ids=range(len(GENUINE) - 10))
+@pytest.mark.parametrize("request_", ORDINARY[10:], ids=["keep-alive", "an upgrade without a connection"])
+async def test_a_header_without_a_meaning_changes_neither_way(taken: list[bool], request_: bytes) -> None:
+    answers = [await outcome([request_, GOOD], lane=lane) for lane in (True, False)]
+    assert answers[0] == answers[1]
+    assert (len(answers[0][1]), taken) == (2, [True, True])
+
+
+@pytest.mark.parametrize("request_", [*OTHERS, FORGED[0].request], ids=range(len(OTHERS) + 1))
 async def test_any_other_request_takes_the_usual_way(taken: list[bool], request_: bytes) -> None:
     async with running_ingress() as ingress:
         await exchange(ingress, [request_])
