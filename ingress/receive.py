@@ -304,7 +304,7 @@ class Receiver:
             self._audit.close()
 
     async def _quiet(self) -> None:
-        """Return once nothing is in flight and nothing was for some turns, in which requests that have arrived begin."""
+        """Return once nothing has been in flight for some turns, in which requests that have arrived begin."""
         turns = 0
         while turns < _QUIET_TURNS:
             if self._in_flight:

@@ -289,7 +289,7 @@ async def test_a_client_that_leaves_in_the_turn_that_begins_its_callback_leaves_
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
 @pytest.mark.parametrize("turns", range(8), ids="{} turns later".format)
 async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error(
-    turns: int, lane: bool, caplog: pytest.LogCaptureFixture  # noqa: FBT001  a parameter
+    *, turns: int, lane: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     impatient = with_settings(fast_lane=lane, shutdown_s=0.2)
     async with running_ingress(settings=impatient) as ingress, ingress.connect():
