@@ -20,6 +20,7 @@ from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
 _MAX_BODY_BYTES = 16_384  # to verify more than that would hold up others
+_AT_ONCE = 256  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
 
 
 def is_supported() -> bool:
@@ -44,7 +45,9 @@ class FastLane:
         self._offered.append(connection)
 
     def _begin(self) -> None:
-        offered, self._offered = self._offered, []
+        offered, self._offered = self._offered[:_AT_ONCE], self._offered[_AT_ONCE:]
+        if self._offered:
+            asyncio.get_running_loop().call_soon(self._begin)
         for connection in offered:
             try:
                 if connection.has_waiting and not self.takes(connection):
