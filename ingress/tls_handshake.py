@@ -38,24 +38,33 @@ class Handshake(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._arrived = b""
         self.address = ""
         self.client = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.pause_reading()  # the first bytes are those of the handshake
+        self._transport.set_write_buffer_limits(0)  # so that TLS notices that a client does not read
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         if self._limits.opened(self, transport.get_extra_info("socket").fileno()):
             self._task = asyncio.get_running_loop().create_task(self._shake_hands(self._transport))
         else:
             self._transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        """Keep what arrives before TLS takes over: uvloop begins to read after `connection_made`, paused or not."""
+        self._arrived += data
+
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         early, loop = _Early(), asyncio.get_running_loop()
+        tls = loop.start_tls(transport, early, self._context, server_side=True, ssl_handshake_timeout=self._timeout_s)
         try:
-            encrypted = await loop.start_tls(
-                transport, early, self._context, server_side=True, ssl_handshake_timeout=self._timeout_s
-            )
+            starting = loop.create_task(tls)
+            await asyncio.sleep(0)  # its first step sets another protocol, which is connected in the next turn
+            if self._arrived and transport.get_protocol() is not self:
+                loop.call_soon(_feed, transport.get_protocol(), self._arrived)
+            encrypted = await starting
         except (OSError, RuntimeError):  # no TLS, too slow, or closed to make way
             transport.abort()
             return
@@ -72,3 +81,12 @@ class Handshake(asyncio.Protocol):
     def force_close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    while data:
+        buffer = protocol.get_buffer(len(data))
+        part = data[: len(buffer)]
+        buffer[: len(part)] = part
+        protocol.buffer_updated(len(part))
+        data = data[len(part) :]

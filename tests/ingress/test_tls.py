@@ -1,17 +1,20 @@
 """TLS at the ingress itself, with certificates of a private authority."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from hookline.schemas.errors import SettingsError
-from tests.ingress.callbacks import GOOD
-from tests.ingress.http_client import connected
+from tests.ingress.callbacks import GOOD, get
+from tests.ingress.http_client import PATIENCE_S, connected
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
 NAME = "ingress.example"
@@ -48,9 +51,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @asynccontextmanager
-async def with_tls(authority: Authority, serial: int = 1) -> AsyncIterator[RunningIngress]:
+async def with_tls(authority: Authority, serial: int = 1, **settings: Any) -> AsyncIterator[RunningIngress]:
     certificate, key = authority.issue(serial)
-    async with running_ingress(settings=with_settings(tls_certificate=certificate, tls_key=key)) as ingress:
+    async with running_ingress(settings=with_settings(tls_certificate=certificate, tls_key=key, **settings)) as ingress:
         yield ingress
 
 
@@ -70,6 +73,58 @@ async def test_a_callback_over_tls_is_accepted(authority: Authority) -> None:
         line, _ = await ask(ingress, ssl.create_default_context(cafile=authority.certificate))
         assert line == b"HTTP/1.1 200 OK\r\n"
         assert len(ingress.publisher.envelopes) == 1
+
+
+async def answers_to(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], *requests: bytes) -> int:
+    """How many callbacks are accepted that are sent in one piece."""
+    reader, writer = stream
+    writer.write(b"".join(requests))
+    received = b""
+    async with asyncio.timeout(PATIENCE_S):
+        while received.count(b"HTTP/1.1 ") < len(requests) and (data := await reader.read(2**16)):
+            received += data
+    return received.count(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+def test_a_connection_serves_one_callback_after_another(
+    *, authority: Authority, lane: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Also those that wait behind another, and after a pause that is longer than a client may take to read."""
+    write_timeout_s = 0.3
+
+    async def accepted() -> list[int]:
+        context = ssl.create_default_context(cafile=authority.certificate)
+        async with with_tls(authority, fast_lane=lane, write_timeout_s=write_timeout_s) as ingress:
+            stream = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=context, server_hostname=NAME)
+            found = [await answers_to(stream, GOOD), await answers_to(stream, GOOD, GOOD, GOOD)]
+            await asyncio.sleep(2 * write_timeout_s)
+            found.append(await answers_to(stream, GOOD))
+            stream[1].close()
+            return found
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(accepted()) == [1, 3, 1]
+
+
+async def writes_until_cut_off(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(120):  # megabytes of answers fill the buffers of both sides
+        while True:
+            writer.write(get("/healthz") * 100)
+            await writer.drain()
+
+
+async def test_a_client_that_never_reads_is_cut_off_with_tls(authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.certificate)
+    async with with_tls(authority, write_timeout_s=0.1) as ingress:
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ours.connect(("127.0.0.1", ingress.port))
+        _, writer = await asyncio.open_connection(sock=ours, ssl=context, server_hostname=NAME, limit=1)
+        with pytest.raises(ConnectionError):
+            await writes_until_cut_off(writer)
+        assert (await ask(ingress, context))[0] == b"HTTP/1.1 200 OK\r\n"
 
 
 async def test_a_client_that_does_not_know_the_authority_sends_nothing(authority: Authority) -> None:
