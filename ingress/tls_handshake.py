@@ -56,19 +56,25 @@ class Handshake(asyncio.Protocol):
         """Keep what arrives before TLS takes over: uvloop begins to read after `connection_made`, paused or not."""
         self._arrived += data
 
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  of the protocol
+        """The client is gone before TLS has taken over."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         early, loop = _Early(), asyncio.get_running_loop()
         tls = loop.start_tls(transport, early, self._context, server_side=True, ssl_handshake_timeout=self._timeout_s)
+        starting = loop.create_task(tls)
         try:
-            starting = loop.create_task(tls)
             await asyncio.sleep(0)  # its first step sets another protocol, which is connected in the next turn
-            if self._arrived and transport.get_protocol() is not self:
-                loop.call_soon(_feed, transport.get_protocol(), self._arrived)
+            if self._arrived:
+                loop.call_soon(_feed, transport, self._arrived)
             encrypted = await starting
         except (OSError, RuntimeError):  # no TLS, too slow, or closed to make way
             transport.abort()
             return
         finally:
+            starting.cancel()
             self._limits.closed(self)
         if encrypted is None or encrypted.is_closing():
             return
@@ -83,9 +89,11 @@ class Handshake(asyncio.Protocol):
             self._transport.abort()
 
 
-def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    while data:
-        buffer = protocol.get_buffer(len(data))
+def _feed(transport: asyncio.Transport, data: bytes) -> None:
+    """Hand to the protocol of TLS what has arrived before it."""
+    protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
+    while data and not transport.is_closing():
+        buffer = memoryview(protocol.get_buffer(len(data)))
         part = data[: len(buffer)]
         buffer[: len(part)] = part
         protocol.buffer_updated(len(part))

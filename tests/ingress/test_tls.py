@@ -1,7 +1,6 @@
 """TLS at the ingress itself, with certificates of a private authority."""
 
 import asyncio
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +12,7 @@ import pytest
 import uvloop
 
 from hookline.schemas.errors import SettingsError
-from tests.ingress.callbacks import GOOD, get
+from tests.ingress.callbacks import GOOD
 from tests.ingress.http_client import PATIENCE_S, connected
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
@@ -108,23 +107,53 @@ def test_a_connection_serves_one_callback_after_another(
         assert runner.run(accepted()) == [1, 3, 1]
 
 
-async def writes_until_cut_off(writer: asyncio.StreamWriter) -> None:
-    async with asyncio.timeout(120):  # megabytes of answers fill the buffers of both sides
-        while True:
-            writer.write(get("/healthz") * 100)
-            await writer.drain()
+FIRST_BYTES = {
+    "nothing": b"",
+    "no TLS": GOOD,
+    "an alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "a part of a greeting": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
 
 
-async def test_a_client_that_never_reads_is_cut_off_with_tls(authority: Authority) -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("first", FIRST_BYTES.values(), ids=FIRST_BYTES)
+def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
+    authority: Authority,
+    first: bytes,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether it closes or resets the connection, at once or some turns later."""
+
+    async def leave() -> None:
+        async with with_tls(authority) as ingress:
+            before = len(asyncio.all_tasks())
+            for turns in range(12):
+                async with ingress.connect() as client:
+                    await client.send(first)
+                    if turns % 2:
+                        client.reset_when_closed()
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE_S):
+                while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110  the end of a task of another gives no signal
+                    await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(leave())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_every_unread_byte_is_timed_with_tls(authority: Authority) -> None:
+    """A transport of TLS pauses the writing once so many bytes wait, and goes on when none does."""
     context = ssl.create_default_context(cafile=authority.certificate)
-    async with with_tls(authority, write_timeout_s=0.1) as ingress:
-        ours = socket.socket()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        ours.connect(("127.0.0.1", ingress.port))
-        _, writer = await asyncio.open_connection(sock=ours, ssl=context, server_hostname=NAME, limit=1)
-        with pytest.raises(ConnectionError):
-            await writes_until_cut_off(writer)
-        assert (await ask(ingress, context))[0] == b"HTTP/1.1 200 OK\r\n"
+    async with with_tls(authority) as ingress:
+        stream = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=context, server_hostname=NAME)
+        assert await answers_to(stream, GOOD) == 1
+        (connection,) = ingress.server.connections
+        assert connection.transport is not None
+        assert connection.transport.get_write_buffer_limits() == (0, 1)
+        stream[1].close()
 
 
 async def test_a_client_that_does_not_know_the_authority_sends_nothing(authority: Authority) -> None:
