@@ -25,7 +25,7 @@ from hookline.settings import Settings, load
 from hookline.workers.event_follower import EventFollower
 from hookline.workers.event_log import MAX_LIMIT, EventLog, Query
 
-_COLUMNS = (("occurred", "source", "topic"), ("id", "what"))
+COLUMNS = (("occurred", "source", "topic"), ("id",), ("what",))
 _LOGGED = tuple(topic for topic in EVENT_TYPES if topic != event_topic(Unknown))
 _AT_MOST = 100_000
 _LOOK_EVERY_S = 1.0
@@ -131,7 +131,7 @@ def _show_latest(settings: Settings, query: Query, limit: int, *, as_json: bool)
         for event in shown:
             click.echo(_json(event))
     elif shown:
-        tables.show(_COLUMNS, [_row(event, repeats) for event in shown])
+        tables.show(COLUMNS, [_row(event, repeats) for event in shown])
     else:
         leave_if_unknown(settings, provider=None, source=query.source)
         click.echo("No events match." if query != Query() else _NOTHING)

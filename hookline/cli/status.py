@@ -21,8 +21,8 @@ from hookline.schemas.queue_states import QueueState, QueueStates
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
 
-_COLUMNS = (("queue",), ("waiting", "oldest"), ("in flight", "retrying"), ("dead", "consumers"))
-_NUMBERS = frozenset(name for group in _COLUMNS[1:] for name in group)
+COLUMNS = (("queue",), ("waiting", "oldest", "in flight", "retrying", "dead", "consumers"))
+_NUMBERS = frozenset(COLUMNS[1])
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
@@ -112,7 +112,7 @@ def _look_at_spool(settings: Settings) -> SpoolState | None:
 
 def _print(found: Status) -> None:
     if found.queues:
-        tables.show(_COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
+        tables.show(COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
     else:
         click.echo("There are no queues yet: a worker makes its queue when it starts.")
     click.echo(f"\nunrouted: {found.unrouted}")
