@@ -1,12 +1,14 @@
 """Tells an option that names nothing there is from one that selects nothing today."""
 
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 
 import click
 
 from hookline.cli.output import leave
-from hookline.schemas.errors import reasons_of_refusals
+from hookline.schemas.broker import Broker
+from hookline.schemas.errors import SettingsError, UnknownQueue, reasons_of_refusals
 from hookline.settings import Settings
 
 PARKED_FOR = (
@@ -38,6 +40,17 @@ def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | 
     for noun, name, known in (("provider", provider, settings.providers), ("source", source, settings.source_names)):
         if name is not None and name not in known:
             leave(f"{unknown(noun, name, known)} ({settings.path})")
+
+
+@asynccontextmanager
+async def naming_queues(broker: Broker) -> AsyncIterator[Broker]:
+    """The broker. The sentence about an unknown queue names those that there are, as SettingsError."""
+    try:
+        yield broker
+    except UnknownQueue as error:
+        known = await broker.queue_states.names()
+        sentence = unknown("queue", error.queue, known)
+        raise SettingsError(f"{sentence}; a worker's queue is there once the worker has started") from None
 
 
 def unknown(noun: str, name: str, known: Collection[str]) -> str:
