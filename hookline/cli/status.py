@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,14 +16,16 @@ from hookline.cli import tables
 from hookline.cli.options import config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import is_rabbitmq, spool_folder
-from hookline.runtime.visiting import visiting_queues
-from hookline.schemas.errors import Unreachable
+from hookline.runtime.visiting import visiting_event_log, visiting_queues
+from hookline.schemas.errors import HooklineError, Unreachable
 from hookline.schemas.queue_states import QueueState, QueueStates
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
+from hookline.workers.source_states import SourceState, source_states
 
 COLUMNS = (("queue",), ("waiting", "oldest", "in flight", "retrying", "dead", "consumers"))
 _NUMBERS = frozenset(COLUMNS[1])
+SOURCE_COLUMNS = (("source",), ("last event",), ("rhythm",))
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
@@ -45,6 +48,9 @@ class Status(msgspec.Struct, frozen=True):
     spool: SpoolState | None
     refused: Sequence[RefusalCount]
     """What the ingress of this machine has refused in the last hour, the latest first."""
+    sources: Sequence[SourceState] | None = None
+    """When each source last sent something; null if the event log cannot be read, and `sources_fault` says why."""
+    sources_fault: str = ""
 
 
 @click.command(
@@ -64,6 +70,8 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
     For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
     next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
     neither ages nor what is in flight, and the embedded queue no consumers.
+    For each source: how long ago its latest event in the event log was received, which the worker `rooms` keeps, and
+    whether it is silent at a time at which it usually is not.
     Below it stands what to do, and what the ingress of this machine has refused in the last hour.
     """
     settings = load(config, with_sources=False)
@@ -87,7 +95,13 @@ async def _look(states: QueueStates, settings: Settings) -> Status:
     queues = await states.states(await states.names(), retrying=True)
     spool = await asyncio.to_thread(_look_at_spool, settings)
     refused = await asyncio.to_thread(_look_at_refusals, settings)
-    return Status(queues, await states.unrouted(), spool, refused)
+    status = Status(queues, await states.unrouted(), spool, refused)
+    try:
+        async with visiting_event_log(settings) as log:
+            sources = await source_states(log, settings.source_names, datetime.now(UTC))
+    except HooklineError as error:
+        return msgspec.structs.replace(status, sources_fault=str(error))
+    return msgspec.structs.replace(status, sources=sources)
 
 
 def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
@@ -119,8 +133,31 @@ def _print(found: Status) -> None:
     if found.spool is not None:
         oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
+    _print_sources(found)
     for hint in _hints(found):
         click.echo(hint)
+
+
+def _print_sources(found: Status) -> None:
+    if found.sources is None:
+        click.echo(f"sources: when they last sent something is not known: {found.sources_fault}")
+    elif found.sources:
+        click.echo()
+        tables.show(
+            SOURCE_COLUMNS, [_source_row(each, datetime.now(UTC)) for each in found.sources], style=_style_source
+        )
+        click.echo()
+
+
+def _source_row(state: SourceState, now: datetime) -> tuple[str, str, str]:
+    if state.last_at is None:
+        return state.source, "never", ""
+    age = age_text(max((now - state.last_at).total_seconds(), 0.0))
+    return state.source, f"{age} ago", "silent, unlike yesterday at this time" if state.silent else ""
+
+
+def _style_source(row: Sequence[str]) -> str:
+    return "red" if row[2] != "-" else ""
 
 
 def _hints(found: Status) -> list[str]:
@@ -139,6 +176,11 @@ def _hints(found: Status) -> list[str]:
     ]
     hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
     hints += ["unrouted: `hookline unrouted list` shows them"] if found.unrouted else []
+    hints += [
+        f"{each.source}: nothing has come for half an hour; is the callback still on in the provider's console?"
+        for each in found.sources or ()
+        if each.silent
+    ]
     return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hookline.broker.spool.publisher import SpoolingPublisher
     from hookline.broker.spool.spool import Spool
 
-_SQLITE = "sqlite:"
+SQLITE = "sqlite:"
 _RABBITMQ = ("amqp://", "amqps://")
 _REDIS = ("redis://", "rediss://")
 _POSTGRESQL = ("postgresql://", "postgres://")
@@ -112,21 +112,21 @@ class Installation:
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE):
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
         return self._to_close(await _open_store(settings))
 
     async def event_log(self) -> EventLog:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE):
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(self._to_close(await _open_event_storage(settings)))
 
     async def event_states(self) -> EventStates:
         """What looks up what queues have done with an event. Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE):
             return SqliteEventStates(await self._database(settings.url))
         return self._to_close(await _open_event_states(settings))
 
@@ -153,14 +153,14 @@ def is_rabbitmq(settings: BrokerSettings) -> bool:
     """Whether the URLs are RabbitMQ's; False for the embedded queue. Raises SettingsError for other ones."""
     if all(url.startswith(_RABBITMQ) for url in settings.urls):
         return True
-    if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
+    if len(settings.urls) == 1 and settings.urls[0].startswith(SQLITE):
         return False
     raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
 
 
 def needs_servers(settings: Settings) -> bool:
     """Whether the queue or the store is on a server, which may be away at the start."""
-    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(_SQLITE)
+    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(SQLITE)
 
 
 def _retention(settings: Settings) -> Retention:
@@ -214,7 +214,7 @@ def spool_folder(settings: Settings) -> Path:
 
 def sqlite_path(settings: Settings, url: str) -> Path:
     """The file that a `sqlite:` URL names."""
-    return (settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+    return (settings.path.parent / url.removeprefix(SQLITE)).resolve()
 
 
 def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "RabbitMQSettings":
