@@ -1,6 +1,5 @@
 """What `@worker` refuses of events and options, so that a mistake stops the start and not an event."""
 
-import difflib
 import inspect
 import types
 import typing
@@ -10,6 +9,7 @@ from typing import Any
 from hookline.schemas import topics
 from hookline.schemas.envelope import UNREADABLE
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent, Unknown, event_topic
+from hookline.schemas.near_names import nearest
 from hookline.workers.api import Backoff
 
 MAX_CONCURRENCY = 10_000
@@ -65,8 +65,8 @@ def check_options(options: Mapping[str, Any], state: Any, name: str, *, takes_de
     """Raise TypeError or ValueError for an option that does not exist, or that cannot be met."""
     for option, value in options.items():
         if option not in _KINDS:
-            near = difflib.get_close_matches(option, [*_KINDS, "topic", "state"], n=1)
-            raise TypeError(f"there is no option {option!r} of @worker{f'; did you mean {near[0]}?' if near else ''}")
+            near = nearest(option, [*_KINDS, "topic", "state"])
+            raise TypeError(f"there is no option {option!r} of @worker{f'; did you mean {near}?' if near else ''}")
         kind, expected = _KINDS[option]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{option} is {kind_of(value)}, and must be {expected}")
@@ -110,8 +110,7 @@ def _no_event(value: Any) -> str:
 
 
 def _nearest_topic(topic: str) -> str:
-    near = difflib.get_close_matches(".".join(topic.split(".")[-2:]), EVENT_TYPES, n=1)
-    return f"*.*.{near[0] if near else 'participant.joined'}"
+    return f"*.*.{nearest('.'.join(topic.split('.')[-2:]), EVENT_TYPES) or 'participant.joined'}"
 
 
 def kind_of(value: Any) -> str:

@@ -1,6 +1,5 @@
 """Tells an option that names nothing there is from one that selects nothing today."""
 
-import difflib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
@@ -9,6 +8,7 @@ import click
 from hookline.cli.output import leave
 from hookline.schemas.broker import Broker
 from hookline.schemas.errors import SettingsError, UnknownQueue, reasons_of_refusals
+from hookline.schemas.near_names import nearest
 from hookline.settings import Settings
 
 PARKED_FOR = (
@@ -55,6 +55,6 @@ async def naming_queues(broker: Broker) -> AsyncIterator[Broker]:
 
 def unknown(noun: str, name: str, known: Collection[str]) -> str:
     """A sentence for a name that does not exist."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there is none"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}" if known else "there is none"
     return f"there is no {noun} {name!r}; {hint}"

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
-from hookline.runtime.installation import SQLITE, Installation, is_rabbitmq, rabbitmq_settings, sqlite_path
+from hookline.runtime.installation import Installation, is_rabbitmq, rabbitmq_settings, sqlite_path
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueStates
-from hookline.settings import Settings
+from hookline.settings import SQLITE_URL, Settings
 from hookline.workers.event_log import EventLog
 
 
@@ -30,7 +30,7 @@ async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
 async def visiting_event_log(settings: Settings) -> AsyncIterator[EventLog]:
     """Raises Unreachable, also for a file that no worker has made yet, or SettingsError."""
     url = settings.store.url
-    if url.startswith(SQLITE) and not (path := sqlite_path(settings, url)).exists():
+    if url.startswith(SQLITE_URL) and not (path := sqlite_path(settings, url)).exists():
         raise Unreachable(f"{path} does not exist yet: the worker `rooms` makes it")
     async with Installation(settings) as installation:
         yield await installation.event_log()
