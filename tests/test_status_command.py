@@ -21,6 +21,7 @@ from hookline.cli.status import age_text
 from hookline.events import ParticipantJoined
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.broker import Again, Parked
+from hookline.schemas.errors import Unreachable
 from hookline.schemas.refusals import UNKNOWN_PATH
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog
@@ -134,6 +135,31 @@ async def test_each_source_has_the_age_of_its_latest_event_and_unusual_silence_a
 def _joined(source: str, event_id: str, at: datetime) -> ParticipantJoined:
     event = make(ParticipantJoined, event_id, user_id="u")
     return msgspec.structs.replace(event, source=source, occurred_at=at, received_at=at)
+
+
+async def test_a_broker_that_is_away_hides_nothing_of_this_machine(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "amqp://127.0.0.1:1/")
+    writer = SqliteRefusalWriter(tmp_path / "hookline-refused.db", AuditSettings())
+    writer.count({("krtc-main", "bad_signature"): 8}, time.time() - 30.0)
+    await writer.close()
+    journal = Journal(tmp_path / "hookline-spool", RealFiles())
+    journal.append([Entry(7, 100.0, pack(envelope()))])
+    journal.close()
+    text, human = await asyncio.to_thread(run, config)
+    found, _ = await asyncio.to_thread(run, config, "--json")
+    assert isinstance(human, Unreachable)
+    assert "queues: what waits in them is not known: RabbitMQ at 127.0.0.1:1: connection refused" in text
+    assert "spool of this machine: 1 events" in text
+    assert "spool: its events are published once RabbitMQ is back" in text
+    assert "krtc-main: refused (bad_signature" in text
+    status = json.loads(found)
+    assert (status["queues"], status["unrouted"], status["spool"]["events"]) == (None, None, 1)
+    assert status["queues_fault"].startswith("RabbitMQ at 127.0.0.1:1")
+
+
+def run(config: Path, *arguments: str) -> tuple[str, BaseException | None]:
+    done = CliRunner().invoke(cli, ["status", "--config", str(config), *arguments])
+    return done.output, done.exception
 
 
 async def test_without_an_event_log_the_queues_are_shown(tmp_path: Path) -> None:

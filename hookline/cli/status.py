@@ -18,7 +18,7 @@ from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
 from hookline.schemas.errors import HooklineError, Unreachable
-from hookline.schemas.queue_states import QueueState, QueueStates
+from hookline.schemas.queue_states import QueueState
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
 from hookline.workers.source_states import SourceState, source_states
@@ -41,16 +41,21 @@ class SpoolState(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What the command shows, as JSON. `spool` is null where there is none: on the embedded queue, for example."""
+    """What the command shows, as JSON.
 
-    queues: Sequence[QueueState]
-    unrouted: int
+    `queues` and `unrouted` are null if the broker cannot be reached, and `queues_fault` says why. `spool` is null where
+    there is none: on the embedded queue, for example.
+    """
+
+    queues: Sequence[QueueState] | None
+    unrouted: int | None
     spool: SpoolState | None
     refused: Sequence[RefusalCount]
     """What the ingress of this machine has refused in the last hour, the latest first."""
     sources: Sequence[SourceState] | None = None
     """When each source last sent something; null if the event log cannot be read, and `sources_fault` says why."""
     sources_fault: str = ""
+    queues_fault: str = ""
 
 
 @click.command(
@@ -79,29 +84,43 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
 
 
 async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
-    async with visiting_queues(settings) as states:
-        while True:
-            found = await _look(states, settings)
-            if watch and sys.stdout.isatty():
-                click.echo(_CLEAR, nl=False)
-            click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
-            if not watch:
-                return
-            sys.stdout.flush()
-            await asyncio.sleep(_WATCH_EVERY_S)
+    while True:
+        found = await _look(settings)
+        if watch and sys.stdout.isatty():
+            click.echo(_CLEAR, nl=False)
+        click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
+        if not watch:
+            if found.queues is None:
+                raise Unreachable(found.queues_fault)
+            return
+        sys.stdout.flush()
+        await asyncio.sleep(_WATCH_EVERY_S)
 
 
-async def _look(states: QueueStates, settings: Settings) -> Status:
-    queues = await states.states(await states.names(), retrying=True)
+async def _look(settings: Settings) -> Status:
     spool = await asyncio.to_thread(_look_at_spool, settings)
     refused = await asyncio.to_thread(_look_at_refusals, settings)
-    status = Status(queues, await states.unrouted(), spool, refused)
+    status = Status(None, None, spool, refused)
+    return await _with_sources(await _with_queues(status, settings), settings)
+
+
+async def _with_queues(status: Status, settings: Settings) -> Status:
+    """A broker that is away hides nothing that this machine knows."""
+    try:
+        async with visiting_queues(settings) as states:
+            queues = await states.states(await states.names(), retrying=True)
+            return msgspec.structs.replace(status, queues=queues, unrouted=await states.unrouted())
+    except Unreachable as error:
+        return msgspec.structs.replace(status, queues_fault=str(error))
+
+
+async def _with_sources(status: Status, settings: Settings) -> Status:
     try:
         async with visiting_event_log(settings) as log:
             sources = await source_states(log, settings.source_names, datetime.now(UTC))
+            return msgspec.structs.replace(status, sources=sources)
     except HooklineError as error:
         return msgspec.structs.replace(status, sources_fault=str(error))
-    return msgspec.structs.replace(status, sources=sources)
 
 
 def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
@@ -125,17 +144,24 @@ def _look_at_spool(settings: Settings) -> SpoolState | None:
 
 
 def _print(found: Status) -> None:
-    if found.queues:
-        tables.show(COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
-    else:
-        click.echo("There are no queues yet: a worker makes its queue when it starts.")
-    click.echo(f"\nunrouted: {found.unrouted}")
+    _print_queues(found)
     if found.spool is not None:
         oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
     _print_sources(found)
     for hint in _hints(found):
         click.echo(hint)
+
+
+def _print_queues(found: Status) -> None:
+    if found.queues is None:
+        click.echo(f"queues: what waits in them is not known: {found.queues_fault}")
+        return
+    if found.queues:
+        tables.show(COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
+    else:
+        click.echo("There are no queues yet: a worker makes its queue when it starts.")
+    click.echo(f"\nunrouted: {found.unrouted}")
 
 
 def _print_sources(found: Status) -> None:
@@ -161,27 +187,36 @@ def _style_source(row: Sequence[str]) -> str:
 
 
 def _hints(found: Status) -> list[str]:
-    hints = [
-        f"{each.queue}: nothing consumes it; start its worker"
-        for each in found.queues
-        if each.waiting and each.consumers == 0
-    ]
-    hints += [
-        f"{each.queue}: no process takes its events; does its worker run?" for each in found.queues if each.is_untouched
-    ]
-    hints += [
-        f"{each.queue}: `hookline retrying show {each.queue}` shows the last error"
-        for each in found.queues
-        if each.retrying
-    ]
-    hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
+    hints = [hint for each in found.queues or () for hint in _queue_hints(each)]
     hints += ["unrouted: `hookline unrouted list` shows them"] if found.unrouted else []
+    hints += [_spool_hint(is_broker_there=found.queues is not None)] if found.spool and found.spool.events else []
     hints += [
         f"{each.source}: nothing has come for half an hour; is the callback still on in the provider's console?"
         for each in found.sources or ()
         if each.silent
     ]
     return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
+
+
+def _queue_hints(state: QueueState) -> list[str]:
+    name = state.queue
+    is_lonely, is_untouched = state.waiting and state.consumers == 0, state.is_untouched
+    hints = {
+        f"{name}: nothing consumes it; start its worker": is_lonely,
+        f"{name}: no process takes its events; does its worker run?": is_untouched,
+        f"{name}: `hookline retrying show {name}` shows the last error": state.retrying,
+        f"{name}: `hookline dead list {name}` shows why": state.dead,
+    }
+    return [hint for hint, holds in hints.items() if holds]
+
+
+def _spool_hint(*, is_broker_there: bool) -> str:
+    if not is_broker_there:
+        return "spool: its events are published once RabbitMQ is back"
+    return (
+        "spool: RabbitMQ answers; if the number does not fall, it refuses events: is a queue at its max-length, "
+        "or an alarm on? The log of the ingress has its words"
+    )
 
 
 def _refused_hint(count: RefusalCount, now_s: float) -> str:
