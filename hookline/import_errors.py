@@ -18,7 +18,7 @@ def not_importable(name: str, error: BaseException) -> SettingsError:
     """
     line = user_line(error)
     if line is not None and raised_by_hookline(error):
-        return SettingsError(f"{line.path}:{line.number}: {error}")
+        return SettingsError(f"{line.path}:{line.number}: {error}{_remedy(error)}")
     if isinstance(error, SystemExit):
         where = "" if line is None else f" at {line.path}:{line.number}"
         return SettingsError(
@@ -33,9 +33,20 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, NameError) and error.name is not None:
         module = next((module for module, names in _public_names().items() if error.name in names), "")
         return f"; add `from {module} import {error.name}`" if module else ""
-    missing = re.match(r"cannot import name '(\w+)' from '(hookline(?:\.\w+)?)'", str(error))
-    near = missing and nearest(missing[1], _public_names().get(missing[2], ()))
+    near = nearest(*_misspelt(error))
     return f"; did you mean {near}?" if near else ""
+
+
+def _misspelt(error: BaseException) -> tuple[str, Collection[str]]:
+    """A name that Hookline does not have, and those that it has instead."""
+    public = _public_names()
+    if isinstance(error, ModuleNotFoundError):
+        is_ours = (error.name or "").startswith("hookline.")
+        return error.name or "", (*public, "hookline.testing", "hookline.provider") if is_ours else ()
+    if isinstance(error, AttributeError):
+        return error.name or "", public.get(getattr(error.obj, "__name__", ""), ())
+    missing = re.match(r"cannot import name '(\w+)' from '(hookline(?:\.\w+)?)'", str(error))
+    return (missing[1], public.get(missing[2], ())) if missing else ("", ())
 
 
 def _public_names() -> Mapping[str, Collection[str]]:

@@ -266,6 +266,7 @@ def declared(project: Project) -> None:
         ),
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
         (("run", "hookline.toml"), 2, "no worker's file, such as attendance.py; --config names the settings file"),
+        (("send", "krtc-main", "participant.joind"), 2, "did you mean participant.joined? It sends 101 (room.created)"),
         (("send", "krtc"), 2, "there is no source 'krtc'; of the provider krtc there is krtc-main"),
         (("send", "KRTC-Main"), 2, "there is no source 'KRTC-Main'; did you mean krtc-main?"),
         (("send", "http://127.0.0.1:1/hooks/krtc-main"), 2, "SOURCE is the name of a source: --url says where to send"),

@@ -139,6 +139,21 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "did you mean ParticipantJoined?",
     ),
     (
+        "a module with a misspelt name",
+        lambda it: it.worker.write_text("import hookline.event"),
+        "did you mean hookline.events?",
+    ),
+    (
+        "an attribute with a misspelt name",
+        lambda it: it.worker.write_text("import hookline\nhookline.workr"),
+        "did you mean worker?",
+    ),
+    (
+        "an event with a misspelt name behind its module",
+        lambda it: it.worker.write_text("import hookline.events as e\ne.RoomCraeted"),
+        "did you mean RoomCreated?",
+    ),
+    (
         "a name that was not imported",
         lambda it: it.worker.write_text(WORKER.replace("from hookline import worker", "")),
         "add `from hookline import worker`",

@@ -121,6 +121,22 @@ MISTAKES = {
         "@worker(ParticipantJoined)\nasync def w(event: ParticipantJoined, left: ParticipantLeft): ...",
         "'left' receives the Delivery, but is annotated with ParticipantLeft",
     ),
+    "a state that is not decorated": (
+        "async def pool():\n    yield 1\n@worker(RoomCreated, state=pool)\nasync def w(event): ...",
+        "state pool gives no async context manager; decorate it with @asynccontextmanager",
+    ),
+    "a state that is an async function": (
+        "async def pool(): ...\n@worker(RoomCreated, state=pool)\nasync def w(event): ...",
+        "state pool gives no async context manager",
+    ),
+    "a state of a class": (
+        "@worker(RoomCreated, state=dict)\nasync def w(event): ...",
+        "state dict gives no async context manager",
+    ),
+    "a middleware that is async": (
+        "async def log(call): ...\n@worker(RoomCreated, middleware=[log])\nasync def w(event): ...",
+        "middleware log is async; write `def`: it takes the next step and returns one",
+    ),
     "an annotation that is no event": (
         "@worker(ParticipantJoined)\nasync def w(event: int): ...",
         "'event' is the first parameter, which receives the event, but is annotated with int",
@@ -201,7 +217,7 @@ def test_a_mistake_is_refused_with_the_line_of_the_file(tmp_path: Path, mistake:
     file.write_text(HEAD + code + "\n")
     with pytest.raises(SettingsError) as refused:
         find_workers([str(file)])
-    assert re.match(rf"{re.escape(str(file))}:(6|7|8): ", str(refused.value))
+    assert re.match(rf"{re.escape(str(file))}:(6|7|8|9): ", str(refused.value))
     assert sentence in str(refused.value)
 
 

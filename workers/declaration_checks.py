@@ -72,6 +72,7 @@ def check_options(options: Mapping[str, Any], state: Any, name: str, *, takes_de
             raise TypeError(f"{option} is {kind_of(value)}, and must be {expected}")
     if not all(callable(each) for each in options.get("middleware", ())) or not (state is None or callable(state)):
         raise TypeError(f"{name}: middleware is a list of functions, and state is a function")
+    _check_called(options.get("middleware", ()), state)
     if not 1 <= options.get("concurrency", 1) <= MAX_CONCURRENCY:
         raise ValueError(f"concurrency is {options['concurrency']}, and must be 1 to {MAX_CONCURRENCY}")
     if not 0 < options.get("timeout_s", 1) < float("inf"):
@@ -85,6 +86,22 @@ def check_options(options: Mapping[str, Any], state: Any, name: str, *, takes_de
 def is_event(value: Any) -> bool:
     """Whether this is an event type."""
     return isinstance(value, type) and value in ANY_EVENT
+
+
+def _check_called(middleware: Collection[Any], state: Any) -> None:
+    """Raise TypeError for functions whose kind shows that they give what cannot be used."""
+    for each in middleware:
+        if inspect.iscoroutinefunction(each):
+            raise TypeError(f"middleware {each.__name__} is async; write `def`: it takes the next step and returns one")
+    if _gives_no_context(state):
+        raise TypeError(f"state {state.__name__} gives no async context manager; decorate it with @asynccontextmanager")
+
+
+def _gives_no_context(state: Any) -> bool:
+    if isinstance(state, type):
+        return not hasattr(state, "__aenter__")
+    is_undecorated = inspect.isasyncgenfunction(state) or inspect.isgeneratorfunction(state)
+    return inspect.iscoroutinefunction(state) or is_undecorated
 
 
 def union_members(hint: Any) -> Sequence[Any]:
