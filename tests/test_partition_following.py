@@ -82,6 +82,9 @@ class Consumer:
 
     async def close(self) -> None:
         self._world.open.discard(self._partition)
+        if self._partition in self._world.unclosable:
+            self._world.unclosable.discard(self._partition)
+            raise ValueError("a bug")
 
 
 class World:
@@ -92,6 +95,7 @@ class World:
         self.clock = Clock()
         self.open: set[str] = set()
         self.broken: set[str] = set()
+        self.unclosable: set[str] = set()
         self.detached: set[str] = set()
         self.unopenable: set[str] = set()
         self.openable = asyncio.Event()
@@ -269,4 +273,16 @@ async def test_a_partition_is_never_kept_without_taking_from_it(monkeypatch: pyt
     world.broken = {FIRST}
     with pytest.raises(ValueError, match="a bug"):
         await asyncio.wait_for(world.partitions.keep(), 10)
+    await world.partitions.close()
+
+
+async def test_a_partition_is_never_kept_because_leaving_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "ASK_S", 0.001)
+    world = World()
+    world.unclosable = {FIRST}
+    keeping = asyncio.create_task(world.partitions.keep())
+    await eventually(lambda: _is(world.open == ALL))
+    world.store.surplus.add(FIRST)
+    with pytest.raises(ValueError, match="a bug"):
+        await asyncio.wait_for(keeping, 10)
     await world.partitions.close()

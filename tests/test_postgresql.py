@@ -227,6 +227,27 @@ async def test_a_wait_for_a_frozen_process_is_not_the_functions_time_out_wheneve
             await wait()
 
 
+async def test_a_function_that_waits_for_a_frozen_server_has_not_timed_out(
+    pytestconfig: pytest.Config, queue: str
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    await prepare_effects(server.url)
+    store, limit = await PostgresqlStore.open(server.url, timeout_s=2), HandlerTimeout(1.0)
+
+    async def wait() -> None:
+        async with store.transaction(queue, "e", timeout_s=1.0) as connection:
+            server.freeze()
+            with limit:
+                await connection.execute("SELECT 1")
+
+    try:
+        with pytest.raises(Unreachable, match="did not answer"):
+            await wait()
+    finally:
+        server.thaw()
+        await store.close()
+
+
 async def test_a_deadlock_is_not_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
     for number in range(2):
         await write(store, f"{queue}{number}", "row")

@@ -145,8 +145,8 @@ class Partitions:
     def _follow(self, assignment: Assignment, *, has_lease: bool) -> None:
         """A process that has kept its lease ends its calls: another one that has a partition waits for its claims."""
         for partition, consumer in self._consumers.items():
+            _raise_what_ended(consumer.leaving or consumer.taking)
             if consumer.leaving is None:
-                _raise_what_ended(consumer.taking)
                 if partition not in assignment.partitions:
                     log.warning("worker %s: another process has taken over partition %s", self._queue, partition)
                     self._start_leaving(partition, lost=not has_lease)
@@ -196,7 +196,7 @@ class Partitions:
             await self._store.revoke(self._queue, partition)
 
 
-def _raise_what_ended(taking: "asyncio.Task[None]") -> None:
-    """A partition is never kept without taking from it: raise what the task fails with."""
-    if taking.done() and not taking.cancelled():
-        taking.result()
+def _raise_what_ended(task: "asyncio.Task[None]") -> None:
+    """A partition is never kept without taking from it, or leaving it: raise what the task fails with."""
+    if task.done() and not task.cancelled():
+        task.result()

@@ -20,6 +20,7 @@ UNWANTED = "unwanted"
 UNWANTED_AFTER_S = 600.0
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 10.0
+_UNDELAYED_PER_S = 50.0
 _LOG_EVERY_S = 60.0
 _MAX_REMEMBERED = 100_000
 
@@ -41,26 +42,36 @@ class Unwanted:
         self._queue = queue
         self._park_after_s = park_after_s
         self._since: BoundedDict[DeliveryKey, float] = BoundedDict(_MAX_REMEMBERED)
+        self._next_turn_s = float("-inf")
         self._unlogged: Counter[str] = Counter()
         self._log_after_s = float("-inf")
 
     def outcome(self, key: DeliveryKey, topic: str, attempt: int, now_s: float, chance: float) -> Outcome:
         """Again without using up an attempt, or Parked once the delivery has been unwanted for long enough.
 
-        The delay grows with the time. `chance`, from 0 to 1, spreads it, so that processes do not take turns in step.
+        `chance`, from 0 to 1, spreads the delay, so that processes do not take turns in step.
         """
         waited_s = now_s - self._remember(key, now_s)
         self._log(topic, now_s)
         if waited_s >= self._park_after_s:
             del self._since[key]
             return Parked(UNWANTED, f"no process of the queue has wanted {topic} for {self._park_after_s:g} s", attempt)
-        longest_s = min(max(FIRST_DELAY_S, waited_s / 2), MAX_DELAY_S)
+        longest_s = max(FIRST_DELAY_S, min(waited_s / 2, self._turn_after_s(now_s)))
         return Again(longest_s * (0.5 + chance / 2), attempt, UNWANTED)
 
     def _remember(self, key: DeliveryKey, now_s: float) -> float:
         if key not in self._since:
             self._since.note(key, now_s)
         return self._since[key]
+
+    def _turn_after_s(self, now_s: float) -> float:
+        """How long one more may wait, so that a process puts back only so many a second.
+
+        Each return may lead to a process that wants the event. Where few are put back, none waits for long.
+        """
+        turn_s = max(self._next_turn_s, now_s)
+        self._next_turn_s = min(turn_s + 1 / _UNDELAYED_PER_S, now_s + MAX_DELAY_S)
+        return turn_s - now_s
 
     def _log(self, topic: str, now_s: float) -> None:
         self._unlogged[topic] += 1

@@ -22,7 +22,8 @@ _COMPUTING_S = 1.0
 class Findings:
     """What became of the events of one worker. Lists have one sentence for each case.
 
-    `doubled` counts calls beyond an event's first, by what explains them. `drained_s` counts from the last fault; it is
+    `doubled` counts calls beyond an event's first, by what explains them. `blamed` are calls after a failure that was
+    counted although no function fails. `drained_s` counts from the last fault; it is
     None if something that is not lost was never handled. `standstill_s` is the longest time without any fault in which
     events of a partition, or of an unordered queue, waited and none was handled. `slowest_s` is the longest time that
     an event waited, faults or not.
@@ -37,6 +38,7 @@ class Findings:
     lost: Sequence[str]
     doubled: Mapping[str, int]
     unexplained: Sequence[str]
+    blamed: Sequence[str]
     out_of_order: Sequence[str]
     standstill_s: float
     slowest_s: float
@@ -86,6 +88,8 @@ def _broken(findings: Findings, max_standstill_s: float) -> Iterable[str]:
         yield f"{worker}: {len(findings.lost)} events are lost"
     if findings.unexplained:
         yield f"{worker}: {len(findings.unexplained)} calls were repeated for no good reason"
+    if findings.blamed:
+        yield f"{worker}: {len(findings.blamed)} events have used up attempts; no handler failed"
     if findings.out_of_order:
         yield f"{worker}: {len(findings.out_of_order)} events are out of order"
     if findings.standstill_s > max_standstill_s:
@@ -116,6 +120,7 @@ def _findings(worker: str, history: History, explanations: Explanations) -> Find
         lost=[_name(key) for key in lost],
         doubled=doubled,
         unexplained=unexplained,
+        blamed=[f"{_name(call.key)} {_call(call, explanations)}" for call in calls if call.attempt > 1],
         out_of_order=_out_of_order(calls, done, explanations) if worker == "ordered" else [],
         standstill_s=_longest_standstill(worker, kept, done, history),
         slowest_s=max((done.get(key, history.ended_at) - acked_at for key, acked_at in kept.items()), default=0.0),

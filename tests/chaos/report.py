@@ -11,7 +11,7 @@ from tests.chaos.history import History
 
 _SHOWN = 10
 _HEAD = ("worker", "expected", "handled", "waiting", "dead", "unrouted", "lost", "doubled", "unexplained",
-         "out of order", "standstill s", "slowest s", "drained after s")  # fmt: skip
+         "blamed", "out of order", "standstill s", "slowest s", "drained after s")  # fmt: skip
 
 
 def table(verdict: Verdict, slowest_answer_s: float) -> str:
@@ -53,6 +53,7 @@ def _row(findings: Findings) -> tuple[str, ...]:
         str(len(findings.lost)),
         doubled or "0",
         str(len(findings.unexplained)),
+        str(len(findings.blamed)),
         str(len(findings.out_of_order)),
         f"{findings.standstill_s:.1f}",
         f"{findings.slowest_s:.1f}",
@@ -65,6 +66,7 @@ def _details(verdict: Verdict) -> list[str]:
     for findings in verdict.findings:
         lines += _some(f"{findings.worker}, lost", findings.lost)
         lines += _some(f"{findings.worker}, repeated and unexplained", findings.unexplained)
+        lines += _some(f"{findings.worker}, blamed for what no handler did", findings.blamed)
         lines += _some(f"{findings.worker}, out of order", findings.out_of_order)
     return lines
 

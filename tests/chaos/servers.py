@@ -85,11 +85,23 @@ class RedisPair:
         while _command(self._replica, "ROLE")[3] != b"connected":
             assert time.monotonic() < deadline, "the replica does not follow its master"
             time.sleep(0.1)
-        _command(self._master, "FAILOVER", "TO", "127.0.0.1", self._replica.port, "TIMEOUT", 10_000)
+        self._order_failover(self._replica.port, deadline)
         while _command(self._replica, "ROLE")[0] != b"master":
             assert time.monotonic() < deadline, "the replica was not promoted"
             time.sleep(0.05)
         self._master, self._replica = self._replica, self._master
+
+    def _order_failover(self, port: int, deadline: float) -> None:
+        """The master sees its replica only after the replica has loaded its data and said so."""
+        while True:
+            try:
+                _command(self._master, "FAILOVER", "TO", "127.0.0.1", port, "TIMEOUT", 10_000)
+            except redis.ResponseError as error:
+                if "not online" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def _start(self, server: redis_service.Server) -> None:
         server.start()

@@ -93,6 +93,12 @@ def test_a_repeat_without_a_reason_is_found() -> None:
     assert any("repeated for no good reason" in sentence for sentence in check(twice).broken)
 
 
+def test_an_attempt_that_was_used_up_is_found() -> None:
+    blamed = history([replace(call(0, 2, 3), attempt=2)], sent(0))
+    assert len(findings(blamed).blamed) == 1
+    assert check(blamed).broken == ["plain: 1 events have used up attempts; no handler failed"]
+
+
 def test_a_repeat_after_the_process_died_during_the_call_is_explained() -> None:
     twice = replace(history([call(0, 2, None), call(0, 14, 15, SECOND)], sent(0)), lives=[life(FIRST, 2.5)])
     assert dict(findings(twice).doubled) == {"died": 1}

@@ -8,12 +8,15 @@ import aiormq
 from hookline.schemas import topics
 from tests.contract.installations import raw_channel
 from tests.faults import effects, lines
+from tests.faults.lines import Line
 from tests.faults.rig import Rig
 from tests.faults.scene import scene
 from tests.services.rabbitmq import Node, programs
 
 LASTS_S = 5.0
 _ALARM_S = 8.0
+_DRAINED_S = 30.0
+_STILL_S = 3.0
 _USER = "visitor"
 
 
@@ -61,7 +64,7 @@ async def disk_full(rig: Rig) -> None:
     lines.run("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(data))
     try:
         await asyncio.to_thread(node.start)
-        await _move(rig, node)
+        await _move(node, rig.line, rig.worker_line)
         await asyncio.sleep(LASTS_S)
         filler = data / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -72,18 +75,39 @@ async def disk_full(rig: Rig) -> None:
         if not await _lives(node):
             await asyncio.to_thread(node.kill)
             await asyncio.to_thread(node.start)
-        await rig.caught_up()
+        await _move(rig.node, rig.line)  # before the worker: what comes now would stay on a node that ends
+        await _drained(rig, node)
     finally:
-        await _move(rig, rig.node)
+        await _move(rig.node, rig.line, rig.worker_line)
         await asyncio.to_thread(node.close)
-        lines.run("umount", str(data))
+        lines.run("umount", "--lazy", str(data))  # a helper of the node may still end
 
 
-async def _move(rig: Rig, node: Node) -> None:
-    for line in (rig.line, rig.worker_line):
+async def _move(node: Node, *to_node: Line) -> None:
+    for line in to_node:
         line.target_port = node.port
         line.drop()
     await asyncio.sleep(1)
+
+
+async def _drained(rig: Rig, node: Node) -> None:
+    """Wait until nothing is ready for the worker on a node that gets nothing more, and nothing is handled any more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_S):
+            before, now = -1, len(await rig.effects())
+            while before != now or await _has_ready(node):
+                await asyncio.sleep(_STILL_S)
+                before, now = now, len(await rig.effects())
+
+
+async def _has_ready(node: Node) -> bool:
+    """Also true while the queue does not answer."""
+    try:
+        async with asyncio.timeout(_STILL_S), raw_channel(node.url) as channel:
+            declared = await channel.queue_declare(topics.queue_name(effects.QUEUE), passive=True)
+    except (OSError, TimeoutError, aiormq.exceptions.AMQPError):
+        return True
+    return bool(declared.message_count)
 
 
 async def _lives(node: Node) -> bool:

@@ -6,6 +6,7 @@ node skip then. Without any of them, tests skip on a laptop and fail where CI is
 """
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Mapping
@@ -21,13 +22,16 @@ _FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/lo
 VARIABLE = "HOOKLINE_TEST_AMQP_URL"
 PROGRAMS_VARIABLE = "HOOKLINE_TEST_RABBITMQ_PROGRAMS"
 _CONTROL_S = 60.0
+_ADVANCED = Path(__file__).parents[2] / "deploy" / "rabbitmq-advanced.config"
+_SETTING = re.compile(r"\{(\w+), (\d+)\}")
 _NODE: pytest.StashKey["Node"] = pytest.StashKey()
 
 
 class Node(servers.OwnServer):
     """A server on this machine that belongs to the test run.
 
-    `settings` are numbers for its application `rabbit`, `configuration` is added to `rabbitmq.conf`.
+    `settings` are numbers for its application `rabbit`, besides those of deploy/rabbitmq-advanced.config.
+    `configuration` is added to `rabbitmq.conf`.
     """
 
     environment: dict[str, str]
@@ -39,7 +43,8 @@ class Node(servers.OwnServer):
         self.environment = _environment(self.home, self.port)
         with (self.home / "rabbitmq.conf").open("a") as file:
             file.write(configuration)
-        pairs = ", ".join(f"{{{name}, {value}}}" for name, value in settings.items())
+        numbers: Mapping[str, object] = {**dict(_SETTING.findall(_ADVANCED.read_text())), **settings}
+        pairs = ", ".join(f"{{{name}, {value}}}" for name, value in numbers.items())
         (self.home / "advanced.config").write_text(f"[{{rabbit, [{pairs}]}}].\n")
         self._programs = programs
 

@@ -149,19 +149,23 @@ class Checker(Watch):
             self._check_done_event(process, event.id, outcome)
 
     def _check_done_event(self, process: Process, event_id: str, outcome: Done) -> None:
-        if self._has_returned(event_id):
-            self._ended.setdefault(event_id, "returned")
-        elif self._is_superseded(event_id):
-            self._ended.setdefault(event_id, "superseded")
-        elif outcome.reason != "duplicate" or event_id not in self._ended:
+        is_repeat = outcome.reason == "duplicate" and event_id in self._ended
+        if not self._has_ended_well(event_id) and not is_repeat:
             self._break("done only if handled", f"{event_id} as {outcome.reason} by {process.name}")
+
+    def _has_ended_well(self, event_id: str) -> bool:
+        """Whether an event that is settled has been handled, or need not be. That is its end then."""
+        end = "returned" if self._has_returned(event_id) else "superseded" if self._is_superseded(event_id) else None
+        if end is not None:
+            self._ended.setdefault(event_id, end)
+        return end is not None
 
     def _check_parked(self, work: Work, outcome: Parked) -> None:
         """Promise 6, and attempts are not used up by faults of others."""
         together = [event.id for event in self._world.normalise(work.envelope)] if work.envelope else []
         ids = outcome.events or together
         for event_id in together:
-            if event_id not in ids and not (self._has_returned(event_id) or self._is_superseded(event_id)):
+            if event_id not in ids and not self._has_ended_well(event_id):
                 self._break("done only if handled", f"{event_id}, which is left out of a dead letter")
         for event_id in ids:
             plan = self._world.plans[event_id]

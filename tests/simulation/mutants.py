@@ -33,6 +33,7 @@ from hookline.workers.stores.postgresql import transaction
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.subject_queues import Slot, SubjectQueues
 from hookline.workers.subject_watermark import SubjectWatermark
+from hookline.workers.unwanted import MAX_DELAY_S, Unwanted
 from hookline.workers.work import HANDLED, Case, Ending, Work
 from tests.simulation import store_server
 
@@ -278,6 +279,15 @@ def decline_for_ever() -> None:
     store_server.DECLINED_S = math.inf  # type: ignore[attr-defined]
 
 
+def put_back_ever_later() -> None:
+    """A delivery that is not wanted here returns the later, the longer it has waited."""
+
+    def late(self: Unwanted, now_s: float) -> float:
+        return MAX_DELAY_S
+
+    Unwanted._turn_after_s = late  # type: ignore[method-assign]
+
+
 def call_what_is_superseded() -> None:
     """A worker with `latest_only` is called for events that are late."""
 
@@ -343,6 +353,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "count-pauses": Mutant(count_pauses, (0, 60), "a frozen process uses up attempts"),
     "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),
     "decline-for-ever": Mutant(decline_for_ever, (90, 300), "a partition stays where its events are not wanted"),
+    "put-back-ever-later": Mutant(put_back_ever_later, (4250, 4270), "an event misses the process that wants it"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
     "free-newer-claims": Mutant(free_newer_claims, (3443, 3444), "one failure is counted twice"),
     "hold-nothing-back": Mutant(hold_nothing_back, (0, 60), "events that came late are handled late"),

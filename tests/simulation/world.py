@@ -32,7 +32,7 @@ CALM_S = LEASE_S + 15.0
 RESTART_S = 1.0
 REORDER_MARGIN_S = 0.1
 """How much later than another event may arrive, on an undisturbed way."""
-TAKES_TURNS_S = 240.0
+TAKES_TURNS_S = 20.0
 """Two applications with one queue name take turns in its partitions. A plain queue may hand both the wrong events."""
 
 

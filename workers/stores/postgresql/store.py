@@ -16,7 +16,7 @@ from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, 
 from hookline.workers.stores.postgresql.transaction import (
     begun,
     faults_of_others,
-    lock_waits_told_apart,
+    others_told_apart,
     waits_for_lock,
 )
 
@@ -91,8 +91,9 @@ class PostgresqlStore:
     ) -> AsyncIterator[Connection]:
         """A psycopg connection in a transaction that ends with the function, and cannot be committed before.
 
-        A lock that another transaction has for half the function's time-out, or when that ends, raises Unreachable. The
-        server ends the transaction of a process that was frozen, some seconds after the function's time-out.
+        A lock that another transaction has for half the function's time-out, or when that ends, raises Unreachable. So
+        does a server that does not answer then. The server ends the transaction of a process that was frozen, some
+        seconds after the function's time-out.
         """
         completion = Completion(queue, event_id, subject, occurred_s)
         with self._coalescer.ending(queue, event_id):
@@ -102,7 +103,7 @@ class PostgresqlStore:
                         limit.reschedule(None)  # the function has a time-out of its own
                         pid = connection.info.backend_pid
                         try:
-                            async with lock_waits_told_apart(timeout_s, partial(self._waits_for_lock, pid)):
+                            async with others_told_apart(timeout_s, partial(self._waits_for_lock, pid)):
                                 yield connection
                         finally:
                             limit.reschedule(self._for_functions.deadline_s())

@@ -1,8 +1,9 @@
 """The transaction of a worker's function, and which of its errors are not the function's fault."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 
@@ -14,6 +15,8 @@ FROZEN_MARGIN_S = 5.0
 """A transaction in which nothing happens for this long after the function's time-out belongs to a frozen process."""
 _LOOK_BEFORE_S = 1.0
 _LOOK_BEFORE = 1 / 4  # of the function's time-out, if that is shorter
+_ANSWERS_S = 2.0
+_SILENT = "it did not answer in time"
 _IS_WAITING = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 _MAX_MS = 2**31 - 1
 # Valid until the transaction ends, so that a pooler such as PgBouncer hands on no connection with these limits.
@@ -52,20 +55,21 @@ async def begun(connection: Connection, timeout_s: float) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def lock_waits_told_apart(timeout_s: float, is_waiting: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-    """Raises Unreachable instead of HandlerTimedOut if the transaction waited for a lock shortly before.
+async def others_told_apart(timeout_s: float, is_waiting: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """Raises Unreachable instead of HandlerTimedOut if the server kept the function waiting shortly before.
 
-    A wait that began in the second half of the function's time outlasts no `lock_timeout`. Behind a pooler it cannot be
-    seen, and is the function's time-out.
+    It does if the transaction waits for a lock, or if the server does not answer. A wait for a lock that began in the
+    second half of the function's time outlasts no `lock_timeout`. Behind a pooler it cannot be seen, and is the
+    function's time-out.
     """
-    loop, looking = asyncio.get_running_loop(), list[asyncio.Task[bool]]()
+    loop, looking = asyncio.get_running_loop(), list[asyncio.Task[str | None]]()
     look_after_s = timeout_s - min(_LOOK_BEFORE_S, _LOOK_BEFORE * timeout_s)
     timer = loop.call_later(look_after_s, lambda: looking.append(loop.create_task(_look(is_waiting))))
     try:
         yield
     except HandlerTimedOut as error:
-        if looking and await looking[0]:
-            raise Unreachable("PostgreSQL: another transaction had a lock for too long") from error
+        if looking and (fault := await looking[0]):
+            raise Unreachable(f"PostgreSQL: {fault}") from error
         raise
     finally:
         timer.cancel()
@@ -73,10 +77,15 @@ async def lock_waits_told_apart(timeout_s: float, is_waiting: Callable[[], Await
             task.cancel()
 
 
-async def _look(is_waiting: Callable[[], Awaitable[bool]]) -> bool:
-    with suppress(Unreachable):
-        return await is_waiting()
-    return False
+async def _look(is_waiting: Callable[[], Awaitable[bool]]) -> str | None:
+    """What keeps the function waiting besides itself."""
+    began_s = time.monotonic()
+    try:
+        if await is_waiting():
+            return "another transaction had a lock for too long"
+    except Unreachable:
+        return _SILENT
+    return _SILENT if time.monotonic() - began_s > _ANSWERS_S else None
 
 
 async def waits_for_lock(connection: Connection, pid: int) -> bool:
