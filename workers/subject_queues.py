@@ -6,9 +6,10 @@ The first event of each queue is in flight, one at a time. An event that failed 
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Generic, TypeVar
+
+import msgspec
 
 from hookline.schemas.broker import MAX_UNSETTLED_S
 
@@ -17,8 +18,7 @@ T = TypeVar("T")
 MAX_WAIT_S = MAX_UNSETTLED_S / 2
 
 
-@dataclass(slots=True, eq=False)
-class Slot(Generic[T]):
+class Slot(msgspec.Struct, Generic[T], eq=False):
     """An event in its queue. `last`: it is not tried again, however its next attempt ends.
 
     `is_repeat`: another delivery of the same event was parked while this one waited.
@@ -38,13 +38,12 @@ class Slot(Generic[T]):
     is_held: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class _SubjectQueue(Generic[T]):
+class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
     subject: str | None
     partition: str
-    waiting: deque[Slot[T]] = field(default_factory=deque)
-    held: list[tuple[float, int, Slot[T]]] = field(default_factory=list)  # a heap, by the time of the event
-    arrivals: deque[Slot[T]] = field(default_factory=deque)  # of events that are held back, or were
+    waiting: deque[Slot[T]] = msgspec.field(default_factory=deque)
+    held: list[tuple[float, int, Slot[T]]] = msgspec.field(default_factory=list)  # a heap, by the time of the event
+    arrivals: deque[Slot[T]] = msgspec.field(default_factory=deque)  # of events that are held back, or were
     in_flight: bool = False
     left: bool = False
     ready_s: float = 0.0  # the first event is not tried before
