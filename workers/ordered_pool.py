@@ -178,20 +178,25 @@ class OrderedPool:
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
-            await self._settler.settle(message.queue, message.received, outcome)
+            if not self._settler.takes(message.queue, message.received, outcome):
+                await message.queue.settle(message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
         if isinstance(outcome, Again):
             await asyncio.sleep(0)  # an event that is retried at once lets others run
 
-    async def _try(self, slot: Slot[_Message]) -> Work:
+    def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
         self._claim_next(slot)
+        working = self._pipeline.work(slot.item.received, last=slot.last)
+        return self._with_claim_ahead(slot.event_id, working) if slot.event_id in self._pipeline.ahead else working
+
+    async def _with_claim_ahead(self, event_id: str, working: Coroutine[Any, Any, Work]) -> Work:
+        """The work on an event whose claim was asked for ahead. It may be left over, where the event is not wanted."""
         try:
-            return await self._pipeline.work(slot.item.received, last=slot.last)
+            return await working
         finally:
-            if slot.event_id in self._pipeline.ahead:  # it was not wanted, for example
-                await self._pipeline.ahead.give_back(slot.event_id)
+            await self._pipeline.ahead.give_back(event_id)
 
     def _claim_next(self, slot: Slot[_Message]) -> None:
         """Claim the next event of a subject with many events, while calls are short."""
