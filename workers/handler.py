@@ -53,18 +53,19 @@ class HandlerTimeout:
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
-        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
+        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 
     def __enter__(self) -> None:
         self._loop = self._loop or asyncio.get_running_loop()
         task = cast("_Task", asyncio.current_task(self._loop))
-        self._cancelled[task] = task.cancelling()
+        if cancelled := task.cancelling():
+            self._cancelled[task] = cancelled
         self._deadlines.start(task)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = cast("_Task", asyncio.current_task(self._loop))
-        cancelled = self._cancelled.pop(task)
+        cancelled = self._cancelled.pop(task, 0)
         if self._deadlines.stop(task):
             return
         by_others = task.uncancel() > cancelled

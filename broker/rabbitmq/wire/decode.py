@@ -65,12 +65,14 @@ class Assembly:
             self._header = payload
             self._missing_bytes = _body_size(payload, 4)[0]
         else:
-            self._parts.append(payload)
             self._missing_bytes -= len(payload)
+            if self._parts or self._missing_bytes > 0:
+                self._parts.append(payload)
         if self._missing_bytes <= 0:
-            method, parts = self._method, self._parts
-            self._method, self._parts = b"", []
-            self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
+            body = b"".join(self._parts) if self._parts else b"" if kind == HEADER else payload
+            method, self._method = self._method, b""
+            self._parts.clear()
+            self._complete(method, self._header, body)
         return True
 
 
