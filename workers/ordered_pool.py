@@ -50,6 +50,7 @@ class OrderedPool:
         max_waiting = partition_prefetch(worker) // 4
         self._pipeline = pipeline
         self._report = report
+        self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
             hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
         )
@@ -103,7 +104,7 @@ class OrderedPool:
 
     def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
         self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
-        facts = ordering_facts(received.headers)
+        facts = ordering_facts(received.headers, with_time=self._reorders)
         self._subject_queues.add(
             _Message(received, queue),
             subject=facts.ordered_by,

@@ -164,7 +164,8 @@ class SubjectQueues(Generic[T]):
         slot = queue.waiting.popleft()
         queue.in_flight = True
         slot.taken_s = now_s
-        slot.last = slot.last or now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
+        if not slot.last:
+            slot.last = now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
         return slot
 
     def _limit_s(self, slot: Slot[T]) -> float:
@@ -175,7 +176,8 @@ class SubjectQueues(Generic[T]):
 
     def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
         """Put a queue among the ready ones, among those that wait for their time, or nowhere."""
-        self._release(queue, now_s)
+        if queue.arrivals:
+            self._release(queue, now_s)
         if queue.in_flight or queue.is_ready:
             return
         if queue.waiting:
