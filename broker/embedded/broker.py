@@ -198,6 +198,7 @@ class EmbeddedQueue:
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
         self._enough = max(1, prefetch // _SETTLED_PART)
+        self._exchanged = 0  # how many of the settled ones are being written
         self._news = asyncio.Event()
         self._closing = False
         self._is_reached = False
@@ -221,7 +222,7 @@ class EmbeddedQueue:
 
     async def settle(self, received: Received, outcome: Outcome) -> None:
         self._settled.append((received.token, outcome))
-        if len(self._settled) >= self._enough or not isinstance(outcome, Done):
+        if len(self._settled) - self._exchanged >= self._enough or not isinstance(outcome, Done):
             self.wake()
 
     def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours until the queue is closed
@@ -266,7 +267,11 @@ class EmbeddedQueue:
             settled=settled,
             take=partial(self._take, limit=room),
         )
-        messages = await self._database.run(step, durable=bool(settled))
+        self._exchanged = len(settled)
+        try:
+            messages = await self._database.run(step, durable=bool(settled))
+        finally:
+            self._exchanged = 0
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
         self._taken.update(message.token for message in messages)
