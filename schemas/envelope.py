@@ -235,13 +235,16 @@ def trace_of(traceparent: str) -> Trace | None:
     return Trace(found[1], found[2], found[3])
 
 
-def ordering_facts(headers: Mapping[str, Any]) -> OrderingFacts:
-    """What a message is ordered by, from its headers alone. One that was not sealed by us has no order, and time 0."""
+def ordering_facts(headers: Mapping[str, Any], *, with_time: bool = True) -> OrderingFacts:
+    """What a message is ordered by, from its headers alone. One that was not sealed by us has no order, and time 0.
+
+    Without `with_time` the time is not read.
+    """
     subject = headers.get(SUBJECT_HEADER)
     return OrderingFacts(
         event_id=str(headers.get(ID_HEADER, "")),
         ordered_by=f"{headers.get(SOURCE_HEADER)}/{subject}" if subject else None,
-        occurred_s=_seconds(headers.get(TIME_HEADER)),
+        occurred_s=_seconds(headers.get(TIME_HEADER)) if with_time else 0.0,
     )
 
 

@@ -33,8 +33,9 @@ class Redaction:
 
     def __call__(self, events: tuple[Event, ...]) -> tuple[CanonicalEvent, ...]:
         """The events without them."""
-        if any(type(event) in _SENSITIVE for event in events):
-            return tuple(self._without(event) for event in events)
+        for event in events:
+            if type(event) in _SENSITIVE:
+                return tuple(self._without(each) for each in events)
         return events
 
     def _without(self, event: Event) -> CanonicalEvent:

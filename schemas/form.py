@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 256
+_PERCENT, _PLUS = b"%+"  # `in` finds a number faster than a byte string of length one
 
 
 def form_fields(body: bytes) -> Sequence[tuple[str, str]]:
@@ -65,10 +66,10 @@ def _read_leniently(kind: type[T], fields: Mapping[str, str]) -> T:
 
 def _pair(part: bytes) -> tuple[str, str]:
     name, _, value = part.partition(b"=")
-    if b"%" in part or b"+" in part:  # most have neither
-        return _text(name), _text(value)
-    return name.decode(), value.decode()
+    return _text(name), _text(value)
 
 
 def _text(encoded: bytes) -> str:
-    return unquote_to_bytes(encoded.replace(b"+", b" ")).decode()
+    if _PERCENT in encoded or _PLUS in encoded:  # most have neither
+        return unquote_to_bytes(encoded.replace(b"+", b" ")).decode()
+    return encoded.decode()

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from hookline.broker.embedded import tables
 from hookline.broker.embedded.broker import EmbeddedBroker, Limits
-from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked
+from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked, Received
 from hookline.schemas.errors import NotDurable
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired
@@ -48,6 +49,28 @@ async def test_a_delayed_message_comes_again_whenever_it_falls_due(database: Dat
     for number, received in enumerate(await taken(queue, 200)):
         await queue.settle(received, Again((number + 0.5) * TICK_S, 2, "not yet"))
     assert len({received.token for received in await taken(queue, 200)}) == 200
+    await broker.close()
+
+
+async def test_messages_that_are_done_are_deleted_together(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[int] = []
+    exchange = tables.exchange
+
+    def counted(connection: sqlite3.Connection, **arguments: Any) -> list[Received]:
+        settled.append(len(arguments["settled"]))
+        return exchange(connection, **arguments)
+
+    monkeypatch.setattr(tables, "exchange", counted)
+    monkeypatch.setattr("hookline.broker.embedded.broker._POLL_S", 60.0)
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 40)
+    await asyncio.gather(*(broker.publisher.publish(envelope()) for _ in range(80)))
+    for _ in range(80):
+        await queue.settle(await queue.take(), Done())
+        await database.run(lambda connection: connection.execute("SELECT 1"))  # time for an exchange
+    await queue.close()
+    assert sum(settled) == 80
+    assert len([count for count in settled if count]) <= 10
     await broker.close()
 
 

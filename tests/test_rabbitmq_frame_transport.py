@@ -14,6 +14,7 @@ from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
+from hookline.broker.rabbitmq.wire import encode
 from hookline.broker.rabbitmq.wire.decode import (
     Assembly,
     content_type_and_table,
@@ -231,7 +232,26 @@ def header_of(properties: Basic.Properties) -> bytes:
     return ContentHeader(body_size=0, properties=properties).marshal()
 
 
-TEXTS: dict[str, dict[str, Any]] = {"no headers": {}, "texts": {"cloudEvents_subject": "会议室 🎥", "empty": ""}}
+ENVELOPE = {
+    "cloudEvents_id": "0f",
+    "cloudEvents_source": "/hookline/krtc/krtc-main",
+    "cloudEvents_type": "room.created",
+    "cloudEvents_subject": "room",
+    "cloudEvents_time": "2026-11-26T07:08:10+00:00",
+    "cloudEvents_specversion": "1.0",
+    "hookline-received-at": "2026-11-26T07:08:10+00:00",
+}
+TEXTS: dict[str, dict[str, Any]] = {
+    "no headers": {},
+    "texts": {"cloudEvents_subject": "会议室 🎥", "empty": ""},
+    "an envelope": ENVELOPE,
+    "an envelope and more": {**ENVELOPE, "hookline-attempt": "2", "traceparent": ""},
+    "an envelope without a subject": {**ENVELOPE, "cloudEvents_subject": ""},
+    "an envelope with a long subject": {**ENVELOPE, "cloudEvents_subject": "r" * 300},
+    "an envelope with a subject that is not ASCII": {**ENVELOPE, "cloudEvents_subject": "会议室"},
+    "an envelope with fields in a subject": {**ENVELOPE, "cloudEvents_subject": "\x10cloudEvents_timeS\0\0\0\x03abc"},
+    "an envelope in another order": dict(reversed(ENVELOPE.items())),
+}
 TABLES: dict[str, dict[str, Any]] = {
     **TEXTS,
     "simple values": {"number": 1, "big": 2**40, "yes": True, "nothing": None, "real": 0.5},
@@ -254,6 +274,26 @@ def test_properties_are_read_as_by_pamqp(table: dict[str, Any], encoding: str) -
 @pytest.mark.parametrize("table", TEXTS.values(), ids=TEXTS)
 def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
     assert texts(content_type_and_table(header_of(Basic.Properties(headers=dict(table))))[1]) == table
+    assert texts(in_order(table)) == table
+
+
+def in_order(table: dict[str, str]) -> bytes:
+    """A table as Hookline encodes it; pamqp sorts the names."""
+    message = encode.Message("", "queue", table, "text/plain", b"")
+    header = bytes(encode.publish_frames(1, message, "m-1", 100_000)[1])
+    return content_type_and_table(header[7:-1])[1]
+
+
+def test_the_names_of_an_envelope_are_shared_by_its_messages() -> None:
+    raw = in_order(ENVELOPE)
+    one, other = texts(raw) or {}, texts(raw) or {}
+    assert [name is same for name, same in zip(one, other, strict=True)] == [True] * len(ENVELOPE)
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 2**32 - 1])
+def test_a_length_beyond_the_table_ends_it(length: int) -> None:
+    raw = b"\0\0\0\0\x0ecloudEvents_idS" + length.to_bytes(4, "big") + b"a"
+    assert texts(raw) == {"cloudEvents_id": "a"}
 
 
 def test_a_table_with_headers_of_the_server_is_not_plain() -> None:

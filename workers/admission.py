@@ -2,14 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 from weakref import WeakSet
 
 PREFETCH_FACTOR = 16
 """How many deliveries may be in flight for each that is handled."""
+
+
+class _AtOnce:
+    """An awaitable that has ended: what nearly every entry returns. A coroutine for each would cost more."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return iter(())  # type: ignore[return-value]  # any iterator will do
+
+
+_AT_ONCE = _AtOnce()
 
 
 class InFlightKeys:
@@ -18,19 +28,25 @@ class InFlightKeys:
     def __init__(self) -> None:
         self._ended: dict[str, asyncio.Future[None] | None] = {}  # a future only where a delivery waits
 
-    async def acquire(self, event_id: str) -> None:
-        """Return once no other delivery of the event is in flight; the time-out of its call bounds the wait."""
-        while event_id in self._ended:
-            ended = self._ended[event_id] or asyncio.get_running_loop().create_future()
-            self._ended[event_id] = ended
-            await asyncio.wait([ended])  # a cancelled waiter leaves the future to the others
+    def acquire(self, event_id: str) -> Awaitable[None]:
+        """Wait until no other delivery of the event is in flight; the time-out of its call bounds the wait."""
+        if event_id in self._ended:
+            return self._wait(event_id)
         self._ended[event_id] = None
+        return _AT_ONCE
 
     def release(self, event_id: str) -> None:
         """End the delivery of the event."""
         ended = self._ended.pop(event_id)
         if ended is not None:
             ended.set_result(None)
+
+    async def _wait(self, event_id: str) -> None:
+        while event_id in self._ended:
+            ended = self._ended[event_id] or asyncio.get_running_loop().create_future()
+            self._ended[event_id] = ended
+            await asyncio.wait([ended])  # a cancelled waiter leaves the future to the others
+        self._ended[event_id] = None
 
 
 class HandlerLimit:
@@ -40,21 +56,46 @@ class HandlerLimit:
     """
 
     def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
+        self._free = count  # none is free while a task waits
+        self._places: deque[asyncio.Future[None]] = deque()
         self._waiting: set[asyncio.Task[None]] = set()
         self._turned_away: WeakSet[asyncio.Task[None]] = WeakSet()
         self._is_closed = False
 
+    def try_acquire(self) -> bool:
+        """Take a place if one is free now."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
     async def acquire(self) -> None:
         """Take a place, the longest waiting task first."""
-        if self._free.locked():
-            await self._wait()
-        else:
-            await self._free.acquire()
+        if self.try_acquire():
+            return
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        if self._is_closed or task in self._turned_away:
+            raise asyncio.CancelledError
+        place = asyncio.get_running_loop().create_future()
+        self._places.append(place)
+        self._waiting.add(task)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # it had the place already
+                self.release()
+            raise
+        finally:
+            self._waiting.discard(task)
 
     def release(self) -> None:
         """Give a place back."""
-        self._free.release()
+        while self._places:
+            place = self._places.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
 
     def close(self) -> None:
         """Cancel every task that waits, now or later."""
@@ -68,16 +109,6 @@ class HandlerLimit:
         for task in self._waiting.intersection(tasks):
             task.cancel()
 
-    async def _wait(self) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        if self._is_closed or task in self._turned_away:
-            raise asyncio.CancelledError
-        self._waiting.add(task)
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting.discard(task)
-
 
 class ExclusiveGate:
     """One for all workers of a process, because a crash takes everything in flight in the process with it.
@@ -90,12 +121,17 @@ class ExclusiveGate:
         self._is_exclusive = False
         self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
 
+    def try_enter(self) -> bool:
+        """Enter together with others, unless an exclusive entry lasts, or waits itself."""
+        if self._is_exclusive or self._waiting:
+            return False
+        self._shared += 1
+        return True
+
     async def enter(self) -> None:
         """Enter together with others; waits while an exclusive entry lasts, or waits itself."""
-        if self._is_exclusive or self._waiting:
+        if not self.try_enter():
             await self._wait(exclusive=False)
-        else:
-            self._shared += 1
 
     def leave(self) -> None:
         """End a shared entry."""
@@ -169,16 +205,23 @@ class Admission:
         """Cancel these tasks if they wait for a place, or would have to from now on."""
         self._limit.turn_away(tasks)
 
-    async def __aenter__(self) -> None:
-        await self._limit.acquire()
+    def __aenter__(self) -> Awaitable[None]:
+        if not self._limit.try_acquire():
+            return self._enter(has_place=False)
+        return _AT_ONCE if self._gate.try_enter() else self._enter(has_place=True)
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Awaitable[None]:
+        self._gate.leave()
+        self._limit.release()
+        return _AT_ONCE
+
+    async def _enter(self, *, has_place: bool) -> None:
+        if not has_place:
+            await self._limit.acquire()
         try:
             await self._gate.enter()
         except BaseException:
             self._limit.release()
             raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gate.leave()
-        self._limit.release()

@@ -55,18 +55,19 @@ class HandlerTimeout:
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
-        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before
+        self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 
     def __enter__(self) -> None:
         self._loop = self._loop or asyncio.get_running_loop()
         task = cast("_Task", asyncio.current_task(self._loop))
-        self._cancelled[task] = task.cancelling()
+        if cancelled := task.cancelling():
+            self._cancelled[task] = cancelled
         self._deadlines.start(task)
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = cast("_Task", asyncio.current_task(self._loop))
-        cancelled = self._cancelled.pop(task)
+        cancelled = self._cancelled.pop(task, 0)
         if self._deadlines.stop(task):
             return
         by_others = task.uncancel() > cancelled
@@ -84,25 +85,31 @@ class HandlerLatency:
     """
 
     def __init__(self) -> None:
+        self._is_quick = False
         self._mean_s = _QUICK_S
-        self._is_quick = asyncio.Event()
+        self._became_quick = asyncio.Event()
 
     def record(self, call_s: float) -> None:
         """Count a call that took so many seconds."""
         self._mean_s += (call_s - self._mean_s) * _WEIGHT
-        if self._mean_s < _QUICK_S:
-            self._is_quick.set()
+        if self._is_quick is not (self._mean_s < _QUICK_S):
+            self._change()
+
+    def _change(self) -> None:
+        self._is_quick = not self._is_quick
+        if self._is_quick:
+            self._became_quick.set()
         else:
-            self._is_quick.clear()
+            self._became_quick.clear()
 
     @property
     def is_quick(self) -> bool:
         """Whether recent calls were short. At the start calls count as long."""
-        return self._is_quick.is_set()
+        return self._is_quick
 
     async def quick(self) -> None:
         """Return once recent calls were short."""
-        await self._is_quick.wait()
+        await self._became_quick.wait()
 
 
 def _delivery(case: Case, state: Any, *, late: bool, transaction: Any) -> Delivery[Any]:

@@ -50,6 +50,7 @@ class OrderedPool:
         max_waiting = partition_prefetch(worker) // 4
         self._pipeline = pipeline
         self._report = report
+        self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
             hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
         )
@@ -103,7 +104,7 @@ class OrderedPool:
 
     def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
         self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
-        facts = ordering_facts(received.headers)
+        facts = ordering_facts(received.headers, with_time=self._reorders)
         self._subject_queues.add(
             _Message(received, queue),
             subject=facts.ordered_by,
@@ -178,20 +179,25 @@ class OrderedPool:
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
-            await self._settler.settle(message.queue, message.received, outcome)
+            if not self._settler.takes(message.queue, message.received, outcome):
+                await message.queue.settle(message.received, outcome)
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
         if isinstance(outcome, Again):
             await asyncio.sleep(0)  # an event that is retried at once lets others run
 
-    async def _try(self, slot: Slot[_Message]) -> Work:
+    def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
         self._claim_next(slot)
+        working = self._pipeline.work(slot.item.received, last=slot.last)
+        return self._with_claim_ahead(slot.event_id, working) if slot.event_id in self._pipeline.ahead else working
+
+    async def _with_claim_ahead(self, event_id: str, working: Coroutine[Any, Any, Work]) -> Work:
+        """The work on an event whose claim was asked for ahead. It may be left over, where the event is not wanted."""
         try:
-            return await self._pipeline.work(slot.item.received, last=slot.last)
+            return await working
         finally:
-            if slot.event_id in self._pipeline.ahead:  # it was not wanted, for example
-                await self._pipeline.ahead.give_back(slot.event_id)
+            await self._pipeline.ahead.give_back(event_id)
 
     def _claim_next(self, slot: Slot[_Message]) -> None:
         """Claim the next event of a subject with many events, while calls are short."""

@@ -65,17 +65,23 @@ def normaliser(providers: Mapping[str, Provider[Any]], *, keep_urls: bool = Fals
 
     The events hold no token of the provider, and URLs that let anybody in only with `keep_urls`.
     """
-    redactions: dict[str, Redaction] = {}
+    known: dict[str, Normalise] = {}  # looking a provider up costs an import
 
     def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
-        provider = providers.get(envelope.provider)
-        if provider is None:
-            raise Unreadable(f"no provider {envelope.provider!r} is installed here")
-        if provider.name not in redactions:
-            redactions[provider.name] = Redaction(provider, keep_urls=keep_urls)
-        return redactions[provider.name](provider.normalise(envelope))
+        of_provider = known.get(envelope.provider)
+        if of_provider is None:
+            of_provider = known[envelope.provider] = _normaliser(providers, envelope.provider, keep_urls=keep_urls)
+        return of_provider(envelope)
 
     return normalise
+
+
+def _normaliser(providers: Mapping[str, Provider[Any]], name: str, *, keep_urls: bool) -> Normalise:
+    provider = providers.get(name)
+    if provider is None:
+        raise Unreadable(f"no provider {name!r} is installed here")
+    redaction, normalise = Redaction(provider, keep_urls=keep_urls), provider.normalise
+    return lambda envelope: redaction(normalise(envelope))
 
 
 class Pipeline:

@@ -82,7 +82,7 @@ class Pool:
         this = cast("asyncio.Task[None]", asyncio.current_task())
         while not self._stopping:
             self._idle.add(this)
-            if ahead:
+            if ahead and not self._pipeline.handler.latency.is_quick:
                 await self._pipeline.handler.latency.quick()
             if self._pipeline.breaker.is_open:
                 await self._pipeline.breaker.admitted()

@@ -18,7 +18,7 @@ _RETRY_S = 1.0
 
 
 class Settler:
-    """Without a store every event is settled at once."""
+    """Without a store it takes no event."""
 
     def __init__(self, store: UnsyncedStore | None) -> None:
         self._store = store
@@ -26,13 +26,13 @@ class Settler:
         self._arrived = asyncio.Event()
         self._flushing = asyncio.Lock()
 
-    async def settle(self, queue: Queue, received: Received, outcome: Outcome) -> None:
-        """Settle an event now, or soon if it is done."""
+    def takes(self, queue: Queue, received: Received, outcome: Outcome) -> bool:
+        """Whether the event is done and is settled here soon. If not, the caller settles it now."""
         if self._store is None or not isinstance(outcome, Done):
-            await queue.settle(received, outcome)
-        else:
-            self._finished.append((queue, received, outcome))
-            self._arrived.set()
+            return False
+        self._finished.append((queue, received, outcome))
+        self._arrived.set()
+        return True
 
     async def keep(self) -> None:
         """Settle what is finished, until cancelled."""

@@ -6,9 +6,10 @@ The first event of each queue is in flight, one at a time. An event that failed 
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Generic, TypeVar
+
+import msgspec
 
 from hookline.schemas.broker import MAX_UNSETTLED_S
 
@@ -17,8 +18,7 @@ T = TypeVar("T")
 MAX_WAIT_S = MAX_UNSETTLED_S / 2
 
 
-@dataclass(slots=True, eq=False)
-class Slot(Generic[T]):
+class Slot(msgspec.Struct, Generic[T], eq=False):
     """An event in its queue. `last`: it is not tried again, however its next attempt ends.
 
     `is_repeat`: another delivery of the same event was parked while this one waited.
@@ -38,13 +38,12 @@ class Slot(Generic[T]):
     is_held: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class _SubjectQueue(Generic[T]):
+class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
     subject: str | None
     partition: str
-    waiting: deque[Slot[T]] = field(default_factory=deque)
-    held: list[tuple[float, int, Slot[T]]] = field(default_factory=list)  # a heap, by the time of the event
-    arrivals: deque[Slot[T]] = field(default_factory=deque)  # of events that are held back, or were
+    waiting: deque[Slot[T]] = msgspec.field(default_factory=deque)
+    held: list[tuple[float, int, Slot[T]]] = msgspec.field(default_factory=list)  # a heap, by the time of the event
+    arrivals: deque[Slot[T]] = msgspec.field(default_factory=deque)  # of events that are held back, or were
     in_flight: bool = False
     left: bool = False
     ready_s: float = 0.0  # the first event is not tried before
@@ -165,7 +164,8 @@ class SubjectQueues(Generic[T]):
         slot = queue.waiting.popleft()
         queue.in_flight = True
         slot.taken_s = now_s
-        slot.last = slot.last or now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
+        if not slot.last:
+            slot.last = now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
         return slot
 
     def _limit_s(self, slot: Slot[T]) -> float:
@@ -176,7 +176,8 @@ class SubjectQueues(Generic[T]):
 
     def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
         """Put a queue among the ready ones, among those that wait for their time, or nowhere."""
-        self._release(queue, now_s)
+        if queue.arrivals:
+            self._release(queue, now_s)
         if queue.in_flight or queue.is_ready:
             return
         if queue.waiting:

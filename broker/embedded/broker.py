@@ -16,13 +16,14 @@ from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
-from hookline.schemas.broker import NOTHING_KEPT, Outcome, Received, Retention
+from hookline.schemas.broker import NOTHING_KEPT, Done, Outcome, Received, Retention
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
 
 log = logging.getLogger("hookline.broker")
 
+_SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
 _HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
@@ -182,7 +183,11 @@ class EmbeddedPublisher:
 
 
 class EmbeddedQueue:
-    """Implements `schemas.broker.Queue`: takes up to `prefetch` messages and hands them out one by one."""
+    """Implements `schemas.broker.Queue`: takes up to `prefetch` messages and hands them out one by one.
+
+    Messages that are done are deleted when there are enough of them, or at the next poll: each exchange with the file
+    costs the same for one as for many.
+    """
 
     def __init__(self, database: Database, name: str, prefetch: int, take: Callable[..., list[Received]]) -> None:
         self._database = database
@@ -192,6 +197,8 @@ class EmbeddedQueue:
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
+        self._enough = max(1, prefetch // _SETTLED_PART)
+        self._exchanged = 0  # how many of the settled ones are being written
         self._news = asyncio.Event()
         self._closing = False
         self._is_reached = False
@@ -215,7 +222,8 @@ class EmbeddedQueue:
 
     async def settle(self, received: Received, outcome: Outcome) -> None:
         self._settled.append((received.token, outcome))
-        self.wake()
+        if len(self._settled) - self._exchanged >= self._enough or not isinstance(outcome, Done):
+            self.wake()
 
     def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours until the queue is closed
         return not self._closing
@@ -236,18 +244,17 @@ class EmbeddedQueue:
         while not self._closing:
             self._news.clear()
             try:
-                found = await self._exchange()
+                await self._exchange()
                 self._is_reached = True
             except Unreachable as error:
                 log.error("%s: %s", self._name, error)
-                found, self._is_reached = 0, False
-            if not found:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_POLL_S):
-                        await self._news.wait()
+                self._is_reached = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._news.wait()
 
-    async def _exchange(self) -> int:
-        """Carry out outcomes and fill the buffer up to the prefetch; return how many messages were taken.
+    async def _exchange(self) -> None:
+        """Carry out outcomes and fill the buffer up to the prefetch.
 
         Outcomes that cannot be written are kept for the next call.
         """
@@ -260,10 +267,13 @@ class EmbeddedQueue:
             settled=settled,
             take=partial(self._take, limit=room),
         )
-        messages = await self._database.run(step, durable=bool(settled))
+        self._exchanged = len(settled)
+        try:
+            messages = await self._database.run(step, durable=bool(settled))
+        finally:
+            self._exchanged = 0
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
         self._taken.update(message.token for message in messages)
         for message in messages:
             self._buffer.put_nowait(message)
-        return len(messages)

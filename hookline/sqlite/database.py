@@ -16,12 +16,12 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
-from hookline.sqlite.writer_thread import BEAT_S, Clock, Pending, Renewal, SharedStep, SqliteWriterThread
+from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -41,8 +41,8 @@ class Database:
         self._monotonic = monotonic
         self._renewals: list[Renewal] = []
         self._loop = asyncio.get_running_loop()
-        self._requested: list[Pending] = []
-        self._waiting: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
+        self._requested: dict[SharedStep[Any, Any], Batch] = {}
+        self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
@@ -79,7 +79,13 @@ class Database:
         if not self._requested:
             self._loop.call_soon(self._hand_over)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._requested.append(Pending(step, item, durable, future, size))
+        batch = self._requested.get(step)
+        if batch is None:
+            batch = self._requested[step] = Batch(step, [], [], [])
+        batch.items.append(item)
+        batch.sizes.append(size)
+        batch.futures.append(future)
+        batch.is_durable |= durable
         if size:
             self.unwritten += 1
             self.unwritten_bytes += size
@@ -99,9 +105,9 @@ class Database:
 
     def _hand_over(self) -> None:
         """Give the writer all steps of one turn of the event loop at once."""
-        requested, self._requested = self._requested, []
+        requested, self._requested = self._requested, {}
         if requested:
-            self._waiting.put(requested)
+            self._waiting.put(requested.values())
 
     def _write(self) -> None:
         """The writer thread."""
@@ -120,36 +126,41 @@ class Database:
                 self._loop.call_soon_threadsafe(self._resolve, group)
         writer.close()
 
-    def _next_group(self) -> tuple[list[Pending], bool]:
+    def _next_group(self) -> tuple[list[Batch], bool]:
         """The waiting steps (none after a while without work), and whether they are the last."""
-        group: list[Pending] = []
+        group: dict[SharedStep[Any, Any], Batch] = {}
+        count = 0
         try:
             requested = self._waiting.get(timeout=BEAT_S)
             while requested is not None:
-                group += requested
-                if len(group) >= _MAX_GROUP:
-                    return group, False
+                for batch in requested:
+                    count += len(batch.items)
+                    if (first := group.setdefault(batch.step, batch)) is not batch:
+                        first.add_all(batch)
+                if count >= _MAX_GROUP:
+                    return list(group.values()), False
                 requested = self._waiting.get_nowait()
         except queue.Empty:
-            return group, False
-        return group, True
+            return list(group.values()), False
+        return list(group.values()), True
 
-    def _count_written(self, group: list[Pending]) -> None:
-        sizes = [pending.size for pending in group if pending.size]
+    def _count_written(self, batch: Batch) -> None:
+        sizes = [size for size in batch.sizes if size]
         self.unwritten -= len(sizes)
         self.unwritten_bytes -= sum(sizes)
 
-    def _resolve(self, group: list[Pending]) -> None:
-        self._count_written(group)
-        for pending in group:
-            if pending.future.done():  # the caller has stopped waiting
-                continue
-            if isinstance(pending.answer, sqlite3.Error | OSError):
-                pending.future.set_exception(Unreachable(f"{self.path.name} cannot be used: {pending.answer}"))
-            elif isinstance(pending.answer, Exception):
-                pending.future.set_exception(pending.answer)
-            else:
-                pending.future.set_result(pending.answer)
+    def _resolve(self, group: list[Batch]) -> None:
+        for batch in group:
+            self._count_written(batch)
+            for future, answer in zip(batch.futures, batch.answers, strict=True):
+                if future.done():  # the caller has stopped waiting
+                    continue
+                if not isinstance(answer, Exception):
+                    future.set_result(answer)
+                elif isinstance(answer, sqlite3.Error | OSError):
+                    future.set_exception(Unreachable(f"{self.path.name} cannot be used: {answer}"))
+                else:
+                    future.set_exception(answer)
 
 
 def _not_opened(path: Path, error: Exception) -> HooklineError:

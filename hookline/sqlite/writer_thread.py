@@ -5,7 +5,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -34,22 +34,36 @@ _MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
+_CACHE_KIB = 16 * 1024  # events have random ids: with SQLite's 2 MB, most steps read a page again
+_LOG_PAGES = 2000  # twice SQLite's default: a page that is written twice until then is copied once
 _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks again to this
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
-    """One item that waits for a step. The answer is what the step returned for it, or what was raised.
+class Batch:
+    """The items of callers that wait for one step. The answers are what the step returned for them, or what was raised.
 
-    `size` is how many bytes it adds to the file, where that may be many.
+    `sizes` says how many bytes each adds to the file, where that may be many.
     """
 
     step: SharedStep[Any, Any]
-    item: Any
-    durable: bool
-    future: "asyncio.Future[Any]"
-    size: int = 0
-    answer: Any = None
+    items: list[Any]
+    sizes: list[int]
+    futures: "list[asyncio.Future[Any]]"
+    is_durable: bool = False
+    answers: Sequence[Any] = ()
+
+    def add_all(self, other: "Batch") -> None:
+        """Take the items of another batch of the same step."""
+        self.items += other.items
+        self.sizes += other.sizes
+        self.futures += other.futures
+        self.is_durable |= other.is_durable
+
+    def singly(self) -> "list[Batch]":
+        """A batch for each item."""
+        parts = zip(self.items, self.sizes, self.futures, strict=True)
+        return [Batch(self.step, [item], [size], [future], self.is_durable) for item, size, future in parts]
 
 
 class SqliteWriterThread:
@@ -85,14 +99,15 @@ class SqliteWriterThread:
             self._connection.close()
             raise
 
-    def run(self, group: Sequence[Pending]) -> None:
+    def run(self, group: Sequence[Batch]) -> None:
         """Answer all. If the group fails, each step gets its own transaction; if that fails too, each item does."""
         if not group or self._in_transaction(group):
             return
-        for kind in _by_step(group):
-            if not self._in_transaction(kind):
-                for pending in kind:
-                    self._in_transaction([pending])
+        for batch in group:
+            if not self._in_transaction([batch]):
+                for single in (singly := batch.singly()):
+                    self._in_transaction([single])
+                batch.answers = [answer for single in singly for answer in single.answers]
 
     def beat_if_due(self) -> None:
         """Send the owner's heartbeat every second, and delete owners that died. Raises nothing."""
@@ -160,21 +175,21 @@ class SqliteWriterThread:
             else:
                 return
 
-    def _in_transaction(self, group: Sequence[Pending]) -> bool:
+    def _in_transaction(self, group: Sequence[Batch]) -> bool:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
         try:
             self._ensure_open()
-            self._space.check(self._connection, sum(pending.size for pending in group))
-            self._sync(synced=any(pending.durable for pending in group))
+            self._space.check(self._connection, sum(sum(batch.sizes) for batch in group))
+            self._sync(synced=any(batch.is_durable for batch in group))
             self._begin()
         except (sqlite3.Error, OSError) as error:
             return _fail(group, error)
         try:
-            for kind in _by_step(group):
-                _answer(self._connection, kind)
+            for batch in group:
+                _answer(self._connection, batch)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
-            return len(group) == 1 and _fail(group, error)
+            return sum(len(batch.items) for batch in group) == 1 and _fail(group, error)
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
@@ -217,6 +232,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Cloc
     connection.create_function("now", 0, clock)
     connection.create_function("monotonic", 0, monotonic)
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
@@ -254,20 +271,13 @@ _ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
     UNION ALL SELECT '{{owner}}'"""  # noqa: S608  of constants, and of our own hexadecimal digits
 
 
-def _by_step(group: Iterable[Pending]) -> Iterable[list[Pending]]:
-    kinds: dict[SharedStep[Any, Any], list[Pending]] = {}
-    for pending in group:
-        kinds.setdefault(pending.step, []).append(pending)
-    return kinds.values()
+def _answer(connection: sqlite3.Connection, batch: Batch) -> None:
+    batch.answers = batch.step(connection, batch.items)
+    if len(batch.answers) != len(batch.items):
+        raise ValueError("a step answers each of its items")
 
 
-def _answer(connection: sqlite3.Connection, kind: Sequence[Pending]) -> None:
-    answers = kind[0].step(connection, [pending.item for pending in kind])
-    for pending, answer in zip(kind, answers, strict=True):
-        pending.answer = answer
-
-
-def _fail(group: Sequence[Pending], error: Exception) -> bool:
-    for pending in group:
-        pending.answer = error
+def _fail(group: Sequence[Batch], error: Exception) -> bool:
+    for batch in group:
+        batch.answers = [error] * len(batch.items)
     return True

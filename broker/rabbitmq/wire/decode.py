@@ -8,6 +8,15 @@ from pamqp import decode
 from pamqp.header import ContentHeader
 
 from hookline.broker.rabbitmq.wire.frame_transport import HEADER, METHOD
+from hookline.schemas.envelope import (
+    ID_HEADER,
+    RECEIVED_AT_HEADER,
+    SOURCE_HEADER,
+    SPEC_VERSION_HEADER,
+    SUBJECT_HEADER,
+    TIME_HEADER,
+    TYPE_HEADER,
+)
 from hookline.schemas.errors import Unreadable
 
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 0x8000, 0x4000, 0x2000
@@ -17,6 +26,20 @@ _body_size = struct.Struct(">Q").unpack_from
 _flags = struct.Struct(">H").unpack_from
 _length = struct.Struct(">I").unpack_from
 _delivery_tag = struct.Struct(">Q").unpack_from
+_TABLE_AT = 4  # the length of the table comes first
+# The headers of an envelope in the order of `encode`: the name, the bytes before the value's length, and their number.
+_ENVELOPE_FIELDS = tuple(
+    (name, f"{chr(len(name))}{name}S\0\0\0", len(name) + 6)
+    for name in (
+        ID_HEADER,
+        SOURCE_HEADER,
+        TYPE_HEADER,
+        SUBJECT_HEADER,
+        TIME_HEADER,
+        SPEC_VERSION_HEADER,
+        RECEIVED_AT_HEADER,
+    )
+)
 
 
 class Assembly:
@@ -42,12 +65,14 @@ class Assembly:
             self._header = payload
             self._missing_bytes = _body_size(payload, 4)[0]
         else:
-            self._parts.append(payload)
             self._missing_bytes -= len(payload)
+            if self._parts or self._missing_bytes > 0:
+                self._parts.append(payload)
         if self._missing_bytes <= 0:
-            method, parts = self._method, self._parts
-            self._method, self._parts = b"", []
-            self._complete(method, self._header, parts[0] if len(parts) == 1 else b"".join(parts))
+            body = b"".join(self._parts) if self._parts else b"" if kind == HEADER else payload
+            method, self._method = self._method, b""
+            self._parts.clear()
+            self._complete(method, self._header, body)
         return True
 
 
@@ -102,9 +127,9 @@ def texts(table: bytes) -> dict[str, str] | None:
 
     Raises Unreadable.
     """
-    found: dict[str, str] = {}
-    at, end = 4, len(table)
+    end = len(table)
     try:
+        found, at = _envelope_texts(table)
         while at < end:
             value = at + 1 + table[at]
             if table[value] != _TEXT or table[at + 1] == _X:
@@ -115,6 +140,25 @@ def texts(table: bytes) -> dict[str, str] | None:
     except _BROKEN:
         raise Unreadable("the headers of a message") from None
     return found
+
+
+def _envelope_texts(table: bytes) -> tuple[dict[str, str], int]:
+    """The first texts of a table, as far as they are those of an envelope, and where the next one begins.
+
+    They are read in half the time of others, and messages share their names. Each is ASCII and shorter than 128 bytes.
+    """
+    found: dict[str, str] = {}
+    fields = table[_TABLE_AT:]
+    if not fields.isascii():
+        return found, _TABLE_AT
+    text, at = fields.decode(), 0
+    for name, before, size in _ENVELOPE_FIELDS:
+        if not text.startswith(before, at):
+            break
+        start = at + size
+        at = start + fields[start - 1]
+        found[name] = text[start:at]
+    return found, _TABLE_AT + at
 
 
 def values(table: bytes) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class FrameTransport(asyncio.Protocol):
         """Pass frames to their listeners, and return the others. An incomplete frame is kept until the rest arrives."""
         left: list[bytes] = []
         at = since = 0  # where this frame begins, and where the frames before it begin that no listener took
-        end = len(data)
+        end, listeners = len(data), self._listeners
         while end - at >= _HEAD_BYTES:
             kind, channel, size = _head(data, at)
             after = at + _HEAD_BYTES + size + 1
@@ -125,11 +125,13 @@ class FrameTransport(asyncio.Protocol):
                 break
             if after > end:
                 break
-            if channel in self._listeners and self._is_taken(channel, kind, data[at + _HEAD_BYTES : after - 1]):
-                left.append(data[since:at])
+            payload, listener = data[at + _HEAD_BYTES : after - 1], listeners.get(channel)
+            if listener is not None and listener.frame(kind, payload):
+                if since != at:
+                    left.append(data[since:at])
                 since = after
-            elif channel == 0 and kind == METHOD:
-                self._note(data[at + _HEAD_BYTES : after - 1])
+            elif kind == METHOD:
+                self._note(channel, payload)
             at = after
         self._rest = data[at:]
         left.append(data[since:at])
@@ -137,14 +139,15 @@ class FrameTransport(asyncio.Protocol):
             left.append(self._heartbeat())
         return b"".join(left)
 
-    def _is_taken(self, channel: int, kind: int, payload: bytes) -> bool:
-        taken = self._listeners[channel].frame(kind, payload)
-        if not taken and kind == METHOD and payload[:4] in _CHANNEL_OVER:
-            self._listeners.pop(channel).closed()
-        return taken
+    def _note(self, channel: int, payload: bytes) -> None:
+        """Note that a channel is closed, an alarm, or why the server closes the connection.
 
-    def _note(self, payload: bytes) -> None:
-        """Note an alarm, or why the server closes the connection: while one opens, aiormq does not say so."""
+        While a connection opens, aiormq does not say why.
+        """
+        if channel:
+            if payload[:4] in _CHANNEL_OVER and channel in self._listeners:
+                self._listeners.pop(channel).closed()
+            return
         self.is_greeted = True
         if payload.startswith((_BLOCKED, _UNBLOCKED)):
             self.is_blocked = payload.startswith(_BLOCKED)

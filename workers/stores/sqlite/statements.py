@@ -98,13 +98,11 @@ class StoreStatements:
         """The answers for those events that the store knows. A claim of our own on one of `ours` is no obstacle."""
         known: dict[str, Claim] = {}
         for ids in parts(event_ids):
-            rows = connection.execute(_of_events(_LOOK_UP, len(ids)), (self._queue, *ids)).fetchall()
+            rows = connection.execute(_among(_LOOK_UP, len(ids)), (*ids, self._queue)).fetchall()
             for event_id, owner, held, *rest in rows:
                 is_ours = owner == self._owner and event_id in ours
                 known[event_id] = LeasedElsewhere() if held and not is_ours else _claim(*rest)
-            finished = connection.execute(
-                _of_events("SELECT id FROM handled", len(ids)), (self._queue, *ids)
-            ).fetchall()
+            finished = connection.execute(_among(_HANDLED, len(ids)), (*ids, self._queue)).fetchall()
             known |= {event_id: Duplicate() for (event_id,) in finished}
         return known
 
@@ -155,6 +153,13 @@ def _of_events(statement: str, count: int) -> str:
 
 
 @cache
+def _among(statement: str, count: int) -> str:
+    """A statement about so many events. SQLite sorts the list of an IN before it looks anything up."""
+    asked = f"WITH asked (asked_id) AS (VALUES {', '.join(['(?)'] * count)})"
+    return f"{asked} {statement} ON queue = ? AND id = asked_id"
+
+
+@cache
 def _of_subjects(count: int) -> str:
     return f"SELECT subject, occurred_s FROM newest WHERE queue = ? AND subject IN ({', '.join('?' * count)})"  # noqa: S608
 
@@ -162,7 +167,9 @@ def _of_subjects(count: int) -> str:
 _NEW = Acquired()
 # Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures FROM claims"""
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures
+    FROM asked CROSS JOIN claims"""
+_HANDLED = "SELECT id FROM asked CROSS JOIN handled"
 _GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
 _MARK = "UPDATE claims SET alone = 1"
 _FORGET = "DELETE FROM claims WHERE queue = ? AND id = ?"
