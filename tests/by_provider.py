@@ -41,6 +41,10 @@ def by_provider(names: str, cases: Iterable[Case]) -> Callable[[Test], Test]:
     return decorate
 
 
+def each_of(vectors: Iterable[Vector]) -> Callable[[Test], Test]:
+    return by_provider("vector", ((vector,) for vector in vectors))
+
+
 def provider_of(case: Case) -> Provider[Any]:
     first: Vector | Provider[Any] = case[0]
     return first.provider if isinstance(first, Vector) else first

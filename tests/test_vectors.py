@@ -1,7 +1,7 @@
 """Each vector is accepted and compared with its case; each forgery made from it is refused."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import pytest
 from hookline.events import Event
 from hookline.schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
 from hookline.schemas.provider import Reply
-from tests.by_provider import Test, by_provider
+from tests.by_provider import Test, by_provider, each_of
 from tests.vector_cases import (
     FOREIGN_SECRET,
     Carrier,
@@ -33,10 +33,6 @@ CARRIED = [(vector, carrier) for vector in PROVEN for carrier in carriers(vector
 def decoded(reply: Reply) -> object:
     """What a reply says; None for one without a body."""
     return msgspec.json.decode(reply.body) if reply.body else None
-
-
-def each_of(vectors: Iterable[Vector]) -> Callable[[Test], Test]:
-    return by_provider("vector", ((vector,) for vector in vectors))
 
 
 def each_carrier(*places: str) -> Callable[[Test], Test]:
