@@ -2,7 +2,7 @@
 # Nothing here needs root, a shell or a writable root filesystem at run time. compose.yaml takes all three away.
 
 # Pinned to the minor version. NAME:TAG@sha256:… pins it to its bytes.
-ARG PYTHON_IMAGE=python:3.13-slim-trixie
+ARG PYTHON_IMAGE=python:3.11-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src

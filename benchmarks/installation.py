@@ -1,7 +1,7 @@
 """A folder with the settings of `hookline init`, and the commands that run in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,20 +13,29 @@ from tests.services.servers import free_ports
 
 _DEFAULT = 'url = "sqlite:hookline.db"'
 _SOURCE = re.compile(r"^\[sources\.(.+)\]$", re.MULTILINE)
+USUAL = ("cloudroom", "gme", "krtc", "netease", "roomkit")
+"""The providers whose callbacks make up the load. Hardly an installation has more than five."""
 
 
 class Installation:
-    """Hookline with its default settings, except for addresses, their limit and the number of sources."""
+    """Hookline with its default settings, except for addresses, their limit and the sources."""
 
-    def __init__(self, folder: Path, broker_url: str, store_url: str, sources_per_provider: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        store_url: str,
+        sources_per_provider: int = 1,
+        providers: Sequence[str] = USUAL,
+    ) -> None:
         self.folder = folder
         self._config = folder / "hookline.toml"
         (port,) = free_ports(1)
-        head, sources = _parts(settings_file())
+        head, sources = _parts(settings_file(), providers)
         head = head.replace(_DEFAULT, f'url = "{broker_url}"', 1).replace(_DEFAULT, f'url = "{store_url}"', 1)
         head = head.replace("port = 8080", f"port = {port}\nmax_connections_per_address = 10000")
         head = head.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-        copies = [_parts(settings_file())[1] for _ in range(1, sources_per_provider)]
+        copies = [_parts(settings_file(), providers)[1] for _ in range(1, sources_per_provider)]
         renamed = [_SOURCE.sub(rf"[sources.\1-{number}]", copy) for number, copy in enumerate(copies)]
         self._config.write_text(head + sources + "".join(renamed))
 
@@ -51,7 +60,7 @@ class Installation:
         return Consumer("hookline-worker", arguments, self.folder, notes_folder)
 
 
-def _parts(text: str) -> tuple[str, str]:
-    """The settings before the first source, and the sources."""
-    at = text.index("[sources.")
-    return text[:at], text[at:]
+def _parts(text: str, providers: Sequence[str]) -> tuple[str, str]:
+    """The settings before the first source, and the sources of these providers."""
+    head, *tables = re.split(r"^(?=\[sources\.)", text, flags=re.MULTILINE)
+    return head, "".join(table for table in tables if any(f'provider = "{name}"' in table for name in providers))

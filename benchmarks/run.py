@@ -2,14 +2,14 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from benchmarks.callbacks import CallbackGenerator, Prepared
-from benchmarks.installation import Installation
+from benchmarks.installation import USUAL, Installation
 from benchmarks.servers import Servers
 from hookline.schemas.provider import AnySource
 
@@ -62,6 +62,6 @@ class Run:
         """Hookline in a folder of its own, on RabbitMQ."""
         return Installation(self.new_folder(), self.servers.amqp_url, store_url, sources_per_provider)
 
-    def embedded(self, sources_per_provider: int = 1) -> Installation:
+    def embedded(self, providers: Sequence[str] = USUAL) -> Installation:
         """Hookline in a folder of its own, on the embedded broker."""
-        return Installation(self.new_folder(), _EMBEDDED, _EMBEDDED, sources_per_provider)
+        return Installation(self.new_folder(), _EMBEDDED, _EMBEDDED, providers=providers)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from aiohttp import HttpVersion11, http_parser, web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -27,6 +28,10 @@ MAX_HEAD_BYTES = 24_576
 LINGER_S = 1.0
 _PART_BYTES = 2048
 _NO_ROOM = "the ingress has no room for more requests now"
+
+
+Whole = tuple[RawRequestMessage, StreamReader]
+"""A request that has arrived: its head, and its body to the end."""
 
 
 class Lane(Protocol):
@@ -140,19 +145,16 @@ class IngressConnection(web.RequestHandler):
         super().connection_made(transport)
         self._await_head()
 
-    def only_request(self) -> web.BaseRequest | None:
-        """The request that waits, if it is whole, alone, and nothing holds up its answer; none to a whole URL."""
-        message, body = self._messages[0]
-        if not isinstance(message, http_parser.RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
-            return None
-        if message.url.absolute:  # `make_request` knows how to make it
+    def only_request(self) -> Whole | None:
+        """The request that waits, if it is whole, alone, and nothing holds up its answer."""
+        message, body = whole = self._messages[0]
+        if not isinstance(message, RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
             return None
         if self.has_rest or self.is_overloaded or self._backlog or self._upgraded or self._is_last:
             return None
         if self._reading_paused or self._buffer_paused or self._paused:
             return None
-        writer: Any = None  # nothing is written by the request itself
-        return web.BaseRequest(message, body, self, writer, writer, self._loop)
+        return cast("Whole", whole)
 
     def leave_usual_way(self) -> None:
         """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""
@@ -167,7 +169,7 @@ class IngressConnection(web.RequestHandler):
             self.hold_rest()
         if self.transport is None or self._parser is None:
             return
-        self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive=keep_alive))
+        self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive))
         if self._close or not keep_alive:
             self.force_close()
             return
@@ -179,12 +181,12 @@ class IngressConnection(web.RequestHandler):
         if self._messages:
             self.go_usual_way()
 
-    def return_to_usual_way(self, request: web.BaseRequest, failure: BaseException) -> bool:
+    def return_to_usual_way(self, request: Whole, failure: BaseException) -> bool:
         """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""
         if self.transport is None:
             return False
         self.failure = failure
-        self._messages.appendleft((request._message, request.content))  # noqa: SLF001
+        self._messages.appendleft(request)
         self._waiter, self._resting = self._resting, None
         self.go_usual_way()
         return True
@@ -262,7 +264,7 @@ class IngressConnection(web.RequestHandler):
             if self._head_timer is not None:
                 self._stop_waiting()
             message, body = self._messages[-1]
-            if not isinstance(message, http_parser.RawRequestMessage):
+            if not isinstance(message, RawRequestMessage):
                 self._break_off()
             elif self._request_count != before:
                 self._begin_request(message, body)
@@ -276,7 +278,7 @@ class IngressConnection(web.RequestHandler):
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
 
-    def _begin_request(self, message: http_parser.RawRequestMessage, body: StreamReader) -> None:
+    def _begin_request(self, message: RawRequestMessage, body: StreamReader) -> None:
         if self._head_bytes:
             self.load.end(self)
         self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0

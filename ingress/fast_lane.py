@@ -8,14 +8,16 @@ the one that it was written for, there is none.
 
 import asyncio
 from functools import partial
+from typing import cast
 
 import aiohttp
-from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http_parser import RawRequestMessage
+import msgspec
 
-from hookline.ingress.connection import IngressConnection
-from hookline.ingress.receive import Begun, Receiver
+from hookline.ingress.connection import IngressConnection, Whole
+from hookline.ingress.receive import Arrived, Begun, Receiver
+from hookline.ingress.request import is_ordinary
 from hookline.schemas.broker import Confirm
+from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
@@ -25,6 +27,15 @@ _MAX_BODY_BYTES = 16_384  # to verify more than that would hold up others
 def is_supported() -> bool:
     """Whether this is the minor version of aiohttp for which the fast lane was written."""
     return aiohttp.__version__.startswith(_WRITTEN_FOR)
+
+
+class _Passage(msgspec.Struct):
+    """One request on its way."""
+
+    connection: IngressConnection
+    request: Whole
+    arrived: Arrived
+    envelope: Envelope = cast("Envelope", None)  # until it is sealed
 
 
 class FastLane:
@@ -40,52 +51,78 @@ class FastLane:
         The requests of one turn then run through the same code one after another, which the processor's caches reward.
         """
         if not self._offered:
-            asyncio.get_running_loop().call_soon(self._begin)
+            connection._loop.call_soon(self._begin)  # noqa: SLF001  quicker than to look it up
         self._offered.append(connection)
 
     def _begin(self) -> None:
+        """Take one step after the other with all requests that are offered."""
         offered, self._offered = self._offered, []
+        passages: list[_Passage] = []
         for connection in offered:
-            try:
-                if connection.has_waiting and not self.takes(connection):
-                    connection.go_usual_way()
-            except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
-                _give_up(connection, fault)
+            self._enter(connection, passages)
+        for step in (self._verify, self._seal, self._publish):
+            before, passages = passages, []
+            for passage in before:
+                try:
+                    step(passage, passages)
+                except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
+                    self._return(passage, failure)
 
     def forget(self) -> None:
         self._receiver.end()
 
-    def takes(self, connection: IngressConnection) -> bool:
-        """Begin to publish the request that waits. False if it must take the usual way."""
-        request = connection.only_request()
-        if request is None or not _is_ordinary(request._message):  # noqa: SLF001
-            return False
+    def _enter(self, connection: IngressConnection, passages: list[_Passage]) -> None:
+        """Take the request that waits from the usual way, unless there is none, or it has to go that way."""
         try:
-            begun = self._receiver.begin(request)
-        except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
-            connection.failure = failure
-            return False
-        if begun is None:
-            return False
-        connection.leave_usual_way()
-        if isinstance(begun, Reply):
-            self._answer(connection, begun)
-        else:
-            begun.confirmed.add_done_callback(partial(self._settle, connection, request, begun))
-        return True
+            if not connection.has_waiting:
+                return
+            request = connection.only_request()
+            if request is None or not is_ordinary(request[0], _MAX_BODY_BYTES):
+                connection.go_usual_way()
+                return
+            arrived = self._receiver.arrive(*request)
+            if arrived is None:
+                connection.go_usual_way()
+                return
+            connection.leave_usual_way()
+        except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
+            _give_up(connection, fault)
+            return
+        passages.append(_Passage(connection, request, arrived))
 
-    def _settle(
-        self, connection: IngressConnection, request: web.BaseRequest, begun: Begun, confirmed: Confirm
-    ) -> None:
+    def _verify(self, passage: _Passage, genuine: list[_Passage]) -> None:
+        arrived = passage.arrived
+        if arrived.source.allow_from:
+            self._receiver.check_address(arrived.source, passage.connection.address, arrived.callback.headers)
+        reply = self._receiver.verify(arrived)
+        if reply is None:
+            genuine.append(passage)
+        else:
+            self._answer(passage.connection, reply)
+
+    def _seal(self, passage: _Passage, sealed: list[_Passage]) -> None:
+        passage.envelope = self._receiver.seal(passage.arrived)
+        sealed.append(passage)
+
+    def _publish(self, passage: _Passage, _: list[_Passage]) -> None:
+        begun = self._receiver.publish(passage.arrived, passage.envelope)
+        begun.confirmed.add_done_callback(partial(self._settle, passage, begun))
+
+    def _settle(self, passage: _Passage, begun: Begun, confirmed: Confirm) -> None:
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
         if failure is None:
             try:
                 self._receiver.note_durable(begun)
-            except Exception as fault:  # noqa: BLE001  as in `takes`
+            except Exception as fault:  # noqa: BLE001  as in `_goes_on`
                 failure = fault
         if failure is None:
-            self._answer(connection, begun.reply)
-        elif not connection.return_to_usual_way(request, failure):
+            self._answer(passage.connection, begun.reply)
+        else:
+            self._return(passage, failure)
+
+    def _return(self, passage: _Passage, failure: BaseException) -> None:
+        """Have the request answered on the usual way."""
+        if not passage.connection.return_to_usual_way(passage.request, failure):
             self._receiver.end()
 
     def _answer(self, connection: IngressConnection, reply: Reply) -> None:
@@ -101,16 +138,3 @@ def _give_up(connection: IngressConnection, fault: Exception) -> None:
     """Close a connection whose request cannot be answered, so that its client does not wait."""
     asyncio.get_running_loop().call_exception_handler({"message": "a request failed", "exception": fault})
     connection.force_close()
-
-
-def _is_ordinary(message: RawRequestMessage) -> bool:
-    headers = message.headers
-    return (
-        message.method == hdrs.METH_POST
-        and message.version == HttpVersion11
-        and not (message.should_close or message.chunked or message.upgrade or message.compression)
-        and hdrs.EXPECT not in headers
-        and len(length := headers.get(hdrs.CONTENT_LENGTH, "")) < 6
-        and length.isdecimal()
-        and int(length) <= _MAX_BODY_BYTES
-    )

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http_parser import RawRequestMessage
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
@@ -16,7 +16,7 @@ from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
 from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
-from hookline.ingress.request import check_head, check_target, read_body, read_whole_body
+from hookline.ingress.request import check_head, check_target, read_body, whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
@@ -24,12 +24,20 @@ from hookline.schemas.broker import Confirm, Publisher
 from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
-from hookline.schemas.provider import AnySource, Reply, Request
+from hookline.schemas.provider import AnySource, Headers, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
 
 
-class Begun(NamedTuple):
+class Arrived(msgspec.Struct, frozen=True):
+    """A whole request to a source, by the clock of the process."""
+
+    callback: Request
+    source: AnySource
+    started_s: float
+
+
+class Begun(msgspec.Struct, frozen=True):
     """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
 
     confirmed: Confirm
@@ -123,29 +131,31 @@ class Receiver:
         if request.method == "GET" and source.provider.checks_url_by_get:
             return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
-        self._check(request, source)
+        check_head(request, source.max_body_bytes)
+        if source.allow_from:
+            self.check_address(source, peer_of(request), request.headers)
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
-        begun = self._publish(Request(body, request.headers, query), source, started_s)
-        if isinstance(begun, Reply):
-            return Accepted(begun)
+        arrived = Arrived(Request(body, request.headers, query), source, started_s)
+        checked = self.verify(arrived)
+        if checked is not None:
+            return Accepted(checked)
+        begun = self.publish(arrived, self.seal(arrived))
         await begun.confirmed
         self.note_durable(begun)
         return Accepted(begun.reply)
 
-    def begin(self, request: web.BaseRequest) -> Begun | Reply | None:
-        """The same up to the publish, for a whole request; None if it is no callback. It is in flight until `end`.
+    def arrive(self, head: RawRequestMessage, body: StreamReader) -> Arrived | None:
+        """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
 
-        Raises what `receive` raises. `answer` turns that into a response, and ends the request.
+        The next steps are `check_address`, `verify`, `seal` and `publish`. If one raises, `answer` makes a response
+        of it, and ends the request.
         """
-        path, _, query = request.raw_path.partition("?")
+        path, _, query = head.path.partition("?")
         source = self._sources.get(path)
-        if source is None:
+        if source is None or len(content := whole_body(body)) > source.max_body_bytes:
             return None
         self._in_flight += 1
-        started_s = time.monotonic()
-        self._check(request, source)
-        body = read_whole_body(request, source.max_body_bytes)
-        return self._publish(Request(body, request.headers, query), source, started_s)
+        return Arrived(Request(content, head.headers, query), source, time.monotonic())
 
     def note_durable(self, begun: Begun) -> None:
         durable_s = time.monotonic()
@@ -159,49 +169,19 @@ class Receiver:
         if not self._in_flight:
             self._nothing_in_flight.set()
 
-    def _publish(self, callback: Request, source: AnySource, started_s: float) -> Begun | Reply:
-        """Begin to publish a genuine callback; the reply to a check of the URL, which is no event. Raises Refused."""
-        sealed = self._seal(callback, source)
-        if isinstance(sealed, Reply):
-            return sealed
-        sealed_s = time.monotonic()
-        return Begun(self._publisher.begin(sealed), source.provider.reply, sealed, started_s, sealed_s)
+    def check_address(self, source: AnySource, peer: str, headers: Headers) -> None:
+        """Raise RefusedAddress unless the source allows the sender's address."""
+        check_address(peer, headers, source.allow_from, self.trusted_proxies)
 
-    def _check(self, request: web.BaseRequest, source: AnySource) -> None:
-        """Refuse what the head and the address show to be wrong."""
-        check_head(request, source.max_body_bytes)
-        if source.allow_from:
-            check_address(peer_of(request), request.headers, source.allow_from, self.trusted_proxies)
-
-    def _seal(self, callback: Request, source: AnySource) -> Envelope | Reply:
-        """Verify, identify, seal: the envelope of a genuine callback, or the reply to a check. Raises Refused."""
-        provider, now_s = source.provider, self._clock()
-        checked = self._prove(callback, source, now_s)
-        if checked is not None:
-            self.observer.checked(source.name)
-            return checked
-        kept = provider.keep_query(callback.query) if provider.keep_query else ""
-        envelope = seal(
-            self._identify(callback, source, kept),
-            callback.body,
-            provider=provider.name,
-            source=source.name,
-            content_type=next(iter(callback.headers.getall(hdrs.CONTENT_TYPE, ())), provider.content_type),
-            received_at=moment(now_s),
-            query=kept,
-        )
-        if self.traces:
-            caller = next(iter(callback.headers.getall(TRACE_HEADER, ())), "")
-            return msgspec.structs.replace(envelope, traceparent=caller)
-        return envelope
-
-    def _prove(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
+    def verify(self, arrived: Arrived) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
+        callback, source, now_s = arrived.callback, arrived.source, self._clock()
         provider = source.provider
         try:
             if provider.challenge is not None:
                 reply = provider.challenge(callback, source, now_s)
                 if reply is not None:
+                    self.observer.checked(source.name)
                     return reply
             provider.verify(callback, source, now_s)
             if provider.signatures is not None:
@@ -210,6 +190,32 @@ class Receiver:
             refusal.body = callback.body
             raise
         return None
+
+    def seal(self, arrived: Arrived) -> Envelope:
+        """Identify and seal: the envelope of a genuine callback."""
+        callback, source = arrived.callback, arrived.source
+        provider = source.provider
+        kept = provider.keep_query(callback.query) if provider.keep_query else ""
+        types = callback.headers.getall(hdrs.CONTENT_TYPE, ())
+        envelope = seal(
+            self._identify(callback, source, kept),
+            callback.body,
+            provider=provider.name,
+            source=source.name,
+            content_type=types[0] if types else provider.content_type,
+            received_at=moment(self._clock()),
+            query=kept,
+        )
+        if self.traces:
+            caller = next(iter(callback.headers.getall(TRACE_HEADER, ())), "")
+            return msgspec.structs.replace(envelope, traceparent=caller)
+        return envelope
+
+    def publish(self, arrived: Arrived, sealed: Envelope) -> Begun:
+        """Begin to publish a genuine callback. Raises NotDurable."""
+        sealed_s = time.monotonic()
+        confirmed = self._publisher.begin(sealed)
+        return Begun(confirmed, arrived.source.provider.reply, sealed, arrived.started_s, sealed_s)
 
     def check_signature(self, callback: Request, source: AnySource) -> None:
         """Note a verified callback whose signature does not cover the body. Raises BadSignature beyond a limit."""

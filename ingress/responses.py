@@ -54,9 +54,7 @@ class Accepted(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
-        await request.writer.write(
-            reply_bytes(self._reply, request.version, int(time.time()), keep_alive=self._keep_alive)
-        )
+        await request.writer.write(reply_bytes(self._reply, request.version, int(time.time()), self._keep_alive))
         await request.writer.drain()
         return request.writer
 
@@ -65,7 +63,7 @@ class Accepted(web.StreamResponse):
 
 
 @lru_cache(maxsize=64)
-def reply_bytes(reply: Reply, version: HttpVersion, unix_s: int, *, keep_alive: bool) -> bytes:
+def reply_bytes(reply: Reply, version: HttpVersion, unix_s: int, keep_alive: bool) -> bytes:  # noqa: FBT001  quicker
     """The whole response to an accepted request, as aiohttp would write it."""
     return (
         f"HTTP/{version.major}.{version.minor} {reply.status} {HTTPStatus(reply.status).phrase}\r\n"

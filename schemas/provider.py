@@ -92,8 +92,7 @@ class Source(Generic[A]):
     public_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, cache_hash=True):
     """The response that a provider expects."""
 
     body: bytes = b"{}"
@@ -226,7 +225,7 @@ class Provider(Generic[A]):
     content_type: str = "application/json"
     addresses: Sequence[str] = ()
     resends_for_s: float = 0
-    reply: Reply = Reply()
+    reply: Reply = Reply()  # noqa: RUF009  frozen
     challenge: Callable[[Request, Source[A], float], Reply | None] | None = None
     checks_url_by_get: bool = False
     key: Callable[[str], Key] = key_from_text

@@ -18,7 +18,7 @@ from benchmarks.callbacks import CallbackGenerator, Prepared, read_requests
 from benchmarks.comparing import check_handled, check_kept
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Measured, Row, Target, per_s, percentile
-from benchmarks.installation import Installation
+from benchmarks.installation import USUAL, Installation
 from benchmarks.processes import ROOT
 from benchmarks.rows.providers import proof_and_identity
 from benchmarks.run import Extent, Run
@@ -84,7 +84,7 @@ def test_padded_requests_are_genuine_and_not_larger_than_requested(installation:
 
 def test_many_sources_each_have_a_name_and_a_secret_of_their_own(tmp_path: Path) -> None:
     sources = Installation(tmp_path, "sqlite:hookline.db", "sqlite:hookline.db", sources_per_provider=60).sources
-    assert len(sources) == len({source.keys for source in sources.values()}) == 60 * len(catalogue())
+    assert len(sources) == len({source.keys for source in sources.values()}) == 60 * len(USUAL)
 
 
 def test_a_lost_event_makes_a_run_invalid() -> None:

@@ -21,5 +21,5 @@ def ingress(run: Run) -> Iterator[Row]:
                 ours.append(closed.measure(run, our_ingress, prepared, check))
             bare.append(closed.measure(run, bare_ingress, prepared, closed.nothing_kept))
     compared = Comparison("ingress, embedded", ours, "bare aiohttp", bare)
-    yield compared.throughput(Target(">=", 0.7))
+    yield compared.throughput(Target(">=", 1.1))
     yield compared.cpu()

@@ -29,7 +29,7 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
             obvious.append(closed.measure(run, obvious_ingress, prepared, closed.kept_by_reference))
             faststream.append(closed.measure(run, faststream_ingress, prepared, closed.kept_by_reference))
     name = "ingress, RabbitMQ"
-    yield Comparison(name, ours, "bare aiohttp", bare).cpu(Target("<=", 1.4))
+    yield Comparison(name, ours, "bare aiohttp", bare).cpu(Target("<=", 0.9))
     yield Comparison(name, ours, "obvious", obvious).throughput(Target(">=", 4))
     yield Comparison(name, ours, "FastStream", faststream).throughput()
 

@@ -28,5 +28,5 @@ def at_half_capacity(run: Run) -> Iterator[Row]:
         unit="p99 ms",
         figure=p99_ms,
         ours=ours,
-        target=Target("<=", 15),
+        target=Target("<=", 10),
     )

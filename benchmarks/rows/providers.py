@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 from benchmarks.figures import Measured, Row, Target
 from benchmarks.run import Run
 from hookline.schemas.provider import AnySource, Request
+from hookline.schemas.providers import catalogue
 
 BODY_BYTES = 1000
 _CALLBACKS = 200
@@ -17,7 +18,7 @@ _TARGET = Target("<=", 40)
 
 def proof_and_identity(run: Run) -> Iterator[Row]:
     """CPU time of `verify` and `identify` for a body of 1 kB, of each provider."""
-    for source in run.embedded().sources.values():
+    for source in run.embedded(tuple(catalogue())).sources.values():
         requests = callbacks(run, source)
         rounds = [measured(source, requests, run.extent.seconds / 10) for _ in range(run.extent.rounds)]
         name = f"verify and identify, {source.provider.name}"

@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import Frames
+from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
 UNROUTABLE = "no queue of RabbitMQ takes the event"
@@ -14,20 +16,25 @@ REFUSED = "a queue of RabbitMQ refused the event"
 LATE = "RabbitMQ did not confirm in time"
 _LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
 _MAX_BATCH_BYTES = 256 * 1024
+_HEADERS_BYTES = 500  # as most messages have
+
+
+Content: TypeAlias = Frames | tuple[str, Envelope]
 
 
 class Pending(Completion):
     """A message that waits for its confirm, with which it ends. `tag` is 0 until the message is written.
 
-    `message_id` is unique per publish attempt: it identifies a returned message.
+    `message_id` is unique per publish attempt: it identifies a returned message. `content` is what is to be written,
+    as frames, or as an exchange and an envelope to make them of.
     """
 
-    __slots__ = ("frames", "message_id", "tag")
+    __slots__ = ("content", "message_id", "tag")
 
-    def __init__(self, message_id: str, frames: Frames) -> None:
+    def __init__(self, message_id: str, content: Content) -> None:
         super().__init__()
         self.message_id = message_id
-        self.frames = frames
+        self.content = content
         self.tag = 0
 
 
@@ -62,9 +69,9 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message_id: str, frames: Frames) -> Pending:
+    def add(self, message_id: str, content: Content) -> Pending:
         """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
-        pending = Pending(message_id, frames)
+        pending = Pending(message_id, content)
         self._unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
@@ -81,7 +88,8 @@ class Confirms:
                 self._tag = pending.tag = self._tag + 1
                 self._written[pending.tag] = pending
                 batch.append(pending)
-                size += sum(map(len, pending.frames))
+                content = pending.content
+                size += sum(map(len, content)) if isinstance(content, list) else len(content[1].body) + _HEADERS_BYTES
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:

@@ -87,9 +87,9 @@ class SpoolingPublisher:
         await self.begin(envelope)
 
     def begin(self, envelope: Envelope) -> Confirm:
-        bucket = bucket_of(envelope)
-        is_probe = self._breaker.is_open and self._may_probe()
-        if (self._breaker.is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
+        bucket, is_open = bucket_of(envelope), self._breaker.is_open
+        is_probe = is_open and self._may_probe()
+        if (is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
             return self._keep(envelope, bucket)
         try:
             confirmed = self._primary.begin(envelope)
@@ -105,12 +105,14 @@ class SpoolingPublisher:
 
     def _settle(self, flight: _Flight, confirmed: Confirm) -> None:
         """End an event that the broker has confirmed; have any other one kept."""
-        if flight.has_failed:
+        is_cancelled = confirmed.cancelled()
+        has_failed = not is_cancelled and confirmed.exception() is not None
+        if has_failed:
             self._take_back_all(flight.bucket)
         self._in_flight.stop(flight)
         if self._latest.get(flight.bucket) is flight:
             del self._latest[flight.bucket]
-        if confirmed.cancelled() or flight.has_failed:
+        if is_cancelled or has_failed:
             self._end_when_kept(flight)
             return
         if flight.is_probe:

@@ -50,6 +50,10 @@ class Histogram:
         if len(new) >= _FOLDED_AT_ONCE:
             self._fold(label)
 
+    def observe_all(self, label: str, values: Iterable[float]) -> None:
+        self.new[label] += values
+        self._fold(label)
+
     def _fold(self, label: str) -> None:
         values = sorted(self.new[label])
         self.new[label].clear()
@@ -80,6 +84,7 @@ class Metrics(Observer):
         self._gauges: dict[str, Read] = {}
         self._last: dict[str, float] = {}
         self._last_fetched: dict[str, Received] = {}
+        self._accepted: list[tuple[str, float, float, datetime, datetime]] = []
         self._published = 0
         self._to_broker = 0
         build = (version("hookline"), platform.python_version())
@@ -125,14 +130,21 @@ class Metrics(Observer):
 
     def accepted(self, envelope: Envelope, durable_s: float, answer_s: float) -> None:
         source = envelope.source
-        self._published += 1
-        self._confirm_s.observe("", durable_s)
-        self._answer_s.observe("", answer_s)
-        self._received[source] += 1
         self._last[source] = self._clock()
-        if envelope.occurred_at is not envelope.received_at:
-            delay_s = (envelope.received_at - envelope.occurred_at).total_seconds()
-            self._delay_s.observe(source, max(delay_s, 0.0))
+        self._accepted.append((source, durable_s, answer_s, envelope.received_at, envelope.occurred_at))
+        if len(self._accepted) >= _FOLDED_AT_ONCE:
+            self._count_accepted()
+
+    def _count_accepted(self) -> None:
+        """Count what was accepted since the last time."""
+        accepted, self._accepted = self._accepted, []
+        self._published += len(accepted)
+        self._confirm_s.observe_all("", [durable_s for _, durable_s, _, _, _ in accepted])
+        self._answer_s.observe_all("", [answer_s for _, _, answer_s, _, _ in accepted])
+        for source, _, _, received_at, occurred_at in accepted:
+            self._received[source] += 1
+            if occurred_at is not received_at:
+                self._delay_s.observe(source, max((received_at - occurred_at).total_seconds(), 0.0))
 
     def refused(self, source: str, reason: str) -> None:
         self._count("refused_total", (source, reason))
@@ -190,6 +202,7 @@ class Metrics(Observer):
     def _families(self) -> Iterator["Family"]:
         from prometheus_client import ProcessCollector  # noqa: PLC0415  loaded at the first scrape
 
+        self._count_accepted()
         families = [*map(self._family, METRICS.values()), *ProcessCollector(registry=None).collect()]
         for family in families:
             if self._process is not None:

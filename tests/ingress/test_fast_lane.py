@@ -91,13 +91,14 @@ def test_both_ways_answer_and_publish_the_same(stream: bytes, cuts: list[int]) -
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the fast lane took each request that it was offered."""
     found: list[bool] = []
-    takes = FastLane.takes
+    enter = FastLane._enter  # noqa: SLF001
 
-    def noting(self: FastLane, connection: object) -> bool:
-        found.append(takes(self, connection))  # type: ignore[arg-type]
-        return found[-1]
+    def noting(self: FastLane, connection: IngressConnection, passages: list[Any]) -> None:
+        before = len(passages)
+        enter(self, connection, passages)
+        found.append(len(passages) > before)
 
-    monkeypatch.setattr(FastLane, "takes", noting)
+    monkeypatch.setattr(FastLane, "_enter", noting)
     return found
 
 
