@@ -16,7 +16,9 @@ Address = IPv4Address | IPv6Address
 
 # An address alone, `203.0.113.9:51234` as Azure's gateway writes it, `[2001:db8::7]`, or `[2001:db8::7]:4711`.
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}|([0-9A-Fa-f:.]+)")
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+# Without this check, a search would begin again at each quote of a text that is not closed, and take seconds.
+_CLOSED = re.compile(rf'(?:{_QUOTED}|[^"])*+')
 # RFC 7239, 4: elements between commas, pairs between semicolons, and a value may be quoted.
 _ELEMENT = re.compile(rf"(?:{_QUOTED}|[^,\"])+")
 _FOR = re.compile(rf'(?:^|;)\s*for\s*=\s*({_QUOTED}|[^;"\s]+)\s*(?=;|$)', re.IGNORECASE)
@@ -76,7 +78,7 @@ def _forwarded(headers: Headers) -> list[str]:
 
 def _elements(line: str) -> list[str]:
     """The elements of a `Forwarded` header; one that is no element if the line cannot be read."""
-    elements = _ELEMENT.findall(line)
+    elements = _ELEMENT.findall(line) if _CLOSED.fullmatch(line) else []
     return elements if sum(map(len, elements)) + len(elements) - 1 == len(line) else [""]
 
 

@@ -28,6 +28,9 @@ from hookline.schemas.provider import AnySource, Headers, Reply, Request
 
 log = logging.getLogger("hookline.ingress")
 
+_QUIET_TURNS = 10
+"""How many turns of the event loop a connection takes from being accepted to its first request, and some more."""
+
 
 class Arrived(msgspec.Struct, frozen=True):
     """A whole request to a source, by the clock of the process."""
@@ -118,7 +121,7 @@ class Receiver:
             if connection.has_rest:
                 connection.hold_rest()
             self.end()
-        if self.draining or hdrs.UPGRADE in request.headers:  # after an Upgrade the parser loses what follows
+        if self.draining or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
             response.force_close()
         return response
 
@@ -280,7 +283,7 @@ class Receiver:
     def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
         """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
         try:
-            return source.provider.identify(msgspec.structs.replace(callback, query=kept) if kept else callback)
+            return source.provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
         except Unreadable as fault:
             self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
             return unreadable(callback.body)
@@ -296,17 +299,26 @@ class Receiver:
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until every request whose head has arrived is answered, for at most `timeout_s`; then end the audit."""
-        if self._in_flight:
-            self._nothing_in_flight.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._nothing_in_flight.wait()
-            except TimeoutError:
-                log.warning("requests abandoned at shutdown: %d", self._in_flight)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._quiet()
+        except TimeoutError:
+            log.warning("requests abandoned at shutdown: %d", self._in_flight)
         if self.acceptances is not None:
             self.acceptances.log_rest()
         if self._audit is not None:
             self._audit.close()
+
+    async def _quiet(self) -> None:
+        """Return once nothing has been in flight for some turns, in which requests that have arrived begin."""
+        turns = 0
+        while turns < _QUIET_TURNS:
+            if self._in_flight:
+                self._nothing_in_flight.clear()
+                await self._nothing_in_flight.wait()
+                turns = 0
+            await asyncio.sleep(0)
+            turns += 1
 
 
 def _is_cancelled() -> bool:

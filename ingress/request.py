@@ -165,6 +165,8 @@ async def _read_rest(
     request: web.BaseRequest, max_body_bytes: int, timeout_s: float, trusted: Sequence[Network]
 ) -> bytes:
     connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
+    if connection.transport is None:  # lost before the request's task began: nothing ends the read of its body
+        raise MalformedRequest("the body is incomplete")
     connection.begin_body(request.content_length or 0, limited_client(request, trusted))
     try:
         async with asyncio.timeout(timeout_s) as connection.reading:

@@ -51,7 +51,10 @@ def time_claim(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadSignature(f"the token has no time {name}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any size
+        raise BadSignature(f"the {name} of the token is no time") from None
 
 
 def _decoded(part: bytes) -> bytes:

@@ -4,10 +4,11 @@ A provider that sends a number today may quote it tomorrow. One such field must 
 not have the documented form come here.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -30,7 +31,29 @@ def decode_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError:
-        return decoder.decode(_encode(fitted(_anything.decode(body), decoder.type)))
+        return decoder.decode(_encode(fitted(_decoded(body), decoder.type)))
+
+
+def _decoded(body: bytes) -> Any:
+    """JSON of any form. An integer of more digits than Python reads, which are thousands, becomes their text."""
+    try:
+        return _anything.decode(body)
+    except msgspec.ValidationError:
+        return _python_decoder.decode(body.decode())
+
+
+def _integer(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_python_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def fitted(value: Any, form: Any) -> Any:

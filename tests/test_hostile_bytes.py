@@ -18,7 +18,17 @@ from hookline.schemas.provider import Provider, Request
 from hookline.schemas.providers import catalogue
 from tests.by_provider import by_provider, each_of
 from tests.json_paths import Path, at, changed, paths
-from tests.vector_cases import Vector, all_vectors, carriers, challenge_of, example_source, is_form, seal_with, sent
+from tests.vector_cases import (
+    Vector,
+    all_vectors,
+    carriers,
+    challenge_of,
+    example_source,
+    is_form,
+    seal_with,
+    sent,
+    with_a_field_twice,
+)
 
 PROVIDERS = list(catalogue().values())
 EVENTS = [vector for vector in all_vectors() if not vector.case.expected.challenge]
@@ -364,6 +374,12 @@ def test_arbitrary_headers_raise_only_our_errors(provider: Provider[Any], data: 
 )
 def test_an_arbitrary_query_raises_only_our_errors(provider: Provider[Any], query: str) -> None:
     verify(provider, Request(b"{}", CIMultiDict(), query))
+
+
+@each_of(vector for vector in all_vectors() if vector.case.expected.challenge)
+def test_a_genuine_check_of_the_url_that_cannot_be_read_is_none(vector: Vector) -> None:
+    outgoing = vector.provider.sign(with_a_field_twice(vector.provider, vector.request.body), vector.source, NOW_S)
+    assert challenge_of(vector.source, sent(outgoing), NOW_S) is None
 
 
 @each_provider

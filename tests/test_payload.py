@@ -54,7 +54,9 @@ def test_milliseconds_are_kept() -> None:
         (b"1e99999999999999999999", b"1e99999999999999999998"),
         (b"1e-99999999999999999999", b"1e-99999999999999999998"),
         (b"100000000000000000001", b"100000000000000000002"),
+        (b"1" * 5000 + b"1", b"1" * 5000 + b"2"),
     ],
+    ids=lambda number: repr(number[:24]),
 )
 def test_numbers_that_are_the_same_as_floats_are_kept_apart(one: bytes, other: bytes) -> None:
     assert read_again(exactly, one) != read_again(exactly, other)

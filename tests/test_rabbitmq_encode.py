@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames
+from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames, surely_fits
 from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS, Envelope, to_headers
 from hookline.schemas.errors import NotDurable
 from tests.frames import BODY_SIZES
 
+SMALLEST_CONTENT_BYTES = 4096 - 8
+"""Of a frame that the smallest `frame_max` of AMQP allows."""
 TIMES = st.datetimes(timezones=st.just(UTC) | st.builds(timezone, st.timedeltas(timedelta(0), timedelta(hours=23))))
 ENVELOPES = st.builds(
     Envelope,
@@ -18,7 +21,7 @@ ENVELOPES = st.builds(
     provider=st.text(max_size=20),
     source=st.text(max_size=70),
     event_type=st.sampled_from(["room.created", "unknown.-", "unreadable"]),
-    subject=st.text(st.characters(), max_size=600),
+    subject=st.text(max_size=600),
     occurred_at=TIMES,
     received_at=TIMES,
     content_type=st.sampled_from(["", "application/json", "text/plain; charset=utf-8"]),
@@ -36,6 +39,22 @@ def of_the_message(envelope: Envelope, max_content_bytes: int) -> bytes:
 @given(envelope=ENVELOPES)
 def test_an_envelope_has_the_frames_of_its_message(envelope: Envelope) -> None:
     assert b"".join(envelope_frames(3, "e", envelope, "m-1", 10_000)) == of_the_message(envelope, 10_000)
+
+
+@given(envelope=ENVELOPES)
+def test_an_envelope_that_surely_fits_has_frames_at_any_server(envelope: Envelope) -> None:
+    if surely_fits(envelope):
+        envelope_frames(3, "e" * 255, envelope, "m" * 60, SMALLEST_CONTENT_BYTES)
+
+
+def test_the_longest_headers_that_surely_fit_do() -> None:
+    longest = replace(
+        sealed("\U0001f4de" * 268, b"x"), source="s" * 168, query="\U0001f4de" * 100, traceparent="\U0001f4de" * 100
+    )
+    assert surely_fits(longest)
+    assert not surely_fits(replace(longest, query=longest.query + "x"))
+    assert not surely_fits(replace(longest, source=longest.source + "s"))
+    envelope_frames(3, "e" * 255, longest, "m" * 60, SMALLEST_CONTENT_BYTES)
 
 
 def sealed(subject: str, body: bytes) -> Envelope:

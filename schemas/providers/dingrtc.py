@@ -129,7 +129,7 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 
 def _is_address_check(body: bytes) -> bool:
     try:
-        return read_again(_notice, body).event_type == ADDRESS_CHECK
+        return read(_notice, body).event_type == ADDRESS_CHECK
     except Unreadable:
         return False
 

@@ -332,7 +332,8 @@ PROVIDER = Provider(
     verify=verify,
     covers="the URL and every parameter (HMAC-SHA1)",
     strength="fields",
-    leaves_open="no time: an old callback can be sent again, as the same event; the order of the parameters",
+    leaves_open="no time: an old callback can be sent again, as the same event; the order of the parameters, and where "
+    "a name or a value ends",
     content_type=FORM,
     sign=sign,
     identify=identify,

@@ -93,7 +93,8 @@ KINDS: Mapping[str | None, TrackKind] = {"camera": "video", "screen": "screen"}
 UNTYPED = "untyped"
 MAX_LIFE_S = 3600
 TOKEN_HEADER = {"alg": "HS256", "typ": "JWT"}
-_BLANKS = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+# A text that is not closed ends with the body: otherwise a search would begin again at each of its quotes.
+_BLANKS = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|[ \t\r\n]+', re.DOTALL)
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,13 +1,15 @@
 """Sources that only some addresses may call, with and without load balancers in front of the ingress."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
 import msgspec
 import pytest
+from multidict import CIMultiDict
 
-from hookline.ingress.client_address import Network
+from hookline.ingress.client_address import Network, client_address
 from hookline.schemas.provider import AnySource
 from tests.ingress.callbacks import post, signed
 from tests.ingress.running_ingress import running_ingress
@@ -148,3 +150,11 @@ async def test_a_proxy_protocol_line_is_refused() -> None:
         assert answer is not None
         assert (answer.status, closed) == (400, True)
         assert ingress.publisher.envelopes == []
+
+
+def test_a_forwarded_header_with_a_quote_that_is_not_closed_costs_no_time() -> None:
+    """Nobody needs a secret to send one."""
+    line = 'for="' + '\\"' * 20_000
+    began_s = time.thread_time()
+    assert client_address("127.0.0.1", CIMultiDict({"Forwarded": line}), [LOOPBACK]) is None
+    assert time.thread_time() - began_s < 1

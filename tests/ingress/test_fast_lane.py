@@ -27,13 +27,16 @@ from tests.ingress.signature_cases import FORGED
 from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, VOICE
 
 USUAL_WAY = with_settings(fast_lane=False)
-GENUINE = [
+ORDINARY = [
     *(
         post(source, signed(source, sample(source, number)))
         for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)
         for number in (0, 1)
     ),
     with_header(b"Connection: keep-alive"),
+    with_header(b"Upgrade: websocket"),  # of no meaning without `Connection: upgrade`
+]
+OTHERS = [
     with_header(b"Connection: close"),
     with_header(b"Expect: 100-continue"),
     with_header(b"Upgrade: websocket", b"Connection: upgrade"),
@@ -44,6 +47,7 @@ GENUINE = [
     b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
     with_line(b"GET /hooks/krtc-main HTTP/1.1"),
 ]
+GENUINE = [*ORDINARY, *OTHERS]
 FLAWED = [case.request for case in (*FRAMING, *HEAD, *CODING, *FORGED) if len(case.request) < 4000]
 STREAMS = st.lists(st.sampled_from(GENUINE) | st.sampled_from(FLAWED), min_size=1, max_size=4).map(b"".join)
 DATE = re.compile(rb"\r\nDate: [^\r]*")
@@ -118,7 +122,14 @@ async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], sourc
     assert taken == [True] * 3
 
 
-@pytest.mark.parametrize("request_", [*GENUINE[11:], FORGED[0].request], ids=range(len(GENUINE) - 10))
+@pytest.mark.parametrize("request_", ORDINARY[10:], ids=["keep-alive", "an upgrade without a connection"])
+async def test_a_header_without_a_meaning_changes_neither_way(taken: list[bool], request_: bytes) -> None:
+    answers = [await outcome([request_, GOOD], lane=lane) for lane in (True, False)]
+    assert answers[0] == answers[1]
+    assert (len(answers[0][1]), taken) == (2, [True, True])
+
+
+@pytest.mark.parametrize("request_", [*OTHERS, FORGED[0].request], ids=range(len(OTHERS) + 1))
 async def test_any_other_request_takes_the_usual_way(taken: list[bool], request_: bytes) -> None:
     async with running_ingress() as ingress:
         await exchange(ingress, [request_])
@@ -277,6 +288,29 @@ async def test_a_client_that_leaves_in_the_turn_that_begins_its_callback_leaves_
         gc.collect()  # of a task that failed, this logs the error
         assert len(asyncio.all_tasks()) == before - 1
         assert connection.load.held_bytes == 0
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "abandoned" not in caplog.text
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+@pytest.mark.parametrize("turns", range(8), ids="{} turns later".format)
+async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error(
+    *, turns: int, lane: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient = with_settings(fast_lane=lane, shutdown_s=0.2)
+    async with running_ingress(settings=impatient) as ingress, ingress.connect():
+        connection = await only_connection(ingress)
+        ingress.publisher.hold()
+        connection.data_received(GOOD + GOOD[:-1])
+        await let_ingress_run()
+        ingress.publisher.release()
+        await ingress.publisher.kept.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+        await let_ingress_run()
+        assert connection.load.held_bytes == 0
+        assert len(ingress.publisher.envelopes) == 1
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
     assert "abandoned" not in caplog.text
 

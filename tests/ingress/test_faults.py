@@ -194,6 +194,17 @@ async def test_shutdown_answers_the_requests_in_flight() -> None:
         await stopping
 
 
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+async def test_shutdown_answers_what_has_arrived_and_is_not_read_yet(*, lane: bool) -> None:
+    """A load balancer does not send a POST request again."""
+    async with running_ingress(settings=with_settings(fast_lane=lane)) as ingress, ingress.connect() as client:
+        await client.send(GOOD)
+        await ingress.server.stop()
+        answer = await client.answer()
+        assert answer is not None
+        assert (answer.status, answer.closes) == (200, True)
+
+
 async def test_shutdown_reads_the_bodies_that_are_still_arriving() -> None:
     async with running_ingress(settings=with_settings(body_timeout_s=5)) as ingress, ingress.connect() as client:
         await client.send(GOOD[:-10])

@@ -90,6 +90,27 @@ def test_the_version_of_the_signature_is_part_of_it() -> None:
             PROVIDER.verify(_with_signature(text), source(), NOW_S)
 
 
+@pytest.mark.parametrize("prefix", ["webhook", "svix"])
+def test_a_part_of_a_body_is_no_body(prefix: str) -> None:
+    """What is signed has full stops between its parts, and a body may have some, too."""
+    inner = '{"type":"room.ended","data":{}}'
+    request = signed(f'{{"type":"room.renamed","data":{{"name":"x.{NOW_S + 1}.{inner}', prefix=prefix)
+    forged_id, found, forged_body = request.body.decode().partition(f".{NOW_S + 1}.")
+    assert found
+    headers = {
+        f"{prefix}-id": f"{request.header(f'{prefix}-id')}.{NOW_S}.{forged_id}",
+        f"{prefix}-timestamp": str(NOW_S + 1),
+        f"{prefix}-signature": request.header(f"{prefix}-signature"),
+    }
+    with pytest.raises(BadSignature):
+        PROVIDER.verify(Request(forged_body.encode(), CIMultiDict(headers)), source(), NOW_S)
+
+
+def test_an_id_may_have_full_stops() -> None:
+    for message_id in ("a.b", "msg.1700000000", "1700000000.1", "..", "a.17000000001.b"):
+        PROVIDER.verify(signed(message_id=message_id), source(), NOW_S)
+
+
 def test_the_names_of_svix_are_read() -> None:
     request = signed(prefix="svix")
     PROVIDER.verify(request, source(), NOW_S)

@@ -1,6 +1,7 @@
 """What only Vonage does. Its own library reads the tokens that are signed here, and the one that it uses signs."""
 
 import hashlib
+import time
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -88,6 +89,8 @@ def test_a_token_that_only_says_another_algorithm_is_refused() -> None:
         pytest.param({"iat": "1700000000"}, id="a time in quotes"),
         pytest.param({"exp": NOW_S + 3601}, id="a life above an hour"),
         pytest.param({"exp": "soon"}, id="an end that is no time"),
+        pytest.param({"iat": 10**400}, id="a time beyond all floats"),
+        pytest.param({"exp": -(10**400)}, id="an end beyond all floats"),
     ],
 )
 def test_claims_that_prove_nothing_are_refused(claims: dict[str, Any]) -> None:
@@ -131,6 +134,14 @@ def test_a_body_with_blanks_may_be_hashed_without_them() -> None:
     for other in (spaced.replace(b"b ", b"b"), spaced + b" ", spaced.replace(b"1", b"3")):
         with pytest.raises(BadSignature):
             PROVIDER.verify(request(token(payload_hash=compact), other), source(), NOW_S)
+
+
+def test_a_body_with_a_text_that_is_not_closed_costs_no_time() -> None:
+    """Whoever has seen one token can send it with such a body."""
+    began_s = time.thread_time()
+    with pytest.raises(BadSignature):
+        PROVIDER.verify(request(token(), b'{"' + b'\\"' * 12_000 + b"}"), source(), NOW_S)
+    assert time.thread_time() - began_s < 1
 
 
 @pytest.mark.parametrize("name", ["api_key", "application_id"])

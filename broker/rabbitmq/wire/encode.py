@@ -82,7 +82,7 @@ def surely_fits(envelope: Envelope) -> bool:
     The smallest frame that a server may ask for has 4,096 bytes. The other headers take less than 600 of them.
     """
     names = envelope.provider + envelope.source + envelope.event_type + envelope.content_type
-    others = len(envelope.subject) + len(envelope.query) + len(envelope.traceparent)
+    others = len(envelope.id) + len(envelope.subject) + len(envelope.query) + len(envelope.traceparent)
     return len(names) <= _MAX_NAMES and names.isascii() and others <= _MAX_OTHERS
 
 
