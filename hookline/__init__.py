@@ -9,6 +9,7 @@ Write a handler once, and it works for every provider:
     async def attendance(event: ParticipantJoined) -> None: ...
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["Backoff", "Call", "Delivery", "Middleware", "Opener", "Poisoned", "R
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that a command handles Ctrl-C before anything slow is loaded."""
     if name not in __all__:
-        raise AttributeError(f"module 'hookline' has no attribute {name!r}")
+        raise AttributeError(f"module 'hookline' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     from hookline.workers import api, declare  # noqa: PLC0415  see above
 
     return declare.worker if name == "worker" else getattr(api, name)

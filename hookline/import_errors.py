@@ -1,9 +1,12 @@
 """The sentences for what cannot be imported: a user's module, or an optional library."""
 
-from collections.abc import Iterator
+import importlib
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.near_names import nearest
 from hookline.workers.user_code import raised_by_hookline, user_line
 
 
@@ -14,14 +17,40 @@ def not_importable(name: str, error: BaseException) -> SettingsError:
     """
     line = user_line(error)
     if line is not None and raised_by_hookline(error):
-        return SettingsError(f"{line.path}:{line.number}: {error}")
+        return SettingsError(f"{line.path}:{line.number}: {error}{_remedy(error)}")
     if isinstance(error, SystemExit):
         where = "" if line is None else f" at {line.path}:{line.number}"
         return SettingsError(
             f'{name} exits when it is imported{where}: put what it runs under `if __name__ == "__main__":`'
         )
     where = "" if line is None or isinstance(error, SyntaxError) else f", in {line.path}:{line.number}"
-    return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}")
+    return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}{_remedy(error)}")
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about a name of Hookline that is misspelt or was not imported."""
+    if isinstance(error, NameError) and error.name is not None:
+        module = next((module for module, names in _public_names().items() if error.name in names), "")
+        return f"; add `from {module} import {error.name}`" if module else ""
+    near = nearest(*_misspelt(error))
+    return f"; did you mean {near}?" if near else ""
+
+
+def _misspelt(error: BaseException) -> tuple[str, Collection[str]]:
+    """A name that Hookline does not have, and those that it has instead."""
+    public = _public_names()
+    if isinstance(error, ModuleNotFoundError):
+        is_ours = (error.name or "").startswith("hookline.")
+        return error.name or "", (*public, "hookline.testing", "hookline.provider") if is_ours else ()
+    if isinstance(error, AttributeError):
+        return error.name or "", public.get(getattr(error.obj, "__name__", ""), ())
+    missing = re.match(r"cannot import name '(\w+)' from '(hookline(?:\.\w+)?)'", str(error))
+    return (missing[1], public.get(missing[2], ())) if missing else ("", ())
+
+
+def _public_names() -> Mapping[str, Collection[str]]:
+    names = importlib.import_module("hookline").__all__
+    return {"hookline": names, "hookline.events": vars(importlib.import_module("hookline.events")).keys()}
 
 
 @contextmanager

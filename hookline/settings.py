@@ -1,6 +1,5 @@
 """The settings file: `hookline.toml`, checked as a whole before anything starts."""
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Sec
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.near_names import nearest
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import Catalogue, catalogue
@@ -25,11 +25,15 @@ from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
 
 S = TypeVar("S", bound=msgspec.Struct)
-O = TypeVar("O", AdminSettings, TracingSettings)  # noqa: E741  of an operator
+O = TypeVar("O", AdminSettings, TracingSettings, "BrokerSettings", "StoreSettings")  # noqa: E741  of an operator
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
 
 DEFAULT_URL = "sqlite:hookline.db"
+SQLITE_URL = "sqlite:"
+RABBITMQ_URLS = ("amqp://", "amqps://")
+REDIS_URLS = ("redis://", "rediss://")
+POSTGRESQL_URLS = ("postgresql://", "postgres://")
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
 _KEEPS_REQUESTS = (
@@ -53,6 +57,14 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def urls(self) -> tuple[str, ...]:
         return (self.url,) if isinstance(self.url, str) else self.url
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, beginning with the key; None if nothing is."""
+        is_rabbitmq = all(url.startswith(RABBITMQ_URLS) for url in self.urls)
+        if is_rabbitmq or (len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL)):
+            return None
+        return 'url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ'
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +93,13 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_transactions: Count = 20
     ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 7 * 24 * 3600
     rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, beginning with the key; None if nothing is."""
+        if self.url.startswith((SQLITE_URL, *REDIS_URLS, *POSTGRESQL_URLS)):
+            return None
+        return 'url: expected "sqlite:FILE", "redis://…" or "postgresql://…"'
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,9 +207,9 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         warnings.append(_KEEPS_REQUESTS)
     return Settings(
         path=path,
-        broker=_as(BrokerSettings, sections["broker"]),
+        broker=_faultless("broker", _as(BrokerSettings, sections["broker"])),
         spool=_as(SpoolSettings, sections["spool"]),
-        store=_as(StoreSettings, sections["store"]),
+        store=_faultless("store", _as(StoreSettings, sections["store"])),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
@@ -384,7 +403,11 @@ def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 def _network(text: str) -> Network:
     """Raises ValueError."""
-    network = ip_network(text, strict=False)
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        expected = 'such as "203.0.113.7", or a network, such as "203.0.113.0/24"'
+        raise ValueError(f"{text!r} is no address, {expected}; names of hosts are not looked up") from None
     if "/" in text and ip_address(text.partition("/")[0]) != network.network_address:
         raise ValueError(f"{text} is an address in a network; did you mean {network}?")
     return network
@@ -417,8 +440,8 @@ def _right_place(key: str, name: str, value: Any) -> str:
 
 
 def _did_you_mean(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:

@@ -139,8 +139,10 @@ class IngressConnection(web.RequestHandler):
         return self._next_keepalive_close_time if is_idle else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Any unsent byte of a response pauses the writing, and is timed. uvloop's transports have no asyncio class.
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(0)
+        # Any unsent byte of a response pauses the writing, and is timed. A transport of TLS pauses when its limit is
+        # reached, others when it is exceeded. uvloop's transports have no asyncio class.
+        has_tls = transport.get_extra_info("ssl_object") is not None
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(has_tls))
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         super().connection_made(transport)
         self._await_head()

@@ -22,6 +22,7 @@ from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
 _MAX_BODY_BYTES = 16_384  # to verify more than that would hold up others
+_AT_ONCE = 256  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
 
 
 def is_supported() -> bool:
@@ -55,8 +56,10 @@ class FastLane:
         self._offered.append(connection)
 
     def _begin(self) -> None:
-        """Take one step after the other with all requests that are offered."""
-        offered, self._offered = self._offered, []
+        """Take one step after the other with the requests that are offered, as many as fit into a turn."""
+        offered, self._offered = self._offered[:_AT_ONCE], self._offered[_AT_ONCE:]
+        if self._offered:
+            asyncio.get_running_loop().call_soon(self._begin)
         passages: list[_Passage] = []
         for connection in offered:
             self._enter(connection, passages)

@@ -152,7 +152,7 @@ class History(Protocol):
     """Past events, if the settings enable the history."""
 
     async def wanted_by(self, queue: str) -> frozenset[str]:
-        """The binding keys of a worker's queue. Raises SettingsError if there is no such queue."""
+        """The binding keys of a worker's queue. Raises UnknownQueue if there is no such queue."""
 
     def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:
         """The envelopes received from `since` until `until` that are kept at the time of the call, in pages.
@@ -175,7 +175,7 @@ class Scannable(Protocol[M]):
         """The queues that have any, with their numbers. Raises Unreachable."""
 
     async def count(self, queue: str) -> int:
-        """How many a queue has. Raises SettingsError if there is no such queue, or Unreachable."""
+        """How many a queue has. Raises UnknownQueue if there is no such queue, or Unreachable."""
 
     def scan(self, queue: str, decide: Callable[[M], Action]) -> AsyncGenerator[Scanned[M], None]:
         """Go through those of a queue, oldest first, and do with each what `decide` says.

@@ -20,6 +20,7 @@ HooklineError
 │   └── NotDurable              genuine, but not known to be stored: our fault
 ├── Unreadable              a genuine callback whose content cannot be read
 ├── SettingsError           the settings are wrong
+│   └── UnknownQueue            no queue has this name
 ├── NotStarted              the worker's own code failed at start
 └── Unreachable             the broker or the store cannot be used now
 
@@ -168,6 +169,14 @@ class SettingsError(HooklineError):
     """One sentence that names the key, for the person who edits the file."""
 
     reason = "settings"
+
+
+class UnknownQueue(SettingsError):
+    """No worker's queue has this name."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"there is no queue {queue!r}: start its worker once, so that it is declared")
+        self.queue = queue
 
 
 class NotStarted(HooklineError):

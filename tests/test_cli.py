@@ -91,6 +91,14 @@ def test_an_unreachable_broker_is_exit_code_3_and_shows_no_password(project: Pro
     assert "s3cret-password" not in done.stderr
 
 
+def test_libraries_say_nothing_beside_a_command(project: Project) -> None:
+    text = project.config.read_text()
+    project.config.write_text(text.replace("sqlite:hookline.db", "amqp://127.0.0.1:1/", 1))
+    done = project.call("check")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "RabbitMQ at 127.0.0.1:1: connection refused" in done.stdout
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -258,6 +266,11 @@ def declared(project: Project) -> None:
             "/no/such/file: there is no such file; `hookline init` writes one",
         ),
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
+        (("run", "hookline.toml"), 2, "no worker's file, such as attendance.py; --config names the settings file"),
+        (("send", "krtc-main", "participant.joind"), 2, "did you mean participant.joined? It sends 101 (room.created)"),
+        (("send", "krtc"), 2, "there is no source 'krtc'; of the provider krtc there is krtc-main"),
+        (("send", "KRTC-Main"), 2, "there is no source 'KRTC-Main'; did you mean krtc-main?"),
+        (("send", "http://127.0.0.1:1/hooks/krtc-main"), 2, "SOURCE is the name of a source: --url says where to send"),
         (("dead", "list", "rooms", "--reason", "faild"), 2, "there is no reason 'faild'; did you mean failed?"),
         (("dead", "list", "rooms", "--source", "krtc"), 1, "there is no source 'krtc'; did you mean krtc-main?"),
         (("unrouted", "replay", "--provider", "qqq"), 1, "there is no provider 'qqq'; there are "),

@@ -133,9 +133,49 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "billing.py exits when it is imported",
     ),
     ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker in it"),
+    (
+        "an event with a misspelt name",
+        lambda it: it.worker.write_text("from hookline.events import ParticipantJoin"),
+        "did you mean ParticipantJoined?",
+    ),
+    (
+        "a module with a misspelt name",
+        lambda it: it.worker.write_text("import hookline.event"),
+        "did you mean hookline.events?",
+    ),
+    (
+        "an attribute with a misspelt name",
+        lambda it: it.worker.write_text("import hookline\nhookline.workr"),
+        "did you mean worker?",
+    ),
+    (
+        "an event with a misspelt name behind its module",
+        lambda it: it.worker.write_text("import hookline.events as e\ne.RoomCraeted"),
+        "did you mean RoomCreated?",
+    ),
+    (
+        "a name that was not imported",
+        lambda it: it.worker.write_text(WORKER.replace("from hookline import worker", "")),
+        "add `from hookline import worker`",
+    ),
+    (
+        "an event that was not imported",
+        lambda it: it.worker.write_text(WORKER.replace("from hookline.events import RoomCreated", "")),
+        "add `from hookline.events import RoomCreated`",
+    ),
+    ("a provider in capitals", lambda it: it.change('provider = "krtc"', 'provider = "KRTC"'), "did you mean krtc?"),
+    (
+        "the name of a host among addresses",
+        lambda it: it.change('provider = "krtc"', 'provider = "krtc"\nallow_from = ["krtc.example.com"]'),
+        "names of hosts are not looked up",
+    ),
     ("a topic with too few words", lambda it: worker(it, 'topic="room.created"'), "billing.py"),
     ("a topic of no source", lambda it: worker(it, 'topic="krtc.krtc.#"'), "no source sends krtc.krtc.#"),
-    ("a broker's URL of another kind", lambda it: it.set_broker("http://rabbit"), 'broker.url: expected "sqlite:FILE"'),
+    (
+        "a broker's URL of another kind",
+        lambda it: it.set_broker("http://rabbit"),
+        'toml: broker.url: expected "sqlite:',
+    ),
     (
         "a broker that is away",
         lambda it: it.set_broker(f"amqp://127.0.0.1:{NOBODYS}/"),
@@ -146,7 +186,11 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         lambda it: it.set_store(f"redis://127.0.0.1:{NOBODYS}/0"),
         "start the server, or mend store.url",
     ),
-    ("a store's URL of another kind", lambda it: it.set_store("mysql://db"), 'store.url: expected "sqlite:FILE"'),
+    (
+        "a store's URL of another kind",
+        lambda it: it.set_store("mysql://db"),
+        'toml: store.url: expected "sqlite:',
+    ),
     ("a folder that does not exist", lambda it: it.set_broker("sqlite:data/hookline.db"), "does not exist: make it"),
     ("the database of another program", other_database, "is the database of another program"),
     ("a file that is no database", no_database, "is no SQLite file that can be read"),

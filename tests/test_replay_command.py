@@ -34,7 +34,9 @@ def test_wrong_arguments_are_refused_before_the_replay(arguments: str, message: 
 def test_an_unknown_queue_is_exit_code_2(tmp_path: Path) -> None:
     done = Project(tmp_path).call("replay", "--since", "1h", "--to", "billing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == ("hookline: there is no queue 'billing': start its worker once, so that it is declared\n")
+    assert done.stderr == (
+        "hookline: there is no queue 'billing'; there is none; a worker's queue is there once the worker has started\n"
+    )
 
 
 def test_without_a_history_the_message_names_the_setting(tmp_path: Path) -> None:

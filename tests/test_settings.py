@@ -218,7 +218,7 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
         ),
         pytest.param(
             GOOD + "allow_from = ['everybody']",
-            "sources.krtc-main.allow_from: 'everybody' does not appear to be",
+            "sources.krtc-main.allow_from: 'everybody' is no address, such as \"203.0.113.7\"",
             id="word for a network",
         ),
         pytest.param(

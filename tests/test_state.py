@@ -134,9 +134,9 @@ async def test_a_state_that_never_opens_fails_after_the_time_limit() -> None:
             await states.ready(rooms)
 
 
-async def test_the_error_of_a_function_that_is_not_a_context_manager_names_the_decorator() -> None:
-    async def open_pool() -> AsyncIterator[None]:
-        yield
+async def test_the_error_of_a_function_that_gives_no_context_manager_names_the_decorator() -> None:
+    def open_pool() -> object:
+        return object()
 
     @worker(RoomCreated, state=open_pool)  # type: ignore[arg-type]  # the mistake
     async def rooms(event: RoomCreated) -> None: ...

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -16,10 +18,17 @@ from hookline.broker.spool.visit import contents
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
 from hookline.cli.status import age_text
+from hookline.events import ParticipantJoined
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.broker import Again, Parked
+from hookline.schemas.errors import Unreachable
 from hookline.schemas.refusals import UNKNOWN_PATH
+from hookline.sqlite.database import Database
+from hookline.workers.event_log import EventLog
+from hookline.workers.source_states import USUAL_EVENTS
+from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
 from tests.contract.installations import envelope, opened, queue_name, taken
+from tests.events import make
 from tests.services.rabbitmq import server_url
 
 
@@ -100,6 +109,68 @@ async def test_what_was_refused_lately_has_a_next_step(tmp_path: Path) -> None:
     assert lines[0].endswith(": `hookline refused list --source krtc-main`")
     assert lines[1].endswith(": `hookline refused list --source -`")
     assert [each["source"] for each in found["refused"]] == ["krtc-main", UNKNOWN_PATH]
+
+
+async def test_each_source_has_the_age_of_its_latest_event_and_unusual_silence_a_next_step(tmp_path: Path) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    database = await Database.open(tmp_path / "hookline.db")
+    log = EventLog(await SqliteEventStorage.open(database))
+    yesterday = datetime.now(UTC) - timedelta(days=1, minutes=15)
+    for number in range(USUAL_EVENTS + 1):
+        await log.append(_joined("krtc-main", f"k{number}", yesterday + timedelta(seconds=number)))
+    await log.append(_joined("classes", "c", datetime.now(UTC) - timedelta(hours=5)))
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}"):
+        text = await asyncio.to_thread(status, config)
+        found = json.loads(await asyncio.to_thread(status, config, "--json"))
+    await database.close()
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.strip()}
+    assert rows["krtc-main"] == "24.2 h ago silent, unlike yesterday at this time"
+    assert (rows["classes"], rows["zego-main"]) == ("5 h ago -", "never -")
+    assert "krtc-main: nothing has come for half an hour; is the callback still on in the provider's console?" in text
+    states = {each["source"]: each for each in found["sources"]}
+    assert [states[name]["silent"] for name in ("krtc-main", "classes", "zego-main")] == [True, False, False]
+    assert states["zego-main"]["last_at"] is None
+
+
+def _joined(source: str, event_id: str, at: datetime) -> ParticipantJoined:
+    event = make(ParticipantJoined, event_id, user_id="u")
+    return msgspec.structs.replace(event, source=source, occurred_at=at, received_at=at)
+
+
+async def test_a_broker_that_is_away_hides_nothing_of_this_machine(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "amqp://127.0.0.1:1/")
+    writer = SqliteRefusalWriter(tmp_path / "hookline-refused.db", AuditSettings())
+    writer.count({("krtc-main", "bad_signature"): 8}, time.time() - 30.0)
+    await writer.close()
+    journal = Journal(tmp_path / "hookline-spool", RealFiles())
+    journal.append([Entry(7, 100.0, pack(envelope()))])
+    journal.close()
+    text, human = await asyncio.to_thread(run, config)
+    found, _ = await asyncio.to_thread(run, config, "--json")
+    assert isinstance(human, Unreachable)
+    assert "queues: what waits in them is not known: RabbitMQ at 127.0.0.1:1: connection refused" in text
+    assert "spool of this machine: 1 events" in text
+    assert "spool: its events are published once RabbitMQ is back" in text
+    assert "krtc-main: refused (bad_signature" in text
+    status = json.loads(found)
+    assert (status["queues"], status["unrouted"], status["spool"]["events"]) == (None, None, 1)
+    assert status["queues_fault"].startswith("RabbitMQ at 127.0.0.1:1")
+
+
+def run(config: Path, *arguments: str) -> tuple[str, BaseException | None]:
+    done = CliRunner().invoke(cli, ["status", "--config", str(config), *arguments])
+    return done.output, done.exception
+
+
+async def test_without_an_event_log_the_queues_are_shown(tmp_path: Path) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    config.write_text(config.read_text().replace('url = "sqlite:hookline.db"', 'url = "redis://127.0.0.1:1"'))
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}"):
+        text = await asyncio.to_thread(status, config)
+        found = json.loads(await asyncio.to_thread(status, config, "--json"))
+    assert "unrouted: 0" in text
+    assert "sources: when they last sent something is not known: " in text
+    assert (found["sources"], "127.0.0.1" in found["sources_fault"]) == (None, True)
 
 
 @pytest.mark.parametrize(

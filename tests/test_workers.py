@@ -1,6 +1,7 @@
 """Workers, run through the real pipeline in memory."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -140,6 +141,18 @@ async def test_a_function_that_takes_too_long_is_cancelled_and_its_event_retried
     assert isinstance(outcome, Again)
     assert outcome.reason == "timeout"
     assert stopped.is_set()
+
+
+async def test_a_function_that_calls_exit_fails_as_others_do_and_its_line_is_named() -> None:
+    @worker(ParticipantJoined)
+    async def leave(event: ParticipantJoined) -> None:
+        sys.exit(1)
+
+    outcome = await deliver(leave, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+    assert outcome.detail.startswith("ExitCalled in test_workers.py:")
+    assert "the function called exit(); a worker's function raises another exception" in outcome.error
 
 
 async def test_a_timeout_error_of_the_function_is_a_failure_like_others() -> None:

@@ -8,7 +8,8 @@ from typing_extensions import TypeVar
 from hookline.schemas import topics
 from hookline.schemas.events import CanonicalEvent, Event, Unknown, event_topic
 from hookline.workers.api import Backoff, Delivery, Middleware, Opener, Order, Worker
-from hookline.workers.declaration_checks import check_events, check_function, check_options
+from hookline.workers.declaration_checks import check_events, check_options
+from hookline.workers.function_checks import check_function
 
 S = TypeVar("S")
 E1 = TypeVar("E1", bound=CanonicalEvent)

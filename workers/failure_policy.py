@@ -29,6 +29,10 @@ class ProcessDied(Exception):
     """The event crashed the process that handled it too often."""
 
 
+class ExitCalled(Exception):
+    """A worker's function tried to end the process."""
+
+
 class HandlerTimedOut(Exception):
     """A worker's function did not return within its time-out."""
 

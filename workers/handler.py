@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 from hookline.aio.deadlines import Deadlines
 from hookline.schemas.observer import NOBODY
 from hookline.workers.api import Delivery, Worker
-from hookline.workers.failure_policy import HandlerTimedOut
+from hookline.workers.failure_policy import ExitCalled, HandlerTimedOut
 from hookline.workers.middleware import around
 from hookline.workers.work import Case
 
@@ -31,12 +31,14 @@ class Handler:
         self.observer = NOBODY
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
-        """Raises what the function raises, or HandlerTimedOut."""
+        """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process."""
         arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
         started_s = time.monotonic()
         try:
             with self._timeout:
                 await self._function(case.event, *arguments)
+        except SystemExit as error:
+            raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:
             call_s = time.monotonic() - started_s
             self.latency.record(call_s)

@@ -1,13 +1,15 @@
 """Finds the line of a team's own code in a traceback."""
 
+import asyncio
 import sysconfig
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NamedTuple
 
 _HOOKLINE = str(Path(__file__).parent.parent)
 _STANDARD_LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+_EVENT_LOOP = (str(Path(asyncio.__file__).parent / "base_events.py"), str(Path(asyncio.__file__).parent / "runners.py"))
 _HEAD = "Traceback (most recent call last):\n"
 _LIBRARIES = ("site-packages", "dist-packages")
 
@@ -40,6 +42,20 @@ def user_line(error: BaseException) -> Line | None:
         return own[-1] if own else outside[0]
     before = user_line(error.__context__) if error.__context__ is not None else None  # where a call was cancelled
     return before or (lines[-1] if lines else None)
+
+
+def running_line(frame: FrameType) -> Line | None:
+    """The innermost line of the team's own code that a thread runs now; None if it runs none.
+
+    What has started the event loop is not looked at.
+    """
+    for each, number in traceback.walk_stack(frame):
+        line = Line(each.f_code.co_filename, number)
+        if line.path.startswith(_EVENT_LOOP):
+            return None
+        if not (_is_in_hookline(line) or _is_in_standard_library(line) or _is_in_library(line)):
+            return line
+    return None
 
 
 def described(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from hookline.broker.embedded.tables import bound_to, forget, with_replays
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import UNROUTED, Action, DeadLetter, Scanned
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import UnknownQueue
 from hookline.sqlite.database import Database
 
 _PAGE = 200
@@ -56,14 +56,14 @@ def _counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _count(connection: sqlite3.Connection, *, queue: str) -> int:
-    """Raises SettingsError if there is no such queue."""
+    """Raises UnknownQueue if there is no such queue."""
     if queue == UNROUTED:
         statement = "SELECT count(*) FROM deliveries WHERE queue = ?"
         return int(connection.execute(statement, (topics.UNROUTED,)).fetchone()[0])
     name = topics.queue_name(queue)
     count = int(connection.execute("SELECT count(*) FROM dead WHERE queue = ?", (name,)).fetchone()[0])
     if not count and not bound_to(connection, queue=name):
-        raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
+        raise UnknownQueue(queue)
     return count
 
 

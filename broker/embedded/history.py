@@ -11,7 +11,7 @@ from hookline.broker.embedded import tables
 from hookline.schemas import topics
 from hookline.schemas.broker import Retention
 from hookline.schemas.envelope import Envelope, from_headers, to_headers
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import SettingsError, UnknownQueue
 from hookline.sqlite.database import Database
 
 _PAGE = 64
@@ -29,7 +29,7 @@ class EmbeddedHistory:
         name = topics.queue_name(topics.check_queue(queue))
         keys = await self._database.run(partial(tables.bound_to, queue=name))
         if not keys:
-            raise SettingsError(f"there is no queue {queue!r}: start its worker once, so that it is declared")
+            raise UnknownQueue(queue)
         return keys
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Envelope], None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hookline.broker.embedded.tables import bound_to, forget, with_replays
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import Action, Scanned
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import UnknownQueue
 from hookline.schemas.retries import PendingRetry
 from hookline.sqlite.database import Database
 
@@ -76,11 +76,11 @@ def _counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def _count(connection: sqlite3.Connection, *, queue: str) -> int:
-    """Raises SettingsError if there is no such queue."""
+    """Raises UnknownQueue if there is no such queue."""
     name = topics.queue_name(queue)
     count = int(connection.execute(_COUNT, _parameters(name)).fetchone()[0])
     if not count and not bound_to(connection, queue=name):
-        raise SettingsError(f"there is no queue {queue!r}: `hookline status` shows those that exist")
+        raise UnknownQueue(queue)
     return count
 
 

@@ -22,7 +22,7 @@ from hookline.broker.rabbitmq.topology.register import registered
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
-from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
+from hookline.schemas.errors import NotDurable, SettingsError, UnknownQueue, Unreachable
 
 _LOOKS_FOR_RETURNED = 30
 
@@ -43,13 +43,13 @@ class RabbitMQDeadLetters:
     async def count(self, queue: str) -> int:
         found = await self._depth(_name(queue))
         if found is None:
-            raise SettingsError(f"there is no queue {queue!r}, and no dead letter of one")
+            raise UnknownQueue(queue)
         return found
 
     async def wanted(self) -> frozenset[str]:
         connection, keys = self._connection.require(), set[str]()
         for queue in await self._queues():
-            with suppress(SettingsError):  # it was deleted
+            with suppress(UnknownQueue):  # it was deleted
                 keys |= await bound_to(connection, queue, self._timeout_s)
         return frozenset(keys)
 

@@ -19,7 +19,7 @@ from hookline.broker.rabbitmq.topology.register import registered
 from hookline.broker.rabbitmq.topology.retry_queues import retry_depths
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import Action, Scanned
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import UnknownQueue
 from hookline.schemas.retries import PendingRetry
 
 _LOOKS = 20  # 0.2 s in all: a requeued message whose time has come leaves at once
@@ -42,7 +42,7 @@ class RabbitMQRetries:
     async def count(self, queue: str) -> int:
         found = await self._depths(queue)
         if not found and not await exists(self._connection.require(), topics.queue_name(queue), self._timeout_s):
-            raise SettingsError(f"there is no queue {queue!r}: `hookline status` shows those that exist")
+            raise UnknownQueue(queue)
         return sum(found.values())
 
     async def scan(

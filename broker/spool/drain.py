@@ -1,6 +1,7 @@
 """Publishes what is in the spool: the oldest first within a bucket, and next to live events of other buckets."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +14,8 @@ from hookline.broker.spool.spool import Spool
 from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
+
+log = logging.getLogger("hookline.broker")
 
 _CHUNK = 64  # sent in one turn of the event loop, between which live events are sent
 _POLL_S = 1.0
@@ -122,6 +125,8 @@ class Drain:
             self._breaker.answered(sent_s)
             self._spool.done(each)
         elif isinstance(error, NotDurable) and error.obstacle is Obstacle.REFUSED:
+            if not self._refusals:
+                log.warning("events stay in the spool: %s; trying again", error)
             refusals = self._refusals[each.bucket] = self._refusals.get(each.bucket, 0) + 1
             self._breaker.answered(sent_s)
             self._spool.put_back([each], _REFUSED.delay_s(refusals))

@@ -49,7 +49,7 @@ async def _ask(socket: Path, path: str) -> bytes | None:
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(f"http://process{path}") as response,
+            session.get(f"http://localhost{path}") as response,
         ):
             return await response.read()
     except _NOBODY_LISTENS:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from hookline.admin.host_names import is_own_name
 from hookline.admin.metrics import CONTENT_TYPE
 from hookline.admin.pages import Pages, ReadinessPage
 from hookline.admin.settings import AdminSettings
@@ -26,6 +27,12 @@ _PORTS = 32
 _MAX_CONNECTIONS = 64
 _BACKLOG = 16
 _METHODS = ("GET", "HEAD")
+_FOREIGN_NAME = (
+    "without a token, metrics are shown only under an address of this machine or localhost; for other names list them "
+    "under [admin], hosts, or set a token\n"
+)
+_FOR_PROBES = ("/healthz", "/readyz")
+"""They answer under any name: they show little, and a probe that is refused takes the process out of service."""
 _OPTIONS: Mapping[str, Any] = {"access_log": None, "auto_decompress": False}  # no browser compresses a form
 
 
@@ -86,10 +93,16 @@ class AdminServer:
             return await (await self._opened_inspector(self._inspected)).answer(request)
         if not self._may_read(request.headers.get("Authorization", "")):
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"}, text="a token is needed\n")
+        if request.path not in _FOR_PROBES and not self._is_named_well(request):
+            return web.Response(status=403, text=_FOREIGN_NAME)
         if request.method not in _METHODS:
             return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
         page = self._pages.get(request.path)
         return await page() if page is not None else web.Response(status=404, text=f"try {', '.join(self._pages)}\n")
+
+    def _is_named_well(self, request: web.BaseRequest) -> bool:
+        """Whether no site has had its name point here. Nobody who has the token is a browser on such a site."""
+        return bool(self._token) or is_own_name(request.headers.get("Host", ""), self._settings.hosts)
 
     async def _opened_inspector(self, settings: Settings) -> "Inspector":
         """Loaded in a thread, when somebody first looks: a worker need not wait for what draws pages."""

@@ -1,5 +1,6 @@
 """The settings of the operator's port, the table `[admin]`."""
 
+import re
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -11,15 +12,23 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     If the port is taken, the next free one is used, up to 31 above it. Port 0 switches it off. A `host` other than
     loopback needs a `token`, which every request must have as `Authorization: Bearer …`. A browser logs in with it.
+    Without a token, metrics and inspector are shown only to requests whose `Host` is an address, `localhost`, or one
+    of `hosts`: the names that a proxy on this machine passes on.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
     token: str = ""
+    hosts: tuple[str, ...] = ()
 
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
+        for name in self.hosts:
+            if not _HOST_NAME.fullmatch(name):
+                return (
+                    f"hosts: expected names such as metrics.internal, without scheme, port and capitals, not {name!r}"
+                )
         if self.token and len(self.token) < _MIN_TOKEN:
             return f"token: it is shorter than {_MIN_TOKEN} characters"
         if self.port and not self.token and not is_loopback(self.host):
@@ -54,6 +63,7 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _MIN_TOKEN = 16
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 
 
 def is_loopback(host: str) -> bool:

@@ -25,7 +25,7 @@ from hookline.settings import Settings, load
 from hookline.workers.event_follower import EventFollower
 from hookline.workers.event_log import MAX_LIMIT, EventLog, Query
 
-_COLUMNS = (("occurred", "source", "topic"), ("id", "what"))
+COLUMNS = (("occurred", "source", "topic"), ("id",), ("what",))
 _LOGGED = tuple(topic for topic in EVENT_TYPES if topic != event_topic(Unknown))
 _AT_MOST = 100_000
 _LOOK_EVERY_S = 1.0
@@ -123,6 +123,9 @@ def _show_latest(settings: Settings, query: Query, limit: int, *, as_json: bool)
         async with Installation(settings) as installation:
             log = await installation.event_log()
             found = await _latest(log, query, limit + 1)
+            if not found:
+                leave_if_unknown(settings, provider=None, source=query.source)
+                await _leave_if_never_named(log, query)
             return found, {} if as_json else await log.repeats([event.id for event in found])
 
     found, repeats = run_to_end(read())
@@ -131,15 +134,22 @@ def _show_latest(settings: Settings, query: Query, limit: int, *, as_json: bool)
         for event in shown:
             click.echo(_json(event))
     elif shown:
-        tables.show(_COLUMNS, [_row(event, repeats) for event in shown])
+        tables.show(COLUMNS, [_row(event, repeats) for event in shown])
     else:
-        leave_if_unknown(settings, provider=None, source=query.source)
         click.echo("No events match." if query != Query() else _NOTHING)
     if len(found) > limit:
         click.echo(f"The latest {limit} are shown; --limit shows more.", err=True)
 
 
 _NOTHING = "No events yet. The worker `rooms` keeps them; `hookline send SOURCE` sends sample callbacks."
+
+
+async def _leave_if_never_named(log: EventLog, query: Query) -> None:
+    """End the command if no event of any time has this room, or names this user. Raises Unreachable."""
+    if query.room_id is not None and not await _latest(log, Query(room_id=query.room_id), 1):
+        leave(f"there are no events of a room {query.room_id}: `hookline rooms` shows the latest rooms")
+    if query.user_id is not None and not await _latest(log, Query(user_id=query.user_id), 1):
+        leave(f"no event names a user {query.user_id}: `hookline events` shows the latest events")
 
 
 async def _latest(log: EventLog, query: Query, limit: int) -> list[Event]:

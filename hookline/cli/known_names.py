@@ -1,12 +1,14 @@
 """Tells an option that names nothing there is from one that selects nothing today."""
 
-import difflib
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 
 import click
 
 from hookline.cli.output import leave
-from hookline.schemas.errors import reasons_of_refusals
+from hookline.schemas.broker import Broker
+from hookline.schemas.errors import SettingsError, UnknownQueue, reasons_of_refusals
+from hookline.schemas.near_names import nearest
 from hookline.settings import Settings
 
 PARKED_FOR = (
@@ -40,8 +42,19 @@ def leave_if_unknown(settings: Settings, *, provider: str | None, source: str | 
             leave(f"{unknown(noun, name, known)} ({settings.path})")
 
 
+@asynccontextmanager
+async def naming_queues(broker: Broker) -> AsyncIterator[Broker]:
+    """The broker. The sentence about an unknown queue names those that there are, as SettingsError."""
+    try:
+        yield broker
+    except UnknownQueue as error:
+        known = await broker.queue_states.names()
+        sentence = unknown("queue", error.queue, known)
+        raise SettingsError(f"{sentence}; a worker's queue is there once the worker has started") from None
+
+
 def unknown(noun: str, name: str, known: Collection[str]) -> str:
     """A sentence for a name that does not exist."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "there is none"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}" if known else "there is none"
     return f"there is no {noun} {name!r}; {hint}"

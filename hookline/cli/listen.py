@@ -11,6 +11,7 @@ import msgspec
 
 from hookline.cli.known_names import unknown
 from hookline.cli.options import as_pattern, config_option, json_option
+from hookline.cli.saved_requests import SavedRequests
 from hookline.runtime import logs
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.worker_files import find_workers
@@ -46,6 +47,20 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write each refused request into this folder, with its signature, for `hookline verify`.",
 )
+@click.option(
+    "--save-max-files",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Save no more once the folder has this many requests.",
+)
+@click.option(
+    "--save-max-bytes",
+    type=click.IntRange(1),
+    default=64 * 2**20,
+    show_default=True,
+    help="Save no more than fits in this many bytes.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="The port.  [default: that of the settings; 0 is any]")
 @json_option
 @config_option
@@ -55,6 +70,8 @@ def listen(  # noqa: PLR0913  one for each option
     sources: tuple[str, ...],
     topic: str | None,
     save: Path | None,
+    save_max_files: int,
+    save_max_bytes: int,
     port: int | None,
     config: Path,
     with_body: bool,
@@ -71,7 +88,8 @@ def listen(  # noqa: PLR0913  one for each option
     logging.getLogger("hookline.ingress").setLevel(logging.ERROR)  # what is refused is shown here
     settings = load(config, with_sources=True)
     _check_sources(settings, sources)
-    found, saved = find_workers(workers), None if save is None else _Saved(save)
+    saved = None if save is None else SavedRequests(save, max_files=save_max_files, max_bytes=save_max_bytes)
+    found = find_workers(workers)
     limits = settings.ingress if port is None else msgspec.structs.replace(settings.ingress, port=port)
     from hookline.cli.arrival_output import Shown  # noqa: PLC0415  slow to load
     from hookline.diagnosis import listener  # noqa: PLC0415  see above
@@ -113,27 +131,3 @@ class _Wanted:
             return False
         key = arrival.routing_key
         return self.topic is None or key is None or topics.matches(topics.binding(self.topic), key)
-
-
-class _Saved:
-    """A folder of refused requests, which only its owner can read."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="--save") from None
-        self._folder = folder
-        self._number = 0
-
-    def keep(self, exact: bytes) -> str:
-        """The path of a new file with this request."""
-        while True:
-            self._number += 1
-            path = self._folder / f"{self._number}.http"
-            try:
-                path.touch(mode=0o600, exist_ok=False)
-            except FileExistsError:  # of an earlier run
-                continue
-            path.write_bytes(exact)
-            return str(path)

@@ -17,7 +17,9 @@ from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 def main() -> None:
     """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
-    logging.lastResort = None  # a command that keeps no log has one sentence to say, and not what libraries log
+    logging.lastResort = (
+        logging.NullHandler()
+    )  # a command that keeps no log has one sentence to say, and not what libraries log
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a sender
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

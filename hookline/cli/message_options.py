@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from hookline.cli.known_names import one_of
-from hookline.cli.options import as_moment, as_pattern
-from hookline.schemas import topics
+from hookline.cli.options import as_moment, as_pattern, as_queue
 
 Option = Callable[[Any], Any]
 
@@ -29,15 +28,8 @@ def filters(time: str) -> tuple[Option, ...]:
     )  # fmt: skip
 
 
-def _queue(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    try:
-        return None if name is None else topics.check_queue(name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-
-
 def queue_argument(*, required: bool) -> Option:
-    return click.argument("queue", required=required, callback=_queue)
+    return click.argument("queue", required=required, callback=as_queue)
 
 
 def reason_option(known: tuple[str, ...]) -> Option:

@@ -12,8 +12,8 @@ from hookline.schemas.dead_letters import DeadLetter
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.retries import PendingRetry
 
-DEAD_COLUMNS = (("time",), ("topic", "subject", "id"), ("reason", "tries", "detail"))
-RETRY_COLUMNS = (("due",), ("topic", "subject", "id"), ("reason", "next", "error"))
+DEAD_COLUMNS = (("time", "topic"), ("subject", "id"), ("reason", "tries", "detail"))
+RETRY_COLUMNS = (("due", "topic"), ("subject", "id"), ("reason", "next", "error"))
 
 _MAX_DETAIL = 100
 

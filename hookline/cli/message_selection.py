@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from hookline.cli.known_names import naming_queues
 from hookline.runtime.installation import Installation
 from hookline.schemas import topics
 from hookline.schemas.broker import Broker, DeadLetters, Retries, Scannable
@@ -120,8 +121,8 @@ P = TypeVar("P")
 
 @asynccontextmanager
 async def _opened(settings: Settings, part: Callable[[Broker], P]) -> AsyncIterator[P]:
-    async with Installation(settings) as installation:
-        yield part(await installation.broker())
+    async with Installation(settings) as installation, naming_queues(await installation.broker()) as broker:
+        yield part(broker)
 
 
 async def counts(settings: Settings, part: Part[M]) -> dict[str, int]:

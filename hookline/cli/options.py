@@ -82,6 +82,15 @@ def as_moment(context: click.Context, parameter: click.Parameter, text: str | No
         raise click.BadParameter(str(error), context, parameter) from None
 
 
+def as_queue(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The name of a worker's queue that an argument was given."""
+    try:
+        return None if name is None else topics.check_queue(name)
+    except ValueError as error:
+        remedy = "`hookline status` shows the queues, and `hookline unrouted list` the unrouted events"
+        raise click.BadParameter(f"{error}; {remedy}", context, parameter) from None
+
+
 def as_pattern(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """The pattern of topics that an option was given."""
     try:

@@ -21,7 +21,7 @@ from hookline.schemas.errors import SettingsError
 from hookline.schemas.refusals import UNKNOWN_PATH, RefusalCount, RefusedRequest, StoredRefusal
 from hookline.settings import Settings, load
 
-_COLUMNS = (("id", "time"), ("source", "reason"), ("request", "from", "what failed"))
+COLUMNS = (("id", "time", "source", "reason"), ("request", "from"), ("what failed",))
 _NO_SOURCE = "-"
 _SUMMED_UP = 5
 
@@ -172,7 +172,7 @@ def _fail(text: str) -> None:
 
 def _show_list(found: Sequence[StoredRefusal], counts: Sequence[RefusalCount]) -> None:
     if found:
-        tables.show(_COLUMNS, [_row(each) for each in found])
+        tables.show(COLUMNS, [_row(each) for each in found])
         click.echo()
     total = sum(each.count for each in counts)
     if not total and not found:
@@ -193,7 +193,7 @@ def _of(counts: Sequence[RefusalCount], source: str | None, reason: str | None) 
 
 
 def _row(stored: StoredRefusal) -> tuple[str, ...]:
-    """The texts for _COLUMNS."""
+    """The texts for COLUMNS."""
     found = stored.request
     of = (found.source or _NO_SOURCE, found.reason)
     return (str(stored.id), _at(found.at_s), *of, f"{found.method} {found.path}", _from(found), _why(found))

@@ -13,8 +13,8 @@ import click
 import msgspec
 
 from hookline.cli import tables
-from hookline.cli.known_names import leave_if_unknown
-from hookline.cli.options import as_moment, config_option, json_option
+from hookline.cli.known_names import leave_if_unknown, naming_queues
+from hookline.cli.options import as_moment, as_pattern, as_queue, config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
 from hookline.schemas import topics
@@ -74,9 +74,17 @@ class Progress:
     metavar="TIME",
     help="Only events received at this time or earlier.  [default: now]",
 )
-@click.option("--to", "queue", required=True, metavar="QUEUE", help="The worker's queue. No other queue gets them.")
+@click.option(
+    "--to",
+    "queue",
+    required=True,
+    callback=as_queue,
+    metavar="QUEUE",
+    help="The worker's queue. No other queue gets them.",
+)
 @click.option(
     "--topic",
+    callback=as_pattern,
     default="#",
     metavar="PATTERN",
     help="Only topics that match: * is one word, # is any number of words.",
@@ -114,7 +122,8 @@ def replay_command(  # noqa: PLR0913  one for each option
     A repaired worker that must handle events again needs --again with a name for this repair. Each name gives an event
     one more handling. The same name again gives none, so such a replay can be repeated too.
     """
-    _check_names(queue, topic, again)
+    if again is not None and not topics.NAME.fullmatch(again):
+        raise click.UsageError("--again: a name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
     chosen = HistoryFilter(since, until or datetime.now(UTC), topic, source, subject)
     if chosen.since >= chosen.until:
         raise click.UsageError("--since is not before --until")
@@ -135,16 +144,6 @@ def replay_command(  # noqa: PLR0913  one for each option
         _show(queue, progress, dry_run=dry_run)
 
 
-def _check_names(queue: str, topic: str, again: str | None) -> None:
-    try:
-        topics.check_queue(queue)
-        topics.binding(topic)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    if again is not None and not topics.NAME.fullmatch(again):
-        raise click.UsageError("--again: a name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
-
-
 async def _replay(
     settings: Settings,
     queue: str,
@@ -158,8 +157,7 @@ async def _replay(
     span_s = int((chosen.until - chosen.since).total_seconds()) + 1
     label = "Counting" if headers is None else "Feeding"
     hidden = hidden or not sys.stderr.isatty()
-    async with Installation(settings) as installation:
-        broker = await installation.broker()
+    async with Installation(settings) as installation, naming_queues(await installation.broker()) as broker:
         with click.progressbar(length=span_s, label=label, file=sys.stderr, hidden=hidden) as bar:
 
             def notify() -> None:

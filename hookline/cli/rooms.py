@@ -19,7 +19,7 @@ from hookline.workers.rooms import RoomView, latest_rooms, rooms_named
 from hookline.workers.sessions import Session
 from hookline.workers.waiting_room import Waiting
 
-COLUMNS = (("source", "room", "entry", "of"), ("from", "until"), ("detail",))
+COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until", "detail"))
 
 
 @click.command(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.near_names import nearest
 from hookline.schemas.provider import AnySource, Provider, Sample, topics_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def choose_samples(source: AnySource, event: str | None) -> Sequence[Sample]:
     chosen = [sample for sample in provider.samples if event in (sample.type, *topics_of(provider, sample.type))]
     if not chosen:
         known = ", ".join(f"{sample.type} ({_topics(provider, sample)})" for sample in provider.samples)
-        raise SettingsError(f"{provider.title} sends no {event!r}; it sends {known}")
+        names = [name for sample in provider.samples for name in (sample.type, *topics_of(provider, sample.type))]
+        near = nearest(event, names)
+        hint = f"did you mean {near}? It" if near else "it"
+        raise SettingsError(f"{provider.title} sends no {event!r}; {hint} sends {known}")
     return chosen
 
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from hookline.cli import tables
+from hookline.cli.known_names import unknown
 from hookline.cli.options import config_option
 from hookline.cli.output import leave, shortened
 from hookline.cli.sample_callbacks import (
@@ -86,7 +87,7 @@ def send(  # noqa: PLR0913  one for each option
     """
     settings = load(config, with_sources=True)
     if source not in settings.sources:
-        raise SettingsError(f"there is no source {source!r} in {config}; there are {', '.join(settings.sources)}")
+        raise SettingsError(f"{_unknown_source(source, settings)} ({config})")
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
         click.echo(f"{source} has no secret, so its callbacks are not signed", err=True)
@@ -135,6 +136,16 @@ async def _send(url: str, source: AnySource, callbacks: list[Callback], *, as_js
 
 def _is_accepted(answer: Answer) -> bool:
     return 200 <= answer.status < 300
+
+
+def _unknown_source(name: str, settings: Settings) -> str:
+    """A sentence for a source that does not exist. Its provider's name, or the URL, may have been given instead."""
+    if "://" in name:
+        return f"{name!r} is a URL, and SOURCE is the name of a source: --url says where to send"
+    of_provider = [each.name for each in settings.sources.values() if each.provider.name == name.lower()]
+    if of_provider:
+        return f"there is no source {name!r}; of the provider {name.lower()} there is {', '.join(of_provider)}"
+    return unknown("source", name, settings.source_names)
 
 
 def _show(answers: Sequence[Answer]) -> None:

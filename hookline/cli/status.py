@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,14 +16,16 @@ from hookline.cli import tables
 from hookline.cli.options import config_option, json_option
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import is_rabbitmq, spool_folder
-from hookline.runtime.visiting import visiting_queues
-from hookline.schemas.errors import Unreachable
-from hookline.schemas.queue_states import QueueState, QueueStates
+from hookline.runtime.visiting import visiting_event_log, visiting_queues
+from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.queue_states import QueueState
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
+from hookline.workers.source_states import SourceState, source_states
 
-_COLUMNS = (("queue",), ("waiting", "oldest"), ("in flight", "retrying"), ("dead", "consumers"))
-_NUMBERS = frozenset(name for group in _COLUMNS[1:] for name in group)
+COLUMNS = (("queue",), ("waiting", "oldest", "in flight", "retrying", "dead", "consumers"))
+_NUMBERS = frozenset(COLUMNS[1])
+SOURCE_COLUMNS = (("source",), ("last event",), ("rhythm",))
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
@@ -38,13 +41,21 @@ class SpoolState(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What the command shows, as JSON. `spool` is null where there is none: on the embedded queue, for example."""
+    """What the command shows, as JSON.
 
-    queues: Sequence[QueueState]
-    unrouted: int
+    `queues` and `unrouted` are null if the broker cannot be reached, and `queues_fault` says why. `spool` is null where
+    there is none: on the embedded queue, for example.
+    """
+
+    queues: Sequence[QueueState] | None
+    unrouted: int | None
     spool: SpoolState | None
     refused: Sequence[RefusalCount]
     """What the ingress of this machine has refused in the last hour, the latest first."""
+    sources: Sequence[SourceState] | None = None
+    """When each source last sent something; null if the event log cannot be read, and `sources_fault` says why."""
+    sources_fault: str = ""
+    queues_fault: str = ""
 
 
 @click.command(
@@ -64,6 +75,8 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
     For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
     next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
     neither ages nor what is in flight, and the embedded queue no consumers.
+    For each source: how long ago its latest event in the event log was received, which the worker `rooms` keeps, and
+    whether it is silent at a time at which it usually is not.
     Below it stands what to do, and what the ingress of this machine has refused in the last hour.
     """
     settings = load(config, with_sources=False)
@@ -71,23 +84,43 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
 
 
 async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
-    async with visiting_queues(settings) as states:
-        while True:
-            found = await _look(states, settings)
-            if watch and sys.stdout.isatty():
-                click.echo(_CLEAR, nl=False)
-            click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
-            if not watch:
-                return
-            sys.stdout.flush()
-            await asyncio.sleep(_WATCH_EVERY_S)
+    while True:
+        found = await _look(settings)
+        if watch and sys.stdout.isatty():
+            click.echo(_CLEAR, nl=False)
+        click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
+        if not watch:
+            if found.queues is None:
+                raise Unreachable(found.queues_fault)
+            return
+        sys.stdout.flush()
+        await asyncio.sleep(_WATCH_EVERY_S)
 
 
-async def _look(states: QueueStates, settings: Settings) -> Status:
-    queues = await states.states(await states.names(), retrying=True)
+async def _look(settings: Settings) -> Status:
     spool = await asyncio.to_thread(_look_at_spool, settings)
     refused = await asyncio.to_thread(_look_at_refusals, settings)
-    return Status(queues, await states.unrouted(), spool, refused)
+    status = Status(None, None, spool, refused)
+    return await _with_sources(await _with_queues(status, settings), settings)
+
+
+async def _with_queues(status: Status, settings: Settings) -> Status:
+    """A broker that is away hides nothing that this machine knows."""
+    try:
+        async with visiting_queues(settings) as states:
+            queues = await states.states(await states.names(), retrying=True)
+            return msgspec.structs.replace(status, queues=queues, unrouted=await states.unrouted())
+    except Unreachable as error:
+        return msgspec.structs.replace(status, queues_fault=str(error))
+
+
+async def _with_sources(status: Status, settings: Settings) -> Status:
+    try:
+        async with visiting_event_log(settings) as log:
+            sources = await source_states(log, settings.source_names, datetime.now(UTC))
+            return msgspec.structs.replace(status, sources=sources)
+    except HooklineError as error:
+        return msgspec.structs.replace(status, sources_fault=str(error))
 
 
 def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
@@ -111,35 +144,79 @@ def _look_at_spool(settings: Settings) -> SpoolState | None:
 
 
 def _print(found: Status) -> None:
-    if found.queues:
-        tables.show(_COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
-    else:
-        click.echo("There are no queues yet: a worker makes its queue when it starts.")
-    click.echo(f"\nunrouted: {found.unrouted}")
+    _print_queues(found)
     if found.spool is not None:
         oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
+    _print_sources(found)
     for hint in _hints(found):
         click.echo(hint)
 
 
+def _print_queues(found: Status) -> None:
+    if found.queues is None:
+        click.echo(f"queues: what waits in them is not known: {found.queues_fault}")
+        return
+    if found.queues:
+        tables.show(COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
+    else:
+        click.echo("There are no queues yet: a worker makes its queue when it starts.")
+    click.echo(f"\nunrouted: {found.unrouted}")
+
+
+def _print_sources(found: Status) -> None:
+    if found.sources is None:
+        click.echo(f"sources: when they last sent something is not known: {found.sources_fault}")
+    elif found.sources:
+        click.echo()
+        tables.show(
+            SOURCE_COLUMNS, [_source_row(each, datetime.now(UTC)) for each in found.sources], style=_style_source
+        )
+        click.echo()
+
+
+def _source_row(state: SourceState, now: datetime) -> tuple[str, str, str]:
+    if state.last_at is None:
+        return state.source, "never", ""
+    age = age_text(max((now - state.last_at).total_seconds(), 0.0))
+    return state.source, f"{age} ago", "silent, unlike yesterday at this time" if state.silent else ""
+
+
+def _style_source(row: Sequence[str]) -> str:
+    return "red" if row[2] != "-" else ""
+
+
 def _hints(found: Status) -> list[str]:
-    hints = [
-        f"{each.queue}: nothing consumes it; start its worker"
-        for each in found.queues
-        if each.waiting and each.consumers == 0
-    ]
-    hints += [
-        f"{each.queue}: no process takes its events; does its worker run?" for each in found.queues if each.is_untouched
-    ]
-    hints += [
-        f"{each.queue}: `hookline retrying show {each.queue}` shows the last error"
-        for each in found.queues
-        if each.retrying
-    ]
-    hints += [f"{each.queue}: `hookline dead list {each.queue}` shows why" for each in found.queues if each.dead]
+    hints = [hint for each in found.queues or () for hint in _queue_hints(each)]
     hints += ["unrouted: `hookline unrouted list` shows them"] if found.unrouted else []
+    hints += [_spool_hint(is_broker_there=found.queues is not None)] if found.spool and found.spool.events else []
+    hints += [
+        f"{each.source}: nothing has come for half an hour; is the callback still on in the provider's console?"
+        for each in found.sources or ()
+        if each.silent
+    ]
     return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
+
+
+def _queue_hints(state: QueueState) -> list[str]:
+    name = state.queue
+    is_lonely, is_untouched = state.waiting and state.consumers == 0, state.is_untouched
+    hints = {
+        f"{name}: nothing consumes it; start its worker": is_lonely,
+        f"{name}: no process takes its events; does its worker run?": is_untouched,
+        f"{name}: `hookline retrying show {name}` shows the last error": state.retrying,
+        f"{name}: `hookline dead list {name}` shows why": state.dead,
+    }
+    return [hint for hint, holds in hints.items() if holds]
+
+
+def _spool_hint(*, is_broker_there: bool) -> str:
+    if not is_broker_there:
+        return "spool: its events are published once RabbitMQ is back"
+    return (
+        "spool: RabbitMQ answers; if the number does not fall, it refuses events: is a queue at its max-length, "
+        "or an alarm on? The log of the ingress has its words"
+    )
 
 
 def _refused_hint(count: RefusalCount, now_s: float) -> str:

@@ -1,26 +1,37 @@
-"""Tables for a person: drawn by rich on a terminal, plain columns in a pipe or a file."""
+"""Tables for a person: fitted to the width of a terminal, plain columns in a pipe or a file."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import click
 
 from hookline.runtime.logs import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, JustifyMethod
-    from rich.table import Table
+    from rich.console import Console
 
 Columns: TypeAlias = Sequence[Sequence[str]]
 Row: TypeAlias = Sequence[str]
 """One text for each column; an empty one is shown as `-`."""
 
-_CHUNK = 200
 _GAP = 2
-_SHORT = 20
-_LONG = 48
-"""On a narrow terminal a short text such as a time stays in one line. A long word such as a path may be broken."""
+_INDENT = 2
+_MIN_WRAPPED = 30
+"""The last column is wrapped beside others if this many columns of the terminal are left for it."""
+
+
+class _Place(NamedTuple):
+    """Where a column stands in its line. A longer text than the width is wrapped."""
+
+    column: int
+    start: int
+    width: int
+
+
+_Layout: TypeAlias = Sequence[Sequence[_Place]]
+"""The lines of a row."""
 
 
 def show(
@@ -32,26 +43,21 @@ def show(
 ) -> None:
     """Print a table to stdout. Nothing in a text is interpreted or cut off.
 
-    Columns come in groups: on a terminal too narrow for all columns, those of a group stand below each other. A pipe
-    gets one line for each row, however long. `numbers` are the columns to align on the right, and `style` names a
-    row's style on a terminal.
+    Columns come in groups: on a terminal too narrow for all columns, a row takes several lines, and the columns of a
+    group stay in one line where they fit. The first line is not repeated while it stays the same. A pipe gets one line
+    for each row, however long. `numbers` are the columns to align on the right, and `style` names a row's style on a
+    terminal.
     """
     cells = [[printable(text) or "-" for text in row] for row in rows]
     styles = [style(row) for row in cells]
     names = [name for group in columns for name in group]
     widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
-    if not sys.stdout.isatty():
-        click.echo("\n".join(_line(row, names, widths, numbers) for row in (names, *cells)))
-        return
-    console = _console()
-    is_stacked = sum(widths) + _GAP * (len(widths) - 1) > console.width
-    if is_stacked:
-        names, *cells = [_stacked(columns, row) for row in (names, *cells)]
-    widths = _fitting(names, cells, console.width)
-    for start in range(0, max(len(cells), 1), _CHUNK):  # a long table appears bit by bit
-        table = _table(names, numbers, widths, is_first=start == 0, is_stacked=is_stacked)
-        _fill(table, cells[start : start + _CHUNK], styles[start : start + _CHUNK])
-        console.print(*([""] if start and is_stacked else []), table, sep="\n")
+    aligned = [_aligned(row, names, widths, numbers) for row in (names, *cells)]
+    if sys.stdout.isatty():
+        console = _console()
+        _draw(console, _layout(columns, aligned, console.width), aligned, styles)
+    else:
+        click.echo("\n".join((" " * _GAP).join(row).rstrip() for row in aligned))
 
 
 def _width(text: str) -> int:
@@ -61,13 +67,13 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _line(row: Row, names: Row, widths: Sequence[int], numbers: Collection[str]) -> str:
-    """A row in plain columns."""
+def _aligned(row: Row, names: Row, widths: Sequence[int], numbers: Collection[str]) -> list[str]:
+    """The texts of a row, padded to the widths of their columns."""
     padded = []
     for text, name, width in zip(row, names, widths, strict=True):
         blanks = " " * (width - _width(text))
         padded.append(f"{blanks}{text}" if name in numbers else f"{text}{blanks}")
-    return (" " * _GAP).join(padded).rstrip()
+    return padded
 
 
 def _console() -> "Console":
@@ -76,53 +82,63 @@ def _console() -> "Console":
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def _table(names: Row, numbers: Collection[str], widths: Sequence[int], *, is_first: bool, is_stacked: bool) -> "Table":
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  see _width
-    from rich.table import Table  # noqa: PLC0415  see _width
+def _layout(columns: Columns, rows: Sequence[Row], width: int) -> _Layout:
+    """The lines of a row, on a terminal of this width. What does not fit begins another line, further to the right.
 
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_header=is_first,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        leading=int(is_stacked),
-    )
-    for name, width in zip(names, widths, strict=True):
-        justify: JustifyMethod = "right" if name in numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold", width=width)
-    return table
-
-
-def _fitting(names: Row, rows: Sequence[Row], width: int) -> list[int]:
-    """Widths of the columns on a terminal. The widest gives way first; an id is broken only if nothing else helps."""
-    columns = [[line for text in column for line in text.split("\n")] for column in zip(names, *rows, strict=True)]
-    widths = [max(map(_width, lines)) for lines in columns]
-    least = [max(map(_unbroken_width, lines)) for lines in columns]
-    while sum(widths) + _GAP * (len(widths) - 1) > width:
-        wrappable = [number for number, unbroken in enumerate(least) if widths[number] > unbroken]
-        widest = max(wrappable or range(len(widths)), key=widths.__getitem__)
-        if widths[widest] == 1:
-            break
-        widths[widest] -= 1
-    return widths
+    The last column needs only what its longest word does: it is wrapped.
+    """
+    longest = [_width(text) for text in rows[0]]
+    needed = [*longest[:-1], min(longest[-1], max(_MIN_WRAPPED, _longest_word(row[-1] for row in rows)))]
+    lines: list[list[_Place]] = [[]]
+    number = end = 0
+    for group in columns:
+        of_group = sum(needed[number : number + len(group)]) + _GAP * (len(group) - 1)
+        is_new = end + of_group > width
+        for _ in group:
+            if lines[-1] and (is_new or end + needed[number] > width):
+                end = _INDENT * len(lines)
+                lines.append([])
+            is_new = False
+            place = _Place(number, end, max(min(longest[number], width - end), 1))
+            lines[-1].append(place)
+            number, end = number + 1, end + place.width + _GAP
+    return lines
 
 
-def _unbroken_width(line: str) -> int:
-    """How wide a column must be to break nothing in this line that should stay whole."""
-    parts = [line] if _width(line) <= _SHORT else line.split()
-    return max((width for width in map(_width, parts) if width <= _LONG), default=1)
+def _longest_word(texts: Iterable[str]) -> int:
+    return max((_width(word) for text in texts for word in text.split()), default=0)
 
 
-def _stacked(columns: Columns, row: Row) -> list[str]:
-    """The texts of each group in one, below each other."""
-    texts = iter(row)
-    groups = [[next(texts) for _ in group] for group in columns]
-    return ["\n".join([text for text in group if text != "-"] or ["-"]) for group in groups]
-
-
-def _fill(table: "Table", rows: Sequence[Row], styles: Sequence[str]) -> None:
+def _draw(console: "Console", layout: _Layout, rows: Sequence[Row], styles: Sequence[str]) -> None:
+    """Print the names of the columns, a rule, and the rows."""
     from rich.text import Text  # noqa: PLC0415  see _width
 
-    for row, style in zip(rows, styles, strict=True):
-        table.add_row(*(Text(text) for text in row), style=style)
+    names, *cells = ([list(_placed(console, places, row)) for places in layout] for row in rows)
+    console.print(Text("\n".join(chain(*names)), style="bold"), soft_wrap=True)
+    console.print("─" * max(place.start + place.width for places in layout for place in places), soft_wrap=True)
+    before = list[str]()
+    for (first, *others), style in zip(cells, styles, strict=True):
+        is_repeated = first == before and bool(others)
+        if before and others and not is_repeated:
+            console.print()
+        lines = chain(*others) if is_repeated else chain(first, *others)
+        console.print(Text("\n".join(lines), style=style), soft_wrap=True)
+        before = first
+
+
+def _placed(console: "Console", places: Sequence[_Place], row: Row) -> Iterator[str]:
+    """The columns of a line beside each other. They take several lines if a text is wider than its place."""
+    texts = [_wrapped(console, row[each.column].rstrip(), each.width) for each in places]
+    for parts in zip_longest(*texts, fillvalue=""):
+        line = ""
+        for place, part in zip(places, parts, strict=True):
+            line += " " * (place.start - _width(line)) + part
+        yield line.rstrip()
+
+
+def _wrapped(console: "Console", text: str, width: int) -> Sequence[str]:
+    from rich.text import Text  # noqa: PLC0415  see _width
+
+    if _width(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]

@@ -14,6 +14,7 @@ from hookline.schemas.provider import Provider, topics_of
 from hookline.schemas.providers import catalogue
 from hookline.settings import load_providers
 
+COLUMNS = (("topic", "event"), ("fields",), ("sent by",))
 _SHARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(CanonicalEvent))
 
 
@@ -37,7 +38,7 @@ def topics(config: Path, *, as_json: bool) -> None:
         click.echo(msgspec.json.encode(found).decode())
         return
     rows = [(each["topic"], each["event"], ", ".join(each["fields"]), _text(each)) for each in found]
-    tables.show([("topic", "event"), ("fields",), ("sent by",)], rows)
+    tables.show(COLUMNS, rows)
     click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
     click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
 

@@ -26,9 +26,9 @@ async def check_all(config: Path, workers: Sequence[str]) -> list[Finding]:
     """Everything that was found. Without settings that can be read there is no more to look at."""
     try:
         settings = load(config, with_sources=True)
-        uses_rabbitmq = is_rabbitmq(settings.broker)
     except SettingsError as error:
         return [fault("settings", str(error))]
+    uses_rabbitmq = is_rabbitmq(settings.broker)
     findings = [ok("settings", f"{config} has {len(settings.sources)} sources")]
     findings += [warning("settings", text) for text in settings.warnings]
     findings += check_settings_file(config)

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from hookline.doctor.findings import Finding, fault, ok
 from hookline.import_errors import optional_libraries
 from hookline.schemas.errors import SettingsError
-from hookline.settings import Settings
+from hookline.settings import REDIS_URLS, Settings
 
 _MAX_SKEW_S = 5.0
-_REDIS = ("redis://", "rediss://")
-_POSTGRESQL = ("postgresql://", "postgres://")
 
 
 async def check_server(settings: Settings) -> Iterator[Finding]:
@@ -31,11 +29,9 @@ async def check_server(settings: Settings) -> Iterator[Finding]:
 
 async def _time(url: str, timeout_s: float) -> tuple[str, float]:
     """The name of the server, and its time."""
-    if url.startswith(_REDIS):
+    if url.startswith(REDIS_URLS):
         return "Redis", await _redis_time(url, timeout_s)
-    if url.startswith(_POSTGRESQL):
-        return "PostgreSQL", await _postgresql_time(url, timeout_s)
-    raise SettingsError('store.url: expected "sqlite:FILE", "redis://…" or "postgresql://…"')
+    return "PostgreSQL", await _postgresql_time(url, timeout_s)
 
 
 class _Failed(Exception):

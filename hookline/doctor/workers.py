@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hookline.doctor.findings import Finding, fault, ok, warning
-from hookline.runtime.worker_files import BUILT_IN, find_workers
+from hookline.runtime.worker_files import BUILT_IN, find_workers, two_workers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
@@ -27,11 +27,7 @@ def check_workers(names: Sequence[str], settings: Settings) -> tuple[Sequence[Wo
     seen: set[str] = set()
     for worker in found:
         if worker.queue in seen:
-            findings.append(
-                fault(
-                    "workers", f"queue {worker.queue!r} has two workers, and each would get only a part of the events"
-                )
-            )
+            findings.append(fault("workers", two_workers(worker.queue)))
         seen.add(worker.queue)
     return found, findings
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.schemas.broker import Broker, Publisher, Retention
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY, Observer
-from hookline.settings import BrokerSettings, Settings, StoreSettings
+from hookline.settings import RABBITMQ_URLS, REDIS_URLS, SQLITE_URL, BrokerSettings, Settings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
 from hookline.workers.event_states import EventStates
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from hookline.broker.rabbitmq.connection import RabbitMQSettings
     from hookline.broker.spool.publisher import SpoolingPublisher
     from hookline.broker.spool.spool import Spool
-
-_SQLITE = "sqlite:"
-_RABBITMQ = ("amqp://", "amqps://")
-_REDIS = ("redis://", "rediss://")
-_POSTGRESQL = ("postgresql://", "postgres://")
 
 
 _START_S = 5.0
@@ -69,7 +64,7 @@ class Installation:
         await self._open.aclose()
 
     async def broker(self, *, may_be_away: bool = False) -> Broker:
-        """Raises Unreachable, or SettingsError for a URL of an unknown kind.
+        """Raises Unreachable, or SettingsError.
 
         RabbitMQ may be away if nothing but the ingress needs it, and there is a spool.
         """
@@ -112,21 +107,21 @@ class Installation:
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE_URL):
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
         return self._to_close(await _open_store(settings))
 
     async def event_log(self) -> EventLog:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE_URL):
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(self._to_close(await _open_event_storage(settings)))
 
     async def event_states(self) -> EventStates:
         """What looks up what queues have done with an event. Raises Unreachable, or SettingsError."""
         settings = self._settings.store
-        if settings.url.startswith(_SQLITE):
+        if settings.url.startswith(SQLITE_URL):
             return SqliteEventStates(await self._database(settings.url))
         return self._to_close(await _open_event_states(settings))
 
@@ -150,17 +145,13 @@ class Installation:
 
 
 def is_rabbitmq(settings: BrokerSettings) -> bool:
-    """Whether the URLs are RabbitMQ's; False for the embedded queue. Raises SettingsError for other ones."""
-    if all(url.startswith(_RABBITMQ) for url in settings.urls):
-        return True
-    if len(settings.urls) == 1 and settings.urls[0].startswith(_SQLITE):
-        return False
-    raise SettingsError('broker.url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ')
+    """Whether the URLs are RabbitMQ's; False for the embedded queue."""
+    return settings.urls[0].startswith(RABBITMQ_URLS)
 
 
 def needs_servers(settings: Settings) -> bool:
     """Whether the queue or the store is on a server, which may be away at the start."""
-    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(_SQLITE)
+    return is_rabbitmq(settings.broker) or not settings.store.url.startswith(SQLITE_URL)
 
 
 def _retention(settings: Settings) -> Retention:
@@ -214,7 +205,7 @@ def spool_folder(settings: Settings) -> Path:
 
 def sqlite_path(settings: Settings, url: str) -> Path:
     """The file that a `sqlite:` URL names."""
-    return (settings.path.parent / url.removeprefix(_SQLITE)).resolve()
+    return (settings.path.parent / url.removeprefix(SQLITE_URL)).resolve()
 
 
 def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "RabbitMQSettings":
@@ -244,49 +235,39 @@ class _OpenEventStates(EventStates, _Closable, Protocol):
 
 
 async def _open_store(settings: StoreSettings) -> _OpenStore:
-    """Raises Unreachable, or SettingsError for a URL of an unknown kind or without its library."""
-    if settings.url.startswith(_REDIS):
+    """Raises Unreachable, or SettingsError without the library of the store."""
+    if settings.url.startswith(REDIS_URLS):
         with optional_libraries("redis", "store.url: Redis needs a library"):
             from hookline.workers.stores.redis.store import RedisStore  # noqa: PLC0415  an extra
 
         return await RedisStore.open(settings.url, settings.ttl_s, settings.timeout_s)
-    if settings.url.startswith(_POSTGRESQL):
-        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
-            from hookline.workers.stores.postgresql.store import PostgresqlStore  # noqa: PLC0415  an extra
+    with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
+        from hookline.workers.stores.postgresql.store import PostgresqlStore  # noqa: PLC0415  an extra
 
-        return await PostgresqlStore.open(settings.url, settings.ttl_s, settings.timeout_s, settings.max_transactions)
-    raise _unknown_store()
+    return await PostgresqlStore.open(settings.url, settings.ttl_s, settings.timeout_s, settings.max_transactions)
 
 
 async def _open_event_storage(settings: StoreSettings) -> _OpenEventStorage:
     """Raises as `open_store` does."""
-    if settings.url.startswith(_REDIS):
+    if settings.url.startswith(REDIS_URLS):
         with optional_libraries("redis", "store.url: Redis needs a library"):
             from hookline.workers.stores.redis.event_log import RedisEventStorage  # noqa: PLC0415  an extra
 
         return await RedisEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
-    if settings.url.startswith(_POSTGRESQL):
-        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
-            from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage  # noqa: PLC0415  an extra
+    with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
+        from hookline.workers.stores.postgresql.event_log import PostgresqlEventStorage  # noqa: PLC0415  an extra
 
-        return await PostgresqlEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
-    raise _unknown_store()
+    return await PostgresqlEventStorage.open(settings.url, settings.rooms_ttl_s, settings.timeout_s)
 
 
 async def _open_event_states(settings: StoreSettings) -> _OpenEventStates:
     """Raises as `open_store` does."""
-    if settings.url.startswith(_REDIS):
+    if settings.url.startswith(REDIS_URLS):
         with optional_libraries("redis", "store.url: Redis needs a library"):
             from hookline.workers.stores.redis.event_states import RedisEventStates  # noqa: PLC0415  an extra
 
         return RedisEventStates(settings.url, settings.timeout_s)
-    if settings.url.startswith(_POSTGRESQL):
-        with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
-            from hookline.workers.stores.postgresql.event_states import PostgresqlEventStates  # noqa: PLC0415  an extra
+    with optional_libraries("postgresql", "store.url: PostgreSQL needs a library"):
+        from hookline.workers.stores.postgresql.event_states import PostgresqlEventStates  # noqa: PLC0415  an extra
 
-        return await PostgresqlEventStates.open(settings.url, settings.timeout_s)
-    raise _unknown_store()
-
-
-def _unknown_store() -> SettingsError:
-    return SettingsError('store.url: expected "sqlite:FILE", "redis://…" or "postgresql://…"')
+    return await PostgresqlEventStates.open(settings.url, settings.timeout_s)

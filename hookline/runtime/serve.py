@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.logs import log_queue, log_sources
+from hookline.runtime.loop_watch import watching_loop
 from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
@@ -89,7 +91,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         running = [asyncio.create_task(pool.run()) for pool in pools]
         watching = asyncio.create_task(Readiness(parts).watch())
         try:
-            await control.stop.wait(running)
+            with watching_loop() if chosen else nullcontext():
+                await control.stop.wait(running)
         finally:
             watching.cancel()
             log.info("stopping")

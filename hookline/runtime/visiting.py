@@ -1,13 +1,14 @@
-"""Looks at the queues of an installation without taking part in it."""
+"""Looks at the queues and the event log of an installation without taking part in it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
-from hookline.runtime.installation import is_rabbitmq, rabbitmq_settings, sqlite_path
+from hookline.runtime.installation import Installation, is_rabbitmq, rabbitmq_settings, sqlite_path
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueStates
-from hookline.settings import Settings
+from hookline.settings import SQLITE_URL, Settings
+from hookline.workers.event_log import EventLog
 
 
 @asynccontextmanager
@@ -23,3 +24,13 @@ async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
     if not path.exists():
         raise Unreachable(f"{path} does not exist yet: `hookline run` or `hookline ingress` makes it")
     yield EmbeddedQueueStates(path)
+
+
+@asynccontextmanager
+async def visiting_event_log(settings: Settings) -> AsyncIterator[EventLog]:
+    """Raises Unreachable, also for a file that no worker has made yet, or SettingsError."""
+    url = settings.store.url
+    if url.startswith(SQLITE_URL) and not (path := sqlite_path(settings, url)).exists():
+        raise Unreachable(f"{path} does not exist yet: the worker `rooms` makes it")
+    async with Installation(settings) as installation:
+        yield await installation.event_log()

@@ -43,8 +43,16 @@ def check_queues(workers: Iterable[Worker[Any]]) -> None:
                 f"queue {BUILT_IN!r} belongs to the built-in room view; give yours another name: @worker(…, queue=…)"
             )
         if worker.queue in queues:
-            raise SettingsError(f"queue {worker.queue!r} has two workers, and each would get only a part of the events")
+            raise SettingsError(two_workers(worker.queue))
         queues.add(worker.queue)
+
+
+def two_workers(queue: str) -> str:
+    """What to say of two workers with one queue."""
+    return (
+        f"queue {queue!r} has two workers, and each would get only a part of the events; give one another name: "
+        "@worker(…, queue=…)"
+    )
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -66,7 +74,9 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
+    if name.endswith(".toml") or not all(part.isidentifier() for part in name.split(".")):
+        if name.endswith(".toml"):
+            raise SettingsError(f"{name} is no worker's file, such as attendance.py; --config names the settings file")
         raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -28,9 +28,9 @@ class Pages:
 
 
 @asynccontextmanager
-async def serving(token: str = "", port: int = 0) -> AsyncIterator[tuple[Pages, int]]:
+async def serving(token: str = "", port: int = 0, hosts: tuple[str, ...] = ()) -> AsyncIterator[tuple[Pages, int]]:
     pages = Pages()
-    server = AdminServer(pages, AdminSettings(port=port or free_ports(1)[0], token=token))
+    server = AdminServer(pages, AdminSettings(port=port or free_ports(1)[0], token=token, hosts=hosts))
     listening = await server.start()
     assert listening is not None
     try:
@@ -59,6 +59,41 @@ async def test_readiness_says_what_is_missing() -> None:
         pages.state = ReadinessPage(ready=False, role="worker", reasons=["hookline.billing is not consumed"])
         status, body = await get(port, "/readyz")
         assert (status, json.loads(body)["reasons"]) == (503, ["hookline.billing is not consumed"])
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("10.1.2.3:9464", 200),
+        ("[::1]:9464", 200),
+        ("localhost", 200),
+        ("LOCALHOST.:9464", 200),
+        ("metrics.internal:80", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:9464", 403),
+        ("evil.metrics.internal", 403),
+        ("[", 403),
+    ],
+)
+async def test_without_a_token_no_foreign_name_leads_to_the_metrics(host: str, status: int) -> None:
+    async with serving(hosts=("metrics.internal",)) as (_, port):
+        assert (await get(port, "/metrics", Host=host))[0] == status
+
+
+async def test_a_probe_may_use_any_name_or_none() -> None:
+    async with serving() as (_, port):
+        assert [(await get(port, path, Host="hookline"))[0] for path in ("/healthz", "/readyz")] == [200, 200]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert b" 200 " in await reader.readline()
+        writer.close()
+
+
+async def test_who_has_the_token_may_use_any_name() -> None:
+    async with serving(TOKEN) as (_, port):
+        assert (await get(port, "/metrics", Host="hookline", Authorization=f"Bearer {TOKEN}"))[0] == 200
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer é"])
@@ -131,6 +166,10 @@ async def test_it_answers_while_many_clients_send_nothing() -> None:
         (AdminSettings(host="metrics.internal"), "token: it is missing"),
         (AdminSettings(host="::"), "token: it is missing"),
         (AdminSettings(token="short"), "token: it is shorter than 16"),
+        (AdminSettings(hosts=("http://metrics.internal",)), "hosts: expected names such as metrics.internal"),
+        (AdminSettings(hosts=("metrics.internal:80",)), "hosts: expected names such as metrics.internal"),
+        (AdminSettings(hosts=("",)), "hosts: expected names such as metrics.internal"),
+        (AdminSettings(hosts=("metrics.internal", "prometheus")), None),
         (AdminSettings(host="0.0.0.0", token=TOKEN), None),  # noqa: S104
         (AdminSettings(host="0.0.0.0", port=0), None),  # noqa: S104
         (AdminSettings(host="localhost"), None),

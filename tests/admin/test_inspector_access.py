@@ -216,6 +216,7 @@ async def test_without_a_token_nobody_can_act(open_site: Site) -> None:
         ("rebound.evil.example", 403),
         ("127.0.0.1.evil.example:9464", 403),
         ("localhost.evil.example", 403),
+        ("[", 403),
     ],
 )
 async def test_without_a_token_no_foreign_name_leads_here(open_site: Site, host: str, status: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from hookline.schemas.broker import Broker, Parked
 from hookline.schemas.envelope import Envelope
@@ -147,6 +148,24 @@ def test_an_unknown_dead_letter_is_exit_code_1_and_an_unknown_queue_is_exit_code
     assert embedded_project.call("dead", "show", queue, "--id", "nothing").returncode == 1
     unknown = embedded_project.call("dead", "list", "q-nowhere")
     assert (unknown.returncode, "there is no queue 'q-nowhere'" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("dead", "list"), ("dead", "drop"), ("retrying", "now"), ("retrying", "list"), ("replay", "--since=1h", "--to")],
+)
+def test_a_queue_that_is_not_there_is_answered_with_those_that_are(project: Project, words: tuple[str, ...]) -> None:
+    async def subscribe() -> None:
+        async with opened(address(project)) as broker:
+            await broker.subscribe(queue, ("krtc.krtc-main.room.created",), 1)
+
+    queue = queue_name()
+    asyncio.run(subscribe())
+    near, reserved = project.call(*words, f"{queue}x"), project.call(*words, "unrouted")
+    assert (near.returncode, near.stdout) == (2, "")
+    assert f"hookline: there is no queue '{queue}x'; did you mean {queue}?" in near.stderr
+    assert (reserved.returncode, reserved.stdout) == (2, "")
+    assert "`hookline unrouted list` the unrouted events" in reserved.stderr
 
 
 def test_raw_writes_the_body_byte_for_byte(embedded_project: Project) -> None:

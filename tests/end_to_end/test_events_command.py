@@ -133,7 +133,10 @@ def test_events_are_listed_from_a_store_on_a_server(request: pytest.FixtureReque
         (["--since", "yesterday"], 2, "'yesterday' is not a time"),
         (["--limit", "0"], 2, "0 is not in the range"),
         ([], 0, "No events yet"),
-        (["--room", "教室"], 0, "No events match."),
+        (["--topic", "room.created"], 0, "No events match."),
+        (["--room", "教室", "--since", "2h"], 1, "there are no events of a room 教室: `hookline rooms` shows"),
+        (["--user", "teacher"], 1, "no event names a user teacher: `hookline events` shows"),
+        (["--json", "--source", "krtc"], 1, "did you mean krtc-main?"),
     ],
 )
 def test_what_finds_nothing_says_why(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:

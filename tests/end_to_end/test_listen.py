@@ -43,6 +43,11 @@ class Listening:
         found: dict[str, Any] = json.loads(self.line())
         return found
 
+    def errors(self) -> str:
+        """What it has said since it listens. It must have ended."""
+        assert self._popen.stderr is not None
+        return self._popen.stderr.read()
+
     def stop(self) -> int:
         self._popen.send_signal(signal.SIGINT)
         return self._popen.wait(END_S)
@@ -147,6 +152,22 @@ async def test_a_saved_request_can_be_verified(project: Project) -> None:
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (request, 0o600)
     assert project.call("verify", "calls", "--request", place).returncode == 1
     assert project.call("verify", "calls", "--request", place, "--at", "2h").returncode == 0
+
+
+async def test_a_folder_of_saved_requests_is_bounded_and_the_end_is_said(project: Project) -> None:
+    calls = project.settings.sources["calls"]
+    with listening(project, "--json", "--save", "saved", "--save-max-files", "2") as running:
+        await running.send(genuine(calls, age_s=7200))
+        running.next()
+    with listening(project, "--json", "--save", "saved", "--save-max-files", "2") as running:
+        for _ in range(3):
+            await running.send(genuine(calls, age_s=7200))
+        places = [running.next().get("saved") for _ in range(3)]
+        assert running.stop() == 0
+        said = running.errors()
+    assert places == ["saved/2.http", None, None]
+    assert sorted(path.name for path in (project.folder / "saved").iterdir()) == ["1.http", "2.http"]
+    assert said.count("it has as many requests as --save-max-files allows; no more requests are saved") == 1
 
 
 WORKERS = """

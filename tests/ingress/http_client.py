@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -75,6 +76,9 @@ class Client:
     def half_close(self) -> None:
         with suppress(OSError):  # the other side closed first
             self._socket.shutdown(socket.SHUT_WR)
+
+    def reset_when_closed(self) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def answer(self, *, to_head: bool = False) -> Answer | None:
         """The next answer; None if the connection was closed without one."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -313,6 +314,24 @@ async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error
         assert len(ingress.publisher.envelopes) == 1
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
     assert "abandoned" not in caplog.text
+
+
+async def test_a_crowd_takes_several_turns(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is due, such as a confirm or a health check, has its turn in between."""
+    monkeypatch.setattr(fast_lane, "_AT_ONCE", 2)
+    begun = [0]
+    async with running_ingress() as ingress, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(5)]
+        await let_ingress_run()
+        for connection in ingress.server.connections:
+            assert isinstance(connection, IngressConnection)
+            connection.data_received(GOOD)
+        while begun[-1] < len(clients):
+            await asyncio.sleep(0)
+            begun.append(len(taken))
+        assert begun == [0, 2, 4, 5]
+        answers = [await client.answer() for client in clients]
+        assert [answer.status for answer in answers if answer] == [200] * 5
 
 
 class FailingObserver(Observer):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -31,12 +31,15 @@ async def behind_haproxy(folder: Path) -> AsyncIterator[tuple[RunningIngress, in
 
 async def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
     async with behind_haproxy(tmp_path) as (ingress, port), AsyncExitStack() as stack:
-        for _ in range(LIMIT):
+        # Two threads that see a new address at the same time would make two entries of it, and one would be lost.
+        assert await call(port, OTHER_HOST) == OK
+        for _ in range(LIMIT + 5):  # of connections at the same time, HAProxy's threads may fail to count some
             crowd = socket.socket()
             crowd.setblocking(False)  # noqa: FBT003
             stack.enter_context(crowd)
             crowd.bind((OTHER_HOST, 0))
-            await asyncio.get_running_loop().sock_connect(crowd, ("127.0.0.1", port))
+            with suppress(ConnectionError):
+                await asyncio.get_running_loop().sock_connect(crowd, ("127.0.0.1", port))
         async with asyncio.timeout(WITHIN_S):
             while await call(port, OTHER_HOST):  # noqa: ASYNC110  HAProxy tells nobody
                 await asyncio.sleep(0.05)

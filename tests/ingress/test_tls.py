@@ -3,15 +3,17 @@
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
-from tests.ingress.http_client import connected
+from tests.ingress.http_client import PATIENCE_S, connected
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
 NAME = "ingress.example"
@@ -48,9 +50,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @asynccontextmanager
-async def with_tls(authority: Authority, serial: int = 1) -> AsyncIterator[RunningIngress]:
+async def with_tls(authority: Authority, serial: int = 1, **settings: Any) -> AsyncIterator[RunningIngress]:
     certificate, key = authority.issue(serial)
-    async with running_ingress(settings=with_settings(tls_certificate=certificate, tls_key=key)) as ingress:
+    async with running_ingress(settings=with_settings(tls_certificate=certificate, tls_key=key, **settings)) as ingress:
         yield ingress
 
 
@@ -70,6 +72,88 @@ async def test_a_callback_over_tls_is_accepted(authority: Authority) -> None:
         line, _ = await ask(ingress, ssl.create_default_context(cafile=authority.certificate))
         assert line == b"HTTP/1.1 200 OK\r\n"
         assert len(ingress.publisher.envelopes) == 1
+
+
+async def answers_to(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], *requests: bytes) -> int:
+    """How many callbacks are accepted that are sent in one piece."""
+    reader, writer = stream
+    writer.write(b"".join(requests))
+    received = b""
+    async with asyncio.timeout(PATIENCE_S):
+        while received.count(b"HTTP/1.1 ") < len(requests) and (data := await reader.read(2**16)):
+            received += data
+    return received.count(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+def test_a_connection_serves_one_callback_after_another(
+    *, authority: Authority, lane: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Also those that wait behind another, and after a pause that is longer than a client may take to read."""
+    write_timeout_s = 0.3
+
+    async def accepted() -> list[int]:
+        context = ssl.create_default_context(cafile=authority.certificate)
+        async with with_tls(authority, fast_lane=lane, write_timeout_s=write_timeout_s) as ingress:
+            stream = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=context, server_hostname=NAME)
+            found = [await answers_to(stream, GOOD), await answers_to(stream, GOOD, GOOD, GOOD)]
+            await asyncio.sleep(2 * write_timeout_s)
+            found.append(await answers_to(stream, GOOD))
+            stream[1].close()
+            return found
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(accepted()) == [1, 3, 1]
+
+
+FIRST_BYTES = {
+    "nothing": b"",
+    "no TLS": GOOD,
+    "an alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "a part of a greeting": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("first", FIRST_BYTES.values(), ids=FIRST_BYTES)
+def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
+    authority: Authority,
+    first: bytes,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether it closes or resets the connection, at once or some turns later."""
+
+    async def leave() -> None:
+        async with with_tls(authority) as ingress:
+            before = len(asyncio.all_tasks())
+            for turns in range(12):
+                async with ingress.connect() as client:
+                    await client.send(first)
+                    if turns % 2:
+                        client.reset_when_closed()
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE_S):
+                while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110  the end of a task of another gives no signal
+                    await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(leave())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_every_unread_byte_is_timed_with_tls(authority: Authority) -> None:
+    """A transport of TLS pauses the writing once so many bytes wait, and goes on when none does."""
+    context = ssl.create_default_context(cafile=authority.certificate)
+    async with with_tls(authority) as ingress:
+        stream = await asyncio.open_connection("127.0.0.1", ingress.port, ssl=context, server_hostname=NAME)
+        assert await answers_to(stream, GOOD) == 1
+        (connection,) = ingress.server.connections
+        assert connection.transport is not None
+        assert connection.transport.get_write_buffer_limits() == (0, 1)
+        stream[1].close()
 
 
 async def test_a_client_that_does_not_know_the_authority_sends_nothing(authority: Authority) -> None:

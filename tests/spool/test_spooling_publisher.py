@@ -83,6 +83,20 @@ async def test_one_overdue_confirm_sends_the_next_events_to_the_spool_at_once(tm
     assert set(ids(others)) <= set(primary.confirmed)
 
 
+async def test_the_log_has_the_brokers_words_for_what_it_refuses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    primary, sent = Primary(), events(3)
+    primary.refused = set(ids(sent))
+    async with opened(tmp_path / "spool", primary) as (publisher, spool):
+        for event in sent:
+            await publisher.publish(event)
+        await until(lambda: "events stay in the spool" in caplog.text)
+        primary.refused.clear()
+        await drained(spool)
+    assert caplog.text.count("events stay in the spool: a queue is full; trying again") == 1
+
+
 async def test_an_event_behind_a_spooled_one_of_its_subject_waits_for_it(tmp_path: Path) -> None:
     primary, sent = Primary(), events(3)
     primary.refused = {sent[0].id}

@@ -23,7 +23,7 @@ from hookline.broker.rabbitmq.topology.lock import locked
 from hookline.broker.rabbitmq.topology.notes import publish_note
 from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.schemas import topics
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import UnknownQueue
 
 ABANDONED_S = 300.0
 _AWAY_S = 120.0
@@ -90,9 +90,9 @@ async def bind(
 
 
 async def bound_to(connection: AbstractConnection, queue: str, timeout_s: float) -> frozenset[str]:
-    """The binding keys of a worker's queue. Raises SettingsError if there is no such queue."""
+    """The binding keys of a worker's queue. Raises UnknownQueue if there is no such queue."""
     if not await exists(connection, topics.queue_name(queue), timeout_s):
-        raise SettingsError(f"there is no queue {queue!r}: start its worker once, so that it is declared")
+        raise UnknownQueue(queue)
     note_queue = bindings_name(queue)
     async with (
         locked(connection, queue, timeout_s),

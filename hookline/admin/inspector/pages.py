@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 from aiohttp import web
 
+from hookline.admin.host_names import is_own_name
 from hookline.admin.inspector.asked import Asked, WrongQuestion
 from hookline.admin.inspector.html import render
 from hookline.admin.inspector.live import Live
@@ -19,7 +20,6 @@ from hookline.admin.inspector.session import (
     FORM_FIELD,
     Sessions,
     is_embedded_elsewhere,
-    is_named_by_address,
     is_own_form,
 )
 from hookline.admin.inspector.views import NotFound, Views
@@ -107,7 +107,9 @@ class Inspector:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in self._static:
             return _response(*self._static[request.path])
-        if not self._sessions.needs_token and not is_named_by_address(request):
+        if not self._sessions.needs_token and not is_own_name(
+            request.headers.get("Host", ""), self._settings.admin.hosts
+        ):
             raise _Problem(403, _FOREIGN_NAME)
         if is_embedded_elsewhere(request):
             raise _Problem(403, _EMBEDDED)
@@ -216,7 +218,7 @@ _FOREIGN_FORM = "This form is not of your session: reload its page."
 _EMBEDDED = "No other site may embed this page."
 _FOREIGN_NAME = (
     "Without a token the inspector answers only under an address of this machine, such as http://127.0.0.1, "
-    'or http://localhost. For other names set token = "…" under [admin].'
+    'or http://localhost. For other names set token = "…" under [admin], or list them: hosts = ["name"].'
 )
 
 

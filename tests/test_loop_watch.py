@@ -1,0 +1,56 @@
+"""A function that blocks the event loop is named while it does."""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+
+import pytest
+
+from hookline.runtime.loop_watch import watching_loop
+from hookline.workers.user_code import running_line
+
+WITHIN_S = 60.0
+
+
+def block_until_logged(caplog: pytest.LogCaptureFixture) -> None:
+    end_s = time.monotonic() + WITHIN_S
+    while not caplog.records and time.monotonic() < end_s:
+        time.sleep(0.01)
+
+
+def block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def test_the_line_that_blocks_is_named_while_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "hookline")
+    with watching_loop(stalled_s=0.1):
+        block_until_logged(caplog)
+    (record,) = caplog.records
+    assert f"{__file__}:" in record.message
+    assert "blocks this process for more than 0.1 s" in record.message
+
+
+async def test_a_file_is_named_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "hookline")
+    with watching_loop(stalled_s=0.1):
+        for _ in range(3):
+            block_until_logged(caplog)
+            block(0.3)
+            await asyncio.sleep(0)
+    assert len(caplog.records) == 1
+
+
+async def test_an_event_loop_that_waits_runs_no_line_of_the_team() -> None:
+    """What started the loop, such as this test's runner, is not what blocks it."""
+    main, found = threading.get_ident(), asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        loop.call_soon_threadsafe(found.set_result, running_line(sys._current_frames()[main]))  # noqa: SLF001
+
+    timer = threading.Timer(0.2, look)  # the loop waits by then
+    timer.start()
+    assert await found is None
