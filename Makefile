@@ -13,6 +13,9 @@ RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_
 	whole_way.py)
 # Debian and Ubuntu keep venv in a package of its own, for each version of Python.
 INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
+# Most tests wait for servers more than they compute. In the order of folders, one process computes while others wait;
+# in the order of pytest-xdist, all compute first and wait then, and the files with a single long test come last.
+TESTS_IN_PARALLEL = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 # Every platform and Python that the project supports; no comment says which index was used.
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j auto -c docs
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
@@ -25,7 +28,7 @@ run: $(STAMP)  ## set everything up, write hookline.toml, and run ingress and ro
 
 test: $(STAMP) tables  ## install what the tests need, real servers included, and run them all
 	@bash tests/services/install.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(TESTS_IN_PARALLEL)
 
 test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_PROGRAMS="folder folder"
 	@test -n "$(RABBITMQ4_PROGRAMS)" || { echo "Name the folders that hold rabbitmq-server and rabbitmqctl of RabbitMQ 4:" \
@@ -34,7 +37,7 @@ test-rabbitmq4: $(STAMP)  ## run what depends on RabbitMQ on each of RABBITMQ4_P
 	@failed=; for folder in $(RABBITMQ4_PROGRAMS); do \
 		echo "RabbitMQ of $$folder:"; \
 		env -u HOOKLINE_TEST_AMQP_URL CI=1 HOOKLINE_TEST_RABBITMQ_PROGRAMS=$$folder \
-			$(BIN)/python -m pytest -n 3 --dist loadfile -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
+			$(TESTS_IN_PARALLEL) -k "not embedded" $(RABBITMQ_SUITES) || failed="$$failed $$folder"; \
 	done; test -z "$$failed" || { echo "Failed with$$failed" >&2; exit 1; }
 
 check: $(STAMP)  ## lint, check types, and compare the written tables, pages and descriptions with the code

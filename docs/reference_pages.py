@@ -147,10 +147,16 @@ def _words(name: str) -> str:
     return name.lower().replace("_", " ")
 
 
+def subcommands(group: click.Group) -> dict[str, click.Command]:
+    """Each command of a group, also those that are imported when they are asked for."""
+    with click.Context(group) as context:
+        return {name: command for name in group.list_commands(context) if (command := group.get_command(context, name))}
+
+
 def _commands(name: str, command: click.Command) -> Iterator[str]:
     yield _command(name, command)
     if isinstance(command, click.Group):
-        for word, below in sorted(command.commands.items()):
+        for word, below in sorted(subcommands(command).items()):
             yield from _commands(f"{name} {word}", below)
 
 

@@ -4,7 +4,6 @@ import importlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import requires
 
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.near_names import nearest
@@ -67,6 +66,8 @@ def optional_libraries(extra: str, needed_by: str) -> Iterator[None]:
 
 
 def _quoted(extra: str) -> str:
+    from importlib.metadata import requires  # noqa: PLC0415  it takes a tenth of a command's start
+
     marker = f"extra == '{extra}'"
     found = [each.partition(";") for each in requires("hookline") or ()]
     return " ".join(f"'{name.strip()}'" for name, _, condition in found if condition.strip() == marker)

@@ -5,6 +5,7 @@ Each has real arguments, file descriptors and exit codes. Reads one JSON object 
 a line: the exit code and both outputs.
 """
 
+import gc
 import json
 import os
 import signal
@@ -14,10 +15,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hookline.cli import main as hookline
+import click
+
+from hookline.cli.main import COMMANDS, cli, main
 
 LIMIT_S = 10
 CLOSED_PIPE = "closed pipe"
+
+
+def load() -> None:
+    """Import each command, which is otherwise imported when it is asked for. A fork of more modules would be slower."""
+    for name in COMMANDS:
+        cli.get_command(click.Context(cli), name)
+    gc.freeze()
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +55,7 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  descriptors
     code = 1
     try:
-        hookline.main()
+        main()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0
     except BaseException:  # noqa: BLE001  as the interpreter does
@@ -84,6 +94,7 @@ def redirect(number: int, opened: int) -> None:
 
 
 if __name__ == "__main__":
+    load()
     with closing(os.fdopen(os.dup(1), "w")) as answers:
         for line in sys.stdin:
             answers.write(json.dumps(answer(json.loads(line))) + "\n")

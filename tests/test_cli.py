@@ -7,20 +7,21 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from docs.reference_pages import subcommands
 from hookline.cli.main import cli
 from hookline.events import EVENT_TYPES
 from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import Project, until
 
-GROUPS = sorted(name for name, command in cli.commands.items() if isinstance(command, click.Group))
-COMMANDS = sorted(set(cli.commands) - set(GROUPS)) + [
-    f"{group} {name}" for group in GROUPS for name in cast("click.Group", cli.commands[group]).commands
+TOP = subcommands(cli)
+GROUPS = {name: command for name, command in TOP.items() if isinstance(command, click.Group)}
+COMMANDS = [name for name in TOP if name not in GROUPS] + [
+    f"{name} {below}" for name, group in GROUPS.items() for below in subcommands(group)
 ]
 
 
@@ -285,3 +286,13 @@ def test_a_mistake_on_the_command_line_says_what_to_do(
         declared(project)
     done = project.call(*arguments)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_command_imports_no_other_one() -> None:
+    """The modules of all commands take longer to load than most commands to run."""
+    code = (
+        "import sys; from hookline.cli.main import cli; cli(['send', '-h'], standalone_mode=False); "
+        "print(*{'hookline.cli.send', 'hookline.cli.rooms', 'hookline.workers.rooms'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.endswith("\nhookline.cli.send\n")

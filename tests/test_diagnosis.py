@@ -13,6 +13,7 @@ from hookline.diagnosis.refused import diagnose_refused, source_now
 from hookline.diagnosis.steps import Circumstances, Diagnosis, Step, diagnose
 from hookline.schemas.provider import AnySource, Outgoing
 from tests.audit.refused_requests import refused
+from tests.by_provider import each_of
 from tests.ingress.callbacks import post, sample, signed
 from tests.ingress.sources import CALLS, KRTC, NOW_S, OLD_SECRET, SOURCES
 from tests.vector_cases import Vector, all_vectors, with_secrets
@@ -91,7 +92,7 @@ def test_the_age_of_a_fresh_time_stamp_is_said(source: AnySource) -> None:
     assert ahead.text == "7 s in the future, and 300 s are allowed"
 
 
-@pytest.mark.parametrize("vector", all_vectors(), ids=str)
+@each_of(all_vectors())
 def test_every_vector_would_be_accepted(vector: Vector) -> None:
     source = vector.source
     sources = {source.name: source}

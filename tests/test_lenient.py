@@ -12,6 +12,7 @@ import pytest
 from hookline.events import Event, Unknown
 from hookline.schemas.lenient import decode_leniently
 from hookline.schemas.payload import BYTE_ORDER_MARK, Int, whole_number
+from tests.by_provider import each_of
 from tests.json_paths import Path, at, changed, paths
 from tests.vector_cases import Vector, all_vectors, exceptions, is_form
 
@@ -22,7 +23,7 @@ KNOWN = [
     and vector.case.expected.subject
     and not vector.case.expected.event_type.startswith("unknown.")
 ]
-each_known = pytest.mark.parametrize("vector", KNOWN, ids=str)
+each_known = each_of(KNOWN)
 
 OTHERS: list[Any] = [
     *("7", "", "x", "x" * 600, "1e3", "-1", "\N{FULLWIDTH DIGIT ONE}", "true"),

@@ -423,9 +423,10 @@ async def test_the_event_log_in_redis_takes_over_the_room_log_and_deletes_unused
     events = [*ROOM_EVENTS, *(make(ParticipantJoined, str(n), room_id="many", user_id="u") for n in range(1200))]
     async with Redis.from_url(redis_url) as client:
         await client.set("hookline:schema", 2)
-        for event in events:
-            await client.hset("hookline:rooms:events", event.id, msgspec.json.encode(event).decode())
-            await client.zadd("hookline:rooms:times", {event.id: event.occurred_at.timestamp()})
+        await client.hset(
+            "hookline:rooms:events", mapping={event.id: msgspec.json.encode(event).decode() for event in events}
+        )
+        await client.zadd("hookline:rooms:times", {event.id: event.occurred_at.timestamp() for event in events})
         await client.zadd("hookline:members:attendance", {"an owner": 1})
         await client.set("of:another:program", "1")
         for _ in range(2):

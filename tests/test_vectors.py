@@ -1,6 +1,7 @@
 """Each vector is accepted and compared with its case; each forgery made from it is refused."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from hookline.events import Event
 from hookline.schemas.errors import BadSignature, MissingSignature, StaleTimestamp, Unverified
 from hookline.schemas.provider import Reply
+from tests.by_provider import Test, by_provider, each_of
 from tests.vector_cases import (
     FOREIGN_SECRET,
     Carrier,
@@ -33,15 +35,15 @@ def decoded(reply: Reply) -> object:
     return msgspec.json.decode(reply.body) if reply.body else None
 
 
-def each_carrier(*places: str) -> pytest.MarkDecorator:
-    cases = [(vector, carrier) for vector, carrier in CARRIED if carrier.place in places]
-    names = [f"{vector} {carrier}" for vector, carrier in cases]
-    return pytest.mark.parametrize(("vector", "carrier"), cases, ids=names)
+def each_carrier(*places: str) -> Callable[[Test], Test]:
+    return by_provider("vector, carrier", (case for case in CARRIED if case[1].place in places))
 
 
-every_proven = pytest.mark.parametrize("vector", PROVEN, ids=str)
-every_event = pytest.mark.parametrize("vector", EVENTS, ids=str)
-every_signed = pytest.mark.parametrize("vector", SIGNED, ids=str)
+every_proven = each_of(PROVEN)
+every_event = each_of(EVENTS)
+every_signed = each_of(SIGNED)
+covering_body = each_of(vector for vector in SIGNED if covers_body(vector))
+covering_time = each_of(vector for vector in SIGNED if covers_time(vector))
 
 
 def _without_head(event: Event) -> dict[str, Any]:
@@ -102,31 +104,31 @@ def test_the_reply_is_the_one_that_the_provider_expects(vector: Vector) -> None:
     assert decoded(vector.provider.reply) == vector.case.expected.reply
 
 
-@pytest.mark.parametrize("vector", CHALLENGES, ids=str)
+@each_of(CHALLENGES)
 def test_a_url_check_is_answered(vector: Vector) -> None:
     reply = vector.challenge()
     assert reply is not None
     assert decoded(reply) == vector.case.expected.reply
 
 
-@pytest.mark.parametrize("vector", [vector for vector in CHALLENGES if not vector.case.unsigned], ids=str)
+@each_of(vector for vector in CHALLENGES if not vector.case.unsigned)
 def test_a_forged_url_check_is_refused(vector: Vector) -> None:
     with pytest.raises(BadSignature):
         vector.challenge(secrets=[FOREIGN_SECRET])
 
 
-@pytest.mark.parametrize("vector", [vector for vector in CHALLENGES if vector.case.unsigned], ids=str)
+@each_of(vector for vector in CHALLENGES if vector.case.unsigned)
 def test_an_unsigned_url_check_proves_nothing_else(vector: Vector) -> None:
     with pytest.raises(MissingSignature):
         vector.verify()
 
 
-@pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.same_event_as], ids=str)
+@each_of(vector for vector in EVENTS if vector.case.same_event_as)
 def test_the_same_event_in_another_form_has_the_same_id(vector: Vector) -> None:
     assert vector.seal().id == vector.sibling.seal().id
 
 
-@pytest.mark.parametrize("vector", [vector for vector in EVENTS if vector.case.resent], ids=str)
+@each_of(vector for vector in EVENTS if vector.case.resent)
 def test_a_re_send_with_new_stamps_has_the_same_id(vector: Vector) -> None:
     body = vector.with_fields(vector.case.resent)
     assert vector.seal(body).id == vector.seal().id
@@ -210,7 +212,7 @@ def test_a_repeated_part_of_the_signature_is_refused(vector: Vector, carrier: Ca
             vector.verify(carrier.replaced(vector.request, values))
 
 
-@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_body(vector)], ids=str)
+@covering_body
 def test_a_changed_byte_anywhere_in_a_signed_body_is_refused(vector: Vector) -> None:
     body = vector.request.body
     for place in range(len(body)):
@@ -219,7 +221,7 @@ def test_a_changed_byte_anywhere_in_a_signed_body_is_refused(vector: Vector) -> 
             vector.verify(type(vector.request)(forged, vector.request.headers, vector.request.query))
 
 
-@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_body(vector)], ids=str)
+@covering_body
 def test_a_signed_body_cut_or_lengthened_is_refused(vector: Vector) -> None:
     body = vector.request.body
     for forged in (b"", body[:-1], body[1:], body + b" ", body + body):
@@ -253,20 +255,20 @@ def test_any_of_several_secrets_verifies(vector: Vector) -> None:
     vector.verify(secrets=[FOREIGN_SECRET, "a-third-secret", ours])
 
 
-@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+@covering_time
 @pytest.mark.parametrize("later_s", [-310, 310, -(10**9), 10**9], ids="{} s".format)
 def test_a_signed_time_beyond_the_tolerance_is_stale(vector: Vector, later_s: int) -> None:
     with pytest.raises(StaleTimestamp):
         vector.verify(later_s=later_s)
 
 
-@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+@covering_time
 @pytest.mark.parametrize("later_s", [-290, 290], ids="{} s".format)
 def test_a_signed_time_within_the_tolerance_is_fresh(vector: Vector, later_s: int) -> None:
     vector.verify(later_s=later_s)
 
 
-@pytest.mark.parametrize("vector", [vector for vector in SIGNED if covers_time(vector)], ids=str)
+@covering_time
 def test_an_old_forgery_is_refused_as_a_forgery(vector: Vector) -> None:
     with pytest.raises(BadSignature):
         vector.verify(secrets=[FOREIGN_SECRET], later_s=10**6)

@@ -4,27 +4,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from hookline.cli.check import check
-from hookline.cli.events import events
-from hookline.cli.init import init
-from hookline.cli.listen import listen
-from hookline.cli.message_commands import dead, retrying, unrouted
-from hookline.cli.new_provider import new_provider
 from hookline.cli.output import readable
-from hookline.cli.refused import refused
-from hookline.cli.replay import replay_command
-from hookline.cli.rooms import rooms
-from hookline.cli.run import ingress, run, worker
-from hookline.cli.send import send
-from hookline.cli.status import status
-from hookline.cli.topics import topics
-from hookline.cli.topology import topology
-from hookline.cli.verify import verify
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -93,7 +79,45 @@ def _output_failed(error: OSError) -> ExitCode:
     return ExitCode.FAILED
 
 
+COMMANDS = {
+    "check": "hookline.cli.check:check",
+    "dead": "hookline.cli.message_commands:dead",
+    "events": "hookline.cli.events:events",
+    "ingress": "hookline.cli.run:ingress",
+    "init": "hookline.cli.init:init",
+    "listen": "hookline.cli.listen:listen",
+    "new-provider": "hookline.cli.new_provider:new_provider",
+    "refused": "hookline.cli.refused:refused",
+    "replay": "hookline.cli.replay:replay_command",
+    "retrying": "hookline.cli.message_commands:retrying",
+    "rooms": "hookline.cli.rooms:rooms",
+    "run": "hookline.cli.run:run",
+    "send": "hookline.cli.send:send",
+    "status": "hookline.cli.status:status",
+    "topics": "hookline.cli.topics:topics",
+    "topology": "hookline.cli.topology:topology",
+    "unrouted": "hookline.cli.message_commands:unrouted",
+    "verify": "hookline.cli.verify:verify",
+    "worker": "hookline.cli.run:worker",
+}
+
+
+class Commands(click.Group):
+    """Imports a command when it is asked for: the modules of all commands load longer than most commands run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  as click calls it
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  as click calls it
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
 @click.group(
+    cls=Commands,
     epilog="""\b
     Examples:
       hookline init                    write hookline.toml with fresh secrets
@@ -106,27 +130,3 @@ def _output_failed(error: OSError) -> ExitCode:
 @click.version_option(package_name="hookline")
 def cli() -> None:
     """Receive the callbacks of real-time audio/video clouds, store them durably, and deliver them to your workers."""
-
-
-for command in (
-    init,
-    check,
-    status,
-    run,
-    ingress,
-    worker,
-    send,
-    listen,
-    verify,
-    refused,
-    topics,
-    rooms,
-    events,
-    dead,
-    unrouted,
-    retrying,
-    replay_command,
-    topology,
-    new_provider,
-):
-    cli.add_command(command)

@@ -70,6 +70,7 @@ def has_this_layout(old: Mapping[str, str]) -> bool:
     return asked(layout) == asked(layout, old)
 
 
+pytestmark = pytest.mark.timeout(300)  # each starts several processes, the last release's among them
 on_rabbitmq = pytest.mark.parametrize("installation", ["rabbitmq"], indirect=True)
 
 

@@ -13,6 +13,7 @@ import click
 import msgspec
 import pytest
 
+from docs.reference_pages import subcommands
 from hookline import events
 from hookline.cli.main import cli
 from hookline.schemas.providers import catalogue
@@ -50,7 +51,7 @@ def check_hookline(words: Sequence[str]) -> None:
     parent = click.Context(cli, help_option_names=cli.context_settings["help_option_names"])  # a command keeps them
     while isinstance(command, click.Group):
         name = rest.pop(0)
-        command = command.commands[name]
+        command = subcommands(command)[name]
     try:
         command.make_context(name, rest, parent=parent).close()  # closes the files that it names
     except click.ClickException as error:
@@ -186,7 +187,7 @@ def helps(name: str, command: click.Command) -> Iterator[tuple[str, str]]:
     """Each command with the examples of its help, which the reference shows, too."""
     yield name, command.epilog or ""
     if isinstance(command, click.Group):
-        for word, below in command.commands.items():
+        for word, below in subcommands(command).items():
             yield from helps(f"{name} {word}", below)
 
 
