@@ -231,7 +231,8 @@ class IngressConnection(web.RequestHandler):
         self.load.hold(self, -self.held_bytes)
         self._is_last = self._is_discarding = True
         super().connection_lost(exc)
-        self._body = EMPTY_PAYLOAD  # which knows its connection: the two would wait for the garbage collector
+        self._messages.clear()  # bodies know their connection: they would wait for the garbage collector
+        self._body = EMPTY_PAYLOAD
 
     def _stop_waking(self) -> None:
         """End aiohttp's task, which would find no connection when it wakes up."""

@@ -342,6 +342,28 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector(
             gc.enable()
 
 
+async def test_a_request_that_arrives_as_its_connection_is_lost_is_freed_without_the_garbage_collector() -> None:
+    """Its task never begins. In a flood of forged bodies that happens to most."""
+    async with running_ingress() as ingress:
+        gc.collect()
+        others = ids_of_connections()
+        gc.disable()
+        try:
+            async with clients(ingress, [b""]):
+                await let_ingress_run()
+                (connection,) = ingress.server.connections
+                assert connection.transport is not None
+                connection.data_received(post(KRTC, body=b"x" * 100_000))
+                connection.transport.abort()
+                del connection
+            until_s = time.monotonic() + PATIENCE_S
+            while ids_of_connections() - others:
+                assert time.monotonic() < until_s
+                await asyncio.sleep(0.1)
+        finally:
+            gc.enable()
+
+
 async def test_tiny_chunks_do_not_hold_up_other_requests() -> None:
     """Each turn of the event loop parses a part of them only; a genuine callback takes a few turns."""
     flood = CHUNKED + chunk(b"xx") * 30_000
