@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -339,3 +340,19 @@ async def test_neither_the_wall_clock_nor_a_pause_of_the_machine_ends_a_lease(tm
         await first.run(lambda _: None)
     await first.close()
     await second.close()
+
+
+async def test_a_stop_while_the_file_is_opened_is_no_error(tmp_path: Path) -> None:
+    """As when a signal ends a process that has just started."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    for _ in range(20):
+        opening = asyncio.create_task(Database.open(tmp_path / "events.db"))
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+    until_s = time.monotonic() + 10
+    while any(thread.name == "sqlite events.db" for thread in threading.enumerate()):
+        assert time.monotonic() < until_s
+        await asyncio.sleep(0.01)
+    assert not errors

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,11 @@ class Database:
         """
         database = cls(path, clock, monotonic)
         database._thread.start()
-        await database._opened
+        try:
+            await database._opened
+        except asyncio.CancelledError:
+            database._waiting.put(None)
+            raise
         return database
 
     async def run(self, step: Step[T], *, durable: bool = True) -> T:
@@ -114,17 +119,30 @@ class Database:
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except (sqlite3.Error, OSError, SettingsError) as error:
-            self._loop.call_soon_threadsafe(self._opened.set_exception, _not_opened(self.path, error))
+            self._tell(self._end_opening, _not_opened(self.path, error))
             return
-        self._loop.call_soon_threadsafe(self._opened.set_result, None)
+        self._tell(self._end_opening, None)
         ending = False
         while not ending:
             group, ending = self._next_group()
             writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
-            if group and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._resolve, group)
+            if group:
+                self._tell(self._resolve, group)
         writer.close()
+
+    def _tell(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have the event loop make a call, unless it is closed: then nobody waits any more."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _end_opening(self, error: HooklineError | None) -> None:
+        if self._opened.done():  # the caller has stopped waiting
+            return
+        if error is None:
+            self._opened.set_result(None)
+        else:
+            self._opened.set_exception(error)
 
     def _next_group(self) -> tuple[list[Batch], bool]:
         """The waiting steps (none after a while without work), and whether they are the last."""
