@@ -116,7 +116,7 @@ class Project:
         environment: Mapping[str, str] = MappingProxyType({}),
         config: Path | None = None,
     ) -> Process:
-        """Start a command that keeps running, and wait until its log says that it is ready.
+        """Start a command that keeps running, and wait until its log says that it is ready, if any text says so.
 
         `under` is a program that runs it, such as strace. `module` may be one that changes Hookline first. `config` is
         another settings file than the project's.
@@ -132,7 +132,8 @@ class Project:
         )
         process = Process(popen)
         self._running.append(process)
-        process.wait_for(ready)
+        if ready:
+            process.wait_for(ready)
         return process
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -94,4 +94,4 @@ async def test_the_throughput_is_back_soon_after_a_kill(project: Project) -> Non
         numbers = [number for each, number in order if each == room]
         assert numbers == sorted(numbers), room
     assert len(order) - len(set(order)) <= CONCURRENCY  # only what was being handled begins again
-    assert len({(room, number) for room, number, _ in ended}) == len(ended)
+    assert len(ended) - len({(room, number) for room, number, _ in ended}) <= CONCURRENCY  # ended, but not noted yet
