@@ -137,8 +137,10 @@ class Metrics(Observer):
             self._count_accepted()
 
     def _count_accepted(self) -> None:
-        """Count what was accepted since the last time."""
+        """Count what was accepted since the last time. A process that accepts nothing shows no histograms of it."""
         accepted, self._accepted = self._accepted, []
+        if not accepted:
+            return
         self._published += len(accepted)
         self._confirm_s.observe_all("", [durable_s for _, durable_s, _, _, _ in accepted])
         self._answer_s.observe_all("", [answer_s for _, _, answer_s, _, _ in accepted])

@@ -116,6 +116,11 @@ def test_what_went_to_the_spool_is_counted_apart() -> None:
     assert found['hookline_published_total{via="broker"}'] == 3
 
 
+def test_a_process_that_accepts_nothing_shows_no_histograms_of_it() -> None:
+    found = told("settled")
+    assert not [name for name in found if name.startswith(("hookline_answer_seconds", "hookline_confirm_seconds"))]
+
+
 def test_the_delay_of_a_provider_is_the_time_from_the_event_to_its_receipt() -> None:
     found = told("accepted")
     assert found['hookline_provider_delay_seconds_sum{source="krtc-main"}'] == 3
