@@ -318,6 +318,22 @@ def ids_of_connections() -> set[int]:
     return {id(each) for each in gc.get_objects() if isinstance(each, IngressConnection)}
 
 
+@asynccontextmanager
+async def freed_without_the_garbage_collector() -> AsyncIterator[None]:
+    """Fails unless all connections that are made within are freed soon afterwards."""
+    gc.collect()
+    others = ids_of_connections()
+    gc.disable()
+    try:
+        yield
+        until_s = time.monotonic() + PATIENCE_S
+        while ids_of_connections() - others:
+            assert time.monotonic() < until_s
+            await asyncio.sleep(0.1)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     ("request_", "is_answered"),
     [(GOOD, True), (GOOD[:-1], True), (GOOD[:-1], False)],
@@ -327,41 +343,23 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector(
     request_: bytes, *, is_answered: bool
 ) -> None:
     """Until the collector runs, a flood of incomplete bodies would fill the memory."""
-    async with running_ingress(settings=with_settings(body_timeout_s=0.05)) as ingress:
-        gc.collect()
-        others = ids_of_connections()
-        gc.disable()
-        try:
-            async with clients(ingress, [request_]) as [client]:
-                assert not is_answered or await client.answer() is not None
-            until_s = time.monotonic() + PATIENCE_S
-            while ids_of_connections() - others:
-                assert time.monotonic() < until_s
-                await asyncio.sleep(0.1)
-        finally:
-            gc.enable()
+    async with (
+        running_ingress(settings=with_settings(body_timeout_s=0.05)) as ingress,
+        freed_without_the_garbage_collector(),
+        clients(ingress, [request_]) as [client],
+    ):
+        assert not is_answered or await client.answer() is not None
 
 
 async def test_a_request_that_arrives_as_its_connection_is_lost_is_freed_without_the_garbage_collector() -> None:
     """Its task never begins. In a flood of forged bodies that happens to most."""
-    async with running_ingress() as ingress:
-        gc.collect()
-        others = ids_of_connections()
-        gc.disable()
-        try:
-            async with clients(ingress, [b""]):
-                await let_ingress_run()
-                (connection,) = ingress.server.connections
-                assert connection.transport is not None
-                connection.data_received(post(KRTC, body=b"x" * 100_000))
-                connection.transport.abort()
-                del connection
-            until_s = time.monotonic() + PATIENCE_S
-            while ids_of_connections() - others:
-                assert time.monotonic() < until_s
-                await asyncio.sleep(0.1)
-        finally:
-            gc.enable()
+    async with running_ingress() as ingress, freed_without_the_garbage_collector(), clients(ingress, [b""]):
+        await let_ingress_run()
+        (connection,) = ingress.server.connections
+        assert connection.transport is not None
+        connection.data_received(post(KRTC, body=b"x" * 100_000))
+        connection.transport.abort()
+        del connection
 
 
 async def test_tiny_chunks_do_not_hold_up_other_requests() -> None:
