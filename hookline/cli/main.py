@@ -17,9 +17,8 @@ from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 def main() -> None:
     """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
-    logging.lastResort = (
-        logging.NullHandler()
-    )  # a command that keeps no log has one sentence to say, and not what libraries log
+    # A command that keeps no log has one sentence to say, and not what libraries log.
+    logging.lastResort = logging.NullHandler()
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a sender
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -74,9 +74,9 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
-    if name.endswith(".toml") or not all(part.isidentifier() for part in name.split(".")):
-        if name.endswith(".toml"):
-            raise SettingsError(f"{name} is no worker's file, such as attendance.py; --config names the settings file")
+    if name.endswith(".toml"):
+        raise SettingsError(f"{name} is no worker's file, such as attendance.py; --config names the settings file")
+    if not all(part.isidentifier() for part in name.split(".")):
         raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:

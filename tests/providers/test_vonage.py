@@ -137,7 +137,7 @@ def test_a_body_with_blanks_may_be_hashed_without_them() -> None:
 
 
 def test_a_body_with_a_text_that_is_not_closed_costs_no_time() -> None:
-    """Whoever has seen one token can send it with such a body."""
+    """A sender that has seen one token can send it with such a body."""
     began_s = time.thread_time()
     with pytest.raises(BadSignature):
         PROVIDER.verify(request(token(), b'{"' + b'\\"' * 12_000 + b"}"), source(), NOW_S)
