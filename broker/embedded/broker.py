@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
@@ -16,7 +17,7 @@ from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
-from hookline.schemas.broker import NOTHING_KEPT, Done, Outcome, Received, Retention
+from hookline.schemas.broker import NOTHING_KEPT, Confirm, Done, Outcome, Received, Retention
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
@@ -124,19 +125,19 @@ class EmbeddedPublisher:
         return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
+        await self.begin(envelope)
+
+    def begin(self, envelope: Envelope) -> Confirm:
         if self._is_full:
             raise NotDurable("too many events are being written")
+        confirmed = Completion()
         try:
-            await self._written(envelope)
-        except (NotDurable, Unreachable, TimeoutError) as error:
-            self._probe.failed(error)
+            written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
+        except Unreachable as error:
             raise self._refusal(error) from None
-        self._is_writable = True
-        self._probe.succeeded()
-        self._wake()
-
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.publish(envelope))
+        self._writing.start(written)
+        written.add_done_callback(partial(self._settle, confirmed))
+        return confirmed
 
     async def close(self) -> None:
         """Return once the events in flight are written or timed out."""
@@ -144,6 +145,23 @@ class EmbeddedPublisher:
             await asyncio.wait(writing)
         self._writing.close()
         await self._probe.close()
+
+    def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
+        self._writing.stop(written)
+        error = written.exception()
+        if error is None:
+            self._is_writable = True
+            self._probe.succeeded()
+            self._wake()
+        elif isinstance(error, NotDurable | Unreachable | TimeoutError):
+            self._probe.failed(error)
+            error = self._refusal(error)
+        if confirmed.done():  # its caller has stopped waiting
+            return
+        if error is None:
+            confirmed.set_result(None)
+        else:
+            confirmed.set_exception(error)
 
     def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
         match error:
@@ -154,15 +172,6 @@ class EmbeddedPublisher:
             case _:
                 self._log_once(error)
                 return NotDurable("the event could not be written")
-
-    async def _written(self, envelope: Envelope) -> None:
-        """Raises TimeoutError, NotDurable or Unreachable."""
-        written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
-        self._writing.start(written)
-        try:
-            await written
-        finally:
-            self._writing.stop(written)
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
         """Store events if there is room. Old history is dropped either way."""
