@@ -128,10 +128,10 @@ class Queue(Protocol):
     async def take(self) -> Received:
         """Wait for the next message. Cancelling loses none."""
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
-        """Carry out the outcome of a message that `take` gave.
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
+        """Carry out the outcome of a message that `take` gave. Whether a copy with the next number is durable then.
 
-        Does not raise if the broker is away: the message is delivered again.
+        `schemas.copies` numbers them. Does not raise if the broker is away: the message is delivered again.
         """
 
     @property

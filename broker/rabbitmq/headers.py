@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hookline.schemas.broker import Again, Parked
-from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, DeadLetter
+from hookline.schemas.dead_letters import EVENTS, PARKED_AT, REPLAYS, UNROUTED, DeadLetter
 from hookline.schemas.retries import PendingRetry, end_of
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"
-_ATTEMPTS, _PARKED_AT = "hookline-attempts", "hookline-parked-at"
-_DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, _PARKED_AT})
+_ATTEMPTS = "hookline-attempts"
+_DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, PARKED_AT})
 _RETRY_REASON, _RETRY_ERROR, _DUE_AT = "hookline-retry-reason", "hookline-retry-error", "hookline-due-at"
 _RETRY_NOTES = frozenset({_RETRY_REASON, _RETRY_ERROR, _DUE_AT})
 _MAX_DETAIL_BYTES = 16 * 1024
@@ -68,7 +68,7 @@ def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
         _REASON: end_of(parked.reason, _MAX_REASON_BYTES),
         _DETAIL: end_of(parked.detail, _MAX_DETAIL_BYTES),
         _ATTEMPTS: str(parked.attempts),
-        _PARKED_AT: now.isoformat(),
+        PARKED_AT: now.isoformat(),
     }
     return notes | {EVENTS: ",".join(parked.events)} if parked.events else notes  # kept when it is replayed
 
@@ -85,7 +85,7 @@ def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, r
         reason=notes.get(_REASON, reason),
         detail=notes.get(_DETAIL, _text(death.get("reason", ""))),
         attempts=_count(notes.get(_ATTEMPTS, "")) or (0 if reason == UNROUTED else attempt),
-        parked_at=_moment(notes.get(_PARKED_AT, death.get("time"))),
+        parked_at=_moment(notes.get(PARKED_AT, death.get("time"))),
         replays=_count(headers.get(REPLAYS, "")),
     )
 

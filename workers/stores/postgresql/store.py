@@ -85,6 +85,17 @@ class PostgresqlStore:
         if not await self._own.run(marking):
             raise Unreachable(CLAIM_LOST)
 
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        starting = partial(
+            statements.start_anew,
+            owner=self._owner.name,
+            key=(queue, event_id),
+            number=self._coalescer.number(queue, event_id),
+            copy=copy,
+        )
+        if not await self._own.run(starting):
+            raise Unreachable(CLAIM_LOST)
+
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, timeout_s: float, subject: str | None = None, occurred_s: float = 0.0
