@@ -129,9 +129,10 @@ class Queue(Protocol):
         """Wait for the next message. Cancelling loses none."""
 
     async def settle(self, received: Received, outcome: Outcome) -> bool:
-        """Carry out the outcome of a message that `take` gave. Whether a copy with the next number is durable then.
+        """Carry out the outcome of a message that `take` gave.
 
-        `schemas.copies` numbers them. Does not raise if the broker is away: the message is delivered again.
+        Returns whether a retry with the next number (see `schemas.copies`) is surely durable, or a dead letter. Does
+        not raise if the broker is away: the message is delivered again.
         """
 
     @property

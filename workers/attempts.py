@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from hookline.schemas.broker import Parked
+from hookline.schemas.broker import Outcome, Parked
 from hookline.schemas.copies import copy_of
 from hookline.schemas.dead_letters import PARKED_AT, REPLAYED_AT, REPLAYS
 from hookline.workers.bounded_dict import BoundedDict
@@ -19,13 +19,19 @@ from hookline.workers.store import Acquired
 
 _MAX_REMEMBERED = 10_000
 _SERIES_BIT = 20
+_DEAD = (1 << _SERIES_BIT) - 1
 _ENDED = 1_000_000  # more failures than any event may have
 _REASONS = ("failed", "timeout", "retry", "too_old", "poisoned", "crashed", "unwanted")
 
 
-def copy_number(headers: Mapping[str, Any], *, is_passed_on: bool = False) -> int:
-    """The number of a delivery as the store notes it, or of the copy that was made of it."""
-    return (zlib.crc32(_series(headers).encode()) << _SERIES_BIT) + copy_of(headers) + is_passed_on
+def copy_number(headers: Mapping[str, Any]) -> int:
+    """The number of a delivery as the store notes it."""
+    return (zlib.crc32(_series(headers).encode()) << _SERIES_BIT) + copy_of(headers)
+
+
+def passed_on(number: int, outcome: Outcome) -> int:
+    """The number to note once what becomes of a delivery is durable. After a dead letter all of its series are less."""
+    return number | _DEAD if isinstance(outcome, Parked) else number + 1
 
 
 def _series(headers: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from hookline.workers.attempts import (
     end_mark,
     is_surplus,
     noted_end,
+    passed_on,
     starts_anew,
     used_attempts,
 )
@@ -174,8 +175,9 @@ class Pipeline:
 
     async def let_go(self, work: Work, *, is_passed_on: bool = False) -> None:
         """Release the claims that were held for a delivery. `is_passed_on`: a copy of it is surely in the queue."""
+        number = copy_number(work.received.headers)
         for held in work.held:
-            await self._let_go(held, copy_number(work.received.headers, is_passed_on=is_passed_on))
+            await self._let_go(held, passed_on(number, work.outcome) if is_passed_on else number)
             if is_passed_on and isinstance(work.outcome, Parked):
                 self._ends.forget(held.key)
 

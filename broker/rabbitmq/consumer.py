@@ -237,7 +237,7 @@ class RabbitMQQueue:
         send: Callable[[], Awaitable[None]],
         instead: Callable[[], Awaitable[None]] | None = None,
     ) -> bool:
-        """Publish the message elsewhere, then acknowledge it here. Whether it was published.
+        """Publish the message elsewhere, then acknowledge it here. Whether `send` has published it.
 
         A failed publish is retried with growing delays, at last by `instead`, and the message stays unacknowledged
         until then. Requeued, it would be delivered again at once. It is requeued when the queue is closed.
@@ -245,14 +245,15 @@ class RabbitMQQueue:
         for failures in count(1):
             if not token.acks.is_open:
                 break
+            is_sent = instead is None or failures <= _TRIES
             try:
-                await (send if instead is None or failures <= _TRIES else instead)()
+                await (send if is_sent or instead is None else instead)()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self.name, error)
                 await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
-                return True
+                return is_sent
         return False
 
     async def _delay(self, received: Received, again: Again) -> None:
@@ -265,7 +266,7 @@ class RabbitMQQueue:
             await self._publisher.send_to(self.name, message)
 
     async def _park(self, received: Received, parked: Parked) -> None:
-        headers = {**as_next_copy(received.headers), **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
+        headers = {**received.headers, **death_notes(parked, self._subscription.queue, datetime.now(UTC))}
         dead = topics.dead_name(self._subscription.queue)
         try:
             await self._publisher.send_to(dead, Message("", dead, headers, received.content_type, received.body))

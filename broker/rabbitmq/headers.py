@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hookline.schemas.broker import Again, Parked
+from hookline.schemas.copies import COPY
 from hookline.schemas.dead_letters import EVENTS, PARKED_AT, REPLAYS, UNROUTED, DeadLetter
 from hookline.schemas.retries import PendingRetry, end_of
 
@@ -50,6 +51,7 @@ def pending_retry(raw: Mapping[str, Any] | None, content_type: str, body: bytes)
     """A pending retry from its message."""
     notes = {name: _text(value) for name, value in (raw or {}).items() if name in _RETRY_NOTES}
     headers, attempt = read(raw)
+    headers.pop(COPY, None)
     return PendingRetry(
         headers=headers,
         content_type=content_type,
@@ -77,6 +79,7 @@ def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, r
     """A dead letter from its message. `reason` is used where no worker has noted one."""
     headers, attempt = read(raw)
     notes = {name: headers.pop(name) for name in _DEATH_NOTES & headers.keys()}
+    headers.pop(COPY, None)  # a replay is no copy
     death = _last_death(raw or {})
     return DeadLetter(
         headers=headers,

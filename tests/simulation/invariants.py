@@ -108,7 +108,7 @@ class Checker(Watch):
         is_one_of_several = len(self._world.together_with(call.plan.id)) > 1  # then the store counts what is parked
         if isinstance(error, ValueError) or (isinstance(error, Poisoned) and is_one_of_several):
             self._failures[call.plan.id] += 1
-            call.has_failed = True
+            call.has_failed = self._world.schedule.mode != "transactional"
 
     def cut_off(self, call: Call) -> None:
         """Cancelled: its time is over, or its process leaves. A wait for others' locks is no fault of the function.
@@ -145,8 +145,16 @@ class Checker(Watch):
             case Parked():
                 self._settled.add(tag)
                 self._check_parked(work, outcome)
+            case Again(reason="failed"):
+                self._has_failed(process, ids)
             case Again():
                 pass
+
+    def _has_failed(self, process: Process, ids: Sequence[str]) -> None:
+        """The function is to blame, and not the connection on which its transaction was rolled back."""
+        for event_id in ids if self._world.schedule.mode == "transactional" else ():
+            latest = [call for call in self._calls[event_id] if call.process is process][-1]
+            latest.has_failed = True
 
     def _check_done(self, process: Process, work: Work, outcome: Done) -> None:
         """Promise 2."""
@@ -159,7 +167,8 @@ class Checker(Watch):
             self._check_done_event(process, event.id, outcome, work.received.token.message)
 
     def _check_done_event(self, process: Process, event_id: str, outcome: Done, message: Message) -> None:
-        is_repeat = outcome.reason == "duplicate" and (event_id in self._ended or self._has_copy(event_id, message))
+        may_repeat = outcome.reason == "duplicate" or len(self._world.together_with(event_id)) > 1
+        is_repeat = may_repeat and (event_id in self._ended or self._has_copy(event_id, message))
         if not self._has_ended_well(event_id) and not is_repeat:
             self._break("done only if handled", f"{event_id} as {outcome.reason} by {process.name}")
 

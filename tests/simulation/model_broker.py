@@ -74,7 +74,7 @@ class ModelQueue:
                 delay_s = max(0.0, outcome.delay_s)
                 return await self._pass_on(token, lambda: server.retry(self._name, again, delay_s))
             case Parked():
-                dead, notes = _copy_of(token.message), _death_notes(outcome)
+                dead, notes = token.message, _death_notes(outcome)
                 return await self._pass_on(token, lambda: server.park(self._dead_name, dead, notes))
             case _:
                 assert_never(outcome)
