@@ -51,8 +51,8 @@ async def begun(connection: Connection, timeout_s: float) -> AsyncIterator[None]
 def faults_of_others(connection: Connection) -> Iterator[None]:
     """Turns errors that are not the function's fault into Unreachable, also where it raised another after one.
 
-    Nor is it the function's fault that its connection is lost, whatever it makes of that. `Retry` and `Poisoned` are its
-    own decisions.
+    Nor is it the function's fault that its connection is lost, whatever it makes of that. `Retry` and `Poisoned` are
+    its own decisions.
     """
     try:
         yield
