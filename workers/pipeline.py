@@ -405,7 +405,7 @@ class Pipeline:
             return 0
         if isinstance(outcome, Parked):
             self._ends.note(case.key, outcome)
-            return end_mark(outcome)
+            return end_mark(outcome) + max(0, outcome.attempts - case.used)
         if isinstance(outcome, Again) and outcome.attempt > case.attempt:
             return outcome.attempt - 1 - case.used
         return 0
