@@ -257,9 +257,9 @@ def release_before_settling() -> None:
     """The claim on an event is given up before a copy of it is passed on."""
     settle = Pipeline.settle
 
-    async def early(self: Pipeline, queue: Queue, work: Work) -> None:
+    async def early(self: Pipeline, queue: Queue, work: Work, settled: Callable[[], None]) -> None:
         await self.let_go(work)
-        await settle(self, queue, replace(work, held=()))
+        await settle(self, queue, replace(work, held=()), settled)
 
     Pipeline.settle = early  # type: ignore[method-assign]
 
