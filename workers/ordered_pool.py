@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -184,18 +185,20 @@ class OrderedPool:
             await self._pipeline.let_go(work)
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
+            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+        elif work.held:
+            await self._pipeline.settle(message.queue, work, partial(self._settled, slot, work, started))
         else:
             if not self._settler.takes(message.queue, message.received, outcome):
-                await (
-                    self._pipeline.settle(message.queue, work)
-                    if work.held
-                    else message.queue.settle(message.received, outcome)
-                )
-            parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
-            self._subject_queues.done(slot, time.monotonic(), parked=parked)
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+                await message.queue.settle(message.received, outcome)
+            self._settled(slot, work, started)
         if isinstance(outcome, Again):
             await asyncio.sleep(0)  # an event that is retried at once lets others run
+
+    def _settled(self, slot: Slot[_Message], work: Work, started: float) -> None:
+        parked = isinstance(work.outcome, Parked) and slot.item.queue.holds(slot.item.received)
+        self._subject_queues.done(slot, time.monotonic(), parked=parked)
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
 
     def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
         self._claim_next(slot)

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from hookline.schemas.broker import Queue
@@ -92,7 +93,10 @@ class Pool:
             started = time.monotonic()
             work = await self._pipeline.take(received)
             if work.held:
-                await self._pipeline.settle(self._queue, work)
+                await self._pipeline.settle(self._queue, work, partial(self._settled, work, started))
             else:
                 await self._queue.settle(received, work.outcome)
-            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+                self._settled(work, started)
+
+    def _settled(self, work: Work, started: float) -> None:
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
