@@ -216,8 +216,12 @@ class Checker(Watch):
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         self._newest_s[key[1], owner] = newest_s
 
-    def took(self, owner: str, partitions: Collection[str]) -> None:
+    def took(self, owner: str, partitions: Collection[str], overdue: Mapping[str, str]) -> None:
+        """Where nobody can consume, no live process loses its partitions."""
         self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
+        if overdue and self._world.broker_is_away_for_all:
+            partition, holder = min(overdue.items())
+            self._break("an outage of the broker moves no partition", f"{owner} takes {partition} of {holder}")
 
     def released(self, key: Key, failures: int, *, parked: bool) -> None:
         """The end of an event whose callback goes on is noted once."""

@@ -279,6 +279,11 @@ def decline_for_ever() -> None:
     store_server.DECLINED_S = math.inf  # type: ignore[attr-defined]
 
 
+def blame_the_first_to_fall_silent() -> None:
+    """A partition counts as not consumed as soon as others were reported a moment later."""
+    assignment.BROKER_AWAY_S = heartbeat.LEASE_S
+
+
 def put_back_ever_later() -> None:
     """A delivery that is not wanted here returns the later, the longer it has waited."""
 
@@ -353,6 +358,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "count-pauses": Mutant(count_pauses, (0, 60), "a frozen process uses up attempts"),
     "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),
     "decline-for-ever": Mutant(decline_for_ever, (90, 300), "a partition stays where its events are not wanted"),
+    "blame-the-first": Mutant(blame_the_first_to_fall_silent, (470, 480), "an outage of RabbitMQ moves partitions"),
     "put-back-ever-later": Mutant(put_back_ever_later, (4250, 4270), "an event misses the process that wants it"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
     "free-newer-claims": Mutant(free_newer_claims, (3443, 3444), "one failure is counted twice"),
