@@ -350,7 +350,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "handle-a-room-concurrently": Mutant(handle_a_room_concurrently, (0, 20), "a room's events at the same time"),
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
-    "lose-completions": Mutant(lose_completions, (2500, 2600), "a completion that failed is never written"),
+    "lose-completions": Mutant(lose_completions, (2605, 2615), "a completion that failed is never written"),
     "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 100), "attempts that nobody made"),
     "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 100), "a poisonous member is called in each process"),
     "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 60), "a deploy loses a part of a callback"),
