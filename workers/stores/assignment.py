@@ -58,7 +58,7 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
 
     A process that has not asked for a lease takes no part: its partitions are free. So is a partition that has not been
     reported for a lease while others were. Where none was reported lately, the broker is away for all, and each holder
-    gets another lease once it is back. What is taken meanwhile is no proof that it is.
+    gets another lease once it is back. What is taken by a process that consumes nothing does not count as a report.
     """
     members = {member for member, asked in state.asked.items() if state.now - asked <= LEASE_S} | {owner}
     holders = {partition: holder.owner for partition, holder in state.holders.items()}
@@ -67,8 +67,7 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
     overdue: dict[str, str] = {}
     reported = mine.intersection(consuming)
     newest = max((holder.reported for holder in state.holders.values()), default=state.now)
-    is_away = state.now - newest > BROKER_AWAY_S
-    if is_away:
+    if state.now - newest > BROKER_AWAY_S:
         reported = frozenset(holders) if consuming else frozenset()
     else:
         overdue = {each: holders[each] for each in silent - mine if holders[each] in members}
@@ -76,7 +75,7 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
     held = {partition: holder for partition, holder in holders.items() if partition not in overdue}
     assignment = fair_assignment(partitions, held, members, owner, declined)
     taken = assignment.partitions - mine
-    taken_reported = newest if is_away and not consuming else state.now
+    taken_reported = state.now if consuming else newest
     return Decision(
         assignment, taken, taken_reported, {each: overdue[each] for each in taken & overdue.keys()}, reported
     )
