@@ -388,7 +388,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "blame-the-first": Mutant(blame_the_first_to_fall_silent, (515, 520), "an outage of RabbitMQ moves partitions"),
     "put-back-ever-later": Mutant(put_back_ever_later, (4250, 4270), "an event misses the process that wants it"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
-    "free-newer-claims": Mutant(free_newer_claims, (3443, 3444), "one failure is counted twice"),
+    "free-newer-claims": Mutant(free_newer_claims, (4020, 4025), "one failure is counted twice"),
     "count-by-message": Mutant(count_attempts_by_message, (0, 300), "a lost settlement doubles the attempts"),
     "call-surplus-copies": Mutant(call_surplus_copies, (790, 800), "an event has two dead letters"),
     "release-before-settling": Mutant(release_before_settling, (0, 3000), "an event has two dead letters"),
