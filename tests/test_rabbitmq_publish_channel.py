@@ -1,6 +1,7 @@
 """Publishes on a channel against the frames of a server, without a server."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ NUMBER = 7
 MESSAGE = Message("e", "k", {}, "a/b", b"{}")
 REFUSED = "a queue of RabbitMQ refused the event"
 LOST = "the connection to RabbitMQ was lost"
+_FRAMES_BYTES = 1024  # more than one frame of these messages has
 
 
 class Socket(asyncio.Transport):
@@ -68,13 +70,17 @@ class Server:
         self.sends(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
 
     def message_id(self, number: int) -> str:
-        frames, ids = b"".join(self.socket.writes), []
+        return self.message_ids()[number]
+
+    def message_ids(self) -> list[str]:
+        """Those of all messages that were written."""
+        frames, ids = memoryview(b"".join(self.socket.writes)), []
         while frames:
-            taken, _, content = frame.unmarshal(frames)
+            taken, _, content = frame.unmarshal(bytes(frames[:_FRAMES_BYTES]))
             frames = frames[taken:]
             if isinstance(content, ContentHeader):
-                ids.append(content.properties.message_id)
-        return str(ids[number])
+                ids.append(str(content.properties.message_id))
+        return ids
 
 
 def results(sent: list[Pending]) -> list[str | None]:
@@ -118,6 +124,48 @@ async def test_a_returned_message_is_not_confirmed_by_its_confirm() -> None:
     assert results(sent) == ["…", "no queue of RabbitMQ takes the event", "…"]
     server.sends(Basic.Ack(3, multiple=True))
     assert results(sent) == [None, "no queue of RabbitMQ takes the event", None]
+
+
+async def test_a_returned_message_is_found_although_messages_before_it_were_never_written() -> None:
+    server = Server()
+    sent = [server.publishing.send(MESSAGE) for _ in range(4)]
+    sent[0].cancel()
+    sent[2].cancel()
+    await asyncio.sleep(0)
+    server.returns(1)
+    assert results(sent)[1::2] == ["…", "no queue of RabbitMQ takes the event"]
+
+
+async def test_returned_messages_of_others_change_nothing() -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    own = server.message_id(0)
+    for foreign in ("", "1", own[:-1], f"{own}9", f"{own[:-1]}x", f"x{own}", f"{own[:-1]}²"):
+        server.sends(Basic.Return(312, "NO_ROUTE", "e", "k"))
+        server.sends(ContentHeader(body_size=0, properties=Basic.Properties(message_id=foreign)))
+    assert results(sent) == ["…", "…"]
+
+
+async def test_a_returned_message_costs_the_same_however_many_are_in_flight() -> None:
+    few, many = [min([await seconds_per_return(count) for _ in range(2)]) for count in (500, 16_000)]
+    assert many < 4 * few
+
+
+async def seconds_per_return(count: int) -> float:
+    """Processor time per message, if all that are in flight are returned."""
+    server = Server()
+    sent = await server.publishes(count)
+    returned = [
+        frame.marshal(Basic.Return(312, "NO_ROUTE", "e", "k"), NUMBER)
+        + frame.marshal(ContentHeader(body_size=0, properties=Basic.Properties(message_id=each)), NUMBER)
+        for each in server.message_ids()
+    ]
+    began_s = time.process_time()
+    for each in returned:
+        server.wire.data_received(each)
+    took_s = time.process_time() - began_s
+    assert all(each.done() for each in sent)
+    return took_s / count
 
 
 async def test_an_unreadable_returned_message_fails_all_in_flight() -> None:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.wire.encode import Frames
+from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -19,21 +19,20 @@ _MAX_BATCH_BYTES = 256 * 1024
 _HEADERS_BYTES = 500  # as most messages have
 
 
-Content: TypeAlias = Frames | tuple[str, Envelope]
+Content: TypeAlias = Message | tuple[str, Envelope]
+"""What is to be written: a message, or an exchange and an envelope to make one of."""
+
+WRITTEN = Message("", "", {}, "", b"")
+"""Instead of a content that is written, and need not be kept any more: bodies may be large."""
 
 
 class Pending(Completion):
-    """A message that waits for its confirm, with which it ends. `tag` is 0 until the message is written.
+    """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
 
-    `message_id` is unique per publish attempt: it identifies a returned message. `content` is what is to be written,
-    as frames, or as an exchange and an envelope to make them of.
-    """
+    __slots__ = ("content", "tag")
 
-    __slots__ = ("content", "message_id", "tag")
-
-    def __init__(self, message_id: str, content: Content) -> None:
+    def __init__(self, content: Content) -> None:
         super().__init__()
-        self.message_id = message_id
         self.content = content
         self.tag = 0
 
@@ -69,9 +68,9 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message_id: str, content: Content) -> Pending:
+    def add(self, content: Content) -> Pending:
         """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
-        pending = Pending(message_id, content)
+        pending = Pending(content)
         self._unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
@@ -89,7 +88,7 @@ class Confirms:
                 self._written[pending.tag] = pending
                 batch.append(pending)
                 content = pending.content
-                size += sum(map(len, content)) if isinstance(content, list) else len(content[1].body) + _HEADERS_BYTES
+                size += len(content[1].body if isinstance(content, tuple) else content.body) + _HEADERS_BYTES
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
@@ -104,12 +103,11 @@ class Confirms:
             if pending is not None:
                 self._answer(pending, refusal)
 
-    def returned(self, message_id: str) -> None:
+    def returned(self, tag: int) -> None:
         """The server has returned a message that no queue takes. Its confirm comes later and changes nothing."""
-        for pending in self._written.values():
-            if pending.message_id == message_id:
-                self._answer(pending, UNROUTABLE)
-                return
+        pending = self._written.get(tag)
+        if pending is not None:
+            self._answer(pending, UNROUTABLE)
 
     def refuse_unwritten(self, reason: str) -> None:
         """Refuse the messages that are not written yet."""
