@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
@@ -30,6 +31,10 @@ class Handler:
         self._queue = worker.queue
         self.observer = NOBODY
 
+    def is_calling(self) -> bool:
+        """Whether the function is running, once or more often."""
+        return bool(self._timeout.running)
+
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
         """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process."""
         arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
@@ -57,6 +62,11 @@ class HandlerTimeout:
         self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
+
+    @property
+    def running(self) -> Collection[_Task]:
+        """The tasks within it that are in time."""
+        return self._deadlines.running
 
     def __enter__(self) -> None:
         self._loop = self._loop or asyncio.get_running_loop()

@@ -195,6 +195,13 @@ class Connection:
             await asyncio.wait([self._task])
         await self._disconnect()
 
+    def hang_up(self) -> None:
+        """Close the socket at once, without waiting for the server, and connect no more. Ends what waits for it."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
     async def _connect(self) -> None:
         """Connect to the first address that answers. Raises Unreachable, which says what is wrong with each of them."""
         failures = []

@@ -54,6 +54,8 @@ class SqliteRefusalWriter:
         self._path = path
         self._settings = settings
         self._waiting: queue.Queue[_Item | None] = queue.Queue(MAX_WAITING)
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closing = threading.Event()
         self._connection: sqlite3.Connection | None = None
         self._opened_inode: int | None = None
@@ -73,11 +75,11 @@ class SqliteRefusalWriter:
         self._offer((counts, at_s))
 
     async def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write what waits, and close the file. It may be cancelled: a disk may hang."""
         self._closing.set()
         with suppress(queue.Full):  # then the thread does not wait for anything
             self._waiting.put_nowait(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.wait([self._ended])
 
     def _offer(self, item: _Item) -> None:
         try:
@@ -92,6 +94,8 @@ class SqliteRefusalWriter:
             self._write([item for item in (first, *self._others()) if item is not None])
         if self._connection is not None:
             self._connection.close()
+        with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _others(self) -> list[_Item | None]:
         items: list[_Item | None] = []

@@ -44,8 +44,9 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._requested: dict[SharedStep[Any, Any], Batch] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
         """How many items with a size the writer holds, also those whose callers no longer wait; and their sizes."""
@@ -101,12 +102,12 @@ class Database:
         self._renewals.append(renewal)
 
     async def close(self) -> None:
-        """Run the waiting steps, end the lease, and close the file."""
+        """Run the waiting steps, end the lease, and close the file. It may be cancelled: a disk may hang."""
         if not self._closed:
             self._closed = True
             self._hand_over()
             self._waiting.put(None)
-            await asyncio.to_thread(self._thread.join)
+        await asyncio.wait([self._ended])
 
     def _hand_over(self) -> None:
         """Give the writer all steps of one turn of the event loop at once."""
@@ -114,8 +115,14 @@ class Database:
         if requested:
             self._waiting.put(requested.values())
 
+    def _run(self) -> None:
+        """The writer thread. It never keeps the process from ending."""
+        try:
+            self._write()
+        finally:
+            self._tell(self._ended.set_result, None)
+
     def _write(self) -> None:
-        """The writer thread."""
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except (sqlite3.Error, OSError, SettingsError) as error:
