@@ -4,7 +4,6 @@ It never blocks or fails the ingress: what does not fit in the queue, or cannot 
 file is bounded by SQLite itself, and its write-ahead log by a check before each batch.
 """
 
-import asyncio
 import logging
 import queue
 import sqlite3
@@ -17,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from hookline.aio.threads import ended
 from hookline.audit import tables
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.refusals import RefusedRequest
@@ -54,8 +54,6 @@ class SqliteRefusalWriter:
         self._path = path
         self._settings = settings
         self._waiting: queue.Queue[_Item | None] = queue.Queue(MAX_WAITING)
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closing = threading.Event()
         self._connection: sqlite3.Connection | None = None
         self._opened_inode: int | None = None
@@ -79,7 +77,7 @@ class SqliteRefusalWriter:
         self._closing.set()
         with suppress(queue.Full):  # then the thread does not wait for anything
             self._waiting.put_nowait(None)
-        await asyncio.wait([self._ended])
+        await ended(self._thread)
 
     def _offer(self, item: _Item) -> None:
         try:
@@ -94,8 +92,6 @@ class SqliteRefusalWriter:
             self._write([item for item in (first, *self._others()) if item is not None])
         if self._connection is not None:
             self._connection.close()
-        with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _others(self) -> list[_Item | None]:
         items: list[_Item | None] = []

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, SharedStep, SqliteWriterThread
 
@@ -44,9 +45,8 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._requested: dict[SharedStep[Any, Any], Batch] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"sqlite {path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
         """How many items with a size the writer holds, also those whose callers no longer wait; and their sizes."""
@@ -107,7 +107,7 @@ class Database:
             self._closed = True
             self._hand_over()
             self._waiting.put(None)
-        await asyncio.wait([self._ended])
+        await ended(self._thread)
 
     def _hand_over(self) -> None:
         """Give the writer all steps of one turn of the event loop at once."""
@@ -115,14 +115,8 @@ class Database:
         if requested:
             self._waiting.put(requested.values())
 
-    def _run(self) -> None:
-        """The writer thread. It never keeps the process from ending."""
-        try:
-            self._write()
-        finally:
-            self._tell(self._ended.set_result, None)
-
     def _write(self) -> None:
+        """The writer thread."""
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except (sqlite3.Error, OSError, SettingsError) as error:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from hookline.aio.threads import ended
 from hookline.schemas.errors import Unreachable
 
 log = logging.getLogger("hookline.store")
@@ -32,7 +33,6 @@ class Heartbeat:
         self._beat = beat
         self._end = end
         self._began: asyncio.Future[None] | None = None
-        self._ended: asyncio.Future[None] | None = None
         self._stop = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -44,16 +44,17 @@ class Heartbeat:
 
     async def start(self) -> None:
         """Return after the first heartbeat. Raises Unreachable."""
-        loop = asyncio.get_running_loop()
-        self._began, self._ended = loop.create_future(), loop.create_future()
+        self._began = asyncio.get_running_loop().create_future()
         self._thread.start()
         await self._began
 
     async def stop(self) -> None:
         """Call `end`, and wait for a few seconds until it returns: the thread may wait for a server that is silent."""
         self._stop.set()
-        if self._ended is not None:
-            await asyncio.wait([self._ended], timeout=_END_S)
+        if self._thread.ident is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_S):
+                    await ended(self._thread)
 
     def _run(self) -> None:
         try:
@@ -66,7 +67,6 @@ class Heartbeat:
         while not self._stop.wait(BEAT_S):
             self._beat_once()
         self._end()
-        _tell(self._ended)
 
     def _beat_once(self) -> None:
         """Log the first failure of several."""
