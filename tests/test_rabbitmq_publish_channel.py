@@ -1,6 +1,7 @@
 """Publishes on a channel against the frames of a server, without a server."""
 
 import asyncio
+import math
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,7 @@ from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.confirms import Pending
+from hookline.broker.rabbitmq.confirms import Confirms, Pending
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
@@ -43,7 +44,7 @@ class Socket(asyncio.Transport):
 class Server:
     """A publish channel, and the frames that a server would send to it."""
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, most_written: float = math.inf) -> None:
         connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
         self.socket = Socket()
         self.wire = FrameTransport(asyncio.Protocol(), lambda: -1.0)
@@ -51,8 +52,7 @@ class Server:
         self.publishing = RawPublishChannel(
             cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)),
             self.wire,
-            timeout_s,
-            RefusalTally(),
+            Confirms(timeout_s, RefusalTally(), most_written),
         )
 
     async def publishes(self, count: int) -> list[Pending]:
@@ -189,6 +189,19 @@ async def test_nothing_is_written_while_the_socket_is_paused() -> None:
     server.publishing.writable()
     server.sends(Basic.Ack(2, multiple=True))
     assert results([sent[0], sent[2]]) == [None, None]
+
+
+async def test_messages_beyond_the_limit_are_written_in_order_once_others_are_confirmed() -> None:
+    server = Server(most_written=2)
+    sent = await server.publishes(5)
+    assert len(server.message_ids()) == 2
+    server.sends(Basic.Ack(1))
+    await asyncio.sleep(0)
+    assert len(server.message_ids()) == 3
+    server.sends(Basic.Nack(3, multiple=True))
+    await asyncio.sleep(0)
+    server.sends(Basic.Ack(5, multiple=True))
+    assert results(sent) == [None, REFUSED, REFUSED, None, None]
 
 
 async def test_messages_published_during_an_alarm_are_refused_and_never_written() -> None:

@@ -15,7 +15,6 @@ from hookline.workers.work import Case
 
 _Task: TypeAlias = "asyncio.Task[None]"
 _QUICK_S = 0.01
-_LOOKS_S = 0.5
 _WEIGHT = 1 / 16  # of the latest call in the mean
 
 
@@ -59,7 +58,7 @@ class HandlerTimeout:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
+        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 

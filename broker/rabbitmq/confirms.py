@@ -1,5 +1,6 @@
 """The messages of one publish channel that wait for their confirms. Each gets an answer in time."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -43,8 +44,10 @@ class Confirms:
     `acks` and `nacks` count what the server has sent. The tally outlives the channel.
     """
 
-    def __init__(self, timeout_s: float, tally: RefusalTally) -> None:
+    def __init__(self, timeout_s: float, tally: RefusalTally, most_written: float = math.inf) -> None:
+        """Messages beyond `most_written` wait until others are confirmed."""
         self._tally = tally
+        self._most_written = most_written
         self.acks = 0
         self.nacks = 0
         self._deadlines = Deadlines[Pending](timeout_s, self._time_out)
@@ -57,6 +60,11 @@ class Confirms:
     def in_flight(self) -> int:
         """How many messages have no confirm yet, including those whose caller has stopped waiting."""
         return len(self._unwritten) + len(self._written)
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether messages wait to be written."""
+        return bool(self._unwritten)
 
     @property
     def is_waiting(self) -> bool:
@@ -79,7 +87,7 @@ class Confirms:
         """The messages to write next. Those whose caller has stopped waiting are dropped."""
         batch: list[Pending] = []
         size = 0
-        while self._unwritten and size < _MAX_BATCH_BYTES:
+        while self._unwritten and size < _MAX_BATCH_BYTES and len(self._written) < self._most_written:
             pending = self._unwritten.popleft()
             if pending.done():
                 self._deadlines.stop(pending)

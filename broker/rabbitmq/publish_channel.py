@@ -9,7 +9,6 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
-from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, WRITTEN, Confirms, Content, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
@@ -46,13 +45,13 @@ class PublishChannel(Protocol):
 
 
 def open_publish_channel(
-    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float, tally: RefusalTally
+    channel: AbstractChannel, transport: FrameTransport | None, confirms: Confirms
 ) -> PublishChannel:
     """The raw publish channel if there is a frame transport; otherwise the one of public calls."""
     publishing = (
-        AiormqPublishChannel(channel, timeout_s, tally)
+        AiormqPublishChannel(channel, confirms)
         if transport is None
-        else RawPublishChannel(channel, transport, timeout_s, tally)
+        else RawPublishChannel(channel, transport, confirms)
     )
     channel.closing.add_done_callback(lambda _: publishing.end())
     return publishing
@@ -61,10 +60,8 @@ def open_publish_channel(
 class RawPublishChannel:
     """Implements PublishChannel and Listener: writes frames to the socket and reads the confirms from it."""
 
-    def __init__(
-        self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float, tally: RefusalTally
-    ) -> None:
-        self.confirms = Confirms(timeout_s, tally)
+    def __init__(self, channel: AbstractChannel, transport: FrameTransport, confirms: Confirms) -> None:
+        self.confirms = confirms
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
@@ -99,6 +96,8 @@ class RawPublishChannel:
             tag, bits = _tag_and_bits(payload, 4)
             refusal = None if payload.startswith(_ACK) else REFUSED
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
+            if self.confirms.has_unwritten:
+                self._write_soon()
             return True
         return self._returns.frame(kind, payload)
 
@@ -111,10 +110,13 @@ class RawPublishChannel:
     def _send(self, content: Content) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
+        self._write_soon()
+        return self.confirms.add(content)
+
+    def _write_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._write)
-        return self.confirms.add(content)
 
     def _write(self) -> None:
         """Write the waiting messages until the socket pauses."""
@@ -145,8 +147,8 @@ class RawPublishChannel:
 class AiormqPublishChannel:
     """Implements PublishChannel with aiormq's public call, in one task per message."""
 
-    def __init__(self, channel: AbstractChannel, timeout_s: float, tally: RefusalTally) -> None:
-        self.confirms = Confirms(timeout_s, tally)
+    def __init__(self, channel: AbstractChannel, confirms: Confirms) -> None:
+        self.confirms = confirms
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._message_ids = MessageIds()
@@ -164,11 +166,7 @@ class AiormqPublishChannel:
         longest, max_bytes = self._message_ids.longest, max_content_bytes(self._channel)
         publish_frames(self._channel.number, message, longest, max_bytes)  # only for its errors
         confirmed = self.confirms.add(message)
-        for pending in self.confirms.next_batch():
-            pending.content = WRITTEN
-            task = asyncio.create_task(self._publish(message, pending))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._publish_next()
         return confirmed
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
@@ -182,6 +180,15 @@ class AiormqPublishChannel:
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def _publish_next(self) -> None:
+        """Publish the waiting messages, each in a task."""
+        for pending in self.confirms.next_batch():
+            content, pending.content = pending.content, WRITTEN
+            if isinstance(content, Message):
+                task = asyncio.create_task(self._publish(content, pending))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
     async def _publish(self, message: Message, pending: Pending) -> None:
         refusal: str | None = None
         try:
@@ -193,6 +200,8 @@ class AiormqPublishChannel:
         except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
             refusal = LOST
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
+        if self.confirms.has_unwritten and not self.ended.done():
+            self._publish_next()
 
     async def _basic_publish(self, message: Message, message_id: str) -> None:
         await self._channel.basic_publish(

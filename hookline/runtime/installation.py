@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _START_S = 5.0
+_WAITING_FACTOR = 10
+"""Without a spool, so many times as many events as are published may wait for that, as with the embedded queue."""
 
 log = logging.getLogger("hookline")
 
@@ -171,7 +173,8 @@ def _retention(settings: Settings) -> Retention:
 
 
 def _embedded(database: Database, settings: Settings) -> Broker:
-    from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
+    from hookline.broker.embedded.broker import EmbeddedBroker  # noqa: PLC0415  loaded only if used
+    from hookline.broker.embedded.publisher import Limits  # noqa: PLC0415  as above
 
     broker = settings.broker
     limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
@@ -227,6 +230,7 @@ def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "Rabbi
         url=settings.broker.urls,
         publish_timeout_s=settings.broker.publish_timeout_s,
         max_in_flight=settings.broker.max_in_flight,
+        max_waiting=0 if settings.spool.path else _WAITING_FACTOR * settings.broker.max_in_flight,
         retention=_retention(settings),
         folder=settings.path.parent,
         observer=observer,

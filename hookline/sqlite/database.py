@@ -42,6 +42,7 @@ class Database:
         self._clock = clock
         self._monotonic = monotonic
         self._renewals: list[Renewal] = []
+        self._after_writes: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._requested: dict[SharedStep[Any, Any], Batch] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
@@ -100,6 +101,10 @@ class Database:
     def on_heartbeat(self, renewal: Renewal) -> None:
         """Run this in the transaction of each heartbeat from now on."""
         self._renewals.append(renewal)
+
+    def on_written(self, call: Callable[[], None]) -> None:
+        """Call this from now on whenever steps have been run: the writer holds less than before."""
+        self._after_writes.append(call)
 
     async def close(self) -> None:
         """Run the waiting steps, end the lease, and close the file. It may be cancelled: a disk may hang."""
@@ -180,6 +185,8 @@ class Database:
                     future.set_exception(Unreachable(f"{self.path.name} cannot be used: {answer}"))
                 else:
                     future.set_exception(answer)
+        for call in self._after_writes:
+            call()
 
 
 def _not_opened(path: Path, error: Exception) -> HooklineError:
