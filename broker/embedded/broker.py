@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -13,7 +13,7 @@ from hookline.broker.embedded.publisher import EmbeddedPublisher, Limits
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
 from hookline.schemas import topics
-from hookline.schemas.broker import Done, Outcome, Received
+from hookline.schemas.broker import Done, Outcome, Parked, Received
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
 
@@ -92,6 +92,7 @@ class EmbeddedQueue:
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
+        self._parking: dict[int, asyncio.Future[bool]] = {}
         self._enough = max(1, prefetch // _SETTLED_PART)
         self._exchanged = 0  # how many of the settled ones are being written
         self._news = asyncio.Event()
@@ -115,10 +116,16 @@ class EmbeddedQueue:
     async def take(self) -> Received:
         return await self._buffer.get()
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
+        """Returns at once, or once the message is a dead letter. One that is retried has no copy: it only moves."""
         self._settled.append((received.token, outcome))
         if len(self._settled) - self._exchanged >= self._enough or not isinstance(outcome, Done):
             self.wake()
+        if not isinstance(outcome, Parked) or self._closing:
+            return False
+        is_parked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._parking[received.token] = is_parked
+        return await is_parked
 
     def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours until the queue is closed
         return not self._closing
@@ -133,6 +140,13 @@ class EmbeddedQueue:
             await self._exchange()
             step = partial(tables.release, queue=self._name, owner=self._database.owner, seqs=tuple(self._taken))
             await self._database.run(step)
+
+    def _tell(self, parked: Collection[int], settled: Sequence[int]) -> None:
+        """Tell those that wait for it whether their message was parked."""
+        for seq in settled:
+            waiting = self._parking.pop(seq, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(seq in parked)
 
     async def _feed(self) -> None:
         """Carry out outcomes and take new messages until closed."""
@@ -164,11 +178,13 @@ class EmbeddedQueue:
         )
         self._exchanged = len(settled)
         try:
-            messages = await self._database.run(step, durable=bool(settled))
+            messages, parked = await self._database.run(step, durable=bool(settled))
         finally:
             self._exchanged = 0
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
+        if self._parking:
+            self._tell(parked, [seq for seq, _ in settled])
         self._taken.update(message.token for message in messages)
         for message in messages:
             self._buffer.put_nowait(message)

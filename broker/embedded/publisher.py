@@ -5,11 +5,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, tables
 from hookline.broker.embedded.write_probe import WriteProbe
-from hookline.schemas.broker import NOTHING_KEPT, Retention
+from hookline.schemas.broker import NOTHING_KEPT, Confirm, Retention
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
@@ -20,6 +22,7 @@ _HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
 _WAITING_FACTOR = 10
 _ROOM_S = 1.0
+_TOO_MANY = "too many events are being written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +68,15 @@ class EmbeddedPublisher:
         return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
-        if self._is_full or self._line:
-            written = await self._line.room(envelope)
-        else:
-            written = self._write(envelope)
-        try:
-            await self._in_time(written)
-        except (NotDurable, Unreachable, TimeoutError) as error:
-            self._probe.failed(error)
-            raise self._refusal(error) from None
-        self._is_writable = True
-        self._probe.succeeded()
-        self._wake()
+        await self.begin(envelope)
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.publish(envelope))
+    def begin(self, envelope: Envelope) -> Confirm:
+        confirmed = Completion()
+        if self._is_full or self._line:
+            self._line.add(envelope, confirmed)
+        else:
+            self._write(envelope, confirmed)
+        return confirmed
 
     async def close(self) -> None:
         """Return once the events in flight are written or timed out."""
@@ -87,6 +84,42 @@ class EmbeddedPublisher:
             await asyncio.wait(writing)
         self._writing.close()
         await self._probe.close()
+
+    def _let_in(self) -> None:
+        """Write envelopes that wait, as far as there is room."""
+        while self._line and not self._is_full:
+            envelope, confirmed = self._line.next()
+            if not confirmed.done():
+                try:
+                    self._write(envelope, confirmed)
+                except NotDurable as error:
+                    confirmed.set_exception(error)
+
+    def _write(self, envelope: Envelope, confirmed: Completion) -> None:
+        """Raises NotDurable if the file is closed."""
+        try:
+            written = self._database.share(self._store, envelope, size=_bytes_of(envelope))
+        except Unreachable as error:
+            raise self._refusal(error) from None
+        self._writing.start(written)
+        written.add_done_callback(partial(self._settle, confirmed))
+
+    def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
+        self._writing.stop(written)
+        error = written.exception()
+        if error is None:
+            self._is_writable = True
+            self._probe.succeeded()
+            self._wake()
+        elif isinstance(error, NotDurable | Unreachable | TimeoutError):
+            self._probe.failed(error)
+            error = self._refusal(error)
+        if confirmed.done():  # its caller has stopped waiting
+            return
+        if error is None:
+            confirmed.set_result(None)
+        else:
+            confirmed.set_exception(error)
 
     def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
         match error:
@@ -97,22 +130,6 @@ class EmbeddedPublisher:
             case _:
                 self._log_once(error)
                 return NotDurable("the event could not be written")
-
-    def _write(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return self._database.share(self._store, envelope, size=_bytes_of(envelope))
-
-    def _let_in(self) -> None:
-        """Write envelopes that wait, as far as there is room."""
-        while self._line and not self._is_full:
-            self._line.let_in(self._write)
-
-    async def _in_time(self, written: "asyncio.Future[None]") -> None:
-        """Raises TimeoutError, NotDurable or Unreachable."""
-        self._writing.start(written)
-        try:
-            await written
-        finally:
-            self._writing.stop(written)
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
         """Store events if there is room. Old history is dropped either way."""
@@ -141,40 +158,36 @@ class Line:
     def __init__(self, timeout_s: float, limits: Limits) -> None:
         self._most = _WAITING_FACTOR * limits.max_in_flight
         self._most_bytes = limits.max_bytes_in_flight
-        self._waiting: dict[asyncio.Future[asyncio.Future[None]], Envelope] = {}
+        self._waiting: dict[Completion, Envelope] = {}
         self._bytes = 0
-        self._deadlines = Deadlines[asyncio.Future[asyncio.Future[None]]](timeout_s, time_out)
+        self._deadlines = Deadlines[Completion](timeout_s, self._time_out)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    async def room(self, envelope: Envelope) -> "asyncio.Future[None]":
-        """The write of the envelope, once there is room for it. Raises NotDurable."""
+    def add(self, envelope: Envelope, confirmed: Completion) -> None:
+        """Have an envelope wait; `confirmed` ends with NotDurable if there is no room in time. Raises NotDurable."""
         if len(self._waiting) >= self._most or self._bytes >= self._most_bytes:
-            raise NotDurable("too many events are being written")
-        turn: asyncio.Future[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = envelope
+            raise NotDurable(_TOO_MANY)
+        self._waiting[confirmed] = envelope
         self._bytes += _bytes_of(envelope)
-        self._deadlines.start(turn)
-        try:
-            return await turn
-        except TimeoutError:
-            raise NotDurable("too many events are being written") from None
-        finally:
-            self._leave(turn)
+        self._deadlines.start(confirmed)
 
-    def let_in(self, write: "Callable[[Envelope], asyncio.Future[None]]") -> None:
-        """Write the envelope that has waited longest, if its caller still waits."""
-        turn, envelope = next(iter(self._waiting.items()))
-        self._leave(turn)
-        if not turn.done():
-            turn.set_result(write(envelope))
+    def next(self) -> tuple[Envelope, Completion]:
+        """The envelope that has waited longest. It waits no longer."""
+        confirmed = next(iter(self._waiting))
+        self._deadlines.stop(confirmed)
+        return self._take(confirmed), confirmed
 
-    def _leave(self, turn: "asyncio.Future[asyncio.Future[None]]") -> None:
-        self._deadlines.stop(turn)
-        envelope = self._waiting.pop(turn, None)
-        if envelope is not None:
-            self._bytes -= _bytes_of(envelope)
+    def _take(self, confirmed: Completion) -> Envelope:
+        envelope = self._waiting.pop(confirmed)
+        self._bytes -= _bytes_of(envelope)
+        return envelope
+
+    def _time_out(self, confirmed: Completion) -> None:
+        self._take(confirmed)
+        if not confirmed.done():
+            confirmed.set_exception(NotDurable(_TOO_MANY))
 
 
 def _bytes_of(envelope: Envelope) -> int:
