@@ -73,9 +73,9 @@ class EmbeddedPublisher:
     def begin(self, envelope: Envelope) -> Confirm:
         confirmed = Completion()
         if self._is_full or self._line:
-            self._line.add(envelope, confirmed)
+            self._line.join(confirmed, envelope)
         else:
-            self._write(envelope, confirmed)
+            self._write(confirmed, envelope)
         return confirmed
 
     async def close(self) -> None:
@@ -85,24 +85,25 @@ class EmbeddedPublisher:
         self._writing.close()
         await self._probe.close()
 
-    def _let_in(self) -> None:
-        """Write envelopes that wait, as far as there is room."""
-        while self._line and not self._is_full:
-            envelope, confirmed = self._line.next()
-            if not confirmed.done():
-                try:
-                    self._write(envelope, confirmed)
-                except NotDurable as error:
-                    confirmed.set_exception(error)
-
-    def _write(self, envelope: Envelope, confirmed: Completion) -> None:
-        """Raises NotDurable if the file is closed."""
+    def _write(self, confirmed: Completion, envelope: Envelope) -> None:
+        """Have an envelope written. Raises NotDurable."""
         try:
             written = self._database.share(self._store, envelope, size=_bytes_of(envelope))
         except Unreachable as error:
             raise self._refusal(error) from None
         self._writing.start(written)
         written.add_done_callback(partial(self._settle, confirmed))
+
+    def _let_in(self) -> None:
+        """Write envelopes that wait, as far as there is room."""
+        while self._line and not self._is_full:
+            confirmed, envelope = self._line.next()
+            if confirmed.done():  # its caller has stopped waiting
+                continue
+            try:
+                self._write(confirmed, envelope)
+            except NotDurable as error:
+                confirmed.set_exception(error)
 
     def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
         self._writing.stop(written)
@@ -165,27 +166,27 @@ class Line:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, envelope: Envelope, confirmed: Completion) -> None:
-        """Have an envelope wait; `confirmed` ends with NotDurable if there is no room in time. Raises NotDurable."""
+    def join(self, confirmed: Completion, envelope: Envelope) -> None:
+        """Have an envelope wait for its turn; in the end it fails with NotDurable. Raises NotDurable without room."""
         if len(self._waiting) >= self._most or self._bytes >= self._most_bytes:
             raise NotDurable(_TOO_MANY)
         self._waiting[confirmed] = envelope
         self._bytes += _bytes_of(envelope)
         self._deadlines.start(confirmed)
 
-    def next(self) -> tuple[Envelope, Completion]:
-        """The envelope that has waited longest. It waits no longer."""
+    def next(self) -> tuple[Completion, Envelope]:
+        """The envelope that has waited longest. It leaves the line."""
         confirmed = next(iter(self._waiting))
         self._deadlines.stop(confirmed)
-        return self._take(confirmed), confirmed
+        return confirmed, self._leave(confirmed)
 
-    def _take(self, confirmed: Completion) -> Envelope:
+    def _leave(self, confirmed: Completion) -> Envelope:
         envelope = self._waiting.pop(confirmed)
         self._bytes -= _bytes_of(envelope)
         return envelope
 
     def _time_out(self, confirmed: Completion) -> None:
-        self._take(confirmed)
+        self._leave(confirmed)
         if not confirmed.done():
             confirmed.set_exception(NotDurable(_TOO_MANY))
 
