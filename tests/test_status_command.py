@@ -15,9 +15,9 @@ from hookline.broker.spool.files import RealFiles
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.records import Entry, pack
 from hookline.broker.spool.visit import contents
+from hookline.cli.age import age_text
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
-from hookline.cli.status import age_text
 from hookline.events import ParticipantJoined
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.broker import Again, Parked

@@ -10,6 +10,7 @@ from hookline.schemas.observer import NOBODY
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.failure_policy import ExitCalled, HandlerTimedOut
 from hookline.workers.middleware import around
+from hookline.workers.running_calls import RunningCalls
 from hookline.workers.work import Case
 
 _Task: TypeAlias = "asyncio.Task[None]"
@@ -23,6 +24,7 @@ class Handler:
 
     def __init__(self, worker: Worker[Any]) -> None:
         self.latency = HandlerLatency()
+        self.calls = RunningCalls(worker.timeout_s)
         self._function = around(worker)
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._state = worker.state
@@ -35,11 +37,13 @@ class Handler:
         arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
         started_s = time.monotonic()
         try:
-            with self._timeout:
+            with self._timeout as task:
+                self.calls.begin(case, task, started_s)
                 await self._function(case.event, *arguments)
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:
+            self.calls.end(case)
             call_s = time.monotonic() - started_s
             self.latency.record(call_s)
             self.observer.called(self._queue, call_s)
@@ -58,12 +62,13 @@ class HandlerTimeout:
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Task:
         self._loop = self._loop or asyncio.get_running_loop()
         task = cast("_Task", asyncio.current_task(self._loop))
         if cancelled := task.cancelling():
             self._cancelled[task] = cancelled
         self._deadlines.start(task)
+        return task
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = cast("_Task", asyncio.current_task(self._loop))

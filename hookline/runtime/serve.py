@@ -16,6 +16,7 @@ from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
+from hookline.runtime.running_workers import RunningWorkers
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.schemas.broker import Broker, Publisher
@@ -123,10 +124,7 @@ class _Pools:
         self._observing = observing
         self._settings = settings
         self._exclusive_gate = ExclusiveGate()
-        self._pools: dict[str, Pool | OrderedPool] = {}
-        self._breakers: dict[str, Breaker] = {}
-        observing.gauge("in_flight", lambda: {(queue,): each.in_flight for queue, each in self._pools.items()})
-        observing.gauge("breaker_open", lambda: {(queue,): int(each.is_open) for queue, each in self._breakers.items()})
+        self._running = RunningWorkers(observing)
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
         observer = self._observing.observer
@@ -140,7 +138,7 @@ class _Pools:
         ).watched(observer, breaker)
         pipeline.keeps_error_texts = self._outcome_log.has_error_texts
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
-        self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
+        self._running.add(pipeline, pool)
         self._observing.watch(breaker)
         log.info("worker %s handles %s", worker.queue, _shown_patterns(worker))
         return pool
