@@ -145,7 +145,8 @@ class SourceSettings(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
-    `sources` is empty for a role that needs none, and `source_names` has all. `providers` holds the built-in providers
+    `sources` is empty for a role that needs none, and `source_names` has all. `source_providers` has the name of the
+    provider of each. `providers` holds the built-in providers
     by name, and those from outside that the sources name. `warnings` are sentences about what is accepted and may still
     be a mistake.
     """
@@ -164,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     source_names: tuple[str, ...]
+    source_providers: Mapping[str, str]
     providers: Mapping[str, Provider[Any]]
     warnings: tuple[str, ...] = ()
 
@@ -220,6 +222,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         workers=_as(WorkersSettings, sections["workers"]),
         sources=sources,
         source_names=tuple(_table("sources", document.get("sources", {}))),
+        source_providers=_source_providers(tables, outside),
         providers=_by_name(outside),
         warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
     )
@@ -271,6 +274,13 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
         if is_reference(provider):
             references[f"sources.{name}.provider"] = provider
     return load_outside_providers(references, folder)
+
+
+def _source_providers(tables: Mapping[str, Any], outside: Mapping[str, Provider[Any]]) -> Mapping[str, str]:
+    """The names of providers by those of their sources; without those that a role with sources would not accept."""
+    named = {name: table.get("provider") for name, table in tables.items() if isinstance(table, dict)}
+    named = {name: outside[each].name if each in outside else each for name, each in named.items()}
+    return {name: each for name, each in named.items() if each in catalogue() or each in _by_name(outside)}
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:

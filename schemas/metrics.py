@@ -85,6 +85,11 @@ _ALL = (
     _histogram("handler_seconds", "queue", "Run time of a worker's function."),
     _histogram("delivery_seconds", "queue", "From taking a delivery from its queue to its outcome."),
     _histogram("done_after_seconds", "queue", "From the receipt of a callback to its end: done or parked.", SLOW_S),
+    _counter(
+        "crash_suspects_total",
+        "queue",
+        "Events that this process has handled alone, because they were in flight in processes that died.",
+    ),
     _gauge("breaker_open", "queue", "1 while a queue's breaker is open, because most deliveries went wrong."),
     _counter("breaker_opened_total", "queue", "How often a queue's breaker has opened."),
     # What both rely on.

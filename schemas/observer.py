@@ -23,6 +23,9 @@ class Observer:
     def fetched(self, queue: str, received: Received) -> None:
         """A worker has taken a message from its queue."""
 
+    def suspected(self, queue: str) -> None:
+        """An event that was in flight at two deaths of its process is handled alone."""
+
     def called(self, queue: str, seconds: float) -> None:
         """A worker's function has ended, in whatever way."""
 

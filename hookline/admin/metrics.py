@@ -187,6 +187,9 @@ class Metrics(Observer):
     def guard_found(self, fault: str | None) -> None:
         self._count("guard_faults_total", _NO_LABELS, int(fault is not None))
 
+    def suspected(self, queue: str) -> None:
+        self._count("crash_suspects_total", (queue,))
+
     def breaker_opened(self, queue: str) -> None:
         self._count("breaker_opened_total", (queue,))
 

@@ -4,26 +4,33 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from hookline.doctor.findings import Finding, fault, ok
+from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.import_errors import optional_libraries
 from hookline.schemas.errors import SettingsError
 from hookline.settings import REDIS_URLS, Settings
 
 _MAX_SKEW_S = 5.0
+_SLOW_S = 1.0
 
 
 async def check_server(settings: Settings) -> Iterator[Finding]:
     """Whether the store answers, and whether its clock and ours agree."""
+    asked_s = time.monotonic()
     try:
         name, now_s = await _time(settings.store.url, settings.store.timeout_s)
     except SettingsError as error:
         return iter([fault("store", str(error))])
     except _Failed as error:
         return iter([fault("store", f"{error}: start the server, or mend store.url")])
-    skew_s = time.time() - now_s
+    answer_s, skew_s = time.monotonic() - asked_s, time.time() - now_s
     if abs(skew_s) > _MAX_SKEW_S:
         ahead = "ahead of" if skew_s > 0 else "behind"
         return iter([fault("clock", f"this machine is {abs(skew_s):.0f} s {ahead} {name}'s: run NTP on both")])
+    if answer_s > _SLOW_S:
+        text = (
+            f"{name} takes {answer_s:.1f} s to answer, and each event asks it twice: look at its load and the network"
+        )
+        return iter([warning("store", text)])
     return iter([ok("store", f"{name} answers")])
 
 

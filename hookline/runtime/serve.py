@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.control import Control
@@ -19,6 +20,7 @@ from hookline.runtime.roles import Roles
 from hookline.runtime.running_workers import RunningWorkers
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
+from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
@@ -72,6 +74,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
+        for sentence in chain.from_iterable(unsent_topics(worker, settings) for worker in chosen):
+            log.warning("%s", sentence)
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools, parts = [], list[Watched]([broker])
