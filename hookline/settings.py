@@ -43,13 +43,25 @@ PUBLISHED = "provider"
 """Stands in `allow_from` for the addresses that the provider publishes."""
 
 
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`url` may be a list: the nodes of a RabbitMQ cluster.
 
+    `management_url` is the address of RabbitMQ's management API, such as `http://rabbit:15672`. It shows what AMQP does
+    not: events in flight, bindings that another tool has removed, policies that delete events. Its user is that of
+    `url`, with the tag `management`, unless the address names another.
     `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm.
     """
 
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL
+    management_url: str = ""
     publish_timeout_s: Seconds = 5
     max_in_flight: Count = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 10 * 2**30
@@ -61,6 +73,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
+        if self.management_url and not _is_web_address(self.management_url):
+            return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
         is_rabbitmq = all(url.startswith(RABBITMQ_URLS) for url in self.urls)
         if is_rabbitmq or (len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL)):
             return None
@@ -278,9 +292,10 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
 
 def _source_providers(tables: Mapping[str, Any], outside: Mapping[str, Provider[Any]]) -> Mapping[str, str]:
     """The names of providers by those of their sources; without those that a role with sources would not accept."""
-    named = {name: table.get("provider") for name, table in tables.items() if isinstance(table, dict)}
+    named = {name: str(table.get("provider")) for name, table in tables.items() if isinstance(table, dict)}
     named = {name: outside[each].name if each in outside else each for name, each in named.items()}
-    return {name: each for name, each in named.items() if each in catalogue() or each in _by_name(outside)}
+    known = _by_name(outside)
+    return {name: each for name, each in named.items() if each in known}
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:

@@ -101,6 +101,11 @@ _ALL = (
     _counter("reconnects_total", "connection", "Connections to RabbitMQ that were lost and are back."),
     _counter("partitions_lost_total", "queue", "Partitions that others took because this process lost its lease."),
     _counter("guard_faults_total", "", "Faults of the topology that the guard could not mend."),
+    _counter(
+        "bindings_restored_total",
+        "queue",
+        "Bindings that another tool had removed and the guard has made again; needs `broker.management_url`.",
+    ),
     _gauge("ready", "", "1 if /readyz answers 200."),
     _counter("log_dropped_total", "", "Lines of the log that were dropped because they were not read in time."),
     _gauge("build_info", "version python", "Always 1; the labels say what runs."),

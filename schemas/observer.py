@@ -44,6 +44,9 @@ class Observer:
     def guard_found(self, fault: str | None) -> None:
         """The topology guard has found a fault that it may not mend, or None: a fault that is gone."""
 
+    def bindings_restored(self, queue: str, count: int) -> None:
+        """The topology guard has made bindings again that another tool had removed."""
+
     def breaker_opened(self, queue: str) -> None:
         """A queue's breaker has opened: most of its deliveries went wrong."""
 

@@ -170,7 +170,9 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "names of hosts are not looked up",
     ),
     ("a topic with too few words", lambda it: worker(it, 'topic="room.created"'), "billing.py"),
-    ("a topic of no source", lambda it: worker(it, 'topic="krtc.krtc.#"'), "no source sends krtc.krtc.#"),
+    ("a topic of no source", lambda it: worker(it, 'topic="gme.krtc.#"'), "no source sends gme.krtc.#; topics begin"),
+    ("a typing error in a topic", lambda it: worker(it, 'topic="krtc.krtc-mian.#"'), "did you mean krtc.krtc-main?"),
+    ("an event of another provider", lambda it: worker(it, 'topic="krtc.*.call.*"'), "krtc sends nothing that matches"),
     (
         "a broker's URL of another kind",
         lambda it: it.set_broker("http://rabbit"),

@@ -41,7 +41,7 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class RabbitMQSettings:
-    """The addresses of RabbitMQ, time-outs and limits.
+    """The addresses of RabbitMQ and of its management API, time-outs and limits.
 
     A dead connection is noticed after about three heartbeats. A publish times out earlier. `observer` is told of what
     happens to the connections and the topology.
@@ -55,6 +55,7 @@ class RabbitMQSettings:
     retention: Retention = NOTHING_KEPT
     folder: Path | None = None
     observer: Observer = NOBODY
+    management_url: str = ""
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a malformed address, without repeating it."""

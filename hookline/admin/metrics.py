@@ -190,6 +190,9 @@ class Metrics(Observer):
     def suspected(self, queue: str) -> None:
         self._count("crash_suspects_total", (queue,))
 
+    def bindings_restored(self, queue: str, count: int) -> None:
+        self._count("bindings_restored_total", (queue,), count)
+
     def breaker_opened(self, queue: str) -> None:
         self._count("breaker_opened_total", (queue,))
 

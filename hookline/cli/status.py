@@ -79,7 +79,7 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
 
     For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
     next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
-    neither ages nor what is in flight, and the embedded queue no consumers.
+    neither ages nor, without `broker.management_url`, what is in flight, and the embedded queue no consumers.
     For each process on this machine: whether it is ready, and for each of its workers the calls of its function that
     run, of how many that may, how long the oldest has run, and the messages that it has of the broker and has not
     settled: no other number has these on RabbitMQ.

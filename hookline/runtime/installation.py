@@ -227,6 +227,7 @@ def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "Rabbi
         retention=_retention(settings),
         folder=settings.path.parent,
         observer=observer,
+        management_url=settings.broker.management_url,
     )
 
 
