@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
-from hookline.doctor import machine
+from hookline.doctor import machine, store
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding, Level
 from hookline.schemas.broker import Again
@@ -277,6 +278,17 @@ async def test_a_wrong_password_of_postgresql_is_found(project: Project, request
     text = said(await found(project), "fault")
     assert "PostgreSQL cannot be used" in text
     assert "wrong" not in text
+
+
+@pytest.mark.parametrize("server", [redis, postgresql])
+async def test_a_store_that_answers_slowly_is_found(
+    project: Project, request: pytest.FixtureRequest, server: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set_store(server.server_url(request.config))
+    monkeypatch.setattr(store, "_SLOW_S", 1e9)
+    assert "look at its load" not in said(await found(project), "warning")
+    monkeypatch.setattr(store, "_SLOW_S", 0.0)
+    assert "to answer, and each event asks it twice: look at its load" in said(await found(project), "warning")
 
 
 async def test_a_queue_in_another_form_is_found_and_nothing_is_made(
