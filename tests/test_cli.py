@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param("x = 1\n", "there is no worker in it", id="no worker"),
+        pytest.param("x = 1\n", "there is no worker at its top level", id="no worker"),
         pytest.param("import no_such_module\n", "cannot be imported: ModuleNotFoundError", id="a missing import"),
         pytest.param("import sys\n\nsys.exit(0)\n", "exits when it is imported at ", id="a program that ends"),
         pytest.param("def :\n", "cannot be imported: SyntaxError", id="a syntax error"),

@@ -133,7 +133,7 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         lambda it: it.worker.write_text("raise SystemExit"),
         "billing.py exits when it is imported",
     ),
-    ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker in it"),
+    ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker at its top level"),
     (
         "an event with a misspelt name",
         lambda it: it.worker.write_text("from hookline.events import ParticipantJoin"),

@@ -28,7 +28,7 @@ def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
         workers = {id(value): value for value in vars(module).values() if isinstance(value, Worker)}
         if not workers:
             raise SettingsError(
-                f"{name}: there is no worker in it; `from hookline import worker` and @worker(...) make one"
+                f"{name}: there is no worker at its top level; `from hookline import worker` and @worker(...) make one"
             )
         found += [worker for worker in workers.values() if worker not in found]
     check_queues(found)
