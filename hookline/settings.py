@@ -259,9 +259,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # TOML is UTF-8, whatever the locale
     except FileNotFoundError:
-        raise SettingsError("there is no such file; `hookline init` writes one") from None
+        where = f"in {path.parent.resolve()}" if path.parent.is_dir() else f"and no folder {path.parent}"
+        raise SettingsError(
+            f"there is no such file {where}; `hookline init` writes one, and --config names another"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -360,6 +363,7 @@ def _source(
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
     table = dict(_table(key, table))
+    _check_misspelt_provider(key, table)
     provider = _provider(key, table.pop("provider", None), providers)
     common, own = set(_keys(SourceSettings)), set(_keys(provider.account))
     _check_keys(key, table, common | own)
@@ -408,6 +412,13 @@ def _needless_limit(source: AnySource) -> str | None:
             "max_bodies_per_signature: it is for signatures that do not cover the body, which this source has none of"
         )
     return None
+
+
+def _check_misspelt_provider(key: str, table: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a key that was meant to be `provider`: without it no other key can be told."""
+    near = nearest("provider", table)
+    if "provider" not in table and near is not None:
+        raise SettingsError(f"{key}.{near}: there is no such setting; did you mean provider?")
 
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:

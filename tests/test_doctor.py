@@ -102,7 +102,7 @@ def no_database(project: Project) -> None:
 
 
 MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
-    ("no settings file", lambda it: it.config.unlink(), "there is no such file; `hookline init` writes one"),
+    ("no settings file", lambda it: it.config.unlink(), "; `hookline init` writes one, and --config names another"),
     ("a file that is not TOML", lambda it: it.add("[ingress"), "it is not TOML"),
     ("a misspelt key", lambda it: it.change("port =", "prot ="), "there is no such setting; did you mean port?"),
     ("a misspelt section", lambda it: it.add("[worker]"), "did you mean workers?"),
@@ -178,6 +178,11 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "a broker's URL of another kind",
         lambda it: it.set_broker("http://rabbit"),
         'toml: broker.url: expected "sqlite:',
+    ),
+    (
+        "a port that cannot be",
+        lambda it: it.set_broker("amqp://localhost:99999/"),
+        "broker.url: the port is a number from 1 to 65535",
     ),
     (
         "a broker that is away",
