@@ -7,7 +7,7 @@ from hookline.cli import tables
 from hookline.cli.age import age_text
 from hookline.schemas.process_states import ProcessState, WorkerState
 
-COLUMNS = (("port", "role", "pid", "ready"), ("worker", "running", "oldest call", "unsettled"))
+COLUMNS = (("port", "role", "pid", "ready"), ("worker",), ("running", "oldest call", "unsettled"))
 _NUMBERS = frozenset({"port", "pid", "running", "oldest call", "unsettled"})
 _LONG_S = 60.0
 
