@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hookline")
 
 _SHOWN_PATTERNS = 8
+_MIN_CONNECTIONS = 500  # fewer than a burst of callbacks may need
 
 
 async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
@@ -223,7 +224,10 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
         port = await ingress.start()
     except OSError as error:
         raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
-    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    is_cramped = limits.max_connections < min(settings.ingress.max_connections, _MIN_CONNECTIONS)
+    remedy = ": raise `ulimit -n`, or LimitNOFILE of its service" if is_cramped and files > 0 else ""
+    level = logging.WARNING if remedy else logging.INFO
+    log.log(level, "at most %d connections; the process may open %d files%s", limits.max_connections, files, remedy)
     scheme, host = "https" if limits.tls_certificate else "http", limits.host
     log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress
