@@ -37,6 +37,7 @@ from benchmarks.servers import Servers
 ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
     "ingress-go": ingress.against_go,
+    "ingress-processes": ingress.two_processes,
     "ingress-latency": latency.at_half_capacity,
     "ingress-embedded": embedded.ingress,
     "metrics-ingress": metrics.ingress,
@@ -44,6 +45,7 @@ ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "spool-cost": spool.cost,
     "spool-drain": spool.draining,
     "worker": workers.sqlite_store,
+    "worker-delivery": workers.with_delivery,
     "worker-redis": workers.redis_store,
     "worker-ordered": workers.ordered,
     "worker-embedded": workers.embedded,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
 
 
@@ -64,15 +63,16 @@ class Row:
         return [self.figure(ours) / self.figure(reference) for ours, reference in pairs]
 
     @property
-    def judged(self) -> float:
-        """The value that is compared with the target."""
-        return median(self.ratios) if self.reference else median(map(self.figure, self.ours))
+    def judged(self) -> Sequence[float]:
+        """The values that are compared with the target: one for each round."""
+        return self.ratios if self.reference else [self.figure(each) for each in self.ours]
 
     @property
     def verdict(self) -> str:
+        """A target is met if the worst round meets it."""
         if self.target is None:
             return ""
-        return "met" if self.target.is_met(self.judged) else "MISSED"
+        return "met" if all(map(self.target.is_met, self.judged)) else "MISSED"
 
 
 @dataclass(frozen=True, slots=True)

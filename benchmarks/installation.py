@@ -47,6 +47,11 @@ class Installation:
         """Add a section with one setting."""
         self._config.write_text(f"{section}\n{line}\n\n{self._config.read_text()}")
 
+    def use_processes(self, count: int) -> None:
+        """Have the ingress run as so many processes, which share its port."""
+        port = f"port = {self.settings.ingress.port}\n"
+        self._config.write_text(self._config.read_text().replace(port, f"{port}processes = {count}\n", 1))
+
     @property
     def sources(self) -> Mapping[str, AnySource]:
         return self.settings.sources

@@ -152,7 +152,7 @@ class IngressConnection(web.RequestHandler):
         message, body = whole = self._messages[0]
         if not isinstance(message, RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
             return None
-        if self.has_rest or self.is_overloaded or self._backlog or self._upgraded or self._is_last:
+        if self.is_overloaded or self._backlog or self._upgraded or self._is_last:
             return None
         if self._reading_paused or self._buffer_paused or self._paused:
             return None

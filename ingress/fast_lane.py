@@ -21,8 +21,8 @@ from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
-_MAX_BODY_BYTES = 16_384  # to verify more than that would hold up others
-_AT_ONCE = 256  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
+_AT_ONCE_BYTES = 262_144  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
+_REQUEST_BYTES = 1024  # as many as cost what a request costs beside its bytes
 
 
 def is_supported() -> bool:
@@ -57,12 +57,17 @@ class FastLane:
 
     def _begin(self) -> None:
         """Take one step after the other with the requests that are offered, as many as fit into a turn."""
-        offered, self._offered = self._offered[:_AT_ONCE], self._offered[_AT_ONCE:]
+        passages: list[_Passage] = []
+        taken = held_bytes = 0
+        for connection in self._offered:
+            taken += 1
+            held_bytes += _REQUEST_BYTES + connection.held_bytes
+            self._enter(connection, passages)
+            if held_bytes >= _AT_ONCE_BYTES:
+                break
+        self._offered = self._offered[taken:]
         if self._offered:
             asyncio.get_running_loop().call_soon(self._begin)
-        passages: list[_Passage] = []
-        for connection in offered:
-            self._enter(connection, passages)
         for step in (self._verify, self._seal, self._publish):
             before, passages = passages, []
             for passage in before:
@@ -80,7 +85,7 @@ class FastLane:
             if not connection.has_waiting:
                 return
             request = connection.only_request()
-            if request is None or not is_ordinary(request[0], _MAX_BODY_BYTES):
+            if request is None or not is_ordinary(request[0]):
                 connection.go_usual_way()
                 return
             arrived = self._receiver.arrive(*request)

@@ -65,7 +65,7 @@ def check_target(request: Head) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def is_ordinary(head: RawRequestMessage, max_body_bytes: int) -> bool:
+def is_ordinary(head: RawRequestMessage) -> bool:
     """Whether the head is that of a usual callback with a body. `check_head` has nothing against it, and costs more."""
     headers = head.headers
     return (
@@ -77,7 +77,7 @@ def is_ordinary(head: RawRequestMessage, max_body_bytes: int) -> bool:
         and hdrs.CONTENT_ENCODING not in headers
         and len(length := headers.get(hdrs.CONTENT_LENGTH, "")) <= _MAX_LENGTH_DIGITS
         and length.isdecimal()
-        and 0 < int(length) <= max_body_bytes
+        and int(length) > 0
         and _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
     )
 

@@ -6,7 +6,7 @@ of such a body.
 """
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -40,7 +40,7 @@ class BodyProof:
         for name, text in zip(self._names, found, strict=True):
             if text is None or not text.strip():
                 raise MissingSignature(f"{name} is missing")
-        return tuple(text or "" for text in found)
+        return cast("tuple[str, ...]", found)
 
     def find(self, body: bytes) -> tuple[str | None, ...]:
         """As `read`, with None for a field that is absent or null."""
@@ -53,6 +53,10 @@ class BodyProof:
 
 def _exact_text(raw: msgspec.Raw) -> str | None:
     literal = bytes(raw).strip()
+    if literal.isdigit():
+        return literal.decode()
+    if literal[:1] == b'"' and (plain := literal[1:-1]).isalnum():  # ASCII, without escapes: as nearly always
+        return plain.decode()
     if literal in _ABSENT:
         return None
     if _NUMBER.fullmatch(literal):

@@ -128,10 +128,11 @@ class Queue(Protocol):
     async def take(self) -> Received:
         """Wait for the next message. Cancelling loses none."""
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
         """Carry out the outcome of a message that `take` gave.
 
-        Does not raise if the broker is away: the message is delivered again.
+        Returns whether a retry with the next number (see `schemas.copies`) is surely durable, or a dead letter. Does
+        not raise if the broker is away: the message is delivered again.
         """
 
     @property

@@ -13,6 +13,7 @@ M = TypeVar("M")
 REPLAYS = "hookline-replays"
 REPLAYED_AT = "hookline-replayed-at"
 AGAIN = "hookline-again"
+PARKED_AT = "hookline-parked-at"
 EVENTS = "hookline-events"
 """The ids of the events to handle, separated by commas, of a delivery whose other events are finished."""
 UNROUTED = "unrouted"

@@ -1,6 +1,7 @@
 """The parameters of a query string, for providers that put their signature there."""
 
 from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote, unquote_plus
 
 from hookline.schemas.errors import BadSignature, MissingSignature
@@ -8,6 +9,7 @@ from hookline.schemas.errors import BadSignature, MissingSignature
 MAX_PARAMETERS = 64
 
 
+@lru_cache(maxsize=256)  # each callback is asked several times, and all of one second are often signed alike
 def parameters(query: str) -> Mapping[str, Sequence[str]]:
     """The values of each parameter, by its name in lower case. Raises BadSignature if there are too many."""
     fields = query.split("&")
@@ -16,15 +18,13 @@ def parameters(query: str) -> Mapping[str, Sequence[str]]:
     values: dict[str, list[str]] = {}
     for field in fields:  # urllib's parse_qsl takes three times as long
         name, _, value = field.partition("=")
-        if "%" in field or "+" in field:
-            name, value = _unquoted(name), _unquoted(value)
-        values.setdefault(name.lower(), []).append(value)
+        values.setdefault(_unquoted(name).lower(), []).append(_unquoted(value))
     return values
 
 
 def _unquoted(text: str) -> str:
     """The text. Characters of another encoding, such as GBK, are replaced: nothing that we compare has any."""
-    return unquote_plus(text, errors="replace")
+    return unquote_plus(text, errors="replace") if "%" in text or "+" in text else text
 
 
 def without(query: str, names: Container[str]) -> str:

@@ -203,7 +203,7 @@ async def test_a_failure_whose_release_failed_is_noted_before_the_next_claim(sto
     assert store.coalescer.named() == [("q", "a")]
     store.is_down = False
     assert await store.claim("a") == Acquired()
-    assert store.released == [ClaimRelease("q", "a", 1, parked=False, number=1)]
+    assert store.released == [ClaimRelease("q", "a", 1, copy=0, number=1)]
     assert store.claimed == [("a", False), ("a", False)]
 
 

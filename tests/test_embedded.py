@@ -56,7 +56,7 @@ async def test_messages_that_are_done_are_deleted_together(database: Database, m
     settled: list[int] = []
     exchange = tables.exchange
 
-    def counted(connection: sqlite3.Connection, **arguments: Any) -> list[Received]:
+    def counted(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
         settled.append(len(arguments["settled"]))
         return exchange(connection, **arguments)
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline import Backoff, Poisoned, Retry, worker
+from hookline import Backoff, Delivery, Poisoned, Retry, worker
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Again, Outcome, Parked, Received
-from hookline.schemas.dead_letters import REPLAYED_AT
+from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import Unreachable
 from hookline.workers.failure_policy import ClaimUnavailable, HandlerTimedOut, ProcessDied, failure_policy
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import Acquired, MemoryStore
+from hookline.workers.store import MemoryStore
 from tests.contract.installations import envelope
 from tests.events import START, make
 
@@ -127,19 +127,15 @@ async def test_a_malformed_time_of_replay_is_ignored(malformed: str) -> None:
 
 async def test_attempts_of_a_parked_event_start_again_when_it_is_replayed() -> None:
     event = make(ParticipantJoined, user_id="u")
-    released: list[bool] = []
+    attempts: list[int] = []
 
-    class Store(MemoryStore):
-        async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
-            released.append(parked)
-            await super().release(queue, event_id, failures=failures, parked=parked)
+    @worker(ParticipantJoined, retry=Backoff(first_s=0, attempts=2))
+    async def failing(event: ParticipantJoined, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise ValueError
 
-    @worker(ParticipantJoined)
-    async def poisoned(event: ParticipantJoined) -> None:
-        raise Poisoned("why")
-
-    store = Store()
-    pipeline = Pipeline(poisoned, store, normalise=lambda _: (event,), clock=START.timestamp)
-    await pipeline.work(Received(to_headers(envelope("participant.joined")), "", b"{}", 1, None))
-    assert released == [True]
-    assert await store.claim("poisoned", event.id) == Acquired()
+    pipeline = Pipeline(failing, MemoryStore(), normalise=lambda _: (event,), clock=START.timestamp)
+    sealed = to_headers(envelope("participant.joined"))
+    for headers in (sealed, sealed, sealed, {**sealed, REPLAYS: "1"}, {**sealed, REPLAYS: "1"}):
+        await pipeline.work(Received(headers, "", b"{}", 1, None))
+    assert attempts == [1, 2, 1, 2]

@@ -248,6 +248,54 @@ async def test_a_function_that_waits_for_a_frozen_server_has_not_timed_out(
         await store.close()
 
 
+FREEZES = {
+    "ends before the time-out": (0.3, 1.95),
+    "ends after the time-out": (0.3, 2.05),
+    "ends long before the time-out": (0.1, 1.3),
+    "begins before the time-out": (1.4, 2.6),
+}
+
+
+@pytest.mark.parametrize("freeze", FREEZES.values(), ids=FREEZES.keys())
+async def test_a_freeze_of_the_server_uses_up_no_time_of_a_function_whenever_it_ends(
+    pytestconfig: pytest.Config, queue: str, freeze: tuple[float, float]
+) -> None:
+    server = postgresql.own_server(pytestconfig)
+    await prepare_effects(server.url)
+    store, limit = await PostgresqlStore.open(server.url), HandlerTimeout(2.0)
+    loop, (from_s, until_s) = asyncio.get_running_loop(), freeze
+
+    async def wait() -> None:
+        async with store.transaction(queue, "e", timeout_s=2.0) as connection:
+            timers = loop.call_later(from_s, server.freeze), loop.call_later(until_s, server.thaw)
+            try:
+                with limit:
+                    while True:
+                        await connection.execute("SELECT pg_sleep(0.05)")
+            finally:
+                for timer in timers:
+                    timer.cancel()
+
+    try:
+        with pytest.raises(Unreachable, match="did not answer"):
+            await wait()
+    finally:
+        server.thaw()
+        await store.close()
+
+
+async def test_a_function_that_is_slow_by_itself_has_timed_out(url: str, store: PostgresqlStore, queue: str) -> None:
+    limit = HandlerTimeout(1.5)
+
+    async def wait() -> None:
+        async with store.transaction(queue, "e", timeout_s=1.5) as connection:
+            with limit:
+                await connection.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises(HandlerTimedOut):
+        await wait()
+
+
 async def test_a_deadlock_is_not_the_functions_failure(url: str, store: PostgresqlStore, queue: str) -> None:
     for number in range(2):
         await write(store, f"{queue}{number}", "row")
@@ -264,18 +312,37 @@ async def test_a_deadlock_is_not_the_functions_failure(url: str, store: Postgres
     assert sorted(type(end).__name__ for end in ends) == ["NoneType", "Unreachable"]
 
 
-async def test_an_error_that_is_raised_from_one_of_the_servers_is_not_the_functions_failure(
-    url: str, store: PostgresqlStore, queue: str
+@pytest.mark.parametrize("is_chained", [True, False], ids=["from it", "after it"])
+async def test_an_error_that_is_raised_after_one_of_the_servers_is_not_the_functions_failure(
+    url: str, store: PostgresqlStore, queue: str, *, is_chained: bool
 ) -> None:
     async def wrap() -> None:
         async with store.transaction(queue, "e", timeout_s=30) as connection:
             try:
                 await connection.execute("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
             except psycopg.Error as error:
-                raise RuntimeError("of a library") from error
+                if is_chained:
+                    raise RuntimeError("of a library") from error
+                raise RuntimeError("of a library")  # noqa: B904  as careless code does
 
     with pytest.raises(Unreachable):
         await wrap()
+
+
+async def test_what_a_function_makes_of_a_lost_connection_is_not_its_failure(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    async def ignore() -> None:
+        async with store.transaction(queue, "e", timeout_s=30) as connection:
+            with suppress(psycopg.Error):
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            raise ValueError("nothing was found")
+
+    with pytest.raises(Unreachable):
+        await ignore()
+    with pytest.raises(ValueError, match="by itself"):
+        async with store.transaction(queue, "e", timeout_s=30):
+            raise ValueError("by itself")
 
 
 @pytest.mark.parametrize("code", ["26000", "42P05", "55P03", "25006", "53100", "57P01", "58030", "40001"])

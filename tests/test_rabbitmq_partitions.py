@@ -62,7 +62,7 @@ class Process:
         self.queue = queue
         self.queues: dict[str, Queue] = {}
         self.arrived: set[str] = set()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[bool]] = set()
 
     async def consume(self, partition: str) -> Queue:
         self.queues[partition] = await self.broker.subscribe(self.queue, ALL, 10, partition)

@@ -7,10 +7,10 @@ import pytest
 from hookline import Backoff, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
-from hookline.schemas.dead_letters import EVENTS
+from hookline.schemas.dead_letters import EVENTS, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
+from hookline.workers.attempts import end_mark
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.siblings import end_mark
 from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore
 from tests.contract.installations import envelope
 from tests.events import make
@@ -110,7 +110,7 @@ async def test_a_replay_handles_only_the_members_that_failed_and_starts_anew() -
     pipeline = pipeline_of(welcome.worker)
     await deliver(pipeline)
     welcome.failing = {}
-    assert await deliver(pipeline, {EVENTS: "anna"}) == [Done()]
+    assert await deliver(pipeline, {EVENTS: "anna", REPLAYS: "1"}) == [Done()]
     assert welcome.calls == {"anna": ATTEMPTS + 1, "ben": 1, "carla": 1}
 
 
@@ -118,7 +118,7 @@ async def test_a_replay_that_fails_again_has_all_its_attempts() -> None:
     welcome = Members({"anna": ValueError("no")})
     pipeline = pipeline_of(welcome.worker)
     await deliver(pipeline)
-    outcomes = await deliver(pipeline, {EVENTS: "anna"})
+    outcomes = await deliver(pipeline, {EVENTS: "anna", REPLAYS: "1"})
     assert welcome.calls["anna"] == 2 * ATTEMPTS
     assert isinstance(outcomes[-1], Parked)
 

@@ -181,11 +181,16 @@ class OrderedPool:
         outcome = work.outcome
         if isinstance(outcome, Again) and not self._goes_last(slot, outcome):
             was_tried = outcome.reason not in _NOT_TRIED
+            await self._pipeline.let_go(work)
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
         else:
             if not self._settler.takes(message.queue, message.received, outcome):
-                await message.queue.settle(message.received, outcome)
+                await (
+                    self._pipeline.settle(message.queue, work)
+                    if work.held
+                    else message.queue.settle(message.received, outcome)
+                )
             parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
             self._subject_queues.done(slot, time.monotonic(), parked=parked)
         self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
@@ -194,15 +199,22 @@ class OrderedPool:
 
     def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
         self._claim_next(slot)
-        working = self._pipeline.work(slot.item.received, last=slot.last)
+        working = self._pipeline.take(slot.item.received, last=slot.last)
         return self._with_claim_ahead(slot.event_id, working) if slot.event_id in self._pipeline.ahead else working
 
     async def _with_claim_ahead(self, event_id: str, working: Coroutine[Any, Any, Work]) -> Work:
         """The work on an event whose claim was asked for ahead. It may be left over, where the event is not wanted."""
         try:
-            return await working
-        finally:
+            work = await working
+        except BaseException:
             await self._pipeline.ahead.give_back(event_id)
+            raise
+        try:
+            await self._pipeline.ahead.give_back(event_id)
+        except BaseException:
+            await self._pipeline.let_go(work)
+            raise
+        return work
 
     def _claim_next(self, slot: Slot[_Message]) -> None:
         """Claim the next event of a subject with many events, while calls are short."""

@@ -11,7 +11,7 @@ from typing import Any, Self, assert_never
 
 import msgspec
 
-from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.broker import Again, Outcome, Parked, Queue, Received
 from hookline.schemas.dead_letters import AGAIN, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
@@ -22,6 +22,16 @@ from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
 from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
 from hookline.workers.api import Worker
+from hookline.workers.attempts import (
+    Ends,
+    copy_number,
+    end_mark,
+    is_surplus,
+    noted_end,
+    passed_on,
+    starts_anew,
+    used_attempts,
+)
 from hookline.workers.breaker import NEVER_OPENS, Breaker
 from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import (
@@ -32,15 +42,7 @@ from hookline.workers.failure_policy import (
     kept_error,
 )
 from hookline.workers.handler import Handler
-from hookline.workers.siblings import (
-    ParkedSiblings,
-    chosen,
-    combined,
-    end_mark,
-    failures_of,
-    noted_end,
-    with_unwanted,
-)
+from hookline.workers.siblings import chosen, combined, with_unwanted
 from hookline.workers.store import (
     Acquired,
     AlreadyFinished,
@@ -53,7 +55,7 @@ from hookline.workers.store import (
 )
 from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted, delivery_key
-from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Work
+from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Held, Work
 
 log = logging.getLogger("hookline.workers")
 
@@ -61,6 +63,9 @@ Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
 _ALREADY_ALONE = nullcontext()
+_TRIED = frozenset({"failed", "timeout", "retry"})
+_HELD_FROM_S = 0.1
+"""A retry that comes back sooner would find its event claimed still."""
 
 
 def normaliser(providers: Mapping[str, Provider[Any]], *, keep_urls: bool = False) -> Normalise:
@@ -118,7 +123,7 @@ class Pipeline:
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
         self._normalise = normalise or normaliser(catalogue())
         self._clock = clock
-        self._siblings = ParkedSiblings()
+        self._ends = Ends()
         self._unwanted = Unwanted(worker.queue, unwanted_after_s)
         self._asks_for_late = (
             worker.takes_delivery or worker.latest_only or bool(worker.order and worker.order.reorder_s)
@@ -131,9 +136,16 @@ class Pipeline:
         return self
 
     async def work(self, received: Received, *, last: bool = False) -> Work:
+        """As `take`, for a delivery that nobody settles."""
+        work = await self.take(received, last=last)
+        await self.let_go(work)
+        return work
+
+    async def take(self, received: Received, *, last: bool = False) -> Work:
         """Take one delivery as far as it goes. Raises nothing: whatever happens has an outcome.
 
-        `last`: it is parked if it fails, however many attempts are left.
+        The claims on events that are passed on are held until the delivery is settled. `last`: it is parked if it
+        fails, however many attempts are left.
         """
         envelope: Envelope | None = None
         events: tuple[CanonicalEvent, ...] = ()
@@ -143,7 +155,8 @@ class Pipeline:
             together = chosen(normalised, received.headers)
             events = tuple(filter(self.worker.wants, together))
             if normalised and not events:
-                return Work(received, envelope, (), self._put_back(envelope, received))
+                ending = await self._unwanted_ending(together, envelope, received)
+                return Work(received, envelope, (), ending.outcome, held=ending.held)
             if len(together) == 1:  # as with most deliveries
                 ending = await self._claim(self._case(events[0], envelope, received, last=last))
             else:
@@ -153,28 +166,55 @@ class Pipeline:
             return Work(received, envelope, events, outcome)
         if ending.attempt != received.attempt:
             received = msgspec.structs.replace(received, attempt=ending.attempt)
-        return Work(received, envelope, events, ending.outcome, ending.late)
+        return Work(received, envelope, events, ending.outcome, ending.late, ending.held)
+
+    async def settle(self, queue: Queue, work: Work) -> None:
+        """Settle a delivery, and release the claims that were held for it."""
+        is_passed_on = False
+        try:
+            is_passed_on = await queue.settle(work.received, work.outcome)
+        finally:
+            await self.let_go(work, is_passed_on=is_passed_on)
+
+    async def let_go(self, work: Work, *, is_passed_on: bool = False) -> None:
+        """Release the claims that were held for a delivery. `is_passed_on`: a copy of it is surely in the queue."""
+        number = copy_number(work.received.headers)
+        for held in work.held:
+            await self._let_go(held, passed_on(number, work.outcome) if is_passed_on else number)
+            if is_passed_on and isinstance(work.outcome, Parked):
+                self._ends.forget(held.key)
 
     async def _each(
         self, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
     ) -> Ending:
         """Each event of a delivery by itself: one that fails, or is not wanted, keeps no other from being handled."""
-        together = [self._case(event, envelope, received, last=last, has_siblings=True) for event in events]
-        cases = [case for case in together if self.worker.wants(case.event)]
-        endings = [await self._claim(case) for case in cases]
-        left = []
-        for case in [case for case in together if not self.worker.wants(case.event)]:
-            if (ended := await self._ended_elsewhere(case)) is None:
-                left.append(case.event)
-            else:
-                cases.append(case)
-                endings.append(ended)
-        ending = combined([case.event for case in cases], endings, received.attempt, len(left))
+        cases = [self._case(event, envelope, received, last=last, has_siblings=True) for event in events]
+        held: list[Held] = []
+        try:
+            ended = {
+                case.key: await self._claim_and_hold(case, held) for case in cases if self.worker.wants(case.event)
+            }
+            unwanted = [case for case in cases if not self.worker.wants(case.event)]
+            ended |= {
+                case.key: ending for case in unwanted if (ending := await self._ended_elsewhere(case)) is not None
+            }
+        except BaseException:
+            for each in held:
+                await self._let_go(each, copy_number(received.headers))
+            raise
+        left = [case for case in cases if case.key not in ended]
+        known = [case for case in cases if case.key in ended]
+        endings = [ended[case.key] for case in known]
+        ending = combined([case.event for case in known], endings, received.attempt, len(left))
         if left and not isinstance(ending.outcome, Again):
-            ending = with_unwanted(ending, left, self._put_back(envelope, received))
-        if not isinstance(ending.outcome, Again):
-            for case in cases:
-                await self._forget(case)
+            ending = with_unwanted(ending, [case.event for case in left], self._put_back(envelope, received))
+            if isinstance(ending.outcome, Parked):
+                await self._hold(left, end_mark(ending.outcome), held)
+        return msgspec.structs.replace(ending, held=tuple(held))
+
+    async def _claim_and_hold(self, case: Case, held: list[Held]) -> Ending:
+        ending = await self._claim(case)
+        held += ending.held
         return ending
 
     async def _ended_elsewhere(self, case: Case) -> Ending | None:
@@ -183,11 +223,34 @@ class Pipeline:
             claim = await self._store.claim(self.worker.queue, case.key)
         finally:
             await self._release(case)
-        if isinstance(claim, Duplicate):
+        number = copy_number(case.received.headers)
+        if isinstance(claim, Duplicate) or (isinstance(claim, Acquired) and is_surplus(number, claim.copy)):
             return Ending(DUPLICATE, case.attempt)
-        if isinstance(claim, Acquired) and (parked := noted_end(claim, case.attempt + failures_of(claim))):
-            return Ending(self._siblings.remembered(case.key, parked), case.attempt)
-        return None
+        if isinstance(claim, LeasedElsewhere) or starts_anew(number, claim.copy):
+            return None
+        parked = noted_end(claim, case.attempt + used_attempts(claim.failures))
+        return None if parked is None else Ending(self._ends.remembered(case.key, parked), case.attempt)
+
+    async def _unwanted_ending(
+        self, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received
+    ) -> Ending:
+        """Put back a delivery of which nothing is wanted here. At last it is parked, but not if it has ended before."""
+        outcome = self._put_back(envelope, received)
+        if not isinstance(outcome, Parked):
+            return Ending(outcome, received.attempt)
+        cases = [self._case(event, envelope, received, last=True) for event in events]
+        if all([await self._ended_elsewhere(case) for case in cases]):
+            return Ending(DUPLICATE, received.attempt)
+        held: list[Held] = []
+        await self._hold(cases, end_mark(outcome), held)
+        return Ending(outcome, received.attempt, held=tuple(held))
+
+    async def _hold(self, cases: Sequence[Case], mark: int, held: list[Held]) -> None:
+        """Claim events that are parked without a call, so that their end is noted."""
+        for case in cases:
+            with suppress(Unreachable):
+                if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
+                    held.append(Held(case.key, mark))
 
     def _case(
         self,
@@ -213,10 +276,10 @@ class Pipeline:
             claim = await (self.ahead.take(case.key) or self._ask(case.key, case.subject))
             self.observer.stored("claim", time.monotonic() - started_s)
             match claim:
-                case Acquired(crash_suspect=True):
-                    return await self._handle_alone(case, claim)
                 case Acquired():
-                    return await self._handle(case, claim)
+                    if claim.failures or claim.copy:
+                        return await self._go_on(case, claim)
+                    return await self._begin(case, claim)
                 case Duplicate():
                     return await self._repeat(case)
                 case LeasedElsewhere():
@@ -230,23 +293,50 @@ class Pipeline:
         finally:
             self.admission.keys.release(case.event.id)
 
+    async def _go_on(self, case: Case, claim: Acquired) -> Ending:
+        """Handle an event that has failed before, unless this delivery is surplus."""
+        number = copy_number(case.received.headers)
+        if is_surplus(number, claim.copy) and not self._must_see(claim):
+            await self._release(case)
+            return Ending(DUPLICATE, case.attempt)
+        if starts_anew(number, claim.copy):
+            self._ends.forget(case.key)
+            try:
+                await self._store.start_anew(self.worker.queue, case.key, number)
+            except BaseException:
+                await self._release(case)
+                raise
+            return await self._begin(case, Acquired(newest_s=claim.newest_s))
+        used = used_attempts(claim.failures)
+        case = msgspec.structs.replace(case, attempt=max(case.attempt, 1 + used), used=used)
+        return await self._begin(case, claim)
+
+    def _must_see(self, claim: Acquired) -> bool:
+        """Whether the function sees repeats, and may not have ended for the event."""
+        return self.worker.sees_repeats and noted_end(claim, 0) is None
+
+    def _begin(self, case: Case, claim: Acquired) -> Coroutine[Any, Any, Ending]:
+        return self._handle_alone(case, claim) if claim.crash_suspect else self._handle(case, claim)
+
     def _ask(self, key: str, subject: str | None) -> Coroutine[Any, Any, Claim]:
         return self._store.claim(self.worker.queue, key, subject if self._asks_for_late else None)
 
     async def _handle(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, then complete the event or release the claim."""
-        if claim.failures:  # an event that was retried in place has no message of its own to count its attempts
-            case = msgspec.structs.replace(case, attempt=case.attempt + failures_of(claim))
         try:
-            if case.has_siblings:
-                self._check_siblings(case, claim)
+            if claim.failures:
+                self._check_end(case, claim)
             ending = await self._call(case, claim)
         except AlreadyFinished:
             return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything
             outcome = self._outcome(error, case)
-            await self._release(case, outcome)
-            return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim))
+            held: tuple[Held, ...] = ()
+            if self._is_held(outcome):
+                held = (Held(case.key, self._failures(case, outcome, error)),)
+            else:
+                await self._release(case, self._failures(case, outcome, error))
+            return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim), held)
         except BaseException:  # a cancelled call has not finished either
             await self._release(case)
             raise
@@ -296,35 +386,38 @@ class Pipeline:
         self.observer.stored("transaction", called_s - started_s + time.monotonic() - returned_s)
         self._watermark.advance(case.subject, case.occurred_s)
 
-    async def _release(self, case: Case, outcome: Outcome | None = None) -> None:
-        """Give the claim up. The store counts the attempts of an event that has no message of its own to count them."""
-        parked, failures = isinstance(outcome, Parked), 0
-        if case.has_siblings and isinstance(outcome, Parked):  # it has ended, but the delivery may not have
-            parked, failures = False, 0 if self._siblings.get(case.key) else end_mark(outcome)
-            self._siblings.note(case.key, outcome)
-        elif isinstance(outcome, Again) and (self.worker.order is not None or case.has_siblings):
-            failures = outcome.attempt - case.attempt
+    def _is_held(self, outcome: Outcome) -> bool:
+        """Whether the claim is held until the delivery is settled: a copy of it is passed on then."""
+        if isinstance(outcome, Again):
+            return self.worker.order is None and outcome.reason in _TRIED and outcome.delay_s >= _HELD_FROM_S
+        return True
+
+    async def _release(self, case: Case, failures: int = 0) -> None:
+        """Give the claim up now."""
+        await self._let_go(Held(case.key, failures), copy_number(case.received.headers) if failures else 0)
+
+    async def _let_go(self, held: Held, copy: int) -> None:
         started_s = time.monotonic()
         with suppress(Unreachable):
-            await self._store.release(self.worker.queue, case.key, failures=failures, parked=parked)
+            await self._store.release(self.worker.queue, held.key, failures=held.failures, copy=copy)
         self.observer.stored("release", time.monotonic() - started_s)
 
-    async def _forget(self, case: Case) -> None:
-        """The delivery has ended: a replay of an event that was parked starts anew."""
-        if self._siblings.get(case.key) is None:
-            return
-        self._siblings.forget(case.key)
-        with suppress(Unreachable):
-            if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
-                await self._store.release(self.worker.queue, case.key, parked=True)
+    def _failures(self, case: Case, outcome: Outcome, error: Exception) -> int:
+        """What the store counts: the attempts that were used up, or the end."""
+        if isinstance(error, AlreadyParked):
+            return 0
+        if isinstance(outcome, Parked):
+            self._ends.note(case.key, outcome)
+            return end_mark(outcome)
+        if isinstance(outcome, Again) and outcome.attempt > case.attempt:
+            return outcome.attempt - 1 - case.used
+        return 0
 
-    def _check_siblings(self, case: Case, claim: Acquired) -> None:
-        """Raise if the event has ended in an earlier delivery, which is repeated because of others in it."""
+    def _check_end(self, case: Case, claim: Acquired) -> None:
+        """Raise if the event has ended in a delivery that was not settled, or is repeated because of others in it."""
         parked = noted_end(claim, case.attempt)
-        if parked is None:
-            self._siblings.forget(case.key)  # the delivery has ended in another process, and this is a replay
-        else:
-            raise AlreadyParked(self._siblings.remembered(case.key, parked))
+        if parked is not None:
+            raise AlreadyParked(self._ends.remembered(case.key, parked))
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:
         """The store blames the event for a crash until it is completed or released: nothing else runs until then."""

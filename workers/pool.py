@@ -95,6 +95,9 @@ class Pool:
             self._idle.discard(this)
             self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
             started = time.monotonic()
-            work = await self._pipeline.work(received)
-            await self._queue.settle(received, work.outcome)
+            work = await self._pipeline.take(received)
+            if work.held:
+                await self._pipeline.settle(self._queue, work)
+            else:
+                await self._queue.settle(received, work.outcome)
             self._report(self._pipeline.worker.queue, work, time.monotonic() - started)

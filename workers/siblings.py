@@ -1,7 +1,6 @@
 """Deliveries with several events, as a callback that names several members makes them: each has its own end.
 
-The attempts of such an event are counted by the store, because the message has one number for all of them. That it was
-parked is noted there too, in the same number, for the other processes that get the delivery.
+The attempts of such an event are counted by the store alone, because the message has one number for all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,55 +11,9 @@ from msgspec.structs import replace
 from hookline.schemas.broker import Again, Outcome, Parked
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.events import CanonicalEvent
-from hookline.workers.bounded_dict import BoundedDict
-from hookline.workers.store import Acquired
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Ending
 
-_MAX_REMEMBERED = 10_000
 _STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
-_ENDED = 1_000_000  # more failures than any event may have
-_REASONS = ("failed", "timeout", "retry", "too_old", "poisoned", "crashed")
-
-
-class ParkedSiblings:
-    """Events that were parked while others of their delivery are still retried, with the details that no store has."""
-
-    def __init__(self) -> None:
-        self._parked: BoundedDict[str, Parked] = BoundedDict(_MAX_REMEMBERED)
-
-    def note(self, key: str, parked: Parked) -> None:
-        """Remember it until the delivery ends. The oldest is forgotten when there are very many."""
-        self._parked.note(key, parked)
-
-    def remembered(self, key: str, parked: Parked) -> Parked:
-        """What was noted here of an event that the store says is parked."""
-        if self.get(key) is None:
-            self.note(key, parked)
-        return self._parked[key]
-
-    def get(self, key: str) -> Parked | None:
-        return self._parked.get(key)
-
-    def forget(self, key: str) -> None:
-        self._parked.pop(key, None)
-
-
-def end_mark(parked: Parked) -> int:
-    """What is added to the failures of an event that is parked while its delivery goes on."""
-    return _ENDED * (1 + (_REASONS.index(parked.reason) if parked.reason in _REASONS else 0))
-
-
-def failures_of(claim: Acquired) -> int:
-    """The failures that the store has counted, without the mark of an end."""
-    return claim.failures % _ENDED
-
-
-def noted_end(claim: Acquired, attempts: int) -> Parked | None:
-    """The end of an event that was parked while its delivery goes on, as the store knows it."""
-    if claim.failures < _ENDED:
-        return None
-    reason = _REASONS[min(claim.failures // _ENDED, len(_REASONS)) - 1]
-    return Parked(reason, "another process of the queue has parked it", attempts)
 
 
 def chosen(events: Sequence[CanonicalEvent], headers: Mapping[str, Any]) -> tuple[CanonicalEvent, ...]:

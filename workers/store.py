@@ -14,14 +14,16 @@ class Acquired(msgspec.Struct, frozen=True, gc=False):
     """The event is in flight in this process now.
 
     `deaths` counts how often the event was in flight in a process that died, and `crashes` how often it was handled
-    exclusively then, so that nothing else can be the cause. `failures` is the sum of what was released with the event.
-    `newest_s` is the latest `occurred_s` finished for the subject, if the claim names one and it is known.
+    exclusively then, so that nothing else can be the cause. `failures` is the sum of what was released with the event,
+    and `copy` the highest number that was. `newest_s` is the latest `occurred_s` finished for the subject, if the claim
+    names one and it is known.
     """
 
     deaths: int = 0
     crashes: int = 0
     failures: int = 0
     newest_s: float | None = None
+    copy: int = 0
 
     @property
     def crash_suspect(self) -> bool:
@@ -84,11 +86,16 @@ class Store(Protocol):
         With a subject, its newest time becomes at least `occurred_s`.
         """
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
         """Give up a claim: the event is not finished, and the process has survived it.
 
-        The next `Acquired` counts so many more `failures`. `parked`: the failures and crashes of the event are
-        forgotten, so that a replay starts anew.
+        The next `Acquired` counts so many more `failures`, and has this number as its `copy` if it had none higher.
+        """
+
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        """Forget what was counted of a claimed event, which is replayed. Its `copy` is this number then.
+
+        Raises Unreachable if this process does not have the claim any more.
         """
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
@@ -149,6 +156,7 @@ class MemoryStore:
     _claimed: set[tuple[str, str]] = field(default_factory=set)
     _finished: set[tuple[str, str]] = field(default_factory=set)
     _failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    _copies: dict[tuple[str, str], int] = field(default_factory=dict)
     _newest: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
@@ -159,7 +167,7 @@ class MemoryStore:
             return LeasedElsewhere()
         self._claimed.add(key)
         newest_s = None if subject is None else self._newest.get((queue, subject))
-        return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s)
+        return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s, copy=self._copies.get(key, 0))
 
     def holds(self, queue: str, event_id: str) -> bool:  # noqa: ARG002  no other process could have it
         return True
@@ -171,17 +179,22 @@ class MemoryStore:
         key = (queue, event_id)
         self._claimed.discard(key)
         self._failures.pop(key, None)
+        self._copies.pop(key, None)
         self._finished.add(key)
         if subject is not None:
             self._newest[queue, subject] = max(occurred_s, self._newest.get((queue, subject), occurred_s))
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
         key = (queue, event_id)
         self._claimed.discard(key)
-        if parked:
-            self._failures.pop(key, None)
-        elif failures:
+        if failures:
             self._failures[key] = self._failures.get(key, 0) + failures
+        if copy:
+            self._copies[key] = max(copy, self._copies.get(key, 0))
+
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        self._failures.pop((queue, event_id), None)
+        self._copies[queue, event_id] = copy
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)

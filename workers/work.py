@@ -12,9 +12,9 @@ HANDLED, DUPLICATE, SUPERSEDED = Done("handled"), Done("duplicate"), Done("super
 class Case(msgspec.Struct, frozen=True):
     """One event of a delivery. `key` is its name in the store.
 
-    `attempt` counts the store's attempts as well as the message's. `has_siblings`: the delivery has other events, whose
-    attempts do not count here. `last`: if the function fails, the event is parked, however many attempts are left.
-    `subject` and `occurred_s` are set for a worker that asks which events are late.
+    `attempt` counts the store's attempts as well as the message's, and `used` those of the store alone. `has_siblings`:
+    the delivery has other events, whose attempts do not count here. `last`: if the function fails, the event is parked,
+    however many attempts are left. `subject` and `occurred_s` are set for a worker that asks which events are late.
     """
 
     event: CanonicalEvent
@@ -26,6 +26,17 @@ class Case(msgspec.Struct, frozen=True):
     attempt: int
     last: bool
     has_siblings: bool
+    used: int = 0
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """A claim that is released once the delivery is settled, and the failures to count with it.
+
+    Until then no other process handles the event, if the delivery comes to it again.
+    """
+
+    key: str
+    failures: int
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
@@ -34,13 +45,18 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     attempt: int
     late: bool = False
+    held: tuple[Held, ...] = ()
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What became of one delivery. `envelope` is None for a message that Hookline did not seal."""
+    """What became of one delivery. `envelope` is None for a message that Hookline did not seal.
+
+    The claims in `held` are released by `Pipeline.settle` or `Pipeline.let_go`.
+    """
 
     received: Received
     envelope: Envelope | None
     events: tuple[CanonicalEvent, ...]
     outcome: Outcome
     late: bool = False
+    held: tuple[Held, ...] = ()

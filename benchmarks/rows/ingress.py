@@ -34,6 +34,20 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
     yield Comparison(name, ours, "FastStream", faststream).throughput()
 
 
+def two_processes(run: Run) -> Iterator[Row]:
+    """Two processes of the ingress, against one. RabbitMQ and the load need cores, too."""
+    ours: list[Measured] = []
+    one: list[Measured] = []
+    installation, single = preparing.with_empty_queue(run), run.installation()
+    installation.use_processes(2)
+    with installation.ingress() as ingress, single.ingress() as single_ingress:
+        for _ in range(run.extent.rounds):
+            ours.append(closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us))
+            one.append(closed.measure(run, single_ingress, run.prepare(single.sources), closed.kept_by_us))
+    compared = Comparison("ingress, 2 processes", ours, "1 process", one)
+    yield from (compared.throughput(Target(">=", 1.5)), compared.cpu())
+
+
 def against_go(run: Run) -> Iterator[Row]:
     """CPU time against a Go program that verifies, seals and publishes the same, and against two that only answer."""
     ours: list[Measured] = []

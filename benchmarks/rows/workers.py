@@ -13,6 +13,7 @@ from benchmarks.run import Run
 
 _UNORDERED = "benchmarks.handlers.unordered"
 _ORDERED = "benchmarks.handlers.ordered"
+_WITH_DELIVERY = "benchmarks.handlers.with_delivery"
 
 
 def sqlite_store(run: Run) -> Iterator[Row]:
@@ -28,6 +29,19 @@ def redis_store(run: Run) -> Iterator[Row]:
 def four_processes(run: Run) -> Iterator[Row]:
     """Four processes of a worker on RabbitMQ and Redis, against four obvious consumers."""
     yield from _against_obvious(run, "4 workers, RabbitMQ + Redis", run.servers.redis_url, processes=4)
+
+
+def with_delivery(run: Run) -> Iterator[Row]:
+    """CPU time of a worker whose function takes a `Delivery`, against the same without."""
+    ours: list[Measured] = []
+    without: list[Measured] = []
+    for _ in range(run.extent.rounds):
+        for module, measured in ((_WITH_DELIVERY, ours), (_UNORDERED, without)):
+            installation = preparing.with_empty_queue(run)
+            envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
+            filling.fill(installation.settings, envelopes)
+            measured.append(_ours(run, partial(installation.worker, module), [each.id for each in envelopes]))
+    yield Comparison("worker with a Delivery", ours, "without", without).cpu(Target("<=", 1.1))
 
 
 def ordered(run: Run) -> Iterator[Row]:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
@@ -16,7 +17,7 @@ from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
-from hookline.schemas.broker import NOTHING_KEPT, Done, Outcome, Received, Retention
+from hookline.schemas.broker import NOTHING_KEPT, Confirm, Done, Outcome, Parked, Received, Retention
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
@@ -124,19 +125,19 @@ class EmbeddedPublisher:
         return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
 
     async def publish(self, envelope: Envelope) -> None:
+        await self.begin(envelope)
+
+    def begin(self, envelope: Envelope) -> Confirm:
         if self._is_full:
             raise NotDurable("too many events are being written")
+        confirmed = Completion()
         try:
-            await self._written(envelope)
-        except (NotDurable, Unreachable, TimeoutError) as error:
-            self._probe.failed(error)
+            written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
+        except Unreachable as error:
             raise self._refusal(error) from None
-        self._is_writable = True
-        self._probe.succeeded()
-        self._wake()
-
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.publish(envelope))
+        self._writing.start(written)
+        written.add_done_callback(partial(self._settle, confirmed))
+        return confirmed
 
     async def close(self) -> None:
         """Return once the events in flight are written or timed out."""
@@ -144,6 +145,23 @@ class EmbeddedPublisher:
             await asyncio.wait(writing)
         self._writing.close()
         await self._probe.close()
+
+    def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
+        self._writing.stop(written)
+        error = written.exception()
+        if error is None:
+            self._is_writable = True
+            self._probe.succeeded()
+            self._wake()
+        elif isinstance(error, NotDurable | Unreachable | TimeoutError):
+            self._probe.failed(error)
+            error = self._refusal(error)
+        if confirmed.done():  # its caller has stopped waiting
+            return
+        if error is None:
+            confirmed.set_result(None)
+        else:
+            confirmed.set_exception(error)
 
     def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
         match error:
@@ -154,15 +172,6 @@ class EmbeddedPublisher:
             case _:
                 self._log_once(error)
                 return NotDurable("the event could not be written")
-
-    async def _written(self, envelope: Envelope) -> None:
-        """Raises TimeoutError, NotDurable or Unreachable."""
-        written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
-        self._writing.start(written)
-        try:
-            await written
-        finally:
-            self._writing.stop(written)
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
         """Store events if there is room. Old history is dropped either way."""
@@ -197,6 +206,7 @@ class EmbeddedQueue:
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
+        self._parking: dict[int, asyncio.Future[bool]] = {}
         self._enough = max(1, prefetch // _SETTLED_PART)
         self._exchanged = 0  # how many of the settled ones are being written
         self._news = asyncio.Event()
@@ -224,10 +234,16 @@ class EmbeddedQueue:
     async def take(self) -> Received:
         return await self._buffer.get()
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
+        """Returns at once, or once the message is a dead letter. One that is retried has no copy: it only moves."""
         self._settled.append((received.token, outcome))
         if len(self._settled) - self._exchanged >= self._enough or not isinstance(outcome, Done):
             self.wake()
+        if not isinstance(outcome, Parked) or self._closing:
+            return False
+        is_parked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._parking[received.token] = is_parked
+        return await is_parked
 
     def holds(self, received: Received) -> bool:  # noqa: ARG002  all are ours until the queue is closed
         return not self._closing
@@ -242,6 +258,13 @@ class EmbeddedQueue:
             await self._exchange()
             step = partial(tables.release, queue=self._name, owner=self._database.owner, seqs=tuple(self._taken))
             await self._database.run(step)
+
+    def _tell(self, parked: Collection[int], settled: Sequence[int]) -> None:
+        """Tell those that wait for it whether their message was parked."""
+        for seq in settled:
+            waiting = self._parking.pop(seq, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(seq in parked)
 
     async def _feed(self) -> None:
         """Carry out outcomes and take new messages until closed."""
@@ -273,11 +296,13 @@ class EmbeddedQueue:
         )
         self._exchanged = len(settled)
         try:
-            messages = await self._database.run(step, durable=bool(settled))
+            messages, parked = await self._database.run(step, durable=bool(settled))
         finally:
             self._exchanged = 0
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
+        if self._parking:
+            self._tell(parked, [seq for seq, _ in settled])
         self._taken.update(message.token for message in messages)
         for message in messages:
             self._buffer.put_nowait(message)

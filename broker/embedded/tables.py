@@ -171,10 +171,10 @@ def exchange(
     owner: str,
     settled: Sequence[tuple[int, Outcome]],
     take: Callable[..., list[Received]],
-) -> list[Received]:
-    """Carry out outcomes, then take messages."""
-    settle(connection, queue=queue, owner=owner, settled=settled)
-    return take(connection, queue=queue, owner=owner)
+) -> tuple[list[Received], set[int]]:
+    """Carry out outcomes, then take messages. The result is what was taken, and the numbers of what was parked."""
+    parked = settle(connection, queue=queue, owner=owner, settled=settled)
+    return take(connection, queue=queue, owner=owner), parked
 
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
@@ -227,9 +227,15 @@ def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Seq
     )
 
 
-def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]) -> None:
-    """Carry out outcomes. Those of messages that another owner has taken since are ignored."""
+def settle(
+    connection: sqlite3.Connection, *, queue: str, owner: str, settled: Sequence[tuple[int, Outcome]]
+) -> set[int]:
+    """Carry out outcomes. Those of messages that another owner has taken since are ignored.
+
+    The result has the numbers of the messages that were parked.
+    """
     done: list[int] = []
+    parked: set[int] = set()
     for seq, outcome in settled:
         match outcome:
             case Done():
@@ -240,8 +246,10 @@ def settle(connection: sqlite3.Connection, *, queue: str, owner: str, settled: S
             case Parked():
                 if _remove(connection, queue, owner, [seq]):
                     _park(connection, queue, seq, outcome)
+                    parked.add(seq)
     if done:
         forget(connection, queue, _remove(connection, queue, owner, done))
+    return parked
 
 
 def _remove(connection: sqlite3.Connection, queue: str, owner: str, seqs: Sequence[int]) -> list[int]:

@@ -27,6 +27,7 @@ from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.copies import as_next_copy
 from hookline.schemas.errors import NotDurable, SettingsError, Unreachable
 
 log = logging.getLogger("hookline.broker")
@@ -93,16 +94,17 @@ class RabbitMQQueue:
                     return received
             await self._arrival()
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
         match outcome:
             case Done():
                 token.acks.done(token.tag)
+                return False
             case Again():
-                await self._pass_on(token, partial(self._delay, received, outcome))
+                return await self._pass_on(token, partial(self._delay, received, outcome))
             case Parked():
                 park, park_later = partial(self._park, received, outcome), partial(self._park_later, received, outcome)
-                await self._pass_on(token, park, park_later)
+                return await self._pass_on(token, park, park_later)
             case _:
                 assert_never(outcome)
 
@@ -239,30 +241,32 @@ class RabbitMQQueue:
         token: Token,
         send: Callable[[], Awaitable[None]],
         instead: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Publish the message elsewhere, then acknowledge it here.
+    ) -> bool:
+        """Publish the message elsewhere, then acknowledge it here. Whether `send` has published it.
 
         A failed publish is retried with growing delays, at last by `instead`, and the message stays unacknowledged
         until then. Requeued, it would be delivered again at once. It is requeued when the queue is closed.
         """
         for failures in count(1):
             if not token.acks.is_open:
-                return
+                break
+            is_sent = instead is None or failures <= _TRIES
             try:
-                await (send if instead is None or failures <= _TRIES else instead)()
+                await (send if is_sent or instead is None else instead)()
             except (NotDurable, Unreachable, SettingsError) as error:
                 log.warning("%s: a delivery cannot be passed on: %s", self.name, error)
                 await asyncio.wait([token.acks.ended], timeout=_PASS_ON.delay_s(failures))
             else:
                 token.acks.done(token.tag)
-                return
+                return is_sent
+        return False
 
     async def _delay(self, received: Received, again: Again) -> None:
         if again.delay_s > 0:
-            headers = {**received.headers, **retry_notes(again, datetime.now(UTC))}
+            headers = {**as_next_copy(received.headers), **retry_notes(again, datetime.now(UTC))}
             await self._retry_queues.send(received, headers, again.delay_s)
         else:
-            headers = {**received.headers, ATTEMPT: str(again.attempt)}
+            headers = {**as_next_copy(received.headers), ATTEMPT: str(again.attempt)}
             message = Message("", self.name, headers, received.content_type, received.body)
             await self._publisher.send_to(self.name, message)
 

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hookline.schemas.broker import Again, Parked
-from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, DeadLetter
+from hookline.schemas.copies import COPY
+from hookline.schemas.dead_letters import EVENTS, PARKED_AT, REPLAYS, UNROUTED, DeadLetter
 from hookline.schemas.retries import PendingRetry, end_of
 
 ATTEMPT = "hookline-attempt"
 _QUEUE, _REASON, _DETAIL = "hookline-queue", "hookline-reason", "hookline-detail"
-_ATTEMPTS, _PARKED_AT = "hookline-attempts", "hookline-parked-at"
-_DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, _PARKED_AT})
+_ATTEMPTS = "hookline-attempts"
+_DEATH_NOTES = frozenset({_QUEUE, _REASON, _DETAIL, _ATTEMPTS, PARKED_AT})
 _RETRY_REASON, _RETRY_ERROR, _DUE_AT = "hookline-retry-reason", "hookline-retry-error", "hookline-due-at"
 _RETRY_NOTES = frozenset({_RETRY_REASON, _RETRY_ERROR, _DUE_AT})
 _MAX_DETAIL_BYTES = 16 * 1024
@@ -50,6 +51,7 @@ def pending_retry(raw: Mapping[str, Any] | None, content_type: str, body: bytes)
     """A pending retry from its message."""
     notes = {name: _text(value) for name, value in (raw or {}).items() if name in _RETRY_NOTES}
     headers, attempt = read(raw)
+    headers.pop(COPY, None)
     return PendingRetry(
         headers=headers,
         content_type=content_type,
@@ -68,7 +70,7 @@ def death_notes(parked: Parked, queue: str, now: datetime) -> dict[str, str]:
         _REASON: end_of(parked.reason, _MAX_REASON_BYTES),
         _DETAIL: end_of(parked.detail, _MAX_DETAIL_BYTES),
         _ATTEMPTS: str(parked.attempts),
-        _PARKED_AT: now.isoformat(),
+        PARKED_AT: now.isoformat(),
     }
     return notes | {EVENTS: ",".join(parked.events)} if parked.events else notes  # kept when it is replayed
 
@@ -77,6 +79,7 @@ def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, r
     """A dead letter from its message. `reason` is used where no worker has noted one."""
     headers, attempt = read(raw)
     notes = {name: headers.pop(name) for name in _DEATH_NOTES & headers.keys()}
+    headers.pop(COPY, None)  # a replay is no copy
     death = _last_death(raw or {})
     return DeadLetter(
         headers=headers,
@@ -85,7 +88,7 @@ def dead_letter(raw: Mapping[str, Any] | None, content_type: str, body: bytes, r
         reason=notes.get(_REASON, reason),
         detail=notes.get(_DETAIL, _text(death.get("reason", ""))),
         attempts=_count(notes.get(_ATTEMPTS, "")) or (0 if reason == UNROUTED else attempt),
-        parked_at=_moment(notes.get(_PARKED_AT, death.get("time"))),
+        parked_at=_moment(notes.get(PARKED_AT, death.get("time"))),
         replays=_count(headers.get(REPLAYS, "")),
     )
 

@@ -218,6 +218,11 @@ def _add_retry_errors(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_copy_numbers(connection: sqlite3.Connection) -> None:
+    """The number of the newest copy of an event that a worker has passed on."""
+    connection.execute("ALTER TABLE claims ADD COLUMN copy INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: tuple[Step, ...] = (
     _create_tables,
     _add_lease_clock,
@@ -228,4 +233,5 @@ STEPS: tuple[Step, ...] = (
     _add_claim_numbers,
     _add_repeats,
     _add_retry_errors,
+    _add_copy_numbers,
 )

@@ -11,6 +11,7 @@ from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.envelope import Envelope
+from hookline.workers.failure_policy import BUSY_RETRY_S
 from hookline.workers.work import Work
 from tests.contract.installations import envelope
 from tests.events import make
@@ -55,12 +56,14 @@ class Trial:
         self._gated = gated
         self._acts: dict[int, Act] = {}
         self._calls: Counter[int] = Counter()
-        self._failures: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()  # of each event, all its messages together
+        self._counted: Counter[int] = Counter()  # those that the store has counted for sure
+        self._given: dict[int, int] = {}
         self._effects: Counter[int] = Counter()
         self._effects_of_the_dead: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
         self._deaths_in_a_row: Counter[int] = Counter()
-        self._attempts: list[tuple[int, int]] = []
+        self._parked: set[int] = set()
         self._returned: set[int] = set()
         self._dead = False
 
@@ -80,12 +83,14 @@ class Trial:
     async def _act(self, message: int, attempt: int) -> None:
         if self._dead:  # other calls in flight do not begin any more
             raise asyncio.CancelledError
-        self._attempts.append((attempt, 1 + self._failures[message]))
+        event = self.scenario.messages[message]
+        assert 1 + self._counted[event] <= attempt <= 1 + self._failures[event]
+        assert event not in self._parked, "an event is called again after its end"
+        self._given[message] = attempt
         if self._gated:
             gate = asyncio.get_running_loop().create_future()
             self.gates.append(gate)
             await gate
-        event = self.scenario.messages[message]
         script = self.scenario.scripts[event]
         act = self._acts[message] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
         self._calls[event] += 1
@@ -97,6 +102,7 @@ class Trial:
             case "ok":
                 self._returned.add(event)
             case "fail":
+                self._failures[event] += 1
                 raise ValueError(message)
             case "retry":
                 raise Retry(after_s=0)
@@ -125,8 +131,8 @@ class Trial:
         """Check the outcome against what the function did in this delivery."""
         message = int(work.received.body)
         assert message not in self.ends, "a message came again after its final outcome"
-        outcome, attempt = work.outcome, 1 + self._failures[message]
-        self._deaths_in_a_row[self.scenario.messages[message]] = 0
+        event, outcome, attempt = self.scenario.messages[message], work.outcome, self._given.pop(message, 0)
+        self._deaths_in_a_row[event] = 0
         match self._acts.pop(message, None):
             case "ok":
                 assert outcome == Done("handled")
@@ -137,32 +143,35 @@ class Trial:
             case "fail" if attempt < ATTEMPTS:
                 assert isinstance(outcome, Again)
                 assert (outcome.delay_s, outcome.attempt, outcome.reason) == (0, attempt + 1, "failed")
-                self._failures[message] += 1
+                self._counted[event] = max(self._counted[event], attempt)
             case "fail":
                 assert isinstance(outcome, Parked)
                 assert (outcome.reason, outcome.attempts) == ("failed", ATTEMPTS)
             case act:
                 assert act is None, "a dead process settles nothing"
                 self._was_not_called(message, outcome)
+        if isinstance(outcome, Parked):
+            self._parked.add(event)
         if not isinstance(outcome, Again):
             self.ends[message] = outcome
 
     def _was_not_called(self, message: int, outcome: Outcome) -> None:
-        """The event was finished before, or it has killed its process too often, which other events never did."""
+        """The event has ended before, or ends in another message of it, or it has killed its process too often."""
         event = self.scenario.messages[message]
         if isinstance(outcome, Parked):
-            assert outcome.reason == "crashed"
-            assert self._deaths[event] + self._failures[message] >= ATTEMPTS
+            assert event not in self._parked, "an event ends once"
+            assert outcome.reason != "crashed" or self._deaths[event] + self._failures[event] >= ATTEMPTS
+        elif isinstance(outcome, Again):
+            assert (outcome.reason, outcome.delay_s) == ("busy", BUSY_RETRY_S)
         else:
             assert outcome == Done("duplicate")
-            assert event in self._returned
+            assert event in self._returned or event in self._parked
 
     def check_end(self) -> None:
         assert self.over
-        assert [given for given, _ in self._attempts] == [due for _, due in self._attempts]
         for event in range(len(self.scenario.scripts)):
             ends = [self.ends[message] for message, of in enumerate(self.scenario.messages) if of == event]
-            assert ends.count(Done("handled")) <= 1
+            assert sum(end != Done("duplicate") for end in ends) <= 1
             assert self._effects[event] - self._effects_of_the_dead[event] <= 1
             if event in self._returned:
                 assert self._effects[event] >= 1

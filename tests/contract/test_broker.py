@@ -9,6 +9,7 @@ import pytest
 
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked
+from hookline.schemas.copies import COPY, copy_of
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import NotDurable
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
@@ -110,8 +111,21 @@ async def test_a_message_returns_after_its_delay_with_its_attempt(broker: Broker
         await queue.settle(received, Again(0.3, attempt, "not yet"))
         (received,) = await taken(queue)
         assert asyncio.get_running_loop().time() - began >= 0.3
-        assert (received.attempt, received.body, received.headers) == (attempt, b"\x00", to_headers(event))
+        headers = {name: value for name, value in received.headers.items() if name != COPY}
+        assert (received.attempt, received.body, headers) == (attempt, b"\x00", to_headers(event))
         await queue.settle(received, Again(0, attempt, "once more"))
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.3], ids=["at once", "after a delay"])
+async def test_a_retry_has_the_next_number_if_its_settlement_says_so(broker: Broker, delay_s: float) -> None:
+    queue = await broker.subscribe(queue_name(), ALL, 10)
+    await broker.publisher.publish(envelope())
+    expected = 0
+    for attempt in (2, 3):
+        (received,) = await taken(queue)
+        assert copy_of(received.headers) == expected
+        expected += await queue.settle(received, Again(delay_s, attempt, "not yet"))
+    assert copy_of((await taken(queue))[0].headers) == expected
 
 
 async def test_a_message_without_delay_returns_at_once(broker: Broker) -> None:

@@ -177,7 +177,7 @@ async def test_a_release_that_is_carried_out_late_leaves_a_newer_claim(
 ) -> None:
     """The server may carry out a release after its sender has given up, sent it again, and claimed the event again."""
     await store.claim(queue, "e")
-    release = ClaimRelease(queue, "e", failures=1, parked=False, number=coalescer(store).number(queue, "e"))
+    release = ClaimRelease(queue, "e", failures=1, copy=0, number=coalescer(store).number(queue, "e"))
     await store.release(queue, "e", failures=1)
     assert await store.claim(queue, "e") == Acquired(failures=1)
     await coalescer(store)._release(release)  # noqa: SLF001  a test cannot delay it otherwise

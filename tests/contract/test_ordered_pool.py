@@ -73,8 +73,8 @@ class Claims(MemoryStore):
         await super().finish(queue, event_id, subject=subject, occurred_s=occurred_s)
         self.claimed.discard(event_id)
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
-        await super().release(queue, event_id, failures=failures, parked=parked)
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
+        await super().release(queue, event_id, failures=failures, copy=copy)
         self.claimed.discard(event_id)
 
     async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:

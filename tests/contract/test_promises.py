@@ -108,20 +108,21 @@ class Model:
         while self._queue or self._tasks:
             while self._queue and len(self._tasks) < self._trial.scenario.concurrency:
                 received = self._queue.popleft()
-                self._tasks[asyncio.create_task(pipeline.work(received))] = received
+                self._tasks[asyncio.create_task(pipeline.take(received))] = received
             await _turns(_QUIET)
-            if not self._settle():
+            if not await self._settle(pipeline):
                 await self._go_on(next(self._moves))
             if self._process.dead:
                 await self._bury()
                 return
 
-    def _settle(self) -> bool:
+    async def _settle(self, pipeline: Pipeline) -> bool:
         """Carry out the outcomes so far; return whether there were any."""
         done = [task for task in self._tasks if task.done()]
         for task in done:
             received, work = self._tasks.pop(task), task.result()
             self._trial.settled(work)
+            await pipeline.let_go(work, is_passed_on=isinstance(work.outcome, Parked))
             if isinstance(work.outcome, Again):
                 self._queue.append(msgspec.structs.replace(received, attempt=work.outcome.attempt))
         return bool(done)

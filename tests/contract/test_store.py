@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired, Assignment, Duplicate, LeasedElsewhere, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
@@ -61,21 +62,35 @@ async def test_failures_are_counted_until_the_event_is_finished(store: Store, qu
 
 @each_store
 async def test_releases_in_one_group_keep_their_own_reasons(store: Store, queue: str) -> None:
-    ways = [(str(number), number % 3, number % 4 == 0) for number in range(200)]
+    ways = [(str(number), number % 3, number % 4) for number in range(200)]
     ids = [event_id for event_id, _, _ in ways]
     await asyncio.gather(*(store.claim(queue, each) for each in ids))
-    await asyncio.gather(*(store.release(queue, each, failures=count, parked=parked) for each, count, parked in ways))
+    await asyncio.gather(*(store.release(queue, each, failures=count, copy=copy) for each, count, copy in ways))
     again = await asyncio.gather(*(store.claim(queue, each) for each in ids))
-    assert again == [Acquired(failures=0 if parked else count) for _, count, parked in ways]
+    assert again == [Acquired(failures=count, copy=copy) for _, count, copy in ways]
 
 
 @each_store
-async def test_a_parked_event_starts_anew_when_it_is_replayed(store: Store, queue: str) -> None:
-    await store.claim(queue, "e")
-    await store.release(queue, "e", failures=1)
-    await store.claim(queue, "e")
-    await store.release(queue, "e", parked=True)
+async def test_the_highest_number_of_a_copy_is_kept_until_the_event_is_finished(store: Store, queue: str) -> None:
+    for released, kept in ((2**52, 2**52), (3, 2**52), (0, 2**52)):
+        await store.claim(queue, "e")
+        await store.release(queue, "e", copy=released)
+        assert await store.claim(queue, "e") == Acquired(copy=kept)
+        await store.release(queue, "e")
+    await store.finish(queue, "e")
+    await store.forget(queue, ["e"])
     assert await store.claim(queue, "e") == Acquired()
+
+
+@each_store
+async def test_a_replayed_event_starts_anew(store: Store, queue: str) -> None:
+    await store.claim(queue, "e")
+    await store.release(queue, "e", failures=1, copy=7)
+    await store.claim(queue, "e")
+    await store.start_anew(queue, "e", 5)
+    assert await store.claim(queue, "e") == LeasedElsewhere()
+    await store.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(copy=5)
 
 
 @each_store
@@ -220,12 +235,25 @@ async def test_an_event_in_flight_at_two_deaths_is_a_crash_suspect(store: Store,
 
 
 @shared_stores
-async def test_deaths_are_counted_until_the_event_is_parked(store: Store, queue: str, another: Another) -> None:
+async def test_deaths_are_counted_until_the_event_starts_anew(store: Store, queue: str, another: Another) -> None:
     async with another() as dying:
         await dying.claim(queue, "e")
     assert await store.claim(queue, "e") == Acquired(deaths=1)
-    await store.release(queue, "e", parked=True)
-    assert await store.claim(queue, "e") == Acquired()
+    await store.start_anew(queue, "e", 1)
+    await store.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(copy=1)
+
+
+@shared_stores
+async def test_only_the_holder_of_a_claim_can_start_anew(store: Store, queue: str, another: Another) -> None:
+    await store.claim(queue, "e")
+    await store.release(queue, "e", failures=1)
+    async with another() as other:
+        await other.claim(queue, "e")
+        with pytest.raises(Unreachable):
+            await store.start_anew(queue, "e", 1)
+        await other.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(failures=1)
 
 
 @shared_stores

@@ -47,7 +47,7 @@ class Process:
         self.queues: dict[str, Queue] = {}
         self.arrived: set[str] = set()
         self.cut_off: list[str] = []
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[bool]] = set()
 
     @property
     def attached(self) -> set[str]:

@@ -28,7 +28,10 @@ from tests.ingress.signature_cases import FORGED
 from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, VOICE
 
 USUAL_WAY = with_settings(fast_lane=False)
+LARGE = post(VOICE, signed(VOICE, sample(VOICE).ljust(20_000)))
+TOO_LARGE = post(VOICE, signed(VOICE, sample(VOICE).ljust(VOICE.max_body_bytes + 1)))
 ORDINARY = [
+    LARGE,
     *(
         post(source, signed(source, sample(source, number)))
         for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)
@@ -44,7 +47,7 @@ OTHERS = [
     changed(b"HTTP/1.1", b"HTTP/1.0"),
     changed(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host:", b"Connection: keep-alive\r\nHost:"),
     in_chunks(WHOLE, END),
-    post(VOICE, signed(VOICE, sample(VOICE).ljust(20_000))),
+    TOO_LARGE,
     b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
     with_line(b"GET /hooks/krtc-main HTTP/1.1"),
 ]
@@ -112,18 +115,21 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
-@pytest.mark.parametrize("source", [KRTC, CALLS, CLASSROOM, MEETINGS, VOICE], ids=lambda source: source.name)
-async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], source: object) -> None:
+USUAL = {source.name: post(source) for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)}
+
+
+@pytest.mark.parametrize("request_", [*USUAL.values(), LARGE], ids=[*USUAL, "large"])
+async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], request_: bytes) -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         for _ in range(3):
-            await client.send(post(source))  # type: ignore[arg-type]
+            await client.send(request_)
             answer = await client.answer()
             assert answer is not None
             assert answer.status == 200
     assert taken == [True] * 3
 
 
-@pytest.mark.parametrize("request_", ORDINARY[10:], ids=["keep-alive", "an upgrade without a connection"])
+@pytest.mark.parametrize("request_", ORDINARY[-2:], ids=["keep-alive", "an upgrade without a connection"])
 async def test_a_header_without_a_meaning_changes_neither_way(taken: list[bool], request_: bytes) -> None:
     answers = [await outcome([request_, GOOD], lane=lane) for lane in (True, False)]
     assert answers[0] == answers[1]
@@ -275,11 +281,12 @@ async def test_what_was_read_is_answered_though_the_connection_counts_as_idle_in
         assert answer.status == 200
 
 
-@pytest.mark.parametrize("request_", [FORGED[0].request, GOOD, GENUINE[-3]], ids=["forged", "good", "large"])
+@pytest.mark.parametrize(
+    "request_", [FORGED[0].request, GOOD, LARGE, TOO_LARGE], ids=["forged", "good", "large", "too large"]
+)
 async def test_a_client_that_leaves_in_the_turn_that_begins_its_callback_leaves_nothing(
     request_: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The parts of a large one arrive in turns of their own."""
     async with running_ingress(settings=with_settings(shutdown_s=0.2)) as ingress, ingress.connect():
         connection = await only_connection(ingress)
         before = len(asyncio.all_tasks())
@@ -318,7 +325,7 @@ async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error
 
 async def test_a_crowd_takes_several_turns(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is due, such as a confirm or a health check, has its turn in between."""
-    monkeypatch.setattr(fast_lane, "_AT_ONCE", 2)
+    monkeypatch.setattr(fast_lane, "_AT_ONCE_BYTES", 2 * (fast_lane._REQUEST_BYTES + len(GOOD)))  # noqa: SLF001
     begun = [0]
     async with running_ingress() as ingress, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(ingress.connect()) for _ in range(5)]
@@ -332,6 +339,24 @@ async def test_a_crowd_takes_several_turns(taken: list[bool], monkeypatch: pytes
         assert begun == [0, 2, 4, 5]
         answers = [await client.answer() for client in clients]
         assert [answer.status for answer in answers if answer] == [200] * 5
+
+
+async def test_large_bodies_take_a_turn_each(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a crowd of them, which costs as much as very many small ones to verify, holds up no other."""
+    monkeypatch.setattr(fast_lane, "_AT_ONCE_BYTES", len(LARGE))
+    begun = [0]
+    async with running_ingress() as ingress, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(3)]
+        await let_ingress_run()
+        for connection in ingress.server.connections:
+            assert isinstance(connection, IngressConnection)
+            connection.data_received(LARGE)
+        while begun[-1] < len(clients):
+            await asyncio.sleep(0)
+            begun.append(len(taken))
+        assert begun == [0, 1, 2, 3]
+        answers = [await client.answer() for client in clients]
+        assert [answer.status for answer in answers if answer] == [200] * 3
 
 
 class FailingObserver(Observer):

@@ -7,11 +7,11 @@ that was returned too often becomes a dead letter.
 
 import asyncio
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from hookline.schemas import topics
@@ -103,7 +103,7 @@ class ServerQueue:
     @property
     def delayed(self) -> int:
         """How many messages wait for a retry."""
-        return self.server.delayed[self.name]
+        return len(self.server.delayed[self.name])
 
     @property
     def depth(self) -> int:
@@ -154,7 +154,7 @@ class BrokerServer:
         self.dead: dict[str, list[Message]] = {}
         self.unrouted: list[Message] = []
         self.gone: set[str] = set()
-        self.delayed: Counter[str] = Counter()
+        self.delayed: defaultdict[str, list[Message]] = defaultdict(list)
         self._wishes: dict[str, dict[str, frozenset[str]]] = {}
 
     def declare(self, queue: str, owner: str, keys: Mapping[str, frozenset[str]]) -> None:
@@ -201,11 +201,19 @@ class BrokerServer:
 
     def retry(self, name: str, message: Message, delay_s: float) -> None:
         """Put a message into a queue after a delay."""
-        self.delayed[name] += 1
+        self.delayed[name].append(message)
         asyncio.get_running_loop().call_later(delay_s, self._delay_is_over, name, message, context=self.host.context)
 
     def park(self, dead_name: str, message: Message, notes: Mapping[str, str]) -> None:
         self.dead[dead_name].append(replace(message, notes=notes))
+
+    def messages(self) -> Iterator[Message]:
+        """All that workers have, or will get, and all dead letters."""
+        for queue in self.queues.values():
+            yield from queue.ready
+            for channel in queue.channels:
+                yield from channel.unsettled.values()
+        yield from chain(*self.delayed.values(), *self.dead.values())
 
     def end_connection(self, owner: str) -> None:
         """A process has ended. What it sent before is carried out, except that it consumes."""
@@ -220,7 +228,7 @@ class BrokerServer:
     def _delay_is_over(self, name: str, message: Message) -> None:
         """A message whose queue does not exist waits for it: RabbitMQ does not deliver it to nowhere at least once."""
         if name in self.queues:
-            self.delayed[name] -= 1
+            self.delayed[name].remove(message)
             self.queues[name].put(message)
         else:
             asyncio.get_running_loop().call_later(1.0, self._delay_is_over, name, message, context=self.host.context)

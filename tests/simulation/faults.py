@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _TROUBLE = 0.2
+_LOST_SETTLEMENTS = 0.5
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
@@ -204,6 +205,12 @@ class Injector:
         for channel in channels[: 1 + len(channels) // 2]:
             channel.end()
 
+    def settlement_lost(self, fault: Fault) -> None:
+        """Settlements have their effect, and the message comes again: the connection breaks before the ack is there."""
+        process = self._target(fault)
+        process.lose_settlements(_LOST_SETTLEMENTS)
+        self._last(fault, lambda: process.lose_settlements(0.0), process.name)
+
     # Processes
 
     def kill(self, fault: Fault) -> None:
@@ -270,6 +277,7 @@ _CARRY_OUT: Mapping[FaultKind, Callable[[Injector, Fault], None]] = {
     "broker restart": Injector.broker_restart,
     "broker trouble": Injector.broker_trouble,
     "channel closed": Injector.channel_closed,
+    "settlement lost": Injector.settlement_lost,
     "queue deleted": Injector.queue_deleted,
     "kill": Injector.kill,
     "freeze": Injector.freeze,

@@ -1,23 +1,30 @@
 """What is promised, checked after each step, and the standstill of the end."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
+from hookline.schemas.dead_letters import EVENTS
+from hookline.schemas.envelope import ID_HEADER
+from hookline.workers.attempts import used_attempts
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
+from tests.simulation.broker_server import Message
 from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE
 from tests.simulation.processes import ATTEMPTS, Process, timeout_s
-from tests.simulation.schedules import PlannedEvent
+from tests.simulation.schedules import FaultKind, PlannedEvent
 from tests.simulation.store_server import HeldClaim, Key, Watch
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _TOLERANCE_S = 0.5
+_MAY_PARK_TWICE: frozenset[FaultKind] = frozenset(
+    {"kill", "freeze", "store forgets", "cut from store", "cut from broker", "broker restart", "broker trouble"}
+)
 RECENT_S = 40.0
 
 
@@ -40,6 +47,7 @@ class Call:
     ended_s: float | None = None
     has_returned: bool = False
     waits_for_others: bool = True
+    has_failed: bool = False
 
 
 class Checker(Watch):
@@ -72,6 +80,7 @@ class Checker(Watch):
         self._check_attempt(plan, attempt)
         if plan.id in self._noted:
             self._break("what has ended is not called again", plan.id)
+        self._check_calls(process, plan)
         earlier = self._calls.setdefault(plan.id, [])
         for call in earlier:
             self._check_second_call(call, process)
@@ -99,6 +108,7 @@ class Checker(Watch):
         is_one_of_several = len(self._world.together_with(call.plan.id)) > 1  # then the store counts what is parked
         if isinstance(error, ValueError) or (isinstance(error, Poisoned) and is_one_of_several):
             self._failures[call.plan.id] += 1
+            call.has_failed = self._world.schedule.mode != "transactional"
 
     def cut_off(self, call: Call) -> None:
         """Cancelled: its time is over, or its process leaves. A wait for others' locks is no fault of the function.
@@ -135,8 +145,16 @@ class Checker(Watch):
             case Parked():
                 self._settled.add(tag)
                 self._check_parked(work, outcome)
+            case Again(reason="failed"):
+                self._has_failed(process, ids)
             case Again():
                 pass
+
+    def _has_failed(self, process: Process, ids: Sequence[str]) -> None:
+        """The function is to blame, and not the connection on which its transaction was rolled back."""
+        for event_id in ids if self._world.schedule.mode == "transactional" else ():
+            latest = [call for call in self._calls[event_id] if call.process is process][-1]
+            latest.has_failed = True
 
     def _check_done(self, process: Process, work: Work, outcome: Done) -> None:
         """Promise 2."""
@@ -146,12 +164,18 @@ class Checker(Watch):
             self._break("done only if handled", f"{work.envelope and work.envelope.id} by {process.name}")
             return
         for event in self._world.normalise(work.envelope):
-            self._check_done_event(process, event.id, outcome)
+            self._check_done_event(process, event.id, outcome, work.received.token.message)
 
-    def _check_done_event(self, process: Process, event_id: str, outcome: Done) -> None:
-        is_repeat = outcome.reason == "duplicate" and event_id in self._ended
+    def _check_done_event(self, process: Process, event_id: str, outcome: Done, message: Message) -> None:
+        may_repeat = outcome.reason == "duplicate" or len(self._world.together_with(event_id)) > 1
+        is_repeat = may_repeat and (event_id in self._ended or self._has_copy(event_id, message))
         if not self._has_ended_well(event_id) and not is_repeat:
             self._break("done only if handled", f"{event_id} as {outcome.reason} by {process.name}")
+
+    def _has_copy(self, event_id: str, message: Message) -> bool:
+        """Whether the broker has another message with the event."""
+        others = (each for each in self._world.broker_server.messages() if each is not message)
+        return any(event_id in each.headers[ID_HEADER].split("+") for each in others)
 
     def _has_ended_well(self, event_id: str) -> bool:
         """Whether an event that is settled has been handled, or need not be. That is its end then."""
@@ -219,12 +243,10 @@ class Checker(Watch):
     def took(self, owner: str, partitions: Collection[str]) -> None:
         self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
 
-    def released(self, key: Key, failures: int, *, parked: bool) -> None:
-        """The end of an event whose callback goes on is noted once."""
+    def released(self, key: Key, failures: int) -> None:
+        """The end of an event is noted once."""
         event_id = key[1]
-        if parked:
-            self._noted.discard(event_id)
-        elif failures > 1:
+        if used_attempts(failures) != failures:
             if event_id in self._noted:
                 self._break("the end of an event is noted once", event_id)
             self._noted.add(event_id)
@@ -239,6 +261,14 @@ class Checker(Watch):
         if attempt > 1 + self._failures[plan.id]:
             detail = f"{plan.id} is called for attempt {attempt} after {self._failures[plan.id]} failures"
             self._break("attempts are used up by failures only", detail)
+
+    def _check_calls(self, process: Process, plan: PlannedEvent) -> None:
+        """An event fails as often as it may, however many copies of it there are."""
+        failed = [
+            call for call in self._calls.get(plan.id, ()) if call.has_failed and not self._is_excused(call, process)
+        ]
+        if len(failed) >= ATTEMPTS:
+            self._break("one line of attempts", f"{plan.id} is called by {process.name} after {len(failed)} failures")
 
     def _check_second_call(self, call: Call, process: Process) -> None:
         """Promise 3."""
@@ -321,7 +351,8 @@ class Checker(Watch):
         self._world.is_broken(Broken(rule, detail))
 
     def check_end(self) -> None:
-        """Nothing is lost, and a transaction's effect is there once."""
+        """Nothing is lost, what is parked is so once, and a transaction's effect is there once."""
+        self._check_dead_letters()
         for event_id in self._world.expected:
             if event_id not in self._ended and event_id not in self._deleted:
                 self._break("nothing is lost", event_id)
@@ -333,3 +364,19 @@ class Checker(Watch):
             for event_id, end in self._ended.items():
                 if end == "returned" and not written[event_id] and not self._is_superseded(event_id):
                     self._break("exactly once", f"{event_id} is done and was not written")
+
+    def _check_dead_letters(self) -> None:
+        """Two of one event are left only by a process that died, or had no store or no confirm, while it parked it."""
+        if any(fault.kind in _MAY_PARK_TWICE for fault in self._world.schedule.faults):
+            return
+        letters = (each for dead in self._world.broker_server.dead.values() for each in dead)
+        ids = (event_id for each in letters for event_id in _ids(each))
+        for event_id, count in Counter(ids).items():
+            if count > 1:
+                self._break("one end", f"{event_id} is in {count} dead letters")
+
+
+def _ids(message: Message) -> Sequence[str]:
+    """The events that failed."""
+    named = message.notes.get(EVENTS)
+    return named.split(",") if named else message.headers[ID_HEADER].split("+")

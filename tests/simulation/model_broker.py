@@ -1,6 +1,7 @@
 """The workers' side of the reference broker: a client that treats the model server as ours treats RabbitMQ."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any, assert_never
 from hookline.aio.retry_delays import RetryDelays
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.copies import as_next_copy
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
@@ -60,19 +62,20 @@ class ModelQueue:
                     return received
             await self._arrival()
 
-    async def settle(self, received: Received, outcome: Outcome) -> None:
+    async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
         server = self._broker.server
         match outcome:
             case Done():
-                self._broker.send(token.channel.ack, token.tag)
+                self._broker.acknowledge(token)
+                return False
             case Again():
-                again = replace(token.message, attempt=outcome.attempt, returns=0)
+                again = replace(_copy_of(token.message), attempt=outcome.attempt, returns=0)
                 delay_s = max(0.0, outcome.delay_s)
-                await self._pass_on(token, lambda: server.retry(self._name, again, delay_s))
+                return await self._pass_on(token, lambda: server.retry(self._name, again, delay_s))
             case Parked():
-                notes = _death_notes(outcome)
-                await self._pass_on(token, lambda: server.park(self._dead_name, token.message, notes))
+                dead, notes = token.message, _death_notes(outcome)
+                return await self._pass_on(token, lambda: server.park(self._dead_name, dead, notes))
             case _:
                 assert_never(outcome)
 
@@ -153,28 +156,33 @@ class ModelQueue:
                 woken.set_result(None)
                 return
 
-    async def _pass_on(self, token: Token, put: Callable[[], None]) -> None:
+    async def _pass_on(self, token: Token, put: Callable[[], None]) -> bool:
         """Publish with a confirm, then acknowledge. A publish without a confirm is repeated: there may be two then."""
         for failures in count(1):
             if token.channel.lost.is_set():
-                return
+                break
             try:
                 await self._broker.path.ask(put)
             except Unreachable:
                 await _wait(token.channel.lost, _PASS_ON.delay_s(failures))
             else:
-                self._broker.send(token.channel.ack, token.tag)
-                return
+                self._broker.acknowledge(token)
+                return True
+        return False
 
 
 class ModelBroker:
-    """Implements the workers' side of `schemas.broker.Broker`, and `publish`: one process at the model server."""
+    """Implements the workers' side of `schemas.broker.Broker`, and `publish`: one process at the model server.
+
+    `lost` is the share of acknowledgements that are lost with their channel.
+    """
 
     def __init__(self, server: BrokerServer, path: NetworkPath, owner: str, context: Context) -> None:
         self.server = server
         self.path = path
         self.owner = owner
         self.publisher = self
+        self.lost = 0.0
         self._context = context
         self._requests = Stream(path, server.host.context, is_slow=True)
         self._queues: list[ModelQueue] = []
@@ -225,6 +233,14 @@ class ModelBroker:
     def channel(self, prefetch: int, arrived: Callable[[Channel, Message, int], None]) -> Channel:
         return Channel(self.owner, prefetch, Stream(self.path, self._context), arrived)
 
+    def acknowledge(self, token: Token) -> None:
+        """The channel may end first: then all that was not acknowledged on it is delivered again."""
+        is_lost = self.lost and random.random() < self.lost  # noqa: S311  no secret
+        if is_lost:
+            token.channel.end()
+        else:
+            self.send(token.channel.ack, token.tag)
+
     def send(self, effect: Callable[..., object], *arguments: Any) -> None:
         """A request without an answer, in the order of the others."""
         self._requests.send(effect, *arguments)
@@ -235,6 +251,10 @@ def _partition_keys(queue: str, patterns: Sequence[str], partitions: Iterable[st
         topics.partition_name(queue, each): frozenset(topics.binding(pattern, each) for pattern in patterns)
         for each in partitions
     }
+
+
+def _copy_of(message: Message) -> Message:
+    return replace(message, headers=as_next_copy(message.headers))
 
 
 def _death_notes(parked: Parked) -> Mapping[str, str]:

@@ -5,7 +5,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +16,7 @@ import psycopg
 from hookline.schemas.errors import Unreachable
 from hookline.workers.stores.claim_coalescer import Completion
 from hookline.workers.stores.postgresql import statements
+from hookline.workers.stores.postgresql.hindrances import Hindrances
 from hookline.workers.stores.postgresql.pool import ConnectionPool
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from tests.simulation.model_store import ModelStore
@@ -49,10 +50,10 @@ class Sessions:
             if owner in {None, session.owner}:
                 session.end(None)
 
-    def is_waiting(self, number: int) -> bool:
-        """Whether the session with this number waits for a lock."""
+    def waiting_among(self, numbers: Collection[int]) -> set[int]:
+        """Which of the sessions with these numbers wait for locks."""
         waiting = (entry for entries in self.waiting.values() for entry in entries)
-        return any(session.number == number and not granted.done() for session, granted in waiting)
+        return {session.number for session, granted in waiting if session.number in numbers and not granted.done()}
 
     def ended(self, session: "Session") -> None:
         """Give its locks to those that wait longest."""
@@ -169,6 +170,7 @@ class ModelConnection:
 
     def __init__(self, sessions: Sessions, path: NetworkPath, owner: str) -> None:
         self.closed = False
+        self.broken = False
         self._sessions = sessions
         self._path = path
         self._owner = owner
@@ -223,7 +225,7 @@ class ModelConnection:
         try:
             return await self._path.ask(effect)
         except Unreachable as error:
-            self.closed = True
+            self.closed = self.broken = True
             raise psycopg.OperationalError(str(error)) from error
         except psycopg.Error:
             self.closed = self._session is not None and self._session.error is not None
@@ -251,11 +253,12 @@ class ModelPostgresqlStore(ModelStore):
         super().__init__(sessions.server, path, owner)
         self._sessions = sessions
         self._for_functions = ModelConnectionPool(sessions, path, owner)
+        self._hindrances = Hindrances(self._waiting_for_locks)
 
     transaction = PostgresqlStore.transaction
 
-    async def _waits_for_lock(self, pid: int) -> bool:
-        return await self.path.ask(lambda: self._sessions.is_waiting(pid))
+    async def _waiting_for_locks(self, pids: Sequence[int]) -> Collection[int]:
+        return await self.path.ask(lambda: self._sessions.waiting_among(pids))
 
     async def _purge_after(self, finished: int) -> None:
         """Nothing is old."""

@@ -79,6 +79,11 @@ class ModelStore:
         if not await self.path.ask(lambda: self.server.mark_exclusive(self.owner, (queue, event_id), number)):
             raise Unreachable(CLAIM_LOST)
 
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        number = self._coalescer.number(queue, event_id)
+        if not await self.path.ask(lambda: self.server.start_anew(self.owner, (queue, event_id), number, copy)):
+            raise Unreachable(CLAIM_LOST)
+
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self.path.ask(lambda: self.server.forget((queue, each) for each in event_ids))
 

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from hookline.schemas import topics
-from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.broker import Again, Outcome, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.events import CanonicalEvent
@@ -72,10 +74,8 @@ def name_claims_for_ever() -> None:
             self._named[queue, event_id] = self._last_number
             raise
 
-    async def release(
-        self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, parked: bool = False
-    ) -> None:
-        await self._release(ClaimRelease(queue, event_id, failures, parked, self._last_number))
+    async def release(self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
+        await self._release(ClaimRelease(queue, event_id, failures, copy, self._last_number))
         self._named.pop((queue, event_id), None)
 
     ClaimCoalescer.claim = remember  # type: ignore[method-assign]
@@ -146,13 +146,13 @@ def count_faults_of_the_store() -> None:
 
 def settle_before_handling() -> None:
     """A delivery is settled at once, and handled in the background."""
-    work, tasks = Pipeline.work, list[asyncio.Task[Work]]()
+    take, tasks = Pipeline.take, list[asyncio.Task[Work]]()
 
     async def early(self: Pipeline, received: Received, *, last: bool = False) -> Work:
-        tasks.append(asyncio.ensure_future(work(self, received, last=last)))
+        tasks.append(asyncio.ensure_future(take(self, received, last=last)))
         return Work(received, None, (), HANDLED)
 
-    Pipeline.work = early  # type: ignore[method-assign]
+    Pipeline.take = early  # type: ignore[method-assign]
 
 
 def forget_what_was_handled() -> None:
@@ -201,7 +201,7 @@ def cut_off_calls_of_surplus_partitions() -> None:
 def keep_claims_of_cancelled_deliveries() -> None:
     """A call that is cancelled when its process stops leaves its claim behind."""
 
-    async def nothing(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
+    async def nothing(self: Pipeline, case: Case, failures: int = 0) -> None:
         pass
 
     Pipeline._release = nothing  # type: ignore[method-assign]
@@ -218,14 +218,12 @@ def lose_completions() -> None:
 
 def count_the_end_of_a_member_again() -> None:
     """The end of a member is noted again with each repeat of its callback."""
-    release = Pipeline._release
+    failures = Pipeline._failures
 
-    async def count(self: Pipeline, case: Case, outcome: Outcome | None = None) -> None:
-        if isinstance(outcome, Parked):
-            self._siblings.forget(case.key)  # so that it counts as new
-        await release(self, case, outcome)
+    def count(self: Pipeline, case: Case, outcome: Outcome, error: Exception) -> int:
+        return failures(self, case, outcome, Exception())
 
-    Pipeline._release = count  # type: ignore[method-assign]
+    Pipeline._failures = count  # type: ignore[method-assign]
 
 
 def keep_the_end_of_a_member_here() -> None:
@@ -235,6 +233,35 @@ def keep_the_end_of_a_member_here() -> None:
         return None
 
     pipeline.noted_end = unknown  # type: ignore[attr-defined]
+
+
+def count_attempts_by_message() -> None:
+    """Each copy of an event has a line of attempts of its own, which only its messages count."""
+
+    async def begin(self: Pipeline, case: Case, claim: Acquired) -> Ending:
+        return await self._begin(case, Acquired(claim.deaths, claim.crashes, newest_s=claim.newest_s))
+
+    Pipeline._go_on = begin  # type: ignore[method-assign]
+
+
+def call_surplus_copies() -> None:
+    """A message is handled again though a copy of it was passed on."""
+
+    def never(number: int, noted: int) -> bool:
+        return False
+
+    pipeline.is_surplus = never  # type: ignore[attr-defined]
+
+
+def release_before_settling() -> None:
+    """The claim on an event is given up before a copy of it is passed on."""
+    settle = Pipeline.settle
+
+    async def early(self: Pipeline, queue: Queue, work: Work) -> None:
+        await self.let_go(work)
+        await settle(self, queue, replace(work, held=()))
+
+    Pipeline.settle = early  # type: ignore[method-assign]
 
 
 def settle_unwanted_members() -> None:
@@ -356,6 +383,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "put-back-ever-later": Mutant(put_back_ever_later, (4250, 4270), "an event misses the process that wants it"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
     "free-newer-claims": Mutant(free_newer_claims, (3443, 3444), "one failure is counted twice"),
+    "count-by-message": Mutant(count_attempts_by_message, (0, 300), "a lost settlement doubles the attempts"),
+    "call-surplus-copies": Mutant(call_surplus_copies, (0, 300), "an event has two dead letters"),
+    "release-before-settling": Mutant(release_before_settling, (0, 3000), "an event has two dead letters"),
     "hold-nothing-back": Mutant(hold_nothing_back, (0, 60), "events that came late are handled late"),
 }
 """After a change that moves schedules, `python -m tests.simulation --mutant NAME --seeds 0-3000` finds another seed."""

@@ -135,6 +135,11 @@ class Process:
             self.is_stopping = True
             self._create_task(self._stop())
 
+    def lose_settlements(self, share: float) -> None:
+        """From now on so many acknowledgements are lost."""
+        if self._broker is not None:
+            self._broker.lost = share
+
     async def handle(self, event: CanonicalEvent, delivery: Delivery) -> None:
         """The worker's function: it does what the schedule says."""
         checker, plan = self._world.checker, self._world.plans[event.id]

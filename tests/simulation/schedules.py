@@ -20,6 +20,7 @@ FaultKind: TypeAlias = Literal[
     "broker restart",
     "broker trouble",
     "channel closed",
+    "settlement lost",
     "queue deleted",
     "kill",
     "freeze",
@@ -69,7 +70,9 @@ class Fault:
         return f"{self.at_s:6.2f} s  {self.kind}{whom}" + (f" for {self.for_s:.1f} s" if self.for_s else "")
 
 
-_OF_ONE_PROCESS = frozenset({"cut from store", "cut from broker", "channel closed", "kill", "freeze", "stop"})
+_OF_ONE_PROCESS = frozenset(
+    {"cut from store", "cut from broker", "channel closed", "settlement lost", "kill", "freeze", "stop"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,7 @@ _THEMES = (
     Theme(("transactional",), ("freeze", "store outage", "store trouble", "kill", "cut from store"), (1, 2, 3)),
     Theme(("plain", "ordered"), ("deploy", "rollback", "kill", "store trouble", "broker restart"), (1, 2, 3)),
     Theme(_MODES, ("clock jump", "machine pause", "store outage"), (1, 2)),
+    Theme(_MODES, ("settlement lost", "channel closed", "store trouble", "kill", "stop"), (1, 2, 3)),
     Theme(
         ("plain", "ordered"),
         ("kill", "freeze", "store trouble", "broker restart", "stop"),
@@ -209,7 +213,7 @@ _THEMES = (
         has_two_applications=True,
     ),
 )
-_WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1, 2)
+_WEIGHTS_OF_THEMES = (6, 3, 2, 3, 2, 2, 2, 1, 2, 2)
 _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "store outage": _short_or_long,
     "store forgets": lambda chance: chance.uniform(0.2, 2),
@@ -217,6 +221,7 @@ _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "cut from store": _sometimes_very_long,
     "cut from broker": _short_or_long,
     "broker restart": lambda chance: chance.uniform(0.5, 10),
+    "settlement lost": lambda chance: chance.uniform(3, 10),
     "queue deleted": lambda chance: chance.uniform(0.1, 3),
     "broker trouble": lambda chance: chance.uniform(2, 8),
     "kill": lambda chance: chance.uniform(0.5, 15),

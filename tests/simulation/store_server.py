@@ -27,10 +27,11 @@ class HeldClaim:
     crashes: int = 0
     failures: int = 0
     number: int = 0
+    copy: int = 0
 
     @property
     def is_over(self) -> bool:
-        return self.owner is None and not (self.deaths or self.crashes or self.failures)
+        return self.owner is None and not (self.deaths or self.crashes or self.failures or self.copy)
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class Watch:
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         """A process has claimed an event. `newest_s` is what it learned of the event's subject."""
 
-    def released(self, key: Key, failures: int, *, parked: bool) -> None:
+    def released(self, key: Key, failures: int) -> None:
         """A process has given up its claim, and changed what the server counts."""
 
     def marked(self, key: Key, claim: HeldClaim) -> None:
@@ -120,7 +121,7 @@ class ModelServer:
             names = set(known)
             for key, claim in mine:
                 if claim.claimed < before and key not in names:
-                    self._give_up(key, claim, failures=0, parked=False)
+                    self._give_up(key, claim, failures=0, copy=0)
         return value
 
     def end(self, owner: str) -> None:
@@ -143,8 +144,16 @@ class ModelServer:
     def release(self, owner: str, release: ClaimRelease) -> None:
         claim = self.contents.claims.get(release.key)
         if claim is not None and claim.owner == owner and claim.number <= release.number:
-            self.watch.released(release.key, release.failures, parked=release.parked)
-            self._give_up(release.key, claim, failures=release.failures, parked=release.parked)
+            self.watch.released(release.key, release.failures)
+            self._give_up(release.key, claim, failures=release.failures, copy=release.copy)
+
+    def start_anew(self, owner: str, key: Key, number: int, copy: int) -> bool:
+        claim = self.contents.claims.get(key)
+        if claim is None or claim.owner != owner or claim.number > number:
+            return False
+        claim.deaths = claim.crashes = claim.failures = 0
+        claim.copy = copy
+        return True
 
     def mark_exclusive(self, owner: str, key: Key, number: int) -> bool:
         claim = self.contents.claims.get(key)
@@ -206,15 +215,16 @@ class ModelServer:
                 claim.deaths += 1
                 claim.crashes += claim.alone
         claim.owner, claim.claimed, claim.alone, claim.number = owner, contents.value, False, request.number
-        acquired = Acquired(claim.deaths, claim.crashes, claim.failures)
+        acquired = Acquired(claim.deaths, claim.crashes, claim.failures, copy=claim.copy)
         if request.subject is None:
             return acquired
         newest_s = contents.newest.get((request.queue, subject_key(request.subject)))
         self.watch.claimed(key, owner, newest_s)
         return replace(acquired, newest_s=newest_s)
 
-    def _give_up(self, key: Key, claim: HeldClaim, *, failures: int, parked: bool) -> None:
+    def _give_up(self, key: Key, claim: HeldClaim, *, failures: int, copy: int) -> None:
         claim.owner, claim.alone = None, False
         claim.failures += failures
-        if parked or claim.is_over:
+        claim.copy = max(claim.copy, copy)
+        if claim.is_over:
             del self.contents.claims[key]

@@ -21,6 +21,7 @@ from tests.contract.test_broker import (
     test_a_message_returns_after_its_delay_with_its_attempt,
     test_a_message_without_delay_returns_at_once,
     test_a_parked_message_is_kept_with_its_reason,
+    test_a_retry_has_the_next_number_if_its_settlement_says_so,
     test_a_thousand_concurrent_publishes_are_all_kept,
     test_a_topic_that_is_no_longer_named_is_unbound,
     test_an_event_does_not_reach_a_queue_that_does_not_want_it,

@@ -162,9 +162,14 @@ class World:
                 yield from ids
 
     def overtakes(self, event_id: str) -> Iterator[str]:
-        """The events of the same subject that came so soon after this one that they go before it with `reorder_s`."""
-        until_s = self._published_s[event_id] + self.schedule.reorder_s - REORDER_MARGIN_S
-        for ids in reversed(self._published[self.subjects[event_id]]):
+        """The events of the same subject that came so soon after this one that they go before it with `reorder_s`.
+
+        It is held back no longer than those that occurred later, which it goes before.
+        """
+        occurred_s, published = self.occurred_s(event_id), self._published[self.subjects[event_id]]
+        held_since_s = min(self._published_s[ids[0]] for ids in published if self.occurred_s(ids[0]) >= occurred_s)
+        until_s = held_since_s + self.schedule.reorder_s - REORDER_MARGIN_S
+        for ids in reversed(published):
             if event_id in ids:
                 return
             if self._published_s[ids[0]] <= until_s and self.occurred_s(ids[0]) < self.occurred_s(event_id):

@@ -51,13 +51,13 @@ class Completion(EventRequest, frozen=True, gc=False):
 
 
 class ClaimRelease(EventRequest, frozen=True, gc=False):
-    """A claim to give up, how many failures to add, and whether the event is parked.
+    """A claim to give up, how many failures to add, and the number of the newest copy of the event.
 
     A newer claim of the process than that of `number` stays: the release is carried out late, or for the second time.
     """
 
     failures: int
-    parked: bool
+    copy: int
     number: int
 
 
@@ -188,15 +188,15 @@ class ClaimCoalescer:
             self._pending.pop(completion.key, None)
             await self._retry_some()
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, parked: bool = False) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
-        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, parked, self.number(queue, event_id))
+        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, copy, self.number(queue, event_id))
         if key in self._pending or key in self._unreleased:
             return
         try:
             await self._release(release)
         except BaseException:  # a cancelled release was sent too
-            if failures or parked:
+            if failures or copy:
                 self._note_unreleased(release)
             else:
                 self._uncertain.note(key, None)

@@ -1,14 +1,13 @@
 """What the other families of callbacks at RoomKit's URL are read into."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hookline.schemas.drafts import Draft
 from hookline.schemas.payload import Id, text
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A callback: its events, what tells it apart, its subject, and its time in Unix seconds.
 
     Without drafts it is kept as unknown. Without facts all its fields are facts.

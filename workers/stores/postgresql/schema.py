@@ -73,7 +73,17 @@ _REPEATS: tuple[LiteralString, ...] = (
         id text COLLATE "C" PRIMARY KEY, count integer NOT NULL, received_at bigint NOT NULL)""",
     "CREATE INDEX hookline_event_repeats_by_age ON hookline_event_repeats (received_at)",
 )
-STEPS: tuple[Sequence[LiteralString], ...] = (_TABLES, _LEASE_CLOCK, _REPORTS, _EVENT_LOG, _CLAIM_NUMBERS, _REPEATS)
+# The number of the newest copy of an event that a worker has passed on.
+_COPY_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN copy bigint NOT NULL DEFAULT 0",)
+STEPS: tuple[Sequence[LiteralString], ...] = (
+    _TABLES,
+    _LEASE_CLOCK,
+    _REPORTS,
+    _EVENT_LOG,
+    _CLAIM_NUMBERS,
+    _REPEATS,
+    _COPY_NUMBERS,
+)
 
 
 async def bring_forward(connection: Connection) -> None:

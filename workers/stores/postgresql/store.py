@@ -11,14 +11,10 @@ from hookline.workers.stores.claim_coalescer import CLAIM_LOST, ClaimCoalescer, 
 from hookline.workers.stores.heartbeat import Heartbeat
 from hookline.workers.stores.postgresql import partitions as postgresql_partitions
 from hookline.workers.stores.postgresql import schema, statements
+from hookline.workers.stores.postgresql.hindrances import Hindrances, waiting_for_locks
 from hookline.workers.stores.postgresql.lease import Owner
 from hookline.workers.stores.postgresql.pool import Connection, ConnectionPool, connection_settings
-from hookline.workers.stores.postgresql.transaction import (
-    begun,
-    faults_of_others,
-    others_told_apart,
-    waits_for_lock,
-)
+from hookline.workers.stores.postgresql.transaction import begun, faults_of_others
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
@@ -42,6 +38,7 @@ class PostgresqlStore:
         self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self.holds = self._coalescer.holds
+        self._hindrances = Hindrances(self._waiting_for_locks)
         self._owner = Owner(settings, self._coalescer.named)
         self._heartbeat = Heartbeat(self._beat, self._owner.end)
         self._ttl_s = ttl_s
@@ -69,6 +66,7 @@ class PostgresqlStore:
         return self._heartbeat.faults
 
     async def close(self) -> None:
+        self._hindrances.close()
         await self._coalescer.close()
         await self._heartbeat.stop()
         await self._own.close()
@@ -85,15 +83,26 @@ class PostgresqlStore:
         if not await self._own.run(marking):
             raise Unreachable(CLAIM_LOST)
 
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        starting = partial(
+            statements.start_anew,
+            owner=self._owner.name,
+            key=(queue, event_id),
+            number=self._coalescer.number(queue, event_id),
+            copy=copy,
+        )
+        if not await self._own.run(starting):
+            raise Unreachable(CLAIM_LOST)
+
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, timeout_s: float, subject: str | None = None, occurred_s: float = 0.0
     ) -> AsyncIterator[Connection]:
         """A psycopg connection in a transaction that ends with the function, and cannot be committed before.
 
-        A lock that another transaction has for half the function's time-out, or when that ends, raises Unreachable. So
-        does a server that does not answer then. The server ends the transaction of a process that was frozen, some
-        seconds after the function's time-out.
+        A lock that another transaction has for half the function's time-out raises Unreachable. So does the time-out
+        itself, where locks of others or a server that did not answer took a part of that time. The server ends the
+        transaction of a process that was frozen, some seconds after the function's time-out.
         """
         completion = Completion(queue, event_id, subject, occurred_s)
         with self._coalescer.ending(queue, event_id):
@@ -103,7 +112,7 @@ class PostgresqlStore:
                         limit.reschedule(None)  # the function has a time-out of its own
                         pid = connection.info.backend_pid
                         try:
-                            async with others_told_apart(timeout_s, partial(self._waits_for_lock, pid)):
+                            async with self._hindrances.told_apart(timeout_s, pid):
                                 yield connection
                         finally:
                             limit.reschedule(self._for_functions.deadline_s())
@@ -124,8 +133,8 @@ class PostgresqlStore:
     async def decline(self, queue: str, partition: str) -> None:
         await self._own.run(lambda each: postgresql_partitions.decline(each, self._owner.name, queue, partition))
 
-    async def _waits_for_lock(self, pid: int) -> bool:
-        return await self._own.run(partial(waits_for_lock, pid=pid))
+    async def _waiting_for_locks(self, pids: Sequence[int]) -> Collection[int]:
+        return await self._own.run(partial(waiting_for_locks, pids=pids))
 
     def _beat(self) -> None:
         began_s, renewed_at = time.monotonic(), self._owner.renewed_at

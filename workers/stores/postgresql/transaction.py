@@ -1,23 +1,16 @@
 """The transaction of a worker's function, and which of its errors are not the function's fault."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 
 from hookline.schemas.errors import Unreachable
-from hookline.workers.failure_policy import HandlerTimedOut
+from hookline.workers.api import Poisoned, Retry
 from hookline.workers.stores.postgresql.pool import Connection
 
 FROZEN_MARGIN_S = 5.0
 """A transaction in which nothing happens for this long after the function's time-out belongs to a frozen process."""
-_LOOK_BEFORE_S = 1.0
-_LOOK_BEFORE = 1 / 4  # of the function's time-out, if that is shorter
-_ANSWERS_S = 2.0
-_SILENT = "it did not answer in time"
-_IS_WAITING = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 _MAX_MS = 2**31 - 1
 # Valid until the transaction ends, so that a pooler such as PgBouncer hands on no connection with these limits.
 _LIMITS = "SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}"
@@ -54,53 +47,20 @@ async def begun(connection: Connection, timeout_s: float) -> AsyncIterator[None]
         yield
 
 
-@asynccontextmanager
-async def others_told_apart(timeout_s: float, is_waiting: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-    """Raises Unreachable instead of HandlerTimedOut if the server kept the function waiting shortly before.
-
-    It does if the transaction waits for a lock, or if the server does not answer. A wait for a lock that began in the
-    second half of the function's time outlasts no `lock_timeout`. Behind a pooler it cannot be seen, and is the
-    function's time-out.
-    """
-    loop, looking = asyncio.get_running_loop(), list[asyncio.Task[str | None]]()
-    look_after_s = timeout_s - min(_LOOK_BEFORE_S, _LOOK_BEFORE * timeout_s)
-    timer = loop.call_later(look_after_s, lambda: looking.append(loop.create_task(_look(is_waiting))))
-    try:
-        yield
-    except HandlerTimedOut as error:
-        if looking and (fault := await looking[0]):
-            raise Unreachable(f"PostgreSQL: {fault}") from error
-        raise
-    finally:
-        timer.cancel()
-        for task in looking:
-            task.cancel()
-
-
-async def _look(is_waiting: Callable[[], Awaitable[bool]]) -> str | None:
-    """What keeps the function waiting besides itself."""
-    began_s = time.monotonic()
-    try:
-        if await is_waiting():
-            return "another transaction had a lock for too long"
-    except Unreachable:
-        return _SILENT
-    return _SILENT if time.monotonic() - began_s > _ANSWERS_S else None
-
-
-async def waits_for_lock(connection: Connection, pid: int) -> bool:
-    """Whether the server's process with this number waits for a lock that another transaction has."""
-    return await (await connection.execute(_IS_WAITING, (pid,))).fetchone() == (True,)
-
-
 @contextmanager
 def faults_of_others(connection: Connection) -> Iterator[None]:
-    """Turns errors that are not the function's fault into Unreachable, also where it raised another error from one."""
+    """Turns errors that are not the function's fault into Unreachable, also where it raised another after one.
+
+    Nor is it the function's fault that its connection is lost, whatever it makes of that. `Retry` and `Poisoned` are
+    its own decisions.
+    """
     try:
         yield
+    except (Retry, Poisoned):
+        raise
     except Exception as error:
         is_closed = isinstance(error, psycopg.Error) and connection.closed
-        if is_closed or any(map(_is_of_others, _causes(error))):
+        if is_closed or connection.broken or any(map(_is_of_others, _causes(error))):
             raise Unreachable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
         raise
 
@@ -108,7 +68,7 @@ def faults_of_others(connection: Connection) -> Iterator[None]:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
 
 
 def _is_of_others(error: BaseException) -> bool:

@@ -48,11 +48,13 @@ end
 
 # Frees a claim; what it counts is kept.
 _GIVE_UP = """
-local function give_up(key, failed, parked)
+local function give_up(key, failed, copy)
     redis.call('HSET', key, 'owner', '', 'alone', 0)
     local failures = redis.call('HINCRBY', key, 'failures', failed)
-    local counts = redis.call('HMGET', key, 'deaths', 'crashes')
-    if parked or (failures == 0 and (counts[1] or '0') == '0' and (counts[2] or '0') == '0') then
+    local counts = redis.call('HMGET', key, 'deaths', 'crashes', 'copy')
+    if tonumber(copy) > tonumber(counts[3] or 0) then
+        redis.call('HSET', key, 'copy', copy)
+    elseif failures == 0 and (counts[1] or '0') == '0' and (counts[2] or '0') == '0' and not counts[3] then
         redis.call('DEL', key)
     end
 end
@@ -83,7 +85,7 @@ for i = 1, #claims, 2 do
     local name, claimed = claims[i], tonumber(claims[i + 1])
     if claimed < before and not known[name] then
         local key = 'hookline:claim:' .. name
-        if redis.call('HGET', key, 'owner') == ARGV[1] then give_up(key, 0, false) end
+        if redis.call('HGET', key, 'owner') == ARGV[1] then give_up(key, 0, 0) end
         redis.call('HDEL', mine, name)
     end
 end
@@ -93,7 +95,8 @@ return value
 
 # ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, `ours`, the key of its
 # subject's newest time or '', and the number. One text costs a client less than many. Returns answers joined by commas:
-# 'd' for Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, and the newest time after an '@' if known.
+# 'd' for Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, copy, and the newest time after an '@' if
+# known.
 CLAIM = (
     _CHECK_SCHEMA
     + _IS_ALIVE
@@ -104,7 +107,7 @@ local requests = cjson.decode(ARGV[3])
 for i = 1, #requests / 4 do
     local name, ours, newest, number = unpack(requests, 4 * i - 3, 4 * i)
     local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
-    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures')
+    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures', 'copy')
     local owner = old[1] or ''
     local alive = owner == ARGV[1] or (owner ~= '' and is_alive(owner))
     if redis.call('EXISTS', handled) == 1 then
@@ -123,7 +126,8 @@ for i = 1, #requests / 4 do
         made[#made + 1] = name
         made[#made + 1] = now
         local occurred_s = newest ~= '' and redis.call('GET', newest)
-        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. (occurred_s and '@' .. occurred_s or '')
+        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. ' ' .. (old[6] or 0)
+            .. (occurred_s and '@' .. occurred_s or '')
     end
 end
 if #made > 0 then
@@ -142,13 +146,13 @@ local function is_of(key, owner, number)
 end
 """
 
-# ARGV: the event's name, failed, parked, owner, number.
+# ARGV: the event's name, failed, copy, owner, number.
 RELEASE = (
     _GIVE_UP
     + _IS_OF
     + """
 local key = 'hookline:claim:' .. ARGV[1]
-if is_of(key, ARGV[4], ARGV[5]) then give_up(key, ARGV[2], ARGV[3] == '1') end
+if is_of(key, ARGV[4], ARGV[5]) then give_up(key, ARGV[2], ARGV[3]) end
 if redis.call('HGET', key, 'owner') ~= ARGV[4] then redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1]) end
 """
 )
@@ -159,6 +163,16 @@ MARK_EXCLUSIVE = (
     + """
 if not is_of(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'alone', 1)
+return 1
+"""
+)
+
+# KEYS: the claim. ARGV: owner, number, copy. Returns whether it has the claim.
+START_ANEW = (
+    _IS_OF
+    + """
+if not is_of(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], 'deaths', 0, 'crashes', 0, 'failures', 0, 'copy', ARGV[3])
 return 1
 """
 )

@@ -71,6 +71,11 @@ class RedisStore:
         if not await self._client.script(scripts.MARK_EXCLUSIVE, [claim_key(queue, event_id)], arguments):
             raise Unreachable(CLAIM_LOST)
 
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id), copy]
+        if not await self._client.script(scripts.START_ANEW, [claim_key(queue, event_id)], arguments):
+            raise Unreachable(CLAIM_LOST)
+
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [handled_key(queue, event_id) for event_id in event_ids]
         if keys:
@@ -106,7 +111,7 @@ class RedisStore:
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
-        counted = [release.failures, int(release.parked)]
+        counted = [release.failures, release.copy]
         await self._client.script(scripts.RELEASE, [], [_name(release), *counted, self._client.owner, release.number])
 
     def _beat(self) -> None:
@@ -141,8 +146,8 @@ def _claim(text: str) -> Claim:
         return Duplicate()
     if text == "l":
         return LeasedElsewhere()
-    deaths, crashes, failures = map(int, text.split())
-    return Acquired(deaths, crashes, failures)
+    deaths, crashes, failures, copy = map(int, text.split())
+    return Acquired(deaths, crashes, failures, copy=copy)
 
 
 def handled_key(queue: str, event_id: str) -> str:

@@ -42,12 +42,14 @@ class StoreStatements:
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
                 counts = (claim.deaths, claim.crashes, claim.failures)
-                rows.append((self._queue, event_id, self._owner, now, *counts, request.number))
+                rows.append((self._queue, event_id, self._owner, now, *counts, request.number, claim.copy))
                 if request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in parts(rows):
-            connection.execute(insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?)", len(part)), flat(part))
+            connection.execute(
+                insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?, ?)", len(part)), flat(part)
+            )
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -76,14 +78,19 @@ class StoreStatements:
         """Give up this process's claims on events."""
         for release in releases:
             claim = (*release.key, self._owner, release.number)
-            if connection.execute(_GIVE_UP + _IS_OF, (release.failures, *claim)).rowcount:
-                connection.execute(_FORGET + _IF_NOTHING, (*release.key, release.parked))
+            if connection.execute(_GIVE_UP + _IS_OF, (release.failures, release.copy, *claim)).rowcount:
+                connection.execute(_FORGET_IF_NOTHING, release.key)
         return [None] * len(releases)
 
     def mark_exclusive(self, connection: sqlite3.Connection, event_id: str, number: int) -> bool:
         """Whether this process has the claim, which is marked then."""
         claim = (self._queue, event_id, self._owner, number)
         return connection.execute(_MARK + _IS_OF, claim).rowcount == 1
+
+    def start_anew(self, connection: sqlite3.Connection, event_id: str, number: int, copy: int) -> bool:
+        """Whether this process has the claim, of which everything counted is forgotten then."""
+        claim = (self._queue, event_id, self._owner, number)
+        return connection.execute(_START_ANEW + _IS_OF, (copy, *claim)).rowcount == 1
 
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
@@ -122,12 +129,12 @@ def free_unknown(
     rows = connection.execute(statement, (owner, claimed_before)).fetchall()
     numbers = {(queue, event_id): number for queue, event_id, number in rows}
     for queue, event_id in numbers.keys() - set(known):
-        release = ClaimRelease(queue, event_id, failures=0, parked=False, number=numbers[queue, event_id])
+        release = ClaimRelease(queue, event_id, failures=0, copy=0, number=numbers[queue, event_id])
         StoreStatements(queue, owner, 0).release(connection, [release])
 
 
-def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int) -> Claim:
-    return Acquired(deaths + died, crashes + (died and alone), failures)
+def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int, copy: int) -> Claim:
+    return Acquired(deaths + died, crashes + (died and alone), failures, copy=copy)
 
 
 def parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -167,15 +174,16 @@ def _of_subjects(count: int) -> str:
 _NEW = Acquired()
 # Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures, copy
     FROM asked CROSS JOIN claims"""
 _HANDLED = "SELECT id FROM asked CROSS JOIN handled"
-_GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?"
+_GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?, copy = max(copy, ?)"
 _MARK = "UPDATE claims SET alone = 1"
-_FORGET = "DELETE FROM claims WHERE queue = ? AND id = ?"
+_START_ANEW = "UPDATE claims SET deaths = 0, crashes = 0, failures = 0, copy = ?"
 # A claim of the owner that is no newer than that of the number.
 _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
-_IF_NOTHING = " AND owner IS NULL AND (? OR (deaths = 0 AND crashes = 0 AND failures = 0))"
+_FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
+    AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0"""
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
 _PURGE = (

@@ -41,6 +41,11 @@ class SqliteStore:
         if not await self._database.run(lambda connection: statements.mark_exclusive(connection, event_id, number)):
             raise Unreachable(CLAIM_LOST)
 
+    async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
+        statements, number = self._statements[queue], self._coalescer.number(queue, event_id)
+        if not await self._database.run(lambda each: statements.start_anew(each, event_id, number, copy)):
+            raise Unreachable(CLAIM_LOST)
+
     @asynccontextmanager
     async def transaction(
         self,

@@ -1,0 +1,101 @@
+"""One line of attempts and one end for each event in each queue, however many copies of the event the queue holds.
+
+There are several after a settlement was lost: the worker has passed a copy on, as a retry or a dead letter, and the
+message itself is delivered again. There are also several after a provider's repeat. The store counts the attempts of
+all of them together. It also notes the number of the newest copy that is durable; older ones are surplus.
+
+A replay starts anew. Its number differs in the upper bits, which stand for the series of attempts.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from hookline.schemas.broker import Outcome, Parked
+from hookline.schemas.copies import copy_of
+from hookline.schemas.dead_letters import PARKED_AT, REPLAYED_AT, REPLAYS
+from hookline.workers.bounded_dict import BoundedDict
+from hookline.workers.store import Acquired
+
+_MAX_REMEMBERED = 10_000
+_SERIES_BIT = 20
+_DEAD = (1 << _SERIES_BIT) - 1
+_ENDED = 1_000_000  # more failures than any event may have
+_REASONS = ("failed", "timeout", "retry", "too_old", "poisoned", "crashed", "unwanted")
+
+
+def copy_number(headers: Mapping[str, Any]) -> int:
+    """The number of a delivery as the store notes it."""
+    return (zlib.crc32(_series(headers).encode()) << _SERIES_BIT) + copy_of(headers)
+
+
+def passed_on(number: int, outcome: Outcome) -> int:
+    """The number to note once what becomes of a delivery is durable. After a dead letter all of its series are less."""
+    return number | _DEAD if isinstance(outcome, Parked) else number + 1
+
+
+def _series(headers: Mapping[str, Any]) -> str:
+    """Empty until the event is replayed, also by hand: then a dead letter is moved with what says why it was parked."""
+    replays = headers.get(REPLAYS)
+    again = headers.get(REPLAYED_AT, "") if replays is None else "" if replays == "0" else replays
+    return f"{again}{headers.get(PARKED_AT, '')}"
+
+
+def is_surplus(number: int, noted: int) -> bool:
+    """Whether a copy of the delivery is surely in the queue, or has ended, or the event has been replayed since."""
+    if _is_same_series(number, noted):
+        return number < noted
+    return number >> _SERIES_BIT == 0
+
+
+def starts_anew(number: int, noted: int) -> bool:
+    """Whether what the store has counted belongs to an earlier series of attempts."""
+    return not _is_same_series(number, noted)
+
+
+def _is_same_series(number: int, noted: int) -> bool:
+    return number >> _SERIES_BIT == noted >> _SERIES_BIT
+
+
+def end_mark(parked: Parked) -> int:
+    """What is added to the failures of an event that is parked: it stays so until it is replayed."""
+    return _ENDED * (1 + (_REASONS.index(parked.reason) if parked.reason in _REASONS else 0))
+
+
+def used_attempts(failures: int) -> int:
+    """The attempts that the store has counted, without the mark of an end."""
+    return failures % _ENDED
+
+
+def noted_end(claim: Acquired, attempts: int) -> Parked | None:
+    """The end of an event that was parked, as the store knows it."""
+    if claim.failures < _ENDED:
+        return None
+    reason = _REASONS[min(claim.failures // _ENDED, len(_REASONS)) - 1]
+    return Parked(reason, "another process of the queue has parked it", attempts)
+
+
+class Ends:
+    """Events that were parked and are not settled yet, with the details that no store has.
+
+    An event is settled late where others of its delivery are still retried, or where the broker does not take it.
+    """
+
+    def __init__(self) -> None:
+        self._parked: BoundedDict[str, Parked] = BoundedDict(_MAX_REMEMBERED)
+
+    def note(self, key: str, parked: Parked) -> None:
+        """Remember it until the delivery is settled. The oldest is forgotten when there are very many."""
+        self._parked.note(key, parked)
+
+    def remembered(self, key: str, parked: Parked) -> Parked:
+        """What was noted here of an event that the store says is parked."""
+        if self.get(key) is None:
+            self.note(key, parked)
+        return self._parked[key]
+
+    def get(self, key: str) -> Parked | None:
+        return self._parked.get(key)
+
+    def forget(self, key: str) -> None:
+        self._parked.pop(key, None)
