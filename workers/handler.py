@@ -25,6 +25,7 @@ class Handler:
     def __init__(self, worker: Worker[Any]) -> None:
         self.latency = HandlerLatency()
         self.calls = RunningCalls(worker.timeout_s)
+        self._running = self.calls.by_case
         self._function = around(worker)
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._state = worker.state
@@ -38,12 +39,12 @@ class Handler:
         started_s = time.monotonic()
         try:
             with self._timeout as task:
-                self.calls.begin(case, task, started_s)
+                self._running[id(case)] = (started_s, case, task)
                 await self._function(case.event, *arguments)
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:
-            self.calls.end(case)
+            self._running.pop(id(case), None)
             call_s = time.monotonic() - started_s
             self.latency.record(call_s)
             self.observer.called(self._queue, call_s)

@@ -20,34 +20,27 @@ class RunningCalls:
 
     def __init__(self, timeout_s: float) -> None:
         self._overdue_s = timeout_s + OVERDUE_S
-        self._calls: dict[int, tuple[float, Case, _Task]] = {}  # the first to begin is the first
-
-    def begin(self, case: Case, task: _Task, started_s: float) -> None:
-        """Note a call that begins now."""
-        self._calls[id(case)] = (started_s, case, task)
-
-    def end(self, case: Case) -> None:
-        """Forget a call, if it has begun."""
-        self._calls.pop(id(case), None)
+        self.by_case: dict[int, tuple[float, Case, _Task]] = {}
+        """By the identity of the case, the first to begin first. The handler keeps it: a call of ours costs more."""
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.by_case)
 
     @property
     def overdue(self) -> int:
         """How many run on although their time-out has ended."""
         latest_s = time.monotonic() - self._overdue_s
-        return sum(started_s < latest_s for started_s, _, _ in self._calls.values())
+        return sum(started_s < latest_s for started_s, _, _ in self.by_case.values())
 
     @property
     def oldest_s(self) -> float:
         """How long the oldest call has run; 0 if there is none."""
-        return next((time.monotonic() - started_s for started_s, _, _ in self._calls.values()), 0.0)
+        return next((time.monotonic() - started_s for started_s, _, _ in self.by_case.values()), 0.0)
 
     @property
     def oldest(self) -> CallState | None:
         """The oldest call, with the line at which it waits."""
-        for started_s, case, task in self._calls.values():
+        for started_s, case, task in self.by_case.values():
             line = waiting_line(task)
             return CallState(
                 event_id=case.event.id,

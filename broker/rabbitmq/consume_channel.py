@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks
+from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
 from hookline.broker.rabbitmq.headers import read, read_texts
 from hookline.broker.rabbitmq.wire.decode import Assembly, delivery
@@ -43,8 +43,8 @@ class ConsumeChannel:
         """For aiormq to call with each delivery that the frame transport did not take."""
         properties = message.header.properties
         headers, attempt = read(properties.headers)
-        token = self.acks.token(message.delivery_tag or 0)
-        self._arrived(Received(headers, properties.content_type or "", message.body, attempt, token))
+        self.acks.latest = tag = message.delivery_tag or 0
+        self._arrived(Received(headers, properties.content_type or "", message.body, attempt, Token(self.acks, tag)))
 
     def writable(self) -> None:
         """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
@@ -67,7 +67,8 @@ class ConsumeChannel:
         """A message that cannot be read has no headers, so a worker parks it. Requeued, it would come again."""
         tag, content_type, found, is_plain = delivery(method, header)
         headers, attempt = read_texts(found) if is_plain else read(found)
-        self._arrived(Received(headers, content_type, body, attempt, self.acks.token(tag)))
+        self.acks.latest = tag
+        self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, tag)))
 
     def _acknowledge(self, acks: Acks) -> None:
         if self._transport is not None:
