@@ -20,7 +20,7 @@ from hookline.cli.status_processes import process_hints, show_processes
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import broker_name, is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
-from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.errors import HooklineError, StaleTimestamp, Unreachable
 from hookline.schemas.queue_states import QueueState
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
@@ -32,6 +32,7 @@ SOURCE_COLUMNS = (("source",), ("last event",), ("rhythm",))
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
+_CLOCK_HINT = "clock: time stamps of several sources were too old or too new: is this machine's clock right? Run NTP"
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -209,6 +210,11 @@ def _hints(found: Status) -> list[str]:
         for each in found.sources or ()
         if each.silent
     ]
+    hints += (
+        [_CLOCK_HINT]
+        if len({each.source for each in found.refused if each.reason == StaleTimestamp.reason}) > 1
+        else []
+    )
     return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
 
 
