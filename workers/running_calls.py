@@ -1,4 +1,4 @@
-"""The calls of one worker's function that have not ended, for whoever asks what a process is doing."""
+"""The calls of one worker's function that have not ended: how many, how old, and where the oldest waits."""
 
 import asyncio
 import time

@@ -9,6 +9,7 @@ from hookline.schemas.process_states import ProcessState, WorkerState
 
 COLUMNS = (("port", "role", "pid", "ready"), ("worker",), ("running", "oldest call", "unsettled"))
 _NUMBERS = frozenset({"port", "pid", "running", "oldest call", "unsettled"})
+_SLOW_S = 1.0
 _LONG_S = 60.0
 
 
@@ -60,6 +61,10 @@ def _hints(process: ProcessState) -> Iterator[str]:
         yield from _worker_hints(worker, who)
 
 
+def _is_full(worker: WorkerState) -> bool:
+    return worker.running >= worker.concurrency and worker.unsettled > worker.running
+
+
 def _worker_hints(worker: WorkerState, who: str) -> Iterator[str]:
     oldest = worker.oldest_call
     if oldest is None:
@@ -71,7 +76,7 @@ def _worker_hints(worker: WorkerState, who: str) -> Iterator[str]:
             f"{worker.queue}: calls run on after their time-out of {worker.timeout_s:g} s ({worker.overdue} in {who}), "
             f"{runs}: let asyncio.CancelledError pass there, and start that process again"
         )
-    elif worker.running >= worker.concurrency and worker.unsettled > worker.running:
+    elif _is_full(worker) and oldest.seconds >= _SLOW_S:  # quick calls fill all places for moments
         yield (
             f"{worker.queue}: all {worker.concurrency} calls of {who} are running, {runs}, and others wait: find out "
             "why it is slow, raise `concurrency`, or start more processes"
