@@ -45,6 +45,7 @@ class Observing:
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
         self._inspected = settings
+        self._broker = broker_name(settings)
         self._settings = settings.admin
         self._roles = roles
         self._metrics = Metrics(roles.process)
@@ -84,7 +85,8 @@ class Observing:
         return found if self._is_open else [*found, _NOT_OPEN]
 
     def use(self, settings: Settings) -> None:
-        """Take the token of settings that were read anew."""
+        """Take the token of settings that were read anew, and the name of their broker."""
+        self._broker = broker_name(settings)
         self._settings = msgspec.structs.replace(self._settings, token=settings.admin.token)
         if self._server is not None and self._roles.admin_socket is None:
             self._server.use_token(self._settings.token)
@@ -147,7 +149,7 @@ class Observing:
                 role=self._roles.name,
                 pid=os.getpid(),
                 version=version("hookline"),
-                broker=broker_name(self._inspected),
+                broker=self._broker,
                 ready=not faults,
                 reasons=faults,
                 workers=self.workers(),
