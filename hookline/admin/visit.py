@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from hookline.admin.pages import PROCESSES
 from hookline.admin.settings import PORTS, AdminSettings
 from hookline.schemas.process_states import ProcessState
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 _ANSWER_S = 2.0
 _ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared
@@ -28,6 +31,8 @@ class OnPort(msgspec.Struct, frozen=True):
 
 async def processes_here(settings: AdminSettings, broker: str) -> Sequence[OnPort]:
     """What listens on the operator's ports of this machine. Processes with another broker are left out."""
+    import aiohttp  # noqa: PLC0415  slow to load, and not needed for help
+
     host = settings.host
     host = "127.0.0.1" if host in _ALL else f"[{host}]" if ":" in host else host
     headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
@@ -38,8 +43,10 @@ async def processes_here(settings: AdminSettings, broker: str) -> Sequence[OnPor
     return [each for each in found if each is not None]
 
 
-async def _ask(session: aiohttp.ClientSession, host: str, port: int, broker: str) -> OnPort | None:
+async def _ask(session: "ClientSession", host: str, port: int, broker: str) -> OnPort | None:
     """None if nothing listens there, or another program or installation."""
+    from aiohttp import ClientError  # noqa: PLC0415  see above
+
     try:
         async with session.get(f"http://{host}:{port}{PROCESSES}") as response:
             if response.status == HTTPStatus.UNAUTHORIZED:
@@ -47,7 +54,7 @@ async def _ask(session: aiohttp.ClientSession, host: str, port: int, broker: str
             processes = msgspec.json.decode(await response.read(), type=list[ProcessState])
     except TimeoutError:
         return OnPort(port, fault=SILENT)
-    except (aiohttp.ClientError, OSError, msgspec.DecodeError):
+    except (ClientError, OSError, msgspec.DecodeError):
         return None
     ours = [each for each in processes if each.broker == broker]
     return OnPort(port, ours) if ours else None
