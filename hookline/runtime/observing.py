@@ -128,7 +128,7 @@ class Observing:
     def opened(self, broker: Broker, queues: Sequence[str], sources: Sequence[str]) -> None:
         """Everything is open. Look at these queues from now on; an ingress looks at all."""
         self._is_open = True
-        self._metrics.expect(sources)
+        self._metrics.expect(sources, queues)
         is_first = self._roles.process in (None, 1)  # one of several processes is enough
         if self._is_on and is_first:
             of_all = self._roles.ingress and not queues

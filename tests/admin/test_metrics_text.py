@@ -80,6 +80,13 @@ def test_what_happens_is_counted_under_its_own_labels() -> None:
     assert found['hookline_bindings_restored_total{queue="billing"}'] == 2
 
 
+@pytest.mark.parametrize("name", ["partitions_lost", "breaker_opened", "crash_suspects", "bindings_restored"])
+def test_what_is_rare_is_counted_from_0_so_that_its_first_time_is_an_increase(name: str) -> None:
+    metrics = Metrics()
+    metrics.expect((), ["billing"])
+    assert samples(metrics.text())[f'hookline_{name}_total{{queue="billing"}}'] == 0
+
+
 @pytest.mark.parametrize(
     ("outcome", "label"),
     [(Again(1, 2, "failed"), "again"), (Parked("failed", "", 1), "parked")],
