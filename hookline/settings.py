@@ -57,7 +57,9 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `management_url` is the address of RabbitMQ's management API, such as `http://rabbit:15672`. It shows what AMQP does
     not: events in flight, bindings that another tool has removed, policies that delete events. Its user is that of
     `url`, with the tag `management`, unless the address names another.
-    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm.
+
+    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm. Without
+    a spool, ten times as many wait for room.
     """
 
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL

@@ -13,6 +13,7 @@ from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
+from hookline.workers.draining import drain
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow
@@ -81,22 +82,26 @@ class OrderedPool:
         return self._partitions.unsettled
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises what a part of it fails with."""
+        """Work until `close` is called. Raises what a part of it fails with."""
         await self._died
 
-    async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queues."""
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
         self._stopping = True
         self._pipeline.admission.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await self._end(set(self._in_flight), grace_s)
-        await self._pipeline.ahead.give_back_all()
-        await self._settle_all()
-        await self._partitions.close()
-        if not self._died.done():
-            self._died.set_result(None)
+        await drain(self._in_flight.keys(), grace_s, self._pipeline.handler.is_calling)
+
+    async def close(self) -> None:
+        """After `drain`: return what is not settled to the queues, and the partitions to other processes."""
+        try:
+            await asyncio.gather(self._pipeline.ahead.give_back_all(), self._settle_all())
+            await self._partitions.close()
+        finally:
+            if not self._died.done():
+                self._died.set_result(None)
 
     def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(part)

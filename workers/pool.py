@@ -9,6 +9,7 @@ from typing import Any, cast
 from hookline.schemas.broker import Queue
 from hookline.workers.admission import PREFETCH_FACTOR
 from hookline.workers.api import Worker
+from hookline.workers.draining import drain
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
 
@@ -64,23 +65,22 @@ class Pool:
         return self._queue.unsettled
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
+        """Work until `drain` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
         ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
         for loop in ended:
             if not loop.cancelled():
                 loop.result()
 
-    async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queue."""
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
         self._stopping = True
         self._pipeline.admission.close()
         for loop in self._idle:
             loop.cancel()
-        _, late = await asyncio.wait(self._loops, timeout=grace_s)
-        for loop in late:
-            loop.cancel()
-        if late:
-            await asyncio.wait(late)
+        await drain(self._loops, grace_s, self._pipeline.handler.is_calling)
+
+    async def close(self) -> None:
+        """After `drain`: return what is not settled to the queue."""
         await self._queue.close()
 
     async def _loop(self, *, ahead: bool) -> None:
