@@ -4,6 +4,7 @@ The dashboard is a table of panels here, so that a reader sees the queries at a 
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,14 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
             Panel(
                 "From receipt to end, p95", _quantile(0.95, "hookline_done_after_seconds", "queue"), "s", "{{queue}}"
             ),
-            Panel("In flight", "sum by (queue) (hookline_in_flight)", "short", "{{queue}}"),
+            Panel(
+                "Calls running",
+                "sum by (queue) (hookline_running_calls) / sum by (queue) (hookline_concurrency)",
+                "percentunit",
+                "{{queue}}",
+            ),
+            Panel("Oldest call", "max by (queue) (hookline_oldest_call_seconds)", "s", "{{queue}}"),
+            Panel("Not settled", "sum by (queue) (hookline_unsettled)", "short", "{{queue}}"),
         ),
     ),
     (
@@ -122,11 +130,12 @@ def _panels() -> Iterator[dict[str, Any]]:
     for title, panels in ROWS:
         number += 1
         yield {"id": number, "type": "row", "title": title, "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}, "panels": []}
-        for column, panel in enumerate(panels):
+        y += 1
+        for place, panel in enumerate(panels):
             number += 1
-            x = column % _COLUMNS * _WIDTH
-            yield _panel(number, panel, {"x": x, "y": y + 1, "w": _WIDTH, "h": _HEIGHT})
-        y += 1 + _HEIGHT
+            line, column = divmod(place, _COLUMNS)
+            yield _panel(number, panel, {"x": column * _WIDTH, "y": y + line * _HEIGHT, "w": _WIDTH, "h": _HEIGHT})
+        y += math.ceil(len(panels) / _COLUMNS) * _HEIGHT
 
 
 def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:

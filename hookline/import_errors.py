@@ -1,7 +1,11 @@
 """The sentences for what cannot be imported: a user's module, or an optional library."""
 
 import importlib
+import linecache
+import os
 import re
+import sys
+import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -28,12 +32,35 @@ def not_importable(name: str, error: BaseException) -> SettingsError:
 
 
 def _remedy(error: BaseException) -> str:
-    """What to do about a name of Hookline that is misspelt or was not imported."""
+    """What to do about it, where that is known; otherwise an empty text."""
     if isinstance(error, NameError) and error.name is not None:
         module = next((module for module, names in _public_names().items() if error.name in names), "")
         return f"; add `from {module} import {error.name}`" if module else ""
-    near = nearest(*_misspelt(error))
-    return f"; did you mean {near}?" if near else ""
+    if isinstance(error, TypeError):
+        made = _made_event(error)
+        return f"; {made}(…) makes an event: write {made} without brackets to name its type" if made else ""
+    if isinstance(error, KeyError) and _is_of_environment(error):
+        return ": the environment has no such variable; set it"
+    if near := nearest(*_misspelt(error)):
+        return f"; did you mean {near}?"
+    is_missing = isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("hookline")
+    return (
+        f"; install it for {sys.executable}, or use the Hookline of the environment that has it" if is_missing else ""
+    )
+
+
+def _made_event(error: TypeError) -> str:
+    """The event type that the team's line calls where it should name it; empty if that is not what is wrong."""
+    line = user_line(error)
+    if line is None or not str(error).startswith("Missing required argument"):
+        return ""
+    called: list[str] = re.findall(r"(\w+)\(", linecache.getline(line.path, line.number))
+    return next((name for name in called if name in _public_names()["hookline.events"]), "")
+
+
+def _is_of_environment(error: KeyError) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code is type(os.environ).__getitem__.__code__
 
 
 def _misspelt(error: BaseException) -> tuple[str, Collection[str]]:

@@ -43,14 +43,27 @@ PUBLISHED = "provider"
 """Stands in `allow_from` for the addresses that the provider publishes."""
 
 
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`url` may be a list: the nodes of a RabbitMQ cluster.
+
+    `management_url` is the address of RabbitMQ's management API, such as `http://rabbit:15672`. It shows what AMQP does
+    not: events in flight, bindings that another tool has removed, policies that delete events. Its user is that of
+    `url`, with the tag `management`, unless the address names another.
 
     `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm. Without
     a spool, ten times as many wait for room.
     """
 
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL
+    management_url: str = ""
     publish_timeout_s: Seconds = 5
     max_in_flight: Count = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 10 * 2**30
@@ -62,6 +75,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
+        if self.management_url and not _is_web_address(self.management_url):
+            return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
         is_rabbitmq = all(url.startswith(RABBITMQ_URLS) for url in self.urls)
         if is_rabbitmq or (len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL)):
             return None
@@ -146,7 +161,8 @@ class SourceSettings(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole settings file, with its path.
 
-    `sources` is empty for a role that needs none, and `source_names` has all. `providers` holds the built-in providers
+    `sources` is empty for a role that needs none, and `source_names` has all. `source_providers` has the name of the
+    provider of each. `providers` holds the built-in providers
     by name, and those from outside that the sources name. `warnings` are sentences about what is accepted and may still
     be a mistake.
     """
@@ -165,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: WorkersSettings
     sources: Mapping[str, AnySource]
     source_names: tuple[str, ...]
+    source_providers: Mapping[str, str]
     providers: Mapping[str, Provider[Any]]
     warnings: tuple[str, ...] = ()
 
@@ -221,6 +238,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         workers=_as(WorkersSettings, sections["workers"]),
         sources=sources,
         source_names=tuple(_table("sources", document.get("sources", {}))),
+        source_providers=_source_providers(tables, outside),
         providers=_by_name(outside),
         warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
     )
@@ -243,9 +261,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # TOML is UTF-8, whatever the locale
     except FileNotFoundError:
-        raise SettingsError("there is no such file; `hookline init` writes one") from None
+        where = f"in {path.parent.resolve()}" if path.parent.is_dir() else f"and no folder {path.parent}"
+        raise SettingsError(
+            f"there is no such file {where}; `hookline init` writes one, and --config names another"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -272,6 +293,14 @@ def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, P
         if is_reference(provider):
             references[f"sources.{name}.provider"] = provider
     return load_outside_providers(references, folder)
+
+
+def _source_providers(tables: Mapping[str, Any], outside: Mapping[str, Provider[Any]]) -> Mapping[str, str]:
+    """The names of providers by those of their sources; without those that a role with sources would not accept."""
+    named = {name: str(table.get("provider")) for name, table in tables.items() if isinstance(table, dict)}
+    named = {name: outside[each].name if each in outside else each for name, each in named.items()}
+    known = _by_name(outside)
+    return {name: each for name, each in named.items() if each in known}
 
 
 def _by_name(outside: Mapping[str, Provider[Any]]) -> Mapping[str, Provider[Any]]:
@@ -336,6 +365,7 @@ def _source(
     if not topics.NAME.fullmatch(name):
         raise SettingsError(f"{key}: a source's name is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")
     table = dict(_table(key, table))
+    _check_misspelt_provider(key, table)
     provider = _provider(key, table.pop("provider", None), providers)
     common, own = set(_keys(SourceSettings)), set(_keys(provider.account))
     _check_keys(key, table, common | own)
@@ -384,6 +414,13 @@ def _needless_limit(source: AnySource) -> str | None:
             "max_bodies_per_signature: it is for signatures that do not cover the body, which this source has none of"
         )
     return None
+
+
+def _check_misspelt_provider(key: str, table: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a key that was meant to be `provider`: without it no other key can be told."""
+    near = nearest("provider", table)
+    if "provider" not in table and near is not None:
+        raise SettingsError(f"{key}.{near}: there is no such setting; did you mean provider?")
 
 
 def _provider(key: str, name: Any, providers: Mapping[str, Provider[Any]]) -> Provider[Any]:

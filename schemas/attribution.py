@@ -1,10 +1,10 @@
 """Says where a request that was refused belongs: to another source, by its signature, or to another path."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import replace
 
 from hookline.schemas.errors import Refused, StaleTimestamp
+from hookline.schemas.near_names import nearest
 from hookline.schemas.provider import AnySource, Request
 
 MAX_SOURCES = 64
@@ -39,8 +39,9 @@ def with_hints(said: str, *hints: str) -> str:
 
 def nearest_path(path: str, names: Iterable[str]) -> str:
     """What may have been meant by a path that no source has; "" if it is like none."""
-    near = difflib.get_close_matches(path[:_MAX_PATH_CHARACTERS], [f"/hooks/{name}" for name in names], n=1)
-    return f"did you mean {near[0]}?" if near else ""
+    last = path[:_MAX_PATH_CHARACTERS].rstrip("/").rpartition("/")[2]
+    near = nearest(last, names)  # the rest of the path is the same for all sources, and often a proxy's
+    return f"did you mean /hooks/{near}?" if near else ""
 
 
 def _fits(request: Request, source: AnySource, other: AnySource, now_s: float) -> bool:

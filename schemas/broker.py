@@ -139,6 +139,10 @@ class Queue(Protocol):
     def attached(self) -> bool:
         """Whether the broker delivers messages to this queue now. It goes on trying while it does not."""
 
+    @property
+    def unsettled(self) -> int:
+        """How many messages the broker has given to this process that are not settled, also those not taken yet."""
+
     def holds(self, received: Received) -> bool:
         """Whether a taken message can still be settled. If not, it is delivered again, before the ones after it."""
 

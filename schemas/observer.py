@@ -23,6 +23,9 @@ class Observer:
     def fetched(self, queue: str, received: Received) -> None:
         """A worker has taken a message from its queue."""
 
+    def suspected(self, queue: str) -> None:
+        """An event that was in flight at two deaths of its process is handled alone."""
+
     def called(self, queue: str, seconds: float) -> None:
         """A worker's function has ended, in whatever way."""
 
@@ -40,6 +43,9 @@ class Observer:
 
     def guard_found(self, fault: str | None) -> None:
         """The topology guard has found a fault that it may not mend, or None: a fault that is gone."""
+
+    def bindings_restored(self, queue: str, count: int) -> None:
+        """The topology guard has made bindings again that another tool had removed."""
 
     def breaker_opened(self, queue: str) -> None:
         """A queue's breaker has opened: most of its deliveries went wrong."""

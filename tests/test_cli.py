@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param("x = 1\n", "there is no worker in it", id="no worker"),
+        pytest.param("x = 1\n", "there is no worker at its top level", id="no worker"),
         pytest.param("import no_such_module\n", "cannot be imported: ModuleNotFoundError", id="a missing import"),
         pytest.param("import sys\n\nsys.exit(0)\n", "exits when it is imported at ", id="a program that ends"),
         pytest.param("def :\n", "cannot be imported: SyntaxError", id="a syntax error"),
@@ -176,6 +176,13 @@ def test_send_without_an_ingress_is_exit_code_3(project: Project) -> None:
     done = project.call("send", "krtc-main", "101")
     assert done.returncode == 3
     assert "no answer" in done.stdout
+
+
+def test_send_with_https_to_a_port_without_tls_says_so(project: Project) -> None:
+    project.start("ingress")
+    done = project.call("send", "krtc-main", "101", "--url", project.url("krtc-main").replace("http:", "https:"))
+    assert done.returncode == 3
+    assert "it does not speak TLS: begin the URL with http://" in done.stdout
 
 
 def test_send_signs_the_body_in_a_file(project: Project) -> None:
@@ -263,7 +270,7 @@ def declared(project: Project) -> None:
         (
             ("topics", "--config", "/no/such/file"),
             2,
-            "/no/such/file: there is no such file; `hookline init` writes one",
+            "/no/such/file: there is no such file and no folder /no/such; `hookline init` writes one, ",
         ),
         (("run", "no_such_module"), 2, "no_such_module: there is no such module"),
         (("run", "hookline.toml"), 2, "no worker's file, such as attendance.py; --config names the settings file"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
-from hookline.doctor import machine
+from hookline.doctor import machine, store
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding, Level
 from hookline.schemas.broker import Again
@@ -101,7 +102,7 @@ def no_database(project: Project) -> None:
 
 
 MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
-    ("no settings file", lambda it: it.config.unlink(), "there is no such file; `hookline init` writes one"),
+    ("no settings file", lambda it: it.config.unlink(), "; `hookline init` writes one, and --config names another"),
     ("a file that is not TOML", lambda it: it.add("[ingress"), "it is not TOML"),
     ("a misspelt key", lambda it: it.change("port =", "prot ="), "there is no such setting; did you mean port?"),
     ("a misspelt section", lambda it: it.add("[worker]"), "did you mean workers?"),
@@ -132,7 +133,7 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         lambda it: it.worker.write_text("raise SystemExit"),
         "billing.py exits when it is imported",
     ),
-    ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker in it"),
+    ("a file without a worker", lambda it: it.worker.write_text("x = 1"), "there is no worker at its top level"),
     (
         "an event with a misspelt name",
         lambda it: it.worker.write_text("from hookline.events import ParticipantJoin"),
@@ -170,11 +171,18 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "names of hosts are not looked up",
     ),
     ("a topic with too few words", lambda it: worker(it, 'topic="room.created"'), "billing.py"),
-    ("a topic of no source", lambda it: worker(it, 'topic="krtc.krtc.#"'), "no source sends krtc.krtc.#"),
+    ("a topic of no source", lambda it: worker(it, 'topic="gme.krtc.#"'), "no source sends gme.krtc.#; topics begin"),
+    ("a typing error in a topic", lambda it: worker(it, 'topic="krtc.krtc-mian.#"'), "did you mean krtc.krtc-main?"),
+    ("an event of another provider", lambda it: worker(it, 'topic="krtc.*.call.*"'), "krtc sends nothing that matches"),
     (
         "a broker's URL of another kind",
         lambda it: it.set_broker("http://rabbit"),
         'toml: broker.url: expected "sqlite:',
+    ),
+    (
+        "a port that cannot be",
+        lambda it: it.set_broker("amqp://localhost:99999/"),
+        "broker.url: the port is a number from 1 to 65535",
     ),
     (
         "a broker that is away",
@@ -275,6 +283,17 @@ async def test_a_wrong_password_of_postgresql_is_found(project: Project, request
     text = said(await found(project), "fault")
     assert "PostgreSQL cannot be used" in text
     assert "wrong" not in text
+
+
+@pytest.mark.parametrize("server", [redis, postgresql])
+async def test_a_store_that_answers_slowly_is_found(
+    project: Project, request: pytest.FixtureRequest, server: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set_store(server.server_url(request.config))
+    monkeypatch.setattr(store, "_SLOW_S", 1e9)
+    assert "look at its load" not in said(await found(project), "warning")
+    monkeypatch.setattr(store, "_SLOW_S", 0.0)
+    assert "to answer, and each event asks it twice: look at its load" in said(await found(project), "warning")
 
 
 async def test_a_queue_in_another_form_is_found_and_nothing_is_made(

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -23,6 +24,8 @@ class Terminal(io.StringIO):
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     """Logs a delivery with an outcome to a stream. Returns what was written."""
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(warnings, "filters", [])
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -35,6 +38,16 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     yield write
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def test_what_python_warns_of_is_a_line_of_the_log(log: Log) -> None:
+    stream = io.StringIO()
+    log(stream, Parked("failed", "", 1))
+    warnings.warn_explicit("coroutine 'sleep' was never awaited", RuntimeWarning, "billing.py", 7)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    line = "warning: billing.py:7: RuntimeWarning: coroutine 'sleep' was never awaited; write `await` before the call"
+    assert line in stream.getvalue().splitlines()[-1]
 
 
 def test_a_terminal_gets_colours(log: Log) -> None:

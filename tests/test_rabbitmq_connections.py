@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
+import aio_pika
 import pytest
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import AMQPConnectionError
 from pamqp import frame
 from pamqp.commands import Connection as Method
 from yarl import URL
@@ -17,6 +19,7 @@ from hookline.broker.rabbitmq import confirm_watch, connection
 from hookline.broker.rabbitmq.addresses import Addresses
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.wire import frame_transport
 from hookline.schemas import topics
 from hookline.schemas.errors import NotDurable, Unreachable
 from tests.amqp_proxy import AmqpProxy
@@ -314,3 +317,18 @@ async def test_leaving_a_connection_that_is_lost_already_changes_nothing(proxy: 
         await asyncio.sleep(0.2)
         assert await publishes(broker)()
         assert proxy.accepted == accepted
+
+
+async def test_a_connection_that_was_never_open_has_nothing_to_close_when_it_is_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[aio_pika.Connection] = []
+
+    def make(url: URL, _: object) -> aio_pika.Connection:
+        made.append(aio_pika.Connection(url))
+        return made[-1]
+
+    monkeypatch.setattr(frame_transport, "_connection", make)
+    with pytest.raises(AMQPConnectionError):
+        await frame_transport.connect(URL("amqp://127.0.0.1:1/"), {}, 5.0)
+    assert [each.is_closed for each in made] == [True]

@@ -1,5 +1,8 @@
 """A wrong setting stops the start with a sentence that names the key, and no text shows a secret."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,15 @@ def test_a_value_comes_from_a_file_beside_the_settings_without_its_line_end(tmp_
     assert settings.sources["krtc-main"].keys == (b"from-a-file",)
 
 
+def test_a_file_is_utf_8_whatever_the_locale_and_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "hookline.toml").write_text("\ufeff# 金山云\n" + GOOD, encoding="utf-8")
+    script = (
+        "from pathlib import Path; from hookline.settings import load; load(Path('hookline.toml'), with_sources=True)"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)  # noqa: S603  our own script
+
+
 def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
     assert loaded(tmp_path, KRTC + 'secrets = ["${NOT_THERE}"]\n', with_sources=False).sources == {}
 
@@ -115,6 +127,11 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         pytest.param("", "sources: there is none", id="empty file"),
+        pytest.param(
+            '[sources.x]\nprovder = "krtc"\nsecrets = ["abc"]',
+            "sources.x.provder: there is no such setting; did you mean provider?",
+            id="a misspelt provider's key",
+        ),
         pytest.param("sources = 3", "sources: expected a table, written [sources]", id="sources as a number"),
         pytest.param("[sauces.x]", "sauces: there is no such setting; did you mean sources?", id="unknown table"),
         pytest.param(

@@ -253,7 +253,7 @@ async def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="cannot be opened"):
+    with pytest.raises(Unreachable, match=r"cannot be opened: there is no folder .*no such folder; make it"):
         await Database.open(tmp_path / "no such folder" / "x.db")
 
 

@@ -15,9 +15,9 @@ from hookline.broker.spool.files import RealFiles
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.records import Entry, pack
 from hookline.broker.spool.visit import contents
+from hookline.cli.age import age_text
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
-from hookline.cli.status import age_text
 from hookline.events import ParticipantJoined
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.broker import Again, Parked
@@ -109,6 +109,19 @@ async def test_what_was_refused_lately_has_a_next_step(tmp_path: Path) -> None:
     assert lines[0].endswith(": `hookline refused list --source krtc-main`")
     assert lines[1].endswith(": `hookline refused list --source -`")
     assert [each["source"] for each in found["refused"]] == ["krtc-main", UNKNOWN_PATH]
+
+
+@pytest.mark.parametrize(("sources", "is_ours"), [(("calls",), False), (("calls", "zoom-main"), True)])
+async def test_stale_time_stamps_of_several_sources_are_this_machines_clock(
+    tmp_path: Path, sources: tuple[str, ...], *, is_ours: bool
+) -> None:
+    config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
+    writer = SqliteRefusalWriter(tmp_path / "hookline-refused.db", AuditSettings())
+    writer.count({(source, "stale_timestamp"): 1 for source in sources}, time.time() - 30.0)
+    await writer.close()
+    async with opened(f"sqlite:{tmp_path / 'hookline.db'}"):
+        text = await asyncio.to_thread(status, config)
+    assert ("is this machine's clock right? Run NTP" in text) is is_ours
 
 
 async def test_each_source_has_the_age_of_its_latest_event_and_unusual_silence_a_next_step(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TextIO
 import pytest
 from rich.cells import cell_len
 
-from hookline.cli import events, message_output, refused, rooms, status, tables, topics
+from hookline.cli import events, message_output, refused, rooms, status, status_processes, tables, topics
 
 COLUMNS = (("time",), ("topic", "id"), ("detail",))
 ID = "0d7f9225e4d20093946bc69519b09046"
@@ -188,6 +188,19 @@ REALISTIC = {
         ("123456", TIME, "language-school-main", "missing_signature", "POST /hooks/a", "127.0.0.1", LONG),
     ),
     "status": (status.COLUMNS, ("attendance-of-the-language-school", *["1000000"] * 6)),
+    "processes": (
+        status_processes.COLUMNS,
+        (
+            "65535",
+            "ingress",
+            "4194304",
+            "yes",
+            "attendance-of-the-language-school",
+            "10000/10000",
+            "1.25 min",
+            "160000",
+        ),
+    ),
     "topics": (topics.COLUMNS, ("participant.joined", "ParticipantJoined", f"room_id, {'name, ' * 30}", LONG)),
 }
 

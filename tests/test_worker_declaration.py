@@ -68,7 +68,24 @@ MISTAKES = {
         "such as '*.*.participant.joined'",
     ),
     "a topic of five words": ('@worker(topic="*.*.*.*.*")\nasync def w(event): ...', "matches no event"),
-    "a topic that is no text": ("@worker(topic=5)\nasync def w(event): ...", "topic is 5, and must be a text"),
+    "a topic that is no text": (
+        "@worker(topic=5)\nasync def w(event): ...",
+        "topic is 5, and must be one text, such as",
+    ),
+    "several topics": (
+        "@worker(topic=['*.*.room.*', '*.*.call.*'])\nasync def w(event): ...",
+        "topic is list, and must be one text, such as 'krtc.*.room.*'",
+    ),
+    "an event type in quotes": (
+        "@worker('ParticipantJoined')\nasync def w(event): ...",
+        "'ParticipantJoined' is a text; write ParticipantJoined without quotes to name the event type",
+    ),
+    "a class": ("@worker(ParticipantJoined)\nclass Billing: ...", "Billing is a class; decorate an async function"),
+    "a lambda": ("w = worker(ParticipantJoined)(lambda event: None)", "a lambda is not an async function; write"),
+    "a third parameter": (
+        "@worker(ParticipantJoined)\nasync def w(event, delivery, db): ...",
+        "w takes 3 parameters; a worker takes an event, and a Delivery if it wants, whose `state` has what else",
+    ),
     "a topic without its keyword": (
         '@worker("*.*.room.*")\nasync def w(event): ...',
         "'*.*.room.*' is no event type; write topic='*.*.room.*' to name a topic",
@@ -80,7 +97,7 @@ MISTAKES = {
     "nothing in the brackets": ("@worker()\nasync def w(event): ...", "@worker takes either event types or topic=..."),
     "a list of events": (
         "@worker([ParticipantJoined])\nasync def w(event): ...",
-        "list is no event type; `hookline topics` lists them",
+        "name each event by itself: @worker(ParticipantJoined)",
     ),
     "a union of events": (
         "@worker(ParticipantJoined | ParticipantLeft)\nasync def w(event): ...",
@@ -91,7 +108,6 @@ MISTAKES = {
         "@worker(ParticipantJoined)\ndef w(event): ...",
         "w is not an async function; write `async def w`",
     ),
-    "a class": ("@worker(ParticipantJoined)\nclass W: ...", "W is not an async function"),
     "no parameter": ("@worker(ParticipantJoined)\nasync def w(): ...", "w takes 0 parameters"),
     "a keyword that nobody passes": (
         "@worker(ParticipantJoined)\nasync def w(event, *, pool): ...",
@@ -222,7 +238,7 @@ def test_a_mistake_is_refused_with_the_line_of_the_file(tmp_path: Path, mistake:
 
 
 ERRORS = {
-    "a missing variable": ("URL = os.environ['NOT_SET_ANYWHERE']", "KeyError: 'NOT_SET_ANYWHERE'"),
+    "a key that is missing": ("URL = {}['NOT_SET_ANYWHERE']", "KeyError: 'NOT_SET_ANYWHERE'"),
     "an error within the standard library": ("CONFIG = json.loads('{')", "JSONDecodeError"),
     "an error of their own": ("raise RuntimeError('no')", "RuntimeError: no"),
 }
@@ -238,6 +254,32 @@ def test_a_file_that_fails_is_blamed_at_its_own_line(tmp_path: Path, error: str)
     assert str(refused.value).startswith(f"{file} cannot be imported: ")
     assert sentence in str(refused.value)
     assert str(refused.value).endswith(f", in {file}:6")
+
+
+REMEDIES = {
+    "a variable that is not set": (
+        "URL = os.environ['NOT_SET_ANYWHERE']",
+        "KeyError: 'NOT_SET_ANYWHERE', in {file}:6: the environment has no such variable; set it",
+    ),
+    "an event instead of its type": (
+        "@worker(ParticipantJoined())\nasync def w(event): ...",
+        ", in {file}:6; ParticipantJoined(…) makes an event: write ParticipantJoined without brackets to name its type",
+    ),
+    "a library of another environment": (
+        "import nobody_has_this_library",
+        f", in {{file}}:6; install it for {sys.executable}, or use the Hookline of the environment that has it",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", REMEDIES)
+def test_a_file_that_fails_for_a_known_reason_says_what_to_do(tmp_path: Path, mistake: str) -> None:
+    code, sentence = REMEDIES[mistake]
+    file = tmp_path / "mine.py"
+    file.write_text(HEAD + code + "\n")
+    with pytest.raises(SettingsError) as refused:
+        find_workers([str(file)])
+    assert str(refused.value).endswith(sentence.format(file=file))
 
 
 @pytest.mark.parametrize(

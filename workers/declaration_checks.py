@@ -40,7 +40,7 @@ def check_events(events: Collection[Any], topic: str | None) -> None:
             'or @worker(topic="krtc.*.room.*")'
         )
     if topic is not None and not isinstance(topic, str):
-        raise TypeError(f"topic is {kind_of(topic)}, and must be a text")
+        raise TypeError(f"topic is {kind_of(topic)}, and must be one text, such as 'krtc.*.room.*'")
     if topic is not None and not any(can_match(topic, each) for each in (*EVENT_TYPES, UNREADABLE)):
         raise ValueError(
             f"topic {topic!r} matches no event: a topic is <provider>.<source>.<entity>.<action>, such as "
@@ -118,12 +118,19 @@ def _no_event(value: Any) -> str:
             "@worker(ParticipantJoined)"
         )
     if isinstance(value, str):
-        return f"{value!r} is no event type; write topic={value!r} to name a topic"
+        return _no_event_but_text(value)
     if isinstance(value, CanonicalEvent):
         return f"@worker takes event types, not an event: {type(value).__name__}"
-    if all(map(is_event, union_members(value))):
-        return f"name each event by itself: @worker({names_of(union_members(value))})"
+    members = value if isinstance(value, list | tuple | set) and value else union_members(value)
+    if all(map(is_event, members)):
+        return f"name each event by itself: @worker({names_of(members)})"
     return f"{getattr(value, '__name__', kind_of(value))} is no event type; `hookline topics` lists them"
+
+
+def _no_event_but_text(text: str) -> str:
+    if text in {each.__name__ for each in ANY_EVENT}:
+        return f"{text!r} is a text; write {text} without quotes to name the event type"
+    return f"{text!r} is no event type; write topic={text!r} to name a topic"
 
 
 def _nearest_topic(topic: str) -> str:

@@ -26,7 +26,10 @@ def check_function(function: Any, events: Collection[type[CanonicalEvent]], topi
     if taken and taken[0].name in _OF_METHODS:
         raise TypeError(f"{name} is a method: its {taken[0].name!r} would receive the event; decorate a function")
     if len(taken) not in (1, 2):
-        raise TypeError(f"{name} takes {len(taken)} parameters; a worker takes an event, and a Delivery if it wants")
+        raise TypeError(
+            f"{name} takes {len(taken)} parameters; a worker takes an event, and a Delivery if it wants, whose `state` "
+            "has what else it needs"
+        )
     _check_event(taken[0].name, _annotation(function, taken[0]), events, topic)
     if len(taken) == 2:
         _check_delivery(taken[1], _annotation(function, taken[1]))
@@ -42,8 +45,12 @@ def _check_kind(function: Any) -> None:
         raise TypeError(f"{name} is a method; decorate a function of the module")
     if not callable(function) or not name:
         raise TypeError(f"@worker(…) decorates an async function, not {kind_of(function)}")
+    if isinstance(function, type):
+        raise TypeError(f"{name} is a class; decorate an async function")
     if inspect.isasyncgenfunction(function):
         raise TypeError(f"{name} has a `yield`, which makes it a generator; a worker's function returns nothing")
+    if name == "<lambda>":
+        raise TypeError("a lambda is not an async function; write the function with `async def`")
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"{name} is not an async function; write `async def {name}`")
 

@@ -11,6 +11,7 @@ from hookline.schemas.observer import NOBODY
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.failure_policy import ExitCalled, HandlerTimedOut
 from hookline.workers.middleware import around
+from hookline.workers.running_calls import RunningCalls
 from hookline.workers.work import Case
 
 _Task: TypeAlias = "asyncio.Task[None]"
@@ -23,6 +24,8 @@ class Handler:
 
     def __init__(self, worker: Worker[Any]) -> None:
         self.latency = HandlerLatency()
+        self.calls = RunningCalls(worker.timeout_s)
+        self._running = self.calls.by_case
         self._function = around(worker)
         self._takes_delivery = worker.takes_delivery or bool(worker.middleware)
         self._state = worker.state
@@ -39,11 +42,13 @@ class Handler:
         arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
         started_s = time.monotonic()
         try:
-            with self._timeout:
+            with self._timeout as task:
+                self._running[id(case)] = (started_s, case, task)
                 await self._function(case.event, *arguments)
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:
+            self._running.pop(id(case), None)
             call_s = time.monotonic() - started_s
             self.latency.record(call_s)
             self.observer.called(self._queue, call_s)
@@ -67,12 +72,13 @@ class HandlerTimeout:
         """The tasks within it that are in time."""
         return self._deadlines.running
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Task:
         self._loop = self._loop or asyncio.get_running_loop()
         task = cast("_Task", asyncio.current_task(self._loop))
         if cancelled := task.cancelling():
             self._cancelled[task] = cancelled
         self._deadlines.start(task)
+        return task
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task = cast("_Task", asyncio.current_task(self._loop))

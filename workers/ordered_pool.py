@@ -77,6 +77,11 @@ class OrderedPool:
         """How many deliveries it works on."""
         return len(self._in_flight)
 
+    @property
+    def unsettled(self) -> int:
+        """How many messages it has of the broker and has not settled: some wait behind others of their subject."""
+        return self._partitions.unsettled
+
     async def run(self) -> None:
         """Work until `close` is called. Raises what a part of it fails with."""
         await self._died

@@ -79,6 +79,11 @@ class Partitions:
         self._declining: set[str] = set()
         self._soon = Pulse()
 
+    @property
+    def unsettled(self) -> int:
+        """How many messages the partitions' consumers have and have not settled."""
+        return sum(each.queue.unsettled for each in self._consumers.values() if each.queue is not None)
+
     async def keep(self) -> None:
         """Follow the assignment until cancelled."""
         while True:

@@ -1,6 +1,7 @@
 """The way of one delivery through a worker: open, normalise, claim, handle; the pool settles it with the outcome."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -55,6 +56,8 @@ from hookline.workers.store import (
 from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.unwanted import UNWANTED_AFTER_S, Unwanted, delivery_key
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Held, Work
+
+log = logging.getLogger("hookline.workers")
 
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
@@ -423,11 +426,24 @@ class Pipeline:
         try:
             async with self.admission.alone():
                 is_alone = True
+                self._report_suspect(case, claim)
                 return await self._handle(case, claim)
         except asyncio.CancelledError:
             if not is_alone:  # cancelled while it waited
                 await self._release(case)
             raise
+
+    def _report_suspect(self, case: Case, claim: Acquired) -> None:
+        """Without a line of it, a process that dies again and again gives no sign of what it died of."""
+        self.observer.suspected(self.worker.queue)
+        log.warning(
+            "%s: event %s of %s was in flight when a process died, %d times; it is handled alone now, and parked as "
+            "`crashed` if that kills this process as often as it may fail",
+            self.worker.queue,
+            case.event.id,
+            case.envelope.topic,
+            claim.deaths,
+        )
 
     async def _repeat(self, case: Case) -> Ending:
         """The event is finished. Only a worker that asks for repeats sees it again."""

@@ -60,6 +60,11 @@ class Pool:
         """How many deliveries it works on."""
         return len(self._loops) - len(self._idle)
 
+    @property
+    def unsettled(self) -> int:
+        """How many messages it has of the broker and has not settled: some wait for their turn."""
+        return self._queue.unsettled
+
     async def run(self) -> None:
         """Work until `drain` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
         ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)

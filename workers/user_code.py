@@ -4,8 +4,8 @@ import asyncio
 import sysconfig
 import traceback
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import NamedTuple
+from types import CoroutineType, FrameType, TracebackType
+from typing import Any, NamedTuple, cast
 
 _HOOKLINE = str(Path(__file__).parent.parent)
 _STANDARD_LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
@@ -53,9 +53,20 @@ def running_line(frame: FrameType) -> Line | None:
         line = Line(each.f_code.co_filename, number)
         if line.path.startswith(_EVENT_LOOP):
             return None
-        if not (_is_in_hookline(line) or _is_in_standard_library(line) or _is_in_library(line)):
+        if _is_own(line):
             return line
     return None
+
+
+def waiting_line(task: "asyncio.Task[Any]") -> Line | None:
+    """The innermost line of the team's own code at which a task waits; None if it waits in none."""
+    found, awaited = None, cast("Any", task.get_coro())
+    while isinstance(awaited, CoroutineType):
+        if awaited.cr_frame is not None:
+            line = Line(awaited.cr_code.co_filename, awaited.cr_frame.f_lineno)
+            found = line if _is_own(line) else found
+        awaited = awaited.cr_await
+    return found
 
 
 def described(error: BaseException) -> str:
@@ -84,6 +95,10 @@ def with_line(error: BaseException) -> str:
 
 def _lines(trace: TracebackType | None) -> list[Line]:
     return [Line(frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(trace)]
+
+
+def _is_own(line: Line) -> bool:
+    return not (_is_in_hookline(line) or _is_in_standard_library(line) or _is_in_library(line))
 
 
 def _is_in_hookline(line: Line) -> bool:

@@ -109,6 +109,10 @@ class EmbeddedQueue:
     def closed(self) -> bool:
         return self._closing
 
+    @property
+    def unsettled(self) -> int:
+        return len(self._taken) - len(self._settled)
+
     def wake(self) -> None:
         """Look for messages now, without waiting for the next poll."""
         self._news.set()

@@ -35,7 +35,16 @@ class AckBatcher:
         self._settled: set[int] = set()
         self._acked: set[int] = set()
         self._next = 1  # the lowest tag that is not settled
+        self.latest = 0
+        """The tag of the latest delivery that has arrived: tags count up. The channel sets it."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries have arrived and are not settled."""
+        if not self.is_open:
+            return 0
+        return self.latest - (self._next - 1) - len(self._settled) - len(self._acked)
 
     def done(self, tag: int) -> None:
         """Acknowledge a delivery soon. Does nothing if the channel is closed: the delivery comes again."""

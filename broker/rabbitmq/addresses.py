@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from yarl import URL
 
@@ -67,14 +67,25 @@ class Addresses:
 
 def _url(text: str) -> URL:
     try:
-        parts, url = urlsplit(text), URL(text)
+        parts = urlsplit(text)
+        url = URL(text) if _has_port(parts) else URL()
     except ValueError:
         parts, url = urlsplit(""), URL()
     if ("@" in text and "@" not in parts.netloc) or parts.fragment:
         raise SettingsError("broker.url: percent-encode characters such as / ? # in the password, or use ${NAME} there")
+    if not _has_port(parts):
+        raise SettingsError("broker.url: the port is a number from 1 to 65535")
     if url.scheme not in _PORTS or not url.host:
         raise SettingsError("broker.url is not of the form amqp://user:password@host/vhost")
     return url
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port can be one, or is left out."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _file(name: str, path: str, folder: Path | None) -> str:

@@ -19,6 +19,7 @@ from hookline.broker.rabbitmq.dead_letters import RabbitMQDeadLetters
 from hookline.broker.rabbitmq.forwarding import MAX_MOVING, Forwarding
 from hookline.broker.rabbitmq.guard import Guard, WorkerTopology
 from hookline.broker.rabbitmq.history import RabbitMQHistory
+from hookline.broker.rabbitmq.management import management_of
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
 from hookline.broker.rabbitmq.retries import RabbitMQRetries
@@ -47,10 +48,13 @@ class RabbitMQBroker:
         self._warned_of: set[str] = set()
         self._subscribing = asyncio.Lock()  # the server's lock on bindings belongs to a connection, not to a task
         self._wishes = Wishes()
+        self._management = management_of(settings)
         self._guard = Guard(self._publish_connection, settings.observer)
         self.publisher = RabbitMQPublisher(self._publish_connection, settings, self._guard)
         self.history = RabbitMQHistory(self._consume_connection, self.publisher, settings)
-        self.queue_states = RabbitMQQueueStates(self._consume_connection.require, settings.connect_timeout_s)
+        self.queue_states = RabbitMQQueueStates(
+            self._consume_connection.require, settings.connect_timeout_s, self._management
+        )
         self.dead_letters = RabbitMQDeadLetters(self._consume_connection, self.publisher, settings)
         self.retries = RabbitMQRetries(self._consume_connection, settings)
 
@@ -80,6 +84,8 @@ class RabbitMQBroker:
 
     def use_addresses(self, settings: RabbitMQSettings) -> None:
         """Connect with the addresses of these settings from now on. Open connections stay."""
+        if self._management is not None and settings.management_url:
+            self._management.use(settings)
         for connection in (self._publish_connection, self._consume_connection):
             connection.use_addresses(settings)
         self.connect_soon()
@@ -208,7 +214,8 @@ class RabbitMQBroker:
         return consumer
 
     def _topology(self, asked: Subscription, *, by_partition: bool = False) -> WorkerTopology:
-        return WorkerTopology(WorkerQueues(asked.queue, asked.patterns, by_partition), asked.timeout_s, self._wishes)
+        queues = WorkerQueues(asked.queue, asked.patterns, by_partition)
+        return WorkerTopology(queues, asked.timeout_s, self._wishes, self._management, self._settings.observer)
 
     async def _declare(self, topology: WorkerTopology, connection: AbstractConnection) -> None:
         async with self._subscribing:

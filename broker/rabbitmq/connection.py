@@ -42,7 +42,7 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class RabbitMQSettings:
-    """The addresses of RabbitMQ, time-outs and limits.
+    """The addresses of RabbitMQ and of its management API, time-outs and limits.
 
     At most `max_in_flight` messages are written and not confirmed. `max_waiting` more wait for room.
     A dead connection is noticed after about three heartbeats. A publish times out earlier. `observer` is told of what
@@ -58,6 +58,7 @@ class RabbitMQSettings:
     retention: Retention = NOTHING_KEPT
     folder: Path | None = None
     observer: Observer = NOBODY
+    management_url: str = ""
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a malformed address, without repeating it."""

@@ -43,8 +43,8 @@ class ConsumeChannel:
         """For aiormq to call with each delivery that the frame transport did not take."""
         properties = message.header.properties
         headers, attempt = read(properties.headers)
-        token = Token(self.acks, message.delivery_tag or 0)
-        self._arrived(Received(headers, properties.content_type or "", message.body, attempt, token))
+        self.acks.latest = tag = message.delivery_tag or 0
+        self._arrived(Received(headers, properties.content_type or "", message.body, attempt, Token(self.acks, tag)))
 
     def writable(self) -> None:
         """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
@@ -67,6 +67,7 @@ class ConsumeChannel:
         """A message that cannot be read has no headers, so a worker parks it. Requeued, it would come again."""
         tag, content_type, found, is_plain = delivery(method, header)
         headers, attempt = read_texts(found) if is_plain else read(found)
+        self.acks.latest = tag
         self._arrived(Received(headers, content_type, body, attempt, Token(self.acks, tag)))
 
     def _acknowledge(self, acks: Acks) -> None:

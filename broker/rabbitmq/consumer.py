@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from hookline.aio.retry_delays import RetryDelays
-from hookline.broker.rabbitmq.ack_batcher import Token
+from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
@@ -75,6 +75,7 @@ class RabbitMQQueue:
         self._retry_queues = RetryQueues(connection, publisher, subscription.queue, subscription.timeout_s)
         self._attached = asyncio.Event()
         self._consuming = False
+        self._acks: AckBatcher | None = None
         self._over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Future[None] = self._loop.create_future()
@@ -123,6 +124,10 @@ class RabbitMQQueue:
         return self._attached.is_set()
 
     @property
+    def unsettled(self) -> int:
+        return 0 if self._acks is None else self._acks.unsettled
+
+    @property
     def closed(self) -> bool:
         return self._closing.done()
 
@@ -167,7 +172,7 @@ class RabbitMQQueue:
 
     async def _consume_on(self, channel: AbstractChannel, transport: FrameTransport | None) -> None:
         consume_channel = ConsumeChannel(channel, transport, self._subscription.prefetch, self._arrived)
-        acks = consume_channel.acks
+        acks = self._acks = consume_channel.acks
         try:
             tag = await self._attach(channel, consume_channel)
             self._attached.set()

@@ -1,6 +1,7 @@
 """The topology guard: looks every 10 s after what this process relies on in RabbitMQ, and mends what it may.
 
-AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. Of a policy
+AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. The management
+API shows whether it was, where the settings name it. Of a policy
 that deletes messages only the effect can be seen: what a TTL takes from a worker's queue is a dead letter with the
 reason `broker`, and a queue of dead letters that `expires` has deleted is missing at the next look.
 """
@@ -8,14 +9,16 @@ reason `broker`, and a queue of dead letters that `expires` has deleted is missi
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 from aiormq.abc import AbstractConnection
 
+from hookline.aio.notices import Notice
 from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection
+from hookline.broker.rabbitmq.management import Management
 from hookline.broker.rabbitmq.names import bound_name
 from hookline.broker.rabbitmq.topology.bindings import Wishes, bind
 from hookline.broker.rabbitmq.topology.declaring import Declaration, QueueBinding, Refused, declare_all
@@ -117,8 +120,18 @@ class Guard:
 class WorkerTopology:
     """Declares the queues and bindings of one worker, and looks after them."""
 
-    def __init__(self, queues: WorkerQueues, timeout_s: float, wishes: Wishes) -> None:
+    def __init__(
+        self,
+        queues: WorkerQueues,
+        timeout_s: float,
+        wishes: Wishes,
+        management: Management | None = None,
+        observer: Observer = NOBODY,
+    ) -> None:
         self._queues = queues
+        self._management = management
+        self._observer = observer
+        self._unasked = Notice()
         self._name = topics.queue_name(queues.queue)
         self._timeout_s = timeout_s
         self._wishes = wishes
@@ -141,6 +154,7 @@ class WorkerTopology:
                 "policy with `expires`: rabbitmqctl list_policies",
                 dead,
             )
+        missing = await self._missing_keys()
         try:
             await declare_all(connection, queues.declarations, self._timeout_s, self._name, forbidden=self._forbidden)
         except SettingsError:
@@ -151,6 +165,31 @@ class WorkerTopology:
             await self._bind_and_note(connection)
         else:
             await self._bind_again(connection)
+        if missing:
+            self._report_missing(missing)
+
+    async def _missing_keys(self) -> Collection[str]:
+        """The binding keys that another tool has removed since the last look; none if nobody shows them."""
+        if self._management is None:
+            return ()
+        try:
+            found = await self._management.bindings()
+        except Unreachable as error:
+            if self._unasked.is_due(str(error)):
+                log.warning("%s: nobody can tell whether bindings were removed: %s", self._name, error)
+            return ()
+        self._unasked.forget()
+        return sorted(key for key in self._queues.keys if (bound_name(self._queues.queue, key), key) not in found)
+
+    def _report_missing(self, keys: Collection[str]) -> None:
+        self._observer.bindings_restored(self._queues.queue, len(keys))
+        log.error(
+            "%s: another tool has removed bindings within the last %g s, and they are made again: %s. Events that came "
+            "meanwhile are not in it: `hookline replay` feeds them, if [history] is enabled",
+            self._name,
+            LOOK_EVERY_S,
+            ", ".join(keys),
+        )
 
     async def _bind_and_note(self, connection: AbstractConnection) -> None:
         queues = self._queues

@@ -1,16 +1,18 @@
 """A connection that looks at RabbitMQ and leaves: it declares nothing by itself, and does not reconnect."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiormq.abc import AbstractConnection
 
 from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
+from hookline.broker.rabbitmq.management import management_of
 from hookline.broker.rabbitmq.queue_states import RabbitMQQueueStates
 from hookline.broker.rabbitmq.topology.declaring import declare_all
 from hookline.broker.rabbitmq.topology.register import register
 from hookline.broker.rabbitmq.topology.wanted import Difference, Wanting, compare, wanted
+from hookline.schemas.errors import Unreachable
 
 
 class Visit:
@@ -19,7 +21,8 @@ class Visit:
     def __init__(self, connection: AbstractConnection, settings: RabbitMQSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self.queue_states = RabbitMQQueueStates(lambda: connection, settings.connect_timeout_s)
+        self.management = management_of(settings)
+        self.queue_states = RabbitMQQueueStates(lambda: connection, settings.connect_timeout_s, self.management)
 
     @property
     def places(self) -> str:
@@ -29,7 +32,14 @@ class Visit:
     async def differences(self, workers: Iterable[Wanting]) -> Sequence[Difference]:
         """How what exists differs from what these workers, and the ingress, need. Raises Unreachable."""
         declarations = wanted(workers, self._settings.retention)
-        return await compare(self._connection, declarations, self._settings.connect_timeout_s)
+        return await compare(self._connection, declarations, self._settings.connect_timeout_s, await self._bound())
+
+    async def _bound(self) -> frozenset[tuple[str, str]] | None:
+        """The queues with their binding keys, if the management API shows them."""
+        if self.management is not None:
+            with suppress(Unreachable):
+                return await self.management.bindings()
+        return None
 
     async def apply(self, workers: Sequence[Wanting]) -> int:
         """Declare what these workers, and the ingress, need; how many things that are.

@@ -30,6 +30,7 @@ Read: TypeAlias = Callable[[], Values]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NO_LABELS: Labels = ()
 _FOLDED_AT_ONCE = 1000
+_RARE = ("partitions_lost_total", "breaker_opened_total", "crash_suspects_total", "bindings_restored_total")
 
 
 class Histogram:
@@ -113,8 +114,15 @@ class Metrics(Observer):
         """Read a gauge, or a counter that another part keeps, at each scrape. `name` is without the prefix."""
         self._gauges[METRICS[f"{PREFIX}{name}"].name] = read
 
-    def expect(self, sources: Iterable[str]) -> None:
-        """Show these sources from the start: one from which nothing has ever come is silent, too."""
+    def expect(self, sources: Iterable[str], queues: Iterable[str] = ()) -> None:
+        """Show these sources and queues from the start.
+
+        A source from which nothing has ever come is silent, too. A counter that begins with 1 has no increase for
+        Prometheus, so that its alert would miss the first time.
+        """
+        for queue in queues:
+            for name in _RARE:
+                self._count(name, (queue,), 0)
         for source in sources:
             self._last.setdefault(source, self._started_s)
             self._received[source] += 0
@@ -186,6 +194,12 @@ class Metrics(Observer):
 
     def guard_found(self, fault: str | None) -> None:
         self._count("guard_faults_total", _NO_LABELS, int(fault is not None))
+
+    def suspected(self, queue: str) -> None:
+        self._count("crash_suspects_total", (queue,))
+
+    def bindings_restored(self, queue: str, count: int) -> None:
+        self._count("bindings_restored_total", (queue,), count)
 
     def breaker_opened(self, queue: str) -> None:
         self._count("breaker_opened_total", (queue,))

@@ -6,6 +6,11 @@ from typing import Protocol
 
 import msgspec
 
+from hookline.schemas.process_states import ProcessState
+
+PROCESSES = "/processes"
+"""Where a process says what it is doing, for `hookline status`."""
+
 
 class ReadinessPage(msgspec.Struct, frozen=True):
     """Whether a process can do its work now, and what keeps it from that."""
@@ -22,6 +27,9 @@ class Pages(Protocol):
         """In Prometheus' text format."""
 
     async def readiness(self) -> ReadinessPage: ...
+
+    async def processes(self) -> Sequence[ProcessState]:
+        """What each process behind the port is doing."""
 
 
 def socket_of(folder: Path, number: int) -> Path:

@@ -8,7 +8,8 @@ import aiohttp
 import msgspec
 
 from hookline.admin.metrics import merged
-from hookline.admin.pages import ReadinessPage, socket_of
+from hookline.admin.pages import PROCESSES, ReadinessPage, socket_of
+from hookline.schemas.process_states import ProcessState
 
 _ANSWER_S = 2.0
 _NOBODY_LISTENS = (aiohttp.ClientError, OSError, TimeoutError)
@@ -32,6 +33,12 @@ class ProcessPages:
             reason for number, page in zip(self._sockets, pages, strict=True) for reason in _reasons(number, page)
         ]
         return ReadinessPage(ready=any(page.ready for page in pages if page), role="ingress", reasons=reasons)
+
+    async def processes(self) -> Sequence[ProcessState]:
+        """Those that answer."""
+        answers = await self._ask_all(PROCESSES)
+        pages = [msgspec.json.decode(body, type=list[ProcessState]) for body in answers if body is not None]
+        return [state for page in pages for state in page]
 
     async def _ask_all(self, path: str) -> Sequence[bytes | None]:
         return await asyncio.gather(*(_ask(socket, path) for socket in self._sockets.values()))

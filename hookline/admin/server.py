@@ -13,8 +13,8 @@ from aiohttp import web
 
 from hookline.admin.host_names import is_own_name
 from hookline.admin.metrics import CONTENT_TYPE
-from hookline.admin.pages import Pages, ReadinessPage
-from hookline.admin.settings import AdminSettings
+from hookline.admin.pages import PROCESSES, Pages, ReadinessPage
+from hookline.admin.settings import PORTS, AdminSettings
 from hookline.aio.http_request import make_request
 from hookline.settings import Settings
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hookline.admin")
 
-_PORTS = 32
 _MAX_CONNECTIONS = 64
 _BACKLOG = 16
 _METHODS = ("GET", "HEAD")
@@ -37,7 +36,7 @@ _OPTIONS: Mapping[str, Any] = {"access_log": None, "auto_decompress": False}  # 
 
 
 class AdminServer:
-    """Answers `/metrics`, `/healthz` and `/readyz`, however many connections the public port has.
+    """Answers `/metrics`, `/healthz`, `/readyz` and `/processes`, however many connections the public port has.
 
     With the settings of the installation it also has the inspector, under all other paths.
     """
@@ -54,6 +53,7 @@ class AdminServer:
             "/metrics": lambda: _metrics(pages),
             "/healthz": _health,
             "/readyz": lambda: _ready(pages),
+            PROCESSES: lambda: _processes(pages),
         }
 
     def use_token(self, token: str) -> None:
@@ -64,7 +64,7 @@ class AdminServer:
         """Listen on the first free port; None if all 32 are taken, which is no reason to receive no callbacks."""
         await self._runner.setup()
         host, first, fault = self._settings.host, self._settings.port, ""
-        for port in range(first, min(first + _PORTS, 2**16)):
+        for port in range(first, min(first + PORTS, 2**16)):
             try:
                 await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
             except OSError as error:
@@ -168,6 +168,10 @@ async def _health() -> web.Response:
 async def _ready(pages: Pages) -> web.Response:
     readiness = await pages.readiness()
     return _json(readiness, 200 if readiness.ready else 503)
+
+
+async def _processes(pages: Pages) -> web.Response:
+    return _json(await pages.processes(), 200)
 
 
 def _json(content: object, status: int) -> web.Response:

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import msgspec
 
+PORTS = 32
+"""A process listens on the first free one of so many, from `port` on."""
+
 
 class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where metrics, health and inspector are served, in every role.

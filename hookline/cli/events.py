@@ -11,10 +11,10 @@ import click
 import msgspec
 
 from hookline.cli import tables
+from hookline.cli.age import age_text
 from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.cli.output import leave
-from hookline.cli.status import age_text
 from hookline.event_facts import event_facts, late_s
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation

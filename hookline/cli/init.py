@@ -31,6 +31,7 @@ def init(config: Path, *, force: bool) -> None:
     except FileExistsError:
         raise SettingsError(f"{config} exists; --force overwrites it") from None
     except OSError as error:
-        raise SettingsError(f"{config} cannot be written: {error}") from None
+        reason = error.strerror if config.parent.is_dir() else f"there is no folder {config.parent}"
+        raise SettingsError(f"{config} cannot be written: {reason}") from None
     config.chmod(0o600)
     click.echo(f"Wrote {config}. It contains secrets: only you can read it.")

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from hookline.cli.misuse import remedy
 from hookline.cli.output import readable
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
@@ -66,7 +67,7 @@ def _misused(error: click.ClickException) -> int:
         return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.\n", err=True)
-    click.echo(f"Error: {readable(error.format_message())}", err=True)
+    click.echo(f"Error: {readable(error.format_message() + remedy(error))}", err=True)
     return error.exit_code
 
 

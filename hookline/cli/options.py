@@ -23,7 +23,7 @@ def config_option(command: Command) -> Command:
     return click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
-        default=lambda: os.environ.get("HOOKLINE_CONFIG", DEFAULT_PATH),
+        default=lambda: os.environ.get("HOOKLINE_CONFIG") or DEFAULT_PATH,
         show_default="$HOOKLINE_CONFIG, else ./hookline.toml",
         help="The settings file.",
     )(command)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+)  # differs between versions of OpenSSL
 _SYSTEM_REASONS = {
     errno.ECONNREFUSED: "connection refused; start `hookline run` or `hookline ingress`, or name its address by --url",
     errno.ECONNRESET: "the connection was reset",
@@ -122,6 +126,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
     cause = getattr(error, "os_error", error)
+    if isinstance(cause, SSLError) and cause.reason in _NO_TLS:
+        return "it does not speak TLS: begin the URL with http://"
     if isinstance(cause, OSError) and cause.errno is not None:
         return _SYSTEM_REASONS.get(cause.errno) or (cause.strerror or str(cause)).lower()
     return str(error).lower() or "the connection was closed"

@@ -10,14 +10,17 @@ from pathlib import Path
 import click
 import msgspec
 
+from hookline.admin.visit import OnPort, processes_here
 from hookline.audit.reader import RefusalReader
 from hookline.broker.spool.visit import contents
 from hookline.cli import tables
+from hookline.cli.age import age_text
 from hookline.cli.options import config_option, json_option
+from hookline.cli.status_processes import process_hints, show_processes
 from hookline.runtime.event_loop import run_to_end
-from hookline.runtime.installation import is_rabbitmq, spool_folder
+from hookline.runtime.installation import broker_name, is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
-from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.errors import HooklineError, StaleTimestamp, Unreachable
 from hookline.schemas.queue_states import QueueState
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
@@ -29,6 +32,7 @@ SOURCE_COLUMNS = (("source",), ("last event",), ("rhythm",))
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
+_CLOCK_HINT = "clock: time stamps of several sources were too old or too new: is this machine's clock right? Run NTP"
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -56,6 +60,8 @@ class Status(msgspec.Struct, frozen=True):
     """When each source last sent something; null if the event log cannot be read, and `sources_fault` says why."""
     sources_fault: str = ""
     queues_fault: str = ""
+    processes: Sequence[OnPort] = ()
+    """What listens on the operator's ports of this machine, with what its workers are doing."""
 
 
 @click.command(
@@ -74,7 +80,10 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
 
     For each worker's queue: the events that wait, how old the oldest is, those in flight, those that wait for their
     next attempt, the dead letters, and how many processes consume. `-` is what the broker does not show: RabbitMQ shows
-    neither ages nor what is in flight, and the embedded queue no consumers.
+    neither ages nor, without `broker.management_url`, what is in flight, and the embedded queue no consumers.
+    For each process on this machine: whether it is ready, and for each of its workers the calls of its function that
+    run, of how many that may, how long the oldest has run, and the messages that it has of the broker and has not
+    settled: no other number has these on RabbitMQ.
     For each source: how long ago its latest event in the event log was received, which the worker `rooms` keeps, and
     whether it is silent at a time at which it usually is not.
     Below it stands what to do, and what the ingress of this machine has refused in the last hour.
@@ -100,7 +109,8 @@ async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
 async def _look(settings: Settings) -> Status:
     spool = await asyncio.to_thread(_look_at_spool, settings)
     refused = await asyncio.to_thread(_look_at_refusals, settings)
-    status = Status(None, None, spool, refused)
+    processes = await processes_here(settings.admin, broker_name(settings))
+    status = Status(None, None, spool, refused, processes=processes)
     return await _with_sources(await _with_queues(status, settings), settings)
 
 
@@ -145,6 +155,10 @@ def _look_at_spool(settings: Settings) -> SpoolState | None:
 
 def _print(found: Status) -> None:
     _print_queues(found)
+    if found.processes:
+        click.echo("\nprocesses of this machine:")
+        show_processes(found.processes)
+        click.echo()
     if found.spool is not None:
         oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
@@ -187,7 +201,8 @@ def _style_source(row: Sequence[str]) -> str:
 
 
 def _hints(found: Status) -> list[str]:
-    hints = [hint for each in found.queues or () for hint in _queue_hints(each)]
+    hints = process_hints(found.processes)
+    hints += [hint for each in found.queues or () for hint in _queue_hints(each)]
     hints += ["unrouted: `hookline unrouted list` shows them"] if found.unrouted else []
     hints += [_spool_hint(is_broker_there=found.queues is not None)] if found.spool and found.spool.events else []
     hints += [
@@ -195,6 +210,11 @@ def _hints(found: Status) -> list[str]:
         for each in found.sources or ()
         if each.silent
     ]
+    hints += (
+        [_CLOCK_HINT]
+        if len({each.source for each in found.refused if each.reason == StaleTimestamp.reason}) > 1
+        else []
+    )
     return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
 
 
@@ -233,11 +253,3 @@ def _row(state: QueueState) -> tuple[str, ...]:
 
 def _style(row: Sequence[str]) -> str:
     return "red" if row[5] not in {"0", "-"} else ""
-
-
-def age_text(seconds: float) -> str:
-    """A time as an operator says it: `45 s`, `12 min`, `3.5 h`, `2 d`."""
-    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:.3g} {unit}"
-    return f"{seconds:.0f} s"

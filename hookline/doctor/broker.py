@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hookline.broker.rabbitmq.management import Management
 from hookline.broker.rabbitmq.visit import Visit, visiting
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.doctor.queues import check_queues
@@ -19,7 +20,8 @@ async def check_rabbitmq(settings: Settings, workers: Sequence[Worker[Any]]) -> 
     try:
         async with visiting(rabbitmq_settings(settings)) as visit:
             answers = ok("broker", f"RabbitMQ at {visit.places} answers, and knows the user and the vhost")
-            return [answers, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
+            managed = [] if visit.management is None else await _policies(visit.management)
+            return [answers, *managed, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
     except SettingsError as error:
         return [fault("broker", str(error))]
     except Unreachable as error:
@@ -33,6 +35,23 @@ def _remedy(error: str, settings: Settings) -> str:
     if "vhost" in error:
         return "make it with `rabbitmqctl add_vhost` and grant the user rights, or mend the end of broker.url"
     return "start RabbitMQ, or mend broker.url"
+
+
+async def _policies(management: Management) -> list[Finding]:
+    try:
+        queues = await management.queues()
+    except Unreachable as error:
+        return [fault("policies", f"{error}: mend broker.management_url, or the user's tags")]
+    found = [
+        fault(
+            "policies",
+            f"{each.name} has the policy {each.policy}, by which RabbitMQ deletes or refuses events ({each.deleting}): "
+            f"rabbitmqctl clear_policy {each.policy}",
+        )
+        for each in queues.values()
+        if each.deleting
+    ]
+    return found or [ok("policies", f"no policy deletes events of {len(queues)} queues")]
 
 
 async def _topology(visit: Visit, workers: Sequence[Worker[Any]]) -> list[Finding]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hookline.doctor.findings import Finding, fault, ok, warning
+from hookline.runtime.unsent_topics import unsent_topics
 from hookline.runtime.worker_files import BUILT_IN, find_workers, two_workers
-from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
 from hookline.workers.api import Worker
@@ -36,17 +36,5 @@ def _of_worker(name: str, worker: Worker[Any], settings: Settings) -> Iterator[F
     yield ok("workers", f"{name}: {worker.queue} handles {', '.join(p.removeprefix('*.*.') for p in worker.patterns)}")
     if worker.transactional and not settings.store.url.startswith(_CAN_COMMIT):
         yield fault("workers", f"{name}: {worker.queue} is transactional: store.url must be PostgreSQL or SQLite")
-    unsent = [pattern for pattern in worker.patterns if settings.sources and not _is_sent(pattern, settings)]
-    for pattern in unsent:
-        sources = ", ".join(f"{each.provider.name}.{each.name}" for each in settings.sources.values())
-        yield warning("workers", f"{name}: no source sends {pattern}; topics begin with {sources}")
-
-
-def _is_sent(pattern: str, settings: Settings) -> bool:
-    """Whether a topic of one of the sources may match. The types of providers are not compared."""
-    first, _, rest = pattern.partition(".")
-    second = rest.partition(".")[0]
-    if "#" in {first, second}:
-        return True
-    places = {(each.provider.name, each.name) for each in settings.sources.values()}
-    return any(topics.matches(f"{first}.{second}", f"{provider}.{source}") for provider, source in places)
+    for text in unsent_topics(worker, settings):
+        yield warning("workers", f"{name}: {text}")

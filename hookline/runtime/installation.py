@@ -162,6 +162,14 @@ def is_rabbitmq(settings: BrokerSettings) -> bool:
     return settings.urls[0].startswith(RABBITMQ_URLS)
 
 
+def broker_name(settings: Settings) -> str:
+    """The queue that the settings name, without user and password. Raises SettingsError."""
+    if not is_rabbitmq(settings.broker):
+        return str(sqlite_path(settings, settings.broker.urls[0]))
+    addresses = rabbitmq_settings(settings).addresses
+    return ", ".join(sorted(f"{each.place}{each.url.path}" for each in addresses))
+
+
 def needs_servers(settings: Settings) -> bool:
     """Whether the queue or the store is on a server, which may be away at the start."""
     return is_rabbitmq(settings.broker) or not settings.store.url.startswith(SQLITE_URL)
@@ -234,6 +242,7 @@ def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "Rabbi
         retention=_retention(settings),
         folder=settings.path.parent,
         observer=observer,
+        management_url=settings.broker.management_url,
     )
 
 

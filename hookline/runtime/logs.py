@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from typing import Any, TextIO
 
 import click
@@ -17,6 +18,7 @@ from hookline.settings import Settings
 log = logging.getLogger("hookline")
 
 _SHOWN_NETWORKS = 3
+_NOT_AWAITED = "was never awaited"
 _COLOURS = {
     "handled": "green",
     "duplicate": "bright_black",
@@ -32,10 +34,24 @@ def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) 
     colours = stream.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warnings.showwarning = _log_warning  # a line of its own would not be JSON
     for library in ("aiohttp", "psycopg", "watchfiles"):
         logging.getLogger(library).setLevel(logging.ERROR)
     for library in ("aio_pika", "aiormq"):  # each failure to connect is an error to them; ours has the reason
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log what Python warns of, such as a coroutine that a worker's function does not await."""
+    remedy = "; write `await` before the call" if _NOT_AWAITED in str(message) else ""
+    log.warning("%s:%d: %s: %s%s", filename, lineno, category.__name__, printable(message), remedy)
 
 
 class _JsonLines(logging.Formatter):

@@ -3,9 +3,11 @@
 import asyncio
 import importlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -15,11 +17,13 @@ from hookline.admin.pages import ReadinessPage
 from hookline.admin.queue_poll import QueuePoll
 from hookline.admin.settings import AdminSettings
 from hookline.import_errors import optional_libraries
+from hookline.runtime.installation import broker_name
 from hookline.runtime.log_queue import QueuedHandler
 from hookline.runtime.readiness import Watched
 from hookline.runtime.roles import Roles
 from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.observer import NOBODY, Observer
+from hookline.schemas.process_states import ProcessState, WorkerState
 from hookline.settings import Settings
 from hookline.workers.api import Worker
 
@@ -41,6 +45,7 @@ class Observing:
 
     def __init__(self, settings: Settings, roles: Roles) -> None:
         self._inspected = settings
+        self._broker = broker_name(settings)
         self._settings = settings.admin
         self._roles = roles
         self._metrics = Metrics(roles.process)
@@ -50,6 +55,7 @@ class Observing:
         self._server: AdminServer | None = None
         self._tracing = _tracing(settings, roles)
         self.observer: Observer = self._metrics if self._is_on else NOBODY
+        self.workers: Callable[[], Sequence[WorkerState]] = lambda: ()
         self._metrics.gauge("ready", lambda: {(): int(not self.faults)})
         self._metrics.gauge("log_dropped_total", _log_dropped)
 
@@ -79,7 +85,8 @@ class Observing:
         return found if self._is_open else [*found, _NOT_OPEN]
 
     def use(self, settings: Settings) -> None:
-        """Take the token of settings that were read anew."""
+        """Take the token of settings that were read anew, and the name of their broker."""
+        self._broker = broker_name(settings)
         self._settings = msgspec.structs.replace(self._settings, token=settings.admin.token)
         if self._server is not None and self._roles.admin_socket is None:
             self._server.use_token(self._settings.token)
@@ -121,7 +128,7 @@ class Observing:
     def opened(self, broker: Broker, queues: Sequence[str], sources: Sequence[str]) -> None:
         """Everything is open. Look at these queues from now on; an ingress looks at all."""
         self._is_open = True
-        self._metrics.expect(sources)
+        self._metrics.expect(sources, queues)
         is_first = self._roles.process in (None, 1)  # one of several processes is enough
         if self._is_on and is_first:
             of_all = self._roles.ingress and not queues
@@ -134,6 +141,20 @@ class Observing:
     async def readiness(self) -> ReadinessPage:
         faults = self.faults
         return ReadinessPage(ready=not faults, role=self._roles.name, reasons=faults)
+
+    async def processes(self) -> Sequence[ProcessState]:
+        faults = self.faults
+        return [
+            ProcessState(
+                role=self._roles.name,
+                pid=os.getpid(),
+                version=version("hookline"),
+                broker=self._broker,
+                ready=not faults,
+                reasons=faults,
+                workers=self.workers(),
+            )
+        ]
 
     async def _serve(self) -> None:
         """Load the web server in a thread, so that a worker's start does not wait for it, and listen."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hookline.runtime.control import Control
@@ -16,8 +17,10 @@ from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
+from hookline.runtime.running_workers import RunningWorkers
 from hookline.runtime.shutdown import StoppedEarlyError
 from hookline.runtime.starting import Starting
+from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Broker, Publisher
 from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hookline")
 
 _SHOWN_PATTERNS = 8
+_MIN_CONNECTIONS = 500  # fewer than a burst of callbacks may need
 
 
 async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
@@ -72,6 +76,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         chosen = [await states.ready(worker) for worker in roles.workers]
         may_be_away = roles.ingress and not (chosen or roles.rooms or roles.fail_fast)
         broker = await starting.opened(partial(installation.broker, may_be_away=may_be_away))
+        for sentence in chain.from_iterable(unsent_topics(worker, settings) for worker in chosen):
+            log.warning("%s", sentence)
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
         pools, parts = [], list[Watched]([broker])
@@ -125,10 +131,7 @@ class _Pools:
         self._observing = observing
         self._settings = settings
         self._exclusive_gate = ExclusiveGate()
-        self._pools: dict[str, Pool | OrderedPool] = {}
-        self._breakers: dict[str, Breaker] = {}
-        observing.gauge("in_flight", lambda: {(queue,): each.in_flight for queue, each in self._pools.items()})
-        observing.gauge("breaker_open", lambda: {(queue,): int(each.is_open) for queue, each in self._breakers.items()})
+        self._running = RunningWorkers(observing)
 
     async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
         observer = self._observing.observer
@@ -142,7 +145,7 @@ class _Pools:
         ).watched(observer, breaker)
         pipeline.keeps_error_texts = self._outcome_log.has_error_texts
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
-        self._pools[worker.queue], self._breakers[worker.queue] = pool, breaker
+        self._running.add(pipeline, pool)
         self._observing.watch(breaker)
         log.info("worker %s handles %s", worker.queue, _shown_patterns(worker))
         return pool
@@ -223,7 +226,10 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
         port = await ingress.start()
     except OSError as error:
         raise cannot_listen(settings.ingress.host, settings.ingress.port, error) from None
-    log.info("at most %d connections; the process may open %d files", limits.max_connections, files)
+    is_cramped = limits.max_connections < min(settings.ingress.max_connections, _MIN_CONNECTIONS)
+    remedy = ": raise `ulimit -n`, or LimitNOFILE of its service" if is_cramped and files > 0 else ""
+    level = logging.WARNING if remedy else logging.INFO
+    log.log(level, "at most %d connections; the process may open %d files%s", limits.max_connections, files, remedy)
     scheme, host = "https" if limits.tls_certificate else "http", limits.host
     log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
     return ingress

@@ -23,12 +23,15 @@ def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
     for a worker with the queue of the room view: each of them would get only a part of the events.
     """
     found: list[Worker[Any]] = []
+    names = list(names)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(f"{twice[0]} is named twice: leave one out")
     for name in names:
         module = _load_file(Path(name)) if name.endswith(".py") else _load_module(name)
         workers = {id(value): value for value in vars(module).values() if isinstance(value, Worker)}
         if not workers:
             raise SettingsError(
-                f"{name}: there is no worker in it; `from hookline import worker` and @worker(...) make one"
+                f"{name}: there is no worker at its top level; `from hookline import worker` and @worker(...) make one"
             )
         found += [worker for worker in workers.values() if worker not in found]
     check_queues(found)
@@ -73,18 +76,25 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+def _file_meant(name: str) -> str:
+    if Path(f"{name}.py").is_file():
+        return f"; write {name}.py for the file"
+    return ", and the name of a Python file ends with .py" if Path(name).is_file() else ""
+
+
 def _load_module(name: str) -> ModuleType:
     if name.endswith(".toml"):
         raise SettingsError(f"{name} is no worker's file, such as attendance.py; --config names the settings file")
     if not all(part.isidentifier() for part in name.split(".")):
+        if Path(name).is_dir():
+            raise SettingsError(f"{name} is a folder: name the Python files in it that have workers")
         raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if name == error.name or name.startswith(f"{error.name}."):
-            near = f"; write {name}.py for the file" if Path(f"{name}.py").is_file() else ""
-            raise SettingsError(f"{name}: there is no such module{near}") from None
+            raise SettingsError(f"{name}: there is no such module{_file_meant(name)}") from None
         raise not_importable(name, error) from error
     except (Exception, SystemExit) as error:  # the file may raise anything
         raise not_importable(name, error) from error

@@ -194,6 +194,8 @@ def _not_opened(path: Path, error: Exception) -> HooklineError:
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     hint = ""
+    if not path.parent.is_dir():
+        return Unreachable(f"{path} cannot be opened: there is no folder {path.parent}; make it, or name another file")
     if isinstance(error, PermissionError) or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         hint = "; this user must be able to write to the file and to its folder"
     return Unreachable(f"{path} cannot be opened: {error}{hint}")

@@ -19,6 +19,7 @@ from hookline.events import CanonicalEvent
 from hookline.runtime.installation import Installation
 from hookline.schemas.broker import Parked
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.process_states import ProcessState
 from hookline.schemas.refusals import RefusedRequest
 from hookline.settings import Settings, load
 from tests.contract.installations import eventually, taken
@@ -93,6 +94,9 @@ class Pages:
 
     async def readiness(self) -> ReadinessPage:
         return ReadinessPage(ready=False, role="worker", reasons=["<b>billing</b> is not consumed"])
+
+    async def processes(self) -> list[ProcessState]:
+        return []
 
 
 @dataclass

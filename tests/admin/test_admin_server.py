@@ -12,6 +12,7 @@ import pytest
 from hookline.admin.pages import ReadinessPage
 from hookline.admin.server import AdminServer
 from hookline.admin.settings import AdminSettings
+from hookline.schemas.process_states import ProcessState
 from tests.services.servers import free_ports
 
 TOKEN = "a-token-for-the-operator"
@@ -25,6 +26,9 @@ class Pages:
 
     async def readiness(self) -> ReadinessPage:
         return self.state
+
+    async def processes(self) -> list[ProcessState]:
+        return [ProcessState(role="worker", pid=7, version="1", broker="rabbit:5672/", ready=True)]
 
 
 @asynccontextmanager

@@ -38,6 +38,8 @@ CALLS: Mapping[str, tuple[object, ...]] = {
     "partition_lost": ("billing",),
     "guard_found": ("hookline.billing is missing",),
     "breaker_opened": ("billing",),
+    "suspected": ("billing",),
+    "bindings_restored": ("billing", 2),
 }
 """A call of every method of an observer."""
 
@@ -74,6 +76,15 @@ def test_what_happens_is_counted_under_its_own_labels() -> None:
     assert found['hookline_partitions_lost_total{queue="billing"}'] == 1
     assert found["hookline_guard_faults_total"] == 1
     assert found['hookline_breaker_opened_total{queue="billing"}'] == 1
+    assert found['hookline_crash_suspects_total{queue="billing"}'] == 1
+    assert found['hookline_bindings_restored_total{queue="billing"}'] == 2
+
+
+@pytest.mark.parametrize("name", ["partitions_lost", "breaker_opened", "crash_suspects", "bindings_restored"])
+def test_what_is_rare_is_counted_from_0_so_that_its_first_time_is_an_increase(name: str) -> None:
+    metrics = Metrics()
+    metrics.expect((), ["billing"])
+    assert samples(metrics.text())[f'hookline_{name}_total{{queue="billing"}}'] == 0
 
 
 @pytest.mark.parametrize(

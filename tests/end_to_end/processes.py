@@ -145,6 +145,10 @@ class Project:
             command, env=self._environment(), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
         )
 
+    def log_lines(self, text: str) -> list[str]:
+        """The lines with this text in the logs of all processes."""
+        return [line for process in self._running for line in list(process.output) if text in line]
+
     def rooms(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.call("rooms", "--json", "--limit", "500").stdout)
         return found

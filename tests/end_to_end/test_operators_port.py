@@ -94,6 +94,10 @@ def test_the_supervisor_of_several_processes_answers_for_all(request: pytest.Fix
         numbers = {f"{number}" for number in (1, 2)}
         received = {each: found[f'hookline_received_total{{process="{each}",source="krtc-main"}}'] for each in numbers}
         assert sum(received.values()) == 20
+        shown = [each for each in json.loads(get(f"{url}/processes")[1]) if each["ready"]]
+        assert len({each["pid"] for each in shown}) == 2
+        lines = project.call("status").stdout.splitlines()
+        assert sum(line.split()[1:2] == ["ingress"] and " yes" in line for line in lines) == 2
         assert process.stop() == 0
     finally:
         project.close()

@@ -45,6 +45,9 @@ def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project
     deaths, parked = run_until_parked(project)
     assert deaths == 4  # twice among its neighbours, then twice alone, as often as it may fail
     assert parked["reason"] == "crashed"
+    suspected = project.log_lines("was in flight when a process died, ")
+    assert len(suspected) >= 2  # each time that it was handled alone
+    assert all(".room.created was in flight" in line for line in suspected)
     until(lambda: len(set(project.handled())) == 2 * NEIGHBOURS)
     attempts = Counter(line.split()[1] for line in project.counted.read_text().splitlines())
     assert set(attempts) == {"1"}

@@ -52,3 +52,10 @@ def test_a_command_without_connections_loads_no_driver_and_no_web_server(
     done = embedded_project.call(command)
     assert done.returncode == 0
     assert loaded(done.stderr.splitlines()) & (DRIVERS | {"aiohttp"}) == set()
+
+
+def test_an_ingress_that_may_open_few_files_says_what_to_raise(embedded_project: Project) -> None:
+    process = embedded_project.start("ingress", under=("sh", "-c", 'ulimit -n 140; exec "$@"', "sh"))
+    (line,) = [line for line in process.lines if "the process may open 140 files" in str(line)]
+    assert "raise `ulimit -n`, or LimitNOFILE of its service" in str(line)
+    assert "warning" in str(line).lower()

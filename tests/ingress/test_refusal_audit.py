@@ -18,6 +18,7 @@ from hookline.ingress import audit
 from hookline.ingress.audit import BURST, RefusalAudit
 from hookline.ingress.client_address import Network
 from hookline.ingress.settings import AuditSettings, IngressSettings
+from hookline.schemas.attribution import nearest_path
 from hookline.schemas.errors import NotDurable
 from hookline.schemas.form import form_fields
 from hookline.schemas.provider import AnySource, Outgoing
@@ -184,6 +185,14 @@ async def test_a_path_like_that_of_a_source_is_recorded_with_what_was_meant() ->
         near = await running.record_of(post(replace(KRTC, name="krtc-mian"), query="token=abcdefgh"))
         far = await running.record_of(post(replace(KRTC, name="0" * 600)))
     assert (near.hint, far.hint) == ("did you mean /hooks/krtc-main?", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["/hooks/KRTC-Main", "/krtc-main", "/hooks/krtc-main/", "/api/v1/hooks/krtc_main", "//hooks/krtc-main"]
+)
+def test_the_source_is_recognised_by_the_end_of_a_path(path: str) -> None:
+    names = ["trtc-main", "zoom-main", "krtc-main", "twilio-main"]
+    assert nearest_path(path, names) == "did you mean /hooks/krtc-main?"
 
 
 @every_source

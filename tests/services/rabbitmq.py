@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,13 +31,17 @@ class Node(servers.OwnServer):
     """A server on this machine that belongs to the test run.
 
     `settings` are numbers for its application `rabbit`, besides those of deploy/rabbitmq-advanced.config.
-    `configuration` is added to `rabbitmq.conf`.
+    `configuration` is added to `rabbitmq.conf`. `plugins` are switched on.
     """
 
     environment: dict[str, str]
 
     def __init__(
-        self, programs: Path, settings: Mapping[str, int] = MappingProxyType({}), configuration: str = ""
+        self,
+        programs: Path,
+        settings: Mapping[str, int] = MappingProxyType({}),
+        configuration: str = "",
+        plugins: Sequence[str] = (),
     ) -> None:
         super().__init__("RabbitMQ")
         self.environment = _environment(self.home, self.port)
@@ -45,6 +49,7 @@ class Node(servers.OwnServer):
             file.write(configuration)
         numbers: Mapping[str, object] = {**dict(_SETTING.findall(_ADVANCED.read_text())), **settings}
         pairs = ", ".join(f"{{{name}, {value}}}" for name, value in numbers.items())
+        (self.home / "enabled_plugins").write_text(f"[{', '.join(plugins)}].\n")
         (self.home / "advanced.config").write_text(f"[{{rabbit, [{pairs}]}}].\n")
         self._programs = programs
 
@@ -102,7 +107,6 @@ def _epmd(programs: Path) -> str:
 
 def _environment(home: Path, port: int) -> dict[str, str]:
     dist_port, epmd_port = servers.free_ports(2)
-    (home / "enabled_plugins").write_text("[].\n")
     (home / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\n"
         "disk_free_limit.absolute = 50MB\n"

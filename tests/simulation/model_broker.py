@@ -83,6 +83,10 @@ class ModelQueue:
     def attached(self) -> bool:
         return self._is_attached and not self._channel.lost.is_set()
 
+    @property
+    def unsettled(self) -> int:
+        return len(self._buffer)
+
     def holds(self, received: Received) -> bool:
         token: Token = received.token
         return not token.channel.lost.is_set()

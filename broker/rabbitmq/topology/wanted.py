@@ -1,6 +1,7 @@
 """What should exist on RabbitMQ for these workers, and how what exists differs from it."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,15 +51,22 @@ def wanted(workers: Iterable[Wanting], retention: Retention) -> list[Declaration
 
 
 async def compare(
-    connection: AbstractConnection, declarations: Sequence[Declaration], timeout_s: float
+    connection: AbstractConnection,
+    declarations: Sequence[Declaration],
+    timeout_s: float,
+    bound: AbstractSet[tuple[str, str]] | None = None,
 ) -> list[Difference]:
     """What differs. Something that exists is declared again in the wanted form, which changes nothing.
 
-    AMQP shows no bindings, so they are not compared. Raises Unreachable.
+    AMQP shows no bindings: they are compared with `bound`, queues with their keys, if those are known. Raises
+    Unreachable.
     """
     found = []
     for each in declarations:
         if isinstance(each, QueueBinding):
+            if bound is not None and each.exchange == topics.EXCHANGE and (each.name, each.key) not in bound:
+                text = f"{each.name} is not bound to {each.key}; its worker binds it when it starts"
+                found.append(Difference(each.name, text, is_missing=True))
             continue
         difference = await _compare(connection, each, timeout_s)
         if difference is not None:

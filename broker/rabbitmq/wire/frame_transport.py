@@ -215,19 +215,19 @@ async def connect(
     connection, opener = _connection(url, client_properties), _Opener()
     if not is_supported(connection):
         _log_fallback("no transport_factory")
-        await connection.connect()
+        await _open(connection)
         return connection, None
     connection.kwargs["transport_factory"] = opener
     overdue = asyncio.get_running_loop().call_later(timeout_s, opener.abort)
     try:
-        await connection.connect()
+        await _open(connection)
     except _OTHER_SHAPE as error:
         if opener.frames is not None and opener.frames.is_greeted:  # it is the server that has another shape
             raise
         opener.abort()
         _log_fallback(type(error).__name__)
         connection = _connection(url, client_properties)
-        await connection.connect()
+        await _open(connection)
         return connection, None
     except Exception as error:
         if opener.frames is not None and opener.frames.refusal is not None:
@@ -238,6 +238,16 @@ async def connect(
     if opener.frames is None:
         _log_fallback("the transport_factory is not called")
     return connection, opener.frames
+
+
+async def _open(connection: aio_pika.Connection) -> None:
+    """Connect. One that fails is marked as closed: aio-pika would close it when it is collected, in whatever thread."""
+    try:
+        await connection.connect()
+    except BaseException:
+        if connection.transport is None:
+            await connection.close()
+        raise
 
 
 def _connection(url: URL, client_properties: Mapping[str, Any]) -> aio_pika.Connection:

@@ -1,0 +1,61 @@
+"""Wrong usage of the command line: what was meant, or where it belongs."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from hookline.cli.main import main
+from hookline.runtime.worker_files import find_workers
+from hookline.schemas.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("statsu", "No such command 'statsu'. Did you mean status?"),
+        ("dead lst", "No such command 'lst'. Did you mean "),
+        ("run --port 80", "No such option '--port'. In the settings file it is port under [ingress]"),
+        ("ingress --max-connections 9", "In the settings file it is max_connections under [ingress]"),
+        ("--config x status", "It stands behind the command: `hookline status --config FILE`"),
+        ("ingress billing.py", "Workers run with `hookline worker`, or beside an ingress with `hookline run`"),
+        ("init --config no/such/folder/x.toml", "x.toml cannot be written: there is no folder no/such/folder"),
+        ("rooms", "hookline.toml: there is no such file in "),
+    ],
+)
+def test_wrong_usage_has_a_remedy(
+    arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(os.environ, "HOOKLINE_CONFIG", "")  # as if it was not set
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)  # main changes it
+    monkeypatch.setattr(sys, "argv", ["hookline", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a.py", "a.py"], "a.py is named twice: leave one out"),
+        (["notes.txt"], "notes.txt: there is no such module, and the name of a Python file ends with .py"),
+        (["a"], "a: there is no worker at its top level"),
+        (["./folder"], "./folder is a folder: name the Python files in it that have workers"),
+    ],
+)
+def test_a_name_of_workers_that_has_none_says_what_is_wrong(
+    names: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "folder").mkdir()
+    for name in ("a.py", "notes.txt"):
+        (tmp_path / name).write_text("")
+    monkeypatch.delitem(sys.modules, "a", raising=False)
+    with pytest.raises(SettingsError) as refused:
+        find_workers(names)
+    assert str(refused.value).startswith(said)
