@@ -129,8 +129,8 @@ class IngressConnection(web.RequestHandler):
 
     @property
     def is_new(self) -> bool:
-        """Whether it has sent no complete head yet."""
-        return not self._request_count
+        """Whether it has sent no complete head yet; what it has sent is parsed."""
+        return not (self._request_count or self._backlog)
 
     @property
     def idle_since_s(self) -> float | None:
