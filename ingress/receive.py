@@ -102,7 +102,7 @@ class Receiver:
             if failure is not None:
                 raise failure  # noqa: TRY301  as if it had happened here
             if connection.has_rest:
-                await connection.turns.wait()
+                await connection.turns.wait(request.content.total_bytes)
             response = await self.receive(request)
         except Refused as refusal:
             response = self._refused(request, refusal)
