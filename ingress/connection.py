@@ -65,7 +65,9 @@ class IngressConnection(web.RequestHandler):
         "_backlog",
         "_body",
         "_body_bytes",
+        "_has_ended",
         "_has_paused",
+        "_has_tls",
         "_head_bytes",
         "_head_timer",
         "_is_body_open",
@@ -106,7 +108,9 @@ class IngressConnection(web.RequestHandler):
         self.turns = turns
         self._max_msg_queue_size = 2
         self._msg_queue_resume_size = 0
+        self._has_ended = False  # the client has closed its side
         self._has_paused = False
+        self._has_tls = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -147,11 +151,39 @@ class IngressConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Any unsent byte of a response pauses the writing, and is timed. A transport of TLS pauses when its limit is
         # reached, others when it is exceeded. uvloop's transports have no asyncio class.
-        has_tls = transport.get_extra_info("ssl_object") is not None
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(has_tls))
+        self._has_tls = transport.get_extra_info("ssl_object") is not None
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(self._has_tls))
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         super().connection_made(transport)
         self._await_head()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the client sends no more, and nothing waits behind the request that is being answered."""
+        return self._has_ended and not (self._messages or self._backlog)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp keeps no connection
+        """Keep the connection of a client that sends no more, until all that it asked is answered; False closes it.
+
+        TLS has no half-closed connections. A request that is not complete by then is answered 400 behind others, and
+        not at all if it is the only one and its head is not complete.
+        """
+        if self._has_tls:
+            return False
+        self._has_ended = True
+        return bool(self._backlog) or self._end()
+
+    def _end(self) -> bool:
+        """Give up what is not complete; whether anything is to be answered."""
+        is_idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        is_incomplete = not self._body.is_eof()
+        if is_idle or not self._request_count or (is_incomplete and self._is_last):
+            return False
+        if is_incomplete:
+            self._break_off()
+        if not self._messages:
+            self._close = True  # aiohttp closes the connection after the answer
+        return True
 
     def only_request(self) -> Whole | None:
         """The request that waits, if it is whole, alone, and nothing holds up its answer."""
@@ -177,6 +209,8 @@ class IngressConnection(web.RequestHandler):
             self.hold_rest()
         if self.transport is None or self._parser is None:
             return
+        if self._has_ended and self.is_ending:
+            keep_alive = False
         self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive))
         if self._close or not keep_alive:
             self.force_close()
@@ -363,9 +397,13 @@ class IngressConnection(web.RequestHandler):
         self._go_on()
         if self._must_wait():
             return False
-        if not self._backlog:
+        if self._backlog:
+            return True
+        if not self._has_ended:
             self._resume_transport_reading()
-        return bool(self._backlog)
+        elif not self._end():
+            self.force_close()
+        return False
 
     def _parse_part(self) -> None:
         size = self._next_part_bytes()
@@ -440,6 +478,7 @@ class IngressConnection(web.RequestHandler):
         self._backlog = b""
         self.load.end(self)
         self._stop_waiting()
+        self._request_count += 1
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
         self.go_usual_way()
 

@@ -121,7 +121,7 @@ class Receiver:
             if connection.has_rest:
                 connection.hold_rest()
             self.end()
-        if self.draining or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
+        if self.draining or connection.is_ending or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
             response.force_close()
         return response
 

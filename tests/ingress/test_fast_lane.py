@@ -196,11 +196,11 @@ async def test_a_client_that_leaves_costs_no_event_and_no_task() -> None:
             ingress.publisher.hold()
             await client.send(GOOD)
             await ingress.publisher.called.wait()
+        ingress.publisher.release()
+        await ingress.publisher.kept.wait()
         async with asyncio.timeout(10):
             while ingress.server.connections:  # noqa: ASYNC110  a closed connection gives no signal
                 await asyncio.sleep(0.01)
-        ingress.publisher.release()
-        await ingress.publisher.kept.wait()
         await let_ingress_run()
         assert len(asyncio.all_tasks()) == before
 
