@@ -73,6 +73,7 @@ class IngressConnection(web.RequestHandler):
         "_is_body_open",
         "_is_chunked",
         "_is_discarding",
+        "_is_early",
         "_is_last",
         "_lane",
         "_promised_bytes",
@@ -116,6 +117,7 @@ class IngressConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
         self._body_bytes = 0
         self._is_chunked = False
+        self._is_early = lane is not None  # aiohttp's task may not wait yet: it would keep a request from the lane
         self._is_body_open = False
         self._head_bytes = 0
         self._promised_bytes = 0
@@ -290,7 +292,13 @@ class IngressConnection(web.RequestHandler):
         self.held_bytes += size
         self.load.held_bytes += size
         turns = self.turns
-        if size > _PART_BYTES or self._backlog or turns.reads_left <= 0 or (self._is_chunked and self._is_body_open):
+        if (
+            size > _PART_BYTES
+            or self._backlog
+            or turns.reads_left <= 0
+            or self._is_early
+            or (self._is_chunked and self._is_body_open)
+        ):
             self._receive_in_parts(data)
         else:
             turns.reads_left -= 1
@@ -367,12 +375,13 @@ class IngressConnection(web.RequestHandler):
 
     def _receive_in_parts(self, data: bytes) -> None:
         """Parse what is not costly as far as this turn allows, and leave the rest to the next turns."""
+        waits, self._is_early = self._is_early and self._waiter is None, False
         has_backlog = bool(self._backlog)
         if not (has_backlog or data):  # aiohttp goes on with what waits in its parser
             self._parse(data)
             return
         self._backlog += data
-        if not has_backlog:
+        if not (waits or has_backlog):
             self._parse_backlog()
         if self._backlog:
             self._pause_transport_reading()
