@@ -7,6 +7,7 @@ import fcntl
 import heapq
 import logging
 import termios
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -33,9 +34,10 @@ class Limited(Protocol):
     def force_close(self) -> None: ...
 
 
-Connections = dict[Limited, int]
-"""Connections in the order in which they were opened, and the file of each."""
+Connections = dict[Limited, tuple[float, int]]
+"""Connections in the order in which they were opened, when that was, and the file of each."""
 
+_SILENT_S = 0.2  # a client may take so long from connecting to its first bytes
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
 _LOOKS = 8  # at so many connections, to find one that has sent nothing
@@ -77,7 +79,7 @@ class ConnectionLimits:
         """Note a connection; returns all of its address."""
         address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
-        self._open[connection] = self._new[connection] = same[connection] = file
+        self._open[connection] = self._new[connection] = same[connection] = (time.monotonic(), file)
         return same
 
     def closed(self, connection: Limited) -> None:
@@ -91,7 +93,7 @@ class ConnectionLimits:
 
     def rename(self, connection: Limited, address: str) -> None:
         """Count a connection for the address that a proxy names, and close it if that has too many."""
-        file = self._open.get(connection, 0)
+        _, file = self._open.get(connection, (0.0, 0))
         self.closed(connection)
         connection.address = address
         same = self._note(connection, file)
@@ -109,7 +111,9 @@ class ConnectionLimits:
         return peer is not None and within(peer, self.trusted())
 
     def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
-        chosen = self._oldest_new(newcomer, among) or self._idlest(among) or self._load.oldest_of(among)
+        new = self._oldest_new(newcomer, among)
+        silent = [each for each in new if time.monotonic() - among[each][0] >= _SILENT_S]
+        chosen = silent or self._idlest(among) or self._load.oldest_of(among) or new
         for connection in chosen:
             self.closed(connection)
             connection.force_close()
@@ -128,7 +132,7 @@ class ConnectionLimits:
                 break
             if not connection.is_new:
                 no_longer_new.append(connection)
-            elif not _has_unread(among[connection]):
+            elif not _has_unread(among[connection][1]):
                 found.append(connection)
                 break
             else:

@@ -216,7 +216,8 @@ async def test_heads_that_never_end_share_the_bound(caplog: pytest.LogCaptureFix
     assert caplog.text.count("requests hold") == 1
 
 
-async def test_a_new_connection_closes_the_oldest_that_has_sent_nothing() -> None:
+async def test_a_new_connection_closes_the_oldest_that_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limits, "_SILENT_S", 0.0)
     async with (
         running_ingress(settings=with_settings(max_connections=3)) as ingress,
         clients(ingress, [GOOD, b"", b""]) as [used, oldest, younger],
@@ -245,6 +246,21 @@ async def test_a_connection_whose_request_is_not_read_yet_is_not_closed_for_the_
             assert await silent.is_closed()
         connection.transport.resume_reading()
         answer = await unread.answer()
+        assert answer is not None
+        assert answer.status == 200
+
+
+async def test_a_connection_of_this_moment_is_not_closed_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client may be about to send."""
+    monkeypatch.setattr(connection_limits, "_SILENT_S", 10.0)
+    async with (
+        running_ingress(settings=with_settings(max_connections_per_address=2)) as ingress,
+        clients(ingress, [GOOD[:-1], b""]) as [slow, young],
+    ):
+        assert await accepts(ingress)
+        assert await slow.is_closed()
+        await young.send(GOOD)
+        answer = await young.answer()
         assert answer is not None
         assert answer.status == 200
 

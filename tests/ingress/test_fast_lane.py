@@ -131,7 +131,7 @@ async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], reque
             answer = await client.answer()
             assert answer is not None
             assert answer.status == 200
-    assert taken == [True] * 3
+    assert taken.count(True) == 3  # a large one may arrive in two segments, and is offered with each of them
 
 
 @pytest.mark.parametrize("request_", ORDINARY[-2:], ids=["keep-alive", "an upgrade without a connection"])
