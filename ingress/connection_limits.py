@@ -112,7 +112,9 @@ class ConnectionLimits:
 
     def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
         new = self._oldest_new(newcomer, among)
-        silent = [each for each in new if time.monotonic() - among[each][0] >= _SILENT_S]
+        silent = [
+            each for each in new if time.monotonic() - among[each][0] >= _SILENT_S and not _has_unread(among[each][1])
+        ]
         chosen = silent or self._idlest(among) or self._load.oldest_of(among) or new
         for connection in chosen:
             self.closed(connection)
@@ -124,8 +126,9 @@ class ConnectionLimits:
         return bool(chosen)
 
     def _oldest_new(self, newcomer: Limited, among: Connections) -> list[Limited]:
-        """The oldest connection that has sent no complete head, unless what it has sent waits in the kernel."""
+        """The oldest connection that has sent no complete head, if there is one that has sent nothing unread."""
         found: list[Limited] = []
+        first: list[Limited] = []
         no_longer_new, looks = [], 0
         for connection in self._new if among is self._open else among:
             if connection is newcomer or looks == _LOOKS:
@@ -136,10 +139,11 @@ class ConnectionLimits:
                 found.append(connection)
                 break
             else:
+                first = first or [connection]
                 looks += 1
         for connection in no_longer_new:
             self._new.pop(connection, None)
-        return found
+        return found or first
 
     def _idlest(self, among: Connections) -> list[Limited]:
         """The connections that wait for another request, and have waited longest."""

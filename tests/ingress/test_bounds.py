@@ -265,23 +265,6 @@ async def test_a_connection_of_this_moment_is_not_closed_for_the_next(monkeypatc
         assert answer.status == 200
 
 
-async def test_if_no_request_is_read_yet_the_new_connection_is_closed() -> None:
-    async with (
-        running_ingress(settings=with_settings(max_connections=1)) as ingress,
-        clients(ingress, [b""]) as [unread],
-    ):
-        (connection,) = ingress.server.connections
-        assert connection.transport is not None
-        connection.transport.pause_reading()
-        await unread.send(GOOD)
-        async with ingress.connect() as one_too_many:
-            assert await one_too_many.is_closed()
-        connection.transport.resume_reading()
-        answer = await unread.answer()
-        assert answer is not None
-        assert answer.status == 200
-
-
 async def test_of_used_connections_the_idlest_is_closed() -> None:
     async with (
         running_ingress(settings=with_settings(max_connections=2)) as ingress,
