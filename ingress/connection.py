@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -27,6 +27,10 @@ MAX_HEADERS = 64
 MAX_HEAD_BYTES = 24_576
 LINGER_S = 1.0
 _PART_BYTES = 2048
+_CHUNKED_READS = 48  # what the chunks in a part may cost, in usual requests
+_HEAD_END = b"\r\n\r\n"
+_MAX_LINES = 64  # of headers and chunks in a part that is parsed at once
+_MIN_HEAD_BYTES = 16
 _NO_ROOM = "the ingress has no room for more requests now"
 
 
@@ -48,24 +52,28 @@ class IngressConnection(web.RequestHandler):
     """One connection. It is closed if the client is slow to send a head or to read a response.
 
     Everything that it receives is counted until the request is answered. At most one request waits behind the one that
-    is being answered. Only the first part of a segment is parsed at once, unless the rest is of a body that needs no
-    parsing. Parser errors are answered in our form, and never quote the request.
+    is being answered. What one turn of the event loop parses is bounded: the rest of a segment waits for `Turns` as a
+    backlog. Parser errors are answered in our form, and never quote the request.
 
     Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors, and on `_request_count`,
     how many there were; on `_waiter`, which is pending while the connection is idle; on `_task_handler`, the task that
-    awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; and
-    on `pause_reading`, without which the parser never stops within a message.
+    awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; on
+    `_resume_transport_reading`; and on `pause_reading`, without which the parser never stops within a message.
     """
 
     __slots__ = (
         "_backlog",
         "_body",
+        "_body_bytes",
+        "_has_ended",
         "_has_paused",
+        "_has_tls",
         "_head_bytes",
         "_head_timer",
         "_is_body_open",
         "_is_chunked",
         "_is_discarding",
+        "_is_early",
         "_is_last",
         "_lane",
         "_promised_bytes",
@@ -101,11 +109,15 @@ class IngressConnection(web.RequestHandler):
         self.turns = turns
         self._max_msg_queue_size = 2
         self._msg_queue_resume_size = 0
+        self._has_ended = False  # the client has closed its side
         self._has_paused = False
+        self._has_tls = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
+        self._body_bytes = 0
         self._is_chunked = False
+        self._is_early = lane is not None  # aiohttp's task may not wait yet: it would keep a request from the lane
         self._is_body_open = False
         self._head_bytes = 0
         self._promised_bytes = 0
@@ -129,8 +141,8 @@ class IngressConnection(web.RequestHandler):
 
     @property
     def is_new(self) -> bool:
-        """Whether it has sent no complete head yet."""
-        return not self._request_count
+        """Whether it has sent no complete head yet; what it has sent is parsed."""
+        return not (self._request_count or self._backlog)
 
     @property
     def idle_since_s(self) -> float | None:
@@ -141,11 +153,39 @@ class IngressConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Any unsent byte of a response pauses the writing, and is timed. A transport of TLS pauses when its limit is
         # reached, others when it is exceeded. uvloop's transports have no asyncio class.
-        has_tls = transport.get_extra_info("ssl_object") is not None
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(has_tls))
+        self._has_tls = transport.get_extra_info("ssl_object") is not None
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(self._has_tls))
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         super().connection_made(transport)
         self._await_head()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the client sends no more, and nothing waits behind the request that is being answered."""
+        return self._has_ended and not (self._messages or self._backlog)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp keeps no connection
+        """Keep the connection of a client that sends no more, until all that it asked is answered; False closes it.
+
+        TLS has no half-closed connections. A request that is not complete by then is answered 400 behind others, and
+        not at all if it is the only one and its head is not complete.
+        """
+        if self._has_tls:
+            return False
+        self._has_ended = True
+        return bool(self._backlog) or self._end()
+
+    def _end(self) -> bool:
+        """Give up what is not complete; whether anything is to be answered."""
+        is_idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        is_incomplete = not self._body.is_eof()
+        if is_idle or not self._request_count or (is_incomplete and self._is_last):
+            return False
+        if is_incomplete:
+            self._break_off()
+        if not self._messages:
+            self._close = True  # aiohttp closes the connection after the answer
+        return True
 
     def only_request(self) -> Whole | None:
         """The request that waits, if it is whole, alone, and nothing holds up its answer."""
@@ -171,6 +211,8 @@ class IngressConnection(web.RequestHandler):
             self.hold_rest()
         if self.transport is None or self._parser is None:
             return
+        if self._has_ended and self.is_ending:
+            keep_alive = False
         self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive))
         if self._close or not keep_alive:
             self.force_close()
@@ -249,9 +291,17 @@ class IngressConnection(web.RequestHandler):
         size = len(data)
         self.held_bytes += size
         self.load.held_bytes += size
-        if size > _PART_BYTES or self._backlog or (self._is_chunked and self._is_body_open):
+        turns = self.turns
+        if (
+            size > _PART_BYTES
+            or self._backlog
+            or turns.reads_left <= 0
+            or self._is_early
+            or (self._is_chunked and self._is_body_open)
+        ):
             self._receive_in_parts(data)
         else:
+            turns.reads_left -= 1
             self._parse(data)
         self._go_on()
 
@@ -286,8 +336,11 @@ class IngressConnection(web.RequestHandler):
             self.load.end(self)
         self._body, self._is_chunked, self._head_bytes = body, message.chunked, 0
         self._is_body_open = not body.is_eof()
+        if self._is_chunked:
+            self.turns.reads_left -= _CHUNKED_READS
         if self._is_body_open:
             self.has_rest = True
+            self._body_bytes = int(message.headers.get(hdrs.CONTENT_LENGTH, "0"))
             self.load.hold(self, REQUEST_BYTES + HEADER_BYTES * len(message.raw_headers))
 
     def _note_part(self, data: bytes) -> None:
@@ -310,44 +363,76 @@ class IngressConnection(web.RequestHandler):
     def _hold_back(self) -> None:
         """Read no more until the request that is in progress has been answered."""
         self.has_rest = True
+        self.turns.reads_left -= len(self._messages)
         self.load.hold(self, REQUEST_BYTES * len(self._messages))
         if not self._buffer_paused:
             self._pause_reading_for_buffer()
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether what arrives next is of a body in chunks."""
+        return self._is_chunked and self._is_body_open
+
     def _receive_in_parts(self, data: bytes) -> None:
-        """Parse the first part of a large segment, and the rest in turns unless it is of a body without chunks."""
-        if self._backlog:
-            self._backlog += data
-            self._pause_transport_reading()
-            if not data:  # aiohttp reads again
-                self.turns.parse(self)
-            return
-        is_costly = self._is_chunked and self._is_body_open
-        if not is_costly:
-            self._parse(data[:_PART_BYTES])
-            data = data[_PART_BYTES:]
-            is_costly = self._is_chunked or not self._is_body_open
-        if self._is_last or not data:
-            return
-        if is_costly:
-            self._backlog = data
-            self._pause_transport_reading()
-            self.turns.parse(self)
-        else:
+        """Parse what is not costly as far as this turn allows, and leave the rest to the next turns."""
+        waits, self._is_early = self._is_early and self._waiter is None, False
+        has_backlog = bool(self._backlog)
+        if not (has_backlog or data):  # aiohttp goes on with what waits in its parser
             self._parse(data)
+            return
+        self._backlog += data
+        if not (waits or has_backlog):
+            self._parse_backlog()
+        if self._backlog:
+            self._pause_transport_reading()
+            if not (has_backlog and data):
+                self.turns.parse(self)
+
+    def _parse_backlog(self) -> None:
+        turns = self.turns
+        while self._backlog and turns.reads_left > 0 and not (self.is_costly or self._must_wait()):
+            turns.reads_left -= 1
+            self._parse_part()
 
     def parse_next(self) -> bool:
         """Parse the next part of the backlog; whether more can be parsed now."""
         if self._must_wait():
             return False
-        part, self._backlog = self._backlog[:_PART_BYTES], self._backlog[_PART_BYTES:]
-        self._parse(part)
+        try:
+            self._parse_part()
+        except BaseException:
+            self.force_close()
+            raise
         self._go_on()
         if self._must_wait():
             return False
-        if not self._backlog:
+        if self._backlog:
+            return True
+        if not self._has_ended:
             self._resume_transport_reading()
-        return bool(self._backlog)
+        elif not self._end():
+            self.force_close()
+        return False
+
+    def _parse_part(self) -> None:
+        size = self._next_part_bytes()
+        part, self._backlog = self._backlog[:size], self._backlog[size:]
+        self._parse(part)
+
+    def _next_part_bytes(self) -> int:
+        """All of a body without chunks, a head with many lines behind it, or a part that costs about as much."""
+        if self._is_body_open and not self._is_chunked:
+            return max(1, self._body_bytes - self._body.total_bytes)
+        if not self._is_body_open and self._backlog.count(b"\n", 0, _PART_BYTES) > _MAX_LINES:
+            end = self._backlog.find(_HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
+            if end > 0:
+                return end + len(_HEAD_END)
+        return _PART_BYTES
+
+    def _resume_transport_reading(self) -> None:
+        """Read again, unless a backlog waits: aiohttp would add another segment to it with each answer."""
+        if not self._backlog:
+            super()._resume_transport_reading()
 
     def _must_wait(self) -> bool:
         return self._reading_paused or self._buffer_paused or self._is_last
@@ -399,15 +484,24 @@ class IngressConnection(web.RequestHandler):
     def _refuse(self, refusal: Refused, status: int = 503) -> None:
         """Answer what is no request yet, and read no more."""
         self._is_last = self._is_discarding = True
+        self._backlog = b""
         self.load.end(self)
         self._stop_waiting()
+        self._request_count += 1
         self._messages.append((_ErrInfo(status, refusal, ""), EMPTY_PAYLOAD))
         self.go_usual_way()
 
     def _drop(self, data: bytes) -> None:
         """Parse what is left of a body that is of no use, so that its end is seen, unless that costs too much."""
-        if not (self._is_discarding or (self._is_chunked and len(data) > _PART_BYTES)):
-            super().data_received(data)
+        if self._is_chunked and (len(data) > _PART_BYTES or self.turns.reads_left <= 0):
+            self._is_discarding = True
+        if self._is_discarding:
+            return
+        if self._is_chunked:
+            self.turns.reads_left -= _CHUNKED_READS
+        else:
+            data = data[: max(0, self._body_bytes - self._body.total_bytes)]
+        super().data_received(data)
 
     def pause_reading(self) -> None:
         self._has_paused = True

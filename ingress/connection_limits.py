@@ -3,8 +3,10 @@
 So a crowd of idle clients cannot keep genuine ones out.
 """
 
+import fcntl
 import heapq
 import logging
+import termios
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -32,12 +34,13 @@ class Limited(Protocol):
     def force_close(self) -> None: ...
 
 
-Connections = dict[Limited, float]
-"""Connections in the order in which they were opened, and when that was."""
+Connections = dict[Limited, tuple[float, int]]
+"""Connections in the order in which they were opened, when that was, and the file of each."""
 
-_YOUNG_S = 0.05  # what such a connection has sent may not have been read yet
+_SILENT_S = 0.2  # a client may take so long from connecting to its first bytes
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
+_LOOKS = 8  # at so many connections, to find one that has sent nothing
 _AT_ONCE = 100  # one in so many idle ones is closed at a time, since finding the idlest costs a look at all
 
 
@@ -61,18 +64,23 @@ class ConnectionLimits:
         self._new: Connections = {}
         self._by_address: dict[str, Connections] = {}
 
-    def opened(self, connection: Limited, file: int = 0) -> bool:
+    def opened(self, connection: Limited, file: int) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
-        address = connection.client = limited_as(connection.address)
-        same = self._by_address.setdefault(address, {})
-        self._open[connection] = self._new[connection] = same[connection] = time.monotonic()
-        if len(same) > self._max_per_address and not self._is_trusted(connection.address):
-            return self._make_room(connection, same, f"{self._max_per_address} connections from {address}")
+        same = self._note(connection, file)
+        if self._exceeds(connection, same):
+            return self._make_room_for_address(connection, same)
         if len(self._open) > self._max_connections:
             return self._make_room(connection, self._open, f"{self._max_connections} connections")
         if self._max_file is not None and file > self._max_file - _SPARE_FILES:
             return self._make_room(connection, self._open, f"{self._max_file} open files")
         return True
+
+    def _note(self, connection: Limited, file: int) -> Connections:
+        """Note a connection; returns all of its address."""
+        address = connection.client = limited_as(connection.address)
+        same = self._by_address.setdefault(address, {})
+        self._open[connection] = self._new[connection] = same[connection] = (time.monotonic(), file)
+        return same
 
     def closed(self, connection: Limited) -> None:
         self._open.pop(connection, None)
@@ -85,10 +93,18 @@ class ConnectionLimits:
 
     def rename(self, connection: Limited, address: str) -> None:
         """Count a connection for the address that a proxy names, and close it if that has too many."""
+        _, file = self._open.get(connection, (0.0, 0))
         self.closed(connection)
         connection.address = address
-        if not self.opened(connection):
+        same = self._note(connection, file)
+        if self._exceeds(connection, same) and not self._make_room_for_address(connection, same):
             connection.force_close()
+
+    def _exceeds(self, connection: Limited, same: Connections) -> bool:
+        return len(same) > self._max_per_address and not self._is_trusted(connection.address)
+
+    def _make_room_for_address(self, connection: Limited, same: Connections) -> bool:
+        return self._make_room(connection, same, f"{self._max_per_address} connections from {connection.client}")
 
     def _is_trusted(self, address: str) -> bool:
         peer = read_address(address.partition("%")[0])
@@ -96,7 +112,9 @@ class ConnectionLimits:
 
     def _make_room(self, newcomer: Limited, among: Connections, limit: str) -> bool:
         new = self._oldest_new(newcomer, among)
-        silent = [each for each in new if time.monotonic() - among[each] >= _YOUNG_S]
+        silent = [
+            each for each in new if time.monotonic() - among[each][0] >= _SILENT_S and not _has_unread(among[each][1])
+        ]
         chosen = silent or self._idlest(among) or self._load.oldest_of(among) or new
         for connection in chosen:
             self.closed(connection)
@@ -108,20 +126,35 @@ class ConnectionLimits:
         return bool(chosen)
 
     def _oldest_new(self, newcomer: Limited, among: Connections) -> list[Limited]:
-        """The oldest connection that has sent no complete head."""
-        found, no_longer_new = [], []
+        """The oldest connection that has sent no complete head, if there is one that has sent nothing unread."""
+        found: list[Limited] = []
+        first: list[Limited] = []
+        no_longer_new, looks = [], 0
         for connection in self._new if among is self._open else among:
-            if connection is newcomer:
+            if connection is newcomer or looks == _LOOKS:
                 break
-            if connection.is_new:
+            if not connection.is_new:
+                no_longer_new.append(connection)
+            elif not _has_unread(among[connection][1]):
                 found.append(connection)
                 break
-            no_longer_new.append(connection)
+            else:
+                first = first or [connection]
+                looks += 1
         for connection in no_longer_new:
             self._new.pop(connection, None)
-        return found
+        return found or first
 
     def _idlest(self, among: Connections) -> list[Limited]:
         """The connections that wait for another request, and have waited longest."""
         idle = [(since_s, number, each) for number, each in enumerate(among) if (since_s := each.idle_since_s)]
         return [connection for _, _, connection in heapq.nsmallest(max(1, len(idle) // _AT_ONCE), idle)]
+
+
+def _has_unread(file: int) -> bool:
+    """Whether a part of what the client has sent waits in the kernel. In a crowd it may wait for some time."""
+    nothing = bytes(4)
+    try:
+        return fcntl.ioctl(file, termios.FIONREAD, nothing) != nothing
+    except OSError:  # closed meanwhile
+        return False

@@ -102,7 +102,7 @@ class Receiver:
             if failure is not None:
                 raise failure  # noqa: TRY301  as if it had happened here
             if connection.has_rest:
-                await connection.turns.wait()
+                await connection.turns.wait(request.content.total_bytes)
             response = await self.receive(request)
         except Refused as refusal:
             response = self._refused(request, refusal)
@@ -121,7 +121,7 @@ class Receiver:
             if connection.has_rest:
                 connection.hold_rest()
             self.end()
-        if self.draining or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
+        if self.draining or connection.is_ending or request._message.upgrade:  # noqa: SLF001  the parser then loses what follows
             response.force_close()
         return response
 

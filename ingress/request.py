@@ -180,7 +180,7 @@ async def _read_rest(
         raise SlowRequest(text, for_operator=f"{text}: {arrived}") from None
     finally:
         connection.end_body()
-    await connection.turns.wait()
+    await connection.turns.wait(len(body))
     return body
 
 

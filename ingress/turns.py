@@ -5,36 +5,50 @@ import time
 from collections import deque
 from typing import Protocol
 
+_READS = 256
 _PARSING_S = 0.005
-_REQUESTS = 4
+_UNITS = 64
+_UNIT_BYTES = 16_384
 
 
 class Parsing(Protocol):
+    @property
+    def is_costly(self) -> bool:
+        """Whether a byte of what waits may cost a hundred times as much as one of a usual request."""
+
     def parse_next(self) -> bool:
         """Parse a small part of what waits; whether more can be parsed now."""
 
 
 class Turns:
-    """Does a few milliseconds of such work in each turn of the event loop, a little for each connection.
+    """Bounds what each turn of the event loop spends on parsing and on unusual requests, however many connections.
 
-    A body in chunks of two bytes costs forty times as much to parse as the same body in one piece. To verify a large
-    body costs as much as several small ones, and clients that pipeline have a request at hand in each turn.
+    `reads_left` is how much may be parsed at once as it is read, in usual requests. It is filled up only once it is
+    used up, so a turn without a crowd costs nothing. The rest is parsed in the next turns, a little for each
+    connection, for a few milliseconds in each turn: the same time for costly and for other bytes, so that no crowd of
+    the one holds up the other. A body in chunks of one byte costs a hundred times as much to parse as the same body in
+    one piece. To verify a large body costs as much as several small ones, and clients that pipeline have a request at
+    hand in each turn.
     """
 
+    __slots__ = ("_costly", "_is_scheduled", "_usual", "_waiting", "reads_left")
+
     def __init__(self) -> None:
-        self._parsing: dict[Parsing, None] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.reads_left = _READS
+        self._usual: dict[Parsing, None] = {}
+        self._costly: dict[Parsing, None] = {}
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self._is_scheduled = False
 
     def parse(self, connection: Parsing) -> None:
         """Call `parse_next` in some of the next turns, until it returns False."""
-        self._parsing[connection] = None
+        (self._costly if connection.is_costly else self._usual)[connection] = None
         self._schedule()
 
-    async def wait(self) -> None:
-        """Wait for a turn; those who asked earlier have theirs first."""
+    async def wait(self, size: int = 0) -> None:
+        """Wait for a turn with a body of this size; those who asked earlier have theirs first."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, 1 + size // _UNIT_BYTES))
         self._schedule()
         await turn
 
@@ -45,19 +59,27 @@ class Turns:
 
     def _run(self) -> None:
         self._is_scheduled = False
-        for _ in range(min(_REQUESTS, len(self._waiting))):
-            turn = self._waiting.popleft()
+        self.reads_left = _READS
+        try:
+            self._admit()
+            self._parse(self._usual)
+            self._parse(self._costly)
+        finally:
+            if self._usual or self._costly or self._waiting:
+                self._schedule()
+
+    def _admit(self) -> None:
+        left = _UNITS
+        while self._waiting and left > 0:
+            turn, units = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-        self._parse()
-        if self._parsing or self._waiting:
-            self._schedule()
+                left -= units
 
-    def _parse(self) -> None:
+    def _parse(self, connections: dict[Parsing, None]) -> None:
         until_s = time.monotonic() + _PARSING_S
-        while self._parsing and time.monotonic() < until_s:
-            connection = next(iter(self._parsing))
-            has_more = connection.parse_next()
-            del self._parsing[connection]
-            if has_more:
-                self._parsing[connection] = None
+        while connections and time.monotonic() < until_s:
+            connection = next(iter(connections))
+            del connections[connection]
+            if connection.parse_next():
+                self.parse(connection)

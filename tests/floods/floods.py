@@ -7,6 +7,7 @@ answers.
 import asyncio
 import contextlib
 import multiprocessing
+import random
 import resource
 import sys
 import time
@@ -65,6 +66,7 @@ class Flood:
     name: str
     clients: int
     hostile: Hostile
+    has_many_addresses: bool = False
 
 
 def _head(*lines: str, source: AnySource = KRTC) -> bytes:
@@ -114,6 +116,13 @@ async def tiny_chunks(_: asyncio.StreamReader, writer: asyncio.StreamWriter, end
         await writer.drain()
 
 
+async def chunks_in_one_piece(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: float) -> None:
+    """A body in 20,000 chunks of one byte, sent at once."""
+    writer.write(_head("Transfer-Encoding: chunked", "Content-Type: application/json") + b"1\r\nx\r\n" * 20_000)
+    await writer.drain()
+    await _until_closed(reader)
+
+
 async def pipelining(_: asyncio.StreamReader, writer: asyncio.StreamWriter, end_s: float) -> None:
     """Health checks without end, whose answers are never read."""
     while asyncio.get_running_loop().time() < end_s:
@@ -130,6 +139,29 @@ async def forgeries(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         await reader.read(4096)
 
 
+async def mixed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end_s: float) -> None:
+    """Nothing, a head or a body that trickles in, or a body in chunks that are sent at once."""
+    await random.choice((idle, slow_head, slow_body, chunks_in_one_piece))(reader, writer, end_s)  # noqa: S311
+
+
+async def slow_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter, end_s: float) -> None:
+    await _trickle(writer, _head("X-Padding: " + "x" * 1000), end_s)
+
+
+async def slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter, end_s: float) -> None:
+    writer.write(_head("Content-Length: 1000", "Content-Type: application/json"))
+    await _trickle(writer, b"x" * 999, end_s)
+
+
+async def _trickle(writer: asyncio.StreamWriter, data: bytes, end_s: float) -> None:
+    """A byte each second until the ingress closes the connection."""
+    for byte in data:
+        if writer.transport.is_closing() or asyncio.get_running_loop().time() > end_s:
+            return
+        writer.write(bytes([byte]))
+        await asyncio.sleep(1)
+
+
 def floods(scale: float) -> Sequence[Flood]:
     """All floods; with a scale below 1 with fewer clients each."""
     return [
@@ -139,8 +171,13 @@ def floods(scale: float) -> Sequence[Flood]:
         Flood("62 headers of 8 kB", int(600 * scale), large_heads),
         Flood("62 short headers", int(10_000 * scale), many_short_headers),
         Flood("chunks of two bytes", int(200 * scale), tiny_chunks),
+        Flood("bodies in 20,000 chunks, each sent at once", int(1500 * scale), chunks_in_one_piece),
         Flood("pipelined requests, answers not read", int(300 * scale), pipelining),
         Flood("forged bodies of 256 kB", int(300 * scale), forgeries),
+        Flood("idle connections of many addresses", int(12_000 * scale), idle, has_many_addresses=True),
+        Flood("slow heads of many addresses", int(12_000 * scale), slow_head, has_many_addresses=True),
+        Flood("slow bodies of many addresses", int(12_000 * scale), slow_body, has_many_addresses=True),
+        Flood("all of this from many addresses", int(12_000 * scale), mixed, has_many_addresses=True),
     ]
 
 
@@ -181,7 +218,8 @@ async def _hostile(flood: Flood, port: int, end_s: float, opening: asyncio.Semap
     while loop.time() < end_s:
         try:
             async with opening:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                local = (_address(), 0) if flood.has_many_addresses else None
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=local)
         except OSError:
             await asyncio.sleep(_PAUSE_S)
             continue
@@ -190,6 +228,11 @@ async def _hostile(flood: Flood, port: int, end_s: float, opening: asyncio.Semap
             await flood.hostile(reader, writer, end_s)
         writer.transport.abort()
         await asyncio.sleep(_PAUSE_S)
+
+
+def _address() -> str:
+    """Some address of this machine; Linux has 16 million."""
+    return f"127.{random.randrange(1, 255)}.{random.randrange(255)}.{random.randrange(1, 255)}"  # noqa: S311
 
 
 async def _genuine(port: int, seconds: float, result: Result) -> None:

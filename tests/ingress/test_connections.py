@@ -1,6 +1,7 @@
 """Connections that are slow, idle, too many, pipelined or cut."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -169,7 +170,12 @@ async def test_a_client_that_never_reads_is_cut_off() -> None:
         running_ingress(settings=with_settings(write_timeout_s=0.1)) as ingress,
         connected(ingress.port, receive_buffer_bytes=4096) as client,
     ):
-        async with asyncio.timeout(120):  # megabytes of answers fill the buffers of both sides
+        await client.send(HEALTH)
+        assert await client.answer() is not None
+        (connection,) = ingress.server.connections
+        assert connection.transport is not None
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        async with asyncio.timeout(120):  # answers fill the buffers of both sides
             while not client.cut_off:
                 await client.send(HEALTH * 100)
         answer, _ = await ingress.ask(GOOD)

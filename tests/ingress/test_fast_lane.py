@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ async def exchange(ingress: RunningIngress, parts: Sequence[bytes]) -> bytes:
             await let_ingress_run()
         while data := await asyncio.wait_for(reader.read(2**16), QUIET_S):
             received += data
-    except (TimeoutError, ConnectionError):
+    except (TimeoutError, ConnectionError, RuntimeError):  # uvloop: RuntimeError is "closed"
         pass
     finally:
         writer.transport.abort()
@@ -89,15 +90,19 @@ async def compare(stream: bytes, cuts: list[int]) -> None:
     assert fast == usual, parts
 
 
-@settings(max_examples=16, deadline=None, derandomize=True, database=None)
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@settings(max_examples=8, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.tuples(STREAMS, st.lists(st.integers(1, 4000), max_size=5)), min_size=8, max_size=8))
-def test_both_ways_answer_and_publish_the_same(clients: list[tuple[bytes, list[int]]]) -> None:
+def test_both_ways_answer_and_publish_the_same(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], clients: list[tuple[bytes, list[int]]]
+) -> None:
     """Eight clients at a time, each with ingresses of its own: they mostly wait until nothing more is answered."""
 
     async def compare_all() -> None:
         await asyncio.gather(*(compare(stream, cuts) for stream, cuts in clients))
 
-    asyncio.run(compare_all())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(compare_all())
 
 
 @pytest.fixture
@@ -126,7 +131,7 @@ async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], reque
             answer = await client.answer()
             assert answer is not None
             assert answer.status == 200
-    assert taken == [True] * 3
+    assert taken.count(True) == 3  # a large one may arrive in two segments, and is offered with each of them
 
 
 @pytest.mark.parametrize("request_", ORDINARY[-2:], ids=["keep-alive", "an upgrade without a connection"])
@@ -196,11 +201,11 @@ async def test_a_client_that_leaves_costs_no_event_and_no_task() -> None:
             ingress.publisher.hold()
             await client.send(GOOD)
             await ingress.publisher.called.wait()
+        ingress.publisher.release()
+        await ingress.publisher.kept.wait()
         async with asyncio.timeout(10):
             while ingress.server.connections:  # noqa: ASYNC110  a closed connection gives no signal
                 await asyncio.sleep(0.01)
-        ingress.publisher.release()
-        await ingress.publisher.kept.wait()
         await let_ingress_run()
         assert len(asyncio.all_tasks()) == before
 

@@ -46,7 +46,7 @@ async def test_two_colons_take_both_families() -> None:
 async def test_another_ipv6_address_takes_ipv6_only() -> None:
     async with running_ingress(settings=with_settings(host="::1")) as ingress:
         assert await first_line("::1", ingress.port) == b"HTTP/1.1 200 OK\r\n"
-        with pytest.raises(OSError, match="Connect call failed"):
+        with pytest.raises(OSError, match="Connect"):
             await first_line("127.0.0.1", ingress.port)
 
 
