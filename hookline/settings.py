@@ -46,7 +46,8 @@ PUBLISHED = "provider"
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`url` may be a list: the nodes of a RabbitMQ cluster.
 
-    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm.
+    `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm. Without
+    a spool, ten times as many wait for room.
     """
 
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL

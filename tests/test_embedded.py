@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from hookline.broker.embedded import tables
-from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.publisher import Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked, Received
 from hookline.schemas.errors import NotDurable
 from hookline.sqlite.database import Database

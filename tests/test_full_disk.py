@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.publisher import Limits
 from hookline.schemas.errors import NotDurable
 from hookline.sqlite import disk_space
 from hookline.sqlite.database import Database

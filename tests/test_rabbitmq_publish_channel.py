@@ -1,6 +1,8 @@
 """Publishes on a channel against the frames of a server, without a server."""
 
 import asyncio
+import math
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +14,7 @@ from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.confirms import Pending
+from hookline.broker.rabbitmq.confirms import Confirms, Pending
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
@@ -22,6 +24,7 @@ NUMBER = 7
 MESSAGE = Message("e", "k", {}, "a/b", b"{}")
 REFUSED = "a queue of RabbitMQ refused the event"
 LOST = "the connection to RabbitMQ was lost"
+_FRAMES_BYTES = 1024  # more than one frame of these messages has
 
 
 class Socket(asyncio.Transport):
@@ -41,7 +44,7 @@ class Socket(asyncio.Transport):
 class Server:
     """A publish channel, and the frames that a server would send to it."""
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, most_written: float = math.inf) -> None:
         connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
         self.socket = Socket()
         self.wire = FrameTransport(asyncio.Protocol(), lambda: -1.0)
@@ -49,8 +52,7 @@ class Server:
         self.publishing = RawPublishChannel(
             cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)),
             self.wire,
-            timeout_s,
-            RefusalTally(),
+            Confirms(timeout_s, RefusalTally(), most_written),
         )
 
     async def publishes(self, count: int) -> list[Pending]:
@@ -68,13 +70,17 @@ class Server:
         self.sends(ContentHeader(body_size=0, properties=Basic.Properties(message_id=self.message_id(number))))
 
     def message_id(self, number: int) -> str:
-        frames, ids = b"".join(self.socket.writes), []
+        return self.message_ids()[number]
+
+    def message_ids(self) -> list[str]:
+        """Those of all messages that were written."""
+        frames, ids = memoryview(b"".join(self.socket.writes)), []
         while frames:
-            taken, _, content = frame.unmarshal(frames)
+            taken, _, content = frame.unmarshal(bytes(frames[:_FRAMES_BYTES]))
             frames = frames[taken:]
             if isinstance(content, ContentHeader):
-                ids.append(content.properties.message_id)
-        return str(ids[number])
+                ids.append(str(content.properties.message_id))
+        return ids
 
 
 def results(sent: list[Pending]) -> list[str | None]:
@@ -120,6 +126,48 @@ async def test_a_returned_message_is_not_confirmed_by_its_confirm() -> None:
     assert results(sent) == [None, "no queue of RabbitMQ takes the event", None]
 
 
+async def test_a_returned_message_is_found_although_messages_before_it_were_never_written() -> None:
+    server = Server()
+    sent = [server.publishing.send(MESSAGE) for _ in range(4)]
+    sent[0].cancel()
+    sent[2].cancel()
+    await asyncio.sleep(0)
+    server.returns(1)
+    assert results(sent)[1::2] == ["…", "no queue of RabbitMQ takes the event"]
+
+
+async def test_returned_messages_of_others_change_nothing() -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    own = server.message_id(0)
+    for foreign in ("", "1", own[:-1], f"{own}9", f"{own[:-1]}x", f"x{own}", f"{own[:-1]}²"):
+        server.sends(Basic.Return(312, "NO_ROUTE", "e", "k"))
+        server.sends(ContentHeader(body_size=0, properties=Basic.Properties(message_id=foreign)))
+    assert results(sent) == ["…", "…"]
+
+
+async def test_a_returned_message_costs_the_same_however_many_are_in_flight() -> None:
+    few, many = [min([await seconds_per_return(count) for _ in range(2)]) for count in (500, 16_000)]
+    assert many < 4 * few
+
+
+async def seconds_per_return(count: int) -> float:
+    """Processor time per message, if all that are in flight are returned."""
+    server = Server()
+    sent = await server.publishes(count)
+    returned = [
+        frame.marshal(Basic.Return(312, "NO_ROUTE", "e", "k"), NUMBER)
+        + frame.marshal(ContentHeader(body_size=0, properties=Basic.Properties(message_id=each)), NUMBER)
+        for each in server.message_ids()
+    ]
+    began_s = time.process_time()
+    for each in returned:
+        server.wire.data_received(each)
+    took_s = time.process_time() - began_s
+    assert all(each.done() for each in sent)
+    return took_s / count
+
+
 async def test_an_unreadable_returned_message_fails_all_in_flight() -> None:
     server = Server()
     sent = await server.publishes(2)
@@ -141,6 +189,19 @@ async def test_nothing_is_written_while_the_socket_is_paused() -> None:
     server.publishing.writable()
     server.sends(Basic.Ack(2, multiple=True))
     assert results([sent[0], sent[2]]) == [None, None]
+
+
+async def test_messages_beyond_the_limit_are_written_in_order_once_others_are_confirmed() -> None:
+    server = Server(most_written=2)
+    sent = await server.publishes(5)
+    assert len(server.message_ids()) == 2
+    server.sends(Basic.Ack(1))
+    await asyncio.sleep(0)
+    assert len(server.message_ids()) == 3
+    server.sends(Basic.Nack(3, multiple=True))
+    await asyncio.sleep(0)
+    server.sends(Basic.Ack(5, multiple=True))
+    assert results(sent) == [None, REFUSED, REFUSED, None, None]
 
 
 async def test_messages_published_during_an_alarm_are_refused_and_never_written() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hookline.aio.notices import Notice
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.embedded import write_probe
-from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.publisher import Limits
 from hookline.broker.rabbitmq.confirm_watch import ConfirmWatch
 from hookline.broker.rabbitmq.confirms import REFUSED, Confirms
 from hookline.schemas.broker import Done

@@ -11,7 +11,8 @@ import pytest
 from pamqp.commands import Basic
 
 from hookline.broker.embedded import history_tables as tables
-from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.publisher import Limits
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +15,6 @@ from hookline.workers.work import Case
 
 _Task: TypeAlias = "asyncio.Task[None]"
 _QUICK_S = 0.01
-_LOOKS_S = 0.5
 _WEIGHT = 1 / 16  # of the latest call in the mean
 
 
@@ -29,6 +29,10 @@ class Handler:
         self._timeout = HandlerTimeout(worker.timeout_s)
         self._queue = worker.queue
         self.observer = NOBODY
+
+    def is_calling(self) -> bool:
+        """Whether the function is running, once or more often."""
+        return bool(self._timeout.running)
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
         """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process."""
@@ -54,9 +58,14 @@ class HandlerTimeout:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel, _LOOKS_S)
+        self._deadlines = Deadlines[_Task](limit_s, asyncio.Task.cancel)
         self._cancelled: dict[_Task, int] = {}  # how often a task within it had been cancelled before, if it had
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: finding it takes a system call on Python 3.11
+
+    @property
+    def running(self) -> Collection[_Task]:
+        """The tasks within it that are in time."""
+        return self._deadlines.running
 
     def __enter__(self) -> None:
         self._loop = self._loop or asyncio.get_running_loop()

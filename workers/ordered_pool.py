@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
+from hookline.workers.draining import drain
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow
@@ -76,22 +78,26 @@ class OrderedPool:
         return len(self._in_flight)
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises what a part of it fails with."""
+        """Work until `close` is called. Raises what a part of it fails with."""
         await self._died
 
-    async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queues."""
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
         self._stopping = True
         self._pipeline.admission.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await self._end(set(self._in_flight), grace_s)
-        await self._pipeline.ahead.give_back_all()
-        await self._settle_all()
-        await self._partitions.close()
-        if not self._died.done():
-            self._died.set_result(None)
+        await drain(self._in_flight.keys(), grace_s, self._pipeline.handler.is_calling)
+
+    async def close(self) -> None:
+        """After `drain`: return what is not settled to the queues, and the partitions to other processes."""
+        try:
+            await asyncio.gather(self._pipeline.ahead.give_back_all(), self._settle_all())
+            await self._partitions.close()
+        finally:
+            if not self._died.done():
+                self._died.set_result(None)
 
     def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(part)
@@ -179,18 +185,20 @@ class OrderedPool:
             await self._pipeline.let_go(work)
             delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
             work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
+            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+        elif work.held:
+            await self._pipeline.settle(message.queue, work, partial(self._settled, slot, work, started))
         else:
             if not self._settler.takes(message.queue, message.received, outcome):
-                await (
-                    self._pipeline.settle(message.queue, work)
-                    if work.held
-                    else message.queue.settle(message.received, outcome)
-                )
-            parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
-            self._subject_queues.done(slot, time.monotonic(), parked=parked)
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+                await message.queue.settle(message.received, outcome)
+            self._settled(slot, work, started)
         if isinstance(outcome, Again):
             await asyncio.sleep(0)  # an event that is retried at once lets others run
+
+    def _settled(self, slot: Slot[_Message], work: Work, started: float) -> None:
+        parked = isinstance(work.outcome, Parked) and slot.item.queue.holds(slot.item.received)
+        self._subject_queues.done(slot, time.monotonic(), parked=parked)
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
 
     def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
         self._claim_next(slot)

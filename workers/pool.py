@@ -4,11 +4,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from hookline.schemas.broker import Queue
 from hookline.workers.admission import PREFETCH_FACTOR
 from hookline.workers.api import Worker
+from hookline.workers.draining import drain
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
 
@@ -59,23 +61,22 @@ class Pool:
         return len(self._loops) - len(self._idle)
 
     async def run(self) -> None:
-        """Work until `stop` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
+        """Work until `drain` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
         ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
         for loop in ended:
             if not loop.cancelled():
                 loop.result()
 
-    async def stop(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and return the rest to the queue."""
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
         self._stopping = True
         self._pipeline.admission.close()
         for loop in self._idle:
             loop.cancel()
-        _, late = await asyncio.wait(self._loops, timeout=grace_s)
-        for loop in late:
-            loop.cancel()
-        if late:
-            await asyncio.wait(late)
+        await drain(self._loops, grace_s, self._pipeline.handler.is_calling)
+
+    async def close(self) -> None:
+        """After `drain`: return what is not settled to the queue."""
         await self._queue.close()
 
     async def _loop(self, *, ahead: bool) -> None:
@@ -92,7 +93,10 @@ class Pool:
             started = time.monotonic()
             work = await self._pipeline.take(received)
             if work.held:
-                await self._pipeline.settle(self._queue, work)
+                await self._pipeline.settle(self._queue, work, partial(self._settled, work, started))
             else:
                 await self._queue.settle(received, work.outcome)
-            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+                self._settled(work, started)
+
+    def _settled(self, work: Work, started: float) -> None:
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)

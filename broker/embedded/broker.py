@@ -2,47 +2,25 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
-from hookline.aio.completion import Completion
-from hookline.aio.deadlines import Deadlines, time_out
-from hookline.broker.embedded import history_tables, partitions, tables
+from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
+from hookline.broker.embedded.publisher import EmbeddedPublisher, Limits
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
-from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas import topics
-from hookline.schemas.broker import NOTHING_KEPT, Confirm, Done, Outcome, Parked, Received, Retention
-from hookline.schemas.envelope import Envelope
-from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.schemas.broker import Done, Outcome, Parked, Received
+from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
 
 log = logging.getLogger("hookline.broker")
 
 _SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
-_HEADERS_BYTES = 1024  # about what an envelope takes beside its body
-_DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits beyond which a publish is refused: envelopes and bytes in flight, seconds to write, bytes on disk.
-
-    In flight is what the writer holds, also after its publish has timed out. The history has a limit of its own, which
-    comes on top of `max_bytes`.
-    """
-
-    max_in_flight: int = 1000
-    publish_timeout_s: float = 5.0
-    max_bytes: int = 10 * 2**30
-    retention: Retention = NOTHING_KEPT
-    max_bytes_in_flight: int = 32 * 2**20
 
 
 class EmbeddedBroker:
@@ -97,98 +75,6 @@ class EmbeddedBroker:
     def _wake(self) -> None:
         for queue in self._queues:
             queue.wake()
-
-
-class EmbeddedPublisher:
-    """Implements `schemas.broker.Publisher`. Events published during one transaction are written in the next."""
-
-    def __init__(self, database: Database, limits: Limits, wake: Callable[[], None]) -> None:
-        self._database = database
-        self._limits = limits
-        self._wake = wake
-        self._router = tables.Router()
-        self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
-        self._is_writable = True
-        self._probe = WriteProbe(database, limits.max_bytes)
-
-    @property
-    def ready(self) -> bool:
-        return not self.reason
-
-    @property
-    def reason(self) -> str:
-        return "overloaded" if self._is_full else self._probe.lasting
-
-    @property
-    def _is_full(self) -> bool:
-        database, limits = self._database, self._limits
-        return database.unwritten >= limits.max_in_flight or database.unwritten_bytes >= limits.max_bytes_in_flight
-
-    async def publish(self, envelope: Envelope) -> None:
-        await self.begin(envelope)
-
-    def begin(self, envelope: Envelope) -> Confirm:
-        if self._is_full:
-            raise NotDurable("too many events are being written")
-        confirmed = Completion()
-        try:
-            written = self._database.share(self._store, envelope, size=len(envelope.body) + _HEADERS_BYTES)
-        except Unreachable as error:
-            raise self._refusal(error) from None
-        self._writing.start(written)
-        written.add_done_callback(partial(self._settle, confirmed))
-        return confirmed
-
-    async def close(self) -> None:
-        """Return once the events in flight are written or timed out."""
-        while writing := [written for written in self._writing.running if not written.done()]:
-            await asyncio.wait(writing)
-        self._writing.close()
-        await self._probe.close()
-
-    def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
-        self._writing.stop(written)
-        error = written.exception()
-        if error is None:
-            self._is_writable = True
-            self._probe.succeeded()
-            self._wake()
-        elif isinstance(error, NotDurable | Unreachable | TimeoutError):
-            self._probe.failed(error)
-            error = self._refusal(error)
-        if confirmed.done():  # its caller has stopped waiting
-            return
-        if error is None:
-            confirmed.set_result(None)
-        else:
-            confirmed.set_exception(error)
-
-    def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
-        match error:
-            case NotDurable():
-                return error
-            case TimeoutError():
-                return NotDurable("the event was not written in time")
-            case _:
-                self._log_once(error)
-                return NotDurable("the event could not be written")
-
-    def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
-        """Store events if there is room. Old history is dropped either way."""
-        limits = self._limits
-        history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
-        try:
-            tables.check_room(connection, limits.max_bytes)
-        except NotDurable as error:
-            return [error] * len(envelopes)
-        self._router.store(connection, envelopes=envelopes, retention=limits.retention)
-        return [None] * len(envelopes)
-
-    def _log_once(self, error: Unreachable) -> None:
-        """Log the first error until a write succeeds, rather than one per event."""
-        if self._is_writable:
-            log.error("events cannot be written: %s", error)
-            self._is_writable = False
 
 
 class EmbeddedQueue:

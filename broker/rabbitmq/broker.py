@@ -31,6 +31,9 @@ from hookline.schemas.broker import MAX_UNSETTLED_S
 
 log = logging.getLogger("hookline.broker")
 
+_CLOSE_S = 3.0
+_HUNG_UP_S = 0.3
+
 
 class RabbitMQBroker:
     """Implements `schemas.broker.Broker`."""
@@ -125,12 +128,21 @@ class RabbitMQBroker:
         return [*self._guard.faults, *failing, *(f"{each.name} is not consumed by this process" for each in queues)]
 
     async def close(self) -> None:
-        await self._guard.close()
-        for queue in self._queues:
-            await queue.close()
+        """Close in order. After a few seconds, or if it is cancelled, it hangs up: a server may answer nothing."""
+        closing = asyncio.create_task(self._close_in_order())
+        try:
+            await asyncio.wait([closing], timeout=_CLOSE_S)
+        finally:
+            for connection in (self._publish_connection, self._consume_connection):
+                connection.hang_up()
+            await asyncio.wait([closing], timeout=_HUNG_UP_S)  # nothing waits for the server any more
+        if closing.done():
+            closing.result()
+
+    async def _close_in_order(self) -> None:
+        await asyncio.gather(self._guard.close(), *(queue.close() for queue in self._queues))
         await self.publisher.close()
-        await self._publish_connection.close()
-        await self._consume_connection.close()
+        await asyncio.gather(self._publish_connection.close(), self._consume_connection.close())
 
     def _subscription(
         self, queue: str, patterns: Sequence[str], prefetch: int, partition: str | None = None

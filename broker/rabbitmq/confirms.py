@@ -1,5 +1,6 @@
 """The messages of one publish channel that wait for their confirms. Each gets an answer in time."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -7,7 +8,7 @@ from typing import TypeAlias
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.wire.encode import Frames
+from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -19,21 +20,20 @@ _MAX_BATCH_BYTES = 256 * 1024
 _HEADERS_BYTES = 500  # as most messages have
 
 
-Content: TypeAlias = Frames | tuple[str, Envelope]
+Content: TypeAlias = Message | tuple[str, Envelope]
+"""What is to be written: a message, or an exchange and an envelope to make one of."""
+
+WRITTEN = Message("", "", {}, "", b"")
+"""Instead of a content that is written, and need not be kept any more: bodies may be large."""
 
 
 class Pending(Completion):
-    """A message that waits for its confirm, with which it ends. `tag` is 0 until the message is written.
+    """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
 
-    `message_id` is unique per publish attempt: it identifies a returned message. `content` is what is to be written,
-    as frames, or as an exchange and an envelope to make them of.
-    """
+    __slots__ = ("content", "tag")
 
-    __slots__ = ("content", "message_id", "tag")
-
-    def __init__(self, message_id: str, content: Content) -> None:
+    def __init__(self, content: Content) -> None:
         super().__init__()
-        self.message_id = message_id
         self.content = content
         self.tag = 0
 
@@ -44,8 +44,10 @@ class Confirms:
     `acks` and `nacks` count what the server has sent. The tally outlives the channel.
     """
 
-    def __init__(self, timeout_s: float, tally: RefusalTally) -> None:
+    def __init__(self, timeout_s: float, tally: RefusalTally, most_written: float = math.inf) -> None:
+        """Messages beyond `most_written` wait until others are confirmed."""
         self._tally = tally
+        self._most_written = most_written
         self.acks = 0
         self.nacks = 0
         self._deadlines = Deadlines[Pending](timeout_s, self._time_out)
@@ -60,6 +62,11 @@ class Confirms:
         return len(self._unwritten) + len(self._written)
 
     @property
+    def has_unwritten(self) -> bool:
+        """Whether messages wait to be written."""
+        return bool(self._unwritten)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether confirms are outstanding."""
         return bool(self._written)
@@ -69,9 +76,9 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, message_id: str, content: Content) -> Pending:
+    def add(self, content: Content) -> Pending:
         """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
-        pending = Pending(message_id, content)
+        pending = Pending(content)
         self._unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
@@ -80,7 +87,7 @@ class Confirms:
         """The messages to write next. Those whose caller has stopped waiting are dropped."""
         batch: list[Pending] = []
         size = 0
-        while self._unwritten and size < _MAX_BATCH_BYTES:
+        while self._unwritten and size < _MAX_BATCH_BYTES and len(self._written) < self._most_written:
             pending = self._unwritten.popleft()
             if pending.done():
                 self._deadlines.stop(pending)
@@ -89,7 +96,7 @@ class Confirms:
                 self._written[pending.tag] = pending
                 batch.append(pending)
                 content = pending.content
-                size += sum(map(len, content)) if isinstance(content, list) else len(content[1].body) + _HEADERS_BYTES
+                size += len(content[1].body if isinstance(content, tuple) else content.body) + _HEADERS_BYTES
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
@@ -104,12 +111,11 @@ class Confirms:
             if pending is not None:
                 self._answer(pending, refusal)
 
-    def returned(self, message_id: str) -> None:
+    def returned(self, tag: int) -> None:
         """The server has returned a message that no queue takes. Its confirm comes later and changes nothing."""
-        for pending in self._written.values():
-            if pending.message_id == message_id:
-                self._answer(pending, UNROUTABLE)
-                return
+        pending = self._written.get(tag)
+        if pending is not None:
+            self._answer(pending, UNROUTABLE)
 
     def refuse_unwritten(self, reason: str) -> None:
         """Refuse the messages that are not written yet."""

@@ -44,6 +44,7 @@ Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 class RabbitMQSettings:
     """The addresses of RabbitMQ, time-outs and limits.
 
+    At most `max_in_flight` messages are written and not confirmed. `max_waiting` more wait for room.
     A dead connection is noticed after about three heartbeats. A publish times out earlier. `observer` is told of what
     happens to the connections and the topology.
     """
@@ -51,6 +52,7 @@ class RabbitMQSettings:
     url: str | tuple[str, ...]
     publish_timeout_s: float = 5.0
     max_in_flight: int = 1000
+    max_waiting: int = 0
     heartbeat_s: int = 10
     connect_timeout_s: float = 5.0
     retention: Retention = NOTHING_KEPT
@@ -60,6 +62,11 @@ class RabbitMQSettings:
     def __post_init__(self) -> None:
         """Raises SettingsError for a malformed address, without repeating it."""
         _ = self.addresses
+
+    @property
+    def max_unconfirmed(self) -> int:
+        """How many messages may have no confirm yet, written or not."""
+        return self.max_in_flight + self.max_waiting
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -196,6 +203,13 @@ class Connection:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._disconnect()
+
+    def hang_up(self) -> None:
+        """Close the socket at once, without waiting for the server, and connect no more. Ends what waits for it."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _connect(self) -> None:
         """Connect to the first address that answers. Raises Unreachable, which says what is wrong with each of them."""

@@ -131,8 +131,7 @@ class RabbitMQQueue:
         self._others.append(other)
 
     async def close(self) -> None:
-        for other in self._others:
-            await other()
+        await asyncio.gather(*(other() for other in self._others))
         if not self._closing.done():
             self._closing.set_result(None)
         if self._task is not None:

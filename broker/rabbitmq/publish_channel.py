@@ -1,8 +1,7 @@
 """One confirm channel to publish on. All messages of one turn of the event loop go out in one write."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from struct import Struct
 from typing import Protocol
 from uuid import uuid4
@@ -10,8 +9,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
-from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Content, Pending
+from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, WRITTEN, Confirms, Content, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames, surely_fits
@@ -47,13 +45,13 @@ class PublishChannel(Protocol):
 
 
 def open_publish_channel(
-    channel: AbstractChannel, transport: FrameTransport | None, timeout_s: float, tally: RefusalTally
+    channel: AbstractChannel, transport: FrameTransport | None, confirms: Confirms
 ) -> PublishChannel:
     """The raw publish channel if there is a frame transport; otherwise the one of public calls."""
     publishing = (
-        AiormqPublishChannel(channel, timeout_s, tally)
+        AiormqPublishChannel(channel, confirms)
         if transport is None
-        else RawPublishChannel(channel, transport, timeout_s, tally)
+        else RawPublishChannel(channel, transport, confirms)
     )
     channel.closing.add_done_callback(lambda _: publishing.end())
     return publishing
@@ -62,17 +60,15 @@ def open_publish_channel(
 class RawPublishChannel:
     """Implements PublishChannel and Listener: writes frames to the socket and reads the confirms from it."""
 
-    def __init__(
-        self, channel: AbstractChannel, transport: FrameTransport, timeout_s: float, tally: RefusalTally
-    ) -> None:
-        self.confirms = Confirms(timeout_s, tally)
+    def __init__(self, channel: AbstractChannel, transport: FrameTransport, confirms: Confirms) -> None:
+        self.confirms = confirms
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
         self._number = channel.number
         self._max_content_bytes = max_content_bytes(channel)
         self._returns = Assembly(_RETURN, self._returned)
-        self._message_ids = _message_ids()
+        self._message_ids = MessageIds()
         self._is_due = False
         transport.listen(channel.number, self)
 
@@ -81,15 +77,14 @@ class RawPublishChannel:
         return self._transport.is_blocked
 
     def send(self, message: Message) -> Pending:
-        each = next(self._message_ids)
-        return self._send(each, publish_frames(self._number, message, each, self._max_content_bytes))
+        publish_frames(self._number, message, self._message_ids.longest, self._max_content_bytes)  # only for its errors
+        return self._send(message)
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
-        """The frames of most envelopes are made when they are written: to make many at a time costs half as much."""
-        each = next(self._message_ids)
-        if surely_fits(envelope):
-            return self._send(each, (exchange, envelope))
-        return self._send(each, envelope_frames(self._number, exchange, envelope, each, self._max_content_bytes))
+        """The frames are made when they are written: to make many at a time costs half as much."""
+        if not surely_fits(envelope):  # only for its errors
+            envelope_frames(self._number, exchange, envelope, self._message_ids.longest, self._max_content_bytes)
+        return self._send((exchange, envelope))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -101,6 +96,8 @@ class RawPublishChannel:
             tag, bits = _tag_and_bits(payload, 4)
             refusal = None if payload.startswith(_ACK) else REFUSED
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
+            if self.confirms.has_unwritten:
+                self._write_soon()
             return True
         return self._returns.frame(kind, payload)
 
@@ -110,13 +107,16 @@ class RawPublishChannel:
     def closed(self) -> None:
         self.end()
 
-    def _send(self, message_id: str, content: Content) -> Pending:
+    def _send(self, content: Content) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
+        self._write_soon()
+        return self.confirms.add(content)
+
+    def _write_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._write)
-        return self.confirms.add(message_id, content)
 
     def _write(self) -> None:
         """Write the waiting messages until the socket pauses."""
@@ -127,19 +127,19 @@ class RawPublishChannel:
             self._transport.write(self._frames(batch))
 
     def _frames(self, batch: Sequence[Pending]) -> Frames:
-        """The frames of these messages, which need not be kept any more: bodies may be large."""
         frames: Frames = []
+        number, max_bytes, id_of = self._number, self._max_content_bytes, self._message_ids.of
         for pending in batch:
-            content, pending.content = pending.content, []
-            if isinstance(content, list):
-                frames += content
+            content, pending.content = pending.content, WRITTEN
+            if isinstance(content, tuple):
+                frames += envelope_frames(number, *content, id_of(pending.tag), max_bytes)
             else:
-                frames += envelope_frames(self._number, *content, pending.message_id, self._max_content_bytes)
+                frames += publish_frames(number, content, id_of(pending.tag), max_bytes)
         return frames
 
     def _returned(self, _method: bytes, header: bytes, _body: bytes) -> None:
         try:
-            self.confirms.returned(message_id(header))
+            self.confirms.returned(self._message_ids.tag(message_id(header)))
         except Unreadable:  # its message is unknown, and the next confirm would confirm the wrong one
             self.end()
 
@@ -147,11 +147,11 @@ class RawPublishChannel:
 class AiormqPublishChannel:
     """Implements PublishChannel with aiormq's public call, in one task per message."""
 
-    def __init__(self, channel: AbstractChannel, timeout_s: float, tally: RefusalTally) -> None:
-        self.confirms = Confirms(timeout_s, tally)
+    def __init__(self, channel: AbstractChannel, confirms: Confirms) -> None:
+        self.confirms = confirms
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
-        self._message_ids = _message_ids()
+        self._message_ids = MessageIds()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -163,13 +163,10 @@ class AiormqPublishChannel:
             raise NotDurable(LOST)
         if self.is_blocked:
             raise NotDurable(_ALARM)
-        each = next(self._message_ids)
-        publish_frames(self._channel.number, message, each, max_content_bytes(self._channel))  # only for its errors
-        confirmed = self.confirms.add(each, [])
-        for pending in self.confirms.next_batch():
-            task = asyncio.create_task(self._publish(message, pending))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        longest, max_bytes = self._message_ids.longest, max_content_bytes(self._channel)
+        publish_frames(self._channel.number, message, longest, max_bytes)  # only for its errors
+        confirmed = self.confirms.add(message)
+        self._publish_next()
         return confirmed
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
@@ -183,10 +180,19 @@ class AiormqPublishChannel:
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def _publish_next(self) -> None:
+        """Publish the waiting messages, each in a task."""
+        for pending in self.confirms.next_batch():
+            content, pending.content = pending.content, WRITTEN
+            if isinstance(content, Message):
+                task = asyncio.create_task(self._publish(content, pending))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
     async def _publish(self, message: Message, pending: Pending) -> None:
         refusal: str | None = None
         try:
-            await self._basic_publish(message, pending.message_id)
+            await self._basic_publish(message, self._message_ids.of(pending.tag))
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
@@ -194,6 +200,8 @@ class AiormqPublishChannel:
         except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
             refusal = LOST
         self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
+        if self.confirms.has_unwritten and not self.ended.done():
+            self._publish_next()
 
     async def _basic_publish(self, message: Message, message_id: str) -> None:
         await self._channel.basic_publish(
@@ -205,6 +213,16 @@ class AiormqPublishChannel:
         )
 
 
-def _message_ids() -> Iterator[str]:
-    """Message ids that no other channel or process uses."""
-    return map(f"{uuid4().hex[:12]}-%d".__mod__, count())
+class MessageIds:
+    """Message ids that no other channel or process uses. Each holds the delivery tag of its message."""
+
+    def __init__(self) -> None:
+        self._prefix = f"{uuid4().hex[:12]}-"
+        self.of = f"{self._prefix}%d".__mod__
+        """The id of the message with a delivery tag."""
+        self.longest = self.of(2**64 - 1)
+
+    def tag(self, message_id: str) -> int:
+        """The delivery tag of a message; 0, which no message has, for an id of others."""
+        prefix, tag = message_id[: len(self._prefix)], message_id[len(self._prefix) :]
+        return int(tag) if prefix == self._prefix and tag.isdecimal() and tag.isascii() else 0

@@ -7,7 +7,7 @@ from aiormq.abc import AbstractConnection
 
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirm_watch import LOOK_EVERY_S, ConfirmWatch
-from hookline.broker.rabbitmq.confirms import UNROUTABLE
+from hookline.broker.rabbitmq.confirms import UNROUTABLE, Confirms
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, in_time, open_channel
 from hookline.broker.rabbitmq.guard import Guard
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
@@ -52,7 +52,7 @@ class RabbitMQPublisher:
             (channel.is_blocked, "broker_alarm"),
             (channel.confirms.is_silent, "broker_silent"),
             (self._guard.fault(topics.EXCHANGE) is not None, "broker_topology"),
-            (channel.confirms.in_flight >= self._settings.max_in_flight, "overloaded"),
+            (channel.confirms.in_flight >= self._settings.max_unconfirmed, "overloaded"),
         )
         return next((reason for holds, reason in states if holds), self._tally.lasting)
 
@@ -80,7 +80,7 @@ class RabbitMQPublisher:
         channel = self._channel
         if channel is None:
             raise NotDurable("RabbitMQ is away")
-        if channel.confirms.in_flight >= self._settings.max_in_flight:
+        if channel.confirms.in_flight >= self._settings.max_unconfirmed:
             raise NotDurable("too many events are being published")
         return channel
 
@@ -119,7 +119,8 @@ class RabbitMQPublisher:
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
         await self._declare(connection)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
-            publishing = open_publish_channel(channel, transport, self._settings.publish_timeout_s, self._tally)
+            confirms = Confirms(self._settings.publish_timeout_s, self._tally, self._settings.max_in_flight)
+            publishing = open_publish_channel(channel, transport, confirms)
             self._channel = publishing
             if self._attached.is_set():  # the exchange may have been deleted, and all bindings with it
                 self._guard.look_soon()

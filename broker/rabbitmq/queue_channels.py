@@ -12,7 +12,7 @@ import time
 from aiormq.abc import AbstractConnection
 
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.confirms import LATE, REFUSED
+from hookline.broker.rabbitmq.confirms import LATE, REFUSED, Confirms
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.wire.encode import Message
@@ -79,7 +79,8 @@ class QueueChannels:
         async with bounded(self._settings.connect_timeout_s, "opening a channel"):
             channel = await connection.channel(publisher_confirms=True)
         transport = self._connection.transport_of(connection)
-        return open_publish_channel(channel, transport, self._settings.publish_timeout_s, RefusalTally())
+        confirms = Confirms(self._settings.publish_timeout_s, RefusalTally())
+        return open_publish_channel(channel, transport, confirms)
 
     def _opened(self, queue: str) -> PublishChannel | None:
         opening = self._opening.get(queue)

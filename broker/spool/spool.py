@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from hookline.aio.deadlines import Deadlines
 from hookline.aio.pulse import Pulse
 from hookline.broker.spool import records
 from hookline.broker.spool.buckets import Buckets, Taken
@@ -35,6 +36,7 @@ _SAY_EVERY_S = 10.0
 _CLOSE_S = 3.0
 _MAX_WAITING_BYTES = 32 * 2**20
 _MAX_GROUP = 1024
+_WRITE = 0  # there is one at a time
 _MAX_GROUP_BYTES = 4 * 2**20
 
 
@@ -95,7 +97,9 @@ class Spool:
         self._buckets = Buckets()
         self._waiting: list[_Append] = []
         self._waiting_bytes = 0
-        self._writing_since_s: float | None = None
+        self._is_writing = False
+        self._is_stalled = False
+        self._writes = Deadlines[int](_STALLED_S, self._note_stalled)
         self._removed: list[int] = []
         self._is_removing = False
         self._bytes = 0
@@ -126,7 +130,7 @@ class Spool:
         """Why nothing can be appended now; None if something can."""
         if self._disk_fault is not None:
             return self._disk_fault
-        if self._writing_since_s is not None and self._loop.time() - self._writing_since_s > _STALLED_S:
+        if self._is_stalled:
             return "its disk does not answer"
         if self._bytes + self._waiting_bytes >= self._limits.max_bytes:
             return "it is full (spool.max_bytes)"
@@ -158,7 +162,7 @@ class Spool:
         self.held[bucket] = self.held.get(bucket, 0) + 1
         self._waiting.append(append)
         self._waiting_bytes += len(entry.payload)
-        if self._writing_since_s is None:
+        if not self._is_writing:
             self._write()
         return append.done
 
@@ -203,7 +207,7 @@ class Spool:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        while self._writing_since_s is not None and self._loop.time() < until_s:
+        while self._is_writing and self._loop.time() < until_s:
             await self.changed.wait(until_s - self._loop.time())
         self._remove()
         closing = self._writer.run(self._journal.close)
@@ -220,12 +224,14 @@ class Spool:
             size += len(self._waiting[group].entry.payload)
             group += 1
         writing, self._waiting = self._waiting[:group], self._waiting[group:]
-        self._writing_since_s = self._loop.time()
+        self._is_writing = True
+        self._writes.start(_WRITE)
         entries = [each.entry for each in writing]
         self._writer.run(partial(self._journal.append, entries)).add_done_callback(partial(self._written, writing))
 
     def _written(self, group: Sequence[_Append], writing: "asyncio.Future[list[int]]") -> None:
-        self._writing_since_s = None
+        self._is_writing = self._is_stalled = False
+        self._writes.stop(_WRITE)
         self._waiting_bytes -= sum(len(each.entry.payload) for each in group)
         error = asyncio.CancelledError() if writing.cancelled() else writing.exception()
         if error is None:
@@ -242,6 +248,9 @@ class Spool:
         self.changed.send()
         if self._waiting:
             self._write()
+
+    def _note_stalled(self, _: int) -> None:
+        self._is_stalled = True
 
     def _fail(self, failed: Sequence[_Append]) -> None:
         """Refuse these events, and those that wait behind them."""

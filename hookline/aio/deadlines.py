@@ -1,12 +1,13 @@
 """Deadlines of equal length. One timer serves them all, since they end in the order in which they began."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+LOOKS_S = 0.5
 
 
 class Deadlines(Generic[T]):
@@ -14,11 +15,12 @@ class Deadlines(Generic[T]):
 
     An item is hashable, and running once at a time. A timer for each would cost more than most of what it bounds.
 
-    With `looks_s`, the time in which the process stood still does not count, because it was frozen, its machine was
-    paused, or something kept the event loop busy: the timer fires that often, and finds out by being late.
+    The time in which the process stood still does not count, because it was frozen, its machine was paused, or
+    something kept the event loop busy: that is no silence of the broker, the store or the disk. The timer fires every
+    `looks_s`, and finds out by being late.
     """
 
-    def __init__(self, timeout_s: float, expired: Callable[[T], object], looks_s: float = math.inf) -> None:
+    def __init__(self, timeout_s: float, expired: Callable[[T], object], looks_s: float = LOOKS_S) -> None:
         self._timeout_s = timeout_s
         self._expired = expired
         self._looks_s = looks_s

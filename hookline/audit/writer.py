@@ -4,7 +4,6 @@ It never blocks or fails the ingress: what does not fit in the queue, or cannot 
 file is bounded by SQLite itself, and its write-ahead log by a check before each batch.
 """
 
-import asyncio
 import logging
 import queue
 import sqlite3
@@ -17,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from hookline.aio.threads import ended
 from hookline.audit import tables
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.refusals import RefusedRequest
@@ -73,11 +73,11 @@ class SqliteRefusalWriter:
         self._offer((counts, at_s))
 
     async def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write what waits, and close the file. It may be cancelled: a disk may hang."""
         self._closing.set()
         with suppress(queue.Full):  # then the thread does not wait for anything
             self._waiting.put_nowait(None)
-        await asyncio.to_thread(self._thread.join)
+        await ended(self._thread)
 
     def _offer(self, item: _Item) -> None:
         try:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
+from hookline.runtime.shutdown import ClosingTime
 from hookline.schemas.broker import Broker, Publisher, Retention
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY, Observer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _START_S = 5.0
+_WAITING_FACTOR = 10
+"""Without a spool, so many times as many events as are published may wait for that, as with the embedded queue."""
 
 log = logging.getLogger("hookline")
 
@@ -41,7 +44,7 @@ P = TypeVar("P", bound=_Closable)
 
 
 class Installation:
-    """Opens each part once and closes them in the opposite order.
+    """Opens each part once, and closes them: what publishes through others first, the files last.
 
     `broker_is_back` is called whenever a lost connection to RabbitMQ is back.
     """
@@ -54,14 +57,23 @@ class Installation:
         """Is told of what happens to a broker that is opened from then on."""
         self.spool: Spool | None = None
         """The spool of the ingress, once it is open."""
-        self._open = AsyncExitStack()
+        self._publishers: list[_Closable] = []
+        self._clients: list[_Closable] = []
+        self._files: list[_Closable] = []
         self._databases: dict[Path, Database] = {}
 
     async def __aenter__(self) -> Self:
+        self.closing = ClosingTime()
+        """How long everything may take to close: the parts, and what uses them."""
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._open.aclose()
+        async with AsyncExitStack() as closing:  # the last first, also if one fails
+            for parts in (self._files, self._clients, self._publishers):
+                closing.push_async_callback(self._close, parts)
+
+    async def _close(self, parts: Sequence[_Closable]) -> None:
+        await self.closing.close(*(part.close() for part in parts))
 
     async def broker(self, *, may_be_away: bool = False) -> Broker:
         """Raises Unreachable, or SettingsError.
@@ -73,8 +85,8 @@ class Installation:
             may_be_away = may_be_away and bool(self._settings.spool.path)
             rabbitmq = rabbitmq_settings(self._settings, self.observer)
             self._rabbitmq = await _open_rabbitmq(rabbitmq, self._broker_is_back, may_be_away=may_be_away)
-            return self._to_close(self._rabbitmq)
-        return self._to_close(_embedded(await self._database(settings.urls[0]), self._settings))
+            return _noted(self._rabbitmq, self._clients)
+        return _noted(_embedded(await self._database(settings.urls[0]), self._settings), self._clients)
 
     def use(self, settings: Settings) -> None:
         """Open parts with these settings from now on. An open RabbitMQ broker uses their addresses.
@@ -102,46 +114,47 @@ class Installation:
         publisher = _spooling(self._rabbitmq, self._settings)
         self.spool = publisher.spool
         await publisher.open()
-        return self._to_close(publisher)
+        return _noted(publisher, self._publishers)
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
-        return self._to_close(await _open_store(settings))
+        return _noted(await _open_store(settings), self._clients)
 
     async def event_log(self) -> EventLog:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
-        return EventLog(self._to_close(await _open_event_storage(settings)))
+        return EventLog(_noted(await _open_event_storage(settings), self._clients))
 
     async def event_states(self) -> EventStates:
         """What looks up what queues have done with an event. Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
             return SqliteEventStates(await self._database(settings.url))
-        return self._to_close(await _open_event_states(settings))
+        return _noted(await _open_event_states(settings), self._clients)
 
     def refusal_writer(self) -> SqliteRefusalWriter | None:
         """What stores refused requests, or None if the audit is switched off."""
         settings = self._settings.audit
         if not settings.path:
             return None
-        return self._to_close(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings))
+        return _noted(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings), self._files)
 
     async def _database(self, url: str) -> Database:
         path = sqlite_path(self._settings, url)
         if path not in self._databases:
-            self._databases[path] = self._to_close(await Database.open(path))
+            self._databases[path] = _noted(await Database.open(path), self._files)
         return self._databases[path]
 
-    def _to_close(self, part: P) -> P:
-        """The part, which closes with the installation."""
-        self._open.push_async_callback(part.close)
-        return part
+
+def _noted(part: P, parts: list[_Closable]) -> P:
+    """The part, which closes with these."""
+    parts.append(part)
+    return part
 
 
 def is_rabbitmq(settings: BrokerSettings) -> bool:
@@ -160,7 +173,8 @@ def _retention(settings: Settings) -> Retention:
 
 
 def _embedded(database: Database, settings: Settings) -> Broker:
-    from hookline.broker.embedded.broker import EmbeddedBroker, Limits  # noqa: PLC0415  loaded only if used
+    from hookline.broker.embedded.broker import EmbeddedBroker  # noqa: PLC0415  loaded only if used
+    from hookline.broker.embedded.publisher import Limits  # noqa: PLC0415  as above
 
     broker = settings.broker
     limits = Limits(broker.max_in_flight, broker.publish_timeout_s, broker.max_bytes, _retention(settings))
@@ -216,6 +230,7 @@ def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "Rabbi
         url=settings.broker.urls,
         publish_timeout_s=settings.broker.publish_timeout_s,
         max_in_flight=settings.broker.max_in_flight,
+        max_waiting=0 if settings.spool.path else _WAITING_FACTOR * settings.broker.max_in_flight,
         retention=_retention(settings),
         folder=settings.path.parent,
         observer=observer,

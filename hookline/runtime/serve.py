@@ -45,6 +45,7 @@ async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> No
 
     Waits for a broker or store that is away, unless it has to fail fast. Order of the shutdown: readiness off, requests
     answered and confirmed, events in flight handled or put back, the state of workers closed, then broker and store.
+    All that is closed shares one deadline, since a server may answer nothing.
     Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
     control = Control(settings, with_sources=roles.ingress, supervised=roles.supervised)
@@ -97,9 +98,10 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             watching.cancel()
             log.info("stopping")
             control.service_manager.stopping()
-            draining = _close(server, pools, settings.workers.shutdown_s)
-            await control.stop.drain(draining, lambda: _close(None, pools, 0))
+            draining = _drain(server, pools, settings.workers.shutdown_s)
+            await control.stop.drain(draining, lambda: _drain(None, pools, 0))
             outcome_log.log_totals()
+            await installation.closing.close(*(pool.close() for pool in pools))
             for task in running:
                 task.cancel()
 
@@ -237,7 +239,7 @@ def _report_open(control: Control, *, ingress: bool) -> None:
     log_queue(control.settings)
 
 
-async def _close(server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
+async def _drain(server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
     if server is not None:
         await server.stop()
-    await asyncio.gather(*(pool.stop(shutdown_s) for pool in pools))
+    await asyncio.gather(*(pool.drain(shutdown_s) for pool in pools))

@@ -23,8 +23,12 @@ class ExitCode(IntEnum):
 
 
 ONE_SIGNAL_S = 1.0
+CLOSE_S = 3.0
+"""How long everything may take to close, once what was in flight has its answer: a server may answer nothing."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _AT_ONCE_S = 5.0
+_LEAST_S = 0.3
+_HANG_UP_S = 0.5
 
 
 class StoppedEarlyError(Exception):
@@ -121,3 +125,32 @@ class Stop:
                 async with asyncio.timeout(_AT_ONCE_S):
                     await asyncio.wait([task])
                     await at_once()
+
+
+class ClosingTime:
+    """The seconds that all parts of a process may take to close, together.
+
+    A part that is late is cancelled, and then hangs up on its server without waiting. Those that are closed after it
+    still get a moment.
+    """
+
+    def __init__(self, total_s: float = CLOSE_S) -> None:
+        self._left_s = total_s
+        self._loop = asyncio.get_running_loop()
+
+    async def close(self, *parts: Closing) -> None:
+        """Close parts that do not need each other, side by side. Raises what one of them fails with, at the end."""
+        if not parts:
+            return
+        began_s = self._loop.time()
+        closing = [asyncio.create_task(part) for part in parts]
+        _, late = await asyncio.wait(closing, timeout=max(self._left_s, _LEAST_S))
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("what does not answer is not waited for any longer")
+            await asyncio.wait(late, timeout=_HANG_UP_S)
+        self._left_s -= self._loop.time() - began_s
+        for task in closing:
+            if task.done() and not task.cancelled():
+                task.result()

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, SharedStep, SqliteWriterThread
 
@@ -41,6 +42,7 @@ class Database:
         self._clock = clock
         self._monotonic = monotonic
         self._renewals: list[Renewal] = []
+        self._after_writes: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._requested: dict[SharedStep[Any, Any], Batch] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
@@ -100,13 +102,17 @@ class Database:
         """Run this in the transaction of each heartbeat from now on."""
         self._renewals.append(renewal)
 
+    def on_written(self, call: Callable[[], None]) -> None:
+        """Call this from now on whenever steps have been run: the writer holds less than before."""
+        self._after_writes.append(call)
+
     async def close(self) -> None:
-        """Run the waiting steps, end the lease, and close the file."""
+        """Run the waiting steps, end the lease, and close the file. It may be cancelled: a disk may hang."""
         if not self._closed:
             self._closed = True
             self._hand_over()
             self._waiting.put(None)
-            await asyncio.to_thread(self._thread.join)
+        await ended(self._thread)
 
     def _hand_over(self) -> None:
         """Give the writer all steps of one turn of the event loop at once."""
@@ -179,6 +185,8 @@ class Database:
                     future.set_exception(Unreachable(f"{self.path.name} cannot be used: {answer}"))
                 else:
                     future.set_exception(answer)
+        for call in self._after_writes:
+            call()
 
 
 def _not_opened(path: Path, error: Exception) -> HooklineError:

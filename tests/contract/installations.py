@@ -16,7 +16,8 @@ import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
 
-from hookline.broker.embedded.broker import EmbeddedBroker, Limits
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.publisher import Limits
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.broker.rabbitmq.names import REGISTER, bindings_name, retry_name

@@ -19,6 +19,7 @@ from pamqp.header import ContentHeader
 from yarl import URL
 
 from hookline.aio.refusal_tally import RefusalTally
+from hookline.broker.rabbitmq.confirms import Confirms
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.wire import frame_transport
@@ -85,7 +86,7 @@ async def queue(channel: AbstractChannel) -> str:
 @pytest.fixture
 async def publish_channel(station: Station) -> AsyncIterator[PublishChannel]:
     async with station.channel() as channel:
-        publish_channel = open_publish_channel(channel, station.wire, TIMEOUT_S, RefusalTally())
+        publish_channel = open_publish_channel(channel, station.wire, Confirms(TIMEOUT_S, RefusalTally()))
         yield publish_channel
         publish_channel.end()
 
@@ -194,12 +195,12 @@ async def test_a_channel_that_the_server_closes_fails_all_that_is_in_flight(
 async def test_a_channel_that_the_server_closes_does_not_close_the_connection(request: pytest.FixtureRequest) -> None:
     """It would if aiormq published another message on it."""
     async with connected(server_url(request.config)) as station, station.channel() as first:
-        publish_channel = open_publish_channel(first, station.wire, TIMEOUT_S, RefusalTally())
+        publish_channel = open_publish_channel(first, station.wire, Confirms(TIMEOUT_S, RefusalTally()))
         missing = Message("no.such.exchange", "", {}, "", b"")
         assert None not in await answers(publish_channel, *[missing] * 100)
         async with station.channel() as second:
             queue = str((await second.queue_declare(exclusive=True)).queue)
-            again = open_publish_channel(second, station.wire, TIMEOUT_S, RefusalTally())
+            again = open_publish_channel(second, station.wire, Confirms(TIMEOUT_S, RefusalTally()))
             assert await answers(again, message(queue)) == [None]
 
 

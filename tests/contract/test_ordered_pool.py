@@ -22,6 +22,7 @@ from hookline.workers.store import Assignment, Claim, MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
+from tests.stopped_pools import stop
 
 START_S = envelope().received_at.timestamp()
 
@@ -119,7 +120,7 @@ async def running(
     )
     run = asyncio.create_task(pool.run())
     yield
-    stopping = asyncio.create_task(pool.stop(10))
+    stopping = asyncio.create_task(stop(pool, 10))
     await asyncio.sleep(0)
     if go_on_at_stop is not None:
         go_on_at_stop.set()

@@ -24,6 +24,7 @@ from hookline.workers.work import Work
 from tests.contract.installations import EmbeddedInstallation, Installation, envelope, eventually, fresh_rabbitmq
 from tests.contract.stores import Another
 from tests.events import make
+from tests.stopped_pools import stop
 
 JOINED, LEFT = "participant.joined", "participant.left"
 TYPES: dict[str, type[ParticipantJoined | ParticipantLeft]] = {JOINED: ParticipantJoined, LEFT: ParticipantLeft}
@@ -100,7 +101,7 @@ class Fleet:
             try:
                 yield
             finally:
-                await pool.stop(10)
+                await stop(pool, 10)
                 await running
 
     async def publish(self, types: Sequence[str], rooms: Sequence[str] = ROOMS) -> list[str]:

@@ -13,6 +13,7 @@ from hookline.workers.store import Acquired, Claim, MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
+from tests.stopped_pools import stop
 
 ALL = ("#",)
 AT_A_TIME = 2
@@ -69,7 +70,7 @@ async def _finish(pool: Pool, calls: Calls, works: list[Work]) -> None:
     """Let all calls return, and check that no more of them ran at a time than allowed."""
     calls.go_on.set()
     await eventually(lambda: _is(len(works) == EVENTS))
-    await pool.stop(10)
+    await stop(pool, 10)
     assert calls.most == AT_A_TIME
 
 
@@ -105,7 +106,7 @@ async def test_events_that_wait_for_a_running_function_are_requeued_when_the_poo
         pool = await _pool(broker, calls, store, works)
         await _publish_waiting(broker, calls, store, works)
         await eventually(lambda: _is(store.claims == EVENTS))
-        stopping = asyncio.create_task(pool.stop(10))
+        stopping = asyncio.create_task(stop(pool, 10))
         await asyncio.sleep(0)
         calls.go_on.set()
         await stopping

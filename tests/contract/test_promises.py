@@ -26,6 +26,7 @@ from hookline.workers.stores.sqlite.store import SqliteStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, eventually, queue_name
 from tests.contract.promises import Act, Mortal, Move, Scenario, Trial, event_of, message_of, no_time_later
+from tests.stopped_pools import stop
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -228,7 +229,7 @@ class RealHouse:
             running = [asyncio.create_task(each) for each in (pool.run(), _wait(self._ended))]
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             # Not while it settles: a message that was published again and not acknowledged comes twice, as it should.
-            await pool.stop(5)
+            await stop(pool, 5)
             await asyncio.gather(running[0])
             running[1].cancel()
         await database.close()

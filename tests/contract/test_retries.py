@@ -13,6 +13,7 @@ from hookline.workers.store import MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
+from tests.stopped_pools import stop
 
 ALL = ("#",)
 WITHIN_S = 30.0
@@ -63,7 +64,7 @@ async def test_attempts_are_counted_across_restarts_of_the_worker(
             pool = Pool(Pipeline(failing, MemoryStore(), normalise=_one, clock=_no_time_later), queue, report)
             async with asyncio.timeout(WITHIN_S):
                 await ended.wait()
-            await pool.stop(1)
+            await stop(pool, 1)
         return works[0].outcome
 
     async with installation.opened() as broker:

@@ -14,6 +14,7 @@ from hookline.workers.store import MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually
 from tests.events import make
+from tests.stopped_pools import stop
 
 EVENTS = 20
 TYPES: dict[str, type[ParticipantJoined | ParticipantLeft]] = {
@@ -53,7 +54,7 @@ async def running(
         try:
             yield
         finally:
-            await pool.stop(5)
+            await stop(pool, 5)
 
 
 async def publish(installation: Installation, types: Sequence[str]) -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from tests.simulation.model_store import ModelStore
 from tests.simulation.network import NetworkPath
 from tests.simulation.schedules import Mode, PlannedEvent, Version
 from tests.simulation.virtual_time import FATE, Fate
+from tests.stopped_pools import stop
 
 if TYPE_CHECKING:
     from tests.simulation.invariants import Checker
@@ -216,7 +217,7 @@ class Process:
     async def _stop(self) -> None:
         """The order of `serve`: the pool, then what the installation opened, the last first."""
         if self._pool is not None:
-            await self._pool.stop(SHUTDOWN_S)
+            await stop(self._pool, SHUTDOWN_S)
         if self._store is not None:
             await self._store.close()
         if self._broker is not None:

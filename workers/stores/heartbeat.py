@@ -4,7 +4,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+from hookline.aio.threads import ended
 from hookline.schemas.errors import Unreachable
 
 log = logging.getLogger("hookline.store")
@@ -18,7 +20,7 @@ ends; a process that alone sends no heartbeat is dead after `LEASE_S`.
 """
 MAX_STEP_S = 3.0
 BEAT_S = 2.0
-_END_S = 5.0
+_END_S = 3.0
 
 
 class Heartbeat:
@@ -30,6 +32,7 @@ class Heartbeat:
     def __init__(self, beat: Callable[[], None], end: Callable[[], None]) -> None:
         self._beat = beat
         self._end = end
+        self._began: asyncio.Future[None] | None = None
         self._stop = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -41,17 +44,26 @@ class Heartbeat:
 
     async def start(self) -> None:
         """Return after the first heartbeat. Raises Unreachable."""
-        await asyncio.to_thread(self._beat)
+        self._began = asyncio.get_running_loop().create_future()
         self._thread.start()
+        await self._began
 
     async def stop(self) -> None:
+        """Call `end`, and wait for a few seconds until it returns: the thread may wait for a server that is silent."""
         self._stop.set()
-        if self._thread.ident is None:  # `start` failed
-            await asyncio.to_thread(self._end)
-        else:
-            await asyncio.to_thread(self._thread.join, _END_S)
+        if self._thread.ident is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_S):
+                    await ended(self._thread)
 
     def _run(self) -> None:
+        try:
+            self._beat()
+        except Exception as error:  # noqa: BLE001  the caller of `start` gets it, whatever it is
+            _tell(self._began, error)
+            self._stop.wait()
+        else:
+            _tell(self._began)
         while not self._stop.wait(BEAT_S):
             self._beat_once()
         self._end()
@@ -70,3 +82,19 @@ class Heartbeat:
             self._failing = True
         else:
             self._failing = False
+
+
+def _tell(future: "asyncio.Future[None] | None", error: Exception | None = None) -> None:
+    """End a future from the thread, unless its event loop is closed: nobody waits any more."""
+    if future is not None:
+        with suppress(RuntimeError):
+            future.get_loop().call_soon_threadsafe(_end, future, error)
+
+
+def _end(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():  # its caller has stopped waiting
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

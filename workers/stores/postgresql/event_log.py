@@ -55,8 +55,10 @@ class PostgresqlEventStorage:
         return cls(pool, keep_s, timeout_s)
 
     async def close(self) -> None:
-        await self._batcher.close()
-        await self._pool.close()
+        try:
+            await self._batcher.close()
+        finally:
+            await self._pool.close()
 
     async def append(self, entry: Entry) -> None:
         await self._batcher.ask(entry)

@@ -1,5 +1,6 @@
 """The store in PostgreSQL: for workers on several machines, and for workers that write to the same database."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -67,10 +68,11 @@ class PostgresqlStore:
 
     async def close(self) -> None:
         self._hindrances.close()
-        await self._coalescer.close()
-        await self._heartbeat.stop()
-        await self._own.close()
-        await self._for_functions.close()
+        try:
+            await self._coalescer.close()
+            await self._heartbeat.stop()
+        finally:
+            await asyncio.gather(self._own.close(), self._for_functions.close())
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         marking = partial(

@@ -129,8 +129,10 @@ class RedisEventStorage:
         return storage
 
     async def close(self) -> None:
-        await self._batcher.close()
-        await self._client.close()
+        try:
+            await self._batcher.close()
+        finally:
+            await self._client.close()
 
     async def append(self, entry: Entry) -> None:
         await self._batcher.ask(entry)

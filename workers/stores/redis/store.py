@@ -62,9 +62,11 @@ class RedisStore:
         return self._heartbeat.faults
 
     async def close(self) -> None:
-        await self._coalescer.close()
-        await self._heartbeat.stop()
-        await self._client.close()
+        try:
+            await self._coalescer.close()
+            await self._heartbeat.stop()
+        finally:
+            await self._client.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
         arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]

@@ -1,0 +1,35 @@
+"""The end of what a pool has in flight when its process stops."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+_LOOK_S = 0.2
+_SERVERS_S = 2.0
+_CANCELLED_S = 0.5
+
+
+async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: Callable[[], bool]) -> None:
+    """Wait until these tasks end, and cancel those that do not.
+
+    While a function of a worker is called, they have `grace_s` seconds. Otherwise they wait for the store or the broker
+    only, which may answer nothing: they are cancelled once none of them has ended for two seconds.
+    """
+    late = await _until_silent(set(tasks), grace_s, calls)
+    for task in late:
+        task.cancel()
+    if late:  # a cancelled call is waited for; a cancelled request to a silent server is not
+        await asyncio.wait(late, timeout=None if calls() else _CANCELLED_S)
+
+
+async def _until_silent(
+    tasks: "set[asyncio.Task[None]]", grace_s: float, calls: Callable[[], bool]
+) -> "set[asyncio.Task[None]]":
+    """The tasks that have not ended in time."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + grace_s
+    silent_s = min(loop.time() + _SERVERS_S, until_s)
+    while tasks and loop.time() < silent_s:
+        ended, tasks = await asyncio.wait(tasks, timeout=min(silent_s - loop.time(), _LOOK_S))
+        if ended or calls():
+            silent_s = min(loop.time() + _SERVERS_S, until_s)
+    return tasks
