@@ -1,7 +1,7 @@
 """What is promised, checked after each step, and the standstill of the end."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -357,9 +357,10 @@ class Checker(Watch):
 
     def check_end(self) -> None:
         """Nothing is lost, what is parked is so once, and a transaction's effect is there once."""
-        parked = self._check_dead_letters()
+        self._check_dead_letters()
+        parked = self._parked_untold()
         for event_id in self._world.expected:
-            if event_id not in self._ended and event_id not in self._deleted and not parked[event_id]:
+            if event_id not in self._ended and event_id not in self._deleted and event_id not in parked:
                 self._break("nothing is lost", event_id)
         written = Counter(event_id for _, event_id in self._world.store_server.contents.written)
         for event_id, times in written.items():
@@ -370,18 +371,27 @@ class Checker(Watch):
                 if end == "returned" and not written[event_id] and not self._is_superseded(event_id):
                     self._break("exactly once", f"{event_id} is done and was not written")
 
-    def _check_dead_letters(self) -> Counter[str]:
-        """How many dead letters each event has. A process that was killed has not always reported that it parked one.
+    def _check_dead_letters(self) -> None:
+        """Two of one event are left only by a process that died, or had no store or no confirm, while it parked it."""
+        if any(fault.kind in _MAY_PARK_TWICE for fault in self._world.schedule.faults):
+            return
+        for event_id, count in Counter(event_id for event_id, _ in self._in_dead_letters()).items():
+            if count > 1:
+                self._break("one end", f"{event_id} is in {count} dead letters")
 
-        Two of one event are left only by a process that died, or had no store or no confirm, while it parked it.
-        """
-        letters = (each for dead in self._world.broker_server.dead.values() for each in dead)
-        parked = Counter(event_id for each in letters for event_id in _ids(each))
-        if not any(fault.kind in _MAY_PARK_TWICE for fault in self._world.schedule.faults):
-            for event_id, count in parked.items():
-                if count > 1:
-                    self._break("one end", f"{event_id} is in {count} dead letters")
-        return parked
+    def _parked_untold(self) -> Collection[str]:
+        """Events in dead letters of which no process has told yet: it does once the store has answered."""
+        untold = {event_id: message for event_id, message in self._in_dead_letters() if event_id not in self._ended}
+        for event_id, message in untold.items():
+            plan, reason = self._world.plans[event_id], message.notes["reason"]
+            if not self._may_be_parked(plan, reason, is_one_of_several=len(self._world.together_with(event_id)) > 1):
+                self._break("parked only for its own faults", f"{event_id}: {reason}")
+        return untold.keys()
+
+    def _in_dead_letters(self) -> Iterator[tuple[str, Message]]:
+        for message in (each for dead in self._world.broker_server.dead.values() for each in dead):
+            for event_id in _ids(message):
+                yield event_id, message
 
 
 def _ids(message: Message) -> Sequence[str]:
