@@ -21,6 +21,7 @@ from hookline.workers.pool import Pool
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, fresh_rabbitmq
 from tests.contract.stores import Another, real_stores
 from tests.events import make
+from tests.stopped_pools import stop
 
 ATTEMPTS = 3
 PROCESSES = 2
@@ -86,7 +87,7 @@ async def working(rabbitmq: RabbitMQInstallation, another: Another, calls: Calls
             store = await stack.enter_async_context(another())
             pipeline = Pipeline(calls.worker, store, normalise=_normalise, clock=clock)
             pool = Pool(pipeline, await broker.subscribe(calls.worker.queue, ("#",), 4), lambda *_: None)
-            stack.push_async_callback(pool.stop, 10)
+            stack.push_async_callback(stop, pool, 10)
         await brokers[0].publisher.publish(envelope())
         yield brokers[0]
 
