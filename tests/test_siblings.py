@@ -102,7 +102,7 @@ async def test_the_end_of_a_member_is_noted_once_however_often_its_callback_is_r
     received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
     for _ in range(3):
         await pipeline.work(received)
-    assert await store.claim(welcome.worker.queue, "anna") == Acquired(failures=end_mark(Parked("poisoned", "", 1)))
+    assert await store.claim(welcome.worker.queue, "anna") == Acquired(failures=end_mark(Parked("poisoned", "", 1)) + 1)
 
 
 async def test_a_replay_handles_only_the_members_that_failed_and_starts_anew() -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from hookline import Delivery, Worker, worker
+from hookline import Backoff, Delivery, Worker, worker
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Again, Done
 from hookline.schemas.errors import SettingsError
 from hookline.sqlite.database import Database
 from hookline.testing import deliver
+from hookline.workers.failure_policy import STORE_RETRY_S
 from hookline.workers.store import Duplicate, MemoryStore
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.events import make
@@ -136,3 +137,16 @@ def test_a_transactional_function_takes_its_delivery() -> None:
 
         @worker(ParticipantJoined, transactional=True)
         async def attendance(event: ParticipantJoined) -> None: ...
+
+
+async def test_a_full_disk_uses_up_no_attempt(store: SqliteStore, database: Database) -> None:
+    @worker(ParticipantJoined, queue="large", transactional=True, retry=Backoff(first_s=0, attempts=2))
+    async def large(event: ParticipantJoined, delivery: Delivery) -> None:
+        delivery.transaction.execute(INSERT, (event.id + "x" * 1_000_000,))
+
+    (pages,) = await database.run(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+    await database.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 2}"))
+    for _ in range(3):
+        assert await deliver(large, JOINED, store=store) == Again(STORE_RETRY_S, 1, "unreachable")
+    await database.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 10_000}"))
+    assert await deliver(large, JOINED, store=store) == Done()

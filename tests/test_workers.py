@@ -4,6 +4,7 @@ import asyncio
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
@@ -54,6 +55,20 @@ async def test_a_repeat_is_not_handled_again() -> None:
     assert await deliver(attendance, JOINED, store=store) == Done()
     assert await deliver(attendance, JOINED, store=store) == Done("duplicate")
     assert calls == ["event"]
+
+
+async def test_of_two_bodies_with_one_id_the_first_is_handled_and_the_second_is_a_repeat() -> None:
+    names: list[str | None] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        names.append(event.display_name)
+
+    store = MemoryStore()
+    first, second = (msgspec.structs.replace(JOINED, display_name=name) for name in ("first", "second"))
+    assert await deliver(attendance, first, store=store) == Done()
+    assert await deliver(attendance, second, store=store) == Done("duplicate")
+    assert names == ["first"]
 
 
 async def test_concurrent_repeats_are_handled_once() -> None:

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from hookline.workers.attempts import used_attempts
+
 
 class EventState(msgspec.Struct, frozen=True, kw_only=True):
     """What a queue has done with an event.
@@ -31,4 +33,6 @@ class EventStates(Protocol):
 
 def claimed_or_tried(queue: str, owner: str | None, failures: int, deaths: int) -> EventState:
     """The state of an event that is not finished, and of which the store has a claim."""
-    return EventState(queue=queue, state="claimed" if owner else "tried", failures=failures, deaths=deaths)
+    return EventState(
+        queue=queue, state="claimed" if owner else "tried", failures=used_attempts(failures), deaths=deaths
+    )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -181,13 +182,17 @@ class OrderedPool:
         self._reported(entry, msgspec.structs.replace(work, outcome=tried_again))
 
     async def _done(self, entry: Entry[Slot[_Message]], work: Work) -> None:
-        message, outcome = entry.place.item, work.outcome
-        if not self._settler.takes(message.queue, message.received, outcome):
-            if work.held:
-                await self._pipeline.settle(message.queue, work)
-            else:
-                await message.queue.settle(message.received, outcome)
-        parked = isinstance(outcome, Parked) and message.queue.holds(message.received)
+        message = entry.place.item
+        if work.held:
+            await self._pipeline.settle(message.queue, work, partial(self._settled, entry, work))
+            return
+        if not self._settler.takes(message.queue, message.received, work.outcome):
+            await message.queue.settle(message.received, work.outcome)
+        self._settled(entry, work)
+
+    def _settled(self, entry: Entry[Slot[_Message]], work: Work) -> None:
+        message = entry.place.item
+        parked = isinstance(work.outcome, Parked) and message.queue.holds(message.received)
         self._subject_queues.done(entry.place, time.monotonic(), parked=parked)
         self._reported(entry, work)
 

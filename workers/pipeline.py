@@ -168,11 +168,12 @@ class Pipeline:
             received = msgspec.structs.replace(received, attempt=ending.attempt)
         return Work(received, envelope, events, ending.outcome, ending.late, ending.held)
 
-    async def settle(self, queue: Queue, work: Work) -> None:
-        """Settle a delivery, and release the claims that were held for it."""
+    async def settle(self, queue: Queue, work: Work, settled: Callable[[], None]) -> None:
+        """Settle a delivery, call `settled`, and release the claims that were held for it."""
         is_passed_on = False
         try:
             is_passed_on = await queue.settle(work.received, work.outcome)
+            settled()
         finally:
             await self.let_go(work, is_passed_on=is_passed_on)
 
@@ -486,7 +487,7 @@ class Pipeline:
             return 0
         if isinstance(outcome, Parked):
             self._ends.note(case.key, outcome)
-            return end_mark(outcome)
+            return end_mark(outcome) + max(0, outcome.attempts - case.used)
         if isinstance(outcome, Again) and outcome.attempt > case.attempt:
             return outcome.attempt - 1 - case.used
         return 0

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hookline.schemas.broker import Queue
@@ -107,7 +108,10 @@ class Pool:
     async def _end(self, ended: Sequence[tuple[Entry[None], Work]]) -> None:
         for entry, work in ended:
             if work.held:
-                await self._pipeline.settle(self._queue, work)
+                await self._pipeline.settle(self._queue, work, partial(self._settled, entry, work))
             else:
                 await self._queue.settle(entry.received, work.outcome)
-            self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)
+                self._settled(entry, work)
+
+    def _settled(self, entry: Entry[None], work: Work) -> None:
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 
+from hookline.aio.cancellation import cancellation_kept
 from hookline.aio.notices import Notice
 from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
@@ -84,7 +85,8 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
     """
     try:
         async with asyncio.timeout(timeout_s):
-            yield
+            with cancellation_kept():
+                yield
     except HooklineError:
         raise
     except Exception as error:

@@ -1,12 +1,16 @@
 """Dead letters on RabbitMQ: those of workers' queues, and unrouted events.
 
 A message to replay is published with a confirm, and acknowledged then. `scanning` says how a queue is looked at.
+
+A worker that gets no confirm for a dead letter publishes it again. If both arrived, a scan drops the second.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
@@ -21,10 +25,13 @@ from hookline.broker.rabbitmq.topology.queue_depth import depth
 from hookline.broker.rabbitmq.topology.register import registered
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
-from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
+from hookline.schemas.dead_letters import AGAIN, EVENTS, REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
 from hookline.schemas.errors import NotDurable, SettingsError, UnknownQueue, Unreachable
 
+log = logging.getLogger("hookline.broker")
+
 _LOOKS_FOR_RETURNED = 30
+_End: TypeAlias = tuple[str, ...]
 
 
 class RabbitMQDeadLetters:
@@ -59,11 +66,14 @@ class RabbitMQDeadLetters:
         connection, name = self._connection.require(), _name(queue)
         wanted = await self.wanted() if queue == UNROUTED else frozenset()
         async with locked(connection, f"{queue}.dead_letters", self._timeout_s):
-            left = await self.count(queue)
+            left, seen = await self.count(queue), set[_End]()
             async with open_channel(connection, self._timeout_s) as channel, requeueing(channel, name) as kept:
                 while page := await page_of(channel, name, min(left, self._page_size)):
                     left -= len(page)
-                    chosen = [(message, _scanned(_dead_letter(message, queue), decide)) for message in page]
+                    letters = [(message, _dead_letter(message, queue)) for message in page]
+                    if queue != UNROUTED:
+                        letters = await _without_repeats(channel, queue, letters, seen)
+                    chosen = [(message, _scanned(letter, decide)) for message, letter in letters]
                     kept += [message.delivery_tag or 0 for message, each in chosen if each.action is Action.KEEP]
                     doubtful = queue == UNROUTED and sum(_is_doubtful(each, wanted) for _, each in chosen)
                     before = await ready(channel, name) if doubtful else 0
@@ -135,6 +145,34 @@ async def _grown(channel: AbstractChannel, name: str, before: int, most: int) ->
 async def _acknowledge(channel: AbstractChannel, messages: list[DeliveredMessage]) -> None:
     for message in messages:
         await channel.basic_ack(message.delivery_tag or 0, wait=False)
+
+
+async def _without_repeats(
+    channel: AbstractChannel, queue: str, letters: list[tuple[DeliveredMessage, DeadLetter]], seen: set[_End]
+) -> list[tuple[DeliveredMessage, DeadLetter]]:
+    """The dead letters of events that are not in `seen`. The others are acknowledged."""
+    first: list[tuple[DeliveredMessage, DeadLetter]] = []
+    repeats: list[DeliveredMessage] = []
+    for message, letter in letters:
+        end = _end_of(letter)
+        if end in seen:
+            repeats.append(message)
+        else:
+            first.append((message, letter))
+        if end is not None:
+            seen.add(end)
+    if repeats:
+        log.info("%s: %d dead letters were there twice, and one of each is dropped", queue, len(repeats))
+        async with bounded(PAGE_S, "acknowledging"):
+            await _acknowledge(channel, repeats)
+    return first
+
+
+def _end_of(letter: DeadLetter) -> _End | None:
+    """What two dead letters have in common only if they are of the same series of attempts of the same events."""
+    if letter.envelope is None:
+        return None
+    return (letter.envelope.id, *(str(letter.headers.get(name, "")) for name in (REPLAYS, REPLAYED_AT, AGAIN, EVENTS)))
 
 
 def _name(queue: str) -> str:

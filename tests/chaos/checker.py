@@ -10,7 +10,7 @@ from tests.chaos.expectations import expected, handled
 from tests.chaos.explanations import Explanations
 from tests.chaos.history import Call, History
 from tests.chaos.leftovers import UNROUTED, is_left
-from tests.chaos.processes import READY_S
+from tests.chaos.processes import READY_S, STOP_S
 
 MAX_STANDSTILL_S = 15.0
 """On an idle machine."""
@@ -70,11 +70,16 @@ def check(history: History) -> Verdict:
         for life in history.lives
         if life.how == "by itself" and life.was_ready()
     ]
+    hung = [
+        f"{life.name} (pid {life.pid}) did not end within {STOP_S:g} s of SIGTERM"
+        for life in history.lives
+        if life.how == "hung"
+    ]
     acked = sum(sent.acked_at is not None for sent in history.sent)
     unready = [f"{name} was not ready within {READY_S:g} s of a deploy" for name in history.never_ready]
     ingress_s = _over_quiet([_wait(sent) for sent in history.sent], history)
     max_s = MAX_STANDSTILL_S + _COMPUTING_S * (history.slowdown - 1)
-    broken = [*ended, *unready, *(sentence for each in findings for sentence in _broken(each, max_s))]
+    broken = [*ended, *hung, *unready, *(sentence for each in findings for sentence in _broken(each, max_s))]
     if acked < len(history.sent):
         broken.append(f"{len(history.sent) - acked} callbacks never had a 2xx")
     if ingress_s > max_s:

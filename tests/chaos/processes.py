@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-How: TypeAlias = Literal["killed", "stopped", "by itself"]
+How: TypeAlias = Literal["killed", "stopped", "hung", "by itself"]
+"""How a process ended. One that hung was stopped, did not end in time, and was killed."""
 
 READY = "queue: "
 READY_S = 240.0
-_STOP_S = 60.0
+STOP_S = 60.0
 _PAUSE_S = 1.0
 _LOOK_S = 0.1
 
@@ -86,9 +87,9 @@ class Process:
             return
         self._ending = how
         self._signal(number)
-        await asyncio.wait([self._keeper], timeout=_STOP_S)
+        await asyncio.wait([self._keeper], timeout=STOP_S)
         if not self._keeper.done():
-            self._ending = "killed"
+            self._ending = "hung"
             self._signal(signal.SIGKILL)
         await self._keeper
         self._keeper = None

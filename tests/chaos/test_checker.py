@@ -59,6 +59,11 @@ def test_a_call_that_never_ended_has_handled_nothing() -> None:
     assert list(findings(history([call(0, 2, None)], sent(0))).lost) == ["room-1#0"]
 
 
+def test_a_process_that_does_not_end_when_it_is_stopped_breaks_a_promise() -> None:
+    of = replace(history([call(0, 2, 3)], sent(0)), lives=[life(FIRST, ended_at=70, how="hung")])
+    assert check(of).broken == ["worker-101 (pid 101) did not end within 60 s of SIGTERM"]
+
+
 def test_an_event_without_a_2xx_may_be_gone_but_the_run_is_not_good() -> None:
     verdict = check(history([], sent(0, acked_at=None)))
     assert verdict.findings[0].expected == 0

@@ -183,6 +183,41 @@ async def test_no_partition_moves_while_the_broker_is_away_nor_when_it_is_back(
 
 @timed
 @shared_stores
+async def test_no_partition_moves_in_an_outage_of_the_broker_in_which_one_process_reported_last(
+    address: str, store: Store, queue: str, another: Another
+) -> None:
+    async with another() as other:
+        first, second = await shared_by_two(store, other, queue)
+        await pass_time(address, store, other, queue, (), second, seconds=2)
+        for _ in range(round(LEASE_S) + 4):
+            await pass_time(address, store, other, queue, (), (), seconds=1)
+            assert (await ask(store, queue, ())).partitions == first
+            assert (await ask(other, queue, ())).partitions == second
+        assert await ask(other, queue, second) == Assignment(second)
+        assert await ask(store, queue, ()) == Assignment(first)
+
+
+@timed
+@shared_stores
+async def test_a_death_in_an_outage_of_the_broker_moves_no_partition_of_the_others(
+    address: str, store: Store, queue: str, another: Another
+) -> None:
+    async with another() as other:
+        async with another() as third:
+            parts = await settle([store, other, third], queue)
+            for process, part in zip((store, other, third), parts, strict=True):
+                await ask(process, queue, part)
+            await pass_time(address, store, other, queue, (), (), seconds=LEASE_S - 1)
+        await pass_time(address, store, other, queue, (), (), seconds=5)
+        first, second = (await ask(store, queue, ())).partitions, (await ask(other, queue, ())).partitions
+        assert first >= parts[0]
+        assert second >= parts[1]
+        assert await ask(other, queue, second) == Assignment(second)
+        assert await ask(store, queue, ()) == Assignment(first)
+
+
+@timed
+@shared_stores
 async def test_the_partitions_of_a_live_process_that_does_not_ask_are_free(
     address: str, store: Store, queue: str, another: Another
 ) -> None:
@@ -401,7 +436,7 @@ class Fleet(RuleBasedStateMachine):
         for partition in decision.reported:
             self.holders[partition] = Holder(self.holders[partition].owner, self.now)
         for partition in decision.taken:
-            self.holders[partition] = Holder(member, self.now)
+            self.holders[partition] = Holder(member, decision.taken_reported)
         for key in decision.overdue.items():
             self.declined[key] = self.now
         if not is_answered:

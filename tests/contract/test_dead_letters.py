@@ -343,6 +343,23 @@ async def test_messages_that_rabbitmq_dead_lettered_are_listed(installation: Ins
     assert received.attempt == 1
 
 
+async def test_a_dead_letter_that_was_published_twice_is_listed_and_replayed_once(
+    installation: Installation, broker: Broker
+) -> None:
+    """A worker repeats a publish whose confirm it did not get."""
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("the embedded broker moves a message in one transaction")
+    name, _ = await with_dead(broker, 3)
+    async with raw_channel(installation.address) as channel:
+        for _ in range(3):
+            got = await channel.basic_get(topics.dead_name(name))
+            await channel.basic_publish(got.body, routing_key=topics.dead_name(name), properties=got.header.properties)
+    await parked(broker, name, 6)
+    assert sorted(numbers(await look(broker, name))) == [0, 1, 2]
+    await parked(broker, name, 3)
+    assert len(await replay(broker, name)) == 3
+
+
 async def test_a_foreign_dead_letter_is_listed_and_can_be_dropped(installation: Installation, broker: Broker) -> None:
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("other programs do not write to the embedded broker")

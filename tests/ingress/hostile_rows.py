@@ -34,6 +34,7 @@ TOKENS = (
 WORKERS_PARK = "test_workers.py::test_a_genuine_callback_with_an_unreadable_body_is_parked"
 UNREADABLE = f"{BYTES}::test_a_hostile_body_is_kept_as_unreadable_or_unknown"
 FIELDS = f"{BYTES}::test_a_field_of_another_type_raises_only_our_errors"
+TWO_BODIES = "test_workers.py::test_of_two_bodies_with_one_id_the_first_is_handled_and_the_second_is_a_repeat"
 REPEATED = "test_workers.py::test_a_repeat_is_not_handled_again"
 
 FRAMING = [
@@ -187,8 +188,9 @@ CONTENT = [
     Row(
         102,
         "one id with two bodies",
-        tests=[REPEATED],
-        why="ids are made from the facts of the event, so two bodies of one id differ in nothing that an event says",
+        tests=[TWO_BODIES],
+        why="the first is handled and the second is a repeat, since providers send some fields anew with each attempt; "
+        "only the provider can make two, where the signature covers the body, and where not, `signature_memory` counts",
     ),
     Row(
         103,

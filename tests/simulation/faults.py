@@ -17,6 +17,10 @@ _LOST_SETTLEMENTS = 0.5
 _FORGOTTEN_S = 1.0
 MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
+_NOTICED_S = 8.0
+_LATE_REPORTS: frozenset[FaultKind] = frozenset(
+    {"freeze", "machine pause", "cut from store", "store trouble", "cut from broker", "broker trouble"}
+)
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
 
 
@@ -30,6 +34,7 @@ class Injector:
         self._away: list[tuple[float, float]] = []
         self._disturbed: list[tuple[FaultKind, str, float]] = []
         self._still: list[tuple[str, float, float]] = []
+        self._broker_away_since_s = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -48,6 +53,13 @@ class Injector:
         is_one_left = any(process.name not in concerned for process in self._world.fleet)
         is_of_all = any(fault.kind in _OF_ALL for fault, _ in self._lasting)
         return is_of_all or not is_one_left or self._world.schedule.mode != "ordered"
+
+    @property
+    def broker_is_away_for_all(self) -> bool:
+        """Whether that has lasted for a while, and each process has noticed it at once."""
+        now_s, away_since_s = self._world.now_s, self._broker_away_since_s
+        is_noticed = not any(fault.kind in _LATE_REPORTS for fault in self._world.schedule.faults)
+        return is_noticed and away_since_s + _NOTICED_S <= now_s < self._world.broker_host.down_until_s
 
     def inject(self, fault: Fault) -> None:
         self._world.note(f"FAULT {fault}")
@@ -151,6 +163,7 @@ class Injector:
 
     def broker_restart(self, fault: Fault) -> None:
         world = self._world
+        self._broker_away_since_s = world.now_s
         world.broker_host.down_until_s = world.now_s + fault.for_s
         world.broker_host.restarts += 1
         for channel in world.broker_server.channels():

@@ -1,7 +1,7 @@
 """What is promised, checked after each step, and the standstill of the end."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -189,7 +189,8 @@ class Checker(Watch):
         together = [event.id for event in self._world.normalise(work.envelope)] if work.envelope else []
         ids = outcome.events or together
         for event_id in together:
-            if event_id not in ids and not self._has_ended_well(event_id):
+            is_kept = event_id in ids or self._has_copy(event_id, work.received.token.message)
+            if not is_kept and not self._has_ended_well(event_id):
                 self._break("done only if handled", f"{event_id}, which is left out of a dead letter")
         for event_id in ids:
             plan = self._world.plans[event_id]
@@ -240,8 +241,12 @@ class Checker(Watch):
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         self._newest_s[key[1], owner] = newest_s
 
-    def took(self, owner: str, partitions: Collection[str]) -> None:
+    def took(self, owner: str, partitions: Collection[str], overdue: Mapping[str, str]) -> None:
+        """Where nobody can consume, no live process loses its partitions."""
         self._note(f"{owner} takes {', '.join(sorted(partitions)) or 'no partition'}")
+        if overdue and self._world.broker_is_away_for_all:
+            partition, holder = min(overdue.items())
+            self._break("an outage of the broker moves no partition", f"{owner} takes {partition} of {holder}")
 
     def released(self, key: Key, failures: int) -> None:
         """The end of an event is noted once."""
@@ -353,8 +358,9 @@ class Checker(Watch):
     def check_end(self) -> None:
         """Nothing is lost, what is parked is so once, and a transaction's effect is there once."""
         self._check_dead_letters()
+        parked = self._parked_untold()
         for event_id in self._world.expected:
-            if event_id not in self._ended and event_id not in self._deleted:
+            if event_id not in self._ended and event_id not in self._deleted and event_id not in parked:
                 self._break("nothing is lost", event_id)
         written = Counter(event_id for _, event_id in self._world.store_server.contents.written)
         for event_id, times in written.items():
@@ -369,11 +375,23 @@ class Checker(Watch):
         """Two of one event are left only by a process that died, or had no store or no confirm, while it parked it."""
         if any(fault.kind in _MAY_PARK_TWICE for fault in self._world.schedule.faults):
             return
-        letters = (each for dead in self._world.broker_server.dead.values() for each in dead)
-        ids = (event_id for each in letters for event_id in _ids(each))
-        for event_id, count in Counter(ids).items():
+        for event_id, count in Counter(event_id for event_id, _ in self._in_dead_letters()).items():
             if count > 1:
                 self._break("one end", f"{event_id} is in {count} dead letters")
+
+    def _parked_untold(self) -> Collection[str]:
+        """Events in dead letters of which no process has told yet: it does once the store has answered."""
+        untold = {event_id: message for event_id, message in self._in_dead_letters() if event_id not in self._ended}
+        for event_id, message in untold.items():
+            plan, reason = self._world.plans[event_id], message.notes["reason"]
+            if not self._may_be_parked(plan, reason, is_one_of_several=len(self._world.together_with(event_id)) > 1):
+                self._break("parked only for its own faults", f"{event_id}: {reason}")
+        return untold.keys()
+
+    def _in_dead_letters(self) -> Iterator[tuple[str, Message]]:
+        for message in (each for dead in self._world.broker_server.dead.values() for each in dead):
+            for event_id in _ids(message):
+                yield event_id, message
 
 
 def _ids(message: Message) -> Sequence[str]:

@@ -196,6 +196,12 @@ def _short_or_long(chance: random.Random) -> float:
     return chance.uniform(0.5, 6) if chance.random() < 0.6 else chance.uniform(LEASE_S, 2.5 * LEASE_S)
 
 
+def _restart_s(chance: random.Random) -> float:
+    """Sometimes longer than a lease."""
+    roll = chance.uniform(0.5, 10)
+    return roll if roll < 7 else LEASE_S + 5 * (roll - 7)
+
+
 def _sometimes_very_long(chance: random.Random) -> float:
     return chance.uniform(40, 60) if chance.random() < 0.2 else _short_or_long(chance)
 
@@ -228,7 +234,7 @@ _DURATIONS: Mapping[FaultKind, Callable[[random.Random], float]] = {
     "store trouble": lambda chance: chance.uniform(2, 8),
     "cut from store": _sometimes_very_long,
     "cut from broker": _short_or_long,
-    "broker restart": lambda chance: chance.uniform(0.5, 10),
+    "broker restart": _restart_s,
     "settlement lost": lambda chance: chance.uniform(3, 10),
     "queue deleted": lambda chance: chance.uniform(0.1, 3),
     "broker trouble": lambda chance: chance.uniform(2, 8),

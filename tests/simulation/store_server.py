@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -59,8 +59,8 @@ class Watch:
     def taken_over(self, key: Key, owner: str, claimant: str) -> None:
         """The lease of a claim's owner had ended."""
 
-    def took(self, owner: str, partitions: Collection[str]) -> None:
-        """A process has taken free partitions."""
+    def took(self, owner: str, partitions: Collection[str], overdue: Mapping[str, str]) -> None:
+        """A process has taken partitions: free ones, and overdue ones of live processes."""
 
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         """A process has claimed an event. `newest_s` is what it learned of the event's subject."""
@@ -185,11 +185,11 @@ class ModelServer:
             holders[partition] = Holder(holders[partition].owner, state.now)
         taken = {each for each in decision.taken if holders.get(each) == state.holders.get(each)}
         for partition in taken:
-            holders[partition] = Holder(owner, state.now)
+            holders[partition] = Holder(owner, decision.taken_reported)
         for partition, holder in decision.overdue.items():
             self.contents.declined[queue, partition, holder] = state.now
         if decision.taken:
-            self.watch.took(owner, taken)
+            self.watch.took(owner, taken, {each: decision.overdue[each] for each in taken & decision.overdue.keys()})
         return frozenset(taken)
 
     def revoke(self, queue: str, owner: str, partition: str) -> None:

@@ -208,6 +208,10 @@ class World:
         """Whether no fault has happened yet."""
         return self._injector.is_undisturbed
 
+    @property
+    def broker_is_away_for_all(self) -> bool:
+        return self._injector.broker_is_away_for_all
+
     def stood_still_s(self, process: Process, since_s: float) -> float:
         return self._injector.stood_still_s(process, since_s)
 

@@ -5,12 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hookline.workers.store import Assignment
-from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 
 DECLINED_S = 60.0
 """How long a process goes without a partition that it has declined, if another process takes it."""
 TURN_S = 10.0
 """How long a partition that all processes have declined stays with one of them. Each may want what another does not."""
+BROKER_AWAY_S = LEASE_S - MAX_STEP_S
+"""If nobody has reported anything for so long, the broker is away for all. Processes report at different moments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,14 @@ class QueueState:
 class Decision:
     """What a process is assigned, and what the store has to write for it.
 
-    It takes the partitions `taken`, unless their holders or their reports have changed. `overdue` are those of them
-    that their holders do not consume: the holders are taken to have declined them. `reported` are partitions to note as
-    consumed now.
+    It takes the partitions `taken`, unless their holders or their reports have changed; they count as reported at
+    `taken_reported`. `overdue` are those of them that their holders do not consume: the holders are taken to have
+    declined them. `reported` are partitions to note as consumed now.
     """
 
     assignment: Assignment
     taken: frozenset[str]
+    taken_reported: float
     overdue: Mapping[str, str]
     reported: frozenset[str]
 
@@ -54,8 +57,8 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
     """The partitions of `owner`, which asks now and consumes some.
 
     A process that has not asked for a lease takes no part: its partitions are free. So is a partition that has not been
-    reported for a lease while others were. Where none was, the broker was away for all, and each holder gets another
-    lease.
+    reported for a lease while others were. Where none was reported lately, the broker is away for all, and each holder
+    gets another lease once it is back. What is taken by a process that consumes nothing does not count as a report.
     """
     members = {member for member, asked in state.asked.items() if state.now - asked <= LEASE_S} | {owner}
     holders = {partition: holder.owner for partition, holder in state.holders.items()}
@@ -63,7 +66,8 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
     silent = {each for each, holder in state.holders.items() if state.now - holder.reported > LEASE_S}
     overdue: dict[str, str] = {}
     reported = mine.intersection(consuming)
-    if silent >= holders.keys():
+    newest = max((holder.reported for holder in state.holders.values()), default=state.now)
+    if state.now - newest > BROKER_AWAY_S:
         reported = frozenset(holders) if consuming else frozenset()
     else:
         overdue = {each: holders[each] for each in silent - mine if holders[each] in members}
@@ -71,7 +75,10 @@ def decide(state: QueueState, partitions: Sequence[str], owner: str, consuming: 
     held = {partition: holder for partition, holder in holders.items() if partition not in overdue}
     assignment = fair_assignment(partitions, held, members, owner, declined)
     taken = assignment.partitions - mine
-    return Decision(assignment, taken, {each: overdue[each] for each in taken & overdue.keys()}, reported)
+    taken_reported = state.now if consuming else newest
+    return Decision(
+        assignment, taken, taken_reported, {each: overdue[each] for each in taken & overdue.keys()}, reported
+    )
 
 
 def _declined(state: QueueState, members: Collection[str]) -> set[tuple[str, str]]:

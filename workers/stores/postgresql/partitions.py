@@ -52,6 +52,7 @@ async def _take(connection: Connection, owner: str, queue: str, state: QueueStat
         "queue": queue,
         "owner": owner,
         "now": state.now,
+        "reported": decision.taken_reported,
         "free": [name for name in names if name not in before],
         "held": held,
         "holders": [before[name].owner for name in held],
@@ -74,12 +75,12 @@ _ASKED = """WITH asked AS (INSERT INTO hookline_members VALUES (%s, %s, %s)
     UPDATE hookline_shares SET reported = %s WHERE (queue, share) IN (SELECT queue, share FROM hookline_shares
         WHERE queue = %s AND share = ANY(%s) ORDER BY share FOR UPDATE)"""
 _TAKE = """WITH free AS (INSERT INTO hookline_shares (queue, share, owner, reported)
-        SELECT %(queue)s, share, %(owner)s, %(now)s FROM unnest(%(free)s::text[]) share ORDER BY share
+        SELECT %(queue)s, share, %(owner)s, %(reported)s FROM unnest(%(free)s::text[]) share ORDER BY share
         ON CONFLICT DO NOTHING RETURNING share),
     held AS (SELECT s.share FROM hookline_shares s
         JOIN unnest(%(held)s::text[], %(holders)s::text[], %(reports)s::float8[]) AS before (share, owner, reported)
         USING (share, owner, reported) WHERE queue = %(queue)s ORDER BY s.share FOR UPDATE OF s),
-    taken AS (UPDATE hookline_shares SET owner = %(owner)s, reported = %(now)s
+    taken AS (UPDATE hookline_shares SET owner = %(owner)s, reported = %(reported)s
         WHERE queue = %(queue)s AND share IN (SELECT share FROM held) RETURNING share),
     declined AS (INSERT INTO hookline_declined
         SELECT %(queue)s, share, owner, %(now)s

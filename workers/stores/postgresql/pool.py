@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from hookline.aio.cancellation import cancellation_kept
 from hookline.schemas.errors import SettingsError, Unreachable
 
 T = TypeVar("T")
@@ -63,11 +64,12 @@ class ConnectionPool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for exclusive use. Raises Unreachable."""
-        connection = await self._get()
-        try:
-            yield connection
-        finally:
-            await self._put_back(connection)
+        with cancellation_kept():
+            connection = await self._get()
+            try:
+                yield connection
+            finally:
+                await self._put_back(connection)
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[asyncio.Timeout]:

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
+from hookline.aio.cancellation import cancellation_kept
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.scripts import SCHEMA_VERSION
@@ -62,7 +63,8 @@ class Client:
         while another has taken its place at the same address.
         """
         try:
-            return await work(self._server)
+            with cancellation_kept():
+                return await work(self._server)
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:  # uvloop: RuntimeError is "closed"
             await self._server.connection_pool.disconnect(inuse_connections=False)
             raise _unreachable(error) from error

@@ -44,7 +44,7 @@ class RedisPartitions:
         ]
         overdue = [word for pair in decision.overdue.items() for word in pair]
         lists = [msgspec.json.encode(each).decode() for each in (sorted(decision.reported), wanted, overdue)]
-        return [self._client.owner, str(now), _TTL_MS, *lists]
+        return [self._client.owner, str(now), _TTL_MS, *lists, str(round(1000 * decision.taken_reported))]
 
 
 def _state(

@@ -235,7 +235,8 @@ return {value, asked, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS
 
 # KEYS: as for ASK. ARGV: owner, the value that ASK returned, ttl_ms, and JSON lists: partitions that were reported; of
 # those to take, each with the holder and the report that it had, '' for none; those whose holder does not consume them,
-# each with the holder. Returns the partitions that were taken: those whose holder and report have not changed.
+# each with the holder; then when what is taken counts as reported. Returns the partitions that were taken: those whose
+# holder and report have not changed.
 TAKE = """
 for _, partition in ipairs(cjson.decode(ARGV[4])) do
     if redis.call('HEXISTS', KEYS[2], partition) == 1 then redis.call('HSET', KEYS[3], partition, ARGV[2]) end
@@ -246,7 +247,7 @@ for i = 1, #wanted, 3 do
     if (redis.call('HGET', KEYS[2], partition) or '') == holder
         and (holder == '' or (redis.call('HGET', KEYS[3], partition) or '0') == reported) then
         redis.call('HSET', KEYS[2], partition, ARGV[1])
-        redis.call('HSET', KEYS[3], partition, ARGV[2])
+        redis.call('HSET', KEYS[3], partition, ARGV[7])
         taken[#taken + 1] = partition
     end
 end

@@ -51,7 +51,7 @@ def _write(connection: sqlite3.Connection, queue: str, owner: str, state: QueueS
     )
     connection.executemany(
         "INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?)",
-        [(queue, partition, owner, state.now) for partition in decision.taken],
+        [(queue, partition, owner, decision.taken_reported) for partition in decision.taken],
     )
     connection.executemany(
         "INSERT OR REPLACE INTO declined VALUES (?, ?, ?, ?)",

@@ -1,0 +1,25 @@
+"""Cancellations that a library swallows."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def cancellation_kept() -> Iterator[None]:
+    """Raises CancelledError after a block in which this task was cancelled, whatever else the block ends with.
+
+    `asyncio.wait_for` of Python 3.11 returns the result of a call that ends just when its task is cancelled. The
+    libraries for Redis, PostgreSQL and RabbitMQ use it. A loop that never learns of its cancellation never ends.
+    https://github.com/python/cpython/issues/86296
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    except Exception as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
