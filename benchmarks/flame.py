@@ -50,7 +50,7 @@ WORKER_STEPS: Steps = {
     "open: the envelope": ("from_headers (hookline/schemas/",),
     "normalise: canonical events": ("normalise (hookline/schemas/", "normalise (hookline/workers/"),
     "handle: the function, its limits, what is noted here": (
-        "_call (hookline/workers/",
+        "call (hookline/workers/",
         "(hookline/workers/handler.py",
         "(benchmarks/",
     ),

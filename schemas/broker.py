@@ -128,6 +128,9 @@ class Queue(Protocol):
     async def take(self) -> Received:
         """Wait for the next message. Cancelling loses none."""
 
+    def take_arrived(self, most: int) -> Sequence[Received]:
+        """The next messages, at most so many, if they have arrived: without waiting."""
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         """Carry out the outcome of a message that `take` gave.
 

@@ -32,8 +32,8 @@ class Observer:
     def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
         """A delivery has its outcome, so many seconds after it was taken from the queue."""
 
-    def stored(self, operation: str, seconds: float) -> None:
-        """The store has carried out a call."""
+    def stored(self, operation: str, seconds: float, events: int = 1) -> None:
+        """The store has carried out a call, or one for several events at once."""
 
     def reconnected(self, connection: str) -> None:
         """A lost connection is back."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -31,14 +32,15 @@ class Flaky:
     async def release(self, event_id: str, *, failures: int = 0) -> None:
         await self.coalescer.release("q", event_id, failures=failures)
 
-    async def _claim(self, request: ClaimRequest) -> Claim:
-        self.claimed.append((request.event_id, request.ours))
+    async def _claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Claim]:
+        self.claimed += [(request.event_id, request.ours) for request in requests]
         await self._answer()
-        return Acquired()
+        return [Acquired()] * len(requests)
 
-    async def _finish(self, completion: Completion) -> None:
+    async def _finish(self, completions: Sequence[Completion]) -> Sequence[None]:
         await self._answer()
-        self.finished.append(completion.event_id)
+        self.finished += [completion.event_id for completion in completions]
+        return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
         await self._answer()
@@ -254,3 +256,37 @@ async def test_a_claim_from_before_the_lease_ended_is_not_held_until_it_is_made_
     await store.release("a")
     await store.claim("a")
     assert store.coalescer.holds("q", "a")
+
+
+async def test_a_group_of_claims_that_failed_may_be_ours(store: Flaky) -> None:
+    store.is_down = True
+    claims = await store.coalescer.claim_all("q", [("a", None), ("b", None)])
+    assert [type(claim) for claim in claims] == [Unreachable, Unreachable]
+    assert store.coalescer.named() == []
+    store.is_down = False
+    assert [*await store.coalescer.claim_all("q", [("a", None), ("c", None)])] == [Acquired(), Acquired()]
+    assert store.claimed[2:] == [("a", True), ("c", False)]
+    assert sorted(store.coalescer.named()) == [("q", "a"), ("q", "c")]
+
+
+async def test_a_group_of_claims_that_was_cancelled_may_be_ours(store: Flaky) -> None:
+    claiming = asyncio.create_task(store.coalescer.claim_all("q", [("a", None), ("b", None)]))
+    await asyncio.sleep(0)
+    assert sorted(store.coalescer.named()) == [("q", "a"), ("q", "b")]
+    claiming.cancel()
+    await asyncio.wait([claiming])
+    assert store.coalescer.named() == []
+    await store.claim("b")
+    assert store.claimed[2:] == [("b", True)]
+
+
+async def test_a_group_of_completions_that_failed_is_retried_after_the_next_that_succeeds(store: Flaky) -> None:
+    await store.coalescer.claim_all("q", [("a", None), ("b", None), ("c", None)])
+    store.is_down = True
+    answers = await store.coalescer.finish_all("q", [("a", None, 0.0), ("b", None, 0.0)])
+    assert [type(answer) for answer in answers] == [Unreachable, Unreachable]
+    assert len(store.coalescer.named()) == 3
+    store.is_down = False
+    assert await store.coalescer.finish_all("q", [("c", None, 0.0)]) == [None]
+    assert sorted(store.finished) == ["a", "b", "c"]
+    assert store.coalescer.named() == []

@@ -83,3 +83,25 @@ async def test_a_request_whose_caller_stopped_waiting_is_not_sent() -> None:
     server.may_answer.set()
     assert [*await asyncio.gather(first, second)] == [2, 6]
     assert server.groups == [[1], [3]]
+
+
+async def test_an_item_that_fails_harms_no_other_of_its_group() -> None:
+    async def answer(items: list[Item]) -> Sequence[int]:
+        if any(item.number < 0 for item in items):
+            raise ValueError("negative")
+        return [2 * item.number for item in items]
+
+    batcher = RequestBatcher(answer, timeout_s=60)
+    first, second = await asyncio.gather(
+        batcher.ask_all([Item("a", 1), Item("b", -1)]), batcher.ask_all([Item("c", 3), Item("d", 4)])
+    )
+    assert (first[0], type(first[1]), [*second]) == (2, ValueError, [6, 8])
+
+
+async def test_a_request_with_a_key_of_one_that_waits_is_not_sent_before_it() -> None:
+    server = Server()
+    server.may_answer.set()
+    batcher = RequestBatcher(server.answer, timeout_s=60)
+    asked = [[Item("a", 1)], [Item("a", 2), Item("b", 3)], [Item("b", 4)], [Item("c", 5)]]
+    await asyncio.gather(*map(batcher.ask_all, asked))
+    assert server.groups == [[1, 5], [2, 3], [4]]

@@ -30,10 +30,14 @@ class InFlightKeys:
 
     def acquire(self, event_id: str) -> Awaitable[None]:
         """Wait until no other delivery of the event is in flight; the time-out of its call bounds the wait."""
+        return _AT_ONCE if self.try_acquire(event_id) else self._wait(event_id)
+
+    def try_acquire(self, event_id: str) -> bool:
+        """Whether no other delivery of the event was in flight. This one is now."""
         if event_id in self._ended:
-            return self._wait(event_id)
+            return False
         self._ended[event_id] = None
-        return _AT_ONCE
+        return True
 
     def release(self, event_id: str) -> None:
         """End the delivery of the event."""

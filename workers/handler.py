@@ -102,29 +102,16 @@ class HandlerLatency:
     def __init__(self) -> None:
         self._is_quick = False
         self._mean_s = _QUICK_S
-        self._became_quick = asyncio.Event()
 
     def record(self, call_s: float) -> None:
         """Count a call that took so many seconds."""
         self._mean_s += (call_s - self._mean_s) * _WEIGHT
-        if self._is_quick is not (self._mean_s < _QUICK_S):
-            self._change()
-
-    def _change(self) -> None:
-        self._is_quick = not self._is_quick
-        if self._is_quick:
-            self._became_quick.set()
-        else:
-            self._became_quick.clear()
+        self._is_quick = self._mean_s < _QUICK_S
 
     @property
     def is_quick(self) -> bool:
         """Whether recent calls were short. At the start calls count as long."""
         return self._is_quick
-
-    async def quick(self) -> None:
-        """Return once recent calls were short."""
-        await self._became_quick.wait()
 
 
 def _delivery(case: Case, state: Any, *, late: bool, transaction: Any) -> Delivery[Any]:

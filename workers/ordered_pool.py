@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
-from hookline.workers.draining import drain
+from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow
@@ -62,20 +62,19 @@ class OrderedPool:
         self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
         self._is_full = False
         self._wake = asyncio.Event()
-        self._in_flight: dict[asyncio.Task[None], str] = {}
-        self._stopping = False
-        self._leaving: set[str] = set()
+        self._lane = FastLane(pipeline, self._work, self._end, self._wake.set)
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [
             self._start(self._partitions.keep()),
             self._start(self._dispatch()),
             self._start(self._settler.keep()),
+            self._start(self._lane.run()),
         ]
 
     @property
     def in_flight(self) -> int:
         """How many deliveries it works on."""
-        return len(self._in_flight)
+        return self._lane.in_flight
 
     @property
     def unsettled(self) -> int:
@@ -88,12 +87,12 @@ class OrderedPool:
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
-        self._stopping = True
         self._pipeline.admission.close()
+        self._lane.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await drain(self._in_flight.keys(), grace_s, self._pipeline.handler.is_calling)
+        await self._lane.drain(grace_s)
 
     async def close(self) -> None:
         """After `drain`: return what is not settled to the queues, and the partitions to other processes."""
@@ -127,12 +126,13 @@ class OrderedPool:
         self._wake.set()
 
     async def _dispatch(self) -> None:
+        """Begin with all events that may be handled, as many as may be in flight."""
         while True:
             await self._pipeline.breaker.admitted()
-            slot = await self._next()
-            task = self._start(self._work_until_idle(slot))
-            self._in_flight[task] = slot.partition
-            task.add_done_callback(self._task_ended)
+            slots = [await self._next()]
+            while not self._pipeline.breaker.is_open and self._has_room(len(slots)) and (slot := self._ready()):
+                slots.append(slot)
+            self._begin(slots)
 
     async def _next(self) -> Slot[_Message]:
         """Wait for the next event that may be handled, and for room among those in flight."""
@@ -148,8 +148,8 @@ class OrderedPool:
         """How many events may be in flight. More than are handled at a time help only while calls are short."""
         return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
 
-    def _has_room(self) -> bool:
-        self._is_full = len(self._in_flight) >= self._limit()
+    def _has_room(self, more: int = 0) -> bool:
+        self._is_full = self.in_flight + more >= self._limit()
         return not self._is_full
 
     def _ready(self) -> Slot[_Message] | None:
@@ -160,55 +160,55 @@ class OrderedPool:
             self._subject_queues.done(slot, time.monotonic())
         return None
 
-    async def _work_until_idle(self, slot: Slot[_Message] | None) -> None:
-        """Handle an event and then what is ready next. A task for each event would double its cost."""
-        this = cast("asyncio.Task[None]", asyncio.current_task())
-        while slot is not None:
-            self._in_flight[this] = slot.partition
-            await self._work(slot)
-            if self._subject_queues.due_s() is not None or self._has_new_room():
-                self._wake.set()  # what the dispatcher waits for has changed
-            slot = None if self._must_end(slot.partition) else self._ready()
+    def _begin(self, slots: Sequence[Slot[_Message]]) -> None:
+        entries, now_s = [], time.monotonic()
+        for slot in slots:
+            entry = Entry(slot.item.received, slot, now_s, last=slot.last)
+            if slot.is_repeat:
+                self._lane.settle(entry, _repeat(entry.received))
+            else:
+                self._claim_next(slot)
+                entries.append(entry)
+        self._lane.begin(entries)
 
-    def _has_new_room(self) -> bool:
-        return self._is_full and len(self._in_flight) < self._limit()
+    async def _end(self, ended: Sequence[tuple[Entry[Slot[_Message]], Work]]) -> None:
+        for entry, work in ended:
+            if isinstance(work.outcome, Again) and not self._goes_last(entry.place, work.outcome):
+                await self._again(entry, work, work.outcome)
+            else:
+                await self._done(entry, work)
 
-    def _must_end(self, partition: str) -> bool:
-        is_open = self._pipeline.breaker.is_open
-        return self._stopping or partition in self._leaving or is_open or len(self._in_flight) > self._limit()
+    async def _again(self, entry: Entry[Slot[_Message]], work: Work, outcome: Again) -> None:
+        """Try the event again at its place."""
+        was_tried = outcome.reason not in _NOT_TRIED
+        await self._pipeline.let_go(work)
+        delay_s = self._subject_queues.again(entry.place, outcome.delay_s, time.monotonic(), was_tried=was_tried)
+        tried_again = msgspec.structs.replace(outcome, delay_s=round(delay_s, 3))
+        self._reported(entry, msgspec.structs.replace(work, outcome=tried_again))
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        del self._in_flight[task]
-        self._wake.set()
+    async def _done(self, entry: Entry[Slot[_Message]], work: Work) -> None:
+        message = entry.place.item
+        if work.held:
+            await self._pipeline.settle(message.queue, work, partial(self._settled, entry, work))
+            return
+        if not self._settler.takes(message.queue, message.received, work.outcome):
+            await message.queue.settle(message.received, work.outcome)
+        self._settled(entry, work)
 
-    async def _work(self, slot: Slot[_Message]) -> None:
-        message, started = slot.item, time.monotonic()
-        work = _repeat(message.received) if slot.is_repeat else await self._try(slot)
-        outcome = work.outcome
-        if isinstance(outcome, Again) and not self._goes_last(slot, outcome):
-            was_tried = outcome.reason not in _NOT_TRIED
-            await self._pipeline.let_go(work)
-            delay_s = self._subject_queues.again(slot, outcome.delay_s, time.monotonic(), was_tried=was_tried)
-            work = msgspec.structs.replace(work, outcome=msgspec.structs.replace(outcome, delay_s=round(delay_s, 3)))
-            self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
-        elif work.held:
-            await self._pipeline.settle(message.queue, work, partial(self._settled, slot, work, started))
-        else:
-            if not self._settler.takes(message.queue, message.received, outcome):
-                await message.queue.settle(message.received, outcome)
-            self._settled(slot, work, started)
-        if isinstance(outcome, Again):
-            await asyncio.sleep(0)  # an event that is retried at once lets others run
+    def _settled(self, entry: Entry[Slot[_Message]], work: Work) -> None:
+        message = entry.place.item
+        parked = isinstance(work.outcome, Parked) and message.queue.holds(message.received)
+        self._subject_queues.done(entry.place, time.monotonic(), parked=parked)
+        self._reported(entry, work)
 
-    def _settled(self, slot: Slot[_Message], work: Work, started: float) -> None:
-        parked = isinstance(work.outcome, Parked) and slot.item.queue.holds(slot.item.received)
-        self._subject_queues.done(slot, time.monotonic(), parked=parked)
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+    def _reported(self, entry: Entry[Slot[_Message]], work: Work) -> None:
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)
 
-    def _try(self, slot: Slot[_Message]) -> Coroutine[Any, Any, Work]:
-        self._claim_next(slot)
-        working = self._pipeline.take(slot.item.received, last=slot.last)
-        return self._with_claim_ahead(slot.event_id, working) if slot.event_id in self._pipeline.ahead else working
+    def _work(self, entry: Entry[Slot[_Message]]) -> Coroutine[Any, Any, Work]:
+        """Work on an event that is not an ordinary one, or whose claim was asked for ahead."""
+        working = self._pipeline.take(entry.received, last=entry.last)
+        key = entry.place.event_id
+        return self._with_claim_ahead(key, working) if key in self._pipeline.ahead else working
 
     async def _with_claim_ahead(self, event_id: str, working: Coroutine[Any, Any, Work]) -> Work:
         """The work on an event whose claim was asked for ahead. It may be left over, where the event is not wanted."""
@@ -246,29 +246,13 @@ class OrderedPool:
             self._pipeline.observer.partition_lost(self._pipeline.worker.queue)
         self._subject_queues.leave(partition)
         self._blocked.leave(partition)
-        self._leaving.add(partition)
-        try:
-            ours = {task for task, theirs in self._in_flight.items() if theirs == partition}
-            self._pipeline.admission.turn_away(ours)
-            await self._end(ours, 0 if lost else None)
-            await self._pipeline.ahead.give_back_all(partition)
-            await self._settle_all()
-        finally:
-            self._leaving.discard(partition)
+        await self._lane.leave(lambda slot: slot.partition == partition, at_once=lost)
+        await self._pipeline.ahead.give_back_all(partition)
+        await self._settle_all()
 
     async def _settle_all(self) -> None:
         with suppress(Unreachable):  # what is not settled comes again, and is a duplicate
             await self._settler.flush()
-
-    async def _end(self, tasks: set[asyncio.Task[None]], grace_s: float | None) -> None:
-        """Wait for tasks, and cancel those that take longer."""
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=grace_s)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
 
 
 def _repeat(received: Received) -> Work:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, Self, assert_never
+from typing import Any, Self, assert_never, cast
 
 import msgspec
 
 from hookline.schemas.broker import Again, Outcome, Parked, Queue, Received
-from hookline.schemas.dead_letters import AGAIN, replayed_at
+from hookline.schemas.dead_letters import AGAIN, EVENTS, replayed_at
 from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.errors import SettingsError, Unreachable, Unreadable
 from hookline.schemas.event_redaction import Redaction
@@ -48,6 +48,7 @@ from hookline.workers.store import (
     AlreadyFinished,
     Claim,
     Duplicate,
+    GroupStore,
     LeasedElsewhere,
     Store,
     TransactionalStore,
@@ -118,6 +119,8 @@ class Pipeline:
         """Whether the error that the broker keeps with an event until its next attempt has texts, or types only."""
         self._store = store
         self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
+        self._groups = cast("GroupStore", store)
+        self._is_grouped = isinstance(store, GroupStore) and not worker.transactional
         self._transactional = _transactional(store, worker) if worker.transactional else None
         self.ahead = ClaimsAhead(self._ask, partial(store.release, worker.queue))
         self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
@@ -184,6 +187,78 @@ class Pipeline:
             await self._let_go(held, passed_on(number, work.outcome) if is_passed_on else number)
             if is_passed_on and isinstance(work.outcome, Parked):
                 self._ends.forget(held.key)
+
+    def ordinary(self, received: Received, *, last: bool = False) -> Case | None:
+        """The only event of a delivery, if it is wanted and no other delivery of it is in flight: this one is now.
+
+        It ends with `finish_all`, `work_on`, `failed` or `give_up`. None for any other delivery, which `take` takes.
+        """
+        if not self._is_grouped or EVENTS in received.headers:
+            return None
+        try:
+            envelope = from_headers(received.headers, received.content_type, received.body)
+            events = self._normalise(envelope)
+        except Exception:  # noqa: BLE001  `take` finds out what it is
+            return None
+        if len(events) != 1 or not self.worker.wants(events[0]):
+            return None
+        case = self._case(events[0], envelope, received, last=last)
+        is_alone = case.key not in self.ahead and self.admission.keys.try_acquire(events[0].id)
+        return case if is_alone else None
+
+    async def claim_all(self, cases: Sequence[Case]) -> Sequence[Claim | Exception]:
+        """The claims on the events of ordinary deliveries, or their errors."""
+        started_s = time.monotonic()
+        claims = await self._groups.claim_all(self.worker.queue, [(each.key, each.subject) for each in cases])
+        self.observer.stored("claim", time.monotonic() - started_s, len(cases))
+        return claims
+
+    async def finish_all(self, called: Sequence[tuple[Case, Ending]]) -> Sequence[Work]:
+        """Complete the events of ordinary deliveries whose call has returned."""
+        started_s = time.monotonic()
+        for case, _ in called:
+            self._watermark.advance(case.subject, case.occurred_s)
+        completions = [(case.key, case.subject, case.occurred_s) for case, _ in called]
+        try:
+            answers = await self._groups.finish_all(self.worker.queue, completions, synced=self.unsynced is None)
+        finally:
+            for case, _ in called:
+                self.admission.keys.release(case.event.id)
+        self.observer.stored("finish", time.monotonic() - started_s, len(called))
+        return [
+            _ended(case, ending) if answer is None else self._not_ended(case, answer)
+            for (case, ending), answer in zip(called, answers, strict=True)
+        ]
+
+    async def work_on(self, case: Case, claim: Claim | Exception) -> Work:
+        """Take an ordinary delivery as far as it goes with a claim that is none, or that is a crash suspect's."""
+        try:
+            if isinstance(claim, Exception):
+                return self._not_ended(case, claim)
+            return _ended(case, await self._with_claim(case, claim))
+        except Exception as error:  # noqa: BLE001  as in `take`
+            return self._not_ended(case, error)
+        finally:
+            self.admission.keys.release(case.event.id)
+
+    async def failed(self, case: Case, claim: Acquired, error: Exception) -> Work:
+        """End an ordinary delivery whose call has failed."""
+        try:
+            return _ended(case, await self._fail(case, claim, error))
+        finally:
+            self.admission.keys.release(case.event.id)
+
+    async def give_up(self, case: Case) -> None:
+        """Give up the claim on the event of an ordinary delivery, which is not settled here."""
+        try:
+            await self._release(case)
+        finally:
+            self.admission.keys.release(case.event.id)
+
+    def _not_ended(self, case: Case, error: Exception) -> Work:
+        received = case.received
+        outcome = self._failure(error, received, case.envelope, received.attempt, last=case.last)
+        return Work(received, case.envelope, (case.event,), outcome)
 
     async def _each(
         self, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
@@ -276,23 +351,26 @@ class Pipeline:
             started_s = time.monotonic()
             claim = await (self.ahead.take(case.key) or self._ask(case.key, case.subject))
             self.observer.stored("claim", time.monotonic() - started_s)
-            match claim:
-                case Acquired():
-                    if claim.failures or claim.copy:
-                        return await self._go_on(case, claim)
-                    return await self._begin(case, claim)
-                case Duplicate():
-                    return await self._repeat(case)
-                case LeasedElsewhere():
-                    return Ending(self._outcome(ClaimUnavailable(), case), case.attempt)
-                case _:
-                    assert_never(claim)
+            return await self._with_claim(case, claim)
         except asyncio.CancelledError:
             if claim is None:  # the store may have carried out the claim
                 await self._release(case)
             raise
         finally:
             self.admission.keys.release(case.event.id)
+
+    async def _with_claim(self, case: Case, claim: Claim) -> Ending:
+        match claim:
+            case Acquired():
+                if claim.failures or claim.copy:
+                    return await self._go_on(case, claim)
+                return await self._begin(case, claim)
+            case Duplicate():
+                return await self._repeat(case)
+            case LeasedElsewhere():
+                return Ending(self._outcome(ClaimUnavailable(), case), case.attempt)
+            case _:
+                assert_never(claim)
 
     async def _go_on(self, case: Case, claim: Acquired) -> Ending:
         """Handle an event that has failed before, unless this delivery is surplus."""
@@ -327,17 +405,11 @@ class Pipeline:
         try:
             if claim.failures:
                 self._check_end(case, claim)
-            ending = await self._call(case, claim)
+            ending = await self.call(case, claim)
         except AlreadyFinished:
             return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything
-            outcome = self._outcome(error, case)
-            held: tuple[Held, ...] = ()
-            if self._is_held(outcome):
-                held = (Held(case.key, self._failures(case, outcome, error)),)
-            else:
-                await self._release(case, self._failures(case, outcome, error))
-            return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim), held)
+            return await self._fail(case, claim, error)
         except BaseException:  # a cancelled call has not finished either
             await self._release(case)
             raise
@@ -350,7 +422,16 @@ class Pipeline:
             self.observer.stored("finish", time.monotonic() - started_s)
         return ending
 
-    async def _call(self, case: Case, claim: Acquired) -> Ending:
+    async def _fail(self, case: Case, claim: Acquired, error: Exception) -> Ending:
+        outcome = self._outcome(error, case)
+        held: tuple[Held, ...] = ()
+        if self._is_held(outcome):
+            held = (Held(case.key, self._failures(case, outcome, error)),)
+        else:
+            await self._release(case, self._failures(case, outcome, error))
+        return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim), held)
+
+    async def call(self, case: Case, claim: Acquired) -> Ending:
         """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
         if claim.crashes:
             self._check_crashes(case, claim)
@@ -482,6 +563,13 @@ class Pipeline:
             kept = kept_error(error, with_texts=self.keeps_error_texts)
             outcome = msgspec.structs.replace(outcome, kept_error=kept)
         return outcome
+
+
+def _ended(case: Case, ending: Ending) -> Work:
+    received = case.received
+    if ending.attempt != received.attempt:
+        received = msgspec.structs.replace(received, attempt=ending.attempt)
+    return Work(received, case.envelope, (case.event,), ending.outcome, ending.late, ending.held)
 
 
 def _transactional(store: Store, worker: Worker[Any]) -> TransactionalStore:

@@ -3,14 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from hookline.schemas.broker import Queue
 from hookline.workers.admission import PREFETCH_FACTOR
 from hookline.workers.api import Worker
-from hookline.workers.draining import drain
+from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
 
@@ -42,23 +42,21 @@ def longest_unsettled_s(worker: Worker[Any], fetched: int) -> float:
 
 
 class Pool:
-    """The consuming loops of one worker in one process."""
+    """An unordered worker in one process."""
 
     def __init__(self, pipeline: Pipeline, queue: Queue, report: Report) -> None:
         self._pipeline = pipeline
         self._queue = queue
         self._report = report
-        self._idle: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        always = prefetch_while_slow(pipeline.worker)
-        self._loops = [
-            asyncio.create_task(self._loop(ahead=number >= always)) for number in range(prefetch(pipeline.worker))
-        ]
+        self._most, self._most_while_slow = prefetch(pipeline.worker), prefetch_while_slow(pipeline.worker)
+        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._left)
+        self._has_room = asyncio.Event()
+        self._taking = asyncio.create_task(self._take())
 
     @property
     def in_flight(self) -> int:
         """How many deliveries it works on."""
-        return len(self._loops) - len(self._idle)
+        return self._lane.in_flight
 
     @property
     def unsettled(self) -> int:
@@ -66,42 +64,59 @@ class Pool:
         return self._queue.unsettled
 
     async def run(self) -> None:
-        """Work until `drain` is called. Raises what a loop fails with: a pool never goes on with fewer loops."""
-        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
-        for loop in ended:
-            if not loop.cancelled():
-                loop.result()
+        """Work until `drain` is called. Raises what a part of it fails with."""
+        parts = [self._taking, asyncio.create_task(self._lane.run())]
+        try:
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            parts[1].cancel()
+        for part in ended:
+            if not part.cancelled():
+                part.result()
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
-        self._stopping = True
+        self._taking.cancel()
         self._pipeline.admission.close()
-        for loop in self._idle:
-            loop.cancel()
-        await drain(self._loops, grace_s, self._pipeline.handler.is_calling)
+        await self._lane.drain(grace_s)
 
     async def close(self) -> None:
         """After `drain`: return what is not settled to the queue."""
         await self._queue.close()
 
-    async def _loop(self, *, ahead: bool) -> None:
-        this = cast("asyncio.Task[None]", asyncio.current_task())
-        while not self._stopping:
-            self._idle.add(this)
-            if ahead and not self._pipeline.handler.latency.is_quick:
-                await self._pipeline.handler.latency.quick()
-            if self._pipeline.breaker.is_open:
-                await self._pipeline.breaker.admitted()
-            received = await self._queue.take()
-            self._idle.discard(this)
-            self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
-            started = time.monotonic()
-            work = await self._pipeline.take(received)
-            if work.held:
-                await self._pipeline.settle(self._queue, work, partial(self._settled, work, started))
-            else:
-                await self._queue.settle(received, work.outcome)
-                self._settled(work, started)
+    async def _take(self) -> None:
+        """Take what has arrived, as much as may be in flight."""
+        queue, breaker, observer = self._pipeline.worker.queue, self._pipeline.breaker, self._pipeline.observer
+        while True:
+            while (room := self._limit() - self._lane.in_flight) <= 0:
+                self._has_room.clear()
+                await self._has_room.wait()
+            if breaker.is_open:
+                await breaker.admitted()
+                room = 1
+            received = [await self._queue.take(), *self._queue.take_arrived(room - 1)]
+            started_s = time.monotonic()
+            for each in received:
+                observer.fetched(queue, each)
+            self._lane.begin([Entry(each, None, started_s) for each in received])
 
-    def _settled(self, work: Work, started: float) -> None:
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - started)
+    def _limit(self) -> int:
+        """How many deliveries may be in flight. More than are handled at a time help only while calls are short."""
+        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
+
+    def _work(self, entry: Entry[None]) -> Awaitable[Work]:
+        return self._pipeline.take(entry.received)
+
+    def _left(self) -> None:
+        self._has_room.set()
+
+    async def _end(self, ended: Sequence[tuple[Entry[None], Work]]) -> None:
+        for entry, work in ended:
+            if work.held:
+                await self._pipeline.settle(self._queue, work, partial(self._settled, entry, work))
+            else:
+                await self._queue.settle(entry.received, work.outcome)
+                self._settled(entry, work)
+
+    def _settled(self, entry: Entry[None], work: Work) -> None:
+        self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)

@@ -149,6 +149,22 @@ class UnsyncedStore(Store, Protocol):
         """Return once all that was finished before is on disk."""
 
 
+@runtime_checkable
+class GroupStore(Store, Protocol):
+    """A store that is asked about many events at once, at the cost of a few."""
+
+    async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim | Exception]:
+        """As `claim` for several events, none of them twice, each with its subject: the claim on each, or its error."""
+
+    async def finish_all(
+        self, queue: str, events: Sequence[tuple[str, str | None, float]], *, synced: bool = True
+    ) -> Sequence[Exception | None]:
+        """As `finish` for several events, each with subject and time: None for each, or its error.
+
+        Only an `UnsyncedStore` looks at `synced`: False is for `finish_unsynced`.
+        """
+
+
 @dataclass(slots=True)
 class MemoryStore:
     """A store for tests, and for one process that may forget. Its state ends with the process."""

@@ -120,6 +120,9 @@ class EmbeddedQueue:
     async def take(self) -> Received:
         return await self._buffer.get()
 
+    def take_arrived(self, most: int) -> Sequence[Received]:
+        return [self._buffer.get_nowait() for _ in range(min(most, self._buffer.qsize()))]
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         """Returns at once, or once the message is a dead letter. One that is retried has no copy: it only moves."""
         self._settled.append((received.token, outcome))

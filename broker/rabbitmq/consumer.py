@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,6 +93,10 @@ class RabbitMQQueue:
                 if received.token.acks.is_open:  # otherwise the next channel delivers it again
                     return received
             await self._arrival()
+
+    def take_arrived(self, most: int) -> Sequence[Received]:
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        return [received for received in taken if received.token.acks.is_open]
 
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token

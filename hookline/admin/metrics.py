@@ -52,8 +52,10 @@ class Histogram:
             self._fold(label)
 
     def observe_all(self, label: str, values: Iterable[float]) -> None:
-        self.new[label] += values
-        self._fold(label)
+        new = self.new[label]
+        new += values
+        if len(new) >= _FOLDED_AT_ONCE:
+            self._fold(label)
 
     def _fold(self, label: str) -> None:
         values = sorted(self.new[label])
@@ -183,8 +185,8 @@ class Metrics(Observer):
             if received_at is not None and kind is not Again:
                 self._done_after_s.observe(queue, max(settled_s - received_at.timestamp(), 0.0))
 
-    def stored(self, operation: str, seconds: float) -> None:
-        self._store_s.observe(operation, seconds)
+    def stored(self, operation: str, seconds: float, events: int = 1) -> None:
+        self._store_s.observe_all(operation, [seconds] * events)
 
     def reconnected(self, connection: str) -> None:
         self._count("reconnects_total", (connection,))

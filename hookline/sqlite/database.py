@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,22 +82,36 @@ class Database:
 
         Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds.
         """
-        if self._closed:
-            raise Unreachable(f"{self.path.name} is closed")
-        if not self._requested:
-            self._loop.call_soon(self._hand_over)
-        future: asyncio.Future[T] = self._loop.create_future()
-        batch = self._requested.get(step)
-        if batch is None:
-            batch = self._requested[step] = Batch(step, [], [], [])
+        batch, future = self._batch(step, durable=durable), self._loop.create_future()
         batch.items.append(item)
         batch.sizes.append(size)
-        batch.futures.append(future)
-        batch.is_durable |= durable
+        batch.callers.append((future, None))
         if size:
             self.unwritten += 1
             self.unwritten_bytes += size
         return future
+
+    def share_all(
+        self, step: SharedStep[I, T], items: Sequence[I], *, durable: bool = True
+    ) -> "asyncio.Future[Sequence[T | Exception]]":
+        """As `share` for several items, with one future for all their answers and errors."""
+        batch, future = self._batch(step, durable=durable), self._loop.create_future()
+        batch.items += items
+        batch.sizes += [0] * len(items)
+        batch.callers.append((future, len(items)))
+        return future
+
+    def _batch(self, step: SharedStep[Any, Any], *, durable: bool) -> Batch:
+        """What is handed over at the end of this turn of the event loop."""
+        if self._closed:
+            raise Unreachable(f"{self.path.name} is closed")
+        if not self._requested:
+            self._loop.call_soon(self._hand_over)
+        batch = self._requested.get(step)
+        if batch is None:
+            batch = self._requested[step] = Batch(step, [], [], [])
+        batch.is_durable |= durable
+        return batch
 
     def on_heartbeat(self, renewal: Renewal) -> None:
         """Run this in the transaction of each heartbeat from now on."""
@@ -176,17 +191,25 @@ class Database:
     def _resolve(self, group: list[Batch]) -> None:
         for batch in group:
             self._count_written(batch)
-            for future, answer in zip(batch.futures, batch.answers, strict=True):
+            answers = iter(batch.answers)
+            for future, count in batch.callers:
+                its = [self._told(answer) for answer in islice(answers, 1 if count is None else count)]
                 if future.done():  # the caller has stopped waiting
                     continue
-                if not isinstance(answer, Exception):
-                    future.set_result(answer)
-                elif isinstance(answer, sqlite3.Error | OSError):
-                    future.set_exception(Unreachable(f"{self.path.name} cannot be used: {answer}"))
+                if count is not None:
+                    future.set_result(its)
+                elif isinstance(its[0], Exception):
+                    future.set_exception(its[0])
                 else:
-                    future.set_exception(answer)
+                    future.set_result(its[0])
         for call in self._after_writes:
             call()
+
+    def _told(self, answer: Any) -> Any:
+        """The answer as a caller gets it."""
+        if isinstance(answer, sqlite3.Error | OSError):
+            return Unreachable(f"{self.path.name} cannot be used: {answer}")
+        return answer
 
 
 def _not_opened(path: Path, error: Exception) -> HooklineError:

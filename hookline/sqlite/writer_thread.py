@@ -43,13 +43,14 @@ _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks agai
 class Batch:
     """The items of callers that wait for one step. The answers are what the step returned for them, or what was raised.
 
-    `sizes` says how many bytes each adds to the file, where that may be many.
+    `sizes` says how many bytes each adds to the file, where that may be many. `callers` are the futures of those that
+    wait, each with the number of its items; None for one that waits for the answer to a single item.
     """
 
     step: SharedStep[Any, Any]
     items: list[Any]
     sizes: list[int]
-    futures: "list[asyncio.Future[Any]]"
+    callers: "list[tuple[asyncio.Future[Any], int | None]]"
     is_durable: bool = False
     answers: Sequence[Any] = ()
 
@@ -57,13 +58,13 @@ class Batch:
         """Take the items of another batch of the same step."""
         self.items += other.items
         self.sizes += other.sizes
-        self.futures += other.futures
+        self.callers += other.callers
         self.is_durable |= other.is_durable
 
     def singly(self) -> "list[Batch]":
-        """A batch for each item."""
-        parts = zip(self.items, self.sizes, self.futures, strict=True)
-        return [Batch(self.step, [item], [size], [future], self.is_durable) for item, size, future in parts]
+        """A batch for each item, to find its answer. Nobody waits for these."""
+        parts = zip(self.items, self.sizes, strict=True)
+        return [Batch(self.step, [item], [size], [], self.is_durable) for item, size in parts]
 
 
 class SqliteWriterThread:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -22,13 +22,13 @@ _background = set[asyncio.Task[Any]]()
 
 def settle_before_handling() -> None:
     """Each delivery is settled at once, and handled in the background."""
-    work = Pipeline.work
+    take = Pipeline.take
 
     async def early(self: Pipeline, received: Received, *, last: bool = False) -> Work:
-        _spawn(work(self, received, last=last))
+        _spawn(take(self, received, last=last))
         return Work(received, None, (), HANDLED)
 
-    Pipeline.work = early  # type: ignore[method-assign]  # a planted bug
+    _take_by(early)
 
 
 def drop_an_event() -> None:
@@ -59,19 +59,25 @@ def forget_what_was_handled() -> None:
     async def claim(self: ClaimCoalescer, *_: object) -> Claim:
         return Acquired()
 
+    async def claim_all(
+        self: ClaimCoalescer, queue: str, events: Sequence[tuple[str, str | None]]
+    ) -> Sequence[Claim | Exception]:
+        return [Acquired()] * len(events)
+
     ClaimCoalescer.claim = claim  # type: ignore[method-assign, assignment]  # a planted bug
+    ClaimCoalescer.claim_all = claim_all  # type: ignore[method-assign]  # a planted bug
 
 
 def hold_an_event_for_ever() -> None:
     """One event of two hundred is never settled while the process lives."""
-    work = Pipeline.work
+    take = Pipeline.take
 
     async def stuck(self: Pipeline, received: Received, *, last: bool = False) -> Work:
         if _is_chosen(str(received.headers.get("cloudEvents_id"))):
             await asyncio.Event().wait()
-        return await work(self, received, last=last)
+        return await take(self, received, last=last)
 
-    Pipeline.work = stuck  # type: ignore[method-assign]  # a planted bug
+    _take_by(stuck)
 
 
 def answer_before_the_confirm() -> None:
@@ -96,6 +102,16 @@ PLANTS: Mapping[str, Callable[[], None]] = {
 
 def _is_chosen(event_id: str) -> bool:
     return crc32(event_id.encode()) % _ONE_OF == 0
+
+
+def _take_by(take: Callable[..., Awaitable[Work]]) -> None:
+    """Take every delivery in this way, also an ordinary one."""
+
+    def none(self: Pipeline, received: Received, *, last: bool = False) -> None:
+        pass
+
+    Pipeline.take = take  # type: ignore[method-assign, assignment]  # a planted bug
+    Pipeline.ordinary = none  # type: ignore[method-assign]  # a planted bug
 
 
 def _spawn(work: Any) -> None:

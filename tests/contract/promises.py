@@ -190,6 +190,14 @@ class Steps(Protocol):
         self, step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]], item: I, *, durable: bool
     ) -> Awaitable[T]: ...
 
+    def share_all(
+        self,
+        step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
+        items: Sequence[I],
+        *,
+        durable: bool,
+    ) -> Awaitable[Sequence[T | Exception]]: ...
+
 
 class Mortal:
     """The database of a process. Once the process is dead, its tasks stop and write nothing."""
@@ -218,6 +226,18 @@ class Mortal:
         result = await self._database.share(step, item, durable=durable)
         self._check()
         return result
+
+    async def share_all(
+        self,
+        step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
+        items: Sequence[I],
+        *,
+        durable: bool,
+    ) -> Sequence[T | Exception]:
+        self._check()
+        answers = await self._database.share_all(step, items, durable=durable)
+        self._check()
+        return answers
 
     def _check(self) -> None:
         if self.dead:

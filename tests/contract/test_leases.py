@@ -1,6 +1,7 @@
 """Leases end by the store's own clock, which only heartbeats advance. A heartbeat frees claims that are not known."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -99,11 +100,11 @@ def coalescer(store: Store) -> ClaimCoalescer:
 
 async def claim_and_lose_the_answer(store: Store, queue: str, event_id: str) -> None:
     request = ClaimRequest(queue, event_id, subject=None, ours=False, number=1)
-    assert await coalescer(store)._claim(request) == Acquired()  # noqa: SLF001
+    assert await coalescer(store)._claim([request]) == [Acquired()]  # noqa: SLF001
 
 
 async def finish_in_vain(store: Store, queue: str, event_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_: Completion) -> None:
+    async def fail(_: Sequence[Completion]) -> None:
         raise Unreachable
 
     with monkeypatch.context() as failing:
@@ -218,7 +219,7 @@ async def test_a_heartbeat_writes_pending_completions(
 async def test_a_claim_lasts_while_its_completion_is_pending(
     address: str, store: Store, queue: str, another: Another, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Completion) -> None:
+    async def fail(_: Sequence[Completion]) -> None:
         raise Unreachable
 
     monkeypatch.setattr(coalescer(store), "_finish", fail)

@@ -57,7 +57,7 @@ class Record:
 
 
 class Claims(MemoryStore):
-    """Knows which events are claimed, and lets a test name partitions to revoke."""
+    """Implements `GroupStore`. Knows which events are claimed, and lets a test name partitions to revoke."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +73,20 @@ class Claims(MemoryStore):
     async def finish(self, queue: str, event_id: str, *, subject: str | None = None, occurred_s: float = 0.0) -> None:
         await super().finish(queue, event_id, subject=subject, occurred_s=occurred_s)
         self.claimed.discard(event_id)
+
+    async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim]:
+        return [await self.claim(queue, *event) for event in events]
+
+    async def finish_all(
+        self,
+        queue: str,
+        events: Sequence[tuple[str, str | None, float]],
+        *,
+        synced: bool = True,  # noqa: ARG002  nothing here is on a disk
+    ) -> Sequence[None]:
+        for event_id, subject, occurred_s in events:
+            await self.finish(queue, event_id, subject=subject, occurred_s=occurred_s)
+        return [None] * len(events)
 
     async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
         await super().release(queue, event_id, failures=failures, copy=copy)
@@ -350,12 +364,15 @@ async def two_of_ten_started(
         record.started.append(number)
         await go_on.wait()
 
+    async def have_begun() -> bool:
+        return len(record.started) == 2 and await store.has(10 if quick else 4)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HandlerLatency, "is_quick", quick)
         async with running(broker, numbered(queue_name(), handle, concurrency=2), record, store, go_on_at_stop=go_on):
             for number in range(20):
                 await publish(broker, number, room=f"room-{number % 10}")
-            await eventually(partial(store.has, 10 if quick else 4))
+            await eventually(have_begun)
             yield record, store, go_on
 
 

@@ -1,8 +1,11 @@
 """A pool on both brokers: how many functions run at a time, and which events are requeued when it stops."""
 
 import asyncio
+from collections.abc import Sequence
 
-from hookline import Worker, worker
+import pytest
+
+from hookline import Backoff, Worker, worker
 from hookline.events import Event, RoomCreated
 from hookline.schemas import topics
 from hookline.schemas.broker import Broker
@@ -49,6 +52,27 @@ class Counting(MemoryStore):
         return await super().claim(queue, event_id, subject)
 
 
+class Grouped(Counting):
+    """Implements `GroupStore`."""
+
+    async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim]:
+        return [await self.claim(queue, *event) for event in events]
+
+    async def finish_all(
+        self, queue: str, events: Sequence[tuple[str, str | None, float]], *, synced: bool = True
+    ) -> Sequence[None]:
+        assert synced
+        for event_id, subject, occurred_s in events:
+            await self.finish(queue, event_id, subject=subject, occurred_s=occurred_s)
+        return [None] * len(events)
+
+
+@pytest.fixture(params=[Counting, Grouped], ids=["asked for each event", "asked in groups"])
+def store(request: pytest.FixtureRequest) -> Counting:
+    made: Counting = request.param()
+    return made
+
+
 async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Work]) -> Pool:
     queue = await broker.subscribe(calls.worker.queue, ALL, PREFETCH)
     pipeline = Pipeline(calls.worker, store, normalise=_one)
@@ -74,22 +98,23 @@ async def _finish(pool: Pool, calls: Calls, works: list[Work]) -> None:
     assert calls.most == AT_A_TIME
 
 
-async def test_while_calls_are_quick_more_events_are_claimed_than_functions_run(broker: Broker) -> None:
-    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+async def test_while_calls_are_quick_more_events_are_claimed_than_functions_run(
+    broker: Broker, store: Counting
+) -> None:
+    calls, works = Calls(queue_name()), list[Work]()
     pool = await _pool(broker, calls, store, works)
     await _publish_waiting(broker, calls, store, works)
-    await eventually(lambda: _is(store.claims == EVENTS))
-    assert calls.running == AT_A_TIME
+    await eventually(lambda: _is(store.claims == EVENTS and calls.running == AT_A_TIME))
     await _finish(pool, calls, works)
 
 
 async def test_while_calls_are_slow_only_a_few_more_events_are_claimed_than_functions_run(
-    installation: Installation, broker: Broker
+    installation: Installation, broker: Broker, store: Counting
 ) -> None:
-    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    calls, works = Calls(queue_name()), list[Work]()
     pool = await _pool(broker, calls, store, works)
     await _publish_waiting(broker, calls, store, works, quick=0)
-    await eventually(lambda: _is(store.claims == 2 * AT_A_TIME))
+    await eventually(lambda: _is(store.claims == 2 * AT_A_TIME and calls.running == AT_A_TIME))
     name = topics.queue_name(calls.worker.queue)
     await eventually(lambda: none_left(installation, name))
     for _ in range(TURNS):  # in which the messages that are here could be claimed
@@ -99,13 +124,13 @@ async def test_while_calls_are_slow_only_a_few_more_events_are_claimed_than_func
 
 
 async def test_events_that_wait_for_a_running_function_are_requeued_when_the_pool_stops(
-    installation: Installation,
+    installation: Installation, store: Counting
 ) -> None:
-    calls, store, works = Calls(queue_name()), Counting(), list[Work]()
+    calls, works = Calls(queue_name()), list[Work]()
     async with installation.opened() as broker:
         pool = await _pool(broker, calls, store, works)
         await _publish_waiting(broker, calls, store, works)
-        await eventually(lambda: _is(store.claims == EVENTS))
+        await eventually(lambda: _is(store.claims == EVENTS and calls.running == AT_A_TIME))
         stopping = asyncio.create_task(stop(pool, 10))
         await asyncio.sleep(0)
         calls.go_on.set()
@@ -128,3 +153,42 @@ async def _is(condition: bool) -> bool:  # noqa: FBT001  a condition's value
 
 def _one(sent: Envelope) -> tuple[Event, ...]:
     return (make(RoomCreated, id=sent.id),)
+
+
+async def test_each_event_of_a_group_has_its_own_end(broker: Broker) -> None:
+    queue, store, works = queue_name(), Grouped(), list[Work]()
+    sent = [envelope() for _ in range(4)]
+
+    @worker(topic="#", queue=queue, concurrency=AT_A_TIME, retry=Backoff(attempts=1))
+    async def fails_once(event: Event) -> None:
+        if event.id == sent[0].id:
+            raise ValueError(event.id)
+
+    await store.claim(queue, sent[1].id)
+    await store.finish(queue, sent[1].id)
+    await store.claim(queue, sent[2].id)
+    subscribed = await broker.subscribe(queue, ALL, PREFETCH)
+    await asyncio.gather(*map(broker.publisher.publish, sent))
+    pool = Pool(Pipeline(fails_once, store, normalise=_one), subscribed, lambda _, work, __: works.append(work))
+    await eventually(lambda: _is(len(works) >= len(sent)))
+    await stop(pool, 10)
+    reasons = {work.envelope.id: work.outcome.reason for work in works if work.envelope}
+    assert [reasons[each.id] for each in sent] == ["failed", "duplicate", "busy", "handled"]
+
+
+async def test_a_call_that_waits_keeps_no_other_of_its_group_waiting(broker: Broker) -> None:
+    queue, store, works, go_on = queue_name(), Grouped(), list[Work](), asyncio.Event()
+    sent = [envelope() for _ in range(EVENTS)]
+
+    @worker(topic="#", queue=queue, concurrency=AT_A_TIME)
+    async def first_waits(event: Event) -> None:
+        if event.id == sent[0].id:
+            await go_on.wait()
+
+    pipeline = Pipeline(first_waits, store, normalise=_one)
+    pool = Pool(pipeline, await broker.subscribe(queue, ALL, PREFETCH), lambda _, work, __: works.append(work))
+    await asyncio.gather(*map(broker.publisher.publish, sent))
+    await eventually(lambda: _is(len(works) == EVENTS - 1))
+    go_on.set()
+    await eventually(lambda: _is(len(works) == EVENTS))
+    await stop(pool, 10)

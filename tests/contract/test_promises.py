@@ -71,13 +71,23 @@ class InLoop:
         step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
         item: I,
         *,
-        durable: bool,  # noqa: ARG002  no process here loses power
+        durable: bool,
     ) -> T:
         """Runs the step for one item, in memory."""
-        (answer,) = await self.run(lambda connection: step(connection, [item]))
+        (answer,) = await self.share_all(step, [item], durable=durable)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def share_all(
+        self,
+        step: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
+        items: Sequence[I],
+        *,
+        durable: bool,  # noqa: ARG002  no process here loses power
+    ) -> Sequence[T | Exception]:
+        """Runs the step for these items, in memory."""
+        return await self.run(lambda connection: step(connection, items))
 
 
 class Model:

@@ -9,7 +9,7 @@ import redis.asyncio
 
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
-from hookline.workers.store import Acquired, Assignment, Duplicate, LeasedElsewhere, MemoryStore, Store
+from hookline.workers.store import Acquired, Assignment, Duplicate, GroupStore, LeasedElsewhere, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import eventually, queue_name
 from tests.contract.stores import Another, each_store, newest, rows, shared_stores
@@ -40,6 +40,33 @@ async def test_a_released_event_can_be_claimed_again(store: Store, queue: str) -
     await store.claim(queue, "e")
     await store.release(queue, "e")
     assert await store.claim(queue, "e") == Acquired()
+
+
+@each_store
+async def test_each_event_that_is_claimed_in_a_group_has_its_own_claim(store: Store, queue: str) -> None:
+    if not isinstance(store, GroupStore):
+        pytest.skip("it is asked about one event at a time")
+    await store.claim(queue, "finished")
+    await store.finish(queue, "finished")
+    await store.claim(queue, "in flight")
+    await store.claim(queue, "failed")
+    await store.release(queue, "failed", failures=2)
+    events = [(each, None) for each in ("new", "finished", "in flight", "failed")]
+    assert [*await store.claim_all(queue, events)] == [Acquired(), Duplicate(), LeasedElsewhere(), Acquired(failures=2)]
+    assert store.holds(queue, "new")
+    assert store.holds(queue, "failed")
+
+
+@each_store
+async def test_events_are_finished_in_a_group_with_the_newest_time_of_their_subject(store: Store, queue: str) -> None:
+    if not isinstance(store, GroupStore):
+        pytest.skip("it is asked about one event at a time")
+    events = [("a", 3.0), ("b", 7.0), ("c", 5.0)]
+    await store.claim_all(queue, [(event_id, "room") for event_id, _ in events])
+    assert [*await store.finish_all(queue, [(each, "room", at_s) for each, at_s in events])] == [None] * 3
+    claims = await store.claim_all(queue, [("a", None), ("b", None), ("c", None), ("d", "room")])
+    assert [*claims] == [Duplicate(), Duplicate(), Duplicate(), Acquired(newest_s=7.0)]
+    assert not store.holds(queue, "a")
 
 
 @each_store

@@ -150,6 +150,7 @@ class BrokerServer:
     def __init__(self, host: Host, *, requeues_behind: bool = False) -> None:
         self.host = host
         self.requeues_behind = requeues_behind
+        self.is_read_in_groups = False  # a read of a client's socket finds several deliveries
         self.queues: dict[str, ServerQueue] = {}
         self.dead: dict[str, list[Message]] = {}
         self.unrouted: list[Message] = []

@@ -22,6 +22,7 @@ from tests.simulation.network import NetworkPath
 
 TIMEOUT_S = 10.0
 RECONNECT = RetryDelays(first_s=1.0, max_s=5.0)
+_READ_EVERY_S = 0.005
 _PASS_ON = RetryDelays(first_s=1.0, max_s=30.0)
 
 
@@ -45,6 +46,7 @@ class ModelQueue:
         self._prefetch = prefetch
         self._buffer: deque[Received] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._reading: asyncio.TimerHandle | None = None
         self._channel = broker.channel(prefetch, self._arrived)
         self._is_attached = False
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +63,10 @@ class ModelQueue:
                 if self.holds(received):
                     return received
             await self._arrival()
+
+    def take_arrived(self, most: int) -> Sequence[Received]:
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        return [received for received in taken if self.holds(received)]
 
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
@@ -135,7 +141,16 @@ class ModelQueue:
     def _arrived(self, channel: Channel, message: Message, tag: int) -> None:
         token = Token(channel, tag, message)
         self._buffer.append(Received(message.headers, message.content_type, message.body, message.attempt, token))
-        self._wake()
+        if not self._broker.server.is_read_in_groups:
+            self._wake()
+        elif self._reading is None:
+            self._reading = asyncio.get_running_loop().call_later(_READ_EVERY_S, self._read)
+
+    def _read(self) -> None:
+        """A read of the socket finds several messages."""
+        self._reading = None
+        for _ in range(len(self._buffer)):
+            self._wake()
 
     async def _arrival(self) -> None:
         woken = asyncio.get_running_loop().create_future()

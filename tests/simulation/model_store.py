@@ -60,8 +60,9 @@ class ModelStore:
         self._heartbeat = ModelHeartbeat(self._beat, self._end)
         self._claims: RequestBatcher[ClaimRequest, Claim] = RequestBatcher(self._claim, path.timeout_s)
         self._completions: RequestBatcher[Completion, None] = RequestBatcher(self._finish, path.timeout_s)
-        self._coalescer = ClaimCoalescer(self._claims.ask, self._completions.ask, self._release)
+        self._coalescer = ClaimCoalescer(self._claims.ask_all, self._completions.ask_all, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all
         self.holds = self._coalescer.holds
 
     async def open(self) -> None:

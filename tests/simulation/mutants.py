@@ -153,7 +153,11 @@ def settle_before_handling() -> None:
         tasks.append(asyncio.ensure_future(take(self, received, last=last)))
         return Work(received, None, (), HANDLED)
 
+    def none(self: Pipeline, received: Received, *, last: bool = False) -> None:
+        pass
+
     Pipeline.take = early  # type: ignore[method-assign]
+    Pipeline.ordinary = none  # type: ignore[method-assign]
 
 
 def forget_what_was_handled() -> None:
@@ -162,7 +166,13 @@ def forget_what_was_handled() -> None:
     async def new(self: ClaimCoalescer, queue: str, event_id: str, subject: str | None = None) -> Claim:
         return Acquired()
 
+    async def all_new(
+        self: ClaimCoalescer, queue: str, events: Sequence[tuple[str, str | None]]
+    ) -> Sequence[Claim | Exception]:
+        return [Acquired()] * len(events)
+
     ClaimCoalescer.claim = new  # type: ignore[method-assign]
+    ClaimCoalescer.claim_all = all_new  # type: ignore[method-assign]
 
 
 def handle_a_room_concurrently() -> None:

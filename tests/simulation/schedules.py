@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from hookline.workers.stores.heartbeat import LEASE_S
@@ -35,6 +35,8 @@ FaultKind: TypeAlias = Literal[
 PUBLISH_S = 8.0
 LATEST_FAULT_S = 12.0
 _AT_ONCE_S = 4.0
+_BURSTS_IN = 4  # one schedule of so many publishes in bursts, which processes take in groups
+_BURST_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Schedule:
     callbacks: tuple[Callback, ...]
     faults: tuple[Fault, ...]
     requeues_behind: bool = False
+    in_bursts: bool = False
     latest_only: bool = False
     reorder_s: float = 0.0
 
@@ -123,11 +126,16 @@ def draw(seed: int) -> Schedule:
     with_left = theme.has_two_applications or is_deploy or chance.random() < 0.5
     most = 6 if theme.has_two_applications else 16
     is_late = chance.random() < 0.3
+    callbacks = _callbacks(chance, mode, with_left=with_left, is_late=is_late, most=most)
+    in_bursts = seed % _BURSTS_IN == 2 and mode != "transactional"  # which is not asked in groups
+    if in_bursts:
+        callbacks = [replace(each, at_s=each.at_s - each.at_s % _BURST_EVERY_S) for each in callbacks]
     return Schedule(
         seed=seed,
         mode=mode,
         versions=versions,
-        callbacks=tuple(_callbacks(chance, mode, with_left=with_left, is_late=is_late, most=most)),
+        callbacks=tuple(callbacks),
+        in_bursts=in_bursts,
         faults=faults,
         requeues_behind=chance.random() < 0.3,
         latest_only=is_late and chance.random() < 0.5,

@@ -58,6 +58,7 @@ class World:
         self.store_server = ModelServer(self.loop.time, self.checker)
         self.sessions = Sessions(self.store_server, self.store_host)
         self.broker_server = BrokerServer(self.broker_host, requeues_behind=schedule.requeues_behind)
+        self.broker_server.is_read_in_groups = schedule.in_bursts
         self.plans = {event.id: event for callback in schedule.callbacks for event in callback.events}
         self.subjects = {event.id: each.subject for each in schedule.callbacks for event in each.events}
         self.expected: list[str] = []

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any, Self
 
 import msgspec
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.bounded_dict import BoundedDict
-from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate
+from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.request_batcher import RequestBatcher
 
@@ -61,8 +61,17 @@ class ClaimRelease(EventRequest, frozen=True, gc=False):
     number: int
 
 
+def _raise_error(answers: Sequence[Exception | None]) -> None:
+    for answer in answers:
+        if answer is not None:
+            raise answer
+
+
 class ClaimCoalescer:
-    """The `claim`, `finish` and `release` of a store, which each send one item with a function of the store.
+    """The claims, completions and releases of a store, sent by functions of the store.
+
+    `claim` and `finish` take several items, and answer each or say its error; or they raise, and the error is that of
+    each. `release` takes one.
 
     A failed claim or release is uncertain: the store may have carried it out. The next claim on the event says so, and
     is not refused because of this process's own claim. A failed completion is pending: the event counts as finished
@@ -75,8 +84,8 @@ class ClaimCoalescer:
 
     def __init__(
         self,
-        claim: Callable[[ClaimRequest], Awaitable[Claim]],
-        finish: Callable[[Completion], Awaitable[None]],
+        claim: Callable[[Sequence[ClaimRequest]], Awaitable[Sequence[Claim | Exception]]],
+        finish: Callable[[Sequence[Completion]], Awaitable[Sequence[Exception | None]]],
         release: Callable[[ClaimRelease], Awaitable[None]],
     ) -> None:
         self._claim = claim
@@ -104,7 +113,7 @@ class ClaimCoalescer:
     ) -> Self:
         """For a store that takes claims and completions in groups, and may not answer in time."""
         claims, completions = RequestBatcher(claim, timeout_s), RequestBatcher(finish, timeout_s)
-        coalescer = cls(claims.ask, completions.ask, release)
+        coalescer = cls(claims.ask_all, completions.ask_all, release)
         coalescer._batchers = (claims, completions)
         return coalescer
 
@@ -151,7 +160,7 @@ class ClaimCoalescer:
         number = self._last_number = self._last_number + 1
         self._named.setdefault(key, number)  # before the store has it, so that no heartbeat in between frees it
         try:
-            claim = await self._claim(ClaimRequest(queue, event_id, subject, ours, number))
+            claim = await self._claim_one(ClaimRequest(queue, event_id, subject, ours, number))
         except BaseException:  # a cancelled request was sent too
             if not was_named:
                 self._drop(key)
@@ -165,6 +174,46 @@ class ClaimCoalescer:
             self._drop(key)
         return claim
 
+    async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim | Exception]:
+        """As `Groups.claim_all`."""
+        if self._pending or self._uncertain or self._unreleased:  # rarely
+            return await asyncio.gather(*(self._claimed(queue, *event) for event in events))
+        requests, new = [], set()
+        for event_id, subject in events:
+            number = self._last_number = self._last_number + 1
+            request = ClaimRequest(queue, event_id, subject, ours=False, number=number)
+            self._doubtful.discard(request.key)
+            if self._named.setdefault(request.key, number) == number:
+                new.add(request.key)
+            requests.append(request)
+        claims: Sequence[Claim | Exception] = ()
+        try:
+            claims = await self._claim(requests)
+        except Exception as error:  # noqa: BLE001  the caller gets it
+            claims = [error] * len(requests)
+        finally:
+            for request, claim in zip_longest(requests, claims):
+                if isinstance(claim, Acquired):
+                    self._named[request.key] = request.number
+                    continue
+                if request.key in new:
+                    self._drop(request.key)
+                if not isinstance(claim, Duplicate | LeasedElsewhere):  # it may have been carried out
+                    self._uncertain.note(request.key, None)
+        return claims
+
+    async def _claim_one(self, request: ClaimRequest) -> Claim:
+        (claim,) = await self._claim([request])
+        if isinstance(claim, Exception):
+            raise claim
+        return claim
+
+    async def _claimed(self, queue: str, event_id: str, subject: str | None) -> Claim | Exception:
+        try:
+            return await self.claim(queue, event_id, subject)
+        except Exception as error:  # noqa: BLE001  the caller gets it
+            return error
+
     async def finish(
         self,
         queue: str,
@@ -177,16 +226,44 @@ class ClaimCoalescer:
         """As `Store.finish`, or `UnsyncedStore.finish_unsynced`."""
         completion = Completion(queue, event_id, subject, occurred_s, synced)
         try:
-            await self._finish(completion)
+            _raise_error(await self._finish([completion]))
         except (Unreachable, asyncio.CancelledError):
-            forgotten = self._pending.note(completion.key, completion)
-            if forgotten is not None:
-                self._drop(forgotten)
+            self._note_pending(completion)
             raise
         self.ended(queue, event_id)
         if self._pending:
             self._pending.pop(completion.key, None)
             await self._retry_some()
+
+    async def finish_all(
+        self, queue: str, events: Sequence[tuple[str, str | None, float]], *, synced: bool = True
+    ) -> Sequence[Exception | None]:
+        """As `Groups.finish_all`."""
+        completions = [Completion(queue, *event, synced) for event in events]
+        answers: Sequence[Exception | None] = ()
+        try:
+            answers = await self._finish(completions)
+        except Exception as error:  # noqa: BLE001  the caller gets it
+            answers = [error] * len(completions)
+        except asyncio.CancelledError:
+            for completion in completions:
+                self._note_pending(completion)
+            raise
+        for completion, answer in zip(completions, answers, strict=True):
+            if answer is None:
+                self.ended(queue, completion.event_id)
+                if self._pending:
+                    self._pending.pop(completion.key, None)
+            elif isinstance(answer, Unreachable):
+                self._note_pending(completion)
+        if self._pending and None in answers:
+            await self._retry_some()
+        return answers
+
+    def _note_pending(self, completion: Completion) -> None:
+        forgotten = self._pending.note(completion.key, completion)
+        if forgotten is not None:
+            self._drop(forgotten)
 
     async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
@@ -278,6 +355,6 @@ class ClaimCoalescer:
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):
-            await self._finish(completion)
+            _raise_error(await self._finish([completion]))
             self._pending.pop(completion.key, None)
             self.ended(completion.queue, completion.event_id)

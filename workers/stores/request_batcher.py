@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -22,8 +23,8 @@ R = TypeVar("R")
 
 
 class _Request(msgspec.Struct, Generic[T, R], frozen=True):
-    item: T
-    answer: "asyncio.Future[R]"
+    items: Sequence[T]
+    answer: "asyncio.Future[Sequence[R | Exception]]"
 
 
 class RequestBatcher(Generic[T, R]):
@@ -31,15 +32,25 @@ class RequestBatcher(Generic[T, R]):
 
     def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
         self._send = send
-        self._deadlines = Deadlines[asyncio.Future[R]](timeout_s, _give_up)
+        self._deadlines = Deadlines[asyncio.Future[Sequence[R | Exception]]](timeout_s, _give_up)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Request[T, R]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, at the latest after the time-out."""
-        answer: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append(_Request(item, answer))
+        (answer,) = await self.ask_all([item])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask_all(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        """The answer to each item, or the error. Raises Unreachable if there is none after the time-out.
+
+        No key may be twice among the items.
+        """
+        answer: asyncio.Future[Sequence[R | Exception]] = self._loop.create_future()
+        self._waiting.append(_Request(items, answer))
         self._deadlines.start(answer)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_all())
@@ -56,39 +67,39 @@ class RequestBatcher(Generic[T, R]):
 
     async def _send_all(self) -> None:
         while group := self._next_group():
-            if not await self._answered(group):
-                for request in group:  # alone, so that an item that fails harms no other
-                    await self._answered([request])
+            answers = iter(await self._answers([item for request in group for item in request.items]))
+            for request in group:
+                its = list(islice(answers, len(request.items)))
+                if not request.answer.done():
+                    request.answer.set_result(its)
 
     def _next_group(self) -> list[_Request[T, R]]:
-        group: dict[Hashable, _Request[T, R]] = {}
+        """The requests that are sent now. One with a key that an earlier one has waits for the next group."""
+        group: list[_Request[T, R]] = []
         waiting: list[_Request[T, R]] = []
+        keys: set[Hashable] = set()
+        count = 0
         for request in self._waiting:
             if request.answer.done():  # the caller has stopped waiting
                 continue
-            key = request.item.key
-            if key in group or len(group) == _MAX_GROUP:
+            its = {item.key for item in request.items}
+            if group and (count + len(its) > _MAX_GROUP or not keys.isdisjoint(its)):
                 waiting.append(request)
             else:
-                group[key] = request
+                group.append(request)
+                count += len(its)
+            keys |= its
         self._waiting = waiting
-        return list(group.values())
+        return group
 
-    async def _answered(self, group: list[_Request[T, R]]) -> bool:
-        """Whether all requests of the group have an answer."""
+    async def _answers(self, items: list[T]) -> Sequence[R | Exception]:
+        """The answer to each item. If the group fails, each is sent alone: one that fails harms no other."""
         try:
-            answers = await self._send([request.item for request in group])
+            return await self._send(items)
         except Exception as error:  # noqa: BLE001  the callers get it, whatever it is
-            if len(group) > 1 and not isinstance(error, Unreachable):
-                return False
-            for request in group:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return True
-        for request, answer in zip(group, answers, strict=True):
-            if not request.answer.done():
-                request.answer.set_result(answer)
-        return True
+            if len(items) == 1 or isinstance(error, Unreachable):
+                return [error] * len(items)
+            return [answer for item in items for answer in await self._answers([item])]
 
 
 def _give_up(answer: "asyncio.Future[Any]") -> None:

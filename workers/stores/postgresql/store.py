@@ -38,6 +38,7 @@ class PostgresqlStore:
         self._for_functions = ConnectionPool(settings, connections, timeout_s, _WAIT_S)
         self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all
         self.holds = self._coalescer.holds
         self._hindrances = Hindrances(self._waiting_for_locks)
         self._owner = Owner(settings, self._coalescer.named)

@@ -40,6 +40,7 @@ class RedisStore:
         self._partitions = RedisPartitions(client)
         self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all
         self.holds = self._coalescer.holds
         self._ttl_ms = round(1000 * ttl_s)
 

@@ -29,6 +29,7 @@ class SqliteStore:
         self._statements = _StatementsByQueue(database.owner, ttl_s)
         self._coalescer = ClaimCoalescer(self._claim, self._finish, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
+        self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all
         self.holds = self._coalescer.holds
         self.finish_unsynced = partial(self._coalescer.finish, synced=False)
         database.on_heartbeat(self._renew)
@@ -93,11 +94,12 @@ class SqliteStore:
         (value,) = connection.execute("SELECT value FROM lease_clock").fetchone()
         self._coalescer.renewed(time.monotonic(), value - renewed_at)
 
-    def _claim(self, request: ClaimRequest) -> Awaitable[Claim]:
-        return self._database.share(self._statements[request.queue].claim, request, durable=False)
+    def _claim(self, requests: Sequence[ClaimRequest]) -> Awaitable[Sequence[Claim | Exception]]:
+        return self._database.share_all(self._statements[requests[0].queue].claim, requests, durable=False)
 
-    def _finish(self, completion: Completion) -> Awaitable[None]:
-        return self._database.share(self._statements[completion.queue].finish, completion, durable=completion.synced)
+    def _finish(self, completions: Sequence[Completion]) -> Awaitable[Sequence[Exception | None]]:
+        finish, synced = self._statements[completions[0].queue].finish, completions[0].synced
+        return self._database.share_all(finish, completions, durable=synced)
 
     def _release(self, release: ClaimRelease) -> Awaitable[None]:
         return self._database.share(self._statements[release.queue].release, release, durable=True)

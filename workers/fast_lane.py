@@ -1,0 +1,248 @@
+"""The fast lane of a worker: deliveries in groups. Each step is taken for all that are ready, without a task for each.
+
+Ordinary deliveries take it: those with one event, which is wanted. A task takes any other through `Pipeline.take`; so
+it does all of a store that is not asked in groups, and of a transactional worker.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from hookline.schemas.broker import Done, Received
+from hookline.workers.draining import drain
+from hookline.workers.pipeline import Pipeline
+from hookline.workers.store import Acquired
+from hookline.workers.work import Work
+
+T = TypeVar("T")
+
+_STEPS = 3  # a call ends, is finished or its claim is given up, and is settled
+_LAST_S = 2.0  # for what comes after a call that was cancelled
+
+
+class Entry(msgspec.Struct, Generic[T], eq=False):
+    """A delivery in flight. `place` is where its pool has it from. The rest is known one step after the other."""
+
+    received: Received
+    place: T
+    started_s: float
+    last: bool = False
+    case: Any = None  # a Case, of an ordinary one
+    claim: Any = None
+    ending: Any = None
+    task: "asyncio.Task[None] | None" = None  # that has begun to work on nothing else
+    is_left: bool = False
+
+
+class FastLane(Generic[T]):
+    """`work` takes a delivery that is not an ordinary one. `end` settles and reports deliveries that have an outcome.
+
+    `left` is called when some are no longer in flight.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        work: Callable[[Entry[T]], Awaitable[Work]],
+        end: Callable[[Sequence[tuple[Entry[T], Work]]], Awaitable[None]],
+        left: Callable[[], object],
+    ) -> None:
+        self._pipeline = pipeline
+        self._work = work
+        self._end = end
+        self._left = left
+        self._loop = asyncio.get_running_loop()
+        self._entries: set[Entry[T]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: deque[Entry[T]] = deque()
+        self._called: list[Entry[T]] = []
+        self._calling = 0
+        self._is_starting = False
+        self._is_closed = False
+        self._changed = asyncio.Event()
+        self._died: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._entries)
+
+    def begin(self, entries: Iterable[Entry[T]]) -> None:
+        """Take these deliveries as far as they go."""
+        group = []
+        for entry in entries:
+            self._entries.add(entry)
+            entry.case = self._pipeline.ordinary(entry.received, last=entry.last)
+            if entry.case is None:
+                self._start(self._work_alone(entry))
+            else:
+                group.append(entry)
+        if group:
+            self._start(self._claim(group))
+
+    def settle(self, entry: Entry[T], work: Work) -> None:
+        """End a delivery whose outcome is known."""
+        self._entries.add(entry)
+        self._start(self._settle(entry, _at_once(work)))
+
+    async def run(self) -> None:
+        """Raise what a part of it fails with. Otherwise this never ends."""
+        await self._died
+
+    async def leave(self, belongs: Callable[[T], bool], *, at_once: bool) -> None:
+        """Return when deliveries from some places are no longer in flight.
+
+        Those whose call has not begun are given back. Running calls finish, or are cancelled `at_once`.
+        """
+        theirs = {entry for entry in self._entries if belongs(entry.place)}
+        for entry in theirs:
+            entry.is_left = True
+        self._give_back_ready()
+        begun = {entry.task for entry in theirs if entry.task is not None}
+        self._pipeline.admission.turn_away(begun)
+        for task in begun if at_once else ():
+            task.cancel()
+        while not theirs.isdisjoint(self._entries):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def stop(self) -> None:
+        """Call nothing more: what is claimed for it is given back."""
+        self._is_closed = True
+        self._give_back_ready()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop, and let what is in flight finish for `grace_s` seconds, with what comes after it; cancel the rest."""
+        self.stop()
+        until_s = time.monotonic() + grace_s
+        await asyncio.sleep(0)  # every task has begun
+        for _ in range(_STEPS):
+            self._finish_called()
+            await drain(self._tasks, grace_s, self._pipeline.handler.is_calling)
+            grace_s = max(until_s - time.monotonic(), _LAST_S)
+
+    def _start(self, step: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._died.done():
+            self._died.set_exception(error)
+
+    def _leave(self, entries: Iterable[Entry[T]]) -> None:
+        self._entries.difference_update(entries)
+        self._changed.set()
+        self._left()
+
+    async def _work_alone(self, entry: Entry[T]) -> None:
+        if entry.is_left or self._is_closed:
+            self._leave([entry])
+        else:
+            await self._settle(entry, self._work(entry))
+
+    async def _claim(self, group: Sequence[Entry[T]]) -> None:
+        try:
+            claims = await self._pipeline.claim_all([entry.case for entry in group])
+        except asyncio.CancelledError:  # the store may have carried out the claims
+            self._give_back(group)
+            raise
+        for entry, claim in zip(group, claims, strict=True):
+            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.crash_suspect):
+                entry.claim = claim
+                self._ready.append(entry)
+            else:
+                self._start(self._settle(entry, self._pipeline.work_on(entry.case, claim)))
+        self._give_back_ready()
+        self._call_ready()
+
+    def _call_ready(self) -> None:
+        """Start a task that calls the function for what is ready, one after the other, unless there are enough."""
+        if self._ready and not self._is_starting and self._calling < self._pipeline.worker.concurrency:
+            self._is_starting = True
+            self._calling += 1
+            self._start(self._call_each())
+
+    async def _call_each(self) -> None:
+        """While a call waits for something, the next task goes on with what is ready."""
+        self._is_starting = False
+        try:
+            while self._ready:
+                entry = self._ready.popleft()
+                self._call_ready()
+                await self._call(entry)
+                if entry.is_left:  # this task is turned away, whatever it would do next
+                    break
+        finally:
+            self._calling -= 1
+            self._call_ready()
+
+    async def _call(self, entry: Entry[T]) -> None:
+        entry.task = asyncio.current_task(self._loop)
+        try:
+            entry.ending = await self._pipeline.call(entry.case, entry.claim)
+        except Exception as error:  # noqa: BLE001  a function may raise anything
+            self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
+        except BaseException:  # a cancelled call has not finished either
+            await self._give_up(entry)
+            raise
+        else:
+            entry.task = None
+            if not self._called:
+                self._loop.call_soon(self._finish_called)  # what is called in this turn
+            self._called.append(entry)
+
+    def _finish_called(self) -> None:
+        if self._called:
+            group, self._called = self._called, []
+            self._start(self._finish(group))
+
+    async def _finish(self, group: Sequence[Entry[T]]) -> None:
+        left: Sequence[Entry[T]] = group
+        try:
+            works = await self._pipeline.finish_all([(entry.case, entry.ending) for entry in group])
+            ended = [*zip(group, works, strict=True)]
+            left = [entry for entry, work in ended if isinstance(work.outcome, Done)]
+            for entry, work in ended:
+                if not isinstance(work.outcome, Done):
+                    self.settle(entry, work)
+            await self._end([each for each in ended if isinstance(each[1].outcome, Done)])
+        finally:
+            self._leave(left)
+
+    async def _settle(self, entry: Entry[T], working: Awaitable[Work]) -> None:
+        """End one delivery by itself, which may take long."""
+        entry.task = asyncio.current_task(self._loop)
+        try:
+            await self._end([(entry, await working)])
+        finally:
+            self._leave([entry])
+
+    def _give_back_ready(self) -> None:
+        """Give back what is ready, and is not called any more."""
+        ready, self._ready = self._ready, deque()
+        for entry in ready:
+            if entry.is_left or self._is_closed:
+                self._give_back([entry])
+            else:
+                self._ready.append(entry)
+
+    def _give_back(self, entries: Iterable[Entry[T]]) -> None:
+        """Give up the claims on deliveries that are not settled here."""
+        for entry in entries:
+            entry.task = None
+            self._start(self._give_up(entry))
+
+    async def _give_up(self, entry: Entry[T]) -> None:
+        try:
+            await self._pipeline.give_up(entry.case)
+        finally:
+            self._leave([entry])
+
+
+async def _at_once(work: Work) -> Work:
+    return work
