@@ -9,7 +9,6 @@ from aiohttp import http_parser, web
 
 from hookline.aio.http_request import make_request
 from hookline.ingress import fast_lane
-from hookline.ingress.accepting import Accepting
 from hookline.ingress.connection import (
     LINGER_S,
     MAX_FIELD_BYTES,
@@ -102,7 +101,7 @@ class Ingress:
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
         make = self._connections if self._context is None else partial(self._handshake, self._context)
         for each in sockets:
-            self._servers.append(await loop.create_server(Accepting(each, make), sock=each, backlog=1024))
+            self._servers.append(await loop.create_server(make, sock=each, backlog=1024))
         return int(sockets[0].getsockname()[1])
 
     def _handshake(self, context: ssl.SSLContext) -> Handshake:

@@ -1,7 +1,6 @@
 """What one turn of the event loop does is bounded, however many connections have sent something."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -97,16 +96,6 @@ async def test_a_body_in_chunks_ends_though_the_parser_has_paused() -> None:
         ingress.publisher.release()
         answers = [await client.answer() for _ in range(2)]
         assert [answer.status for answer in answers if answer] == [200, 401]
-
-
-async def test_a_crowd_that_waits_in_the_kernel_is_accepted_in_few_turns() -> None:
-    """uvloop by itself accepts one connection in each turn."""
-    async with running_ingress() as ingress, AsyncExitStack() as stack:
-        for _ in range(CROWD):
-            stack.enter_context(socket.create_connection(("127.0.0.1", ingress.port)))
-        for _ in range(CROWD // 2):
-            await asyncio.sleep(0)
-        assert len(ingress.server.connections) == CROWD
 
 
 class Part:
