@@ -67,11 +67,12 @@ def used_attempts(failures: int) -> int:
     return failures % _ENDED
 
 
-def noted_end(claim: Acquired, attempts: int) -> Parked | None:
-    """The end of an event that was parked, as the store knows it."""
+def noted_end(claim: Acquired, attempt: int) -> Parked | None:
+    """The end of an event that was parked, as the store knows it. `attempt` is that of the delivery."""
     if claim.failures < _ENDED:
         return None
     reason = _REASONS[min(claim.failures // _ENDED, len(_REASONS)) - 1]
+    attempts = max(attempt, used_attempts(claim.failures))
     return Parked(reason, "another process of the queue has parked it", attempts)
 
 

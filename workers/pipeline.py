@@ -304,7 +304,7 @@ class Pipeline:
             return Ending(DUPLICATE, case.attempt)
         if isinstance(claim, LeasedElsewhere) or starts_anew(number, claim.copy):
             return None
-        parked = noted_end(claim, case.attempt + used_attempts(claim.failures))
+        parked = noted_end(claim, case.received.attempt)
         return None if parked is None else Ending(self._ends.remembered(case.key, parked), case.attempt)
 
     async def _unwanted_ending(
@@ -497,7 +497,7 @@ class Pipeline:
 
     def _check_end(self, case: Case, claim: Acquired) -> None:
         """Raise if the event has ended in a delivery that was not settled, or is repeated because of others in it."""
-        parked = noted_end(claim, case.attempt)
+        parked = noted_end(claim, case.received.attempt)
         if parked is not None:
             raise AlreadyParked(self._ends.remembered(case.key, parked))
 
