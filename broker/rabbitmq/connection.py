@@ -65,11 +65,6 @@ class RabbitMQSettings:
         _ = self.addresses
 
     @property
-    def max_unconfirmed(self) -> int:
-        """How many messages may have no confirm yet, written or not."""
-        return self.max_in_flight + self.max_waiting
-
-    @property
     def addresses(self) -> tuple[Address, ...]:
         """The nodes of the cluster. Relative paths in a URL begin at `folder`."""
         urls = (self.url,) if isinstance(self.url, str) else self.url

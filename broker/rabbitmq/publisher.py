@@ -30,6 +30,7 @@ class RabbitMQPublisher:
     def __init__(self, connection: Connection, settings: RabbitMQSettings, guard: Guard) -> None:
         self._connection = connection
         self._settings = settings
+        self._max_unconfirmed = settings.max_in_flight + settings.max_waiting  # written or not
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
         self._guard = guard
@@ -52,7 +53,7 @@ class RabbitMQPublisher:
             (channel.is_blocked, "broker_alarm"),
             (channel.confirms.is_silent, "broker_silent"),
             (self._guard.fault(topics.EXCHANGE) is not None, "broker_topology"),
-            (channel.confirms.in_flight >= self._settings.max_unconfirmed, "overloaded"),
+            (channel.confirms.in_flight >= self._max_unconfirmed, "overloaded"),
         )
         return next((reason for holds, reason in states if holds), self._tally.lasting)
 
@@ -80,7 +81,7 @@ class RabbitMQPublisher:
         channel = self._channel
         if channel is None:
             raise NotDurable("RabbitMQ is away")
-        if channel.confirms.in_flight >= self._settings.max_unconfirmed:
+        if channel.confirms.in_flight >= self._max_unconfirmed:
             raise NotDurable("too many events are being published")
         return channel
 

@@ -380,7 +380,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "cut-off-calls": Mutant(cut_off_calls_of_surplus_partitions, (0, 130), "calls are cut off though nothing died"),
     "one-end-for-all-members": Mutant(one_end_for_all_members, (0, 90), "one bad member harms the others"),
-    "wait-for-locks": Mutant(wait_for_locks_without_end, (0, 150), "a frozen process uses up others' attempts"),
+    "wait-for-locks": Mutant(wait_for_locks_without_end, (165, 180), "a frozen process uses up others' attempts"),
     "blame-functions": Mutant(blame_functions_for_the_server, (0, 60), "a fault of PostgreSQL uses up attempts"),
     "count-faults-of-the-store": Mutant(count_faults_of_the_store, (0, 30), "an unreachable store uses up attempts"),
     "settle-before-handling": Mutant(settle_before_handling, (0, 10), "a kill loses events"),

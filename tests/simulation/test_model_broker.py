@@ -50,6 +50,7 @@ from tests.contract.test_partitions import (
     test_requeued_messages_come_again_in_order,
 )
 from tests.contract.test_pool import (
+    store,
     test_events_that_wait_for_a_running_function_are_requeued_when_the_pool_stops,
     test_while_calls_are_slow_only_a_few_more_events_are_claimed_than_functions_run,
 )
