@@ -240,7 +240,7 @@ def count_the_end_of_a_member_again() -> None:
 def keep_the_end_of_a_member_here() -> None:
     """Other processes do not ask the store whether a member was parked, and call it again."""
 
-    def unknown(claim: Acquired, attempts: int) -> Parked | None:
+    def unknown(claim: Acquired, attempt: int) -> Parked | None:
         return None
 
     pipeline.noted_end = unknown  # type: ignore[attr-defined]
