@@ -67,9 +67,14 @@ def used_attempts(failures: int) -> int:
     return failures % _ENDED
 
 
+def has_ended(failures: int) -> bool:
+    """Whether the store has counted the end of an event that was parked."""
+    return failures >= _ENDED
+
+
 def noted_end(claim: Acquired, attempt: int) -> Parked | None:
     """The end of an event that was parked, as the store knows it. `attempt` is that of the delivery."""
-    if claim.failures < _ENDED:
+    if not has_ended(claim.failures):
         return None
     reason = _REASONS[min(claim.failures // _ENDED, len(_REASONS)) - 1]
     attempts = max(attempt, used_attempts(claim.failures))

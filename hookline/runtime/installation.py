@@ -57,14 +57,14 @@ class Installation:
         """Is told of what happens to a broker that is opened from then on."""
         self.spool: Spool | None = None
         """The spool of the ingress, once it is open."""
+        self.closing = ClosingTime()
+        """How long everything may take to close: the parts, and what uses them."""
         self._publishers: list[_Closable] = []
         self._clients: list[_Closable] = []
         self._files: list[_Closable] = []
         self._databases: dict[Path, Database] = {}
 
     async def __aenter__(self) -> Self:
-        self.closing = ClosingTime()
-        """How long everything may take to close: the parts, and what uses them."""
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from enum import IntEnum
@@ -136,13 +137,12 @@ class ClosingTime:
 
     def __init__(self, total_s: float = CLOSE_S) -> None:
         self._left_s = total_s
-        self._loop = asyncio.get_running_loop()
 
     async def close(self, *parts: Closing) -> None:
         """Close parts that do not need each other, side by side. Raises what one of them fails with, at the end."""
         if not parts:
             return
-        began_s = self._loop.time()
+        began_s = time.monotonic()
         closing = [asyncio.create_task(part) for part in parts]
         _, late = await asyncio.wait(closing, timeout=max(self._left_s, _LEAST_S))
         for task in late:
@@ -150,7 +150,7 @@ class ClosingTime:
         if late:
             log.warning("what does not answer is not waited for any longer")
             await asyncio.wait(late, timeout=_HANG_UP_S)
-        self._left_s -= self._loop.time() - began_s
+        self._left_s -= time.monotonic() - began_s
         for task in closing:
             if task.done() and not task.cancelled():
                 task.result()

@@ -139,7 +139,7 @@ class Database:
         """The writer thread."""
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
-        except (sqlite3.Error, OSError, SettingsError) as error:
+        except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._tell(self._end_opening, _not_opened(self.path, error))
             return
         self._tell(self._end_opening, None)
@@ -217,7 +217,7 @@ def _not_opened(path: Path, error: Exception) -> HooklineError:
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     hint = ""
-    if not path.parent.is_dir():
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Unreachable(f"{path} cannot be opened: there is no folder {path.parent}; make it, or name another file")
     if isinstance(error, PermissionError) or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         hint = "; this user must be able to write to the file and to its folder"

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from hookline.schemas.broker import Parked
 from hookline.sqlite.database import Database
+from hookline.workers.attempts import end_mark
 from hookline.workers.event_states import EventStates
 from hookline.workers.store import Store
 from hookline.workers.stores.postgresql.event_states import PostgresqlEventStates
@@ -38,21 +40,23 @@ async def opened_states(address: str) -> AsyncIterator[EventStates]:
 
 async def test_each_queue_has_a_state_for_an_event(address: str, store: Store) -> None:
     event_id, run = uuid4().hex, uuid4().hex[:8]
-    done, held, failed, unseen = (f"{name}-{run}" for name in ("done", "held", "failed", "unseen"))
-    for queue in (done, held, failed):
+    done, held, failed, ended, unseen = (f"{name}-{run}" for name in ("done", "held", "failed", "ended", "unseen"))
+    for queue in (done, held, failed, ended):
         await store.claim(queue, event_id)
     await store.finish(done, event_id)
     await store.release(failed, event_id, failures=3)
+    await store.release(ended, event_id, failures=end_mark(Parked("failed", "", 2)) + 2)
     async with opened_states(address) as states:
-        found = await states.of(event_id, [done, held, failed, unseen])
+        found = await states.of(event_id, [done, held, failed, ended, unseen])
         assert [(each.queue, each.state) for each in found] == [
             (done, "finished"),
             (held, "claimed"),
             (failed, "tried"),
+            (ended, "parked"),
             (unseen, "unknown"),
         ]
         assert (found[0].finished_at is None) == address.startswith("redis:")
-        assert [each.failures for each in found] == [0, 0, 3, 0]
+        assert [each.failures for each in found] == [0, 0, 3, 2, 0]
         assert await states.of(uuid4().hex, [done]) != found[:1]
         assert await states.of(event_id, []) == []
 

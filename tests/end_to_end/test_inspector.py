@@ -66,7 +66,7 @@ def check_inspectors(project: Project) -> None:
             until(lambda url=url: bool(joins(url)))  # type: ignore[misc]
             joined = joins(url)[0]
             until(partial(has_state, url, joined["id"], "rooms", "finished"))
-            assert has_state(url, joined["id"], queue, "unknown")
+            assert has_state(url, joined["id"], queue, "parked")
             letters = read(url, "/dead", queue=queue)["letters"]
             assert {letter["reason"] for letter in letters} == {"poisoned"}  # type: ignore[attr-defined]  # JSON
             for path in (
