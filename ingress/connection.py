@@ -235,6 +235,15 @@ class IngressConnection(web.RequestHandler):
         self.go_usual_way()
         return True
 
+    def raise_failure(self) -> None:
+        """Raise why the request is not accepted, once."""
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # in its own traceback it would hold the body until garbage is collected
+
     @property
     def has_waiting(self) -> bool:
         """Whether a request waits and none is in progress."""

@@ -95,12 +95,11 @@ class Receiver:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request. A fault of ours becomes a 503, so that the provider sends the callback again."""
         connection: IngressConnection = request.protocol  # type: ignore[assignment]  # no others are made
-        failure, connection.failure = connection.failure, None
-        if failure is None:
+        if connection.failure is None:
             self._in_flight += 1  # one from the fast lane has been counted
         try:
-            if failure is not None:
-                raise failure  # noqa: TRY301  as if it had happened here
+            if connection.failure is not None:
+                connection.raise_failure()  # as if it had happened here
             if connection.has_rest:
                 await connection.turns.wait(request.content.total_bytes)
             response = await self.receive(request)
