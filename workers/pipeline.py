@@ -64,6 +64,7 @@ Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
 _ALREADY_ALONE = nullcontext()
+_SAID_S = 0.1  # a thread writes the log, and the function may end the process at once
 _TRIED = frozenset({"failed", "timeout", "retry"})
 _HELD_FROM_S = 0.1
 """A retry that comes back sooner would find its event claimed still."""
@@ -506,11 +507,12 @@ class Pipeline:
         is_alone = False
         try:
             async with self.admission.alone():
-                is_alone = True
                 self._report_suspect(case, claim)
+                await asyncio.sleep(_SAID_S)
+                is_alone = True
                 return await self._handle(case, claim)
         except asyncio.CancelledError:
-            if not is_alone:  # cancelled while it waited
+            if not is_alone:  # cancelled before its call
                 await self._release(case)
             raise
 
