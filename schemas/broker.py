@@ -17,6 +17,8 @@ from hookline.schemas.retries import PendingRetry
 
 M = TypeVar("M")
 
+WAITING_FACTOR = 10
+"""So many times as many events as are published at once wait for room; on RabbitMQ only without a spool."""
 MAX_UNSETTLED_S = 1800.0
 """A broker leaves a message to the process that took it for at least this long. Then it may deliver it elsewhere."""
 

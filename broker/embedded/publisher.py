@@ -11,7 +11,7 @@ from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.embedded import history_tables, tables
 from hookline.broker.embedded.write_probe import WriteProbe
-from hookline.schemas.broker import NOTHING_KEPT, Confirm, Retention
+from hookline.schemas.broker import NOTHING_KEPT, WAITING_FACTOR, Confirm, Retention
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
@@ -20,7 +20,6 @@ log = logging.getLogger("hookline.broker")
 
 _HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
-_WAITING_FACTOR = 10
 _ROOM_S = 1.0
 _TOO_MANY = "too many events are being written"
 
@@ -115,12 +114,7 @@ class EmbeddedPublisher:
         elif isinstance(error, NotDurable | Unreachable | TimeoutError):
             self._probe.failed(error)
             error = self._refusal(error)
-        if confirmed.done():  # its caller has stopped waiting
-            return
-        if error is None:
-            confirmed.set_result(None)
-        else:
-            confirmed.set_exception(error)
+        confirmed.end(error)
 
     def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
         match error:
@@ -157,7 +151,7 @@ class Line:
     """
 
     def __init__(self, timeout_s: float, limits: Limits) -> None:
-        self._most = _WAITING_FACTOR * limits.max_in_flight
+        self._most = WAITING_FACTOR * limits.max_in_flight
         self._most_bytes = limits.max_bytes_in_flight
         self._waiting: dict[Completion, Envelope] = {}
         self._bytes = 0
@@ -187,8 +181,7 @@ class Line:
 
     def _time_out(self, confirmed: Completion) -> None:
         self._leave(confirmed)
-        if not confirmed.done():
-            confirmed.set_exception(NotDurable(_TOO_MANY))
+        confirmed.end(NotDurable(_TOO_MANY))
 
 
 def _bytes_of(envelope: Envelope) -> int:

@@ -147,8 +147,7 @@ class Confirms:
 
     def _time_out(self, pending: Pending) -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting
-        if not pending.done():
-            pending.set_exception(NotDurable(LATE))
+        pending.end(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending)

@@ -180,11 +180,5 @@ def _end_when_written(
 def _end(event: Completion, waits: "Deadlines[asyncio.Future[None]]", kept: "asyncio.Future[None]") -> None:
     waits.stop(kept)
     error = NotDurable("the spool was closed") if kept.cancelled() else kept.exception()
-    if event.done():
-        return
-    if error is None:
-        event.set_result(None)
-    elif isinstance(error, TimeoutError):
-        event.set_exception(NotDurable("the event was not written to the spool in time"))
-    else:
-        event.set_exception(error)
+    is_late = isinstance(error, TimeoutError)
+    event.end(NotDurable("the event was not written to the spool in time") if is_late else error)

@@ -36,6 +36,11 @@ class Completion:
     def set_exception(self, error: BaseException) -> None:
         self._end(error)
 
+    def end(self, error: BaseException | None) -> None:
+        """End with this error, or well without one. Nothing, if it has ended: its caller may have stopped waiting."""
+        if not self._is_done:
+            self._end(error)
+
     def cancel(self) -> bool:
         """Whether it was still running."""
         if self._is_done:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.runtime.shutdown import ClosingTime
-from hookline.schemas.broker import Broker, Publisher, Retention
+from hookline.schemas.broker import WAITING_FACTOR, Broker, Publisher, Retention
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import RABBITMQ_URLS, REDIS_URLS, SQLITE_URL, BrokerSettings, Settings, StoreSettings
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 
 _START_S = 5.0
-_WAITING_FACTOR = 10
-"""Without a spool, so many times as many events as are published may wait for that, as with the embedded queue."""
 
 log = logging.getLogger("hookline")
 
@@ -238,7 +236,7 @@ def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "Rabbi
         url=settings.broker.urls,
         publish_timeout_s=settings.broker.publish_timeout_s,
         max_in_flight=settings.broker.max_in_flight,
-        max_waiting=0 if settings.spool.path else _WAITING_FACTOR * settings.broker.max_in_flight,
+        max_waiting=0 if settings.spool.path else WAITING_FACTOR * settings.broker.max_in_flight,
         retention=_retention(settings),
         folder=settings.path.parent,
         observer=observer,
