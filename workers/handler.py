@@ -100,18 +100,16 @@ class HandlerLatency:
     """
 
     def __init__(self) -> None:
-        self._is_quick = False
         self._mean_s = _QUICK_S
 
     def record(self, call_s: float) -> None:
         """Count a call that took so many seconds."""
         self._mean_s += (call_s - self._mean_s) * _WEIGHT
-        self._is_quick = self._mean_s < _QUICK_S
 
     @property
     def is_quick(self) -> bool:
         """Whether recent calls were short. At the start calls count as long."""
-        return self._is_quick
+        return self._mean_s < _QUICK_S
 
 
 def _delivery(case: Case, state: Any, *, late: bool, transaction: Any) -> Delivery[Any]:

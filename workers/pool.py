@@ -49,8 +49,8 @@ class Pool:
         self._queue = queue
         self._report = report
         self._most, self._most_while_slow = prefetch(pipeline.worker), prefetch_while_slow(pipeline.worker)
-        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._left)
         self._has_room = asyncio.Event()
+        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._has_room.set)
         self._taking = asyncio.create_task(self._take())
 
     @property
@@ -106,9 +106,6 @@ class Pool:
 
     def _work(self, entry: Entry[None]) -> Awaitable[Work]:
         return self._pipeline.take(entry.received)
-
-    def _left(self) -> None:
-        self._has_room.set()
 
     async def _end(self, ended: Sequence[tuple[Entry[None], Work]]) -> None:
         for entry, work in ended:

@@ -175,7 +175,7 @@ class ClaimCoalescer:
         return claim
 
     async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim | Exception]:
-        """As `Groups.claim_all`."""
+        """As `GroupStore.claim_all`."""
         if self._pending or self._uncertain or self._unreleased:  # rarely
             return await asyncio.gather(*(self._claimed(queue, *event) for event in events))
         requests, new = [], set()
@@ -238,9 +238,8 @@ class ClaimCoalescer:
     async def finish_all(
         self, queue: str, events: Sequence[tuple[str, str | None, float]], *, synced: bool = True
     ) -> Sequence[Exception | None]:
-        """As `Groups.finish_all`."""
+        """As `GroupStore.finish_all`."""
         completions = [Completion(queue, *event, synced) for event in events]
-        answers: Sequence[Exception | None] = ()
         try:
             answers = await self._finish(completions)
         except Exception as error:  # noqa: BLE001  the caller gets it
