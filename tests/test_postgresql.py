@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from hookline.workers.failure_policy import HandlerTimedOut
 from hookline.workers.handler import HandlerTimeout
 from hookline.workers.store import Acquired, Duplicate
 from hookline.workers.stores.postgresql import store as postgresql_store
-from hookline.workers.stores.postgresql.store import PostgresqlStore
+from hookline.workers.stores.postgresql.store import TIMEOUT_S, PostgresqlStore
 from tests.contract.installations import queue_name
 from tests.contract.store_processes import line_of, store_process
 from tests.contract.stores import effects, prepare_effects, write
@@ -227,25 +227,35 @@ async def test_a_wait_for_a_frozen_process_is_not_the_functions_time_out_wheneve
             await wait()
 
 
+@asynccontextmanager
+async def store_on_own_server(
+    config: pytest.Config, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[tuple[postgresql.Server, PostgresqlStore]]:
+    """A store with its server, which may be frozen."""
+    server = postgresql.own_server(config)
+    await prepare_effects(server.url)
+    store = await PostgresqlStore.open(server.url, timeout_s=timeout_s)
+    try:
+        yield server, store
+    finally:
+        server.thaw()
+        await store.close()
+
+
 async def test_a_function_that_waits_for_a_frozen_server_has_not_timed_out(
     pytestconfig: pytest.Config, queue: str
 ) -> None:
-    server = postgresql.own_server(pytestconfig)
-    await prepare_effects(server.url)
-    store, limit = await PostgresqlStore.open(server.url, timeout_s=2), HandlerTimeout(1.0)
+    limit = HandlerTimeout(1.0)
 
-    async def wait() -> None:
+    async def wait(server: postgresql.Server, store: PostgresqlStore) -> None:
         async with store.transaction(queue, "e", timeout_s=1.0) as connection:
             server.freeze()
             with limit:
                 await connection.execute("SELECT 1")
 
-    try:
+    async with store_on_own_server(pytestconfig, timeout_s=2) as (server, store):
         with pytest.raises(Unreachable, match="did not answer"):
-            await wait()
-    finally:
-        server.thaw()
-        await store.close()
+            await wait(server, store)
 
 
 FREEZES = {
@@ -260,12 +270,10 @@ FREEZES = {
 async def test_a_freeze_of_the_server_uses_up_no_time_of_a_function_whenever_it_ends(
     pytestconfig: pytest.Config, queue: str, freeze: tuple[float, float]
 ) -> None:
-    server = postgresql.own_server(pytestconfig)
-    await prepare_effects(server.url)
-    store, limit = await PostgresqlStore.open(server.url), HandlerTimeout(2.0)
+    limit = HandlerTimeout(2.0)
     loop, (from_s, until_s) = asyncio.get_running_loop(), freeze
 
-    async def wait() -> None:
+    async def wait(server: postgresql.Server, store: PostgresqlStore) -> None:
         async with store.transaction(queue, "e", timeout_s=2.0) as connection:
             timers = loop.call_later(from_s, server.freeze), loop.call_later(until_s, server.thaw)
             try:
@@ -276,12 +284,9 @@ async def test_a_freeze_of_the_server_uses_up_no_time_of_a_function_whenever_it_
                 for timer in timers:
                     timer.cancel()
 
-    try:
+    async with store_on_own_server(pytestconfig) as (server, store):
         with pytest.raises(Unreachable, match="did not answer"):
-            await wait()
-    finally:
-        server.thaw()
-        await store.close()
+            await wait(server, store)
 
 
 async def test_a_function_that_is_slow_by_itself_has_timed_out(url: str, store: PostgresqlStore, queue: str) -> None:

@@ -226,15 +226,21 @@ def path_restored() -> Iterator[None]:
     sys.path[:] = before
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_refused_with_the_line_of_the_file(tmp_path: Path, mistake: str) -> None:
-    code, sentence = MISTAKES[mistake]
-    file = tmp_path / "mine.py"
+def refusal(folder: Path, code: str) -> tuple[Path, str]:
+    """A worker's file with this code, and the sentence that refuses it."""
+    file = folder / "mine.py"
     file.write_text(HEAD + code + "\n")
     with pytest.raises(SettingsError) as refused:
         find_workers([str(file)])
-    assert re.match(rf"{re.escape(str(file))}:(6|7|8|9): ", str(refused.value))
-    assert sentence in str(refused.value)
+    return file, str(refused.value)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_the_line_of_the_file(tmp_path: Path, mistake: str) -> None:
+    code, sentence = MISTAKES[mistake]
+    file, refused = refusal(tmp_path, code)
+    assert re.match(rf"{re.escape(str(file))}:(6|7|8|9): ", refused)
+    assert sentence in refused
 
 
 ERRORS = {
@@ -247,13 +253,10 @@ ERRORS = {
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_file_that_fails_is_blamed_at_its_own_line(tmp_path: Path, error: str) -> None:
     code, sentence = ERRORS[error]
-    file = tmp_path / "mine.py"
-    file.write_text(HEAD + code + "\n")
-    with pytest.raises(SettingsError) as refused:
-        find_workers([str(file)])
-    assert str(refused.value).startswith(f"{file} cannot be imported: ")
-    assert sentence in str(refused.value)
-    assert str(refused.value).endswith(f", in {file}:6")
+    file, refused = refusal(tmp_path, code)
+    assert refused.startswith(f"{file} cannot be imported: ")
+    assert sentence in refused
+    assert refused.endswith(f", in {file}:6")
 
 
 REMEDIES = {
@@ -275,11 +278,8 @@ REMEDIES = {
 @pytest.mark.parametrize("mistake", REMEDIES)
 def test_a_file_that_fails_for_a_known_reason_says_what_to_do(tmp_path: Path, mistake: str) -> None:
     code, sentence = REMEDIES[mistake]
-    file = tmp_path / "mine.py"
-    file.write_text(HEAD + code + "\n")
-    with pytest.raises(SettingsError) as refused:
-        find_workers([str(file)])
-    assert str(refused.value).endswith(sentence.format(file=file))
+    file, refused = refusal(tmp_path, code)
+    assert refused.endswith(sentence.format(file=file))
 
 
 @pytest.mark.parametrize(

@@ -328,40 +328,35 @@ async def test_a_client_that_leaves_within_a_callback_behind_another_is_no_error
     assert "abandoned" not in caplog.text
 
 
-async def test_a_crowd_takes_several_turns(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("request_", "at_once_bytes", "begun_after_turns"),
+    [
+        pytest.param(GOOD, 2 * (fast_lane._REQUEST_BYTES + len(GOOD)), [0, 2, 4, 5], id="two at a time"),  # noqa: SLF001
+        pytest.param(LARGE, len(LARGE), [0, 1, 2, 3], id="large ones cost as much as very many small ones"),
+    ],
+)
+async def test_a_crowd_takes_several_turns(
+    taken: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    request_: bytes,
+    at_once_bytes: int,
+    begun_after_turns: list[int],
+) -> None:
     """What else is due, such as a confirm or a health check, has its turn in between."""
-    monkeypatch.setattr(fast_lane, "_AT_ONCE_BYTES", 2 * (fast_lane._REQUEST_BYTES + len(GOOD)))  # noqa: SLF001
+    monkeypatch.setattr(fast_lane, "_AT_ONCE_BYTES", at_once_bytes)
     begun = [0]
     async with running_ingress() as ingress, AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(5)]
+        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(begun_after_turns[-1])]
         await let_ingress_run()
         for connection in ingress.server.connections:
             assert isinstance(connection, IngressConnection)
-            connection.data_received(GOOD)
+            connection.data_received(request_)
         while begun[-1] < len(clients):
             await asyncio.sleep(0)
             begun.append(len(taken))
-        assert begun == [0, 2, 4, 5]
+        assert begun == begun_after_turns
         answers = [await client.answer() for client in clients]
-        assert [answer.status for answer in answers if answer] == [200] * 5
-
-
-async def test_large_bodies_take_a_turn_each(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a crowd of them, which costs as much as very many small ones to verify, holds up no other."""
-    monkeypatch.setattr(fast_lane, "_AT_ONCE_BYTES", len(LARGE))
-    begun = [0]
-    async with running_ingress() as ingress, AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(3)]
-        await let_ingress_run()
-        for connection in ingress.server.connections:
-            assert isinstance(connection, IngressConnection)
-            connection.data_received(LARGE)
-        while begun[-1] < len(clients):
-            await asyncio.sleep(0)
-            begun.append(len(taken))
-        assert begun == [0, 1, 2, 3]
-        answers = [await client.answer() for client in clients]
-        assert [answer.status for answer in answers if answer] == [200] * 3
+        assert [answer.status for answer in answers if answer] == [200] * len(clients)
 
 
 class FailingObserver(Observer):
