@@ -9,7 +9,7 @@ _EXTRA = "Got unexpected extra argument"
 
 
 def remedy(error: click.ClickException) -> str:
-    """A part of a sentence that begins with a semicolon; empty where nothing is known."""
+    """What to add behind click's sentence; empty where nothing is known."""
     if isinstance(error, NoSuchOption) and not error.possibilities:
         return _of_option(error)
     if not isinstance(error, click.UsageError) or error.ctx is None:
