@@ -1,5 +1,6 @@
 """Logging never waits: a log that nobody reads costs lines, and nothing else."""
 
+import asyncio
 import errno
 import io
 import logging
@@ -50,6 +51,25 @@ def test_lines_are_written_in_order() -> None:
             logger.info("line %d", number)
         handler.flush()
         assert stream.getvalue().splitlines() == [f"line {number}" for number in range(1000)]
+
+
+async def test_written_waits_for_the_last_line() -> None:
+    stream = io.StringIO()
+    with logger_to(stream) as (logger, handler):
+        logger.info("the last line")
+        await handler.written(WITHIN_S)
+        assert stream.getvalue() == "the last line\n"
+
+
+async def test_written_does_not_wait_for_a_stuck_stream() -> None:
+    stream = Stuck()
+    with logger_to(stream) as (logger, handler):
+        logger.info("first")
+        assert stream.stuck.wait(WITHIN_S)
+        async with asyncio.timeout(WITHIN_S / 2):
+            await handler.written(0.01)
+        assert not stream.getvalue()
+        stream.is_read.set()
 
 
 @pytest.mark.parametrize(

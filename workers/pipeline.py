@@ -64,7 +64,6 @@ Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
 _ALREADY_ALONE = nullcontext()
-_SAID_S = 0.1  # a thread writes the log, and the function may end the process at once
 _TRIED = frozenset({"failed", "timeout", "retry"})
 _HELD_FROM_S = 0.1
 """A retry that comes back sooner would find its event claimed still."""
@@ -118,6 +117,8 @@ class Pipeline:
         self.observer = NOBODY
         self.keeps_error_texts = False
         """Whether the error that the broker keeps with an event until its next attempt has texts, or types only."""
+        self.log_written = _at_once
+        """Waits until the log is written, if a thread writes it."""
         self._store = store
         self.unsynced = store if worker.order is not None and isinstance(store, UnsyncedStore) else None
         self._groups = cast("GroupStore", store)
@@ -508,7 +509,7 @@ class Pipeline:
         try:
             async with self.admission.alone():
                 self._report_suspect(case, claim)
-                await asyncio.sleep(_SAID_S)
+                await self.log_written()  # the function may end the process at once
                 is_alone = True
                 return await self._handle(case, claim)
         except asyncio.CancelledError:
@@ -565,6 +566,10 @@ class Pipeline:
             kept = kept_error(error, with_texts=self.keeps_error_texts)
             outcome = msgspec.structs.replace(outcome, kept_error=kept)
         return outcome
+
+
+async def _at_once() -> None:
+    return
 
 
 def _ended(case: Case, ending: Ending) -> Work:

@@ -1,5 +1,6 @@
 """A log handler that never waits: a thread writes the lines. What it cannot write in time is dropped and counted."""
 
+import asyncio
 import logging
 import os
 import select
@@ -13,6 +14,7 @@ MAX_LINES = 10_000
 MAX_BYTES = 8 * 2**20
 _GATHER_S = 0.005
 _END_S = 2.0
+_LOOK_S = 0.005
 
 
 class QueuedHandler(logging.Handler):
@@ -56,6 +58,12 @@ class QueuedHandler(logging.Handler):
         """Wait until everything is written, for two seconds at most."""
         with self._changed:
             self._changed.wait_for(self._is_idle, _END_S)
+
+    async def written(self, within_s: float) -> None:
+        """Wait until everything is written, for this long at most. The loop goes on meanwhile."""
+        until_s = time.monotonic() + within_s
+        while not self._is_idle() and time.monotonic() < until_s:  # noqa: ASYNC110  the thread has no event of the loop
+            await asyncio.sleep(_LOOK_S)
 
     def close(self) -> None:
         self.flush()

@@ -1,5 +1,6 @@
 """Formats the log, as text or as JSON, and logs what a start opened."""
 
+import asyncio
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from hookline.settings import Settings
 log = logging.getLogger("hookline")
 
 _SHOWN_NETWORKS = 3
+_WRITTEN_WITHIN_S = 0.1
 _NOT_AWAITED = "was never awaited"
 _COLOURS = {
     "handled": "green",
@@ -39,6 +41,15 @@ def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) 
         logging.getLogger(library).setLevel(logging.ERROR)
     for library in ("aio_pika", "aiormq"):  # each failure to connect is an error to them; ours has the reason
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+async def log_written() -> None:
+    """Wait until the log of this process is written, for a tenth of a second at most: nobody may read it."""
+    await asyncio.gather(*(each.written(_WRITTEN_WITHIN_S) for each in queued_handlers()))
+
+
+def queued_handlers() -> list[QueuedHandler]:
+    return [each for each in logging.getLogger().handlers if isinstance(each, QueuedHandler)]
 
 
 def _log_warning(

@@ -18,7 +18,7 @@ from hookline.admin.queue_poll import QueuePoll
 from hookline.admin.settings import AdminSettings
 from hookline.import_errors import optional_libraries
 from hookline.runtime.installation import broker_name
-from hookline.runtime.log_queue import QueuedHandler
+from hookline.runtime.logs import queued_handlers
 from hookline.runtime.readiness import Watched
 from hookline.runtime.roles import Roles
 from hookline.schemas.broker import Broker, Publisher
@@ -179,5 +179,4 @@ def _tracing(settings: Settings, roles: Roles) -> "Tracing | None":
 
 
 def _log_dropped() -> Values:
-    handlers = [each for each in logging.getLogger().handlers if isinstance(each, QueuedHandler)]
-    return {(): sum(each.dropped_total for each in handlers)}
+    return {(): sum(each.dropped_total for each in queued_handlers())}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
-from hookline.runtime.logs import log_queue, log_sources
+from hookline.runtime.logs import log_queue, log_sources, log_written
 from hookline.runtime.loop_watch import watching_loop
 from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
@@ -143,6 +143,7 @@ class _Pools:
             self._normalise,
             unwanted_after_s=self._settings.unwanted_after_s,
         ).watched(observer, breaker)
+        pipeline.log_written = log_written
         pipeline.keeps_error_texts = self._outcome_log.has_error_texts
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         self._running.add(pipeline, pool)
