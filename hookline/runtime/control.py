@@ -10,7 +10,6 @@ from hookline.runtime.shutdown import Stop
 from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, SupervisorLink
 from hookline.settings import Settings
 
-
 log = logging.getLogger("hookline")
 
 

@@ -90,7 +90,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 observing.watch(*parts)
                 pool_of = _Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
                 for worker in chosen:  # it works at once, while the next one may have to wait for a server
-                    pools.append(await starting.opened(partial(pool_of, worker)))
+                    pools += [await starting.opened(partial(pool_of, worker))]
             if roles.ingress:
                 publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
