@@ -63,12 +63,14 @@ def test_participants_who_join_and_leave_are_appended_to_a_file(project: Project
 def test_an_upload_is_archived_and_retried_after_an_error_of_the_disk(project: Project) -> None:
     run = project.start("run", "endings.py")
     send(project, "voice", "3")
-    until(lambda: outcomes(run, "archive") == ["again"], END_S)
+    until(lambda: "again" in outcomes(run, "archive"), END_S)
     (project.folder / "archive").mkdir()
-    until(lambda: outcomes(run, "archive") == ["again", "handled"], END_S)
+    until(lambda: "handled" in outcomes(run, "archive"), END_S)
     assert run.stop() == 0
+    *before, last = outcomes(run, "archive")
+    assert (set(before), last) == ({"again"}, "handled")
     (note,) = (project.folder / "archive").iterdir()
-    assert note.read_text().endswith("(attempt 2)\n")
+    assert note.read_text().endswith(f"(attempt {len(before) + 1})\n")
 
 
 def test_a_poisoned_upload_is_parked_and_the_commands_of_the_guide_requeue_it(project: Project) -> None:
