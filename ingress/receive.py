@@ -15,6 +15,7 @@ from hookline.ingress.acceptances import Acceptances
 from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
 from hookline.ingress.connection import IngressConnection, peer_of
+from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
 from hookline.ingress.request import check_head, check_target, read_body, whole_body
 from hookline.ingress.responses import Accepted
@@ -70,6 +71,7 @@ class Receiver:
         self._audit = audit
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
+        self._recent = RecentEvents()
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
@@ -164,6 +166,15 @@ class Receiver:
         self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
         if self.acceptances is not None:
             self.acceptances.note(begun.envelope)
+        first = self._recent.repeated(begun.envelope)
+        if first is not None:
+            self._compare(first, begun.envelope)
+
+    def _compare(self, first: Envelope, second: Envelope) -> None:
+        """Count two envelopes of one id that say different things."""
+        source = self._sources.get(f"/hooks/{second.source}")
+        if source is not None and self._recent.contradicts(first, second, source):
+            self.observer.conflicted(source.name)
 
     def end(self) -> None:
         """One request less is in flight."""
