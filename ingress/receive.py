@@ -32,6 +32,8 @@ log = logging.getLogger("hookline.ingress")
 _QUIET_TURNS = 10
 """How many turns of the event loop a connection takes from being accepted to its first request, and some more."""
 
+_NO_SOURCE = "no source has this path"
+
 
 class Arrived(msgspec.Struct, frozen=True):
     """A whole request to a source, by the clock of the process."""
@@ -135,10 +137,10 @@ class Receiver:
         if request.method == "GET" and source.provider.checks_url_by_get:
             return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
-        check_head(request, source.max_body_bytes)
-        if source.allow_from:
-            self.check_address(source, peer_of(request), request.headers)
+        self._check_before_body(request, source)
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
+        if self._sources.get(path) is not source:
+            source = self._read_anew(request, path)
         arrived = Arrived(Request(body, request.headers, query), source, started_s)
         checked = self.verify(arrived)
         if checked is not None:
@@ -147,6 +149,19 @@ class Receiver:
         await begun.confirmed
         self.note_durable(begun)
         return Accepted(begun.reply)
+
+    def _check_before_body(self, request: web.BaseRequest, source: AnySource) -> None:
+        check_head(request, source.max_body_bytes)
+        if source.allow_from:
+            self.check_address(source, peer_of(request), request.headers)
+
+    def _read_anew(self, request: web.BaseRequest, path: str) -> AnySource:
+        """The source after the settings were read anew while a body arrived: a secret that was removed holds no longer."""
+        source = self._sources.get(path)
+        if source is None:
+            raise UnknownSource(_NO_SOURCE)
+        self._check_before_body(request, source)
+        return source
 
     def arrive(self, head: RawRequestMessage, body: StreamReader) -> Arrived | None:
         """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
@@ -271,7 +286,7 @@ class Receiver:
                 status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
                 reason = self._publisher.reason
             case _:
-                raise UnknownSource("no source has this path")
+                raise UnknownSource(_NO_SOURCE)
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, reason=reason, ok=ok)
