@@ -9,6 +9,7 @@ from aiohttp import http_parser, web
 
 from hookline.aio.http_request import make_request
 from hookline.ingress import fast_lane
+from hookline.ingress.accepting import Acceptor
 from hookline.ingress.connection import (
     LINGER_S,
     MAX_FIELD_BYTES,
@@ -84,7 +85,7 @@ class Ingress:
         self._settings = settings
         self._connections = ConnectionFactory(receiver, settings, max_file)
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=LINGER_S)
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._context: ssl.SSLContext | None = None
 
     @property
@@ -94,14 +95,16 @@ class Ingress:
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
         check_parser()
-        settings, loop = self._settings, asyncio.get_running_loop()
+        settings = self._settings
         if settings.tls_certificate:
             self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
         make = self._connections if self._context is None else partial(self._handshake, self._context)
         for each in sockets:
-            self._servers.append(await loop.create_server(make, sock=each, backlog=1024))
+            acceptor = Acceptor(each, make)
+            self._acceptors.append(acceptor)
+            await acceptor.start()
         return int(sockets[0].getsockname()[1])
 
     def _handshake(self, context: ssl.SSLContext) -> Handshake:
@@ -119,8 +122,8 @@ class Ingress:
         """
         self._receiver.draining = True
         await asyncio.sleep(self._settings.drain_s)
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         await self._receiver.finish(self._settings.shutdown_s)
         await self._runner.cleanup()
 
