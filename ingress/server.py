@@ -24,6 +24,7 @@ from hookline.ingress.load import Load
 from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.timeouts import Timeouts
 from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
 from hookline.schemas.errors import SettingsError
@@ -39,6 +40,7 @@ class ConnectionFactory(web.Server):
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
         self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
+        self._timeouts = Timeouts(settings)
         self._lane = FastLane(receiver) if settings.fast_lane and fast_lane.is_supported() else None
         self._make = (
             partial(ProxiedConnection, self, self.limits)
@@ -51,6 +53,7 @@ class ConnectionFactory(web.Server):
             self._settings,
             self._load,
             self._turns,
+            self._timeouts,
             self._lane,
             loop=asyncio.get_running_loop(),
             access_log=None,
@@ -62,6 +65,10 @@ class ConnectionFactory(web.Server):
         )
         connection.noted = self._receiver.note_unread
         return connection
+
+    def handshake(self, context: ssl.SSLContext) -> Handshake:
+        """What makes a connection once a handshake has ended."""
+        return Handshake(self, context, self.limits, self._turns, self._timeouts)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -100,15 +107,12 @@ class Ingress:
             self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
-        make = self._connections if self._context is None else partial(self._handshake, self._context)
+        make = self._connections if self._context is None else partial(self._connections.handshake, self._context)
         for each in sockets:
             acceptor = Acceptor(each, make)
             self._acceptors.append(acceptor)
             await acceptor.start()
         return int(sockets[0].getsockname()[1])
-
-    def _handshake(self, context: ssl.SSLContext) -> Handshake:
-        return Handshake(self._connections, self._connections.limits, context, self._settings.head_timeout_s)
 
     def reload_certificate(self) -> None:
         """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""
