@@ -166,13 +166,14 @@ class _Pools:
         return pool
 
     def _reporting(self, pipeline: Pipeline) -> Report:
-        """What is done with the outcome of each delivery."""
-        breaker, observer, log_outcome = pipeline.breaker, pipeline.observer, self._outcome_log.report
+        """What is done with the outcomes of deliveries."""
+        breaker, observer, log_outcomes = pipeline.breaker, pipeline.observer, self._outcome_log.report
 
-        def report(queue: str, work: Work, seconds: float) -> None:
-            log_outcome(queue, work, seconds)
-            breaker.note(work.outcome)
-            observer.settled(queue, work.outcome, work.envelope, seconds)
+        def report(queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+            log_outcomes(queue, settled)
+            for work, _ in settled:
+                breaker.note(work.outcome)
+            observer.settled(queue, settled)
 
         return report
 

@@ -24,7 +24,7 @@ from hookline.workers.work import Work
 from tests.contract.installations import EmbeddedInstallation, Installation, envelope, eventually, fresh_rabbitmq
 from tests.contract.stores import Another
 from tests.events import make
-from tests.stopped_pools import stop
+from tests.stopped_pools import kept_in, stop
 
 JOINED, LEFT = "participant.joined", "participant.left"
 TYPES: dict[str, type[ParticipantJoined | ParticipantLeft]] = {JOINED: ParticipantJoined, LEFT: ParticipantLeft}
@@ -96,7 +96,7 @@ class Fleet:
             await broker.declare_partitions(made.queue, made.patterns)
             open_ = partial(broker.subscribe, made.queue, made.patterns, partition_prefetch(made))
             pipeline = Pipeline(made, store, normalise=normalise, unwanted_after_s=after_s)
-            pool = OrderedPool(pipeline, store, open_, lambda _, work, __: self.history.works.append(work))
+            pool = OrderedPool(pipeline, store, open_, kept_in(self.history.works))
             running = asyncio.create_task(pool.run())
             try:
                 yield
