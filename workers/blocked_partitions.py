@@ -20,10 +20,13 @@ class BlockedPartitions:
     def must_make_room(self, partition: str, blocked: int, taken: int, now_s: float) -> bool:
         """Whether an unwanted event goes to the end of its partition, so that its subject loses its order.
 
-        Not at once: a process that wants the event may take the partition over.
+        Not at once: a process that wants the event may take the partition over. Once it is crowded, what makes room
+        does not end that, since more messages arrive only a moment later.
         """
-        if taken < self._max_taken or blocked <= self._max_taken // 2:
+        if blocked <= self._max_taken // 2:
             self._since.pop(partition, None)
+            return False
+        if taken < self._max_taken and partition not in self._since:
             return False
         return now_s - self._since.setdefault(partition, now_s) >= CROWDED_S
 
