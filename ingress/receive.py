@@ -156,7 +156,7 @@ class Receiver:
             self.check_address(source, peer_of(request), request.headers)
 
     def _read_anew(self, request: web.BaseRequest, path: str) -> AnySource:
-        """The source by the settings that were read while a body arrived: a secret that was removed verifies nothing."""
+        """The source by the settings as they are now that the body has arrived: a removed secret verifies nothing."""
         source = self._sources.get(path)
         if source is None:
             raise UnknownSource(_NO_SOURCE)
