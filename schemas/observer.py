@@ -34,6 +34,9 @@ class Observer:
     def refused(self, source: str, reason: str) -> None:
         """A request was refused. `source` is `-` for one to no source, `reason` that of the error."""
 
+    def conflicted(self, source: str) -> None:
+        """Two genuine callbacks have one event id and say different things. Workers handle the first."""
+
     def fetched(self, queue: str, received: Sequence[Received]) -> None:
         """A worker has taken messages from its queue, in this order."""
 

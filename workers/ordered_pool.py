@@ -49,15 +49,15 @@ class OrderedPool:
     def __init__(self, pipeline: Pipeline, store: Store, open_: Open, report: Report) -> None:
         worker = pipeline.worker
         order = worker.order or Order()
-        max_waiting = partition_prefetch(worker) // 4
+        most_of_partition = partition_prefetch(worker)
         self._pipeline = pipeline
         self._report = report
         self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
-            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
+            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=most_of_partition // 4
         )
         self._settler = Settler(pipeline.unsynced)
-        self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
+        self._blocked = BlockedPartitions(most_of_partition)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
         self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
         self._wake = asyncio.Event()
@@ -242,7 +242,8 @@ class OrderedPool:
         now_s = time.monotonic()
         if now_s >= slot.arrived_s + MAX_WAIT_S:
             return True
-        return self._blocked.must_make_room(slot.partition, self._subject_queues.blocked(slot, now_s), now_s)
+        blocked, taken = self._subject_queues.blocked(slot, now_s), self._subject_queues.taken(slot.partition)
+        return self._blocked.must_make_room(slot.partition, blocked, taken, now_s)
 
     async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         if lost:

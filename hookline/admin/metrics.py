@@ -134,6 +134,7 @@ class Metrics(Observer):
         for source in sources:
             self._last.setdefault(source, self._started_s)
             self._received[source] += 0
+            self._count("id_conflicts_total", (source,), 0)
 
     def last_fetched(self, queue: str) -> datetime | None:
         """When the message was received that was last taken from a queue."""
@@ -167,6 +168,9 @@ class Metrics(Observer):
 
     def refused(self, source: str, reason: str) -> None:
         self._count("refused_total", (source, reason))
+
+    def conflicted(self, source: str) -> None:
+        self._count("id_conflicts_total", (source,))
 
     def fetched(self, queue: str, received: Sequence[Received]) -> None:
         self._fetched[queue] += len(received)

@@ -32,6 +32,7 @@ CALLS: Mapping[str, tuple[object, ...]] = {
     "accepted": (ENVELOPE, 0.003, 0.004),
     "checked": ("krtc-main",),
     "refused": ("krtc-main", "bad_signature"),
+    "conflicted": ("krtc-main",),
     "fetched": ("billing", [RECEIVED]),
     "called": ("billing", [0.02]),
     "settled": ("billing", [(Work(RECEIVED, ENVELOPE, (), Done("handled")), 0.03)]),
@@ -71,6 +72,7 @@ def test_what_happens_is_counted_under_its_own_labels() -> None:
     found = told(*CALLS)
     assert found['hookline_received_total{source="krtc-main"}'] == 1
     assert found['hookline_refused_total{reason="bad_signature",source="krtc-main"}'] == 1
+    assert found['hookline_id_conflicts_total{source="krtc-main"}'] == 1
     assert found['hookline_published_total{via="broker"}'] == 1
     assert found['hookline_fetched_total{queue="billing"}'] == 1
     assert found['hookline_settled_total{outcome="done",queue="billing",reason="handled"}'] == 1
@@ -87,6 +89,12 @@ def test_what_is_rare_is_counted_from_0_so_that_its_first_time_is_an_increase(na
     metrics = Metrics()
     metrics.expect((), ["billing"])
     assert samples(metrics.text())[f'hookline_{name}_total{{queue="billing"}}'] == 0
+
+
+def test_conflicts_of_a_source_are_counted_from_0() -> None:
+    metrics = Metrics()
+    metrics.expect(["krtc-main"])
+    assert samples(metrics.text())['hookline_id_conflicts_total{source="krtc-main"}'] == 0
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,31 @@ async def test_many_events_behind_an_unwanted_one_leave_room_for_others(
     fleet.check_order([neighbour])
 
 
+@pytest.mark.parametrize(("installation", "address"), [("embedded", "sqlite"), ("rabbitmq", "redis")], indirect=True)
+async def test_many_events_behind_an_unwanted_one_keep_their_order_while_a_process_has_room(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process takes 256 messages of a partition. Behind these there are no others."""
+    monkeypatch.setattr(blocked_partitions, "CROWDED_S", 0.1)
+    async with fleet.process("before", ParticipantJoined, ParticipantLeft):
+        pass
+    room = ROOMS[0]
+    neighbour = next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+    ids = await fleet.publish([LEFT, *[JOINED] * 200], [room])
+    beside = await fleet.publish([JOINED], [neighbour])
+    async with fleet.process("now", ParticipantJoined):
+        await fleet.history.has_handled(beside)
+        seen = len(fleet.history.works)
+
+        async def is_put_back_often() -> bool:
+            return len(fleet.history.works) >= seen + 3
+
+        await eventually(is_put_back_often, WITHIN_S)
+    async with fleet.process("later", ParticipantJoined, ParticipantLeft):
+        await fleet.history.has_handled(ids)
+    fleet.check_order([room, neighbour])
+
+
 @pytest.mark.parametrize(("installation", "address"), [("embedded", "sqlite")], indirect=True)
 async def test_a_replay_of_what_was_handled_elsewhere_is_put_back_first(fleet: Fleet) -> None:
     """The process remembers only since when this delivery has been unwanted."""
