@@ -119,6 +119,10 @@ async def test_a_partition_that_its_holder_may_no_longer_consume_goes_to_another
         async def have_arrived() -> bool:
             return events[kept].id in first.arrived and events[lost].id in second.arrived
 
+        async def can_publish() -> bool:
+            return second.broker.publisher.ready
+
+        await eventually(can_publish, PATIENCE_S)  # its connection was closed, too
         for event in events.values():
             await second.broker.publisher.publish(event)
         await eventually(have_arrived, PATIENCE_S)

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Collection, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -39,11 +38,12 @@ class InFlightKeys:
         self._ended[event_id] = None
         return True
 
-    def release(self, event_id: str) -> None:
-        """End the delivery of the event."""
-        ended = self._ended.pop(event_id)
-        if ended is not None:
-            ended.set_result(None)
+    def release(self, *event_ids: str) -> None:
+        """End the deliveries of these events."""
+        for event_id in event_ids:
+            ended = self._ended.pop(event_id)
+            if ended is not None:
+                ended.set_result(None)
 
     async def _wait(self, event_id: str) -> None:
         while event_id in self._ended:
@@ -186,7 +186,7 @@ class ExclusiveGate:
 
 
 class Admission:
-    """Use it as a context manager around a call of the worker's function.
+    """Entered for each call of the worker's function, and left after it.
 
     Entering waits for one of `concurrency` places, and for a crash suspect that is handled alone. All workers of a
     process share the gate. `keys` admits one delivery of an event at a time.
@@ -209,23 +209,25 @@ class Admission:
         """Cancel these tasks if they wait for a place, or would have to from now on."""
         self._limit.turn_away(tasks)
 
-    def __aenter__(self) -> Awaitable[None]:
+    def try_enter(self) -> bool:
+        """Enter if that takes no waiting. Without a coroutine this is cheaper than `enter`."""
         if not self._limit.try_acquire():
-            return self._enter(has_place=False)
-        return _AT_ONCE if self._gate.try_enter() else self._enter(has_place=True)
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Awaitable[None]:
-        self._gate.leave()
+            return False
+        if self._gate.try_enter():
+            return True
         self._limit.release()
-        return _AT_ONCE
+        return False
 
-    async def _enter(self, *, has_place: bool) -> None:
-        if not has_place:
-            await self._limit.acquire()
+    async def enter(self) -> None:
+        """Wait for a place, and for a crash suspect that is handled alone."""
+        await self._limit.acquire()
         try:
             await self._gate.enter()
         except BaseException:
             self._limit.release()
             raise
+
+    def leave(self) -> None:
+        """End what was entered."""
+        self._gate.leave()
+        self._limit.release()

@@ -172,10 +172,12 @@ class FastLane(Generic[T]):
     async def _call_each(self) -> None:
         """While a call waits for something, the next task goes on with what is ready."""
         self._is_starting = False
+        task = asyncio.current_task(self._loop)
         try:
             while self._ready:
                 entry = self._ready.popleft()
                 self._call_ready()
+                entry.task = task
                 await self._call(entry)
                 if entry.is_left:  # this task is turned away, whatever it would do next
                     break
@@ -184,7 +186,6 @@ class FastLane(Generic[T]):
             self._call_ready()
 
     async def _call(self, entry: Entry[T]) -> None:
-        entry.task = asyncio.current_task(self._loop)
         try:
             entry.ending = await self._pipeline.call(entry.case, entry.claim)
         except Exception as error:  # noqa: BLE001  a function may raise anything

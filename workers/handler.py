@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable
 from types import TracebackType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from hookline.aio.deadlines import Deadlines
 from hookline.schemas.observer import NOBODY
+from hookline.schemas.topics import topic
 from hookline.workers.api import Delivery, Worker
 from hookline.workers.failure_policy import ExitCalled, HandlerTimedOut
 from hookline.workers.middleware import around
@@ -81,14 +82,14 @@ class HandlerTimeout:
 
     def __enter__(self) -> _Task:
         self._loop = self._loop or asyncio.get_running_loop()
-        task = cast("_Task", asyncio.current_task(self._loop))
+        task: Any = asyncio.current_task(self._loop)
         if cancelled := task.cancelling():
             self._cancelled[task] = cancelled
         self._deadlines.start(task)
-        return task
+        return task  # type: ignore[no-any-return]  # a call of `cast` for each event costs more than it says
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        task = cast("_Task", asyncio.current_task(self._loop))
+        task: Any = asyncio.current_task(self._loop)
         cancelled = self._cancelled.pop(task, 0)
         if self._deadlines.stop(task):
             return
@@ -123,18 +124,20 @@ class HandlerLatency:
 
 
 def _delivery(case: Case, state: Any, *, late: bool, transaction: Any) -> Delivery[Any]:
+    """The fields are given by place, which costs less than by name."""
     envelope = case.envelope
+    provider, source = envelope.provider, envelope.source
     return Delivery(
-        event_id=case.event.id,
-        attempt=case.attempt,
-        provider=envelope.provider,
-        source=envelope.source,
-        topic=envelope.topic,
-        body=envelope.body,
-        headers=case.received.headers,
-        occurred_at=envelope.occurred_at,
-        received_at=envelope.received_at,
-        state=state,
-        late=late,
-        transaction=transaction,
+        case.event.id,
+        case.attempt,
+        provider,
+        source,
+        topic(provider, source, envelope.event_type),
+        envelope.body,
+        case.received.headers,
+        envelope.occurred_at,
+        envelope.received_at,
+        state,
+        late,
+        transaction,
     )

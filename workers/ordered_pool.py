@@ -60,7 +60,6 @@ class OrderedPool:
         self._blocked = BlockedPartitions(most_of_partition)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
         self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
-        self._is_full = False
         self._wake = asyncio.Event()
         self._lane = FastLane(pipeline, self._work, self._end, self._done, self._wake.set)
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -131,36 +130,37 @@ class OrderedPool:
         """Begin with all events that may be handled, as many as may be in flight."""
         while True:
             await self._pipeline.breaker.admitted()
-            slots = [await self._next()]
-            while not self._pipeline.breaker.is_open and self._has_room(len(slots)) and (slot := self._ready()):
-                slots.append(slot)
+            while not (slots := self._ready(room := self._room())):
+                await self._change(is_full=not room)
             self._begin(slots)
 
-    async def _next(self) -> Slot[_Message]:
-        """Wait for the next event that may be handled, and for room among those in flight."""
-        while not self._has_room() or (slot := self._ready()) is None:
-            self._wake.clear()
-            due_s = None if self._is_full else self._subject_queues.due_s()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
-                    await self._wake.wait()
-        return slot
+    async def _change(self, *, is_full: bool) -> None:
+        """Wait until another event may be handled, or until there is room if the pool is full."""
+        self._wake.clear()
+        due_s = None if is_full else self._subject_queues.due_s()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
+                await self._wake.wait()
 
     def _limit(self) -> int:
         """How many events may be in flight. More than are handled at a time help only while calls are short."""
         return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
 
-    def _has_room(self, more: int = 0) -> bool:
-        self._is_full = self.in_flight + more >= self._limit()
-        return not self._is_full
+    def _room(self) -> int:
+        """How many events may be taken now: only one while the breaker is open."""
+        room = max(0, self._limit() - self.in_flight)
+        return min(room, 1) if self._pipeline.breaker.is_open else room
 
-    def _ready(self) -> Slot[_Message] | None:
-        """The next event, if one may be handled now. Lost deliveries are skipped: they come again, in their order."""
-        while (slot := self._subject_queues.next(time.monotonic())) is not None:
+    def _ready(self, most: int) -> Sequence[Slot[_Message]]:
+        """The next events that may be handled now. Lost deliveries are skipped: they come again, in their order."""
+        slots: list[Slot[_Message]] = []
+        now_s = time.monotonic()
+        while len(slots) < most and (slot := self._subject_queues.next(now_s)) is not None:
             if slot.item.queue.holds(slot.item.received):
-                return slot
-            self._subject_queues.done(slot, time.monotonic())
-        return None
+                slots.append(slot)
+            else:
+                self._subject_queues.done(slot, now_s)
+        return slots
 
     def _begin(self, slots: Sequence[Slot[_Message]]) -> None:
         entries, now_s = [], time.monotonic()
@@ -169,7 +169,8 @@ class OrderedPool:
             if slot.is_repeat:
                 self._lane.settle(entry, _repeat(entry.received))
             else:
-                self._claim_next(slot)
+                if len(slot.queue.waiting) >= _MANY:
+                    self._claim_next(slot)
                 entries.append(entry)
         self._lane.begin(entries)
 
@@ -228,7 +229,7 @@ class OrderedPool:
 
     def _claim_next(self, slot: Slot[_Message]) -> None:
         """Claim the next event of a subject with many events, while calls are short."""
-        if len(slot.queue.waiting) >= _MANY and self._pipeline.handler.latency.is_quick:
+        if self._pipeline.handler.latency.is_quick:
             following = slot.queue.waiting[0]
             if following.event_id != slot.event_id:
                 self._pipeline.ahead.ask(following.event_id, slot.queue.subject, slot.partition)

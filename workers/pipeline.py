@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self, assert_never, cast
 
@@ -63,7 +63,6 @@ log = logging.getLogger("hookline.workers")
 Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
-_ALREADY_ALONE = nullcontext()
 _TRIED = frozenset({"failed", "timeout", "retry"})
 _HELD_FROM_S = 0.1
 """A retry that comes back sooner would find its event claimed still."""
@@ -218,14 +217,14 @@ class Pipeline:
     async def finish_all(self, called: Sequence[tuple[Case, Ending]]) -> Sequence[Work]:
         """Complete the events of ordinary deliveries whose call has returned."""
         started_s = time.monotonic()
-        for case, _ in called:
-            self._watermark.advance(case.subject, case.occurred_s)
+        if self._asks_for_late:
+            for case, _ in called:
+                self._watermark.advance(case.subject, case.occurred_s)
         completions = [(case.key, case.subject, case.occurred_s) for case, _ in called]
         try:
             answers = await self._groups.finish_all(self.worker.queue, completions, synced=self.unsynced is None)
         finally:
-            for case, _ in called:
-                self.admission.keys.release(case.event.id)
+            self.admission.keys.release(*[case.event.id for case, _ in called])
         self.observer.stored("finish", time.monotonic() - started_s, len(called))
         return [
             _ended(case, ending) if answer is None else self._not_ended(case, answer)
@@ -437,16 +436,22 @@ class Pipeline:
         """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
         if claim.crashes:
             self._check_crashes(case, claim)
-        async with _ALREADY_ALONE if claim.crash_suspect else self.admission:
+        is_alone = claim.crash_suspect
+        if not is_alone and not self.admission.try_enter():
+            await self.admission.enter()
+        try:
             late = self._asks_for_late and self._is_late(case, claim)
             if late and self.worker.latest_only:
                 return Ending(SUPERSEDED, case.attempt, late)
             if not self._store.holds(self.worker.queue, case.key):
                 raise ClaimUnavailable
-            if self.worker.transactional or claim.crash_suspect:
+            if self.worker.transactional or is_alone:
                 await self._call_carefully(case, claim, late=late)
             else:
                 await self.handler.call(case, late=late)
+        finally:
+            if not is_alone:
+                self.admission.leave()
         return Ending(HANDLED, case.attempt, late)
 
     async def _call_carefully(self, case: Case, claim: Acquired, *, late: bool) -> None:
@@ -532,8 +537,11 @@ class Pipeline:
     async def _repeat(self, case: Case) -> Ending:
         """The event is finished. Only a worker that asks for repeats sees it again."""
         if self.worker.sees_repeats:
-            async with self.admission:
+            await self.admission.enter()
+            try:
                 await self.handler.call(case, late=False)
+            finally:
+                self.admission.leave()
         return Ending(DUPLICATE, case.attempt)
 
     def _is_late(self, case: Case, claim: Acquired) -> bool:

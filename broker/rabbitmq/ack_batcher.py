@@ -78,6 +78,11 @@ class AckBatcher:
 
         A multiple acknowledgement must name a tag that is still unacknowledged, or the server closes the channel.
         """
+        highest = max(self._settled)
+        if not self._acked and highest - self._next + 1 == len(self._settled):  # mostly nothing is missing in between
+            self._settled.clear()
+            self._next = highest + 1
+            return [(highest, True)]
         covered = 0
         while self._next in self._settled or self._next in self._acked:
             if self._next in self._settled:

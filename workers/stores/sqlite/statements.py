@@ -33,17 +33,19 @@ class StoreStatements:
         known = self._known(
             connection, [each.event_id for each in requests], {each.event_id for each in requests if each.ours}
         )
-        newest = self._newest(connection, {each.subject for each in requests if each.subject is not None})
+        subjects = {each.subject for each in requests if each.subject is not None}
+        newest = self._newest(connection, subjects) if subjects else {}
+        new_of = {subject: Acquired(newest_s=newest_s) for subject, newest_s in newest.items()}
         claims: list[Claim] = []
         rows = []
         for request in requests:
             event_id = request.event_id
-            claim = known.get(event_id, _NEW)
+            claim = known.get(event_id) or new_of.get(request.subject, _NEW)
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
                 counts = (claim.deaths, claim.crashes, claim.failures)
                 rows.append((self._queue, event_id, self._owner, now, *counts, request.number, claim.copy))
-                if request.subject in newest:
+                if claim.newest_s is None and request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in parts(rows):
@@ -66,10 +68,11 @@ class StoreStatements:
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
             rows = [(self._queue, event_id, now_s) for event_id in ids]
             new += connection.execute(insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), flat(rows)).rowcount
-        timed = [
-            (self._queue, each.subject, each.occurred_s, now_s) for each in completions if each.subject is not None
-        ]
-        for newest in parts(timed):
+        latest: dict[str, float] = {}
+        for each in completions:
+            if each.subject is not None:
+                latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
+        for newest in parts([(self._queue, subject, occurred_s, now_s) for subject, occurred_s in latest.items()]):
             connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, flat(newest))
         self._purge_after(connection, len(completions))
         return new
