@@ -92,13 +92,16 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         if roles.ingress:
             publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
             server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
+            observing.watch_broker(broker.publisher)
             observing.watch_spool(installation.spool)
         observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
         _report_open(control, ingress=roles.ingress)
         running = [asyncio.create_task(pool.run()) for pool in pools]
         watching = asyncio.create_task(Readiness(parts).watch())
         try:
-            with watching_loop() if chosen else nullcontext():
+            with watching_loop() if chosen else nullcontext() as watch:
+                if watch is not None:
+                    observing.watch_loop(watch)
                 await control.stop.wait(running)
         finally:
             watching.cancel()
