@@ -15,6 +15,7 @@ from aiohttp.web_protocol import _ErrInfo
 from hookline.ingress import responses
 from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.timeouts import Timeouts
 from hookline.ingress.turns import Turns
 from hookline.schemas.errors import MalformedRequest, Overloaded, Refused
 from hookline.schemas.provider import Reply
@@ -69,7 +70,7 @@ class IngressConnection(web.RequestHandler):
         "_has_paused",
         "_has_tls",
         "_head_bytes",
-        "_head_timer",
+        "_is_awaiting_head",
         "_is_body_open",
         "_is_chunked",
         "_is_discarding",
@@ -78,8 +79,7 @@ class IngressConnection(web.RequestHandler):
         "_lane",
         "_promised_bytes",
         "_resting",
-        "_settings",
-        "_write_timer",
+        "_timeouts",
         "address",
         "client",
         "failure",
@@ -98,13 +98,14 @@ class IngressConnection(web.RequestHandler):
         settings: IngressSettings,
         load: Load,
         turns: Turns,
+        timeouts: Timeouts,
         lane: "Lane | None" = None,
         **options: Any,
     ) -> None:
         super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
-        self._settings = settings
         self._lane = lane
         self._resting: asyncio.Future[None] | None = None  # `_waiter`, while the fast lane has the request
+        self._timeouts = timeouts
         self.load = load
         self.turns = turns
         self._max_msg_queue_size = 2
@@ -112,8 +113,7 @@ class IngressConnection(web.RequestHandler):
         self._has_ended = False  # the client has closed its side
         self._has_paused = False
         self._has_tls = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
+        self._is_awaiting_head = False
         self._body: StreamReader = EMPTY_PAYLOAD
         self._body_bytes = 0
         self._is_chunked = False
@@ -137,7 +137,7 @@ class IngressConnection(web.RequestHandler):
         self.failure: BaseException | None = None
         """Why the next request, which the fast lane began to answer, is not accepted."""
         self.reading: asyncio.Timeout | None = None
-        """The time-out of the read that waits for the rest of a body."""
+        """Ends the read that waits for the rest of a body."""
 
     @property
     def is_new(self) -> bool:
@@ -147,7 +147,8 @@ class IngressConnection(web.RequestHandler):
     @property
     def idle_since_s(self) -> float | None:
         """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other."""
-        is_idle = self._request_count and self._waiter is not None and not self._waiter.done() and not self._messages
+        is_waiting = self._waiter is not None and not self._waiter.done()
+        is_idle = self._request_count and is_waiting and not (self._messages or self._backlog)
         return self._next_keepalive_close_time if is_idle else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -264,8 +265,11 @@ class IngressConnection(web.RequestHandler):
             self._waiter.set_result(None)
 
     def _process_keepalive(self) -> None:
+        """Close the connection if it is idle, and no part of the next request has arrived."""
         if self._messages:  # the lane has not begun with it
             self.go_usual_way()
+        if self._backlog or self._is_awaiting_head:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 
     def force_close(self) -> None:
@@ -275,7 +279,7 @@ class IngressConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
-        self._stop_writing()
+        self._timeouts.write.stop(self)
         if self._waiter is not None and self._waiter.done():
             self._stop_waking()
         self._backlog = b""
@@ -323,7 +327,7 @@ class IngressConnection(web.RequestHandler):
         finally:
             self._waiter = waiter
         if self._messages:
-            if self._head_timer is not None:
+            if self._is_awaiting_head:
                 self._stop_waiting()
             message, body = self._messages[-1]
             if not isinstance(message, RawRequestMessage):
@@ -453,8 +457,15 @@ class IngressConnection(web.RequestHandler):
         self.load.hold(self, self._promised_bytes)
         self.load.make_room(self, self.load.max_partial_bytes)
         self.check_room()
+        self._timeouts.body.start(self)
+
+    def end_reading(self) -> None:
+        """End the read that waits for the rest of a body with TimeoutError."""
+        if self.reading is not None and not self.reading.expired():
+            self.reading.reschedule(self._loop.time())
 
     def end_body(self) -> None:
+        self._timeouts.body.stop(self)
         self.reading = None
         self.load.end(self)
 
@@ -484,7 +495,7 @@ class IngressConnection(web.RequestHandler):
         self._backlog = b""
         self.is_overloaded = True
         if self.reading is not None:
-            self.reading.reschedule(self._loop.time())
+            self.end_reading()
         elif self._current_request is not None or self._resting is not None:
             self.close()
         elif not self._messages:
@@ -523,13 +534,15 @@ class IngressConnection(web.RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.transport is not None:
-            loop = asyncio.get_running_loop()
-            self._write_timer = loop.call_later(self._settings.write_timeout_s, self.transport.abort)
+        self._timeouts.write.start(self)
 
     def resume_writing(self) -> None:
-        self._stop_writing()
+        self._timeouts.write.stop(self)
         super().resume_writing()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,
@@ -558,19 +571,13 @@ class IngressConnection(web.RequestHandler):
             self._lingering_time = 0.0  # nothing more of it will arrive
 
     def _await_head(self) -> None:
-        if self._head_timer is None:
-            loop = asyncio.get_running_loop()
-            self._head_timer = loop.call_later(self._settings.head_timeout_s, self.force_close)
+        if not self._is_awaiting_head:
+            self._is_awaiting_head = True
+            self._timeouts.head.start(self)
 
     def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _stop_writing(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+        self._is_awaiting_head = False
+        self._timeouts.head.stop(self)
 
 
 def peer_of(request: web.BaseRequest) -> str:

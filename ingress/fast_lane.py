@@ -8,6 +8,7 @@ the one that it was written for, there is none.
 
 import asyncio
 from functools import partial
+from operator import attrgetter
 from typing import cast
 
 import aiohttp
@@ -39,6 +40,9 @@ class _Passage(msgspec.Struct):
     envelope: Envelope = cast("Envelope", None)  # until it is sealed
 
 
+_source_name = attrgetter("arrived.source.name")
+
+
 class FastLane:
     """Implements `connection.Lane`."""
 
@@ -68,6 +72,7 @@ class FastLane:
         self._offered = self._offered[taken:]
         if self._offered:
             asyncio.get_running_loop().call_soon(self._begin)
+        passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
         for step in (self._verify, self._seal, self._publish):
             before, passages = passages, []
             for passage in before:

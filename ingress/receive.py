@@ -15,6 +15,7 @@ from hookline.ingress.acceptances import Acceptances
 from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
 from hookline.ingress.connection import IngressConnection, peer_of
+from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
 from hookline.ingress.request import check_head, check_target, read_body, whole_body
 from hookline.ingress.responses import Accepted
@@ -30,6 +31,8 @@ log = logging.getLogger("hookline.ingress")
 
 _QUIET_TURNS = 10
 """How many turns of the event loop a connection takes from being accepted to its first request, and some more."""
+
+_NO_SOURCE = "no source has this path"
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -70,6 +73,7 @@ class Receiver:
         self._audit = audit
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
+        self._recent = RecentEvents()
         self._in_flight = 0
         self._nothing_in_flight = asyncio.Event()
         self.draining = False
@@ -133,10 +137,10 @@ class Receiver:
         if request.method == "GET" and source.provider.checks_url_by_get:
             return self._visited(request, source.provider.reply)
         started_s = time.monotonic()
-        check_head(request, source.max_body_bytes)
-        if source.allow_from:
-            self.check_address(source, peer_of(request), request.headers)
+        self._check_before_body(request, source)
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
+        if self._sources.get(path) is not source:
+            source = self._read_anew(request, path)
         arrived = Arrived(Request(body, request.headers, query), source, started_s)
         checked = self.verify(arrived)
         if checked is not None:
@@ -145,6 +149,19 @@ class Receiver:
         await begun.confirmed
         self.note_durable(begun)
         return Accepted(begun.reply)
+
+    def _check_before_body(self, request: web.BaseRequest, source: AnySource) -> None:
+        check_head(request, source.max_body_bytes)
+        if source.allow_from:
+            self.check_address(source, peer_of(request), request.headers)
+
+    def _read_anew(self, request: web.BaseRequest, path: str) -> AnySource:
+        """The source after the settings were read anew while a body arrived: a removed secret verifies nothing."""
+        source = self._sources.get(path)
+        if source is None:
+            raise UnknownSource(_NO_SOURCE)
+        self._check_before_body(request, source)
+        return source
 
     def arrive(self, head: RawRequestMessage, body: StreamReader) -> Arrived | None:
         """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
@@ -164,6 +181,15 @@ class Receiver:
         self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
         if self.acceptances is not None:
             self.acceptances.note(begun.envelope)
+        first = self._recent.repeated(begun.envelope)
+        if first is not None:
+            self._compare(first, begun.envelope)
+
+    def _compare(self, first: Envelope, second: Envelope) -> None:
+        """Count two envelopes of one id that say different things."""
+        source = self._sources.get(f"/hooks/{second.source}")
+        if source is not None and self._recent.contradicts(first, second, source):
+            self.observer.conflicted(source.name)
 
     def end(self) -> None:
         """One request less is in flight."""
@@ -260,7 +286,7 @@ class Receiver:
                 status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
                 reason = self._publisher.reason
             case _:
-                raise UnknownSource("no source has this path")
+                raise UnknownSource(_NO_SOURCE)
         if request.body_exists:
             raise MalformedRequest("a health check has no body")
         return responses.health(status=status, reason=reason, ok=ok)

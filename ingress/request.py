@@ -169,7 +169,7 @@ async def _read_rest(
         raise MalformedRequest("the body is incomplete")
     connection.begin_body(request.content_length or 0, limited_client(request, trusted))
     try:
-        async with asyncio.timeout(timeout_s) as connection.reading:
+        async with asyncio.timeout(None) as connection.reading:
             if hdrs.EXPECT in request.headers and request.version == HttpVersion11 and request.transport is not None:
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await _read(request.content, max_body_bytes)

@@ -9,6 +9,7 @@ from aiohttp import http_parser, web
 
 from hookline.aio.http_request import make_request
 from hookline.ingress import fast_lane
+from hookline.ingress.accepting import Acceptor
 from hookline.ingress.connection import (
     LINGER_S,
     MAX_FIELD_BYTES,
@@ -23,6 +24,7 @@ from hookline.ingress.load import Load
 from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings
+from hookline.ingress.timeouts import Timeouts
 from hookline.ingress.tls_handshake import Handshake
 from hookline.ingress.turns import Turns
 from hookline.schemas.errors import SettingsError
@@ -38,6 +40,7 @@ class ConnectionFactory(web.Server):
         self._load = Load(settings.max_bytes_in_flight, settings.max_connections_per_address)
         self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
+        self._timeouts = Timeouts(settings)
         self._lane = FastLane(receiver) if settings.fast_lane and fast_lane.is_supported() else None
         self._make = (
             partial(ProxiedConnection, self, self.limits)
@@ -50,6 +53,7 @@ class ConnectionFactory(web.Server):
             self._settings,
             self._load,
             self._turns,
+            self._timeouts,
             self._lane,
             loop=asyncio.get_running_loop(),
             access_log=None,
@@ -61,6 +65,10 @@ class ConnectionFactory(web.Server):
         )
         connection.noted = self._receiver.note_unread
         return connection
+
+    def handshake(self, context: ssl.SSLContext) -> Handshake:
+        """What makes a connection once a handshake has ended."""
+        return Handshake(self, context, self.limits, self._turns, self._timeouts)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -84,7 +92,7 @@ class Ingress:
         self._settings = settings
         self._connections = ConnectionFactory(receiver, settings, max_file)
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=LINGER_S)
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._context: ssl.SSLContext | None = None
 
     @property
@@ -94,18 +102,17 @@ class Ingress:
     async def start(self) -> int:
         """Listen, and return the port. Raises OSError if that fails, SettingsError without aiohttp's strict parser."""
         check_parser()
-        settings, loop = self._settings, asyncio.get_running_loop()
+        settings = self._settings
         if settings.tls_certificate:
             self._context = server_context(settings.tls_certificate, settings.tls_key)
         await self._runner.setup()
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
-        make = self._connections if self._context is None else partial(self._handshake, self._context)
+        make = self._connections if self._context is None else partial(self._connections.handshake, self._context)
         for each in sockets:
-            self._servers.append(await loop.create_server(make, sock=each, backlog=1024))
+            acceptor = Acceptor(each, make)
+            self._acceptors.append(acceptor)
+            await acceptor.start()
         return int(sockets[0].getsockname()[1])
-
-    def _handshake(self, context: ssl.SSLContext) -> Handshake:
-        return Handshake(self._connections, self._connections.limits, context, self._settings.head_timeout_s)
 
     def reload_certificate(self) -> None:
         """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""
@@ -119,8 +126,8 @@ class Ingress:
         """
         self._receiver.draining = True
         await asyncio.sleep(self._settings.drain_s)
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         await self._receiver.finish(self._settings.shutdown_s)
         await self._runner.cleanup()
 

@@ -11,6 +11,12 @@ from typing import cast
 
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.connection_limits import ConnectionLimits
+from hookline.ingress.timeouts import Timeouts
+from hookline.ingress.turns import Turns
+
+_HANDSHAKE_BYTES = 49_152  # a body that costs as much
+_MAX_GREETING_BYTES = 16_384  # a client sends one message, then waits for the server's
+_NEVER_S = 3600.0  # `Timeouts` ends handshakes
 
 
 class _Early(asyncio.Protocol):
@@ -24,18 +30,28 @@ class _Early(asyncio.Protocol):
 
 
 class Handshake(asyncio.Protocol):
-    """A connection until its handshake has ended. It makes way for others as one that has sent no request."""
+    """A connection until its handshake has ended. It makes way for others as one that has sent no request.
+
+    TLS begins once the client has sent something, and in its turn: a handshake costs as much as several requests, and
+    a silent client no more than its connection.
+    """
 
     is_new = True
     idle_since_s = None
 
     def __init__(
-        self, make: Callable[[], IngressConnection], limits: ConnectionLimits, context: ssl.SSLContext, timeout_s: float
+        self,
+        make: Callable[[], IngressConnection],
+        context: ssl.SSLContext,
+        limits: ConnectionLimits,
+        turns: Turns,
+        timeouts: Timeouts,
     ) -> None:
         self._make = make
-        self._limits = limits
         self._context = context
-        self._timeout_s = timeout_s
+        self._limits = limits
+        self._turns = turns
+        self._timeouts = timeouts
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._arrived = b""
@@ -44,38 +60,42 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()  # the first bytes are those of the handshake
         self._transport.set_write_buffer_limits(0)  # so that TLS notices that a client does not read
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         if self._limits.opened(self, transport.get_extra_info("socket").fileno()):
-            self._task = asyncio.get_running_loop().create_task(self._shake_hands(self._transport))
+            self._timeouts.head.start(self)
         else:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Keep what arrives before TLS takes over: uvloop begins to read after `connection_made`, paused or not."""
+        """Begin with the handshake, and read no more before. uvloop may have read twice by then."""
         self._arrived += data
+        if self._transport is None or len(self._arrived) > _MAX_GREETING_BYTES:
+            self.force_close()
+        elif self._task is None:
+            self._transport.pause_reading()
+            self._task = asyncio.get_running_loop().create_task(self._shake_hands(self._transport))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  of the protocol
         """The client is gone before TLS has taken over."""
         if self._task is not None:
             self._task.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        self._timeouts.head.stop(self)
+        self._limits.closed(self)
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        early, loop = _Early(), asyncio.get_running_loop()
-        tls = loop.start_tls(transport, early, self._context, server_side=True, ssl_handshake_timeout=self._timeout_s)
-        starting = loop.create_task(tls)
+        early = _Early()
         try:
-            await asyncio.sleep(0)  # its first step sets another protocol, which is connected in the next turn
-            if self._arrived:
-                loop.call_soon(_feed, transport, self._arrived)
-            encrypted = await starting
+            await self._turns.wait(_HANDSHAKE_BYTES)
+            encrypted = await self._start_tls(transport, early)
         except (OSError, RuntimeError):  # no TLS, too slow, or closed to make way
             transport.abort()
             return
         finally:
-            starting.cancel()
-            self._limits.closed(self)
+            self._end()
         if encrypted is None or encrypted.is_closing():
             return
         connection = self._make()
@@ -84,9 +104,22 @@ class Handshake(asyncio.Protocol):
         if early.data:
             connection.data_received(early.data)
 
+    async def _start_tls(self, transport: asyncio.Transport, early: _Early) -> asyncio.Transport | None:
+        loop = asyncio.get_running_loop()
+        tls = loop.start_tls(transport, early, self._context, server_side=True, ssl_handshake_timeout=_NEVER_S)
+        starting = loop.create_task(tls)
+        try:
+            await asyncio.sleep(0)  # its first step sets another protocol, which is connected in the next turn
+            loop.call_soon(_feed, transport, self._arrived)
+            return await starting
+        finally:
+            starting.cancel()
+
     def force_close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    abort = end_reading = force_close
 
 
 def _feed(transport: asyncio.Transport, data: bytes) -> None:

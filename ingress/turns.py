@@ -7,6 +7,7 @@ from typing import Protocol
 
 _READS = 256
 _PARSING_S = 0.005
+_COSTLY_S = 0.002
 _UNITS = 64
 _UNIT_BYTES = 16_384
 
@@ -25,10 +26,10 @@ class Turns:
 
     `reads_left` is how much may be parsed at once as it is read, in usual requests. It is filled up only once it is
     used up, so a turn without a crowd costs nothing. The rest is parsed in the next turns, a little for each
-    connection, for a few milliseconds in each turn: the same time for costly and for other bytes, so that no crowd of
-    the one holds up the other. A body in chunks of one byte costs a hundred times as much to parse as the same body in
-    one piece. To verify a large body costs as much as several small ones, and clients that pipeline have a request at
-    hand in each turn.
+    connection, for a few milliseconds in each turn. Costly bytes and others have a time of their own, so that no
+    crowd of the one holds up the other; that of costly ones is shorter, since new connections wait behind it. A
+    body in chunks of one byte costs a hundred times as much to parse as the same body in one piece. To verify a
+    large body costs as much as several small ones, and clients that pipeline have a request at hand in each turn.
     """
 
     __slots__ = ("_costly", "_is_scheduled", "_usual", "_waiting", "reads_left")
@@ -62,8 +63,8 @@ class Turns:
         self.reads_left = _READS
         try:
             self._admit()
-            self._parse(self._usual)
-            self._parse(self._costly)
+            self._parse(self._usual, _PARSING_S)
+            self._parse(self._costly, _COSTLY_S)
         finally:
             if self._usual or self._costly or self._waiting:
                 self._schedule()
@@ -76,8 +77,8 @@ class Turns:
                 turn.set_result(None)
                 left -= units
 
-    def _parse(self, connections: dict[Parsing, None]) -> None:
-        until_s = time.monotonic() + _PARSING_S
+    def _parse(self, connections: dict[Parsing, None], limit_s: float) -> None:
+        until_s = time.monotonic() + limit_s
         while connections and time.monotonic() < until_s:
             connection = next(iter(connections))
             del connections[connection]

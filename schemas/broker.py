@@ -133,6 +133,9 @@ class Queue(Protocol):
     def take_arrived(self, most: int) -> Sequence[Received]:
         """The next messages, at most so many, if they have arrived: without waiting."""
 
+    def done(self, received: Sequence[Received]) -> None:
+        """Settle messages as `Done`: at once, as `settle` does it for one."""
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         """Carry out the outcome of a message that `take` gave.
 

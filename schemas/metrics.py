@@ -46,6 +46,7 @@ _ALL = (
     # The ingress.
     _counter("received_total", "source", "Genuine callbacks that were accepted, repeats included."),
     _counter("refused_total", "source reason", "Requests that were refused. `source` is `-` for one to no source."),
+    _counter("id_conflicts_total", "source", "Callbacks with the id of another event that said something else."),
     _counter("published_total", "via", "Events that became durable: `broker`, or `spool` while RabbitMQ is away."),
     _histogram("answer_seconds", "", "From the head of a callback to its answer, for accepted callbacks."),
     _histogram("confirm_seconds", "", "From publishing an event until it is durable: confirmed, or in the spool."),

@@ -1,11 +1,25 @@
 """What happened, as calls: one method for each kind of thing. Metrics and traces implement it.
 
 The methods of `Observer` do nothing, so that a part without an observer pays for an empty call. Each is called on the
-event loop, must return at once, and must not raise. No argument holds text of a sender but the envelope.
+event loop, must return at once, and must not raise. What happens to many events in one turn of the event loop is told
+in one call. No argument holds text of a sender but the envelope.
 """
+
+from collections.abc import Sequence
+from typing import Protocol
 
 from hookline.schemas.broker import Outcome, Received
 from hookline.schemas.envelope import Envelope
+
+
+class Settled(Protocol):
+    """A delivery that has its outcome. `envelope` is None for a message that Hookline did not seal."""
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def envelope(self) -> Envelope | None: ...
 
 
 class Observer:
@@ -20,17 +34,20 @@ class Observer:
     def refused(self, source: str, reason: str) -> None:
         """A request was refused. `source` is `-` for one to no source, `reason` that of the error."""
 
-    def fetched(self, queue: str, received: Received) -> None:
-        """A worker has taken a message from its queue."""
+    def conflicted(self, source: str) -> None:
+        """Two genuine callbacks have one event id and say different things. Workers handle the first."""
+
+    def fetched(self, queue: str, received: Sequence[Received]) -> None:
+        """A worker has taken messages from its queue, in this order."""
 
     def suspected(self, queue: str) -> None:
         """An event that was in flight at two deaths of its process is handled alone."""
 
-    def called(self, queue: str, seconds: float) -> None:
-        """A worker's function has ended, in whatever way."""
+    def called(self, queue: str, seconds: Sequence[float]) -> None:
+        """Calls of a worker's function have ended, in whatever way, each after so many seconds."""
 
-    def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
-        """A delivery has its outcome, so many seconds after it was taken from the queue."""
+    def settled(self, queue: str, settled: Sequence[tuple[Settled, float]]) -> None:
+        """Deliveries have their outcomes, each so many seconds after it was taken from the queue."""
 
     def stored(self, operation: str, seconds: float, events: int = 1) -> None:
         """The store has carried out a call, or one for several events at once."""

@@ -1,5 +1,6 @@
 """What a provider's module declares, in one `Provider` value; and a `Source`, one configured account at a provider."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
@@ -61,6 +62,27 @@ class Request(msgspec.Struct, frozen=True):
 
 class Key(bytes):
     """A secret as bytes, ready for a hash function. Its text forms hide it in logs, tracebacks and errors."""
+
+    def __init__(self, *_: object) -> None:
+        self._keyed: dict[str, tuple[hashlib._Hash, hashlib._Hash]] = {}  # the two hashes of an HMAC, with the key
+
+    def hmac(self, content: bytes, algorithm: str) -> bytes:
+        """The HMAC of the content. The key is hashed once, and not for each callback as by `hmac.digest`."""
+        inner, outer = self._keyed.get(algorithm) or self._begin_hmac(algorithm)
+        inner, outer = inner.copy(), outer.copy()
+        inner.update(content)
+        outer.update(inner.digest())
+        return outer.digest()
+
+    def _begin_hmac(self, algorithm: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
+        """RFC 2104."""
+        inner, outer = hashlib.new(algorithm), hashlib.new(algorithm)
+        key = self if len(self) <= inner.block_size else hashlib.new(algorithm, self).digest()
+        block = key.ljust(inner.block_size, b"\0")
+        inner.update(bytes(byte ^ 0x36 for byte in block))
+        outer.update(bytes(byte ^ 0x5C for byte in block))
+        self._keyed[algorithm] = inner, outer
+        return inner, outer
 
     def __repr__(self) -> str:
         return "Key(***)"

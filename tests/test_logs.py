@@ -31,7 +31,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
     def write(stream: io.StringIO, outcome: Outcome) -> str:
         logs.set_up("text", stream)
-        OutcomeLog(1).report("q", Work(Received({}, "", b"", 1, None), None, (), outcome), 0.001)
+        OutcomeLog(1).report("q", [(Work(Received({}, "", b"", 1, None), None, (), outcome), 0.001)])
         root.handlers[0].flush()
         return stream.getvalue()
 

@@ -39,8 +39,7 @@ def work(outcome: Outcome, *, late: bool = False) -> Work:
 
 
 def report(outcome_log: OutcomeLog, *outcomes: Outcome, queue: str = "q") -> None:
-    for outcome in outcomes:
-        outcome_log.report(queue, work(outcome), 0.001)
+    outcome_log.report(queue, [(work(outcome), 0.001) for outcome in outcomes])
 
 
 def listed(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -120,7 +119,7 @@ async def test_with_a_limit_of_0_deliveries_that_go_well_are_only_counted(
 async def test_every_delivery_counts_with_or_without_a_line(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     outcome_log = OutcomeLog(3, clock=clock)
     report(outcome_log, *[Done()] * 5, *FAULTS)
-    outcome_log.report("q", work(Done("superseded"), late=True), 0.001)
+    outcome_log.report("q", [(work(Done("superseded"), late=True), 0.001)])
     outcome_log.log_totals()
     (last,) = [line for line in caplog.messages if re.match(r"q: \d", line)]
     assert last == "q: 5 handled, 1 again (failed), 1 failed, 1 superseded, 1 late"

@@ -1,7 +1,7 @@
 """Partitions whose consumers RabbitMQ takes away from a process that goes on. These tests control the node."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -14,7 +14,7 @@ from hookline.broker.rabbitmq import guard
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics
-from hookline.schemas.broker import Done, Queue, Received
+from hookline.schemas.broker import Queue, Received
 from hookline.workers import partitions
 from hookline.workers.partitions import Partitions
 from tests.contract import stores
@@ -62,15 +62,14 @@ class Process:
         self.queue = queue
         self.queues: dict[str, Queue] = {}
         self.arrived: set[str] = set()
-        self._settling: set[asyncio.Task[bool]] = set()
 
     async def consume(self, partition: str) -> Queue:
         self.queues[partition] = await self.broker.subscribe(self.queue, ALL, 10, partition)
         return self.queues[partition]
 
-    def settle(self, _: str, queue: Queue, received: Received) -> None:
-        self.arrived.add(received.headers["cloudEvents_id"])
-        self._settling.add(asyncio.create_task(queue.settle(received, Done())))
+    def settle(self, _: str, queue: Queue, received: Sequence[Received]) -> None:
+        self.arrived |= {each.headers["cloudEvents_id"] for each in received}
+        queue.done(received)
 
     async def leave(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         """Nothing is in flight."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hookline.provider import (
     BadSignature,
     BodyProof,
+    Key,
     MalformedRequest,
     MissingSignature,
     Unreadable,
@@ -33,6 +34,26 @@ PROOF = BodyProof("signature", "timestamp", "nonce")
 def test_numbers_in_a_proof_keep_all_their_digits() -> None:
     body = b'{"timestamp":1767225600.50,"nonce":858012925204410401,"signature":"ab","rest":{"signature":1}}'
     assert PROOF.read(body) == ("ab", "1767225600.50", "858012925204410401")
+
+
+def test_a_proof_is_that_of_the_body_that_is_asked_for() -> None:
+    first, second = (b'{"signature":"%d","timestamp":1,"nonce":2}' % number for number in (1, 2))
+    assert [PROOF.read(body)[0] for body in (first, first, second, first)] == ["1", "1", "2", "1"]
+
+
+def test_a_body_without_a_proof_does_not_get_the_one_before() -> None:
+    PROOF.read(b'{"signature":"1","timestamp":1,"nonce":2}')
+    for _ in range(2):
+        with pytest.raises(MissingSignature):
+            PROOF.read(b"{}")
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha384", "sha512"])
+@given(secret=st.binary(max_size=300), contents=st.lists(st.binary(max_size=300), max_size=3))
+def test_a_key_makes_the_same_hmac_as_python(algorithm: str, secret: bytes, contents: list[bytes]) -> None:
+    key = Key(secret)
+    for content in contents:
+        assert key.hmac(content, algorithm) == hmac.digest(secret, content, algorithm)
 
 
 def test_a_text_in_a_proof_is_unescaped_once() -> None:

@@ -39,21 +39,23 @@ class Entry(msgspec.Struct, Generic[T], eq=False):
 
 
 class FastLane(Generic[T]):
-    """`work` takes a delivery that is not an ordinary one. `end` settles and reports deliveries that have an outcome.
+    """`work` takes a delivery that is not an ordinary one, and `end` settles and reports it.
 
-    `left` is called when some are no longer in flight.
+    `done` does so for ordinary ones that are done. `left` is called when some are no longer in flight.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
         work: Callable[[Entry[T]], Awaitable[Work]],
-        end: Callable[[Sequence[tuple[Entry[T], Work]]], Awaitable[None]],
+        end: Callable[[Entry[T], Work], Awaitable[None]],
+        done: Callable[[Sequence[Entry[T]], Sequence[Work]], None],
         left: Callable[[], object],
     ) -> None:
         self._pipeline = pipeline
         self._work = work
         self._end = end
+        self._done = done
         self._left = left
         self._loop = asyncio.get_running_loop()
         self._entries: set[Entry[T]] = set()
@@ -205,12 +207,14 @@ class FastLane(Generic[T]):
         left: Sequence[Entry[T]] = group
         try:
             works = await self._pipeline.finish_all([(entry.case, entry.ending) for entry in group])
-            ended = [*zip(group, works, strict=True)]
-            left = [entry for entry, work in ended if isinstance(work.outcome, Done)]
-            for entry, work in ended:
-                if not isinstance(work.outcome, Done):
-                    self.settle(entry, work)
-            await self._end([each for each in ended if isinstance(each[1].outcome, Done)])
+            failed = [each for each in zip(group, works, strict=True) if not isinstance(each[1].outcome, Done)]
+            if failed:
+                left = [entry for entry, work in zip(group, works, strict=True) if isinstance(work.outcome, Done)]
+                works = [work for work in works if isinstance(work.outcome, Done)]
+            for entry, work in failed:
+                self.settle(entry, work)
+            if works:
+                self._done(left, works)
         finally:
             self._leave(left)
 
@@ -218,7 +222,7 @@ class FastLane(Generic[T]):
         """End one delivery by itself, which may take long."""
         entry.task = asyncio.current_task(self._loop)
         try:
-            await self._end([(entry, await working)])
+            await self._end(entry, await working)
         finally:
             self._leave([entry])
 

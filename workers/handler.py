@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
@@ -31,6 +31,7 @@ class Handler:
         self._state = worker.state
         self._timeout = HandlerTimeout(worker.timeout_s)
         self._queue = worker.queue
+        self._ended: list[float] = []
         self.observer = NOBODY
 
     def is_calling(self) -> bool:
@@ -49,9 +50,15 @@ class Handler:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:
             self._running.pop(id(case), None)
-            call_s = time.monotonic() - started_s
-            self.latency.record(call_s)
-            self.observer.called(self._queue, call_s)
+            if not self._ended:
+                asyncio.get_running_loop().call_soon(self._note_ended)
+            self._ended.append(time.monotonic() - started_s)
+
+    def _note_ended(self) -> None:
+        """Note the calls that have ended in this turn of the event loop."""
+        ended, self._ended = self._ended, []
+        self.latency.record(ended)
+        self.observer.called(self._queue, ended)
 
 
 class HandlerTimeout:
@@ -102,9 +109,12 @@ class HandlerLatency:
     def __init__(self) -> None:
         self._mean_s = _QUICK_S
 
-    def record(self, call_s: float) -> None:
-        """Count a call that took so many seconds."""
-        self._mean_s += (call_s - self._mean_s) * _WEIGHT
+    def record(self, calls_s: Iterable[float]) -> None:
+        """Count calls that took so many seconds each."""
+        mean_s = self._mean_s
+        for call_s in calls_s:
+            mean_s += (call_s - mean_s) * _WEIGHT
+        self._mean_s = mean_s
 
     @property
     def is_quick(self) -> bool:

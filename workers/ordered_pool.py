@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hookline.schemas.broker import Again, Parked, Queue, Received
+from hookline.schemas.broker import Again, Done, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.schemas.process_states import HeldBackState
@@ -18,7 +18,7 @@ from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline, event_key
-from hookline.workers.pool import Report, prefetch, prefetch_while_slow
+from hookline.workers.pool import Report, prefetch, prefetch_while_slow, timed
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
@@ -50,20 +50,20 @@ class OrderedPool:
     def __init__(self, pipeline: Pipeline, store: Store, open_: Open, report: Report) -> None:
         worker = pipeline.worker
         order = worker.order or Order()
-        max_waiting = partition_prefetch(worker) // 4
+        most_of_partition = partition_prefetch(worker)
         self._pipeline = pipeline
         self._report = report
         self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
-            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=max_waiting
+            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=most_of_partition // 4
         )
         self._settler = Settler(pipeline.unsynced)
-        self._blocked = BlockedPartitions(partition_prefetch(worker) // 2)
+        self._blocked = BlockedPartitions(most_of_partition)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
         self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
         self._is_full = False
         self._wake = asyncio.Event()
-        self._lane = FastLane(pipeline, self._work, self._end, self._wake.set)
+        self._lane = FastLane(pipeline, self._work, self._end, self._done, self._wake.set)
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [
             self._start(self._partitions.keep()),
@@ -123,17 +123,19 @@ class OrderedPool:
         if not task.cancelled() and (error := task.exception()) is not None and not self._died.done():
             self._died.set_exception(error)
 
-    def _arrived(self, partition: str, queue: Queue, received: Received) -> None:
+    def _arrived(self, partition: str, queue: Queue, received: Sequence[Received]) -> None:
         self._pipeline.observer.fetched(self._pipeline.worker.queue, received)
-        facts = ordering_facts(received.headers, with_time=self._reorders)
-        self._subject_queues.add(
-            _Message(received, queue),
-            subject=facts.ordered_by,
-            partition=partition,
-            event_id=event_key(facts.event_id, received.headers),
-            occurred_s=facts.occurred_s,
-            now_s=time.monotonic(),
-        )
+        now_s = time.monotonic()
+        for each in received:
+            facts = ordering_facts(each.headers, with_time=self._reorders)
+            self._subject_queues.add(
+                _Message(each, queue),
+                subject=facts.ordered_by,
+                partition=partition,
+                event_id=event_key(facts.event_id, each.headers),
+                occurred_s=facts.occurred_s,
+                now_s=now_s,
+            )
         self._wake.set()
 
     async def _dispatch(self) -> None:
@@ -182,12 +184,14 @@ class OrderedPool:
                 entries.append(entry)
         self._lane.begin(entries)
 
-    async def _end(self, ended: Sequence[tuple[Entry[Slot[_Message]], Work]]) -> None:
-        for entry, work in ended:
-            if isinstance(work.outcome, Again) and not self._goes_last(entry.place, work.outcome):
-                await self._again(entry, work, work.outcome)
-            else:
-                await self._done(entry, work)
+    async def _end(self, entry: Entry[Slot[_Message]], work: Work) -> None:
+        if isinstance(work.outcome, Again) and not self._goes_last(entry.place, work.outcome):
+            await self._again(entry, work, work.outcome)
+        elif isinstance(work.outcome, Done) and not work.held:
+            self._done([entry], [work])
+        else:
+            settled = partial(self._settled, entry, work)
+            await self._pipeline.settle(entry.place.item.queue, work, settled)
 
     async def _again(self, entry: Entry[Slot[_Message]], work: Work, outcome: Again) -> None:
         """Try the event again at its place."""
@@ -195,25 +199,23 @@ class OrderedPool:
         await self._pipeline.let_go(work)
         delay_s = self._subject_queues.again(entry.place, outcome.delay_s, time.monotonic(), was_tried=was_tried)
         tried_again = msgspec.structs.replace(outcome, delay_s=round(delay_s, 3))
-        self._reported(entry, msgspec.structs.replace(work, outcome=tried_again))
+        self._reported([entry], [msgspec.structs.replace(work, outcome=tried_again)])
 
-    async def _done(self, entry: Entry[Slot[_Message]], work: Work) -> None:
-        message = entry.place.item
-        if work.held:
-            await self._pipeline.settle(message.queue, work, partial(self._settled, entry, work))
-            return
-        if not self._settler.takes(message.queue, message.received, work.outcome):
-            await message.queue.settle(message.received, work.outcome)
-        self._settled(entry, work)
+    def _done(self, entries: Sequence[Entry[Slot[_Message]]], works: Sequence[Work]) -> None:
+        self._settler.done([(entry.place.item.queue, entry.received) for entry in entries])
+        now_s = time.monotonic()
+        for entry in entries:
+            self._subject_queues.done(entry.place, now_s)
+        self._reported(entries, works)
 
     def _settled(self, entry: Entry[Slot[_Message]], work: Work) -> None:
         message = entry.place.item
         parked = isinstance(work.outcome, Parked) and message.queue.holds(message.received)
         self._subject_queues.done(entry.place, time.monotonic(), parked=parked)
-        self._reported(entry, work)
+        self._reported([entry], [work])
 
-    def _reported(self, entry: Entry[Slot[_Message]], work: Work) -> None:
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)
+    def _reported(self, entries: Sequence[Entry[Slot[_Message]]], works: Sequence[Work]) -> None:
+        self._report(self._pipeline.worker.queue, timed(entries, works))
 
     def _work(self, entry: Entry[Slot[_Message]]) -> Coroutine[Any, Any, Work]:
         """Work on an event that is not an ordinary one, or whose claim was asked for ahead."""
@@ -250,7 +252,8 @@ class OrderedPool:
         now_s = time.monotonic()
         if now_s >= slot.arrived_s + MAX_WAIT_S:
             return True
-        return self._blocked.must_make_room(slot.partition, self._subject_queues.blocked(slot, now_s), now_s)
+        blocked, taken = self._subject_queues.blocked(slot, now_s), self._subject_queues.taken(slot.partition)
+        return self._blocked.must_make_room(slot.partition, blocked, taken, now_s)
 
     async def _leave_partition(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         if lost:

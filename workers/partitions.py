@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,8 +20,8 @@ log = logging.getLogger("hookline.workers")
 Open: TypeAlias = Callable[[str], Awaitable[Queue]]
 """Opens a consumer on the queue of a partition."""
 
-Arrived: TypeAlias = Callable[[str, Queue, Received], None]
-"""Called for each message, with its partition and the queue to settle it in."""
+Arrived: TypeAlias = Callable[[str, Queue, Sequence[Received]], None]
+"""Called for messages that have arrived, with their partition and the queue to settle them in."""
 
 Leave: TypeAlias = Callable[[str, bool], Awaitable[None]]
 """Ends the work on a partition: returns once none of its events is in flight. The flag says to cancel them."""
@@ -29,6 +29,7 @@ Leave: TypeAlias = Callable[[str, bool], Awaitable[None]]
 ASK_S = 1.0
 ALONE_S = LEASE_S - 3.0
 """How long a process goes on with its partitions without the store. After its lease, another process has them."""
+_MOST_AT_ONCE = 256
 DECLINE_S = 30.0
 """How soon a partition is declined again, while it has an event that is not wanted here. A store forgets it later."""
 
@@ -174,7 +175,7 @@ class Partitions:
                 del self._consumers[partition]
             return
         while True:
-            self._arrived(partition, queue, await queue.take())
+            self._arrived(partition, queue, [await queue.take(), *queue.take_arrived(_MOST_AT_ONCE)])
 
     def _start_leaving(self, partition: str, *, lost: bool = False, revoke: bool = True) -> None:
         consumer = self._consumers[partition]

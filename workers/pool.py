@@ -14,8 +14,8 @@ from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
 
-Report = Callable[[str, Work, float], None]
-"""Called for each settled delivery with the queue, the work with its outcome, and the seconds that it took."""
+Report = Callable[[str, Sequence[tuple[Work, float]]], None]
+"""Called for settled deliveries with the queue, each work with its outcome, and the seconds that it took."""
 
 _MAX_PREFETCH = 256  # more save a store little, and each is a crash suspect if the process dies
 
@@ -41,6 +41,12 @@ def longest_unsettled_s(worker: Worker[Any], fetched: int) -> float:
     return worker.timeout_s * (math.ceil(fetched / worker.concurrency) + 1)
 
 
+def timed(entries: Sequence[Entry[Any]], works: Sequence[Work]) -> Sequence[tuple[Work, float]]:
+    """Each work with the seconds since it was begun."""
+    now_s = time.monotonic()
+    return [(work, now_s - entry.started_s) for entry, work in zip(entries, works, strict=True)]
+
+
 class Pool:
     """An unordered worker in one process."""
 
@@ -50,7 +56,7 @@ class Pool:
         self._report = report
         self._most, self._most_while_slow = prefetch(pipeline.worker), prefetch_while_slow(pipeline.worker)
         self._has_room = asyncio.Event()
-        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._has_room.set)
+        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._done, self._has_room.set)
         self._taking = asyncio.create_task(self._take())
 
     @property
@@ -96,8 +102,7 @@ class Pool:
                 room = 1
             received = [await self._queue.take(), *self._queue.take_arrived(room - 1)]
             started_s = time.monotonic()
-            for each in received:
-                observer.fetched(queue, each)
+            observer.fetched(queue, received)
             self._lane.begin([Entry(each, None, started_s) for each in received])
 
     def _limit(self) -> int:
@@ -107,13 +112,12 @@ class Pool:
     def _work(self, entry: Entry[None]) -> Awaitable[Work]:
         return self._pipeline.take(entry.received)
 
-    async def _end(self, ended: Sequence[tuple[Entry[None], Work]]) -> None:
-        for entry, work in ended:
-            if work.held:
-                await self._pipeline.settle(self._queue, work, partial(self._settled, entry, work))
-            else:
-                await self._queue.settle(entry.received, work.outcome)
-                self._settled(entry, work)
+    async def _end(self, entry: Entry[None], work: Work) -> None:
+        await self._pipeline.settle(self._queue, work, partial(self._settled, [entry], [work]))
 
-    def _settled(self, entry: Entry[None], work: Work) -> None:
-        self._report(self._pipeline.worker.queue, work, time.monotonic() - entry.started_s)
+    def _done(self, entries: Sequence[Entry[None]], works: Sequence[Work]) -> None:
+        self._queue.done([entry.received for entry in entries])
+        self._settled(entries, works)
+
+    def _settled(self, entries: Sequence[Entry[None]], works: Sequence[Work]) -> None:
+        self._report(self._pipeline.worker.queue, timed(entries, works))

@@ -6,8 +6,10 @@ died. After a power cut, a few events that were completed, and not settled, come
 
 import asyncio
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
 
-from hookline.schemas.broker import Done, Outcome, Queue, Received
+from hookline.schemas.broker import Queue, Received
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import UnsyncedStore
 
@@ -18,21 +20,21 @@ _RETRY_S = 1.0
 
 
 class Settler:
-    """Without a store it takes no event."""
+    """Without a store it settles at once."""
 
     def __init__(self, store: UnsyncedStore | None) -> None:
         self._store = store
-        self._finished: list[tuple[Queue, Received, Done]] = []
+        self._finished: list[tuple[Queue, Received]] = []
         self._arrived = asyncio.Event()
         self._flushing = asyncio.Lock()
 
-    def takes(self, queue: Queue, received: Received, outcome: Outcome) -> bool:
-        """Whether the event is done and is settled here soon. If not, the caller settles it now."""
-        if self._store is None or not isinstance(outcome, Done):
-            return False
-        self._finished.append((queue, received, outcome))
+    def done(self, finished: Sequence[tuple[Queue, Received]]) -> None:
+        """Settle finished events soon."""
+        if self._store is None:
+            _settle(finished)
+            return
+        self._finished += finished
         self._arrived.set()
-        return True
 
     async def keep(self) -> None:
         """Settle what is finished, until cancelled."""
@@ -55,5 +57,12 @@ class Settler:
             finished, self._finished = self._finished[:count], self._finished[count:]
             if not self._finished:
                 self._arrived.clear()
-            for queue, received, outcome in finished:
-                await queue.settle(received, outcome)
+            _settle(finished)
+
+
+def _settle(finished: Sequence[tuple[Queue, Received]]) -> None:
+    by_queue: defaultdict[Queue, list[Received]] = defaultdict(list)
+    for queue, received in finished:
+        by_queue[queue].append(received)
+    for queue, theirs in by_queue.items():
+        queue.done(theirs)

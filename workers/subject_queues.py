@@ -117,8 +117,7 @@ class SubjectQueues(Generic[T]):
 
     def blocked(self, slot: Slot[T], now_s: float) -> int:
         """How many events of its partition wait for a later time, or behind this one, which is in flight."""
-        queues = chain(self._subject_queues.values(), self._without_subject)
-        theirs = (each for each in queues if each.partition == slot.partition)
+        theirs = self._of(slot.partition)
         return 1 + sum(len(each.waiting) for each in theirs if each.ready_s > now_s or each is slot.queue)
 
     def held_back(self) -> HeldBack | None:
@@ -133,6 +132,10 @@ class SubjectQueues(Generic[T]):
             return None
         failed_s, event_id, _ = min(failed)
         return HeldBack(len(failed), sum(events for _, _, events in failed), event_id, failed_s)
+
+    def taken(self, partition: str) -> int:
+        """How many events of a partition are here: in flight, waiting, or held back."""
+        return sum(each.in_flight + len(each.waiting) + len(each.held) for each in self._of(partition))
 
     def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
         """End an event that was in flight and is settled: the next of its queue may go on."""
@@ -164,13 +167,17 @@ class SubjectQueues(Generic[T]):
 
     def leave(self, partition: str) -> None:
         """Forget the waiting events of a partition. An event in flight is still settled."""
-        queues = chain(self._subject_queues.values(), self._without_subject)
-        for queue in [each for each in queues if each.partition == partition]:
+        for queue in self._of(partition):
             queue.left = True
             queue.waiting.clear()
             queue.held.clear()
             queue.arrivals.clear()
             self._forget(queue)
+
+    def _of(self, partition: str) -> list[_SubjectQueue[T]]:
+        """The queues of a partition."""
+        queues = chain(self._subject_queues.values(), self._without_subject)
+        return [each for each in queues if each.partition == partition]
 
     def _queue(self, subject: str | None, partition: str) -> _SubjectQueue[T]:
         if subject is None:

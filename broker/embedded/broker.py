@@ -19,6 +19,7 @@ from hookline.sqlite.database import Database
 
 log = logging.getLogger("hookline.broker")
 
+_DONE = Done()
 _SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
 
@@ -123,11 +124,18 @@ class EmbeddedQueue:
     def take_arrived(self, most: int) -> Sequence[Received]:
         return [self._buffer.get_nowait() for _ in range(min(most, self._buffer.qsize()))]
 
+    def done(self, received: Sequence[Received]) -> None:
+        self._settled += [(each.token, _DONE) for each in received]
+        if len(self._settled) - self._exchanged >= self._enough:
+            self.wake()
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         """Returns at once, or once the message is a dead letter. One that is retried has no copy: it only moves."""
+        if isinstance(outcome, Done):
+            self.done([received])
+            return False
         self._settled.append((received.token, outcome))
-        if len(self._settled) - self._exchanged >= self._enough or not isinstance(outcome, Done):
-            self.wake()
+        self.wake()
         if not isinstance(outcome, Parked) or self._closing:
             return False
         is_parked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

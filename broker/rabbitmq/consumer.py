@@ -98,6 +98,11 @@ class RabbitMQQueue:
         taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
         return [received for received in taken if received.token.acks.is_open]
 
+    def done(self, received: Sequence[Received]) -> None:
+        for each in received:
+            token: Token = each.token
+            token.acks.done(token.tag)
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
         match outcome:

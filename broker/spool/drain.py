@@ -10,6 +10,7 @@ from typing import Protocol
 from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.spool.breaker import PROBE, Breaker
 from hookline.broker.spool.buckets import Taken
+from hookline.broker.spool.journal import file_of
 from hookline.broker.spool.spool import Spool
 from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
@@ -60,6 +61,7 @@ class Drain:
         self._has_failed = False
         self._refusals: dict[int, int] = {}
         self._reads: dict[int, int] = {}
+        self._unread_since_s: dict[int, float] = {}  # by file, if every read of it has failed since then
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -99,9 +101,12 @@ class Drain:
                 self._spool.set_aside(each, str(envelope))
             elif isinstance(envelope, OSError):
                 self._read_again(each, envelope)
-            elif not self._begin(each, envelope):
-                self._spool.put_back(taken[index:])
-                return
+            else:
+                if self._unread_since_s:
+                    self._unread_since_s.pop(file_of(each.position), None)
+                if not self._begin(each, envelope):
+                    self._spool.put_back(taken[index:])
+                    return
 
     def _begin(self, each: Taken, envelope: Envelope) -> bool:
         """Whether the record was sent, or given up. If not, the broker takes nothing now."""
@@ -148,9 +153,12 @@ class Drain:
         self._least_s = math.inf
 
     def _read_again(self, each: Taken, error: OSError) -> None:
-        reads = self._reads[each.position] = self._reads.get(each.position, 0) + 1
-        if reads < _MAX_READS:
+        """Try a few times more, unless nothing of its file could be read for as long: the file may be gone."""
+        now_s = self._loop.time()
+        reads = self._reads.pop(each.position, 0) + 1
+        unread_s = now_s - self._unread_since_s.setdefault(file_of(each.position), now_s)
+        if reads < _MAX_READS and unread_s < _MAX_READS * _READ_AGAIN_S:
+            self._reads[each.position] = reads
             self._spool.put_back([each], _READ_AGAIN_S)
         else:
-            del self._reads[each.position]
             self._spool.set_aside(each, f"it cannot be read: {error}")

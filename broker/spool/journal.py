@@ -6,6 +6,7 @@ one record for as long as this process runs.
 
 import logging
 import os
+import re
 import secrets
 import time
 from array import array
@@ -28,6 +29,7 @@ log = logging.getLogger("hookline.spool")
 SEGMENT_BYTES = 8 * 2**20
 _OFFSET_BITS = 32
 _OFFSET = 2**_OFFSET_BITS - 1
+_SET_NAME = re.compile(r"\d{20}-\d+-[0-9a-f]{8}")
 
 Waiting: TypeAlias = Mapping[int, tuple["array[int]", "array[float]"]]
 """For each bucket the positions of its records, and when they were spooled, oldest first."""
@@ -40,6 +42,11 @@ class Adopted:
     waiting: Waiting
     damaged: int
     is_complete: bool
+
+
+def file_of(position: int) -> int:
+    """The number of the file in which a record is."""
+    return position >> _OFFSET_BITS
 
 
 class Journal:
@@ -65,24 +72,23 @@ class Journal:
 
     def check(self) -> None:
         """Make sure that records can be appended: make a set, or a file, that is missing. Raises OSError."""
-        if self._own is not None:
-            try:
+        try:
+            if self._own is not None:
                 self._files.names(self._own.folder)
-            except FileNotFoundError:
-                self._own.close()
-                self._own = None
-        if self._own is None:
-            self._own = self._new_set()
-        self._own.probe()
+        except FileNotFoundError:
+            self._leave_own()
+        self._own_set().probe()
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """The positions of new records, once they are on disk. Raises OSError; some may be on disk then."""
         if self._is_closed:
             raise OSError("the spool is closed")
-        if self._own is None:
-            self._own = self._new_set()
-        segment, offsets = self._own.append(entries)
-        number = self._number_of(self._own, segment)
+        try:
+            segment, offsets = self._own_set().append(entries)
+        except FileNotFoundError:
+            self._leave_own()
+            segment, offsets = self._own_set().append(entries)
+        number = self._number_of(self._own_set(), segment)
         return [number << _OFFSET_BITS | offset for offset in offsets]
 
     def read(self, positions: Sequence[int]) -> list[Envelope | ValueError | OSError]:
@@ -133,9 +139,7 @@ class Journal:
     def adopt(self) -> Adopted:
         """Take over the sets of processes that have ended. A set that cannot be read now is left for the next call."""
         found, damaged, is_complete = [], 0, True
-        for name in self._files.names(self.folder):
-            if not name.endswith(LOCK):
-                continue
+        for name in self._lock_names():
             folder = self.folder / name.removesuffix(LOCK)
             if any(folder == each.folder for each in (*self._adopted, *filter(None, [self._own]))):
                 continue
@@ -156,11 +160,34 @@ class Journal:
         self._close_drained()
         return Adopted(_merged(found), damaged, is_complete)
 
+    def _lock_names(self) -> list[str]:
+        """The names of the locks of all sets. None in a folder that was deleted: the next record makes it anew."""
+        try:
+            names = self._files.names(self.folder)
+        except FileNotFoundError:
+            return []
+        for name in names:
+            if _SET_NAME.fullmatch(name) and name + LOCK not in names:
+                self._say(f"{self.folder / name} has no {LOCK} file, so nobody takes it over; make an empty one")
+        return [name for name in names if name.endswith(LOCK)]
+
     def close(self) -> None:
         """Leave what is left to the next process."""
         for each in (*self._adopted, *filter(None, [self._own])):
             each.close()
         self._own, self._adopted, self._is_closed = None, [], True
+
+    def _own_set(self) -> SegmentSet:
+        if self._own is None:
+            self._own = self._new_set()
+        return self._own
+
+    def _leave_own(self) -> None:
+        """Begin another set with the next record: somebody has deleted or moved the folder of this one."""
+        own, self._own = self._own, None
+        if own is not None:
+            log.error("%s was deleted or moved: what was in it is lost to this process; the spool goes on", own.folder)
+            own.close()
 
     def _new_set(self) -> SegmentSet:
         self._files.make_folder(self.folder)

@@ -1,7 +1,8 @@
 """One process's set of segment files: what is appended, marked as removed, and deleted.
 
-Appends go to the newest file and are on disk when `append` returns. A file whose write or fsync has failed gets no more
-records: an fsync that succeeds after a failed one proves nothing. Marks are not synced: without them, records are
+Appends go to the newest file and are on disk, under its name, when `append` returns: a file that was deleted takes
+writes for as long as it is open. A file whose write or fsync has failed gets no more records: an fsync that succeeds
+after a failed one proves nothing. Marks are not synced: without them, records are
 published again, and workers drop the duplicates.
 """
 
@@ -50,7 +51,10 @@ class SegmentSet:
         return self._current
 
     def append(self, entries: Sequence[Entry]) -> tuple[Segment, list[int]]:
-        """Return the segment and the offsets of the records, once they are on disk. Raises OSError."""
+        """Return the segment and the offsets of the records, once they are on disk.
+
+        Raises OSError; FileNotFoundError if somebody has deleted or moved the file or its folder.
+        """
         segment, file = self._open()
         offsets, parts, size = [], [], segment.size
         for entry in entries:
@@ -62,6 +66,7 @@ class SegmentSet:
             file.write(b"".join(parts))
             file.sync()
             self._sync_name()
+            self._files.size(segment.path)
         except BaseException:
             segment.size = size  # at most
             self._abandon()

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.pulse import Pulse
+from hookline.aio.throttle import Throttle, said_less
 from hookline.broker.spool import records
 from hookline.broker.spool.buckets import Buckets, Taken
 from hookline.broker.spool.journal import Journal
@@ -109,6 +110,7 @@ class Spool:
         self._is_used_said = False
         self._has_adopted = False
         self._used_said_s = 0.0
+        self._throttle = Throttle(_SAY_EVERY_S)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -196,7 +198,9 @@ class Spool:
     def set_aside(self, taken: Taken, why: str) -> None:
         """Give up a record that cannot be read or published. A copy is kept for a person."""
         self.counts.set_aside += 1
-        log.error("the spool: an event is set aside: %s", why)
+        held_back = self._throttle.admit(why)
+        if held_back is not None:
+            log.error("the spool: an event is set aside: %s%s", why, said_less(held_back))
         self._leave(taken)
         self._writer.run(partial(self._journal.set_aside, taken.position)).add_done_callback(self._note_size)
 

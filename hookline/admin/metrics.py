@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.envelope import RECEIVED_AT_HEADER, Envelope
 from hookline.schemas.metrics import METRICS, PREFIX, Metric
-from hookline.schemas.observer import Observer
+from hookline.schemas.observer import Observer, Settled
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
@@ -77,8 +78,14 @@ class Histogram:
 class Metrics(Observer):
     """The metrics of one process. `process` is its number among several that share a port."""
 
-    def __init__(self, process: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        process: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._clock = clock
+        self._wall_clock = wall_clock
         self._started_s = clock()
         self._process = process
         counters = [name for name, metric in METRICS.items() if metric.kind == "counter"]
@@ -88,7 +95,6 @@ class Metrics(Observer):
         self._last: dict[str, float] = {}
         self._last_fetched: dict[str, Received] = {}
         self._accepted: list[tuple[str, float, float, datetime, datetime]] = []
-        self._outcomes: list[tuple[str, type[Outcome], str, float, datetime | None, float]] = []
         self._published = 0
         self._to_broker = 0
         build = (version("hookline"), platform.python_version())
@@ -128,6 +134,7 @@ class Metrics(Observer):
         for source in sources:
             self._last.setdefault(source, self._started_s)
             self._received[source] += 0
+            self._count("id_conflicts_total", (source,), 0)
 
     def last_fetched(self, queue: str) -> datetime | None:
         """When the message was received that was last taken from a queue."""
@@ -162,28 +169,28 @@ class Metrics(Observer):
     def refused(self, source: str, reason: str) -> None:
         self._count("refused_total", (source, reason))
 
-    def fetched(self, queue: str, received: Received) -> None:
-        self._fetched[queue] += 1
-        if received.attempt == 1:  # one that is tried again says nothing of those behind it
-            self._last_fetched[queue] = received
+    def conflicted(self, source: str) -> None:
+        self._count("id_conflicts_total", (source,))
 
-    def called(self, queue: str, seconds: float) -> None:
-        self._handler_s.observe(queue, seconds)
+    def fetched(self, queue: str, received: Sequence[Received]) -> None:
+        self._fetched[queue] += len(received)
+        for each in reversed(received):
+            if each.attempt == 1:  # one that is tried again says nothing of those behind it
+                self._last_fetched[queue] = each
+                break
 
-    def settled(self, queue: str, outcome: Outcome, envelope: Envelope | None, seconds: float) -> None:
-        received_at = None if envelope is None else envelope.received_at
-        self._outcomes.append((queue, type(outcome), outcome.reason, seconds, received_at, time.time()))
-        if len(self._outcomes) >= _FOLDED_AT_ONCE:
-            self._count_settled()
+    def called(self, queue: str, seconds: Sequence[float]) -> None:
+        self._handler_s.observe_all(queue, seconds)
 
-    def _count_settled(self) -> None:
-        """Count what was settled since the last time. To do so for many at a time costs half as much."""
-        outcomes, self._outcomes = self._outcomes, []
-        for queue, kind, reason, seconds, received_at, settled_s in outcomes:
-            self._settled[queue, _OUTCOMES[kind], reason] += 1
-            self._delivery_s.observe(queue, seconds)
-            if received_at is not None and kind is not Again:
-                self._done_after_s.observe(queue, max(settled_s - received_at.timestamp(), 0.0))
+    def settled(self, queue: str, settled: Sequence[tuple[Settled, float]]) -> None:
+        now_s = self._wall_clock()
+        for outcome, same in groupby([delivery.outcome for delivery, _ in settled]):  # nearly all are the same
+            self._settled[queue, _OUTCOMES[type(outcome)], outcome.reason] += len(list(same))
+        self._delivery_s.observe_all(queue, [seconds for _, seconds in settled])
+        ended = [delivery.envelope for delivery, _ in settled if type(delivery.outcome) is not Again]
+        ages_s = [now_s - each.received_at.timestamp() for each in ended if each is not None]
+        if ages_s:
+            self._done_after_s.observe_all(queue, ages_s if min(ages_s) >= 0 else [max(each, 0.0) for each in ages_s])
 
     def stored(self, operation: str, seconds: float, events: int = 1) -> None:
         self._store_s.observe_all(operation, [seconds] * events)
@@ -231,7 +238,6 @@ class Metrics(Observer):
         from prometheus_client import ProcessCollector  # noqa: PLC0415  loaded at the first scrape
 
         self._count_accepted()
-        self._count_settled()
         families = [*map(self._family, METRICS.values()), *ProcessCollector(registry=None).collect()]
         for family in families:
             if self._process is not None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from hookline.admin.visit import processes_here
 from hookline.doctor.findings import Finding, fault
 from hookline.runtime.installation import broker_name
+from hookline.schemas.errors import SettingsError
 from hookline.schemas.process_states import ProcessState
 from hookline.settings import Settings
 
@@ -23,7 +24,10 @@ _BROKER_FAULTS: Mapping[str, str] = {
 
 async def check_processes(settings: Settings) -> list[Finding]:
     """Faults of those that answer; those that do not are in `hookline status`."""
-    found = await processes_here(settings.admin, broker_name(settings))
+    try:
+        found = await processes_here(settings.admin, broker_name(settings))
+    except SettingsError:  # the check of the broker has said it
+        return []
     return [fault("process", text) for port in found for process in port.processes for text in faults_of(process)]
 
 

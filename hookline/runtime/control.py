@@ -1,5 +1,6 @@
 """What an operator or a supervisor may ask of a running process: to stop, to read the settings anew, to reconnect."""
 
+import logging
 from typing import Protocol
 
 from hookline.runtime.installation import Installation
@@ -8,6 +9,8 @@ from hookline.runtime.settings_reload import SettingsReload
 from hookline.runtime.shutdown import Stop
 from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, SupervisorLink
 from hookline.settings import Settings
+
+log = logging.getLogger("hookline")
 
 
 class UsesSettings(Protocol):
@@ -28,6 +31,7 @@ class Control:
             settings, self._use, self.stop.ask, self.service_manager, with_sources=with_sources
         )
         self._link = self._linked() if supervised else None
+        self._is_stopping = False
 
     @property
     def settings(self) -> Settings:
@@ -42,6 +46,13 @@ class Control:
         self.service_manager.ready()
         if self._link is not None:
             self._link.tell(OPEN)
+
+    def stopping(self) -> None:
+        """Log once that the process stops, and tell the service manager."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            log.info("stopping")
+            self.service_manager.stopping()
 
     def gives_settings_to(self, user: UsesSettings) -> None:
         """Give a part the settings whenever they are read anew."""

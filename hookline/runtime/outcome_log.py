@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -55,13 +55,22 @@ class OutcomeLog:
         """Whether the texts of errors may leave the process."""
         return self._log_errors != "place"
 
-    def report(self, queue: str, work: Work, seconds: float) -> None:
-        """Count a settled delivery, and log it if the limit allows."""
-        _count(self._counts[queue], work)
-        if not is_good(work.outcome) or self._has_room():
+    def report(self, queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+        """Count settled deliveries, and log those that the limit allows."""
+        works = [work for work, _ in settled]
+        _count(self._counts[queue], works)
+        if not self._log_events_per_s and all(is_good(work.outcome) for work in works):
+            return
+        unlisted = [work for work, seconds in settled if not self._is_listed(queue, work, seconds)]
+        if unlisted and self._log_events_per_s:
+            self._leave_out(queue, unlisted)
+
+    def _is_listed(self, queue: str, work: Work, seconds: float) -> bool:
+        """Whether the delivery has its own line now."""
+        has_line = not is_good(work.outcome) or self._has_room()
+        if has_line:
             log_delivery(queue, work, seconds, self._error(queue, work.outcome))
-        elif self._log_events_per_s:
-            self._leave_out(queue, work)
+        return has_line
 
     def _error(self, queue: str, outcome: Outcome) -> Mapping[str, str]:
         """What is logged of an error beside its type and place."""
@@ -95,10 +104,10 @@ class OutcomeLog:
         self._listed += 1
         return self._listed <= self._log_events_per_s
 
-    def _leave_out(self, queue: str, work: Work) -> None:
+    def _leave_out(self, queue: str, works: Sequence[Work]) -> None:
         if not self._unlisted:
             asyncio.get_running_loop().call_later(self._second_ends_s - self._clock(), self._log_unlisted)
-        _count(self._unlisted[queue], work)
+        _count(self._unlisted[queue], works)
 
     def _log_unlisted(self) -> None:
         for queue, counts in self._unlisted.items():
@@ -106,11 +115,11 @@ class OutcomeLog:
         self._unlisted.clear()
 
 
-def _count(counts: Counter[str], work: Work) -> None:
-    outcome = work.outcome
-    counts[f"again ({outcome.reason})" if isinstance(outcome, Again) else outcome.reason] += 1
-    if work.late:
-        counts["late"] += 1
+def _count(counts: Counter[str], works: Sequence[Work]) -> None:
+    outcomes = [work.outcome for work in works]
+    counts.update([f"again ({each.reason})" if isinstance(each, Again) else each.reason for each in outcomes])
+    if late := [work for work in works if work.late]:
+        counts["late"] += len(late)
 
 
 def _sum(counts: Mapping[str, int]) -> str:

@@ -58,7 +58,7 @@ async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> No
     try:
         await _run(control, starting, roles, outcome_log)
     except StoppedEarlyError:
-        log.info("stopping")
+        control.stopping()
     finally:
         control.close()
 
@@ -80,39 +80,55 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             log.warning("%s", sentence)
         if roles.rooms:
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
-        pools, parts = [], list[Watched]([broker])
-        if chosen:
-            normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
-            store = await starting.opened(installation.store)
-            parts += [store] if isinstance(store, Watched) else []
-            observing.watch(*parts)
-            pool_of = _Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
-            pools = [await starting.opened(partial(pool_of, worker)) for worker in chosen]
-        server = None
-        if roles.ingress:
-            publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
-            server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
-            observing.watch_broker(broker.publisher)
-            observing.watch_spool(installation.spool)
-        observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
-        _report_open(control, ingress=roles.ingress)
-        running = [asyncio.create_task(pool.run()) for pool in pools]
-        watching = asyncio.create_task(Readiness(parts).watch())
+        pools: list[Pool | OrderedPool] = []
+        server, parts = None, list[Watched]([broker])
         try:
-            with watching_loop() if chosen else nullcontext() as watch:
-                if watch is not None:
-                    observing.watch_loop(watch)
-                await control.stop.wait(running)
+            if chosen:
+                normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
+                store = await starting.opened(installation.store)
+                parts += [store] if isinstance(store, Watched) else []
+                observing.watch(*parts)
+                pool_of = _Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
+                for worker in chosen:  # it works at once, while the next one may have to wait for a server
+                    pools += [await starting.opened(partial(pool_of, worker))]
+            if roles.ingress:
+                publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
+                server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
+                observing.watch_broker(broker.publisher)
+                observing.watch_spool(installation.spool)
+            observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
+            _report_open(control, ingress=roles.ingress)
+            await _until_stopped(control, pools, parts, observing)
         finally:
-            watching.cancel()
-            log.info("stopping")
-            control.service_manager.stopping()
-            draining = _drain(server, pools, settings.workers.shutdown_s)
-            await control.stop.drain(draining, lambda: _drain(None, pools, 0))
-            outcome_log.log_totals()
-            await installation.closing.close(*(pool.close() for pool in pools))
-            for task in running:
-                task.cancel()
+            if pools or server is not None:
+                await _close(control, server, pools, outcome_log)
+
+
+async def _until_stopped(
+    control: Control, pools: Sequence[Pool | OrderedPool], parts: Sequence[Watched], observing: Observing
+) -> None:
+    """Return when the process is asked to stop. Raises the error that ended a part."""
+    running = [asyncio.create_task(pool.run()) for pool in pools]
+    watching = asyncio.create_task(Readiness(parts).watch())
+    try:
+        with watching_loop() if pools else nullcontext() as watch:
+            if watch is not None:
+                observing.watch_loop(watch)
+            await control.stop.wait(running)
+    finally:
+        for task in (watching, *running):
+            task.cancel()
+
+
+async def _close(
+    control: Control, server: "Ingress | None", pools: Sequence[Pool | OrderedPool], outcome_log: OutcomeLog
+) -> None:
+    """Finish what is in flight, also if the process is stopped before everything is open."""
+    control.stopping()
+    draining = _drain(server, pools, control.settings.workers.shutdown_s)
+    await control.stop.drain(draining, lambda: _drain(None, pools, 0))
+    outcome_log.log_totals()
+    await control.installation.closing.close(*(pool.close() for pool in pools))
 
 
 class _Pools:
@@ -155,13 +171,14 @@ class _Pools:
         return pool
 
     def _reporting(self, pipeline: Pipeline) -> Report:
-        """What is done with the outcome of each delivery."""
-        breaker, observer, log_outcome = pipeline.breaker, pipeline.observer, self._outcome_log.report
+        """What is done with the outcomes of deliveries."""
+        breaker, observer, log_outcomes = pipeline.breaker, pipeline.observer, self._outcome_log.report
 
-        def report(queue: str, work: Work, seconds: float) -> None:
-            log_outcome(queue, work, seconds)
-            breaker.note(work.outcome)
-            observer.settled(queue, work.outcome, work.envelope, seconds)
+        def report(queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+            log_outcomes(queue, settled)
+            for work, _ in settled:
+                breaker.note(work.outcome)
+            observer.settled(queue, settled)
 
         return report
 

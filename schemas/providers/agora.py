@@ -6,7 +6,6 @@ Conversational AI (17) is kept as unknown. Open: what `sid` of the envelope is o
 user is its `uid`, and `account` a name of the same user. Agora gives its addresses to customers only, through an API.
 """
 
-import hmac
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -219,12 +218,12 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA256 of the body in hexadecimal, or HMAC-SHA1 from a sender that has only that. Neither covers a time."""
     old = not request.headers.getall("Agora-Signature-V2", ())
     name, digest = ("Agora-Signature", "sha1") if old else ("Agora-Signature-V2", "sha256")
-    check_hex(request.header(name), [hmac.digest(key, request.body, digest) for key in source.keys])
+    check_hex(request.header(name), [key.hmac(request.body, digest) for key in source.keys])
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The signature that counts. Agora sends the one with SHA-1, too."""
-    return Outgoing(body, {"Agora-Signature-V2": hmac.digest(source.keys[0], body, "sha256").hex()})
+    return Outgoing(body, {"Agora-Signature-V2": source.keys[0].hmac(body, "sha256").hex()})
 
 
 def challenge(request: Request, source: Source[Account], now_s: float) -> Reply | None:

@@ -8,7 +8,6 @@ A webhook of the default type, `circuit-breaker`, gets no more events after thre
 `exponential` when you create it.
 """
 
-import hmac
 from base64 import b64encode
 from binascii import Error, a2b_base64
 from collections.abc import Mapping, Sequence
@@ -182,7 +181,7 @@ SECONDS_DIGITS, MILLISECONDS_DIGITS = 10, 13
 
 
 def _digest(key: Key, time: str, body: bytes) -> bytes:
-    return hmac.digest(key, b"%b.%b" % (time.encode(), body), "sha256")
+    return key.hmac(b"%b.%b" % (time.encode(), body), "sha256")
 
 
 def challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:

@@ -5,8 +5,6 @@ signature, the address check and the numbers of the recording events are those o
 room and user events was not readable, so those are kept as unknown. `fileDuration` is read in seconds (inferred).
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +34,7 @@ from hookline.schemas.payload import (
     unix_s,
     unknown_type,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 
 ADDRESS_CHECK = "001"
@@ -109,8 +107,8 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
-def _digest(key: bytes, body: bytes, time: str) -> bytes:
-    return hmac.digest(key, body + time.encode(), hashlib.sha256)
+def _digest(key: Key, body: bytes, time: str) -> bytes:
+    return key.hmac(body + time.encode(), "sha256")
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

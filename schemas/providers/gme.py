@@ -6,7 +6,6 @@ base64, signs `POST` + body, and carries the signature in the query. So both for
 setting switches the prefix on.
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -149,11 +148,11 @@ def _verify_moderation(request: Request, source: Source[Account]) -> None:
 
 
 def _digest_of_post(body: bytes, key: Key) -> bytes:
-    return hmac.digest(key, b"POST" + body, "sha1")
+    return key.hmac(b"POST" + body, "sha1")
 
 
 def _digest(body: bytes, account: Account, key: Key) -> bytes:
-    return _digest_of_post(body, key) if account.sign_post_prefix else hmac.digest(key, body, "sha1")
+    return _digest_of_post(body, key) if account.sign_post_prefix else key.hmac(body, "sha1")
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

@@ -7,7 +7,6 @@ hides the credentials in the request of an egress.
 """
 
 import hashlib
-import hmac
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -282,7 +281,7 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
         "sha256": b64encode(hashlib.sha256(body).digest()).decode(),
     }
     signed = b".".join(_part(msgspec.json.encode(part)) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-    token = signed + b"." + _part(hmac.digest(source.keys[0], signed, "sha256"))
+    token = signed + b"." + _part(source.keys[0].hmac(signed, "sha256"))
     return Outgoing(body, {"Authorization": token.decode()})
 
 

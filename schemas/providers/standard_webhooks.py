@@ -98,8 +98,7 @@ def _fits(signature: str, digests: list[bytes]) -> bool:
 
 
 def _digest(key: Key, message_id: str, time: str, body: bytes) -> bytes:
-    return hmac.digest(
-        key,
+    return key.hmac(
         b"%b.%b.%b" % (message_id.encode("utf-8", "surrogateescape"), time.encode("utf-8", "surrogateescape"), body),
         "sha256",
     )

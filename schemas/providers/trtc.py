@@ -6,7 +6,6 @@ a user without events of their own. Open: what `Sign` holds without a key, wheth
 of `Reason` for tracks, and addresses.
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -204,13 +203,13 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
         raise BadSignature("the SdkAppId is not that of this source")
     if not source.keys and source.account.insecure_no_signature:
         return
-    check_base64(request.header("Sign"), [hmac.digest(key, request.body, "sha256") for key in source.keys])
+    check_base64(request.header("Sign"), [key.hmac(request.body, "sha256") for key in source.keys])
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     headers = {"SdkAppId": str(source.account.sdk_app_id)}
     if source.keys:
-        headers["Sign"] = b64encode(hmac.digest(source.keys[0], body, "sha256")).decode()
+        headers["Sign"] = b64encode(source.keys[0].hmac(body, "sha256")).decode()
     return Outgoing(body, headers)
 
 

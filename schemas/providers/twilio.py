@@ -7,7 +7,6 @@ URL with and without its port. `SequenceNumber` is documented as internal: it is
 Open: how often and how long Twilio sends a callback again.
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -113,7 +112,7 @@ def verify(request: Request, source: Source[Any], now_s: float) -> None:
 
 
 def _digests(source: Source[Any], signed: bytes, hashed: str) -> Sequence[bytes]:
-    return [hmac.digest(key, signed, hashed) for key in source.keys]
+    return [key.hmac(signed, hashed) for key in source.keys]
 
 
 def _fits(signature: str, digests: Sequence[bytes]) -> bool:
@@ -182,7 +181,7 @@ def _text(value: Any) -> str:
 
 
 def _signature(key: Key, signed: bytes) -> str:
-    return b64encode(hmac.digest(key, signed, "sha1")).decode()
+    return b64encode(key.hmac(signed, "sha1")).decode()
 
 
 def identify(request: Request) -> Identity:

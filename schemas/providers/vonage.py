@@ -12,7 +12,6 @@ leave a single callback unsigned: it is refused, and Vonage sends it again.
 """
 
 import hashlib
-import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -219,7 +218,7 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     signed = b".".join(
         map(_encoded, (msgspec.json.encode({"alg": "HS256", "typ": "JWT"}), msgspec.json.encode(claims | named)))
     )
-    token = signed + b"." + _encoded(hmac.digest(source.keys[0], signed, "sha256"))
+    token = signed + b"." + _encoded(source.keys[0].hmac(signed, "sha256"))
     return Outgoing(body, {"Authorization": f"Bearer {token.decode()}"})
 
 

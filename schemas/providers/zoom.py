@@ -272,7 +272,7 @@ def verify(request: Request, source: Source[Any], now_s: float) -> None:
 
 
 def _digest(key: Key, time: str, body: bytes) -> bytes:
-    return hmac.digest(key, b"v0:%b:%b" % (time.encode(), body), "sha256")
+    return key.hmac(b"v0:%b:%b" % (time.encode(), body), "sha256")
 
 
 def challenge(request: Request, source: Source[Any], now_s: float) -> Reply | None:
@@ -288,7 +288,7 @@ def challenge(request: Request, source: Source[Any], now_s: float) -> Reply | No
     verify(request, source, now_s)
     key = _key_of(request, source)
     token = check.payload.plain_token
-    encrypted = hmac.digest(key, token.encode("utf-8", "surrogatepass"), "sha256").hex()
+    encrypted = key.hmac(token.encode("utf-8", "surrogatepass"), "sha256").hex()
     return Reply(msgspec.json.encode({"plainToken": token, "encryptedToken": encrypted}))
 
 

@@ -13,6 +13,7 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.metrics import METRICS
 from hookline.schemas.observer import NOBODY, Observer
+from hookline.workers.work import Work
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ENVELOPE = Envelope(
@@ -26,13 +27,15 @@ ENVELOPE = Envelope(
     content_type="application/json",
     body=b"{}",
 )
+RECEIVED = Received(to_headers(ENVELOPE), "application/json", b"{}", 1, None)
 CALLS: Mapping[str, tuple[object, ...]] = {
     "accepted": (ENVELOPE, 0.003, 0.004),
     "checked": ("krtc-main",),
     "refused": ("krtc-main", "bad_signature"),
-    "fetched": ("billing", Received(to_headers(ENVELOPE), "application/json", b"{}", 1, None)),
-    "called": ("billing", 0.02),
-    "settled": ("billing", Done("handled"), ENVELOPE, 0.03),
+    "conflicted": ("krtc-main",),
+    "fetched": ("billing", [RECEIVED]),
+    "called": ("billing", [0.02]),
+    "settled": ("billing", [(Work(RECEIVED, ENVELOPE, (), Done("handled")), 0.03)]),
     "stored": ("claim", 0.001),
     "reconnected": ("hookline consumer",),
     "partition_lost": ("billing",),
@@ -69,6 +72,7 @@ def test_what_happens_is_counted_under_its_own_labels() -> None:
     found = told(*CALLS)
     assert found['hookline_received_total{source="krtc-main"}'] == 1
     assert found['hookline_refused_total{reason="bad_signature",source="krtc-main"}'] == 1
+    assert found['hookline_id_conflicts_total{source="krtc-main"}'] == 1
     assert found['hookline_published_total{via="broker"}'] == 1
     assert found['hookline_fetched_total{queue="billing"}'] == 1
     assert found['hookline_settled_total{outcome="done",queue="billing",reason="handled"}'] == 1
@@ -87,6 +91,12 @@ def test_what_is_rare_is_counted_from_0_so_that_its_first_time_is_an_increase(na
     assert samples(metrics.text())[f'hookline_{name}_total{{queue="billing"}}'] == 0
 
 
+def test_conflicts_of_a_source_are_counted_from_0() -> None:
+    metrics = Metrics()
+    metrics.expect(["krtc-main"])
+    assert samples(metrics.text())['hookline_id_conflicts_total{source="krtc-main"}'] == 0
+
+
 @pytest.mark.parametrize(
     ("outcome", "label"),
     [(Again(1, 2, "failed"), "again"), (Parked("failed", "", 1), "parked")],
@@ -94,7 +104,7 @@ def test_what_is_rare_is_counted_from_0_so_that_its_first_time_is_an_increase(na
 )
 def test_an_outcome_is_counted_with_its_reason(outcome: Outcome, label: str) -> None:
     metrics = Metrics()
-    metrics.settled("billing", outcome, None, 0.1)
+    metrics.settled("billing", [(Work(RECEIVED, None, (), outcome), 0.1)])
     found = samples(metrics.text())
     assert found[f'hookline_settled_total{{outcome="{label}",queue="billing",reason="failed"}}'] == 1
 

@@ -73,10 +73,10 @@ async def test_an_age_that_the_broker_knows_is_shown() -> None:
 async def test_an_age_that_the_broker_does_not_know_is_bounded_by_what_was_fetched() -> None:
     metrics, now_s = Metrics(), [1_767_225_600.0]  # 2026-01-01
     poll = QueuePoll(Queues(state()), metrics, None, lambda: now_s[0])
-    metrics.fetched("billing", Received({RECEIVED_AT_HEADER: "2025-12-31T23:58:20Z"}, "", b"", 1, None))
+    metrics.fetched("billing", [Received({RECEIVED_AT_HEADER: "2025-12-31T23:58:20Z"}, "", b"", 1, None)])
     await poll.look()
     assert samples(metrics.text())['hookline_queue_oldest_seconds{queue="billing"}'] == 100
-    metrics.fetched("billing", Received({RECEIVED_AT_HEADER: "2025-12-01T00:00:00Z"}, "", b"", 2, None))
+    metrics.fetched("billing", [Received({RECEIVED_AT_HEADER: "2025-12-01T00:00:00Z"}, "", b"", 2, None)])
     await poll.look()  # one that is tried again may be much older than what waits
     assert samples(metrics.text())['hookline_queue_oldest_seconds{queue="billing"}'] == 100
 

@@ -194,7 +194,7 @@ async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
         await connection.close()
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
     """Wait until the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110  # it changes in another process

@@ -35,7 +35,11 @@ class Record:
         self.settled: list[tuple[int, str]] = []
         self.late: list[int] = []
 
-    def report(self, _queue: str, work: Work, _seconds: float) -> None:
+    def report(self, _queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+        for work, _ in settled:
+            self._record(work)
+
+    def _record(self, work: Work) -> None:
         assert work.envelope is not None
         number = int(work.envelope.id, 16)
         match work.outcome:

@@ -24,7 +24,7 @@ from hookline.workers.work import Work
 from tests.contract.installations import EmbeddedInstallation, Installation, envelope, eventually, fresh_rabbitmq
 from tests.contract.stores import Another
 from tests.events import make
-from tests.stopped_pools import stop
+from tests.stopped_pools import kept_in, stop
 
 JOINED, LEFT = "participant.joined", "participant.left"
 TYPES: dict[str, type[ParticipantJoined | ParticipantLeft]] = {JOINED: ParticipantJoined, LEFT: ParticipantLeft}
@@ -96,7 +96,7 @@ class Fleet:
             await broker.declare_partitions(made.queue, made.patterns)
             open_ = partial(broker.subscribe, made.queue, made.patterns, partition_prefetch(made))
             pipeline = Pipeline(made, store, normalise=normalise, unwanted_after_s=after_s)
-            pool = OrderedPool(pipeline, store, open_, lambda _, work, __: self.history.works.append(work))
+            pool = OrderedPool(pipeline, store, open_, kept_in(self.history.works))
             running = asyncio.create_task(pool.run())
             try:
                 yield
@@ -220,6 +220,31 @@ async def test_many_events_behind_an_unwanted_one_leave_room_for_others(
         await fleet.history.has_handled(ids)
     assert not [work for work in fleet.history.works if isinstance(work.outcome, Parked)]
     fleet.check_order([neighbour])
+
+
+@pytest.mark.parametrize(("installation", "address"), [("embedded", "sqlite"), ("rabbitmq", "redis")], indirect=True)
+async def test_many_events_behind_an_unwanted_one_keep_their_order_while_a_process_has_room(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process takes 256 messages of a partition. Behind these there are no others."""
+    monkeypatch.setattr(blocked_partitions, "CROWDED_S", 0.1)
+    async with fleet.process("before", ParticipantJoined, ParticipantLeft):
+        pass
+    room = ROOMS[0]
+    neighbour = next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+    ids = await fleet.publish([LEFT, *[JOINED] * 200], [room])
+    beside = await fleet.publish([JOINED], [neighbour])
+    async with fleet.process("now", ParticipantJoined):
+        await fleet.history.has_handled(beside)
+        seen = len(fleet.history.works)
+
+        async def is_put_back_often() -> bool:
+            return len(fleet.history.works) >= seen + 3
+
+        await eventually(is_put_back_often, WITHIN_S)
+    async with fleet.process("later", ParticipantJoined, ParticipantLeft):
+        await fleet.history.has_handled(ids)
+    fleet.check_order([room, neighbour])
 
 
 @pytest.mark.parametrize(("installation", "address"), [("embedded", "sqlite")], indirect=True)

@@ -16,7 +16,7 @@ from hookline.workers.store import Acquired, Claim, MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name, taken
 from tests.events import make
-from tests.stopped_pools import stop
+from tests.stopped_pools import kept_in, stop
 
 ALL = ("#",)
 AT_A_TIME = 2
@@ -76,7 +76,7 @@ def store(request: pytest.FixtureRequest) -> Counting:
 async def _pool(broker: Broker, calls: Calls, store: MemoryStore, works: list[Work]) -> Pool:
     queue = await broker.subscribe(calls.worker.queue, ALL, PREFETCH)
     pipeline = Pipeline(calls.worker, store, normalise=_one)
-    return Pool(pipeline, queue, lambda _, work, __: works.append(work))
+    return Pool(pipeline, queue, kept_in(works))
 
 
 async def _publish_waiting(broker: Broker, calls: Calls, store: Counting, works: list[Work], *, quick: int = 1) -> None:
@@ -169,7 +169,11 @@ async def test_each_event_of_a_group_has_its_own_end(broker: Broker) -> None:
     await store.claim(queue, sent[2].id)
     subscribed = await broker.subscribe(queue, ALL, PREFETCH)
     await asyncio.gather(*map(broker.publisher.publish, sent))
-    pool = Pool(Pipeline(fails_once, store, normalise=_one), subscribed, lambda _, work, __: works.append(work))
+    pool = Pool(
+        Pipeline(fails_once, store, normalise=_one),
+        subscribed,
+        kept_in(works),
+    )
     await eventually(lambda: _is(len(works) >= len(sent)))
     await stop(pool, 10)
     reasons = {work.envelope.id: work.outcome.reason for work in works if work.envelope}
@@ -186,7 +190,11 @@ async def test_a_call_that_waits_keeps_no_other_of_its_group_waiting(broker: Bro
             await go_on.wait()
 
     pipeline = Pipeline(first_waits, store, normalise=_one)
-    pool = Pool(pipeline, await broker.subscribe(queue, ALL, PREFETCH), lambda _, work, __: works.append(work))
+    pool = Pool(
+        pipeline,
+        await broker.subscribe(queue, ALL, PREFETCH),
+        kept_in(works),
+    )
     await asyncio.gather(*map(broker.publisher.publish, sent))
     await eventually(lambda: _is(len(works) == EVENTS - 1))
     go_on.set()

@@ -223,8 +223,9 @@ class RealHouse:
         self._process.dead = True
         self._ended.set()
 
-    def _report(self, _: str, work: Work, __: float) -> None:
-        self.trial.settled(work)
+    def _report(self, _queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+        for work, _ in settled:
+            self.trial.settled(work)
         if self.trial.over:
             self._ended.set()
 

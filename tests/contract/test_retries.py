@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 
 from hookline import Backoff, worker
 from hookline.events import CanonicalEvent, Event, RoomCreated
@@ -55,8 +56,8 @@ async def test_attempts_are_counted_across_restarts_of_the_worker(
         ended = asyncio.Event()
         works: list[Work] = []
 
-        def report(_: str, work: Work, __: float) -> None:
-            works.append(work)
+        def report(_: str, settled: Sequence[tuple[Work, float]]) -> None:
+            works.extend(work for work, _ in settled)
             ended.set()
 
         async with installation.opened() as broker:

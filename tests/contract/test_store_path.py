@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from hookline.schemas import topics
-from hookline.schemas.broker import Done, Queue, Received
+from hookline.schemas.broker import Queue, Received
 from hookline.workers.partitions import ALONE_S, Partitions
 from hookline.workers.stores.heartbeat import LEASE_S
 from tests.chaos.proxy import Proxy
@@ -53,9 +53,9 @@ class Process:
     def attached(self) -> set[str]:
         return {partition for partition, queue in self.queues.items() if queue.attached}
 
-    def settle(self, _: str, queue: Queue, received: Received) -> None:
-        self.arrived.add(received.headers["cloudEvents_id"])
-        self._settling.add(asyncio.create_task(queue.settle(received, Done())))
+    def settle(self, _: str, queue: Queue, received: Sequence[Received]) -> None:
+        self.arrived |= {each.headers["cloudEvents_id"] for each in received}
+        queue.done(received)
 
     async def leave(self, partition: str, lost: bool) -> None:  # noqa: FBT001  a callback's
         if lost:

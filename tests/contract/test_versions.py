@@ -14,7 +14,7 @@ from hookline.workers.store import MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually
 from tests.events import make
-from tests.stopped_pools import stop
+from tests.stopped_pools import kept_in, stop
 
 EVENTS = 20
 TYPES: dict[str, type[ParticipantJoined | ParticipantLeft]] = {
@@ -50,7 +50,7 @@ async def running(
     async with installation.opened() as broker:
         queue = await broker.subscribe(worker.queue, worker.patterns, prefetch(worker))
         pipeline = Pipeline(worker, store, normalise=normalise, unwanted_after_s=after_s)
-        pool = Pool(pipeline, queue, lambda _, work, __: works.append(work))
+        pool = Pool(pipeline, queue, kept_in(works))
         try:
             yield
         finally:

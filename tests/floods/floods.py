@@ -30,6 +30,7 @@ secrets = ["{SECRET}"]
 host = "127.0.0.1"
 port = 0
 """
+WITHOUT_UVLOOP = "import runpy, sys; sys.modules['uvloop'] = None; runpy.run_module('hookline', run_name='__main__')"
 MAX_MIB = 200
 MAX_ANSWER_S = 1.5  # on a machine that does nothing else
 _SPAWN = multiprocessing.get_context("spawn")
@@ -47,13 +48,15 @@ class Result:
     peak_mib: float = 0.0
     answers: dict[str, int] = field(default_factory=dict)
     slowest_s: float = 0.0
+    slowest_busy_s: float = 0.0
+    """The most processor time that the event loop took while a callback waited for its answer."""
     opened: int = 0
 
     def row(self) -> str:
         answers = ", ".join(f"{answer}: {count}" for answer, count in sorted(self.answers.items()))
         return (
             f"{self.flood:<44} {self.opened:>6} connections  {self.start_mib:>4.0f} → {self.peak_mib:>4.0f} MiB  "
-            f"slowest answer {self.slowest_s:5.2f} s  {answers}"
+            f"slowest answer {self.slowest_s:5.2f} s, {self.slowest_busy_s:4.2f} s of the loop  {answers}"
         )
 
 
@@ -181,9 +184,9 @@ def floods(scale: float) -> Sequence[Flood]:
     ]
 
 
-async def run(flood: Flood, folder: Path, seconds: float, limits: str = "") -> Result:
+async def run(flood: Flood, folder: Path, seconds: float, limits: str = "", *, has_uvloop: bool = True) -> Result:
     """Flood an ingress of its own, whose limits are these lines of its settings. Fails if it does not start."""
-    async with _ingress(folder, limits) as (pid, port):
+    async with _ingress(folder, limits, has_uvloop) as (pid, port):
         result = Result(flood.name, _mib(pid, "VmRSS"))
         opened = _SPAWN.Value("i", 0)
         crowd = _SPAWN.Process(target=_attack, args=(flood, port, seconds, opened))
@@ -191,7 +194,7 @@ async def run(flood: Flood, folder: Path, seconds: float, limits: str = "") -> R
         try:
             while not opened.value:  # noqa: ASYNC110  another process
                 await asyncio.sleep(_PAUSE_S)
-            await _genuine(port, seconds, result)
+            await _genuine(pid, port, seconds, result)
         finally:
             crowd.kill()
             crowd.join()
@@ -235,15 +238,16 @@ def _address() -> str:
     return f"127.{random.randrange(1, 255)}.{random.randrange(255)}.{random.randrange(1, 255)}"  # noqa: S311
 
 
-async def _genuine(port: int, seconds: float, result: Result) -> None:
+async def _genuine(pid: int, port: int, seconds: float, result: Result) -> None:
     """Callbacks, each on a connection of its own, one after another."""
     loop = asyncio.get_running_loop()
     number, end_s = 0, loop.time() + seconds
     while loop.time() < end_s:
         number += 1
-        began_s = loop.time()
+        began_s, began_busy_s = loop.time(), _busy_s(pid)
         answer = await _call(port, post(KRTC, signed(KRTC, sample(KRTC) + b" " * number, at_s=time.time())))
         result.slowest_s = max(result.slowest_s, loop.time() - began_s)
+        result.slowest_busy_s = max(result.slowest_busy_s, _busy_s(pid) - began_busy_s)
         result.answers[answer] = result.answers.get(answer, 0) + 1
         await asyncio.sleep(_PAUSE_S)
 
@@ -264,12 +268,13 @@ async def _call(port: int, request: bytes) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _ingress(folder: Path, limits: str) -> AsyncIterator[tuple[int, int]]:
+async def _ingress(folder: Path, limits: str, has_uvloop: bool) -> AsyncIterator[tuple[int, int]]:  # noqa: FBT001
     """The pid and the port of an ingress of its own in this folder."""
     (folder / "hookline.toml").write_text(SETTINGS + limits)
     log = folder / "log"
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "hookline", "ingress", "--config", str(folder / "hookline.toml")]
+        program = ["-m", "hookline"] if has_uvloop else ["-c", WITHOUT_UVLOOP]
+        command = [sys.executable, *program, "ingress", "--config", str(folder / "hookline.toml")]
         process = await asyncio.create_subprocess_exec(*command, stderr=output, cwd=folder)
     try:
         yield process.pid, await _port(log, process)
@@ -293,6 +298,11 @@ async def _port(log: Path, process: asyncio.subprocess.Process) -> int:
 def _mib(pid: int, key: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition(f"{key}:")[2].split()[0]) / 1024
+
+
+def _busy_s(pid: int) -> float:
+    """The processor time that the main thread has taken, which runs the event loop."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def allow_files() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.floods.floods import Flood, floods, mixed, run
+from tests.floods.floods import MAX_ANSWER_S, Flood, floods, mixed, run
 
 LIMITS = """
 max_connections = 500
@@ -25,3 +25,4 @@ async def test_memory_is_bounded_in_a_flood_and_genuine_callbacks_are_accepted(f
     assert result.opened > 0
     assert result.peak_mib - result.start_mib < MAX_GROWTH_MIB, result.row()
     assert set(result.answers) == {"200"}, result.row()
+    assert result.slowest_busy_s < MAX_ANSWER_S, result.row()

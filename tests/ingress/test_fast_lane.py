@@ -263,6 +263,23 @@ async def only_connection(ingress: RunningIngress) -> IngressConnection:
     return connection
 
 
+async def test_callbacks_of_one_turn_are_published_by_source_and_within_a_source_in_their_order() -> None:
+    bodies = [(source, signed(source, sample(source, number))) for number in (0, 1, 2) for source in (VOICE, KRTC)]
+    async with running_ingress() as ingress, AsyncExitStack() as clients:
+        for _ in bodies:
+            await clients.enter_async_context(ingress.connect())
+        async with asyncio.timeout(10):
+            while len(ingress.server.connections) < len(bodies):  # noqa: ASYNC110  a new connection gives no signal
+                await asyncio.sleep(0.01)
+        await let_ingress_run()
+        for connection, (source, outgoing) in zip(ingress.server.connections, bodies, strict=True):
+            assert isinstance(connection, IngressConnection)
+            connection.data_received(post(source, outgoing))
+        await let_ingress_run()
+        expected = [outgoing.body for each in (KRTC, VOICE) for source, outgoing in bodies if source is each]
+        assert [envelope.body for envelope in ingress.publisher.envelopes] == expected
+
+
 async def test_a_client_that_leaves_in_the_turn_that_reads_its_callback_leaves_no_task() -> None:
     async with running_ingress() as ingress, ingress.connect():
         connection = await only_connection(ingress)

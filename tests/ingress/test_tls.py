@@ -1,19 +1,23 @@
 """TLS at the ingress itself, with certificates of a private authority."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from hookline.ingress import tls_handshake
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
-from tests.ingress.http_client import PATIENCE_S, connected
+from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
 NAME = "ingress.example"
@@ -232,3 +236,87 @@ async def test_a_handshake_that_does_not_end_is_cut_off(authority: Authority) ->
     settings = with_settings(tls_certificate=certificate, tls_key=key, head_timeout_s=0.3)
     async with running_ingress(settings=settings) as ingress, connected(ingress.port) as client:
         assert await client.is_closed()
+
+
+class Greeting:
+    """A client's side of a handshake, which sends and receives only when it is told to."""
+
+    def __init__(self, authority: Authority, port: int) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=authority.certificate)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=NAME)
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setblocking(False)  # noqa: FBT003  the library's name for it
+
+    def send(self) -> bool:
+        """Go on as far as what has arrived allows; whether the handshake has ended for this side."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            has_ended = False
+        else:
+            has_ended = True
+        self._socket.sendall(self._outgoing.read())
+        return has_ended
+
+    async def receive(self) -> None:
+        self._incoming.write(await asyncio.get_running_loop().sock_recv(self._socket, 2**16))
+
+    async def ask(self) -> bytes:
+        """The answer to a genuine callback, or at least its beginning."""
+        self._tls.write(GOOD)
+        self._socket.sendall(self._outgoing.read())
+        while True:
+            await self.receive()
+            try:
+                return self._tls.read(2**16)
+            except ssl.SSLWantReadError:
+                continue
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+async def test_a_pause_of_the_process_does_not_cut_off_a_handshake(authority: Authority) -> None:
+    async with with_tls(authority, head_timeout_s=1.0) as ingress:
+        with closing(Greeting(authority, ingress.port)) as client:
+            assert not client.send()
+            await client.receive()
+            time.sleep(3)  # noqa: ASYNC251  the whole event loop stands still
+            await let_ingress_run()
+            assert client.send()
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await client.ask()).startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_a_crowd_of_greetings_is_answered_in_several_turns(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+    turns = [0]
+    feed = tls_handshake._feed  # noqa: SLF001
+
+    def noted(transport: asyncio.Transport, data: bytes) -> None:
+        began.append(turns[0])
+        feed(transport, data)
+
+    async def count_turns() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns[0] += 1
+
+    monkeypatch.setattr(tls_handshake, "_feed", noted)
+    async with with_tls(authority) as ingress, AsyncExitStack() as stack, asyncio.timeout(4 * PATIENCE_S):
+        counting = asyncio.create_task(count_turns())
+        clients = [stack.enter_context(closing(Greeting(authority, ingress.port))) for _ in range(64)]
+        for _ in range(2 * len(clients)):  # all are accepted
+            await asyncio.sleep(0)
+        for client in clients:
+            client.send()
+        for client in clients:
+            await client.receive()
+            assert client.send()
+            assert (await client.ask()).startswith(b"HTTP/1.1 200 OK")
+        counting.cancel()
+    assert len(began) == len(clients)
+    assert max(Counter(began).values()) <= 32

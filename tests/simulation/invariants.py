@@ -131,7 +131,11 @@ class Checker(Watch):
 
     # Outcomes
 
-    def settled(self, process: Process, _queue: str, work: Work, _seconds: float) -> None:
+    def settled(self, process: Process, _queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+        for work, _ in settled:
+            self._check_settled(process, work)
+
+    def _check_settled(self, process: Process, work: Work) -> None:
         outcome = work.outcome
         ids = [event.id for event in work.events]
         self._note(f"{process.name} settles {','.join(ids) or (work.envelope and work.envelope.id)}: {outcome!r:.90}")

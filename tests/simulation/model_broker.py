@@ -68,6 +68,10 @@ class ModelQueue:
         taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
         return [received for received in taken if self.holds(received)]
 
+    def done(self, received: Sequence[Received]) -> None:
+        for each in received:
+            self._broker.acknowledge(each.token)
+
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
         server = self._broker.server

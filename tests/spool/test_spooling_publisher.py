@@ -328,16 +328,71 @@ async def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o600}
 
 
-async def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_file_full", [False, True], ids=["within a file", "between two files"])
+async def test_an_event_after_the_folder_was_deleted_is_kept_in_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_file_full: bool
+) -> None:
+    """A deleted file takes writes for as long as it is open: they would all be gone, although each was answered 2xx."""
+    monkeypatch.setattr("hookline.broker.spool.drain._READ_AGAIN_S", 0.01)
     primary = Primary()
     primary.is_away = True
     async with opened(tmp_path / "spool", primary) as (publisher, spool):
         await publisher.publish(envelope())
         await asyncio.to_thread(shutil.rmtree, tmp_path / "spool")
-        spool._journal._own.finish()  # type: ignore[union-attr]  # noqa: SLF001  the next event begins a file
-        assert await refused(publisher, envelope())
-        await until(lambda: spool.fault is None)
-        assert not await refused(publisher, envelope())
+        if is_file_full:
+            spool._journal._own.finish()  # type: ignore[union-attr]  # noqa: SLF001  the next event begins a file
+        later = events(3)
+        for each in later:
+            assert not await refused(publisher, each)
+        primary.is_away = False
+        await drained(spool)
+    assert primary.confirmed == ids(later)
+    assert spool.counts.set_aside == 1  # the one that was deleted
+
+
+async def test_a_folder_that_was_moved_away_is_left_and_found_again_once_it_is_back(tmp_path: Path) -> None:
+    primary = Primary()
+    primary.is_away = True
+    first, second = events(2)
+    async with opened(tmp_path / "spool", primary) as (publisher, _):
+        await publisher.publish(first)
+        await asyncio.to_thread((tmp_path / "spool").rename, tmp_path / "moved")
+        await publisher.publish(second)
+    (moved,) = [path for path in (tmp_path / "moved").iterdir() if path.is_dir()]
+    await asyncio.to_thread(moved.rename, tmp_path / "spool" / moved.name)
+    (tmp_path / "spool" / f"{moved.name}.lock").touch()
+    primary.is_away = False
+    async with opened(tmp_path / "spool", primary) as (_, spool):
+        await drained(spool)
+    assert list(dict.fromkeys(primary.confirmed)) == ids([first, second])
+
+
+async def test_many_records_of_a_file_that_is_gone_hold_up_their_subject_for_a_few_tries_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.broker.spool.drain._READ_AGAIN_S", 0.2)
+    primary = Primary()
+    primary.is_away = True
+    async with opened(tmp_path / "spool", primary) as (publisher, spool):
+        for each in events(50):
+            await publisher.publish(each)
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "spool")
+        primary.is_away = False
+        await drained(spool)  # with a few tries for each of them: 50 s
+        assert spool.counts.set_aside == 50
+    assert sum("is set aside" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_set_without_its_lock_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody took it for left over. Nobody may take the set over: its process may live."""
+    primary = Primary()
+    primary.is_away = True
+    async with opened(tmp_path / "spool", primary) as (publisher, _):
+        await publisher.publish(envelope())
+    (lock,) = (tmp_path / "spool").glob("*.lock")
+    lock.unlink()
+    async with opened(tmp_path / "spool", primary):
+        assert f"{lock.with_suffix('')} has no .lock file" in caplog.text
 
 
 async def test_a_path_that_is_no_folder_is_said_and_used_once_it_is_one(
