@@ -1,15 +1,24 @@
 """The command `hookline`, also `python -m hookline`. Before a command runs, Ctrl-C shows no traceback."""
 
 import signal
+import sys
 
 
 def main() -> None:
     """Load the commands, which takes a moment, and run the one that is asked for."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from hookline.cli.main import main as run  # noqa: PLC0415  see above
+    try:
+        from hookline.cli.main import main as run  # noqa: PLC0415  see above
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run()
+    except (ImportError, AttributeError):
+        from hookline.stand_ins import stand_in  # noqa: PLC0415  few need it
+
+        if (sentence := stand_in()) is None:
+            raise
+        sys.stderr.write(f"hookline: {sentence}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,20 @@ import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.near_names import nearest
+from hookline.stand_ins import stand_in
 from hookline.workers.user_code import raised_by_hookline, user_line
+
+_KNOWN = {
+    "source code string cannot contain null bytes": "it is UTF-16 or no text: save it as UTF-8",
+    "relative import with no known parent package": (
+        "name the module instead of the file, as in mypackage.workers, or import without the dot"
+    ),
+}
+"""What to do about an error of Python, by a part of its text."""
 
 
 def not_importable(name: str, error: BaseException) -> SettingsError:
@@ -27,6 +37,8 @@ def not_importable(name: str, error: BaseException) -> SettingsError:
         return SettingsError(
             f'{name} exits when it is imported{where}: put what it runs under `if __name__ == "__main__":`'
         )
+    if isinstance(error, PermissionError) and error.filename and Path(error.filename) == Path(name).absolute():
+        return SettingsError(f"{name} cannot be read: this user may not read it: run as its owner, or chown it")
     where = "" if line is None or isinstance(error, SyntaxError) else f", in {line.path}:{line.number}"
     return SettingsError(f"{name} cannot be imported: {type(error).__name__}: {error}{where}{_remedy(error)}")
 
@@ -41,6 +53,8 @@ def _remedy(error: BaseException) -> str:
         return f"; {made}(…) makes an event: write {made} without brackets to name its type" if made else ""
     if isinstance(error, KeyError) and _is_of_environment(error):
         return ": the environment has no such variable; set it"
+    if remedy := next((remedy for part, remedy in _KNOWN.items() if part in str(error)), ""):
+        return f"; {remedy}"
     if near := nearest(*_misspelt(error)):
         return f"; did you mean {near}?"
     is_missing = isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("hookline")
@@ -89,6 +103,8 @@ def optional_libraries(extra: str, needed_by: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if sentence := stand_in():
+            raise SettingsError(sentence) from None
         raise SettingsError(f"{needed_by}: pip install {_quoted(extra)} ({error})") from None
 
 

@@ -19,7 +19,7 @@ from hookline.schemas.near_names import nearest
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import Catalogue, catalogue
-from hookline.settings_faults import not_convertible, not_toml
+from hookline.settings_faults import not_convertible, not_toml, not_utf8, sqlite_fault, unmarked_variables
 from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
@@ -77,9 +77,10 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What is wrong, beginning with the key; None if nothing is."""
         if self.management_url and not _is_web_address(self.management_url):
             return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
-        is_rabbitmq = all(url.startswith(RABBITMQ_URLS) for url in self.urls)
-        if is_rabbitmq or (len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL)):
+        if all(url.startswith(RABBITMQ_URLS) for url in self.urls):
             return None
+        if len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL):
+            return sqlite_fault(self.urls[0].removeprefix(SQLITE_URL))
         return 'url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ'
 
 
@@ -113,7 +114,9 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
-        if self.url.startswith((SQLITE_URL, *REDIS_URLS, *POSTGRESQL_URLS)):
+        if self.url.startswith(SQLITE_URL):
+            return sqlite_fault(self.url.removeprefix(SQLITE_URL))
+        if self.url.startswith((*REDIS_URLS, *POSTGRESQL_URLS)):
             return None
         return 'url: expected "sqlite:FILE", "redis://…" or "postgresql://…"'
 
@@ -223,11 +226,13 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     audit = _as(AuditSettings, sections["audit"])
     if audit.requests:
         warnings.append(_KEEPS_REQUESTS)
+    broker, store = _as(BrokerSettings, sections["broker"]), _as(StoreSettings, sections["store"])
+    warnings += unmarked_variables({"broker.url": broker.urls, "store.url": (store.url,)})
     return Settings(
         path=path,
-        broker=_faultless("broker", _as(BrokerSettings, sections["broker"])),
+        broker=_faultless("broker", broker),
         spool=_as(SpoolSettings, sections["spool"]),
-        store=_faultless("store", _as(StoreSettings, sections["store"])),
+        store=_faultless("store", store),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
         admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
@@ -240,7 +245,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         source_names=tuple(_table("sources", document.get("sources", {}))),
         source_providers=_source_providers(tables, outside),
         providers=_by_name(outside),
-        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, _as(StoreSettings, sections["store"]).ttl_s)),
+        warnings=(*warnings, *warnings_of_all(sources, trusted_proxies, store.ttl_s)),
     )
 
 
@@ -267,8 +272,12 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"there is no such file {where}; `hookline init` writes one, and --config names another"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except PermissionError:
+        raise SettingsError("this user may not read it: run as its owner, or chown it") from None
+    except OSError as error:
+        raise SettingsError(f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(not_utf8(error.object)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(not_toml(str(error))) from None
     _check_texts("", document)
@@ -486,4 +495,4 @@ def _convert(key: str, table: Mapping[str, Any], kind: type[S]) -> S:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise SettingsError(not_convertible(key, str(error))) from None
+        raise SettingsError(not_convertible(key, str(error), kind)) from None

@@ -1,14 +1,27 @@
 """The sentences for faults that libraries find in the settings file."""
 
+import codecs
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args, get_origin
+
+import msgspec
 
 _UNCLOSED = "the text there lacks its closing quote"
+_LINE = 'a line is [section], or name = "text", or begins with #'
+_ESCAPE = "a backslash begins an escape in a text in \"…\"; in a text in '…' it stands for itself"
 _TOML_HINTS = {
     "Illegal character '\\n'": _UNCLOSED,
     "Found invalid character '\\n'": _UNCLOSED,
     "Unterminated string": _UNCLOSED,
     'Expected "\'"': _UNCLOSED,
     "Invalid value": 'a text stands in straight quotes, as in name = "text"; other values are numbers, true and false',
+    "Invalid statement": _LINE,
+    "Expected '=' after a key": _LINE,
+    "Expected newline or end of document": "each setting has a line of its own",
+    "Invalid initial character for a key part": "names are of a-z, A-Z, 0-9, _ and -; others stand in quotes",
+    "Invalid hex value": _ESCAPE,
+    "Unescaped '\\\\' in a string": _ESCAPE,
     "Cannot declare": "this section stands in the file twice",
     "Cannot overwrite a value": "this key stands in its section twice",
 }
@@ -20,6 +33,7 @@ _TYPES = {
     "array": 'a list such as ["…"]',
     "object": "a section",
 }
+_UNMARKED = re.compile(r"\$([A-Za-z_]\w+)")
 _TYPE = re.compile(r"`([a-z]+)((?: \| [a-z]+)*)")
 
 
@@ -29,13 +43,54 @@ def not_toml(message: str) -> str:
     return f"it is not TOML: {message}{hint}"
 
 
-def not_convertible(key: str, message: str) -> str:
-    """A sentence that begins with the key, from msgspec's message."""
+def not_utf8(content: bytes) -> str:
+    """A sentence about a file that is not UTF-8, as TOML is."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16, and TOML is UTF-8: save it as UTF-8"
+    good = content.decode(errors="surrogateescape")
+    first = next((number for number, each in enumerate(good) if "\udc80" <= each <= "\udcff"), 0)
+    return f"it is not UTF-8, as TOML is (at line {good.count(chr(10), 0, first) + 1}): save it as UTF-8"
+
+
+def sqlite_fault(name: str) -> str | None:
+    """What is wrong with the name of a file in a URL `sqlite:FILE`; None if nothing is."""
+    if name.startswith("~"):
+        return "url: ~ does not stand for a folder here; write sqlite:${HOME}/…"
+    if not name or name == ":memory:" or (name.startswith("//") and not name.startswith("///")):
+        return 'url: expected "sqlite:FILE", a file that outlives the process, such as "sqlite:hookline.db"'
+    return None
+
+
+def unmarked_variables(urls: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A sentence for each `$NAME` in URLs whose variables are resolved. The value of a variable has no `$` there."""
+    for key, texts in urls.items():
+        for name in sorted({name for text in texts for name in _UNMARKED.findall(text)}):
+            yield f"{key}: ${name} is taken as it stands; write ${{{name}}} for the value of the variable"
+
+
+def not_convertible(key: str, message: str, kind: type[msgspec.Struct]) -> str:
+    """A sentence that begins with the key, from msgspec's message about a table of this kind."""
     missing = re.search(r"missing required field `(\w+)`", message)
     if missing:
         return f"{key}.{missing[1]}: is missing"
     fault, _, place = _TYPE.sub(_in_words, message).replace("`", "").partition(" - at $")
+    if fault.startswith("Invalid enum value"):
+        return f"{key}{place}: expected one of {_choices(kind, place)}, got {fault.rpartition(' ')[2]}"
     return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
+
+
+def _choices(kind: type[msgspec.Struct], place: str) -> str:
+    """The texts that a setting takes, whose place in its table is such as `.log_errors` or `.services[0]`."""
+    name = place.removeprefix(".").partition("[")[0]
+    (field,) = (each for each in msgspec.structs.fields(kind) if each.encode_name == name)
+    return ", ".join(f'"{each}"' for each in _texts(field.type))
+
+
+def _texts(kind: object) -> list[str]:
+    """The texts in a type such as `Literal["a", "b"]` or `tuple[Literal["a", "b"], ...]`."""
+    if get_origin(kind) is Literal:
+        return [str(each) for each in get_args(kind)]
+    return [text for each in get_args(kind) for text in _texts(each)]
 
 
 def _in_words(match: re.Match[str]) -> str:

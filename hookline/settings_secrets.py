@@ -40,6 +40,8 @@ _PLACEHOLDERS = frozenset(
 _TEMPLATE = re.compile(r"<.*>|\[.*\]|\{.*\}|%\w+%|\$\w+|.*(\$\{|\{\{|\$\().*", re.DOTALL)
 """The marks of values to fill in: `<secret>`, `{{ secret }}`, `%SECRET%`, `$SECRET`, and what is left of `${…}`."""
 
+_QUOTES = frozenset({'""', "''", "``", "\u201c\u201d", "\u2018\u2019"})
+
 # Letters that are shown as nothing: fillers for Korean, and the empty cell of Braille.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
@@ -96,6 +98,12 @@ def warnings_of(key: str, provider: Provider[Any], secrets: Sequence[str]) -> It
         )
     if any(_is_padded(secret) for secret in secrets):
         yield f"{key}.secrets: one begins or ends with a blank, or has an invisible character, which is part of it"
+    if any(_is_quoted(secret) for secret in secrets):
+        yield f"{key}.secrets: one stands in quotes, which are part of it; `docker --env-file`, for one, keeps them"
+
+
+def _is_quoted(secret: str) -> bool:
+    return len(secret) > 1 and secret[0] + secret[-1] in _QUOTES
 
 
 def _is_padded(secret: str) -> bool:

@@ -62,6 +62,9 @@ _ALL = (
         "Age of the latest genuine callback of a source; before the first one, of the process.",
         "seconds",
     ),
+    _gauge(
+        "broker_fault", "reason", "1 while the queue takes no events: `broker_away`, `broker_alarm`, `broker_silent`, …"
+    ),
     # The spool.
     _gauge("spool_events", "", "Events on this machine's disk that RabbitMQ does not have yet."),
     _gauge("spool_bytes", "", "Size of the spool.", "bytes"),
@@ -83,6 +86,7 @@ _ALL = (
     _gauge("running_calls", "queue", "Calls of a worker's function that run in this process now."),
     _gauge("overdue_calls", "queue", "Of these, the calls that run on although their time-out has ended."),
     _gauge("oldest_call_seconds", "queue", "How long the oldest of these calls has run.", "seconds"),
+    _gauge("held_subjects", "queue", "Subjects of an ordered worker, such as rooms, that a failed event holds back."),
     _histogram("handler_seconds", "queue", "Run time of a worker's function."),
     _histogram("delivery_seconds", "queue", "From taking a delivery from its queue to its outcome."),
     _histogram("done_after_seconds", "queue", "From the receipt of a callback to its end: done or parked.", SLOW_S),
@@ -108,6 +112,11 @@ _ALL = (
         "Bindings that another tool had removed and the guard has made again; needs `broker.management_url`.",
     ),
     _gauge("ready", "", "1 if /readyz answers 200."),
+    _counter(
+        "loop_blocked_seconds_total",
+        "",
+        "Time for which a worker's process handled nothing, because a line of code blocked it or it got no CPU.",
+    ),
     _counter("log_dropped_total", "", "Lines of the log that were dropped because they were not read in time."),
     _gauge("build_info", "version python", "Always 1; the labels say what runs."),
 )

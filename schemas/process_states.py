@@ -15,6 +15,18 @@ class CallState(msgspec.Struct, frozen=True, kw_only=True):
     line: str = ""
 
 
+class HeldBackState(msgspec.Struct, frozen=True, kw_only=True):
+    """Subjects of an ordered worker, such as rooms, whose first event has failed and waits for its next attempt.
+
+    `events` wait behind those. The event `event_id` failed first, so many `seconds` ago.
+    """
+
+    subjects: int
+    events: int
+    event_id: str
+    seconds: float
+
+
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     """A worker in one process.
 
@@ -30,10 +42,23 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     overdue: int
     unsettled: int
     oldest_call: CallState | None
+    held_back: HeldBackState | None = None
+
+
+class BlockedState(msgspec.Struct, frozen=True, kw_only=True):
+    """A process whose event loop did not run for a share of the last minute. `line` blocked it last, if it is known."""
+
+    share: float
+    line: str = ""
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. `broker` names the queue that it uses, so that two installations on a machine are told apart."""
+    """One process. `broker` names the queue that it uses, so that two installations on a machine are told apart.
+
+    `broker_fault` says why the queue takes no events of an ingress now, as a code such as `broker_alarm`: with a spool,
+    they are kept there. `blocked` is null if its event loop has run for the whole of the last minute, and where nobody
+    watches that.
+    """
 
     role: str
     pid: int
@@ -42,3 +67,5 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     reasons: Sequence[str] = ()
     workers: Sequence[WorkerState] = ()
+    blocked: BlockedState | None = None
+    broker_fault: str = ""

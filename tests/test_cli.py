@@ -118,10 +118,10 @@ def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     done, listen = project.call("ingress"), project.call("listen")
     project.close()
     assert (done.returncode, listen.returncode) == (3, 3)
-    assert "another program listens there; stop it, or choose another with --port" in listen.stderr
+    assert "an ingress of Hookline already listens there; stop it, or choose another with --port" in listen.stderr
     said = [line for line in done.stderr.splitlines() if "metrics and health" not in line]
     assert [line.startswith("hookline: cannot listen on 127.0.0.1:") for line in said] == [True]
-    assert "another program listens there; stop it, or set another port under [ingress]" in said[0]
+    assert "an ingress of Hookline already listens there; stop it, or set another port under [ingress]" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`hookline check`: a newcomer's likeliest mistakes, each found in one line that says what to do."""
 
+import asyncio
 import shutil
 import socket
 import sqlite3
@@ -71,7 +72,8 @@ def project(tmp_path: Path) -> Project:
 
 
 async def found(project: Project, *workers: str) -> list[Finding]:
-    return await check_all(project.config, [str(project.folder / each) for each in workers or ("billing.py",)])
+    files = [str(project.folder / each) for each in workers or ("billing.py",)]
+    return await asyncio.to_thread(check_all, project.config, files)
 
 
 def said(findings: Sequence[Finding], *levels: Level) -> str:
@@ -99,6 +101,15 @@ def other_database(project: Project) -> None:
 
 def no_database(project: Project) -> None:
     (project.folder / "hookline.db").write_text("this is a text, and long enough to be looked at" * 100)
+
+
+def in_utf16(project: Project, file: Path | None = None) -> None:
+    path = file or project.config
+    path.write_text(path.read_text(), encoding="utf-16")
+
+
+def in_gbk(project: Project) -> None:
+    project.config.write_text(f"# 密钥\n{project.config.read_text()}", encoding="gbk")
 
 
 MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
@@ -199,9 +210,38 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         lambda it: it.set_store("mysql://db"),
         'toml: store.url: expected "sqlite:',
     ),
+    ("a file in UTF-16", in_utf16, "toml: it is UTF-16, and TOML is UTF-8: save it as UTF-8"),
+    ("a file in another encoding", in_gbk, "it is not UTF-8, as TOML is (at line 1): save it as UTF-8"),
+    ("a name in Chinese", lambda it: it.change("krtc-main", "金山"), "names are of a-z, A-Z, 0-9, _ and -"),
+    ("a file in YAML", lambda it: it.config.write_text("broker:\n"), 'a line is [section], or name = "text"'),
+    (
+        "a value that is none of those that there are",
+        lambda it: it.add('[workers]\nlog_errors = "all"'),
+        'workers.log_errors: expected one of "place", "text", "full", got \'all\'',
+    ),
+    ("a secret in quotes", lambda it: secret(it, "“a-secret-of-some-length”"), "one stands in quotes, which are part"),
+    (
+        "a variable without braces",
+        lambda it: it.set_broker("amqp://me:$AMQP_PASSWORD@127.0.0.1:9/"),
+        "broker.url: $AMQP_PASSWORD is taken as it stands; write ${AMQP_PASSWORD}",
+    ),
+    ("a queue in memory", lambda it: it.set_broker("sqlite::memory:"), "a file that outlives the process"),
+    (
+        "a URL as SQLAlchemy has it",
+        lambda it: it.set_store("sqlite://hookline.db"),
+        'store.url: expected "sqlite:FILE"',
+    ),
+    ("a tilde", lambda it: it.set_broker("sqlite:~/hookline.db"), "write sqlite:${HOME}/…"),
+    ("a folder for a database", lambda it: it.set_broker("sqlite:."), "it is a folder; name a file in it"),
+    ("a worker's file in UTF-16", lambda it: in_utf16(it, it.worker), "it is UTF-16 or no text: save it as UTF-8"),
+    (
+        "a relative import in a worker's file",
+        lambda it: it.worker.write_text(f"from . import x\n{WORKER}"),
+        "name the module instead of the file",
+    ),
     ("a folder that does not exist", lambda it: it.set_broker("sqlite:data/hookline.db"), "does not exist: make it"),
     ("the database of another program", other_database, "is the database of another program"),
-    ("a file that is no database", no_database, "is no SQLite file that can be read"),
+    ("a file that is no database", no_database, "it is no SQLite file; name another file"),
 )
 
 
@@ -222,6 +262,19 @@ async def test_failing_and_untouched_events_of_the_embedded_queue_are_found(proj
         warned = said(await found(project), "warning")
     assert "billing has events waiting (1) that no process takes: does its worker run?" in warned
     assert "billing tries 1 again: `hookline retrying show billing` has the errors" in warned
+
+
+async def test_a_worker_s_file_may_run_an_event_loop_while_it_is_imported(project: Project) -> None:
+    project.worker.write_text(f"import asyncio\nasyncio.run(asyncio.sleep(0))\n{WORKER}")
+    assert said(await found(project)) == ""
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "redis"])
+async def test_a_store_that_does_not_answer_in_time_is_found(project: Project, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        project.set_store(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0")
+        project.change("[store]", "[store]\ntimeout_s = 1")
+        assert "the store did not answer within 1 s: look at its load" in said(await found(project), "fault")
 
 
 async def test_two_workers_of_one_queue_are_found(project: Project) -> None:
@@ -245,6 +298,21 @@ async def test_a_clock_that_is_years_behind_is_found(project: Project, monkeypat
     now_s = time.time()
     monkeypatch.setattr(time, "time", lambda: now_s - 10 * 365 * 86_400)
     assert "set it, run NTP" in said(list(machine.check_clock()), "fault")
+
+
+async def test_a_node_of_a_cluster_that_is_away_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    there = server_url(request.config)
+    project.change('url = "sqlite:hookline.db"', f'url = ["{there}", "amqp://127.0.0.1:{NOBODYS}/"]')
+    text = said(await found(project), "warning")
+    assert f"RabbitMQ at 127.0.0.1:{NOBODYS}: connection refused; the other nodes answer: start RabbitMQ" in text
+
+
+async def test_a_spool_that_everybody_may_write_to_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    project.set_broker(server_url(request.config))
+    spool = project.folder / "hookline-spool"
+    spool.mkdir()
+    spool.chmod(0o777)
+    assert "spool.path: everybody may write to" in said(await found(project), "fault")
 
 
 async def test_a_wrong_password_is_found(project: Project, request: pytest.FixtureRequest) -> None:

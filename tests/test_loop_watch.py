@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hookline.runtime.import_watch import watching_import
 from hookline.runtime.loop_watch import watching_loop
 from hookline.workers.user_code import running_line
 
@@ -26,7 +27,7 @@ def block(seconds: float) -> None:
 
 async def test_the_line_that_blocks_is_named_while_it_does(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "hookline")
-    with watching_loop(stalled_s=0.1):
+    with watching_loop(stalled_s=0.1, look_s=0.05):
         block_until_logged(caplog)
     (record,) = caplog.records
     assert f"{__file__}:" in record.message
@@ -35,12 +36,47 @@ async def test_the_line_that_blocks_is_named_while_it_does(caplog: pytest.LogCap
 
 async def test_a_file_is_named_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "hookline")
-    with watching_loop(stalled_s=0.1):
+    with watching_loop(stalled_s=0.1, look_s=0.05):
         for _ in range(3):
             block_until_logged(caplog)
             block(0.3)
             await asyncio.sleep(0)
     assert len(caplog.records) == 1
+
+
+async def test_the_time_for_which_the_loop_did_not_run_is_added_up() -> None:
+    with watching_loop() as watch:
+        assert (watch.blocked(), watch.blocked_s) == (None, 0.0)
+        await blocked_for(1.2)
+        blocked = watch.blocked()
+    assert watch.blocked_s > 0.5
+    assert blocked is not None
+    assert blocked.share > 0.5 / 60
+
+
+async def test_the_line_that_blocked_the_loop_for_less_than_is_logged_is_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with watching_loop(stalled_s=30.0, look_s=0.1) as watch:
+        await blocked_for(1.2)
+        blocked = watch.blocked()
+    assert blocked is not None
+    assert blocked.line.startswith(f"{__file__}:")
+    assert not caplog.records
+
+
+async def blocked_for(seconds: float) -> None:
+    """Block the loop, and return once it has noticed."""
+    await asyncio.sleep(0.7)
+    block(seconds)
+    await asyncio.sleep(0.7)
+
+
+def test_an_import_that_takes_long_is_said_with_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    with watching_import("billing.py", 0.1):
+        block_until_logged(caplog)
+    (record,) = caplog.records
+    assert f"the import of billing.py takes more than 0.1 s, and is at {__file__}:" in record.message
 
 
 async def test_an_event_loop_that_waits_runs_no_line_of_the_team() -> None:

@@ -44,6 +44,7 @@ def test_wrong_usage_has_a_remedy(
         (["a.py", "a.py"], "a.py is named twice: leave one out"),
         (["notes.txt"], "notes.txt: there is no such module, and the name of a Python file ends with .py"),
         (["a"], "a: there is no worker at its top level"),
+        (["a.py:work"], "'a.py:work': write a.py alone; all workers in it run"),
         (["./folder"], "./folder is a folder: name the Python files in it that have workers"),
     ],
 )

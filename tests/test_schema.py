@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from redis.asyncio import Redis
 
 from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.events import ParticipantJoined, RecordingStarted
 from hookline.runtime.installation import Installation
 from hookline.schemas.broker import Broker
@@ -276,8 +277,8 @@ async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Pat
 
 
 @contextmanager
-def as_a_user_who_may_not_write(path: Path) -> Iterator[None]:
-    path.chmod(0o400)
+def as_a_user_who_may_not_write(path: Path, *, mode: int = 0o400) -> Iterator[None]:
+    path.chmod(mode)
     is_root = os.geteuid() == 0
     if is_root:  # root may write anyway
         os.seteuid(65534)
@@ -286,6 +287,14 @@ def as_a_user_who_may_not_write(path: Path) -> Iterator[None]:
     finally:
         if is_root:
             os.seteuid(0)
+
+
+async def test_an_error_about_an_unreadable_queue_says_what_is_needed(path: Path) -> None:
+    with (
+        as_a_user_who_may_not_write(path, mode=0o000),
+        pytest.raises(Unreachable, match="this user must be able to write to the file and to its folder"),
+    ):
+        await EmbeddedQueueStates(path).names()
 
 
 async def test_an_error_about_a_read_only_file_says_what_is_needed(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.schemas.errors import Unreachable
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.sqlite import writer_thread
 from hookline.sqlite.database import Database
 from hookline.sqlite.writer_thread import LEASE_S
@@ -261,6 +261,11 @@ async def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None
     (tmp_path / "x.db").write_bytes(b"something else entirely" * 100)
     with pytest.raises(Unreachable, match="cannot be opened"):
         await Database.open(tmp_path / "x.db")
+
+
+async def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be opened: it is a folder; name a file in it"):
+        await Database.open(tmp_path)
 
 
 async def test_a_closed_database_is_unreachable(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -111,17 +112,33 @@ async def test_what_was_refused_lately_has_a_next_step(tmp_path: Path) -> None:
     assert [each["source"] for each in found["refused"]] == ["krtc-main", UNKNOWN_PATH]
 
 
-@pytest.mark.parametrize(("sources", "is_ours"), [(("calls",), False), (("calls", "zoom-main"), True)])
-async def test_stale_time_stamps_of_several_sources_are_this_machines_clock(
-    tmp_path: Path, sources: tuple[str, ...], *, is_ours: bool
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("stale_timestamp", "is this machine's clock right? Run NTP"),
+        ("missing_signature", "does a load balancer or a firewall remove headers?"),
+    ],
+)
+@pytest.mark.parametrize(("sources", "is_common"), [(("calls",), False), (("calls", "zoom-main"), True)])
+async def test_what_refuses_several_sources_has_a_cause_on_our_side(
+    tmp_path: Path, reason: str, hint: str, sources: tuple[str, ...], *, is_common: bool
 ) -> None:
+    assert (hint in await refused_status(tmp_path, reason, sources, time.time() - 30.0)) is is_common
+
+
+async def test_what_a_clock_that_was_ahead_has_noted_is_no_news(tmp_path: Path) -> None:
+    text = await refused_status(tmp_path, "stale_timestamp", ("calls", "zoom-main"), time.time() + 3600.0)
+    assert "calls: refused (stale_timestamp, by a clock that was ahead of this one)" in text
+    assert "Run NTP" not in text
+
+
+async def refused_status(tmp_path: Path, reason: str, sources: Sequence[str], at_s: float) -> str:
     config = config_of(tmp_path, f"sqlite:{tmp_path / 'hookline.db'}")
     writer = SqliteRefusalWriter(tmp_path / "hookline-refused.db", AuditSettings())
-    writer.count({(source, "stale_timestamp"): 1 for source in sources}, time.time() - 30.0)
+    writer.count({(source, reason): 1 for source in sources}, at_s)
     await writer.close()
     async with opened(f"sqlite:{tmp_path / 'hookline.db'}"):
-        text = await asyncio.to_thread(status, config)
-    assert ("is this machine's clock right? Run NTP" in text) is is_ours
+        return await asyncio.to_thread(status, config)
 
 
 async def test_each_source_has_the_age_of_its_latest_event_and_unusual_silence_a_next_step(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from hookline.admin.visit import SILENT, TOKEN_REFUSED, OnPort
 from hookline.cli.status_processes import process_hints
-from hookline.schemas.process_states import CallState, ProcessState, WorkerState
+from hookline.schemas.process_states import BlockedState, CallState, HeldBackState, ProcessState, WorkerState
 
 
 def hints(*, running: int, oldest_s: float, overdue: int = 0, unsettled: int = 9, line: str = "billing.py:7") -> str:
@@ -50,9 +50,53 @@ def test_a_long_call_is_named_although_places_are_free() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("blocked", "said"),
+    [
+        (BlockedState(share=0.4, line="billing.py:7"), "worker 7: billing.py:7 blocks it, for 40% of the last minute"),
+        (
+            BlockedState(share=0.4),
+            "worker 7: it could not run for 40% of the last minute: has this machine enough CPU?",
+        ),
+        (BlockedState(share=0.05, line="billing.py:7"), ""),
+        (None, ""),
+    ],
+)
+def test_a_line_that_blocks_a_process_is_named(blocked: BlockedState | None, said: str) -> None:
+    process = ProcessState(role="worker", pid=7, version="1", broker="b", ready=True, blocked=blocked)
+    found = "\n".join(process_hints([OnPort(9464, [process])]))
+    assert (found[: len(said)], bool(found)) == (said, bool(said))
+
+
+def test_rooms_that_a_failed_event_holds_back_are_said() -> None:
+    held = HeldBackState(subjects=1, events=12, event_id="e1", seconds=41.0)
+    worker = WorkerState(
+        queue="billing",
+        concurrency=4,
+        timeout_s=30.0,
+        running=0,
+        overdue=0,
+        unsettled=13,
+        oldest_call=None,
+        held_back=held,
+    )
+    process = ProcessState(role="worker", pid=7, version="1", broker="b", ready=True, workers=[worker])
+    (said,) = process_hints([OnPort(9464, [process])])
+    assert said.startswith(
+        "billing: subjects (rooms, say) are held back in worker 7 by events that failed (1, with 12 events behind), "
+        "the longest for 41 s by event e1: "
+    )
+
+
 def test_a_process_that_is_not_ready_says_why() -> None:
     process = ProcessState(role="ingress", pid=7, version="1", broker="b", ready=False, reasons=["disk_full"])
     assert process_hints([OnPort(9464, [process])]) == ["ingress 7 is not ready: disk_full"]
+
+
+def test_an_ingress_whose_broker_is_in_an_alarm_says_so_although_it_is_ready() -> None:
+    process = ProcessState(role="ingress", pid=7, version="1", broker="b", ready=True, broker_fault="broker_alarm")
+    (said,) = process_hints([OnPort(9464, [process])])
+    assert said.startswith("ingress 7: RabbitMQ takes no events, because of an alarm of its memory or disk: ")
 
 
 def test_a_port_that_does_not_say_what_its_process_does_has_a_reason() -> None:

@@ -12,6 +12,7 @@ import msgspec
 from hookline.schemas.broker import Again, Done, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
+from hookline.schemas.process_states import HeldBackState
 from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
@@ -79,6 +80,16 @@ class OrderedPool:
     def unsettled(self) -> int:
         """How many messages it has of the broker and has not settled: some wait behind others of their subject."""
         return self._partitions.unsettled
+
+    @property
+    def held_back(self) -> HeldBackState | None:
+        """The subjects that wait behind an event which failed; None if there are none."""
+        found, now_s = self._subject_queues.held_back(), time.monotonic()
+        if found is None:
+            return None
+        return HeldBackState(
+            subjects=found.subjects, events=found.events, event_id=found.event_id, seconds=now_s - found.failed_s
+        )
 
     async def run(self) -> None:
         """Work until `close` is called. Raises what a part of it fails with."""

@@ -6,8 +6,8 @@ The first event of each queue is in flight, one at a time. An event that failed 
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, count
-from typing import Generic, TypeVar
+from itertools import chain, count, islice
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -52,6 +52,15 @@ class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
 
     def __iter__(self) -> Iterator[Slot[T]]:
         return chain(self.waiting, (slot for _, _, slot in self.held))
+
+
+class HeldBack(NamedTuple):
+    """How many subjects wait for an event of theirs that has failed, and since when the first one does."""
+
+    subjects: int
+    events: int
+    event_id: str
+    failed_s: float
 
 
 class SubjectQueues(Generic[T]):
@@ -110,6 +119,19 @@ class SubjectQueues(Generic[T]):
         """How many events of its partition wait for a later time, or behind this one, which is in flight."""
         theirs = self._of(slot.partition)
         return 1 + sum(len(each.waiting) for each in theirs if each.ready_s > now_s or each is slot.queue)
+
+    def held_back(self) -> HeldBack | None:
+        """The subjects that an event holds back which waits for its next attempt; None if there are none."""
+        failed = [
+            (first.failed_s, first.event_id, len(queue.waiting) - 1)
+            for queue in self._subject_queues.values()
+            for first in islice(queue.waiting, 1)
+            if first.failed_s is not None
+        ]
+        if not failed:
+            return None
+        failed_s, event_id, _ = min(failed)
+        return HeldBack(len(failed), sum(events for _, _, events in failed), event_id, failed_s)
 
     def taken(self, partition: str) -> int:
         """How many events of a partition are here: in flight, waiting, or held back."""

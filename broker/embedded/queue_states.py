@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from hookline.schemas import topics
 from hookline.schemas.envelope import RECEIVED_AT_HEADER
-from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueState
+from hookline.sqlite.faults import not_opened
 from hookline.sqlite.writer_thread import LEASE_S
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class EmbeddedQueueStates:
             with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", _BUSY_S, uri=True)) as connection:
                 return step(connection)
         except sqlite3.Error as error:
-            raise Unreachable(f"{self._path} cannot be read: {error}") from None
+            raise not_opened(self._path, error) from None
 
 
 def _names(connection: sqlite3.Connection) -> list[str]:

@@ -28,13 +28,18 @@ class SpoolSettings:
 def spooling_publisher(primary: Primary, settings: SpoolSettings) -> SpoolingPublisher:
     """A publisher that is not open yet. Raises SettingsError for a folder that everybody may write to."""
     folder = settings.folder
-    try:
-        is_open_to_all = folder.exists() and folder.stat().st_mode & _WRITABLE_BY_ALL
-    except OSError:  # the spool says so, and tries again
-        is_open_to_all = False
-    if is_open_to_all:
-        raise SettingsError(f"spool.path: everybody may write to {folder}, and so plant events; chmod o-w it")
+    check_folder(folder)
     journal = Journal(folder, RealFiles())
     limits = SpoolLimits(settings.max_bytes, settings.max_age_s)
     spool = Spool(journal, limits, ThreadLane("spool writer"), ThreadLane("spool reader"))
     return SpoolingPublisher(primary, spool, after_s=settings.after_s, max_draining=settings.max_draining)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises SettingsError for one that everybody may write to. What else is wrong with it, the spool says."""
+    try:
+        is_open_to_all = folder.exists() and folder.stat().st_mode & _WRITABLE_BY_ALL
+    except OSError:
+        return
+    if is_open_to_all:
+        raise SettingsError(f"spool.path: everybody may write to {folder}, and so plant events; chmod o-w it")

@@ -9,7 +9,6 @@ import msgspec
 from hookline.cli.options import config_option, json_option
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding
-from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 
@@ -33,7 +32,7 @@ def check(workers: tuple[str, ...], config: Path, *, as_json: bool) -> None:
     One line for each thing, which says what to do. Nothing is started or changed, but the files of WORKER are imported.
     The exit code is 1 if there is a fault. A warning is none.
     """
-    found = run_to_end(check_all(config, workers))
+    found = check_all(config, workers)
     for each in found:
         click.echo(msgspec.json.encode(each).decode() if as_json else _line(each))
     if any(each.level == "fault" for each in found):

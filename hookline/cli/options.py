@@ -22,7 +22,7 @@ _EXPECTED = "expected a time ago, such as 90s, 30m, 2h, 3d or 1w, or a time with
 def config_option(command: Command) -> Command:
     return click.option(
         "--config",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, readable=False, path_type=Path),  # what reads it says more
         default=lambda: os.environ.get("HOOKLINE_CONFIG") or DEFAULT_PATH,
         show_default="$HOOKLINE_CONFIG, else ./hookline.toml",
         help="The settings file.",

@@ -17,10 +17,11 @@ from hookline.cli import tables
 from hookline.cli.age import age_text
 from hookline.cli.options import config_option, json_option
 from hookline.cli.status_processes import process_hints, show_processes
+from hookline.doctor.queues import LONELY
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import broker_name, is_rabbitmq, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
-from hookline.schemas.errors import HooklineError, StaleTimestamp, Unreachable
+from hookline.schemas.errors import HooklineError, MissingSignature, StaleTimestamp, Unreachable
 from hookline.schemas.queue_states import QueueState
 from hookline.schemas.refusals import RefusalCount
 from hookline.settings import Settings, load
@@ -32,7 +33,19 @@ SOURCE_COLUMNS = (("source",), ("last event",), ("rhythm",))
 _WATCH_EVERY_S = 2.0
 _REFUSED_WITHIN_S = 3600.0
 _MAX_REFUSED = 10
-_CLOCK_HINT = "clock: time stamps of several sources were too old or too new: is this machine's clock right? Run NTP"
+_AHEAD_S = 60.0
+"""What was noted later than that was noted by a clock that was ahead."""
+_NOW_S = 600.0
+"""What was refused longer ago may have been mended since."""
+_COMMON_CAUSES = {
+    StaleTimestamp.reason: (
+        "clock: time stamps of several sources were too old or too new: is this machine's clock right? Run NTP"
+    ),
+    MissingSignature.reason: (
+        "proxy: requests of several sources had no signature: does a load balancer or a firewall remove headers?"
+    ),
+}
+"""What to do about a reason for which several sources were refused."""
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -138,7 +151,9 @@ def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
         return ()
     since_s = time.time() - _REFUSED_WITHIN_S
     counts = RefusalReader(settings.path.parent / settings.audit.path).counts()
-    return sorted((each for each in counts if each.last_s >= since_s), key=lambda each: -each.last_s)
+    ahead_s = time.time() + _AHEAD_S
+    recent = (each for each in counts if each.last_s >= since_s)
+    return sorted(recent, key=lambda each: (each.last_s > ahead_s, -each.last_s))
 
 
 def _look_at_spool(settings: Settings) -> SpoolState | None:
@@ -210,19 +225,23 @@ def _hints(found: Status) -> list[str]:
         for each in found.sources or ()
         if each.silent
     ]
-    hints += (
-        [_CLOCK_HINT]
-        if len({each.source for each in found.refused if each.reason == StaleTimestamp.reason}) > 1
-        else []
-    )
-    return hints + [_refused_hint(each, time.time()) for each in found.refused[:_MAX_REFUSED]]
+    now_s = time.time()
+    hints += _common_causes([each for each in found.refused if -_NOW_S <= each.last_s - now_s <= _AHEAD_S])
+    return hints + [_refused_hint(each, now_s) for each in found.refused[:_MAX_REFUSED]]
+
+
+def _common_causes(refused: Sequence[RefusalCount]) -> list[str]:
+    several = {
+        reason for reason in _COMMON_CAUSES if len({each.source for each in refused if each.reason == reason}) > 1
+    }
+    return [hint for reason, hint in _COMMON_CAUSES.items() if reason in several]
 
 
 def _queue_hints(state: QueueState) -> list[str]:
     name = state.queue
     is_lonely, is_untouched = state.waiting and state.consumers == 0, state.is_untouched
     hints = {
-        f"{name}: nothing consumes it; start its worker": is_lonely,
+        f"{name}: {LONELY}": is_lonely,
         f"{name}: no process takes its events; does its worker run?": is_untouched,
         f"{name}: `hookline retrying show {name}` shows the last error": state.retrying,
         f"{name}: `hookline dead list {name}` shows why": state.dead,
@@ -241,8 +260,9 @@ def _spool_hint(*, is_broker_there: bool) -> str:
 
 def _refused_hint(count: RefusalCount, now_s: float) -> str:
     name, source = (count.source, count.source) if count.source else ("unknown paths", "-")
-    ago = age_text(max(now_s - count.last_s, 0.0))
-    return f"{name}: refused ({count.reason}, {ago} ago): `hookline refused list --source {source}`"
+    ahead_s = count.last_s - now_s
+    when = f"{age_text(max(-ahead_s, 0.0))} ago" if ahead_s <= _AHEAD_S else "by a clock that was ahead of this one"
+    return f"{name}: refused ({count.reason}, {when}): `hookline refused list --source {source}`"
 
 
 def _row(state: QueueState) -> tuple[str, ...]:

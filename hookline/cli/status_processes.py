@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from hookline.admin.visit import SILENT, OnPort
 from hookline.cli import tables
 from hookline.cli.age import age_text
-from hookline.schemas.process_states import ProcessState, WorkerState
+from hookline.doctor.processes import faults_of
+from hookline.schemas.process_states import BlockedState, HeldBackState, ProcessState, WorkerState
 
 COLUMNS = (("port", "role", "pid", "ready"), ("worker",), ("running", "oldest call", "unsettled"))
 _NUMBERS = frozenset({"port", "pid", "running", "oldest call", "unsettled"})
 _SLOW_S = 1.0
 _LONG_S = 60.0
+_BLOCKED_SHARE = 0.1
 
 
 def show_processes(found: Sequence[OnPort]) -> None:
@@ -55,17 +57,39 @@ def _remedy(fault: str) -> str:
 
 def _hints(process: ProcessState) -> Iterator[str]:
     who = f"{process.role} {process.pid}"
-    for reason in process.reasons:
-        yield f"{who} is not ready: {reason}"
+    yield from faults_of(process)
+    if process.blocked is not None and process.blocked.share >= _BLOCKED_SHARE:
+        yield _blocked_hint(process.blocked, who)
     for worker in process.workers:
         yield from _worker_hints(worker, who)
+
+
+def _blocked_hint(blocked: BlockedState, who: str) -> str:
+    took = f"for {blocked.share:.0%} of the last minute"
+    if not blocked.line:
+        return f"{who}: it could not run {took}: has this machine enough CPU?"
+    return (
+        f"{who}: {blocked.line} blocks it, {took}, and nothing else runs meanwhile: await what that line waits for, "
+        "or call it with `await asyncio.to_thread(…)`"
+    )
 
 
 def _is_full(worker: WorkerState) -> bool:
     return worker.running >= worker.concurrency and worker.unsettled > worker.running
 
 
+def _held_back_hint(queue: str, held: HeldBackState, who: str) -> str:
+    """What an ordered worker tries again waits in its process, and is not in the column of the queue."""
+    return (
+        f"{queue}: subjects (rooms, say) are held back in {who} by events that failed ({held.subjects}, with "
+        f"{held.events} events behind), the longest for {age_text(held.seconds)} by event {held.event_id}: "
+        "`hookline events --id` shows it, and the log of that process why it failed"
+    )
+
+
 def _worker_hints(worker: WorkerState, who: str) -> Iterator[str]:
+    if worker.held_back is not None:
+        yield _held_back_hint(worker.queue, worker.held_back, who)
     oldest = worker.oldest_call
     if oldest is None:
         return

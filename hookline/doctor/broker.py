@@ -1,6 +1,8 @@
 """Checks of RabbitMQ: the way to it, and what should exist there."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hookline.broker.rabbitmq.management import Management
@@ -19,13 +21,33 @@ _REFUSED = "refused the user or password"
 async def check_rabbitmq(settings: Settings, workers: Sequence[Worker[Any]]) -> list[Finding]:
     try:
         async with visiting(rabbitmq_settings(settings)) as visit:
-            answers = ok("broker", f"RabbitMQ at {visit.places} answers, and knows the user and the vhost")
+            answers = await _nodes(settings, visit.places)
             managed = [] if visit.management is None else await _policies(visit.management)
-            return [answers, *managed, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
+            return [*answers, *managed, *await _topology(visit, workers), *await check_queues(visit.queue_states)]
     except SettingsError as error:
         return [fault("broker", str(error))]
     except Unreachable as error:
         return [fault("broker", f"{error}: {_remedy(str(error), settings)}")]
+
+
+async def _nodes(settings: Settings, places: str) -> list[Finding]:
+    """What each node of a cluster answers. One of them answers."""
+    urls = settings.broker.urls if len(settings.broker.urls) > 1 else ()
+    errors = [error for error in await asyncio.gather(*(_node(settings, url) for url in urls)) if error]
+    lost = [
+        warning("broker", f"{error}; the other nodes answer: {_remedy(error, settings)}, before another node is lost")
+        for error in errors
+    ]
+    return lost or [ok("broker", f"RabbitMQ at {places} answers, and knows the user and the vhost")]
+
+
+async def _node(settings: Settings, url: str) -> str:
+    """Why a node cannot be used; empty if it can."""
+    try:
+        async with visiting(replace(rabbitmq_settings(settings), url=url)):
+            return ""
+    except Unreachable as error:
+        return str(error)
 
 
 def _remedy(error: str, settings: Settings) -> str:

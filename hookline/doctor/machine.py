@@ -6,25 +6,24 @@ import shutil
 import sqlite3
 import stat
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from hookline.broker.spool.opening import check_folder
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.ingress.listening import listening_sockets, server_context
 from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
-from hookline.runtime.listening import cannot_listen
+from hookline.runtime.listening import cannot_listen, is_ingress
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
+from hookline.sqlite.faults import not_opened
 from hookline.sqlite.schema import version
 
 _MIN_FREE_BYTES = 200 * 2**20
 _LOW_FREE_BYTES = 2 * 2**30
 _BUILT_S = 1_767_225_600  # 2026-01-01: no clock that is right says less
 _MIN_FILES = 1024
-_ANSWER_S = 2.0
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _SQLITE = "sqlite:"
 
@@ -61,8 +60,17 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
     if settings.spool.path and is_rabbitmq(settings.broker):
         spool = spool_folder(settings)
         folders.add(spool if spool.exists() else spool.parent)
+        yield from _spool(spool)
     for folder in sorted(folders):
         yield _folder(folder)
+
+
+def _spool(folder: Path) -> Iterator[Finding]:
+    """With what stops the start."""
+    try:
+        check_folder(folder)
+    except SettingsError as error:
+        yield fault("spool", str(error))
 
 
 def _folder(folder: Path) -> Finding:
@@ -86,10 +94,8 @@ def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             version(connection, path)
-    except SettingsError as error:
-        yield fault(part, str(error))
-    except sqlite3.Error as error:
-        yield fault(part, f"{path} is no SQLite file that can be read ({error}): name another file in {part}.url")
+    except (SettingsError, sqlite3.Error) as error:
+        yield fault(part, f"{part}.url: {not_opened(path, error)}")
     else:
         yield ok(part, f"{path}")
 
@@ -112,9 +118,7 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
         for each in listening_sockets(ingress.host, ingress.port, shared=False):
             each.close()
     except OSError as error:
-        scheme = "https" if ingress.tls_certificate else "http"
-        host = "127.0.0.1" if ingress.host in {"0.0.0.0", "::", ""} else ingress.host  # noqa: S104  it is compared
-        if _answers_healthz(f"{scheme}://{host}:{ingress.port}/healthz"):
+        if is_ingress(ingress.host, ingress.port):
             yield ok("ingress", f"an ingress answers on port {ingress.port}")
         else:
             yield fault("ingress", str(cannot_listen(ingress.host, ingress.port, error)))
@@ -122,14 +126,6 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
         yield ok("ingress", f"port {ingress.port} is free")
     if not admin.port:
         yield warning("admin", "the operator's port is switched off, so there are no metrics: set admin.port")
-
-
-def _answers_healthz(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=_ANSWER_S) as response:  # noqa: S310  of this machine
-            return str(response.headers.get("Server")) == "hookline"
-    except (OSError, ValueError, urllib.error.URLError):
-        return False
 
 
 def check_files(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.schemas.errors import HooklineError
 from hookline.schemas.queue_states import QueueStates
 
+LONELY = "nothing consumes it: start its worker, or if it runs, look at its store"
+"""An ordered worker gives its partitions back while its store is slow or away."""
+
 
 async def check_queues(states: QueueStates) -> list[Finding]:
     """What stands still: queues that nobody consumes, dead letters, unrouted events."""
@@ -13,7 +16,7 @@ async def check_queues(states: QueueStates) -> list[Finding]:
     except HooklineError as error:
         return [warning("queues", f"they cannot be looked at: {error}")]
     findings = [
-        fault("queues", f"{each.waiting} events wait in {each.queue}, and nothing consumes it: start its worker")
+        fault("queues", f"{each.waiting} events wait in {each.queue}, and {LONELY}")
         for each in queues
         if each.consumers == 0 and each.waiting
     ]

@@ -22,6 +22,9 @@ async def check_server(settings: Settings) -> Iterator[Finding]:
         return iter([fault("store", str(error))])
     except _Failed as error:
         return iter([fault("store", f"{error}: start the server, or mend store.url")])
+    except TimeoutError:
+        silent = f"the store did not answer within {settings.store.timeout_s:g} s"
+        return iter([fault("store", f"{silent}: look at its load and the network, or mend store.url")])
     skew_s = time.time() - answer.now_s
     if abs(skew_s) > _MAX_SKEW_S:
         ahead = "ahead of" if skew_s > 0 else "behind"
@@ -62,7 +65,9 @@ async def _ask_redis(url: str, timeout_s: float) -> _Answer:
         asked_s = time.monotonic()
         seconds, microseconds = await server.time()
         took_s = time.monotonic() - asked_s
-    except (redis.RedisError, OSError, TimeoutError) as error:
+    except redis.TimeoutError:
+        raise TimeoutError from None
+    except (redis.RedisError, OSError) as error:
         raise _Failed(f"Redis cannot be used: {str(error).rstrip('.')}") from None
     finally:
         await server.aclose()
@@ -78,7 +83,9 @@ async def _ask_postgresql(url: str, timeout_s: float) -> _Answer:
             cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
             row = await cursor.fetchone()
             took_s = time.monotonic() - asked_s
-    except (psycopg.Error, OSError, TimeoutError) as error:
+    except TimeoutError:
+        raise
+    except (psycopg.Error, OSError) as error:
         text = str(error).strip().splitlines()
         raise _Failed(f"PostgreSQL cannot be used: {text[0] if text else type(error).__name__}") from None
     return _Answer(float(row[0]) if row else 0.0, took_s)

@@ -19,11 +19,12 @@ from hookline.admin.settings import AdminSettings
 from hookline.import_errors import optional_libraries
 from hookline.runtime.installation import broker_name
 from hookline.runtime.logs import queued_handlers
+from hookline.runtime.loop_watch import LoopWatch
 from hookline.runtime.readiness import Watched
 from hookline.runtime.roles import Roles
 from hookline.schemas.broker import Broker, Publisher
 from hookline.schemas.observer import NOBODY, Observer
-from hookline.schemas.process_states import ProcessState, WorkerState
+from hookline.schemas.process_states import BlockedState, ProcessState, WorkerState
 from hookline.settings import Settings
 from hookline.workers.api import Worker
 
@@ -56,6 +57,8 @@ class Observing:
         self._tracing = _tracing(settings, roles)
         self.observer: Observer = self._metrics if self._is_on else NOBODY
         self.workers: Callable[[], Sequence[WorkerState]] = lambda: ()
+        self._blocked: Callable[[], BlockedState | None] = lambda: None
+        self._broker_fault: Callable[[], str] = lambda: ""
         self._metrics.gauge("ready", lambda: {(): int(not self.faults)})
         self._metrics.gauge("log_dropped_total", _log_dropped)
 
@@ -125,6 +128,16 @@ class Observing:
         self.gauge("spool_usable", lambda: {(): int(spool.fault is None)})
         self.gauge("spool_set_aside_total", lambda: {(): spool.counts.set_aside})
 
+    def watch_broker(self, publisher: Publisher) -> None:
+        """Show why the queue takes no events, which a spool hides from readiness."""
+        self._broker_fault = lambda: publisher.reason
+        self.gauge("broker_fault", lambda: {publisher.reason: 1} if publisher.reason else {})
+
+    def watch_loop(self, watch: LoopWatch) -> None:
+        """Show for how long the event loop did not run."""
+        self._blocked = watch.blocked
+        self.gauge("loop_blocked_seconds_total", lambda: {(): watch.blocked_s})
+
     def opened(self, broker: Broker, queues: Sequence[str], sources: Sequence[str]) -> None:
         """Everything is open. Look at these queues from now on; an ingress looks at all."""
         self._is_open = True
@@ -153,6 +166,8 @@ class Observing:
                 ready=not faults,
                 reasons=faults,
                 workers=self.workers(),
+                blocked=self._blocked(),
+                broker_fault=self._broker_fault(),
             )
         ]
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from hookline.runtime.observing import Observing
-from hookline.schemas.process_states import WorkerState
+from hookline.schemas.process_states import HeldBackState, WorkerState
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool
@@ -35,7 +35,7 @@ class RunningWorkers:
     def __init__(self, observing: Observing) -> None:
         self._running: list[_Running] = []
         observing.workers = self.states
-        for name, read in _GAUGES.items():
+        for name, read in {**_GAUGES, "held_subjects": _held_subjects}.items():
             observing.gauge(name, partial(self._values, read))
 
     def add(self, pipeline: Pipeline, pool: Pool | OrderedPool) -> None:
@@ -60,4 +60,14 @@ def _state(running: _Running) -> WorkerState:
         overdue=calls.overdue,
         unsettled=running.pool.unsettled,
         oldest_call=calls.oldest,
+        held_back=_held_back(running),
     )
+
+
+def _held_back(running: _Running) -> HeldBackState | None:
+    return running.pool.held_back if isinstance(running.pool, OrderedPool) else None
+
+
+def _held_subjects(running: _Running) -> int:
+    held_back = _held_back(running)
+    return 0 if held_back is None else held_back.subjects

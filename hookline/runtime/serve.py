@@ -94,21 +94,26 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
             if roles.ingress:
                 publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
+                observing.watch_broker(broker.publisher)
                 observing.watch_spool(installation.spool)
             observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
             _report_open(control, ingress=roles.ingress)
-            await _until_stopped(control, pools, parts)
+            await _until_stopped(control, pools, parts, observing)
         finally:
             if pools or server is not None:
                 await _close(control, server, pools, outcome_log)
 
 
-async def _until_stopped(control: Control, pools: Sequence[Pool | OrderedPool], parts: Sequence[Watched]) -> None:
+async def _until_stopped(
+    control: Control, pools: Sequence[Pool | OrderedPool], parts: Sequence[Watched], observing: Observing
+) -> None:
     """Return when the process is asked to stop. Raises the error that ended a part."""
     running = [asyncio.create_task(pool.run()) for pool in pools]
     watching = asyncio.create_task(Readiness(parts).watch())
     try:
-        with watching_loop() if pools else nullcontext():
+        with watching_loop() if pools else nullcontext() as watch:
+            if watch is not None:
+                observing.watch_loop(watch)
             await control.stop.wait(running)
     finally:
         for task in (watching, *running):

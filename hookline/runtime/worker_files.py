@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from hookline.import_errors import not_importable
+from hookline.runtime.import_watch import watching_import
 from hookline.schemas.errors import SettingsError
 from hookline.workers.api import Worker
 
@@ -27,7 +28,8 @@ def find_workers(names: Iterable[str]) -> list[Worker[Any]]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise SettingsError(f"{twice[0]} is named twice: leave one out")
     for name in names:
-        module = _load_file(Path(name)) if name.endswith(".py") else _load_module(name)
+        with watching_import(name):
+            module = _load_file(Path(name)) if name.endswith(".py") else _load_module(name)
         workers = {id(value): value for value in vars(module).values() if isinstance(value, Worker)}
         if not workers:
             raise SettingsError(
@@ -88,6 +90,8 @@ def _load_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         if Path(name).is_dir():
             raise SettingsError(f"{name} is a folder: name the Python files in it that have workers")
+        if Path(file := name.partition(".py:")[0] + ".py").is_file():
+            raise SettingsError(f"{name!r}: write {file} alone; all workers in it run")
         raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.aio.threads import ended
-from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
+from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.sqlite.faults import not_opened
 from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, SharedStep, SqliteWriterThread
 
 T = TypeVar("T")
@@ -140,7 +141,7 @@ class Database:
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-            self._tell(self._end_opening, _not_opened(self.path, error))
+            self._tell(self._end_opening, not_opened(self.path, error))
             return
         self._tell(self._end_opening, None)
         ending = False
@@ -210,18 +211,6 @@ class Database:
         if isinstance(answer, sqlite3.Error | OSError):
             return Unreachable(f"{self.path.name} cannot be used: {answer}")
         return answer
-
-
-def _not_opened(path: Path, error: Exception) -> HooklineError:
-    if isinstance(error, SettingsError):
-        return error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    hint = ""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Unreachable(f"{path} cannot be opened: there is no folder {path.parent}; make it, or name another file")
-    if isinstance(error, PermissionError) or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        hint = "; this user must be able to write to the file and to its folder"
-    return Unreachable(f"{path} cannot be opened: {error}{hint}")
 
 
 def _do_each(connection: sqlite3.Connection, steps: Sequence[Step[Any]]) -> list[Any]:

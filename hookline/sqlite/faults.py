@@ -1,0 +1,31 @@
+"""The sentences for a SQLite file that cannot be opened."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
+
+_NOT_ALLOWED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
+
+_NEEDED = "this user must be able to write to the file and to its folder: run as their owner, or chown them"
+
+
+def not_opened(path: Path, error: Exception) -> HooklineError:
+    """The error to raise for one that came while the file was opened, to be read or to be written."""
+    if isinstance(error, SettingsError):
+        return error
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if this user may not look into a parent
+        return SettingsError(f"{path} cannot be opened: it is a folder; name a file in it, as in sqlite:hookline.db")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Unreachable(f"{path} cannot be opened: there is no folder {path.parent}; make it, or name another file")
+    if isinstance(error, PermissionError) or _code(error) in _NOT_ALLOWED:
+        return Unreachable(f"{path} cannot be opened: {_NEEDED}")
+    if _code(error) == sqlite3.SQLITE_NOTADB:
+        return Unreachable(f"{path} cannot be opened: it is no SQLite file; name another file")
+    return Unreachable(f"{path} cannot be opened: {error}")
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code (https://www.sqlite.org/rescode.html); 0 for an error of another kind."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
