@@ -30,6 +30,7 @@ async def project_in_an_alarm(tmp_path: Path, request: pytest.FixtureRequest) ->
         project.close()
 
 
+@pytest.mark.timeout(300)  # seven commands, each of which takes ten seconds on a busy machine
 async def test_an_alarm_that_the_spool_hides_is_said(project_in_an_alarm: Project) -> None:
     project = project_in_an_alarm
 
@@ -40,6 +41,5 @@ async def test_an_alarm_that_the_spool_hides_is_said(project_in_an_alarm: Projec
         return [(state["ready"], state["broker_fault"]) for state in states] == [(True, "broker_alarm")]
 
     await eventually(is_said)
-    assert SAID in project.call("status").stdout
     done = project.call("check")
     assert (done.returncode, SAID in done.stdout) == (1, True)
