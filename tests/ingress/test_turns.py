@@ -72,15 +72,19 @@ async def test_usual_requests_of_a_crowd_are_parsed_in_several_turns(monkeypatch
         assert [answer.status for answer in answers if answer] == [200] * CROWD
 
 
+def is_idle(connection: IngressConnection) -> bool:
+    return connection.idle_since_s is not None
+
+
 async def test_a_request_that_waits_for_its_turn_keeps_its_connection() -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         assert await client.send_until_answered([GOOD]) is not None
         [connection] = [each for each in ingress.server.connections if isinstance(each, IngressConnection)]
         await let_ingress_run()
-        assert connection.idle_since_s is not None
+        assert is_idle(connection)
         connection.turns.reads_left = 0
         connection.data_received(GOOD)
-        assert connection.idle_since_s is None
+        assert not is_idle(connection)
         connection._next_keepalive_close_time = 0.0  # noqa: SLF001  its timer fires now
         connection._process_keepalive()  # noqa: SLF001
         answer = await client.answer()
