@@ -156,7 +156,7 @@ class Receiver:
             self.check_address(source, peer_of(request), request.headers)
 
     def _read_anew(self, request: web.BaseRequest, path: str) -> AnySource:
-        """The source after the settings were read anew while a body arrived: a secret that was removed holds no longer."""
+        """The source after the settings were read anew while a body arrived: a removed secret verifies nothing."""
         source = self._sources.get(path)
         if source is None:
             raise UnknownSource(_NO_SOURCE)
