@@ -225,6 +225,8 @@ class IngressConnection(web.RequestHandler):
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
         if self._messages:
             self.go_usual_way()
+        else:
+            self._body = EMPTY_PAYLOAD  # the stream holds the whole body: the lane does not take it out
 
     def return_to_usual_way(self, request: Whole, failure: BaseException) -> bool:
         """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""

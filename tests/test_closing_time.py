@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hookline.runtime import shutdown
-from hookline.runtime.shutdown import ClosingTime
+from hookline.runtime.shutdown import ClosingTime, Stop, StoppedEarlyError
 from hookline.sqlite.database import Database
 from hookline.workers import draining
 from hookline.workers.draining import drain
@@ -79,13 +79,14 @@ async def test_a_file_whose_disk_hangs_is_not_waited_for(tmp_path: Path) -> None
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draining, "_SERVERS_S", SOON_S)
     monkeypatch.setattr(shutdown, "_HANG_UP_S", SOON_S)
+    monkeypatch.setattr(shutdown, "_SILENT_S", SOON_S)
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_events_that_only_wait_for_a_silent_server_do_not_use_the_grace_of_functions() -> None:
     waiting = [asyncio.create_task(asyncio.sleep(HANGS_S)) for _ in range(3)]
     began_s = time.monotonic()
-    await drain(waiting, HANGS_S, lambda: False)
+    assert await drain(waiting, HANGS_S, lambda: False)
     assert time.monotonic() - began_s < HANGS_S / 2
     assert all(task.cancelled() for task in waiting)
 
@@ -93,12 +94,42 @@ async def test_events_that_only_wait_for_a_silent_server_do_not_use_the_grace_of
 @pytest.mark.usefixtures("impatient")
 async def test_functions_that_are_called_have_the_whole_grace() -> None:
     call = asyncio.create_task(asyncio.sleep(5 * SOON_S))
-    await drain([call], HANGS_S, lambda: not call.done())
+    assert not await drain([call], HANGS_S, lambda: not call.done())
     assert not call.cancelled()
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_events_that_end_one_after_the_other_are_waited_for() -> None:
     ending = [asyncio.create_task(asyncio.sleep(number * SOON_S / 4)) for number in range(1, 12)]
-    await drain(ending, HANGS_S, lambda: False)
+    assert not await drain(ending, HANGS_S, lambda: False)
     assert not any(task.cancelled() for task in ending)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_server_that_was_waited_for_in_vain_is_not_waited_for_again() -> None:
+    hanging, closing_time = Part(HANGS_S), ClosingTime(HANGS_S)
+    closing_time.shorten()
+    began_s = time.monotonic()
+    await closing_time.close(hanging.close())
+    assert time.monotonic() - began_s < HANGS_S / 2
+    assert hanging.has_hung_up
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_step_of_the_start_that_goes_on_after_it_is_cancelled_does_not_hold_up_a_stop() -> None:
+    """What it closes then may wait for a server that answers nothing."""
+
+    async def open_and_close() -> None:
+        try:
+            await asyncio.sleep(HANGS_S)
+        finally:
+            await asyncio.sleep(HANGS_S)
+
+    stop = Stop()
+    starting = asyncio.create_task(stop.unless_asked(open_and_close()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stop.ask()
+    await asyncio.wait([starting], timeout=HANGS_S / 2)
+    assert starting.done()
+    assert isinstance(starting.exception(), StoppedEarlyError)

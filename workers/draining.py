@@ -8,8 +8,8 @@ _SERVERS_S = 2.0
 _CANCELLED_S = 0.5
 
 
-async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: Callable[[], bool]) -> None:
-    """Wait until these tasks end, and cancel those that do not.
+async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: Callable[[], bool]) -> bool:
+    """Wait until these tasks end, and cancel those that do not. Whether these waited for a silent server only.
 
     While a function of a worker is called, they have `grace_s` seconds. Otherwise they wait for the store or the broker
     only, which may answer nothing: they are cancelled once none of them has ended for two seconds.
@@ -17,8 +17,10 @@ async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: 
     late = await _until_silent(set(tasks), grace_s, calls)
     for task in late:
         task.cancel()
+    is_silent = bool(late) and not calls()
     if late:  # a cancelled call is waited for; a cancelled request to a silent server is not
-        await asyncio.wait(late, timeout=None if calls() else _CANCELLED_S)
+        await asyncio.wait(late, timeout=_CANCELLED_S if is_silent else None)
+    return is_silent
 
 
 async def _until_silent(

@@ -116,15 +116,19 @@ class FastLane(Generic[T]):
         self._is_closed = True
         self._give_back_ready()
 
-    async def drain(self, grace_s: float) -> None:
-        """Stop, and let what is in flight finish for `grace_s` seconds, with what comes after it; cancel the rest."""
+    async def drain(self, grace_s: float) -> bool:
+        """Stop, and let what is in flight finish for `grace_s` seconds, with what comes after it; cancel the rest.
+
+        Whether broker or store answered nothing.
+        """
         self.stop()
-        until_s = time.monotonic() + grace_s
+        is_silent, until_s = False, time.monotonic() + grace_s
         await asyncio.sleep(0)  # every task has begun
         for _ in range(_STEPS):
             self._finish_called()
-            await drain(self._tasks, grace_s, self._pipeline.handler.is_calling)
-            grace_s = max(until_s - time.monotonic(), _LAST_S)
+            is_silent |= await drain(self._tasks, grace_s, self._pipeline.handler.is_calling)
+            grace_s = _LAST_S if is_silent else max(until_s - time.monotonic(), _LAST_S)
+        return is_silent
 
     def _start(self, step: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(step)

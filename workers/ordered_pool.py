@@ -95,14 +95,17 @@ class OrderedPool:
         """Work until `close` is called. Raises what a part of it fails with."""
         await self._died
 
-    async def drain(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
+    async def drain(self, grace_s: float) -> bool:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest.
+
+        Whether broker or store answered nothing.
+        """
         self._pipeline.admission.close()
         self._lane.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await self._lane.drain(grace_s)
+        return await self._lane.drain(grace_s)
 
     async def close(self) -> None:
         """After `drain`: return what is not settled to the queues, and the partitions to other processes."""

@@ -80,11 +80,14 @@ class Pool:
             if not part.cancelled():
                 part.result()
 
-    async def drain(self, grace_s: float) -> None:
-        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest."""
+    async def drain(self, grace_s: float) -> bool:
+        """Take nothing new, let events in flight finish for `grace_s` seconds, and cancel the rest.
+
+        Whether broker or store answered nothing.
+        """
         self._taking.cancel()
         self._pipeline.admission.close()
-        await self._lane.drain(grace_s)
+        return await self._lane.drain(grace_s)
 
     async def close(self) -> None:
         """After `drain`: return what is not settled to the queue."""

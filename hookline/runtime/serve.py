@@ -18,7 +18,7 @@ from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
 from hookline.runtime.running_workers import RunningWorkers
-from hookline.runtime.shutdown import StoppedEarlyError
+from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Broker, Publisher
@@ -125,10 +125,11 @@ async def _close(
 ) -> None:
     """Finish what is in flight, also if the process is stopped before everything is open."""
     control.stopping()
-    draining = _drain(server, pools, control.settings.workers.shutdown_s)
-    await control.stop.drain(draining, lambda: _drain(None, pools, 0))
+    closing = control.installation.closing
+    draining = _drain(server, pools, control.settings.workers.shutdown_s, closing)
+    await control.stop.drain(draining, lambda: _drain(None, pools, 0, closing))
     outcome_log.log_totals()
-    await control.installation.closing.close(*(pool.close() for pool in pools))
+    await closing.close(*(pool.close() for pool in pools))
 
 
 class _Pools:
@@ -266,7 +267,10 @@ def _report_open(control: Control, *, ingress: bool) -> None:
     log_queue(control.settings)
 
 
-async def _drain(server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float) -> None:
+async def _drain(
+    server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float, closing: ClosingTime
+) -> None:
     if server is not None:
         await server.stop()
-    await asyncio.gather(*(pool.drain(shutdown_s) for pool in pools))
+    if any(await asyncio.gather(*(pool.drain(shutdown_s) for pool in pools))):
+        closing.shorten()

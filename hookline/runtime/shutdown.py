@@ -29,6 +29,7 @@ CLOSE_S = 3.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _AT_ONCE_S = 5.0
 _LEAST_S = 0.3
+_SILENT_S = 1.0
 _HANG_UP_S = 0.5
 
 
@@ -101,7 +102,8 @@ class Stop:
         finally:
             asked.cancel()
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.wait([task], timeout=_HANG_UP_S)  # what it closes may wait for a silent server
+            task.add_done_callback(_retrieve)
 
     async def wait(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the process is asked to stop, or a part ends by itself. Raises the error that ended it."""
@@ -128,6 +130,12 @@ class Stop:
                     await at_once()
 
 
+def _retrieve(task: "asyncio.Future[Any]") -> None:
+    """Have asyncio log nothing of what a task fails with that is not waited for."""
+    if not task.cancelled():
+        task.exception()
+
+
 class ClosingTime:
     """The seconds that all parts of a process may take to close, together.
 
@@ -137,6 +145,10 @@ class ClosingTime:
 
     def __init__(self, total_s: float = CLOSE_S) -> None:
         self._left_s = total_s
+
+    def shorten(self) -> None:
+        """Leave a second at most: a server has been waited for already, and has answered nothing."""
+        self._left_s = min(self._left_s, _SILENT_S)
 
     async def close(self, *parts: Closing) -> None:
         """Close parts that do not need each other, side by side. Raises what one of them fails with, at the end."""

@@ -280,6 +280,14 @@ async def test_callbacks_of_one_turn_are_published_by_source_and_within_a_source
         assert [envelope.body for envelope in ingress.publisher.envelopes] == expected
 
 
+async def test_a_connection_that_waits_for_another_callback_holds_nothing_of_the_last() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        connection = await only_connection(ingress)
+        assert await client.send_until_answered([GOOD]) is not None
+        await let_ingress_run()
+        assert connection._body.total_bytes == 0  # noqa: SLF001
+
+
 async def test_a_client_that_leaves_in_the_turn_that_reads_its_callback_leaves_no_task() -> None:
     async with running_ingress() as ingress, ingress.connect():
         connection = await only_connection(ingress)
