@@ -13,9 +13,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         run()
     except (ImportError, AttributeError):
-        from hookline.stand_ins import stand_in  # noqa: PLC0415  few need it
+        from hookline.shadowing import shadowing_file  # noqa: PLC0415  few need it
 
-        if (sentence := stand_in()) is None:
+        if (sentence := shadowing_file()) is None:
             raise
         sys.stderr.write(f"hookline: {sentence}\n")
         sys.exit(2)

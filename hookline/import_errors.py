@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.near_names import nearest
-from hookline.stand_ins import stand_in
+from hookline.shadowing import shadowing_file
 from hookline.workers.user_code import raised_by_hookline, user_line
 
 _KNOWN = {
@@ -103,7 +103,7 @@ def optional_libraries(extra: str, needed_by: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        if sentence := stand_in():
+        if sentence := shadowing_file():
             raise SettingsError(sentence) from None
         raise SettingsError(f"{needed_by}: pip install {_quoted(extra)} ({error})") from None
 

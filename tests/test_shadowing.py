@@ -1,4 +1,4 @@
-"""A team's file that takes the place of a module of Python or of a library is named, and no traceback is shown."""
+"""A team's file that shadows a module of Python or of a library is named, and no traceback is shown."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_a_file_that_stands_in_for_a_module_is_named(file: str, module: str, tmp
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603  our own command
     named = path.parent if path.name == "__init__.py" else path
     assert done.stderr == (
-        f"hookline: {named} stands in for the module {module}: rename it, or take its folder off PYTHONPATH\n"
+        f"hookline: {named} shadows the module {module}: rename it, or take its folder off PYTHONPATH\n"
     )
     assert done.returncode == 2
 
@@ -41,4 +41,4 @@ def test_an_extra_is_not_called_missing_if_a_file_stands_in_for_it(
     with pytest.raises(SettingsError) as refused, optional_libraries("redis", "store.url: Redis needs a library"):
         import redis.asyncio  # noqa: F401, PLC0415  as the store does
     sys.modules.pop("redis", None)
-    assert str(refused.value).startswith(f"{tmp_path / 'redis.py'} stands in for the module redis of a library")
+    assert str(refused.value).startswith(f"{tmp_path / 'redis.py'} shadows the module redis of a library")

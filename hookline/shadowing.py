@@ -1,4 +1,4 @@
-"""Finds a file of a team that stands in for a module of Python or of a library, such as its own `logging.py`."""
+"""Finds a file of a team that shadows a module of Python or of a library, such as its own `logging.py`."""
 
 import sys
 import sysconfig
@@ -9,7 +9,7 @@ from pathlib import Path
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def stand_in() -> str | None:
+def shadowing_file() -> str | None:
     """A sentence that names such a file among the modules that were imported, and what to do; None without one."""
     others = list(_of_others())
     of_python = [_sentence(name, "Python", path) for name, path in others if name in sys.stdlib_module_names]
@@ -34,4 +34,4 @@ def _of_libraries(others: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _sentence(name: str, owner: str, path: str) -> str:
     file = Path(path)
     named = file.parent if file.name == "__init__.py" else file
-    return f"{named} stands in for the module {name} of {owner}: rename it, or take its folder off PYTHONPATH"
+    return f"{named} shadows the module {name} of {owner}: rename it, or take its folder off PYTHONPATH"
