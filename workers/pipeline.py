@@ -459,7 +459,7 @@ class Pipeline:
         if claim.crash_suspect:
             await self._store.mark_exclusive(self.worker.queue, case.key)
         if self._transactional is None:
-            await self.handler.call(case, late=late)
+            await self._call_if_held(case, late=late)
             return
         started_s = time.monotonic()
         async with self._transactional.transaction(
@@ -470,10 +470,16 @@ class Pipeline:
             occurred_s=case.occurred_s,
         ) as transaction:
             called_s = time.monotonic()
-            await self.handler.call(case, late=late, transaction=transaction)
+            await self._call_if_held(case, late=late, transaction=transaction)
             returned_s = time.monotonic()
         self.observer.stored("transaction", called_s - started_s + time.monotonic() - returned_s)
         self._watermark.advance(case.subject, case.occurred_s)
+
+    async def _call_if_held(self, case: Case, *, late: bool, transaction: Any = None) -> None:
+        """Call the function unless the claim was lost meanwhile: the process may have been frozen as it waited."""
+        if not self._store.holds(self.worker.queue, case.key):
+            raise ClaimUnavailable
+        await self.handler.call(case, late=late, transaction=transaction)
 
     def _is_held(self, outcome: Outcome) -> bool:
         """Whether the claim is held until the delivery is settled: a copy of it is passed on then."""
