@@ -3,12 +3,14 @@
 from typing import Any, TypeVar, overload
 
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.copies import as_copy
 from hookline.schemas.envelope import Envelope, moment, seal, to_headers
 from hookline.schemas.events import CanonicalEvent, event_topic
 from hookline.schemas.provider import Provider, Request
 from hookline.workers.api import Worker
+from hookline.workers.attempts import copy_in
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import MemoryStore, Store
+from hookline.workers.store import Acquired, MemoryStore, Store
 
 __all__ = ["Again", "Done", "MemoryStore", "Outcome", "Parked", "deliver", "seal_callback"]
 
@@ -53,13 +55,22 @@ async def deliver(
         content_type="application/json",
         body=body,
     )
-    received = Received(to_headers(envelope), envelope.content_type, body, attempt, token=None)
+    store = store or MemoryStore()
+    headers = as_copy(to_headers(envelope), await _tried(store, worker.queue, event.id) or attempt - 1)
+    received = Received(headers, envelope.content_type, body, attempt, token=None)
     now_s = event.received_at.timestamp()
-    pipeline = Pipeline(
-        worker.with_state(state), store or MemoryStore(), normalise=lambda _: (event,), clock=lambda: now_s
-    )
+    pipeline = Pipeline(worker.with_state(state), store, normalise=lambda _: (event,), clock=lambda: now_s)
     work = await pipeline.work(received)
     return work.outcome
+
+
+async def _tried(store: Store, queue: str, event_id: str) -> int:
+    """The number of the copy that the queue has after the latest attempt of an event."""
+    claim = await store.claim(queue, event_id)
+    if not isinstance(claim, Acquired):
+        return 0
+    await store.release(queue, event_id)
+    return copy_in(claim.tried)
 
 
 def seal_callback(provider: Provider[Any], request: Request, now_s: float) -> Envelope:

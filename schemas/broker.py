@@ -61,13 +61,17 @@ Outcome: TypeAlias = Done | Again | Parked
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message that was taken from a queue. `attempt` counts from 1. Only the broker reads `token`."""
+    """A message that was taken from a queue. `attempt` counts from 1. Only the broker reads `token`.
+
+    `is_moved`: the broker moves it in one step when it is retried. Otherwise a copy is made, and both may be there.
+    """
 
     headers: Mapping[str, Any]
     content_type: str
     body: bytes
     attempt: int
     token: Any
+    is_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 COPY = "hookline-copy"
-_MAX = 999_999
+MAX_COPY = 999_999
+"""The number of all further copies, should there be as many."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 
@@ -21,4 +22,9 @@ def copy_of(headers: Mapping[str, Any]) -> int:
 
 def as_next_copy(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a copy of the message."""
-    return {**headers, COPY: str(min(copy_of(headers) + 1, _MAX))}
+    return as_copy(headers, copy_of(headers) + 1)
+
+
+def as_copy(headers: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The headers of the copy with this number. The message that was never passed on has 0."""
+    return {**headers, COPY: str(min(number, MAX_COPY))} if number else {**headers}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hookline import Backoff, Delivery, Poisoned, Retry, worker
 from hookline.events import ParticipantJoined
 from hookline.schemas.broker import Again, Outcome, Parked, Received
+from hookline.schemas.copies import as_copy, as_next_copy
 from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import Unreachable
@@ -136,6 +137,7 @@ async def test_attempts_of_a_parked_event_start_again_when_it_is_replayed() -> N
 
     pipeline = Pipeline(failing, MemoryStore(), normalise=lambda _: (event,), clock=START.timestamp)
     sealed = to_headers(envelope("participant.joined"))
-    for headers in (sealed, sealed, sealed, {**sealed, REPLAYS: "1"}, {**sealed, REPLAYS: "1"}):
+    again = {**sealed, REPLAYS: "1"}
+    for headers in (sealed, as_next_copy(sealed), as_copy(sealed, 2), again, as_next_copy(again)):
         await pipeline.work(Received(headers, "", b"{}", 1, None))
     assert attempts == [1, 2, 1, 2]

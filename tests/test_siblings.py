@@ -7,6 +7,7 @@ import pytest
 from hookline import Backoff, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.copies import as_copy
 from hookline.schemas.dead_letters import EVENTS, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.workers.attempts import end_mark
@@ -48,11 +49,11 @@ class Members:
 
 
 async def deliver(pipeline: Pipeline, headers: dict[str, str] | None = None, attempt: int = 1) -> list[Outcome]:
-    """Deliver a message until it is settled, as its queue does; what became of each delivery."""
+    """Deliver a message and its copies until one is settled, as its queue does; what became of each delivery."""
     outcomes: list[Outcome] = []
+    sealed = {**to_headers(envelope("participant.joined", number=1)), **(headers or {})}
     while not outcomes or isinstance(outcomes[-1], Again):
-        sealed = to_headers(envelope("participant.joined", number=1))
-        received = Received({**sealed, **(headers or {})}, "", b"{}", attempt, None)
+        received = Received(as_copy(sealed, len(outcomes)), "", b"{}", attempt, None)
         outcomes.append((await pipeline.work(received)).outcome)
         if isinstance(outcomes[-1], Again):
             attempt = outcomes[-1].attempt
@@ -85,11 +86,11 @@ async def test_another_process_does_not_call_a_member_that_used_up_its_attempts(
     failing: dict[str, Exception] = {"anna": ValueError("no"), "ben": Retry(after_s=1)}
     first, second = Members(failing), Members(failing)
     one, other = (pipeline_of(each.worker, store) for each in (first, second))
-    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
-    for pipeline in (one, other, one):
-        await pipeline.work(received)
+    sealed = to_headers(envelope("participant.joined", number=1))
+    for copy, pipeline in enumerate((one, other, one)):
+        await pipeline.work(Received(as_copy(sealed, copy), "", b"{}", 1, None))
     assert first.calls["anna"] + second.calls["anna"] == ATTEMPTS
-    outcome = (await other.work(received)).outcome
+    outcome = (await other.work(Received(as_copy(sealed, ATTEMPTS), "", b"{}", 1, None))).outcome
     assert isinstance(outcome, Again)
     assert outcome.reason == "retry"
     assert first.calls["anna"] + second.calls["anna"] == ATTEMPTS
@@ -99,10 +100,12 @@ async def test_the_end_of_a_member_is_noted_once_however_often_its_callback_is_r
     store = MemoryStore()
     welcome = Members({"anna": Poisoned("never"), "ben": Retry(after_s=1)})
     pipeline = pipeline_of(welcome.worker, store)
-    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
-    for _ in range(3):
-        await pipeline.work(received)
-    assert await store.claim(welcome.worker.queue, "anna") == Acquired(failures=end_mark(Parked("poisoned", "", 1)) + 1)
+    sealed = to_headers(envelope("participant.joined", number=1))
+    for copy in range(3):
+        await pipeline.work(Received(as_copy(sealed, copy), "", b"{}", 1, None))
+    claim = await store.claim(welcome.worker.queue, "anna")
+    assert isinstance(claim, Acquired)
+    assert claim.failures == end_mark(Parked("poisoned", "", 1)) + 1
 
 
 async def test_a_replay_handles_only_the_members_that_failed_and_starts_anew() -> None:

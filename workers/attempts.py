@@ -2,7 +2,8 @@
 
 There are several after a settlement was lost: the worker has passed a copy on, as a retry or a dead letter, and the
 message itself is delivered again. There are also several after a provider's repeat. The store counts the attempts of
-all of them together. It also notes the number of the newest copy that is durable; older ones are surplus.
+all of them together. It notes an attempt before a copy is passed on: if the process dies meanwhile, the message is not
+tried again, and only the copy is made. It then notes the number of the copy that is durable; older ones are surplus.
 
 A replay starts anew. Its number differs in the upper bits, which stand for the series of attempts.
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hookline.schemas.broker import Outcome, Parked
-from hookline.schemas.copies import copy_of
+from hookline.schemas.copies import MAX_COPY, copy_of
 from hookline.schemas.dead_letters import PARKED_AT, REPLAYED_AT, REPLAYS
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired
@@ -29,9 +30,19 @@ def copy_number(headers: Mapping[str, Any]) -> int:
     return (zlib.crc32(_series(headers).encode()) << _SERIES_BIT) + copy_of(headers)
 
 
+def copy_in(number: int) -> int:
+    """The number of the copy without its series."""
+    return number & _DEAD
+
+
 def passed_on(number: int, outcome: Outcome) -> int:
     """The number to note once what becomes of a delivery is durable. After a dead letter all of its series are less."""
-    return number | _DEAD if isinstance(outcome, Parked) else number + 1
+    return number | _DEAD if isinstance(outcome, Parked) else next_number(number)
+
+
+def next_number(number: int) -> int:
+    """The number of the copy that is made of a delivery."""
+    return number + (copy_in(number) < MAX_COPY)
 
 
 def _series(headers: Mapping[str, Any]) -> str:
@@ -46,6 +57,11 @@ def is_surplus(number: int, noted: int) -> bool:
     if _is_same_series(number, noted):
         return number < noted
     return number >> _SERIES_BIT == 0
+
+
+def was_tried(number: int, tried: int) -> bool:
+    """Whether the attempt of a delivery was noted. What is left to do is to pass its copy on."""
+    return number < tried and _is_same_series(number, tried)
 
 
 def starts_anew(number: int, noted: int) -> bool:

@@ -25,6 +25,10 @@ class AlreadyParked(Exception):
         self.parked = parked
 
 
+class AlreadyTried(Exception):
+    """The event was tried in this delivery before, by a process that died before it had passed a copy on."""
+
+
 class ProcessDied(Exception):
     """The event crashed the process that handled it too often."""
 
@@ -53,8 +57,9 @@ def failure_policy(
     jitter. An event that is too old is not tried again, unless it was never tried; nor is one after its `last` attempt.
     """
     match error:
-        case ClaimUnavailable():
-            return Again(BUSY_RETRY_S, attempt, "busy")
+        case ClaimUnavailable() | AlreadyTried():
+            tried_s = retry.delay_s(max(1, attempt - 1), chance) if isinstance(error, AlreadyTried) else None
+            return Again(tried_s or BUSY_RETRY_S, attempt, "busy")
         case AlreadyParked():
             return error.parked
         case Unreachable():

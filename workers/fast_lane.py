@@ -158,7 +158,7 @@ class FastLane(Generic[T]):
             self._give_back(group)
             raise
         for entry, claim in zip(group, claims, strict=True):
-            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.crash_suspect):
+            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.tried or claim.crash_suspect):
                 entry.claim = claim
                 self._ready.append(entry)
             else:

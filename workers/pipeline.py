@@ -27,15 +27,18 @@ from hookline.workers.attempts import (
     copy_number,
     end_mark,
     is_surplus,
+    next_number,
     noted_end,
     passed_on,
     starts_anew,
     used_attempts,
+    was_tried,
 )
 from hookline.workers.breaker import NEVER_OPENS, Breaker
 from hookline.workers.claims_ahead import ClaimsAhead
 from hookline.workers.failure_policy import (
     AlreadyParked,
+    AlreadyTried,
     ClaimUnavailable,
     ProcessDied,
     failure_policy,
@@ -64,6 +67,7 @@ Normalise = Callable[[Envelope], tuple[CanonicalEvent, ...]]
 Clock = Callable[[], float]
 
 _TRIED = frozenset({"failed", "timeout", "retry"})
+_NOTED = (AlreadyParked, AlreadyTried)  # the store has counted the attempt before
 _HELD_FROM_S = 0.1
 """A retry that comes back sooner would find its event claimed still."""
 
@@ -327,7 +331,8 @@ class Pipeline:
         for case in cases:
             with suppress(Unreachable):
                 if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
-                    held.append(Held(case.key, mark))
+                    noted = await self._note_attempt(case, mark)
+                    held += [] if noted is None else [noted]
 
     def _case(
         self,
@@ -363,7 +368,7 @@ class Pipeline:
     async def _with_claim(self, case: Case, claim: Claim) -> Ending:
         match claim:
             case Acquired():
-                if claim.failures or claim.copy:
+                if claim.failures or claim.copy or claim.tried:
                     return await self._go_on(case, claim)
                 return await self._begin(case, claim)
             case Duplicate():
@@ -389,6 +394,9 @@ class Pipeline:
             return await self._begin(case, Acquired(newest_s=claim.newest_s))
         used = used_attempts(claim.failures)
         case = msgspec.structs.replace(case, attempt=max(case.attempt, 1 + used), used=used)
+        is_copied = self.worker.order is None and not case.received.is_moved
+        if is_copied and was_tried(number, claim.tried) and noted_end(claim, 0) is None:
+            return await self._fail(case, claim, AlreadyTried())
         return await self._begin(case, claim)
 
     def _must_see(self, claim: Acquired) -> bool:
@@ -424,13 +432,19 @@ class Pipeline:
         return ending
 
     async def _fail(self, case: Case, claim: Acquired, error: Exception) -> Ending:
+        """The store notes the attempt before a copy is passed on: a process that dies in between makes no other."""
         outcome = self._outcome(error, case)
-        held: tuple[Held, ...] = ()
-        if self._is_held(outcome):
-            held = (Held(case.key, self._failures(case, outcome, error)),)
-        else:
-            await self._release(case, self._failures(case, outcome, error))
-        return Ending(outcome, case.attempt, self._asks_for_late and self._is_late(case, claim), held)
+        late, failures = self._asks_for_late and self._is_late(case, claim), self._failures(case, outcome, error)
+        if not self._is_passed_on(outcome, error):
+            await self._release(case, failures)
+            return Ending(outcome, case.attempt, late)
+        held = Held(case.key) if isinstance(error, _NOTED) else await self._before_passing_on(case, outcome, failures)
+        if held is None:
+            return Ending(self._outcome(ClaimUnavailable(), case), case.attempt, late)
+        if isinstance(outcome, Again) and outcome.delay_s < _HELD_FROM_S:
+            await self._let_go(held, copy_number(case.received.headers))
+            return Ending(outcome, case.attempt, late)
+        return Ending(outcome, case.attempt, late, (held,))
 
     async def call(self, case: Case, claim: Acquired) -> Ending:
         """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
@@ -481,11 +495,36 @@ class Pipeline:
             raise ClaimUnavailable
         await self.handler.call(case, late=late, transaction=transaction)
 
-    def _is_held(self, outcome: Outcome) -> bool:
-        """Whether the claim is held until the delivery is settled: a copy of it is passed on then."""
+    def _is_passed_on(self, outcome: Outcome, error: Exception) -> bool:
+        """Whether a copy is passed on after an attempt. An ordered worker tries an event again at its place."""
         if isinstance(outcome, Again):
-            return self.worker.order is None and outcome.reason in _TRIED and outcome.delay_s >= _HELD_FROM_S
+            return self.worker.order is None and (outcome.reason in _TRIED or isinstance(error, AlreadyTried))
         return True
+
+    async def _before_passing_on(self, case: Case, outcome: Outcome, failures: int) -> Held | None:
+        """The claim to hold until the delivery is settled. A retry that is moved needs no note: it has no copy."""
+        if case.received.is_moved and isinstance(outcome, Again):
+            return Held(case.key, failures)
+        return await self._note_attempt(case, failures)
+
+    async def _note_attempt(self, case: Case, failures: int) -> Held | None:
+        """The claim on an event, whose attempt is noted; None if another process may have the event by now.
+
+        A store that does not answer learns of the attempt with the release of the claim.
+        """
+        number = copy_number(case.received.headers)
+        held = Held(case.key, failures, next_number(number))
+        try:
+            is_noted = await self._store.note_attempt(self.worker.queue, held.key, failures=failures, tried=held.tried)
+        except Unreachable:
+            return held
+        except BaseException:
+            await self._let_go(held, number)
+            raise
+        if is_noted and self._store.holds(self.worker.queue, held.key):
+            return msgspec.structs.replace(held, failures=0)
+        await self._release(case)
+        return None
 
     async def _release(self, case: Case, failures: int = 0) -> None:
         """Give the claim up now."""
@@ -494,7 +533,7 @@ class Pipeline:
     async def _let_go(self, held: Held, copy: int) -> None:
         started_s = time.monotonic()
         with suppress(Unreachable):
-            await self._store.release(self.worker.queue, held.key, failures=held.failures, copy=copy)
+            await self._store.release(self.worker.queue, held.key, failures=held.failures, copy=copy, tried=held.tried)
         self.observer.stored("release", time.monotonic() - started_s)
 
     def _failures(self, case: Case, outcome: Outcome, error: Exception) -> int:

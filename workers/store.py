@@ -15,8 +15,8 @@ class Acquired(msgspec.Struct, frozen=True, gc=False):
 
     `deaths` counts how often the event was in flight in a process that died, and `crashes` how often it was handled
     exclusively then, so that nothing else can be the cause. `failures` is the sum of what was released with the event,
-    and `copy` the highest number that was. `newest_s` is the latest `occurred_s` finished for the subject, if the claim
-    names one and it is known.
+    and `copy` the highest number that was. `tried` is the highest of `note_attempt`. `newest_s` is the latest
+    `occurred_s` finished for the subject, if the claim names one and it is known.
     """
 
     deaths: int = 0
@@ -24,6 +24,7 @@ class Acquired(msgspec.Struct, frozen=True, gc=False):
     failures: int = 0
     newest_s: float | None = None
     copy: int = 0
+    tried: int = 0
 
     @property
     def crash_suspect(self) -> bool:
@@ -86,10 +87,17 @@ class Store(Protocol):
         With a subject, its newest time becomes at least `occurred_s`.
         """
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        """Count the failures of a claimed event, which stays claimed. Whether this process has the claim still.
+
+        They count once for each number in `tried`, which grows: nothing changes if it is no higher than before.
+        """
+
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0) -> None:
         """Give up a claim: the event is not finished, and the process has survived it.
 
         The next `Acquired` counts so many more `failures`, and has this number as its `copy` if it had none higher.
+        With `tried`, the failures count as for `note_attempt`: not if it was carried out before.
         """
 
     async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
@@ -173,6 +181,7 @@ class MemoryStore:
     _finished: set[tuple[str, str]] = field(default_factory=set)
     _failures: dict[tuple[str, str], int] = field(default_factory=dict)
     _copies: dict[tuple[str, str], int] = field(default_factory=dict)
+    _tried: dict[tuple[str, str], int] = field(default_factory=dict)
     _newest: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
@@ -183,7 +192,8 @@ class MemoryStore:
             return LeasedElsewhere()
         self._claimed.add(key)
         newest_s = None if subject is None else self._newest.get((queue, subject))
-        return Acquired(failures=self._failures.get(key, 0), newest_s=newest_s, copy=self._copies.get(key, 0))
+        failures, copy, tried = (each.get(key, 0) for each in (self._failures, self._copies, self._tried))
+        return Acquired(failures=failures, newest_s=newest_s, copy=copy, tried=tried)
 
     def holds(self, queue: str, event_id: str) -> bool:  # noqa: ARG002  no other process could have it
         return True
@@ -196,21 +206,33 @@ class MemoryStore:
         self._claimed.discard(key)
         self._failures.pop(key, None)
         self._copies.pop(key, None)
+        self._tried.pop(key, None)
         self._finished.add(key)
         if subject is not None:
             self._newest[queue, subject] = max(occurred_s, self._newest.get((queue, subject), occurred_s))
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        self._count((queue, event_id), failures, tried)
+        return True
+
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0) -> None:
         key = (queue, event_id)
         self._claimed.discard(key)
-        if failures:
-            self._failures[key] = self._failures.get(key, 0) + failures
+        self._count(key, failures, tried)
         if copy:
             self._copies[key] = max(copy, self._copies.get(key, 0))
 
     async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
         self._failures.pop((queue, event_id), None)
+        self._tried.pop((queue, event_id), None)
         self._copies[queue, event_id] = copy
+
+    def _count(self, key: tuple[str, str], failures: int, tried: int) -> None:
+        before = self._tried.get(key, 0)
+        if failures and (not tried or tried > before):
+            self._failures[key] = self._failures.get(key, 0) + failures
+        if tried > before:
+            self._tried[key] = tried
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         self._finished.difference_update((queue, event_id) for event_id in event_ids)

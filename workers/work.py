@@ -32,11 +32,13 @@ class Case(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True, gc=False):
     """A claim that is released once the delivery is settled, and the failures to count with it.
 
-    Until then no other process handles the event, if the delivery comes to it again.
+    Until then no other process handles the event, if the delivery comes to it again. `tried` is the number of the copy
+    that is passed on. Normally the store has counted the failures before.
     """
 
     key: str
-    failures: int
+    failures: int = 0
+    tried: int = 0
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):

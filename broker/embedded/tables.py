@@ -202,7 +202,7 @@ def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[R
     if rows:
         connection.execute(_OWN, (owner, queue, _listed([row[0] for row in rows])))
     return [
-        Received(with_replays(_decode_headers(headers), replays, at_s, events), kind, body, attempt, seq)
+        Received(with_replays(_decode_headers(headers), replays, at_s, events), kind, body, attempt, seq, is_moved=True)
         for seq, attempt, headers, kind, body, replays, at_s, events in rows
     ]
 

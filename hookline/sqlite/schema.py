@@ -223,6 +223,11 @@ def _add_copy_numbers(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE claims ADD COLUMN copy INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_tried_numbers(connection: sqlite3.Connection) -> None:
+    """The number of the copy that is passed on after the latest attempt that was noted."""
+    connection.execute("ALTER TABLE claims ADD COLUMN tried INTEGER NOT NULL DEFAULT 0")
+
+
 STEPS: tuple[Step, ...] = (
     _create_tables,
     _add_lease_clock,
@@ -234,4 +239,5 @@ STEPS: tuple[Step, ...] = (
     _add_repeats,
     _add_retry_errors,
     _add_copy_numbers,
+    _add_tried_numbers,
 )

@@ -165,13 +165,19 @@ class Trial:
             assert (outcome.reason, outcome.delay_s) == ("busy", BUSY_RETRY_S)
         else:
             assert outcome == Done("duplicate")
-            assert event in self._returned or event in self._parked
+            assert event in self._returned or event in self._parked or self._is_retried(message)
+
+    def _is_retried(self, message: int) -> bool:
+        """Whether another message of the event has not ended."""
+        event = self.scenario.messages[message]
+        return any(of == event and each not in (message, *self.ends) for each, of in enumerate(self.scenario.messages))
 
     def check_end(self) -> None:
         assert self.over
         for event in range(len(self.scenario.scripts)):
             ends = [self.ends[message] for message, of in enumerate(self.scenario.messages) if of == event]
             assert sum(end != Done("duplicate") for end in ends) <= 1
+            assert event in self._returned or event in self._parked, "an event is lost"
             assert self._effects[event] - self._effects_of_the_dead[event] <= 1
             if event in self._returned:
                 assert self._effects[event] >= 1

@@ -92,8 +92,8 @@ class Claims(MemoryStore):
             await self.finish(queue, event_id, subject=subject, occurred_s=occurred_s)
         return [None] * len(events)
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
-        await super().release(queue, event_id, failures=failures, copy=copy)
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0) -> None:
+        await super().release(queue, event_id, failures=failures, copy=copy, tried=tried)
         self.claimed.discard(event_id)
 
     async def assign(self, queue: str, partitions: Sequence[str], consuming: Collection[str]) -> Assignment:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Parked, Received
+from hookline.schemas.copies import as_next_copy
 from hookline.schemas.envelope import to_headers
 from hookline.sqlite import schema
 from hookline.sqlite.database import Database
@@ -91,12 +92,17 @@ class InLoop:
 
 
 class Model:
-    """A queue in memory, and one process after another that works on it."""
+    """A queue in memory, and one process after another that works on it.
 
-    def __init__(self, scenario: Scenario, connection: sqlite3.Connection) -> None:
+    A message that is retried is moved, as in the embedded queue, or a copy with the next number is made of it, as in
+    RabbitMQ.
+    """
+
+    def __init__(self, scenario: Scenario, connection: sqlite3.Connection, *, is_moved: bool) -> None:
         self._trial = Trial(scenario, self._die, gated=True)
         self._connection = connection
-        self._queue = deque(map(_received, range(len(scenario.messages)), scenario.messages))
+        messages = enumerate(scenario.messages)
+        self._queue = deque(_received(message, event, is_moved=is_moved) for message, event in messages)
         self._moves: Iterator[Move] = chain(scenario.moves, repeat(Move()))
         self._moves_left = iter(range(_MAX_MOVES))
         self._tasks: dict[asyncio.Task[Work], Received] = {}
@@ -133,9 +139,12 @@ class Model:
         for task in done:
             received, work = self._tasks.pop(task), task.result()
             self._trial.settled(work)
-            await pipeline.let_go(work, is_passed_on=isinstance(work.outcome, Parked))
+            is_copied = isinstance(work.outcome, Again) and not received.is_moved
+            await pipeline.let_go(work, is_passed_on=is_copied or isinstance(work.outcome, Parked))
             if isinstance(work.outcome, Again):
-                self._queue.append(msgspec.structs.replace(received, attempt=work.outcome.attempt))
+                headers = as_next_copy(received.headers) if is_copied else received.headers
+                again = msgspec.structs.replace(received, headers=headers, attempt=work.outcome.attempt)
+                self._queue.append(again)
         return bool(done)
 
     async def _go_on(self, move: Move) -> None:
@@ -171,19 +180,20 @@ SEQUENCES = {
 each_sequence = pytest.mark.parametrize("scenario", SEQUENCES.values(), ids=SEQUENCES.keys())
 
 
+@pytest.mark.parametrize("is_moved", [True, False], ids=["moved", "copied"])
 @given(scenario=scenarios())
 @example(scenario=SEQUENCES["deaths without end"])
 @example(scenario=replace(SEQUENCES["deaths without end"], concurrency=2))
 @example(scenario=replace(SEQUENCES["everything"], concurrency=3))
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-def test_every_message_gets_exactly_one_final_outcome_in_the_model(scenario: Scenario) -> None:
+def test_every_message_gets_exactly_one_final_outcome_in_the_model(*, is_moved: bool, scenario: Scenario) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         for name in ("now", "monotonic"):
             connection.create_function(name, 0, no_time_later)
         schema.bring_forward(connection, Path(":memory:"))
         connection.execute("INSERT INTO retry_clock VALUES (0, 0, 0)")
         connection.execute("CREATE TEMP VIEW alive AS SELECT owner FROM owners")
-        asyncio.run(Model(scenario, connection).run()).check_end()
+        asyncio.run(Model(scenario, connection, is_moved=is_moved).run()).check_end()
 
 
 @each_sequence
@@ -257,6 +267,6 @@ async def _turns(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _received(message: int, event: int) -> Received:
+def _received(message: int, event: int, *, is_moved: bool) -> Received:
     sent = message_of(message, event)
-    return Received(to_headers(sent), sent.content_type, sent.body, 1, None)
+    return Received(to_headers(sent), sent.content_type, sent.body, 1, None, is_moved)

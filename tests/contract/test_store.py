@@ -121,6 +121,32 @@ async def test_a_replayed_event_starts_anew(store: Store, queue: str) -> None:
 
 
 @each_store
+async def test_the_failures_of_an_attempt_count_once_for_each_number(store: Store, queue: str) -> None:
+    await store.claim(queue, "e")
+    for tried in (2**52, 2**52, 3):
+        assert await store.note_attempt(queue, "e", failures=2, tried=tried)
+    assert await store.claim(queue, "e") == LeasedElsewhere()
+    await store.release(queue, "e", failures=2, copy=4, tried=2**52)
+    assert await store.claim(queue, "e") == Acquired(failures=2, copy=4, tried=2**52)
+    await store.release(queue, "e", failures=1, tried=2**52 + 1)
+    assert await store.claim(queue, "e") == Acquired(failures=3, copy=4, tried=2**52 + 1)
+    await store.start_anew(queue, "e", 4)
+    await store.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(copy=4)
+
+
+@each_store
+async def test_an_attempt_without_failures_is_noted_too(store: Store, queue: str) -> None:
+    await store.claim(queue, "e")
+    assert await store.note_attempt(queue, "e", failures=0, tried=1)
+    await store.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired(tried=1)
+    await store.finish(queue, "e")
+    await store.forget(queue, ["e"])
+    assert await store.claim(queue, "e") == Acquired()
+
+
+@each_store
 async def test_a_forgotten_event_is_handled_again(store: Store, queue: str) -> None:
     for event_id in ("a", "b"):
         await store.claim(queue, event_id)
@@ -281,6 +307,25 @@ async def test_only_the_holder_of_a_claim_can_start_anew(store: Store, queue: st
             await store.start_anew(queue, "e", 1)
         await other.release(queue, "e")
     assert await store.claim(queue, "e") == Acquired(failures=1)
+
+
+@shared_stores
+async def test_only_the_holder_of_a_claim_can_note_an_attempt(store: Store, queue: str, another: Another) -> None:
+    await store.claim(queue, "e")
+    await store.release(queue, "e")
+    async with another() as other:
+        await other.claim(queue, "e")
+        assert not await store.note_attempt(queue, "e", failures=1, tried=1)
+        await other.release(queue, "e")
+    assert await store.claim(queue, "e") == Acquired()
+
+
+@shared_stores
+async def test_a_process_that_dies_leaves_the_attempt_that_it_noted(store: Store, queue: str, another: Another) -> None:
+    async with another() as dying:
+        await dying.claim(queue, "e")
+        await dying.note_attempt(queue, "e", failures=1, tried=1)
+    assert await store.claim(queue, "e") == Acquired(deaths=1, failures=1, tried=1)
 
 
 @shared_stores

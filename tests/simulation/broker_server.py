@@ -37,6 +37,16 @@ class Message:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
+class CopyWatch:
+    """What tests learn of the copies that processes pass on. The default looks at nothing."""
+
+    def passed_on(self, owner: str, copy: Message, reason: str) -> None:
+        """A copy of a message that was not handled is in its queue."""
+
+    def parked(self, owner: str, copy: Message) -> None:
+        """A copy of a message is a dead letter."""
+
+
 class QueueNotFound(Unreachable):
     """There is no queue of this name."""
 
@@ -136,7 +146,7 @@ class ServerQueue:
         returned = [replace(message, returns=message.returns + 1) for message in messages]
         for message in returned:
             if message.returns > DELIVERY_LIMIT:
-                self.server.park(self.dead_name, message, {"reason": "delivery_limit"})
+                self.server.park(self.dead_name, replace(message, notes={"reason": "delivery_limit"}))
         kept = [message for message in returned if message.returns <= DELIVERY_LIMIT]
         if self.server.requeues_behind and not self.is_partition:
             self.ready.extend(kept)
@@ -147,8 +157,9 @@ class ServerQueue:
 class BrokerServer:
     """One server. `host` says when it is away. `requeues_behind`: as RabbitMQ does without a delivery limit."""
 
-    def __init__(self, host: Host, *, requeues_behind: bool = False) -> None:
+    def __init__(self, host: Host, *, requeues_behind: bool = False, watch: CopyWatch | None = None) -> None:
         self.host = host
+        self.watch = watch or CopyWatch()
         self.requeues_behind = requeues_behind
         self.is_read_in_groups = False  # a read of a client's socket finds several deliveries
         self.queues: dict[str, ServerQueue] = {}
@@ -205,8 +216,8 @@ class BrokerServer:
         self.delayed[name].append(message)
         asyncio.get_running_loop().call_later(delay_s, self._delay_is_over, name, message, context=self.host.context)
 
-    def park(self, dead_name: str, message: Message, notes: Mapping[str, str]) -> None:
-        self.dead[dead_name].append(replace(message, notes=notes))
+    def park(self, dead_name: str, message: Message) -> None:
+        self.dead[dead_name].append(message)
 
     def messages(self) -> Iterator[Message]:
         """All that workers have, or will get, and all dead letters."""

@@ -1,5 +1,6 @@
 """The faults of a schedule, carried out, and what is known of them afterwards."""
 
+import random
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,24 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _TROUBLE = 0.2
+_STRIKES = 0.5
 _LOST_SETTLEMENTS = 0.5
 _FORGOTTEN_S = 1.0
-MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset({"freeze", "cut from store", "store trouble", "store forgets"})
+MAY_LOSE_ITS_LEASE: frozenset[FaultKind] = frozenset(
+    {"freeze", "freeze at a copy", "cut from store", "store trouble", "store forgets"}
+)
 HAS_NO_STORE: frozenset[FaultKind] = MAY_LOSE_ITS_LEASE | {"machine pause", "store outage"}
 _NOTICED_S = 8.0
 _LATE_REPORTS: frozenset[FaultKind] = frozenset(
-    {"freeze", "machine pause", "cut from store", "store trouble", "cut from broker", "broker trouble"}
+    {
+        "freeze",
+        "freeze at a copy",
+        "machine pause",
+        "cut from store",
+        "store trouble",
+        "cut from broker",
+        "broker trouble",
+    }
 )
 _OF_ALL = frozenset({"store outage", "store forgets", "store trouble", "broker restart", "broker trouble"})
 
@@ -34,6 +46,7 @@ class Injector:
         self._away: list[tuple[float, float]] = []
         self._disturbed: list[tuple[FaultKind, str, float]] = []
         self._still: list[tuple[str, float, float]] = []
+        self._armed: dict[str, Fault] = {}
         self._broker_away_since_s = 0.0
 
     @property
@@ -66,6 +79,17 @@ class Injector:
         self._ahead -= 1
         self._world.disturbed()
         _CARRY_OUT[fault.kind](self, fault)
+
+    def strike(self, owner: str) -> None:
+        """A process has noted an attempt, or passed on a copy, and does not know yet: the moment of some faults."""
+        if owner in self._armed and random.random() < _STRIKES:  # noqa: S311  no secret
+            fault, process = self._armed.pop(owner), self._world.process(owner)
+            self._world.note(f"STRIKES {fault}")
+            self._world.disturbed()
+            if fault.kind == "kill at a copy":
+                self._kill(process, fault)
+            else:
+                self._freeze(process, fault)
 
     def store_was_away(self, since_s: float) -> tuple[float, int]:
         """For how many seconds, and how often, its clock's jumps included."""
@@ -226,15 +250,23 @@ class Injector:
 
     # Processes
 
+    def at_a_copy(self, fault: Fault) -> None:
+        self._armed[self._target(fault).name] = fault
+
     def kill(self, fault: Fault) -> None:
-        process = self._target(fault)
+        self._kill(self._target(fault), fault)
+
+    def _kill(self, process: "Process", fault: Fault) -> None:
         if process.is_alive:
             process.kill()
             self._world.replace(process, fault.for_s)
             self._last(fault, name=process.name)
 
     def freeze(self, fault: Fault) -> None:
-        process, world = self._target(fault), self._world
+        self._freeze(self._target(fault), fault)
+
+    def _freeze(self, process: "Process", fault: Fault) -> None:
+        world = self._world
         process.fate.is_frozen = True
         self._still.append((process.name, world.now_s, world.now_s + fault.for_s))
         if fault.for_s > SILENT_S:
@@ -294,6 +326,8 @@ _CARRY_OUT: Mapping[FaultKind, Callable[[Injector, Fault], None]] = {
     "queue deleted": Injector.queue_deleted,
     "kill": Injector.kill,
     "freeze": Injector.freeze,
+    "kill at a copy": Injector.at_a_copy,
+    "freeze at a copy": Injector.at_a_copy,
     "stop": Injector.stop,
     "deploy": Injector.deploy,
     "rollback": Injector.rollback,

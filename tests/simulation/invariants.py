@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from hookline import Poisoned
 from hookline.schemas.broker import Again, Done, Parked
+from hookline.schemas.copies import copy_of
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import ID_HEADER
-from hookline.workers.attempts import used_attempts
+from hookline.workers.attempts import is_surplus, used_attempts
 from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
-from tests.simulation.broker_server import Message
+from tests.simulation.broker_server import CopyWatch, Message
 from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE
-from tests.simulation.processes import ATTEMPTS, Process, timeout_s
+from tests.simulation.model_broker import TIMEOUT_S
+from tests.simulation.processes import ATTEMPTS, QUEUE, Process, timeout_s
 from tests.simulation.schedules import FaultKind, PlannedEvent
 from tests.simulation.store_server import HeldClaim, Key, Watch
 
@@ -22,9 +24,17 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _TOLERANCE_S = 0.5
-_MAY_PARK_TWICE: frozenset[FaultKind] = frozenset(
-    {"kill", "freeze", "store forgets", "cut from store", "cut from broker", "broker restart", "broker trouble"}
-)
+_LOSES_CONFIRMS: frozenset[FaultKind] = frozenset({"cut from broker", "broker restart", "broker trouble"})
+_INTERRUPTS_A_SETTLEMENT: frozenset[FaultKind] = _LOSES_CONFIRMS | {
+    "freeze",
+    "freeze at a copy",
+    "store forgets",
+    "cut from store",
+}
+_HIDES_ATTEMPTS: frozenset[FaultKind] = frozenset({"store outage", "store trouble", "store forgets", "cut from store"})
+_ARRIVES_LATE_S = 2 * TIMEOUT_S
+"""A message may be in its queue so long after it was sent."""
+_TRIED = frozenset({"failed", "timeout", "retry"})
 RECENT_S = 40.0
 
 
@@ -48,9 +58,18 @@ class Call:
     has_returned: bool = False
     waits_for_others: bool = True
     has_failed: bool = False
+    is_noted: bool = False
 
 
-class Checker(Watch):
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The dead letter of an event, by the process that has parked it."""
+
+    owner: str
+    parked_s: float
+
+
+class Checker(Watch, CopyWatch):
     """Ends the run at the first step that breaks a promise. Raises nothing: the code under test would catch it."""
 
     def __init__(self, world: "World") -> None:
@@ -66,6 +85,9 @@ class Checker(Watch):
         self._kills: Counter[str] = Counter()
         self._deleted: set[str] = set()
         self._noted: set[str] = set()
+        self._tried: dict[str, int] = {}
+        self._counted: Counter[str] = Counter()
+        self._dead: dict[str, DeadLetter] = {}
         self._newest_s: dict[tuple[str, str], float | None] = {}
 
     @property
@@ -75,8 +97,10 @@ class Checker(Watch):
 
     # Calls
 
-    def called(self, process: Process, plan: PlannedEvent, attempt: int) -> Call:
-        self._note(f"{process.name} calls {plan.id}, attempt {attempt}")
+    def called(self, process: Process, plan: PlannedEvent, attempt: int, copy: int) -> Call:
+        self._note(f"{process.name} calls {plan.id}, attempt {attempt}, copy {copy}")
+        if copy < self._tried.get(plan.id, 0):
+            self._break("an attempt is made once", f"{plan.id} is called by {process.name} as copy {copy}")
         self._check_attempt(plan, attempt)
         if plan.id in self._noted:
             self._break("what has ended is not called again", plan.id)
@@ -236,6 +260,9 @@ class Checker(Watch):
         """The server has lost what it knew of these events."""
         for _, event_id in keys:
             self._forgotten[event_id] = self._world.now_s
+            self._tried.pop(event_id, None)
+            del self._counted[event_id]
+            self._dead.pop(event_id, None)
             self._noted.discard(event_id)
 
     def deleted(self, event_ids: Iterable[str]) -> None:
@@ -252,9 +279,12 @@ class Checker(Watch):
             partition, holder = min(overdue.items())
             self._break("an outage of the broker moves no partition", f"{owner} takes {partition} of {holder}")
 
-    def released(self, key: Key, failures: int) -> None:
+    def noted(self, key: Key, failures: int) -> None:
         """The end of an event is noted once."""
         event_id = key[1]
+        self._counted[event_id] += used_attempts(failures)
+        for call in self._calls.get(event_id, ())[-1:] if failures else ():
+            call.is_noted = call.ended_s is not None
         if used_attempts(failures) != failures:
             if event_id in self._noted:
                 self._break("the end of an event is noted once", event_id)
@@ -264,17 +294,62 @@ class Checker(Watch):
         if claim.deaths < 2:
             self._break("only what was in flight at two deaths is handled alone", key[1])
 
+    def attempt_noted(self, owner: str) -> None:
+        self._world.strike(owner)
+
+    # The broker
+
+    def passed_on(self, owner: str, copy: Message, reason: str) -> None:
+        """The store knows of the attempt before, unless it did not answer: no process makes it again."""
+        ids, number = copy.headers[ID_HEADER].split("+"), copy_of(copy.headers)
+        if reason in _TRIED and len(ids) == 1:
+            if self._has_noted(ids[0], number):
+                self._tried[ids[0]] = max(number, self._tried.get(ids[0], 0))
+            elif not self._world.was_disturbed(self._world.process(owner), _HIDES_ATTEMPTS, RECENT_S):
+                self._break("an attempt is noted before its copy is passed on", f"{ids[0]} by {owner}")
+        self._world.strike(owner)
+
+    def _has_noted(self, event_id: str, number: int) -> bool:
+        claim = self._world.store_server.contents.claims.get((QUEUE, event_id))
+        return claim is None or claim.tried >= number  # without a claim it is finished
+
+    def parked(self, owner: str, copy: Message) -> None:
+        """An event has a second dead letter only if something struck the process that parked it, in that moment.
+
+        Until the store has noted that the first one is durable, others must park the event, too. The process itself
+        publishes it again if the broker does not confirm it.
+        """
+        for event_id in _ids(copy):
+            first = self._dead.setdefault(event_id, DeadLetter(owner, self._world.now_s))
+            if first.parked_s != self._world.now_s and not self._was_interrupted(event_id, first):
+                self._break("one end", f"{event_id} is parked by {owner} after {first.owner}")
+        self._world.strike(owner)
+
+    def _was_interrupted(self, event_id: str, first: DeadLetter) -> bool:
+        process, since_s = self._world.process(first.owner), self._world.now_s - first.parked_s
+        claim = self._world.store_server.contents.claims.get((QUEUE, event_id))
+        is_known = claim is not None and is_surplus(claim.tried, claim.copy)
+        if is_known:
+            return self._world.was_disturbed(process, _LOSES_CONFIRMS, since_s + _ARRIVES_LATE_S)
+        has_died = not process.is_alive and not process.has_stopped
+        return has_died or self._world.was_disturbed(process, _INTERRUPTS_A_SETTLEMENT, since_s + _ARRIVES_LATE_S)
+
     # Rules
 
     def _check_attempt(self, plan: PlannedEvent, attempt: int) -> None:
         if attempt > 1 + self._failures[plan.id]:
             detail = f"{plan.id} is called for attempt {attempt} after {self._failures[plan.id]} failures"
             self._break("attempts are used up by failures only", detail)
+        if attempt <= self._counted[plan.id]:
+            detail = f"{plan.id} is called for attempt {attempt} after the store has counted {self._counted[plan.id]}"
+            self._break("an attempt is made once", detail)
 
     def _check_calls(self, process: Process, plan: PlannedEvent) -> None:
         """An event fails as often as it may, however many copies of it there are."""
         failed = [
-            call for call in self._calls.get(plan.id, ()) if call.has_failed and not self._is_excused(call, process)
+            call
+            for call in self._calls.get(plan.id, ())
+            if call.has_failed and (self._is_noted(call) or not self._is_excused(call, process))
         ]
         if len(failed) >= ATTEMPTS:
             self._break("one line of attempts", f"{plan.id} is called by {process.name} after {len(failed)} failures")
@@ -311,6 +386,9 @@ class Checker(Watch):
         if any(taken_s >= started_s and owner != process.name for taken_s, owner in taken):
             return True
         return self._forgotten.get(call.plan.id, 0.0) >= started_s
+
+    def _is_noted(self, call: Call) -> bool:
+        return call.is_noted and self._forgotten.get(call.plan.id, 0.0) < call.started_s
 
     def _check_order(self, process: Process, plan: PlannedEvent) -> None:
         """Promise 3 of ordered workers: one at a time, after all that was published before."""
@@ -360,8 +438,7 @@ class Checker(Watch):
         self._world.is_broken(Broken(rule, detail))
 
     def check_end(self) -> None:
-        """Nothing is lost, what is parked is so once, and a transaction's effect is there once."""
-        self._check_dead_letters()
+        """Nothing is lost, and a transaction's effect is there once."""
         parked = self._parked_untold()
         for event_id in self._world.expected:
             if event_id not in self._ended and event_id not in self._deleted and event_id not in parked:
@@ -374,14 +451,6 @@ class Checker(Watch):
             for event_id, end in self._ended.items():
                 if end == "returned" and not written[event_id] and not self._is_superseded(event_id):
                     self._break("exactly once", f"{event_id} is done and was not written")
-
-    def _check_dead_letters(self) -> None:
-        """Two of one event are left only by a process that died, or had no store or no confirm, while it parked it."""
-        if any(fault.kind in _MAY_PARK_TWICE for fault in self._world.schedule.faults):
-            return
-        for event_id, count in Counter(event_id for event_id, _ in self._in_dead_letters()).items():
-            if count > 1:
-                self._break("one end", f"{event_id} is in {count} dead letters")
 
     def _parked_untold(self) -> Collection[str]:
         """Events in dead letters of which no process has told yet: it does once the store has answered."""

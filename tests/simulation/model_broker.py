@@ -74,18 +74,28 @@ class ModelQueue:
 
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
-        server = self._broker.server
+        server, owner = self._broker.server, self._broker.owner
         match outcome:
             case Done():
                 self._broker.acknowledge(token)
                 return False
             case Again():
                 again = replace(_copy_of(token.message), attempt=outcome.attempt, returns=0)
-                delay_s = max(0.0, outcome.delay_s)
-                return await self._pass_on(token, lambda: server.retry(self._name, again, delay_s))
+                reason, delay_s = outcome.reason, max(0.0, outcome.delay_s)
+
+                def retry() -> None:
+                    server.retry(self._name, again, delay_s)
+                    server.watch.passed_on(owner, again, reason)
+
+                return await self._pass_on(token, retry)
             case Parked():
-                dead, notes = token.message, _death_notes(outcome)
-                return await self._pass_on(token, lambda: server.park(self._dead_name, dead, notes))
+                dead = replace(token.message, notes=_death_notes(outcome))
+
+                def park() -> None:
+                    server.park(self._dead_name, dead)
+                    server.watch.parked(owner, dead)
+
+                return await self._pass_on(token, park)
             case _:
                 assert_never(outcome)
 

@@ -85,6 +85,10 @@ class ModelStore:
         if not await self.path.ask(lambda: self.server.start_anew(self.owner, (queue, event_id), number, copy)):
             raise Unreachable(CLAIM_LOST)
 
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        key, number = (queue, event_id), self._coalescer.number(queue, event_id)
+        return await self.path.ask(lambda: self.server.note_attempt(self.owner, key, number, failures, tried))
+
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         await self.path.ask(lambda: self.server.forget((queue, each) for each in event_ids))
 

@@ -23,6 +23,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.schemas.events import CanonicalEvent
 from hookline.workers import failure_policy, partitions, pipeline, store
 from hookline.workers.api import Backoff
+from hookline.workers.attempts import copy_number, next_number
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
@@ -37,7 +38,7 @@ from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.subject_queues import Slot, SubjectQueues
 from hookline.workers.subject_watermark import SubjectWatermark
 from hookline.workers.unwanted import MAX_DELAY_S, Unwanted
-from hookline.workers.work import HANDLED, Case, Ending, Work
+from hookline.workers.work import HANDLED, Case, Ending, Held, Work
 from tests.simulation import store_server
 
 
@@ -75,8 +76,10 @@ def name_claims_for_ever() -> None:
             self._named[queue, event_id] = self._last_number
             raise
 
-    async def release(self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
-        await self._release(ClaimRelease(queue, event_id, failures, copy, self._last_number))
+    async def release(
+        self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0
+    ) -> None:
+        await self._release(ClaimRelease(queue, event_id, failures, copy, self._last_number, tried))
         self._named.pop((queue, event_id), None)
 
     ClaimCoalescer.claim = remember  # type: ignore[method-assign]
@@ -235,6 +238,7 @@ def count_the_end_of_a_member_again() -> None:
         return failures(self, case, outcome, Exception())
 
     Pipeline._failures = count  # type: ignore[method-assign]
+    pipeline._NOTED = ()  # type: ignore[assignment]
 
 
 def keep_the_end_of_a_member_here() -> None:
@@ -273,6 +277,33 @@ def release_before_settling() -> None:
         await settle(self, queue, replace(work, held=()), settled)
 
     Pipeline.settle = early  # type: ignore[method-assign]
+
+
+def note_attempts_late() -> None:
+    """The store learns of an attempt when its claim is released, after a copy is passed on."""
+
+    async def unknown(self: Pipeline, case: Case, failures: int) -> Held | None:
+        return Held(case.key, failures, next_number(copy_number(case.received.headers)))
+
+    Pipeline._note_attempt = unknown  # type: ignore[method-assign]
+
+
+def call_what_was_tried() -> None:
+    """A message whose attempt was noted is handled again if no copy of it was passed on."""
+
+    def never(number: int, tried: int) -> bool:
+        return False
+
+    pipeline.was_tried = never  # type: ignore[attr-defined]
+
+
+def begin_transactions_with_the_claim_of_before() -> None:
+    """Whether a process has its claim still is not looked at after the transaction has begun."""
+
+    async def call(self: Pipeline, case: Case, *, late: bool, transaction: Any = None) -> None:
+        await self.handler.call(case, late=late, transaction=transaction)
+
+    Pipeline._call_if_held = call  # type: ignore[method-assign]
 
 
 def settle_unwanted_members() -> None:
@@ -374,13 +405,13 @@ MUTANTS: Mapping[str, Mutant] = {
     "revoke-once": Mutant(revoke_once, (0, 1500), "a partition that nobody consumes"),
     "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 1500), "a claim that its holder does not know of"),
     "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 1500), "after a kill all is handled alone"),
-    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 2500), "a process without the store keeps events"),
+    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 300), "a process without the store keeps events"),
     "judge-leases-by-the-clock": Mutant(
         judge_leases_by_the_clock, (0, 2500), "an outage or a clock's jump ends leases"
     ),
     "cut-off-calls": Mutant(cut_off_calls_of_surplus_partitions, (0, 130), "calls are cut off though nothing died"),
     "one-end-for-all-members": Mutant(one_end_for_all_members, (0, 90), "one bad member harms the others"),
-    "wait-for-locks": Mutant(wait_for_locks_without_end, (165, 180), "a frozen process uses up others' attempts"),
+    "wait-for-locks": Mutant(wait_for_locks_without_end, (220, 230), "a frozen process uses up others' attempts"),
     "blame-functions": Mutant(blame_functions_for_the_server, (0, 60), "a fault of PostgreSQL uses up attempts"),
     "count-faults-of-the-store": Mutant(count_faults_of_the_store, (0, 30), "an unreachable store uses up attempts"),
     "settle-before-handling": Mutant(settle_before_handling, (0, 10), "a kill loses events"),
@@ -388,7 +419,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "handle-a-room-concurrently": Mutant(handle_a_room_concurrently, (0, 20), "a room's events at the same time"),
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
-    "lose-completions": Mutant(lose_completions, (2605, 2615), "a completion that failed is never written"),
+    "lose-completions": Mutant(lose_completions, (63698, 63698), "a completion that failed is never written"),
     "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 100), "attempts that nobody made"),
     "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 100), "a poisonous member is called in each process"),
     "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 60), "a deploy loses a part of a callback"),
@@ -397,11 +428,16 @@ MUTANTS: Mapping[str, Mutant] = {
     "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),
     "decline-for-ever": Mutant(decline_for_ever, (90, 300), "a partition stays where its events are not wanted"),
     "blame-the-first": Mutant(blame_the_first_to_fall_silent, (515, 520), "an outage of RabbitMQ moves partitions"),
-    "put-back-ever-later": Mutant(put_back_ever_later, (4250, 4270), "an event misses the process that wants it"),
+    "put-back-ever-later": Mutant(put_back_ever_later, (32098, 32098), "an event misses the process that wants it"),
     "call-what-is-superseded": Mutant(call_what_is_superseded, (0, 60), "an old state overwrites a new one"),
     "free-newer-claims": Mutant(free_newer_claims, (4020, 4025), "one failure is counted twice"),
     "count-by-message": Mutant(count_attempts_by_message, (0, 300), "a lost settlement doubles the attempts"),
-    "call-surplus-copies": Mutant(call_surplus_copies, (790, 800), "an event has two dead letters"),
+    "call-surplus-copies": Mutant(call_surplus_copies, (74, 74), "an event has two dead letters"),
+    "note-attempts-late": Mutant(note_attempts_late, (0, 40), "a kill makes an attempt twice"),
+    "call-what-was-tried": Mutant(call_what_was_tried, (1085, 1085), "a kill makes an attempt twice"),
+    "begin-with-an-old-claim": Mutant(
+        begin_transactions_with_the_claim_of_before, (4987, 4987), "a frozen process handles an event again"
+    ),
     "release-before-settling": Mutant(release_before_settling, (0, 3000), "an event has two dead letters"),
     "hold-nothing-back": Mutant(hold_nothing_back, (0, 70), "events that came late are handled late"),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
 from hookline.runtime.serve import _Pools
+from hookline.schemas.copies import copy_of
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY
 from hookline.settings import WorkersSettings
@@ -144,7 +145,7 @@ class Process:
     async def handle(self, event: CanonicalEvent, delivery: Delivery) -> None:
         """The worker's function: it does what the schedule says."""
         checker, plan = self._world.checker, self._world.plans[event.id]
-        call = checker.called(self, plan, delivery.attempt)
+        call = checker.called(self, plan, delivery.attempt, copy_of(delivery.headers))
         try:
             if delivery.transaction is not None:
                 await delivery.transaction.execute(LOCK, (self._world.subjects[event.id],))

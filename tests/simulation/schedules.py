@@ -30,6 +30,8 @@ FaultKind: TypeAlias = Literal[
     "clock jump",
     "machine pause",
     "scale out",
+    "kill at a copy",
+    "freeze at a copy",
 ]
 
 PUBLISH_S = 8.0
@@ -37,6 +39,9 @@ LATEST_FAULT_S = 12.0
 _AT_ONCE_S = 4.0
 _BURSTS_IN = 4  # one schedule of so many publishes in bursts, which processes take in groups
 _BURST_EVERY_S = 2.0
+_LATE_READS_IN = 4  # in one of so many, processes read a little later what has arrived
+_COPIES_IN = 8  # in one of so many, functions fail more often, and processes end as they pass copies on
+_FAILS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,17 @@ class Fault:
 
 
 _OF_ONE_PROCESS = frozenset(
-    {"cut from store", "cut from broker", "channel closed", "settlement lost", "kill", "freeze", "stop"}
+    {
+        "cut from store",
+        "cut from broker",
+        "channel closed",
+        "settlement lost",
+        "kill",
+        "freeze",
+        "stop",
+        "kill at a copy",
+        "freeze at a copy",
+    }
 )
 
 
@@ -86,6 +101,7 @@ class Schedule:
     faults: tuple[Fault, ...]
     requeues_behind: bool = False
     in_bursts: bool = False
+    reads_late: bool = False
     latest_only: bool = False
     reorder_s: float = 0.0
 
@@ -95,7 +111,11 @@ class Schedule:
 
     def __str__(self) -> str:
         events = sum(len(each.events) for each in self.callbacks)
-        options = [*["latest_only"] * self.latest_only, *[f"reorder_s={self.reorder_s:g}"] * bool(self.reorder_s)]
+        options = [
+            *["latest_only"] * self.latest_only,
+            *["late reads"] * self.reads_late,
+            *[f"reorder_s={self.reorder_s:g}"] * bool(self.reorder_s),
+        ]
         mode = " ".join([self.mode, *options])
         lines = [f"seed {self.seed}: {mode}, processes {', '.join(self.versions)}, {events} events"]
         return "\n".join([*lines, *map(str, self.faults)])
@@ -130,17 +150,40 @@ def draw(seed: int) -> Schedule:
     in_bursts = seed % _BURSTS_IN == 2 and mode != "transactional"  # which is not asked in groups
     if in_bursts:
         callbacks = [replace(each, at_s=each.at_s - each.at_s % _BURST_EVERY_S) for each in callbacks]
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         mode=mode,
         versions=versions,
         callbacks=tuple(callbacks),
         in_bursts=in_bursts,
+        reads_late=seed % _LATE_READS_IN == 3,
         faults=faults,
         requeues_behind=chance.random() < 0.3,
         latest_only=is_late and chance.random() < 0.5,
         reorder_s=chance.uniform(0.2, 2) if is_late and mode == "ordered" and chance.random() < 0.7 else 0.0,
     )
+    return _with_copies(schedule) if seed % _COPIES_IN == 5 else schedule
+
+
+def _with_copies(schedule: Schedule) -> Schedule:
+    """The schedule with more events that fail, and a process that is killed or frozen as it passes a copy on."""
+    chance = random.Random(f"copies of {schedule.seed}")  # noqa: S311  no secret
+    kind = chance.choice(_AT_A_COPY)
+    lasts_s = chance.uniform(0.5, 5) if kind == "kill at a copy" else _sometimes_very_long(chance)
+    fault = Fault(chance.uniform(0.5, PUBLISH_S), kind, chance.randrange(len(schedule.versions)), lasts_s)
+    callbacks = tuple(
+        replace(each, events=tuple(_failing(chance, event) for event in each.events)) for each in schedule.callbacks
+    )
+    faults = sorted([*schedule.faults, fault], key=lambda each: each.at_s)
+    return replace(schedule, callbacks=callbacks, faults=tuple(faults))
+
+
+def _failing(chance: random.Random, event: PlannedEvent) -> PlannedEvent:
+    if event.act != "return" or chance.random() > _FAILS:
+        return event
+    if chance.random() < 0.25:
+        return replace(event, act="retry", times=chance.randint(1, 2))
+    return replace(event, act="fail", times=chance.choice((1, 2, 100)))
 
 
 def _callbacks(chance: random.Random, mode: Mode, *, with_left: bool, is_late: bool, most: int) -> Sequence[Callback]:
@@ -207,7 +250,8 @@ def _sometimes_very_long(chance: random.Random) -> float:
 
 
 _MODES: tuple[Mode, ...] = ("plain", "ordered", "transactional")
-_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+_AT_A_COPY: tuple[FaultKind, ...] = ("kill at a copy", "freeze at a copy")
+_KINDS: tuple[FaultKind, ...] = tuple(kind for kind in get_args(FaultKind) if kind not in _AT_A_COPY)
 _STORE: tuple[FaultKind, ...] = ("store outage", "store trouble", "store forgets", "cut from store")
 _FLEET: tuple[FaultKind, ...] = ("kill", "stop", "scale out", "deploy", "rollback")
 _THEMES = (

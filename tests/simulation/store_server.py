@@ -28,10 +28,11 @@ class HeldClaim:
     failures: int = 0
     number: int = 0
     copy: int = 0
+    tried: int = 0
 
     @property
     def is_over(self) -> bool:
-        return self.owner is None and not (self.deaths or self.crashes or self.failures or self.copy)
+        return self.owner is None and not (self.deaths or self.crashes or self.failures or self.copy or self.tried)
 
 
 @dataclass(slots=True)
@@ -65,8 +66,11 @@ class Watch:
     def claimed(self, key: Key, owner: str, newest_s: float | None) -> None:
         """A process has claimed an event. `newest_s` is what it learned of the event's subject."""
 
-    def released(self, key: Key, failures: int) -> None:
-        """A process has given up its claim, and changed what the server counts."""
+    def noted(self, key: Key, failures: int) -> None:
+        """A process has changed what the server counts of a claimed event, or has given up its claim."""
+
+    def attempt_noted(self, owner: str) -> None:
+        """A process has noted an attempt of an event that it has claimed."""
 
     def marked(self, key: Key, claim: HeldClaim) -> None:
         """A claim is handled exclusively."""
@@ -121,7 +125,7 @@ class ModelServer:
             names = set(known)
             for key, claim in mine:
                 if claim.claimed < before and key not in names:
-                    self._give_up(key, claim, failures=0, copy=0)
+                    self._give_up(key, claim)
         return value
 
     def end(self, owner: str) -> None:
@@ -144,14 +148,23 @@ class ModelServer:
     def release(self, owner: str, release: ClaimRelease) -> None:
         claim = self.contents.claims.get(release.key)
         if claim is not None and claim.owner == owner and claim.number <= release.number:
-            self.watch.released(release.key, release.failures)
-            self._give_up(release.key, claim, failures=release.failures, copy=release.copy)
+            self._note_attempt(release.key, claim, release.failures, release.tried)
+            claim.copy = max(claim.copy, release.copy)
+            self._give_up(release.key, claim)
+
+    def note_attempt(self, owner: str, key: Key, number: int, failures: int, tried: int) -> bool:
+        claim = self.contents.claims.get(key)
+        if claim is None or claim.owner != owner or claim.number > number:
+            return False
+        self._note_attempt(key, claim, failures, tried)
+        self.watch.attempt_noted(owner)
+        return True
 
     def start_anew(self, owner: str, key: Key, number: int, copy: int) -> bool:
         claim = self.contents.claims.get(key)
         if claim is None or claim.owner != owner or claim.number > number:
             return False
-        claim.deaths = claim.crashes = claim.failures = 0
+        claim.deaths = claim.crashes = claim.failures = claim.tried = 0
         claim.copy = copy
         return True
 
@@ -215,16 +228,20 @@ class ModelServer:
                 claim.deaths += 1
                 claim.crashes += claim.alone
         claim.owner, claim.claimed, claim.alone, claim.number = owner, contents.value, False, request.number
-        acquired = Acquired(claim.deaths, claim.crashes, claim.failures, copy=claim.copy)
+        acquired = Acquired(claim.deaths, claim.crashes, claim.failures, copy=claim.copy, tried=claim.tried)
         if request.subject is None:
             return acquired
         newest_s = contents.newest.get((request.queue, subject_key(request.subject)))
         self.watch.claimed(key, owner, newest_s)
         return replace(acquired, newest_s=newest_s)
 
-    def _give_up(self, key: Key, claim: HeldClaim, *, failures: int, copy: int) -> None:
+    def _note_attempt(self, key: Key, claim: HeldClaim, failures: int, tried: int) -> None:
+        if not tried or tried > claim.tried:
+            self.watch.noted(key, failures)
+            claim.failures += failures
+        claim.tried = max(claim.tried, tried)
+
+    def _give_up(self, key: Key, claim: HeldClaim) -> None:
         claim.owner, claim.alone = None, False
-        claim.failures += failures
-        claim.copy = max(claim.copy, copy)
         if claim.is_over:
             del self.contents.claims[key]

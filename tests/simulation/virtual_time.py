@@ -181,9 +181,9 @@ class VirtualLoop:
             self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def thaw(self, fate: Fate) -> None:
-        """Run what was postponed."""
+        """Run what was postponed, before what is ready since: what was sent first arrives first."""
         fate.is_frozen = False
-        self._ready.extend(fate.postponed)
+        self._ready.extendleft(reversed(fate.postponed))
         fate.postponed.clear()
 
     def _advance(self) -> bool:

@@ -57,8 +57,10 @@ class World:
         self.checker = Checker(self)
         self.store_server = ModelServer(self.loop.time, self.checker)
         self.sessions = Sessions(self.store_server, self.store_host)
-        self.broker_server = BrokerServer(self.broker_host, requeues_behind=schedule.requeues_behind)
-        self.broker_server.is_read_in_groups = schedule.in_bursts
+        self.broker_server = BrokerServer(
+            self.broker_host, requeues_behind=schedule.requeues_behind, watch=self.checker
+        )
+        self.broker_server.is_read_in_groups = schedule.in_bursts or schedule.reads_late
         self.plans = {event.id: event for callback in schedule.callbacks for event in callback.events}
         self.subjects = {event.id: each.subject for each in schedule.callbacks for event in each.events}
         self.expected: list[str] = []
@@ -214,6 +216,10 @@ class World:
 
     def stood_still_s(self, process: Process, since_s: float) -> float:
         return self._injector.stood_still_s(process, since_s)
+
+    def strike(self, owner: str) -> None:
+        """Carry out a fault of a process that waits for such a moment."""
+        self._injector.strike(owner)
 
     def was_disturbed(self, process: Process, kinds: Collection[FaultKind], within_s: float) -> bool:
         return self._injector.was_disturbed(process, kinds, within_s)

@@ -54,11 +54,13 @@ class ClaimRelease(EventRequest, frozen=True, gc=False):
     """A claim to give up, how many failures to add, and the number of the newest copy of the event.
 
     A newer claim of the process than that of `number` stays: the release is carried out late, or for the second time.
+    The failures were noted before if the store knows of `tried`.
     """
 
     failures: int
     copy: int
     number: int
+    tried: int = 0
 
 
 def _raise_error(answers: Sequence[Exception | None]) -> None:
@@ -264,15 +266,16 @@ class ClaimCoalescer:
         if forgotten is not None:
             self._drop(forgotten)
 
-    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0) -> None:
+    async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
-        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, copy, self.number(queue, event_id))
+        number = self.number(queue, event_id)
+        key, release = (queue, event_id), ClaimRelease(queue, event_id, failures, copy, number, tried)
         if key in self._pending or key in self._unreleased:
             return
         try:
             await self._release(release)
         except BaseException:  # a cancelled release was sent too
-            if failures or copy:
+            if failures or copy or tried:
                 self._note_unreleased(release)
             else:
                 self._uncertain.note(key, None)

@@ -75,6 +75,8 @@ _REPEATS: tuple[LiteralString, ...] = (
 )
 # The number of the newest copy of an event that a worker has passed on.
 _COPY_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN copy bigint NOT NULL DEFAULT 0",)
+# The number of the copy that is passed on after the latest attempt that was noted.
+_TRIED_NUMBERS: tuple[LiteralString, ...] = ("ALTER TABLE hookline_claims ADD COLUMN tried bigint NOT NULL DEFAULT 0",)
 STEPS: tuple[Sequence[LiteralString], ...] = (
     _TABLES,
     _LEASE_CLOCK,
@@ -83,6 +85,7 @@ STEPS: tuple[Sequence[LiteralString], ...] = (
     _CLAIM_NUMBERS,
     _REPEATS,
     _COPY_NUMBERS,
+    _TRIED_NUMBERS,
 )
 
 

@@ -28,8 +28,8 @@ async def claim(connection: Connection, owner: str, requests: Sequence[ClaimRequ
         noted = await _newest(connection, timed) if timed else None
     newest = {(row[0], row[1]): row[2] for row in await noted.fetchall()} if noted is not None else {}
     mine = {
-        (queue, event_id): Acquired(deaths, crashes, failures, newest.get((queue, event_id)), copy)
-        for queue, event_id, deaths, crashes, failures, copy in await claimed.fetchall()
+        (queue, event_id): Acquired(deaths, crashes, failures, newest.get((queue, event_id)), copy, tried)
+        for queue, event_id, deaths, crashes, failures, copy, tried in await claimed.fetchall()
     }
     duplicates = set(await finished.fetchall())
     if needless := [request for request in requests if request.key in duplicates & mine.keys()]:
@@ -49,8 +49,17 @@ async def finish(connection: Connection, completions: Sequence[Completion]) -> i
 
 
 async def release(connection: Connection, owner: str, release: ClaimRelease) -> None:
-    counted, claim = (release.failures, release.copy), (*release.key, owner, release.number)
-    await connection.execute(_RELEASE, (*counted, *claim, *counted))
+    failures = (release.tried, release.tried, release.failures)
+    claim, numbers = (*release.key, owner, release.number), (release.copy, release.tried)
+    await connection.execute(_RELEASE, (*failures, *numbers, *claim, *failures, *numbers))
+
+
+async def note_attempt(
+    connection: Connection, owner: str, key: tuple[str, str], number: int, failures: int, tried: int
+) -> bool:
+    """Whether the owner has the claim, of which an attempt is noted then."""
+    arguments = (tried, tried, failures, tried, *key, owner, number)
+    return (await connection.execute(_NOTE_ATTEMPT, arguments)).rowcount == 1
 
 
 async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str, number: int) -> bool:
@@ -97,7 +106,7 @@ _CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, cla
         crashes = c.crashes + (c.owner IS NOT NULL AND c.alone)::int, alone = false
     WHERE c.owner IS NULL
         OR (c.owner <> excluded.owner AND c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
-    RETURNING queue, id, deaths, crashes, failures, copy"""  # noqa: S608  of constants
+    RETURNING queue, id, deaths, crashes, failures, copy, tried"""  # noqa: S608  of constants
 _REQUESTED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS requested (queue, id)"
 _FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_REQUESTED}) requested USING (queue, id)"  # noqa: S608
 _DELETE = f"""DELETE FROM hookline_claims WHERE (queue, id) IN (SELECT queue, id FROM hookline_claims
@@ -121,13 +130,19 @@ _NEWEST = """SELECT queue, id, occurred_s FROM hookline_newest
     JOIN unnest(%s::text[], %s::text[], %s::text[]) AS requested (queue, id, subject) USING (queue, subject)"""
 # A claim of the owner that is no newer than that of the number.
 _IS_OF = "queue = %s AND id = %s AND owner = %s AND number <= %s"
-_START_ANEW = f"UPDATE hookline_claims SET deaths = 0, crashes = 0, failures = 0, copy = %s WHERE {_IS_OF}"  # noqa: S608
+_START_ANEW = f"""UPDATE hookline_claims SET deaths = 0, crashes = 0, failures = 0, copy = %s, tried = 0
+    WHERE {_IS_OF}"""  # noqa: S608
+# The failures of an attempt with a number are counted once.
+_FAILURES = "failures + CASE WHEN %s = 0 OR tried < %s THEN %s ELSE 0 END"
+_NOTE_ATTEMPT = f"""UPDATE hookline_claims SET failures = {_FAILURES}, tried = greatest(tried, %s)
+    WHERE {_IS_OF}"""  # noqa: S608
 _RELEASE = f"""WITH mine AS (
-        SELECT queue, id, (deaths, crashes, failures + %s, greatest(copy, %s)) = (0, 0, 0, 0) AS is_over
+        SELECT queue, id,
+            (deaths, crashes, {_FAILURES}, greatest(copy, %s), greatest(tried, %s)) = (0, 0, 0, 0, 0) AS is_over
         FROM hookline_claims WHERE {_IS_OF} FOR UPDATE),
     kept AS (UPDATE hookline_claims c
-        SET owner = NULL, alone = false, failures = failures + %s, copy = greatest(copy, %s) FROM mine
-        WHERE (c.queue, c.id) = (mine.queue, mine.id) AND NOT is_over)
+        SET owner = NULL, alone = false, failures = {_FAILURES}, copy = greatest(copy, %s), tried = greatest(tried, %s)
+        FROM mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND NOT is_over)
     DELETE FROM hookline_claims c USING mine WHERE (c.queue, c.id) = (mine.queue, mine.id) AND is_over"""  # noqa: S608  of constants
 _PURGE = tuple(
     f"""DELETE FROM hookline_{table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM hookline_{table}

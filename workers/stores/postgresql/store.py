@@ -97,6 +97,17 @@ class PostgresqlStore:
         if not await self._own.run(starting):
             raise Unreachable(CLAIM_LOST)
 
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        noting = partial(
+            statements.note_attempt,
+            owner=self._owner.name,
+            key=(queue, event_id),
+            number=self._coalescer.number(queue, event_id),
+            failures=failures,
+            tried=tried,
+        )
+        return await self._own.run(noting)
+
     @asynccontextmanager
     async def transaction(
         self, queue: str, event_id: str, *, timeout_s: float, subject: str | None = None, occurred_s: float = 0.0

@@ -46,19 +46,35 @@ if tonumber(redis.call('GET', 'hookline:schema') or 0) > {SCHEMA_VERSION} then
 end
 """
 
+# Counts the failures of an attempt, once for each number.
+_NOTE_ATTEMPT = """
+local function note_attempt(key, failed, tried)
+    if tonumber(tried) == 0 then
+        redis.call('HINCRBY', key, 'failures', failed)
+    elseif tonumber(tried) > tonumber(redis.call('HGET', key, 'tried') or 0) then
+        redis.call('HINCRBY', key, 'failures', failed)
+        redis.call('HSET', key, 'tried', tried)
+    end
+end
+"""
+
 # Frees a claim; what it counts is kept.
-_GIVE_UP = """
-local function give_up(key, failed, copy)
+_GIVE_UP = (
+    _NOTE_ATTEMPT
+    + """
+local function give_up(key, failed, copy, tried)
     redis.call('HSET', key, 'owner', '', 'alone', 0)
-    local failures = redis.call('HINCRBY', key, 'failures', failed)
-    local counts = redis.call('HMGET', key, 'deaths', 'crashes', 'copy')
-    if tonumber(copy) > tonumber(counts[3] or 0) then
+    note_attempt(key, failed, tried)
+    local counts = redis.call('HMGET', key, 'deaths', 'crashes', 'failures', 'copy', 'tried')
+    if tonumber(copy) > tonumber(counts[4] or 0) then
         redis.call('HSET', key, 'copy', copy)
-    elseif failures == 0 and (counts[1] or '0') == '0' and (counts[2] or '0') == '0' and not counts[3] then
+    elseif (counts[1] or '0') == '0' and (counts[2] or '0') == '0' and (counts[3] or '0') == '0'
+        and not (counts[4] or counts[5]) then
         redis.call('DEL', key)
     end
 end
 """
+)
 
 # ARGV: owner, a value of the lease clock, and a JSON list of the names of events whose claims this owner knows of.
 # Renews its lease, frees its claims of before that value that it does not know of, and deletes the owners that have
@@ -85,7 +101,7 @@ for i = 1, #claims, 2 do
     local name, claimed = claims[i], tonumber(claims[i + 1])
     if claimed < before and not known[name] then
         local key = 'hookline:claim:' .. name
-        if redis.call('HGET', key, 'owner') == ARGV[1] then give_up(key, 0, 0) end
+        if redis.call('HGET', key, 'owner') == ARGV[1] then give_up(key, 0, 0, 0) end
         redis.call('HDEL', mine, name)
     end
 end
@@ -95,8 +111,8 @@ return value
 
 # ARGV: owner, ttl_ms, and a JSON list with four items for each request: the event's name, `ours`, the key of its
 # subject's newest time or '', and the number. One text costs a client less than many. Returns answers joined by commas:
-# 'd' for Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, copy, and the newest time after an '@' if
-# known.
+# 'd' for Duplicate, 'l' for LeasedElsewhere, or deaths, crashes, failures, copy, tried, and the newest time after an
+# '@' if known.
 CLAIM = (
     _CHECK_SCHEMA
     + _IS_ALIVE
@@ -107,7 +123,7 @@ local requests = cjson.decode(ARGV[3])
 for i = 1, #requests / 4 do
     local name, ours, newest, number = unpack(requests, 4 * i - 3, 4 * i)
     local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
-    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures', 'copy')
+    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures', 'copy', 'tried')
     local owner = old[1] or ''
     local alive = owner == ARGV[1] or (owner ~= '' and is_alive(owner))
     if redis.call('EXISTS', handled) == 1 then
@@ -126,7 +142,7 @@ for i = 1, #requests / 4 do
         made[#made + 1] = name
         made[#made + 1] = now
         local occurred_s = newest ~= '' and redis.call('GET', newest)
-        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. ' ' .. (old[6] or 0)
+        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. ' ' .. (old[6] or 0) .. ' ' .. (old[7] or 0)
             .. (occurred_s and '@' .. occurred_s or '')
     end
 end
@@ -146,13 +162,13 @@ local function is_of(key, owner, number)
 end
 """
 
-# ARGV: the event's name, failed, copy, owner, number.
+# ARGV: the event's name, failed, copy, owner, number, tried.
 RELEASE = (
     _GIVE_UP
     + _IS_OF
     + """
 local key = 'hookline:claim:' .. ARGV[1]
-if is_of(key, ARGV[4], ARGV[5]) then give_up(key, ARGV[2], ARGV[3]) end
+if is_of(key, ARGV[4], ARGV[5]) then give_up(key, ARGV[2], ARGV[3], ARGV[6]) end
 if redis.call('HGET', key, 'owner') ~= ARGV[4] then redis.call('HDEL', 'hookline:claims:' .. ARGV[4], ARGV[1]) end
 """
 )
@@ -173,6 +189,18 @@ START_ANEW = (
     + """
 if not is_of(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'deaths', 0, 'crashes', 0, 'failures', 0, 'copy', ARGV[3])
+redis.call('HDEL', KEYS[1], 'tried')
+return 1
+"""
+)
+
+# KEYS: the claim. ARGV: owner, number, failed, tried. Returns whether it has the claim.
+NOTE_ATTEMPT = (
+    _NOTE_ATTEMPT
+    + _IS_OF
+    + """
+if not is_of(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
+note_attempt(KEYS[1], ARGV[3], ARGV[4])
 return 1
 """
 )

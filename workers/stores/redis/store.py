@@ -79,6 +79,11 @@ class RedisStore:
         if not await self._client.script(scripts.START_ANEW, [claim_key(queue, event_id)], arguments):
             raise Unreachable(CLAIM_LOST)
 
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        claim: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]
+        arguments = [*claim, failures, tried]
+        return bool(await self._client.script(scripts.NOTE_ATTEMPT, [claim_key(queue, event_id)], arguments))
+
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [handled_key(queue, event_id) for event_id in event_ids]
         if keys:
@@ -114,8 +119,9 @@ class RedisStore:
         return [None] * len(completions)
 
     async def _release(self, release: ClaimRelease) -> None:
+        claim: list[str | float] = [self._client.owner, release.number]
         counted = [release.failures, release.copy]
-        await self._client.script(scripts.RELEASE, [], [_name(release), *counted, self._client.owner, release.number])
+        await self._client.script(scripts.RELEASE, [], [_name(release), *counted, *claim, release.tried])
 
     def _beat(self) -> None:
         """Belongs to the heartbeat's thread. The time is read before the claims, so that no newer one is missing."""
@@ -149,8 +155,8 @@ def _claim(text: str) -> Claim:
         return Duplicate()
     if text == "l":
         return LeasedElsewhere()
-    deaths, crashes, failures, copy = map(int, text.split())
-    return Acquired(deaths, crashes, failures, copy=copy)
+    deaths, crashes, failures, copy, tried = map(int, text.split())
+    return Acquired(deaths, crashes, failures, copy=copy, tried=tried)
 
 
 def handled_key(queue: str, event_id: str) -> str:

@@ -44,13 +44,14 @@ class StoreStatements:
             if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
                 counts = (claim.deaths, claim.crashes, claim.failures)
-                rows.append((self._queue, event_id, self._owner, now, *counts, request.number, claim.copy))
+                numbers = (request.number, claim.copy, claim.tried)
+                rows.append((self._queue, event_id, self._owner, now, *counts, *numbers))
                 if claim.newest_s is None and request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
         for part in parts(rows):
             connection.execute(
-                insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?, ?)", len(part)), flat(part)
+                insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)", len(part)), flat(part)
             )
         return claims
 
@@ -81,7 +82,8 @@ class StoreStatements:
         """Give up this process's claims on events."""
         for release in releases:
             claim = (*release.key, self._owner, release.number)
-            if connection.execute(_GIVE_UP + _IS_OF, (release.failures, release.copy, *claim)).rowcount:
+            noted = (release.tried, release.tried, release.failures, release.tried, release.copy)
+            if connection.execute(_GIVE_UP + _IS_OF, (*noted, *claim)).rowcount:
                 connection.execute(_FORGET_IF_NOTHING, release.key)
         return [None] * len(releases)
 
@@ -94,6 +96,13 @@ class StoreStatements:
         """Whether this process has the claim, of which everything counted is forgotten then."""
         claim = (self._queue, event_id, self._owner, number)
         return connection.execute(_START_ANEW + _IS_OF, (copy, *claim)).rowcount == 1
+
+    def note_attempt(
+        self, connection: sqlite3.Connection, event_id: str, number: int, failures: int, tried: int
+    ) -> bool:
+        """Whether this process has the claim, of which an attempt is noted then."""
+        noted, claim = (tried, tried, failures, tried), (self._queue, event_id, self._owner, number)
+        return connection.execute(_NOTE_ATTEMPT + _IS_OF, (*noted, *claim)).rowcount == 1
 
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
@@ -136,8 +145,9 @@ def free_unknown(
         StoreStatements(queue, owner, 0).release(connection, [release])
 
 
-def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int, copy: int) -> Claim:
-    return Acquired(deaths + died, crashes + (died and alone), failures, copy=copy)
+def _claim(died: int, alone: int, deaths: int, crashes: int, failures: int, *numbers: int) -> Claim:
+    copy, tried = numbers
+    return Acquired(deaths + died, crashes + (died and alone), failures, copy=copy, tried=tried)
 
 
 def parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -177,16 +187,19 @@ def _of_subjects(count: int) -> str:
 _NEW = Acquired()
 # Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
-    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures, copy
+    owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures, copy, tried
     FROM asked CROSS JOIN claims"""
 _HANDLED = "SELECT id FROM asked CROSS JOIN handled"
-_GIVE_UP = "UPDATE claims SET owner = NULL, alone = 0, failures = failures + ?, copy = max(copy, ?)"
+# The failures of an attempt with a number are counted once.
+_NOTE_ATTEMPT = """UPDATE claims SET failures = failures + CASE WHEN ? = 0 OR tried < ? THEN ? ELSE 0 END,
+    tried = max(tried, ?)"""
+_GIVE_UP = _NOTE_ATTEMPT + ", owner = NULL, alone = 0, copy = max(copy, ?)"
 _MARK = "UPDATE claims SET alone = 1"
-_START_ANEW = "UPDATE claims SET deaths = 0, crashes = 0, failures = 0, copy = ?"
+_START_ANEW = "UPDATE claims SET deaths = 0, crashes = 0, failures = 0, copy = ?, tried = 0"
 # A claim of the owner that is no newer than that of the number.
 _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
-    AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0"""
+    AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
 _IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
     SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
 _PURGE = (

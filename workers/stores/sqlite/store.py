@@ -47,6 +47,10 @@ class SqliteStore:
         if not await self._database.run(lambda each: statements.start_anew(each, event_id, number, copy)):
             raise Unreachable(CLAIM_LOST)
 
+    async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
+        statements, number = self._statements[queue], self._coalescer.number(queue, event_id)
+        return await self._database.run(lambda each: statements.note_attempt(each, event_id, number, failures, tried))
+
     @asynccontextmanager
     async def transaction(
         self,
