@@ -2,7 +2,8 @@
 
 libuv accepts one connection of a listening socket in each turn. In a flood a turn takes some tens of milliseconds, so a
 new client would wait for seconds behind a thousand others in the kernel's queue. While many wait there, copies of the
-socket listen, too, and each accepts one in each turn.
+socket listen, too, and each accepts one in each turn. Not at the limit of connections, where each new one costs another
+its place: a client needs a moment to send its first bytes.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import Callable
 _BACKLOG = 1024
 _MANY = 8  # connections in the kernel's queue
 _COPIES = 31
+_ROOM = 2 * _COPIES  # a turn goes on as it began
 _LOOKS_EVERY_S = 0.1
 _KEPT_S = 1.0
 _INFO_BYTES = 28
@@ -21,11 +23,17 @@ _WAITING_AT = 24  # `tcpi_unacked` of struct tcp_info in linux/tcp.h: of a liste
 
 
 class Acceptor:
-    """Listens on a bound socket. It looks how many connections wait whenever one is accepted, some times a second."""
+    """Listens on a bound socket. It looks how many connections wait whenever one is accepted, some times a second.
 
-    def __init__(self, listener: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+    `has_room` says whether so many more connections fit.
+    """
+
+    def __init__(
+        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], has_room: Callable[[int], bool]
+    ) -> None:
         self._listener = listener
         self._make = make
+        self._has_room = has_room
         self._server: asyncio.Server | None = None
         self._copies: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
@@ -45,7 +53,7 @@ class Acceptor:
 
     def _accept(self) -> asyncio.Protocol:
         now_s = time.monotonic()
-        if now_s >= self._looks_again_s:
+        if now_s >= self._looks_again_s or (self._copies and not self._has_room(_ROOM)):
             self._look(now_s)
         return self._make()
 
@@ -54,7 +62,8 @@ class Acceptor:
         self._looks_again_s = now_s + _LOOKS_EVERY_S
         if self._opening is not None and not self._opening.done():
             return
-        loop, is_crowd = asyncio.get_running_loop(), _waiting(self._listener) >= _MANY
+        loop = asyncio.get_running_loop()
+        is_crowd = self._has_room(_ROOM) and _waiting(self._listener) >= _MANY
         if is_crowd and not self._copies:
             self._looks_again_s = now_s + _KEPT_S
             self._opening = loop.create_task(self._open_copies())

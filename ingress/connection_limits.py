@@ -63,6 +63,7 @@ class ConnectionLimits:
         self._open: Connections = {}
         self._new: Connections = {}
         self._by_address: dict[str, Connections] = {}
+        self._newest_address = ""
 
     def opened(self, connection: Limited, file: int) -> bool:
         """Note a connection and close others if there are too many. False if it must be closed itself."""
@@ -75,8 +76,17 @@ class ConnectionLimits:
             return self._make_room(connection, self._open, f"{self._max_file} open files")
         return True
 
+    def has_room(self, more: int) -> bool:
+        """Whether so many more connections fit, also of the newest one's address, and none is closed for them."""
+        files = self._max_connections if self._max_file is None else self._max_file - _SPARE_FILES
+        if len(self._open) + more > min(self._max_connections, files):
+            return False
+        same = self._by_address.get(limited_as(self._newest_address), {})
+        return len(same) + more <= self._max_per_address or self._is_trusted(self._newest_address)
+
     def _note(self, connection: Limited, file: int) -> Connections:
         """Note a connection; returns all of its address."""
+        self._newest_address = connection.address
         address = connection.client = limited_as(connection.address)
         same = self._by_address.setdefault(address, {})
         self._open[connection] = self._new[connection] = same[connection] = (time.monotonic(), file)

@@ -5,10 +5,11 @@ import socket
 from contextlib import ExitStack
 
 import pytest
+from msgspec.structs import replace
 
 from hookline.ingress import accepting
 from tests.ingress.callbacks import GOOD
-from tests.ingress.running_ingress import running_ingress
+from tests.ingress.running_ingress import SETTINGS, running_ingress
 
 CROWD = 300
 TURNS = CROWD // 4
@@ -53,4 +54,18 @@ async def test_copies_listen_only_while_many_wait(monkeypatch: pytest.MonkeyPatc
             assert answer.status == 200
             async with asyncio.timeout(10):
                 while acceptor.listeners != expected:  # noqa: ASYNC110  a listener gives no signal
+                    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_near_the_limit_connections_are_accepted_one_by_one(limit: str) -> None:
+    """A client that has just connected gets time to send something before others take its place."""
+    async with running_ingress(settings=replace(SETTINGS, **{limit: CROWD})) as ingress:
+        [acceptor] = ingress.server._acceptors  # noqa: SLF001
+        with ExitStack() as stack:
+            open_crowd(stack, ingress.port)
+            async with asyncio.timeout(10):
+                while len(ingress.server.connections) < CROWD:
+                    if len(ingress.server.connections) >= CROWD - 16:
+                        assert acceptor.listeners == 1
                     await asyncio.sleep(0)
