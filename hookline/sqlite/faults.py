@@ -17,13 +17,19 @@ def not_opened(path: Path, error: Exception) -> HooklineError:
         return error
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if this user may not look into a parent
         return SettingsError(f"{path} cannot be opened: it is a folder; name a file in it, as in sqlite:hookline.db")
+    return Unreachable(f"{path} cannot be opened: {_reason(path, error)}")
+
+
+def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Unreachable(f"{path} cannot be opened: there is no folder {path.parent}; make it, or name another file")
+        return f"there is no folder {path.parent}; make it, or name another file"
+    if not os.path.exists(path) and os.access(path.parent, os.W_OK):  # noqa: PTH110  as above
+        return "there is no such file; the first process that uses it makes it"
     if isinstance(error, PermissionError) or _code(error) in _NOT_ALLOWED:
-        return Unreachable(f"{path} cannot be opened: {_NEEDED}")
+        return _NEEDED
     if _code(error) == sqlite3.SQLITE_NOTADB:
-        return Unreachable(f"{path} cannot be opened: it is no SQLite file; name another file")
-    return Unreachable(f"{path} cannot be opened: {error}")
+        return "it is no SQLite file; name another file"
+    return str(error)
 
 
 def _code(error: Exception) -> int:

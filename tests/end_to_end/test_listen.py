@@ -232,4 +232,4 @@ def test_a_wrong_argument_is_one_sentence(project: Project, arguments: list[str]
 def test_a_taken_port_is_said(project: Project) -> None:
     with listening(project) as running:
         done = project.call("listen", "--port", str(running.port))
-    assert (done.returncode, "another program listens there" in done.stderr) == (3, True)
+    assert (done.returncode, "an ingress of Hookline already listens there" in done.stderr) == (3, True)
