@@ -217,8 +217,8 @@ class Checker(Watch, CopyWatch):
         together = [event.id for event in self._world.normalise(work.envelope)] if work.envelope else []
         ids = outcome.events or together
         for event_id in together:
-            is_kept = event_id in ids or self._has_copy(event_id, work.received.token.message)
-            if not is_kept and not self._has_ended_well(event_id):
+            is_over = event_id in ids or self._has_ended_well(event_id)
+            if not is_over and not self._has_copy(event_id, work.received.token.message):
                 self._break("done only if handled", f"{event_id}, which is left out of a dead letter")
         for event_id in ids:
             plan = self._world.plans[event_id]
