@@ -23,13 +23,24 @@ def not_opened(path: Path, error: Exception) -> HooklineError:
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"there is no folder {path.parent}; make it, or name another file"
-    if not os.path.exists(path) and os.access(path.parent, os.W_OK):  # noqa: PTH110  as above
+    if _could_be_made(path):
         return "there is no such file; the first process that uses it makes it"
     if isinstance(error, PermissionError) or _code(error) in _NOT_ALLOWED:
         return _NEEDED
     if _code(error) == sqlite3.SQLITE_NOTADB:
         return "it is no SQLite file; name another file"
     return str(error)
+
+
+def _could_be_made(path: Path) -> bool:
+    """Whether there is no such file, and this user may make it."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    except OSError:
+        pass
+    return False
 
 
 def _code(error: Exception) -> int:

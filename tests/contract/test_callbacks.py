@@ -7,6 +7,7 @@ import pytest
 from hookline import Backoff, Poisoned, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
+from hookline.schemas.copies import COPY
 from hookline.schemas.dead_letters import EVENTS, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.workers.pipeline import Pipeline
@@ -98,11 +99,11 @@ async def test_an_event_that_was_parked_is_not_called_in_another_process(
         first, second = (Process(each, queue, ParticipantJoined) for each in (store, other_store))
         leaves = Process(other_store, queue, ParticipantLeft)
         first.failing = {"in-1": error}
-        for _ in range(RETRY.attempts):
-            assert isinstance(await first.handle(), Again)
+        for copy in range(RETRY.attempts):
+            assert isinstance(await first.handle(**{COPY: str(copy)}), Again)
         called = list(first.calls)
-        assert isinstance(await second.handle(), Again)
-        parked = await leaves.handle()
+        assert isinstance(await second.handle(**{COPY: str(RETRY.attempts)}), Again)
+        parked = await leaves.handle(**{COPY: str(RETRY.attempts + 1)})
         assert isinstance(parked, Parked)
         assert (parked.reason, parked.events) == (
             "poisoned" if isinstance(error, Poisoned) else "failed",
