@@ -2,8 +2,8 @@
 
 libuv accepts one connection of a listening socket in each turn. In a flood a turn takes some tens of milliseconds, so a
 new client would wait for seconds behind a thousand others in the kernel's queue. While many wait there, copies of the
-socket listen, too, and each accepts one in each turn. Not at the limit of connections, where each new one costs another
-its place: a client needs a moment to send its first bytes.
+socket listen, too, and each accepts one in each turn. Not while one address has as many connections as it may, where
+each new one costs another of it its place: a client needs a moment to send its first bytes.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _WAITING_AT = 24  # `tcpi_unacked` of struct tcp_info in linux/tcp.h: of a liste
 class Acceptor:
     """Listens on a bound socket. It looks how many connections wait whenever one is accepted, some times a second.
 
-    `has_room` says whether so many more connections fit.
+    `has_room` says whether so many more connections of the newest one's address fit.
     """
 
     def __init__(

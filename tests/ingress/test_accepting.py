@@ -57,10 +57,9 @@ async def test_copies_listen_only_while_many_wait(monkeypatch: pytest.MonkeyPatc
                     await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
-async def test_near_the_limit_connections_are_accepted_one_by_one(limit: str) -> None:
+async def test_near_the_limit_of_an_address_connections_are_accepted_one_by_one() -> None:
     """A client that has just connected gets time to send something before others take its place."""
-    async with running_ingress(settings=replace(SETTINGS, **{limit: CROWD})) as ingress:
+    async with running_ingress(settings=replace(SETTINGS, max_connections_per_address=CROWD)) as ingress:
         [acceptor] = ingress.server._acceptors  # noqa: SLF001
         with ExitStack() as stack:
             open_crowd(stack, ingress.port)
