@@ -2,8 +2,7 @@
 
 libuv accepts one connection of a listening socket in each turn. In a flood a turn takes some tens of milliseconds, so a
 new client would wait for seconds behind a thousand others in the kernel's queue. While many wait there, copies of the
-socket listen, too, and each accepts one in each turn. Not while one address has as many connections as it may, where
-each new one costs another of it its place: a client needs a moment to send its first bytes.
+socket listen, too, and each accepts one in each turn.
 """
 
 import asyncio
@@ -14,8 +13,6 @@ from collections.abc import Callable
 
 _BACKLOG = 1024
 _MANY = 8  # connections in the kernel's queue
-_COPIES = 31
-_ROOM = 2 * _COPIES  # a turn goes on as it began
 _LOOKS_EVERY_S = 0.1
 _KEPT_S = 1.0
 _INFO_BYTES = 28
@@ -25,15 +22,13 @@ _WAITING_AT = 24  # `tcpi_unacked` of struct tcp_info in linux/tcp.h: of a liste
 class Acceptor:
     """Listens on a bound socket. It looks how many connections wait whenever one is accepted, some times a second.
 
-    `has_room` says whether so many more connections of the newest one's address fit.
+    `burst` says how many may be accepted in a turn.
     """
 
-    def __init__(
-        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], has_room: Callable[[int], bool]
-    ) -> None:
+    def __init__(self, listener: socket.socket, make: Callable[[], asyncio.Protocol], burst: Callable[[], int]) -> None:
         self._listener = listener
         self._make = make
-        self._has_room = has_room
+        self._burst = burst
         self._server: asyncio.Server | None = None
         self._copies: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
@@ -53,7 +48,7 @@ class Acceptor:
 
     def _accept(self) -> asyncio.Protocol:
         now_s = time.monotonic()
-        if now_s >= self._looks_again_s or (self._copies and not self._has_room(_ROOM)):
+        if now_s >= self._looks_again_s or (self._copies and self.listeners > self._burst()):
             self._look(now_s)
         return self._make()
 
@@ -62,17 +57,20 @@ class Acceptor:
         self._looks_again_s = now_s + _LOOKS_EVERY_S
         if self._opening is not None and not self._opening.done():
             return
-        loop = asyncio.get_running_loop()
-        is_crowd = self._has_room(_ROOM) and _waiting(self._listener) >= _MANY
-        if is_crowd and not self._copies:
+        loop, wanted = asyncio.get_running_loop(), self._wanted()
+        if wanted > len(self._copies):
             self._looks_again_s = now_s + _KEPT_S
-            self._opening = loop.create_task(self._open_copies())
-        elif self._copies and not is_crowd:
-            loop.call_soon(self._close_copies)
+            self._opening = loop.create_task(self._open_copies(wanted))
+        elif wanted < len(self._copies):
+            loop.call_soon(self._close_copies, wanted)
 
-    async def _open_copies(self) -> None:
+    def _wanted(self) -> int:
+        """How many copies are to listen."""
+        return self._burst() - 1 if _waiting(self._listener) >= _MANY else 0
+
+    async def _open_copies(self, wanted: int) -> None:
         try:
-            while len(self._copies) < _COPIES and not self._is_closed:
+            while len(self._copies) < wanted and not self._is_closed:
                 self._copies.append(await self._listen(self._listener.dup()))
         except OSError:  # no file is left
             return
@@ -80,8 +78,8 @@ class Acceptor:
             if self._is_closed:
                 self._close_copies()
 
-    def _close_copies(self) -> None:
-        copies, self._copies = self._copies, []
+    def _close_copies(self, left: int = 0) -> None:
+        self._copies, copies = self._copies[:left], self._copies[left:]
         for server in copies:
             server.close()
 

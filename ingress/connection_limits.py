@@ -38,6 +38,9 @@ Connections = dict[Limited, tuple[float, int]]
 """Connections in the order in which they were opened, when that was, and the file of each."""
 
 _SILENT_S = 0.2  # a client may take so long from connecting to its first bytes
+BURST = 32
+_SMALL_BURST = 4
+_ROOM = 2 * BURST  # a turn goes on as it began
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
 _LOOKS = 8  # at so many connections, to find one that has sent nothing
@@ -76,10 +79,15 @@ class ConnectionLimits:
             return self._make_room(connection, self._open, f"{self._max_file} open files")
         return True
 
-    def has_room(self, more: int) -> bool:
-        """Whether the address of the newest connection may have so many more, and none of them has to be closed."""
+    def burst(self) -> int:
+        """How many connections may be accepted in a turn of the event loop.
+
+        Near a limit each new one costs another its place, and a client needs a moment to send its first bytes.
+        """
         same = self._by_address.get(limited_as(self._newest_address), {})
-        return len(same) + more <= self._max_per_address or self._is_trusted(self._newest_address)
+        if len(same) + _ROOM > self._max_per_address and not self._is_trusted(self._newest_address):
+            return 1
+        return BURST if len(self._open) + _ROOM <= self._max_connections else _SMALL_BURST
 
     def _note(self, connection: Limited, file: int) -> Connections:
         """Note a connection; returns all of its address."""

@@ -109,7 +109,7 @@ class Ingress:
         sockets = listening_sockets(settings.host, settings.port, shared=settings.processes > 1)
         make = self._connections if self._context is None else partial(self._connections.handshake, self._context)
         for each in sockets:
-            acceptor = Acceptor(each, make, self._connections.limits.has_room)
+            acceptor = Acceptor(each, make, self._connections.limits.burst)
             self._acceptors.append(acceptor)
             await acceptor.start()
         return int(sockets[0].getsockname()[1])
