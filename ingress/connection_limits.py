@@ -38,9 +38,9 @@ Connections = dict[Limited, tuple[float, int]]
 """Connections in the order in which they were opened, when that was, and the file of each."""
 
 _SILENT_S = 0.2  # a client may take so long from connecting to its first bytes
-BURST = 32
+_BURST = 32
 _SMALL_BURST = 4
-_ROOM = 2 * BURST  # a turn goes on as it began
+_ROOM = 2 * _BURST  # a turn goes on as it began
 _SAID_EVERY_S = 10.0
 _SPARE_FILES = 32
 _LOOKS = 8  # at so many connections, to find one that has sent nothing
@@ -87,7 +87,7 @@ class ConnectionLimits:
         same = self._by_address.get(limited_as(self._newest_address), {})
         if len(same) + _ROOM > self._max_per_address and not self._is_trusted(self._newest_address):
             return 1
-        return BURST if len(self._open) + _ROOM <= self._max_connections else _SMALL_BURST
+        return _BURST if len(self._open) + _ROOM <= self._max_connections else _SMALL_BURST
 
     def _note(self, connection: Limited, file: int) -> Connections:
         """Note a connection; returns all of its address."""

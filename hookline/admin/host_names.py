@@ -5,8 +5,9 @@ serves (DNS rebinding). The browser sends the site's name as `Host`.
 """
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from hookline.aio.name_lookup import is_address
 
 
 def is_own_name(host: str, names: Collection[str]) -> bool:
@@ -20,12 +21,4 @@ def is_own_name(host: str, names: Collection[str]) -> bool:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return False
-    return _is_address(name) or name == "localhost" or name.endswith(".localhost") or name in names
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return is_address(name) or name == "localhost" or name.endswith(".localhost") or name in names

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 async def addresses_of(host: str, port: int) -> Sequence[str]:
     """The addresses to try one after the other; an address is its own. Raises OSError, or UnicodeError for no name."""
-    if _is_address(host):
+    if is_address(host):
         return [host]
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[str]] = loop.create_future()
@@ -33,7 +33,8 @@ async def addresses_of(host: str, port: int) -> Sequence[str]:
     return await found
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is named by an address of its own, IPv4 or IPv6."""
     try:
         ip_address(host)
     except ValueError:

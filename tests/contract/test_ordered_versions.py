@@ -177,7 +177,7 @@ async def test_what_no_process_wants_is_parked_and_other_rooms_go_on_meanwhile(f
     async with fleet.process("before", ParticipantJoined, ParticipantLeft):
         pass
     room = ROOMS[0]
-    neighbour = next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+    neighbour = neighbour_of(room)
     unwanted, waiting = await fleet.publish([LEFT, JOINED], [room])
     async with fleet.process("one", ParticipantJoined, after_s=6), fleet.process("two", ParticipantJoined, after_s=6):
         beside = await fleet.publish([JOINED] * 5, [neighbour])
@@ -202,6 +202,11 @@ async def test_two_workers_of_one_queue_that_want_different_types_take_turns(
     fleet.check_order(ROOMS[:2])
 
 
+def neighbour_of(room: str) -> str:
+    """Another room in the same partition."""
+    return next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+
+
 @pytest.mark.parametrize(("installation", "address"), [("embedded", "sqlite"), ("rabbitmq", "redis")], indirect=True)
 async def test_many_events_behind_an_unwanted_one_leave_room_for_others(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
@@ -210,7 +215,7 @@ async def test_many_events_behind_an_unwanted_one_leave_room_for_others(
     async with fleet.process("before", ParticipantJoined, ParticipantLeft):
         pass
     room = ROOMS[0]
-    neighbour = next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+    neighbour = neighbour_of(room)
     ids = await fleet.publish([LEFT, LEFT, *[JOINED] * 300], [room])
     beside = await fleet.publish([JOINED], [neighbour])
     async with fleet.process("now", ParticipantJoined):
@@ -231,7 +236,7 @@ async def test_many_events_behind_an_unwanted_one_keep_their_order_while_a_proce
     async with fleet.process("before", ParticipantJoined, ParticipantLeft):
         pass
     room = ROOMS[0]
-    neighbour = next(f"n{n}" for n in range(1000) if topics.partition(f"n{n}") == topics.partition(room))
+    neighbour = neighbour_of(room)
     ids = await fleet.publish([LEFT, *[JOINED] * 200], [room])
     beside = await fleet.publish([JOINED], [neighbour])
     async with fleet.process("now", ParticipantJoined):
