@@ -12,7 +12,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.known_names import unknown
 from hookline.cli.options import config_option
-from hookline.cli.output import leave, shortened
+from hookline.cli.output import leave, say, shortened
 from hookline.cli.sample_callbacks import (
     Answer,
     Callback,
@@ -90,7 +90,7 @@ def send(  # noqa: PLR0913  one for each option
         raise SettingsError(f"{_unknown_source(source, settings)} ({config})")
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
-        click.echo(f"{source} has no secret, so its callbacks are not signed", err=True)
+        say(f"{source} has no secret, so its callbacks are not signed", err=True)
     samples = () if body and event is None else choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
