@@ -89,7 +89,8 @@ def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
     """A file that another program or a newer version has written is found before the start."""
     path = sqlite_path(settings, url)
     if not path.exists():
-        yield ok(part, f"{path} does not exist yet; the first start makes it")
+        if path.parent.is_dir():  # otherwise the check of the disk says what is wrong
+            yield ok(part, f"{path} does not exist yet; the first start makes it")
         return
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
