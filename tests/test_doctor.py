@@ -1,9 +1,12 @@
 """`hookline check`: a newcomer's likeliest mistakes, each found in one line that says what to do."""
 
 import asyncio
+import shlex
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -408,3 +411,15 @@ def test_nothing_is_made(project: Project) -> None:
     before = sorted(project.folder.rglob("*"))
     CliRunner().invoke(cli, ["check", "--config", str(project.config)])
     assert sorted(project.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["check"], ["worker", "rooms"]], ids=" ".join)
+def test_a_folder_on_a_read_only_file_system_is_named(project: Project, command: list[str]) -> None:
+    mounted = f"mount --bind {project.folder} {project.folder} && mount -o remount,ro,bind {project.folder}"
+    unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*unshare, mounted], capture_output=True, check=False).returncode != 0:  # noqa: S603  our own
+        pytest.skip("this user may not mount anything")
+    ours = shlex.join([sys.executable, "-m", "hookline", *command, "--config", str(project.config)])
+    done = subprocess.run([*unshare, f"{mounted} && {ours}"], capture_output=True, text=True, check=False)  # noqa: S603
+    assert "its file system is read-only: name a file on another one" in done.stdout + done.stderr
+    assert done.returncode != 0

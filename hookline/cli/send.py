@@ -180,5 +180,7 @@ def _status(answer: Answer) -> str:
 
 
 def _text(answer: Answer) -> str:
-    """What the answer says, if it is a refusal."""
+    """What the answer says, if it is a refusal. Why there is none is said once, at the end."""
+    if answer.status == 0:
+        return "no answer"
     return "accepted" if _is_accepted(answer) else shortened(answer.text, _MAX_TEXT)
