@@ -243,6 +243,22 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "name the module instead of the file",
     ),
     ("a folder that does not exist", lambda it: it.set_broker("sqlite:data/hookline.db"), "does not exist: make it"),
+    (
+        "the port of RabbitMQ's management API",
+        lambda it: it.set_broker("amqp://guest:guest@127.0.0.1:15672/"),
+        "name that of AMQP in broker.url, which is 5672",
+    ),
+    ("one port for both", lambda it: it.add(f"[admin]\nport = {it.port}"), "is also ingress.port; set another one"),
+    (
+        "the name of a file as a secret",
+        lambda it: secret(it, str(it.worker)),
+        "begin it with file:, as in file:/run/secrets/name",
+    ),
+    (
+        "a secret of a container without file:",
+        lambda it: secret(it, "/run/secrets/krtc"),
+        "begin it with file:, as in file:/run/secrets/name",
+    ),
     ("the database of another program", other_database, "is the database of another program"),
     ("a file that is no database", no_database, "it is no SQLite file; name another file"),
 )
