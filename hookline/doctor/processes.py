@@ -54,8 +54,8 @@ def silence_of(port: OnPort) -> str:
 def faults_of(process: ProcessState) -> Iterator[str]:
     """A sentence for each, with what to do."""
     who = f"{process.role} {process.pid}"
-    for reason in process.reasons:
-        yield f"{who} is not ready: {reason}"
+    if process.reasons:  # often one cause has several, such as each queue of a worker
+        yield f"{who} is not ready: {'; '.join(process.reasons)}"
     if process.broker_fault:
         yield f"{who}: {_BROKER_FAULTS.get(process.broker_fault, f'events are not taken: {process.broker_fault}')}"
 
