@@ -17,13 +17,13 @@ from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
-from hookline.workers.pipeline import Pipeline, event_key
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow, timed
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 from hookline.workers.unwanted import UNWANTED
-from hookline.workers.work import DUPLICATE, Work
+from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
 _MANY = 16
