@@ -84,12 +84,7 @@ class OrderedPool:
     @property
     def held_back(self) -> HeldBackState | None:
         """The subjects that wait behind an event which failed; None if there are none."""
-        found, now_s = self._subject_queues.held_back(), time.monotonic()
-        if found is None:
-            return None
-        return HeldBackState(
-            subjects=found.subjects, events=found.events, event_id=found.event_id, seconds=now_s - found.failed_s
-        )
+        return self._subject_queues.held_back(time.monotonic())
 
     async def run(self) -> None:
         """Work until `close` is called. Raises what a part of it fails with."""
