@@ -3,12 +3,14 @@
 The store notes an attempt before a copy of the delivery is passed on: a process that dies in between makes no other.
 """
 
+import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from msgspec.structs import replace
 
+from hookline.schemas.broker import Received
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY
 from hookline.workers.attempts import Ends, copy_number, next_number
@@ -44,13 +46,30 @@ class HeldClaims:
         await self.release(case)
         return None
 
+    @asynccontextmanager
+    async def held(self, received: Received) -> AsyncIterator[list[Held]]:
+        """A list for the claims that are held until a delivery is settled. After an exception they are released."""
+        held: list[Held] = []
+        try:
+            yield held
+        except BaseException:
+            for each in held:
+                await self.let_go(each, copy_number(received.headers))
+            raise
+
     async def note_end(self, cases: Sequence[Case], mark: int, held: list[Held]) -> None:
         """Claim events that are parked without a call, so that their end is noted."""
         for case in cases:
             with suppress(Unreachable):
-                if isinstance(await self._store.claim(self._queue, case.key), Acquired):
-                    noted = await self.note_attempt(case, mark)
-                    held += [] if noted is None else [noted]
+                if await self._acquires(case) and (noted := await self.note_attempt(case, mark)) is not None:
+                    held.append(noted)
+
+    async def _acquires(self, case: Case) -> bool:
+        try:
+            return isinstance(await self._store.claim(self._queue, case.key), Acquired)
+        except asyncio.CancelledError:  # the store may have carried out the claim
+            await self.release(case)
+            raise
 
     async def release(self, case: Case, failures: int = 0) -> None:
         """Give up the claim on an event now, and count its failures."""

@@ -12,7 +12,7 @@ from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.events import CanonicalEvent
 from hookline.workers.api import Worker
-from hookline.workers.attempts import copy_number, end_mark
+from hookline.workers.attempts import end_mark
 from hookline.workers.held_claims import HeldClaims
 from hookline.workers.unwanted import UnwantedDeliveries
 from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Held
@@ -41,21 +41,17 @@ class Siblings:
         self, cases: Sequence[Case], received: Received, handle: Callable[[Case], Awaitable[Ending]]
     ) -> Ending:
         """Handle the events that are wanted. The claims of those that failed are held until the delivery is settled."""
-        held: list[Held] = []
-        try:
+        async with self._claims.held(received) as held:
             ended = await self._ended(cases, handle, held)
-        except BaseException:
-            for each in held:
-                await self._claims.let_go(each, copy_number(received.headers))
-            raise
-        known, left = [case for case in cases if case.key in ended], [case for case in cases if case.key not in ended]
-        endings = [ended[case.key] for case in known]
-        ending = combined([case.event for case in known], endings, received.attempt, len(left))
-        if left and not isinstance(ending.outcome, Again):
-            outcome = self._unwanted.outcome(left[0].envelope, received)
-            ending = with_unwanted(ending, [case.event for case in left], outcome)
-            if isinstance(ending.outcome, Parked):
-                await self._claims.note_end(left, end_mark(ending.outcome), held)
+            known = [case for case in cases if case.key in ended]
+            endings = [ended[case.key] for case in known]
+            left = [case for case in cases if case.key not in ended]
+            ending = combined([case.event for case in known], endings, received.attempt, len(left))
+            if left and not isinstance(ending.outcome, Again):
+                outcome = self._unwanted.outcome(left[0].envelope, received)
+                ending = with_unwanted(ending, [case.event for case in left], outcome)
+                if isinstance(ending.outcome, Parked):
+                    await self._claims.note_end(left, end_mark(ending.outcome), held)
         return replace(ending, held=tuple(held))
 
     async def _ended(

@@ -18,7 +18,7 @@ from hookline.workers.attempts import copy_number, end_mark, is_surplus, starts_
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.held_claims import HeldClaims
 from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
-from hookline.workers.work import DUPLICATE, Case, Ending, Held
+from hookline.workers.work import DUPLICATE, Case, Ending
 
 log = logging.getLogger("hookline.workers")
 
@@ -110,8 +110,8 @@ class UnwantedDeliveries:
             return Ending(outcome, received.attempt)
         if all([await self.ended_elsewhere(case) for case in cases]):
             return Ending(DUPLICATE, received.attempt)
-        held: list[Held] = []
-        await self._claims.note_end(cases, end_mark(outcome), held)
+        async with self._claims.held(received) as held:
+            await self._claims.note_end(cases, end_mark(outcome), held)
         return Ending(outcome, received.attempt, held=tuple(held))
 
     async def ended_elsewhere(self, case: Case) -> Ending | None:
