@@ -31,8 +31,7 @@ if TYPE_CHECKING:
       hookline listen attendance.py      and what your worker does with it
       hookline listen --source calls --body
       hookline listen --topic "*.*.room.*" --json | jq .topic
-      hookline listen --save refused
-      hookline verify calls --request refused/1.http
+      hookline listen --save refused     keep refused requests for hookline verify
     """
 )
 @click.argument("workers", nargs=-1, metavar="[WORKER]...")

@@ -100,7 +100,7 @@ def list_(  # noqa: PLR0913  one for each option
     Examples:
       hookline refused show 17
       hookline refused show 17 --json | jq -r .hint
-      hookline refused show 17 --raw > callback.http     needs `requests = true` under [audit]
+      hookline refused show 17 --raw > callback.http
     """,
 )
 @click.argument("number", metavar="ID", type=click.IntRange(1))

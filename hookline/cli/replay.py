@@ -57,8 +57,8 @@ class Progress:
     epilog="""\b
     Examples:
       hookline replay --since 2h --to billing
-      hookline replay --since 2026-01-31T08:00Z --until 2026-01-31T09:30Z --to billing --dry-run
-      hookline replay --since 3d --to recordings --topic "*.*.recording.*" --source voice
+      hookline replay --since 2026-01-31T08:00Z --until 1d --to billing --dry-run
+      hookline replay --since 3d --to billing --topic "*.*.recording.*"
       hookline replay --since 3d --to billing --again wrong-prices
     """,
 )

@@ -46,7 +46,7 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
     epilog="""\b
     Examples:
       hookline send krtc-main                      one callback of each type
-      hookline send krtc-main participant.joined   by the name of a canonical event
+      hookline send krtc-main participant.joined   by a canonical event's name
       hookline send meetings Room.CallbackAfterMemberEnter
       hookline send calls 21 --count 1000 --duplicate --shuffle
       hookline send voice --body callback.json     your own body, signed
