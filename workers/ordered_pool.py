@@ -55,7 +55,7 @@ class OrderedPool:
         self._report = report
         self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
-            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=most_of_partition // 4
+            hold_s=order.hold_s, reorder_s=order.reorder_s, max_taken=most_of_partition
         )
         self._settler = Settler(pipeline.unsynced)
         self._blocked = BlockedPartitions(most_of_partition)

@@ -1,6 +1,7 @@
 """An ordered worker in one process, on both brokers: failures, waiting events, repeats and late events."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -191,6 +192,25 @@ async def test_a_failing_event_is_parked_after_hold_s_and_the_next_is_handled(br
         await record.ends(2)
     assert [each for each in record.settled if not each[1].startswith("again")] == [(0, "failed"), (1, "handled")]
     assert attempts == [1, 2, 3, 4]
+
+
+async def test_a_failing_event_keeps_its_attempts_however_many_wait_behind_it(broker: Broker) -> None:
+    record, attempts, all_published = Record(), Counter[int](), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        await all_published.wait()
+        attempts[number] += 1
+        if number in (0, 50) and attempts[number] < 4:
+            raise ConnectionError
+
+    made = numbered(queue_name(), handle, retry=Backoff(first_s=0.05, factor=1, attempts=4))
+    async with running(broker, made, record):
+        await publish(broker, *range(150))
+        all_published.set()
+        await record.ends(150)
+    assert [each for each in record.settled if not each[1].startswith("again")] == [
+        (number, "handled") for number in range(150)
+    ]
 
 
 async def test_an_event_that_is_retried_at_once_does_not_delay_others(broker: Broker) -> None:
