@@ -5,7 +5,7 @@ The first event of each queue is in flight, one at a time. An event that failed 
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -74,13 +74,22 @@ class SubjectQueues(Generic[T]):
     events of its partition are here, which is all that a process takes, most of them wait, and more than a quarter are
     its own. Its events are then tried again for `HURRIED_S` seconds in all, until one succeeds, and after that have one
     attempt each.
-    Events are held back for `reorder_s` seconds, and go on by the time at which they occurred.
+    Events are held back for `reorder_s` seconds, and go on by the time at which they occurred. `has_same_end` says
+    of two deliveries of one event whether the end of the first is that of the second: a replay starts anew.
     """
 
-    def __init__(self, *, hold_s: float, reorder_s: float = 0.0, max_taken: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        hold_s: float,
+        reorder_s: float = 0.0,
+        max_taken: int = 256,
+        has_same_end: Callable[[T, T], bool] = lambda *_: True,
+    ) -> None:
         self._hold_s = hold_s
         self._reorder_s = reorder_s
         self._max_taken = max_taken
+        self._has_same_end = has_same_end
         self._taken: Counter[str] = Counter()
         self._subject_queues: dict[tuple[str, str], _SubjectQueue[T]] = {}
         self._without_subject: set[_SubjectQueue[T]] = set()
@@ -150,7 +159,8 @@ class SubjectQueues(Generic[T]):
         queue = slot.queue
         if parked:
             for other in queue:
-                other.is_repeat |= other.event_id == slot.event_id
+                if other.event_id == slot.event_id and self._has_same_end(slot.item, other.item):
+                    other.is_repeat = True
         else:
             queue.hurried_s = None
         if not queue.left:
