@@ -1,12 +1,13 @@
 """A callback that names several members makes several events: each has its own attempts and its own end."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from hookline import Backoff, Poisoned, Retry, Worker, worker
-from hookline.events import CanonicalEvent, ParticipantJoined
+from hookline.events import CanonicalEvent, ParticipantJoined, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.copies import as_copy
 from hookline.schemas.dead_letters import EVENTS, REPLAYS
@@ -139,6 +140,37 @@ async def test_if_all_members_fail_the_dead_letter_names_none() -> None:
     parked = outcomes[-1]
     assert isinstance(parked, Parked)
     assert parked.events == ()
+
+
+class Halting(MemoryStore):
+    """Claims on the second member get no answer from the second one on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+        self.halted = asyncio.Event()
+
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        self.asked[event_id] += 1
+        if event_id == "ben" and self.asked[event_id] > 1:
+            self.halted.set()
+            await asyncio.Event().wait()
+        return await super().claim(queue, event_id, subject)
+
+
+async def test_unwanted_members_are_claimed_by_nobody_after_their_parking_was_cancelled() -> None:
+    @worker(RoomCreated)
+    async def other(_: RoomCreated) -> None:
+        raise AssertionError
+
+    store = Halting()
+    pipeline = Pipeline(other, store, normalise=members, unwanted_after_s=0)
+    sealed = to_headers(envelope("participant.joined", number=1))
+    working = asyncio.create_task(pipeline.work(Received(sealed, "", b"{}", 1, None)))
+    await store.halted.wait()
+    working.cancel()
+    await asyncio.wait([working])
+    assert isinstance(await store.claim(other.queue, "anna"), Acquired)
 
 
 async def test_of_two_events_with_one_id_the_first_is_handled_and_the_delivery_ends(tmp_path: Path) -> None:

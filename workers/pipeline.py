@@ -280,8 +280,7 @@ class Pipeline:
                 case.key: ending for case in unwanted if (ending := await self._ended_elsewhere(case)) is not None
             }
         except BaseException:
-            for each in held:
-                await self._let_go(each, copy_number(received.headers))
+            await self._let_go_all(held, received)
             raise
         left = [case for case in cases if case.key not in ended]
         known = [case for case in cases if case.key in ended]
@@ -328,11 +327,15 @@ class Pipeline:
 
     async def _hold(self, cases: Sequence[Case], mark: int, held: list[Held]) -> None:
         """Claim events that are parked without a call, so that their end is noted."""
-        for case in cases:
-            with suppress(Unreachable):
-                if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
-                    noted = await self._note_attempt(case, mark)
-                    held += [] if noted is None else [noted]
+        try:
+            for case in cases:
+                with suppress(Unreachable):
+                    if isinstance(await self._store.claim(self.worker.queue, case.key), Acquired):
+                        noted = await self._note_attempt(case, mark)
+                        held += [] if noted is None else [noted]
+        except BaseException:
+            await self._let_go_all(held, cases[0].received)
+            raise
 
     def _case(
         self,
@@ -529,6 +532,11 @@ class Pipeline:
     async def _release(self, case: Case, failures: int = 0) -> None:
         """Give the claim up now."""
         await self._let_go(Held(case.key, failures), copy_number(case.received.headers) if failures else 0)
+
+    async def _let_go_all(self, held: Sequence[Held], received: Received) -> None:
+        """Release claims on events of a delivery that is not settled here."""
+        for each in held:
+            await self._let_go(each, copy_number(received.headers))
 
     async def _let_go(self, held: Held, copy: int) -> None:
         started_s = time.monotonic()
