@@ -14,7 +14,8 @@ from hookline.schemas.dead_letters import EVENTS, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.sqlite.database import Database
 from hookline.workers.attempts import end_mark
-from hookline.workers.pipeline import Normalise, Pipeline
+from hookline.workers.normaliser import Normalise
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore, Store
 from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import envelope
@@ -142,37 +143,6 @@ async def test_if_all_members_fail_the_dead_letter_names_none() -> None:
     assert parked.events == ()
 
 
-class Halting(MemoryStore):
-    """Claims on the second member get no answer from the second one on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: Counter[str] = Counter()
-        self.halted = asyncio.Event()
-
-    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
-        self.asked[event_id] += 1
-        if event_id == "ben" and self.asked[event_id] > 1:
-            self.halted.set()
-            await asyncio.Event().wait()
-        return await super().claim(queue, event_id, subject)
-
-
-async def test_unwanted_members_are_claimed_by_nobody_after_their_parking_was_cancelled() -> None:
-    @worker(RoomCreated)
-    async def other(_: RoomCreated) -> None:
-        raise AssertionError
-
-    store = Halting()
-    pipeline = Pipeline(other, store, normalise=members, unwanted_after_s=0)
-    sealed = to_headers(envelope("participant.joined", number=1))
-    working = asyncio.create_task(pipeline.work(Received(sealed, "", b"{}", 1, None)))
-    await store.halted.wait()
-    working.cancel()
-    await asyncio.wait([working])
-    assert isinstance(await store.claim(other.queue, "anna"), Acquired)
-
-
 async def test_of_two_events_with_one_id_the_first_is_handled_and_the_delivery_ends(tmp_path: Path) -> None:
     """A provider's module that names its events wrongly makes them."""
     welcome = Members({"anna": ValueError("no")})
@@ -199,3 +169,29 @@ async def test_a_member_that_another_process_handles_keeps_no_other_from_its_cal
     assert isinstance(outcome, Again)
     assert (outcome.reason, outcome.attempt) == ("busy", 1)
     assert welcome.calls == {"ben": 1, "carla": 1}
+
+
+class CancelledClaims(MemoryStore):
+    """It carries out the claims on ben, and the task that makes the second one is cancelled."""
+
+    _claims_on_ben = 0
+
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        claim = await super().claim(queue, event_id, subject)
+        self._claims_on_ben += event_id == "ben"
+        if event_id == "ben" and self._claims_on_ben == 2:
+            raise asyncio.CancelledError
+        return claim
+
+
+async def test_a_cancelled_delivery_that_nobody_wants_leaves_no_claim_behind() -> None:
+    @worker(RoomCreated)
+    async def rooms(event: RoomCreated) -> None:
+        """Wants no member."""
+
+    store = CancelledClaims()
+    pipeline = Pipeline(rooms, store, normalise=members, unwanted_after_s=0)
+    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
+    with pytest.raises(asyncio.CancelledError):
+        await pipeline.take(received)
+    assert all([isinstance(await store.claim("rooms", user), Acquired) for user in MEMBERS])
