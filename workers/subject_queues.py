@@ -101,7 +101,7 @@ class SubjectQueues(Generic[T]):
         else:
             queue.waiting.append(slot)
         self._taken[partition] += 1
-        if self._has_many(queue) and queue.ready_s > now_s + HURRIED_S:
+        if queue.ready_s > now_s + HURRIED_S and self._has_many(queue):
             queue.ready_s = now_s + HURRIED_S
         self._schedule(queue, now_s)
 
