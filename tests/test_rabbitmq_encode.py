@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hookline.broker.rabbitmq.wire.encode import Message, envelope_frames, publish_frames, surely_fits
+from hookline.broker.rabbitmq.wire.encode import (
+    Message,
+    envelope_frames,
+    message_surely_fits,
+    publish_frames,
+    surely_fits,
+)
 from hookline.schemas.envelope import MAX_CONTENT_TYPE_CHARACTERS, Envelope, to_headers
 from hookline.schemas.errors import NotDurable
 from tests.frames import BODY_SIZES
@@ -27,6 +33,18 @@ ENVELOPES = st.builds(
     content_type=st.sampled_from(["", "application/json", "text/plain; charset=utf-8"]),
     body=st.binary(max_size=300),
     query=st.sampled_from(["", "a=1&b=%B2", "x" * 1000]),
+)
+
+
+NAMES = st.text("abc", min_size=1, max_size=300) | st.text(max_size=20)
+MESSAGES = st.builds(
+    Message,
+    exchange=NAMES,
+    routing_key=NAMES,
+    headers=st.dictionaries(NAMES, st.text(max_size=300) | st.just("\U0001f4de" * 600), max_size=40),
+    content_type=NAMES,
+    body=st.binary(max_size=300),
+    expiration_ms=st.none() | st.integers(0, 2**63),
 )
 
 
@@ -55,6 +73,27 @@ def test_the_longest_headers_that_surely_fit_do() -> None:
     assert not surely_fits(replace(longest, query=longest.query + "x"))
     assert not surely_fits(replace(longest, source=longest.source + "s"))
     envelope_frames(3, "e" * 255, longest, "m" * 60, SMALLEST_CONTENT_BYTES)
+
+
+@given(message=MESSAGES)
+def test_a_message_that_surely_fits_has_frames_at_any_server(message: Message) -> None:
+    if message_surely_fits(message):
+        publish_frames(3, message, "m" * 60, SMALLEST_CONTENT_BYTES)
+
+
+def test_the_longest_message_that_surely_fits_does() -> None:
+    headers = {"a" * 200: "\U0001f4de" * 700, **{f"n-{n:02}": "" for n in range(26)}, "b" * 22: "", "c": ""}
+    longest = Message("e" * 100, "k" * 223, headers, "t" * 50, b"x", expiration_ms=2**63)
+    assert message_surely_fits(longest)
+    publish_frames(3, longest, "m" * 60, SMALLEST_CONTENT_BYTES)
+    for longer in (
+        replace(longest, headers={**headers, "c": "x"}),
+        replace(longest, content_type="t" * 51),
+        replace(longest, headers={**headers, "": ""}),
+        replace(longest, exchange="", routing_key="k" * 256),
+        replace(longest, exchange="", routing_key="\xe9"),
+    ):
+        assert not message_surely_fits(longer)
 
 
 def sealed(subject: str, body: bytes) -> Envelope:

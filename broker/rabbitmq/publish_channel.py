@@ -12,7 +12,14 @@ from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, WRITTEN, Confirms, Content, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
-from hookline.broker.rabbitmq.wire.encode import Frames, Message, envelope_frames, publish_frames, surely_fits
+from hookline.broker.rabbitmq.wire.encode import (
+    Frames,
+    Message,
+    envelope_frames,
+    message_surely_fits,
+    publish_frames,
+    surely_fits,
+)
 from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
 from hookline.broker.rabbitmq.wire.properties import properties_of
 from hookline.schemas.envelope import Envelope, to_headers
@@ -77,7 +84,8 @@ class RawPublishChannel:
         return self._transport.is_blocked
 
     def send(self, message: Message) -> Pending:
-        publish_frames(self._number, message, self._message_ids.longest, self._max_content_bytes)  # only for its errors
+        if not message_surely_fits(message):  # only for its errors
+            publish_frames(self._number, message, self._message_ids.longest, self._max_content_bytes)
         return self._send(message)
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:

@@ -407,6 +407,28 @@ async def test_sqlite_deletes_old_completion_records(database: Database, clock: 
     assert await newest(store, "q", "room") is None
 
 
+async def test_sqlite_keeps_the_newest_time_of_a_subject_that_goes_on(database: Database, clock: Clock) -> None:
+    store = SqliteStore(database, ttl_s=3600)
+    for number in range(5):
+        clock.now_s += 1000
+        await store.finish("q", str(number), subject="room", occurred_s=number)
+    await asyncio.gather(*(store.finish("q", f"other {number}") for number in range(1000)))
+    assert await store.claim("q", "0") == Acquired()
+    assert await newest(store, "q", "room") == 4
+
+
+async def test_sqlite_changes_the_index_of_subjects_once_in_a_hundredth_of_their_time(
+    database: Database, clock: Clock
+) -> None:
+    store, began_s, noted = SqliteStore(database, ttl_s=3600), clock.now_s, []
+    for number in range(5):
+        await store.finish("q", str(number), subject="room", occurred_s=number)
+        noted += await database.run(lambda connection: connection.execute("SELECT noted_at FROM newest").fetchone())
+        clock.now_s += 20
+    assert [moment - began_s for moment in noted] == [0, 0, 40, 40, 80]
+    assert await newest(store, "q", "room") == 4
+
+
 @pytest.mark.parametrize("address", ["redis"], indirect=True)
 async def test_every_key_in_redis_has_a_time_to_live(address: str, store: Store, queue: str) -> None:
     await store.claim(queue, "in flight")

@@ -37,6 +37,7 @@ _ACK_BYTES = 13
 _MAX_COPIED_BYTES = 16 * 1024
 _MAX_NAMES = 200
 _MAX_OTHERS = 500  # characters, of up to four bytes each
+_MAX_FIELDS, _MAX_NAMES_OF_MESSAGE, _MAX_VALUES = 32, 700, 700  # of a message: together less than 3,800 bytes
 _frame = Struct(">BHI").pack
 _publish = Struct(">HHH").pack
 _ack = Struct(">BHIHHQBB").pack
@@ -84,6 +85,19 @@ def surely_fits(envelope: Envelope) -> bool:
     names = envelope.provider + envelope.source + envelope.event_type + envelope.content_type
     others = len(envelope.id) + len(envelope.subject) + len(envelope.query) + len(envelope.traceparent)
     return len(names) <= _MAX_NAMES and names.isascii() and others <= _MAX_OTHERS
+
+
+def message_surely_fits(message: Message) -> bool:
+    """The same for a message."""
+    names = (message.exchange, message.routing_key, message.content_type, *message.headers)
+    joined = "".join(names)
+    return (
+        len(names) <= _MAX_FIELDS
+        and len(joined) <= _MAX_NAMES_OF_MESSAGE
+        and joined.isascii()
+        and max(map(len, names)) <= _MAX_SHORT_BYTES
+        and len("".join(message.headers.values())) <= _MAX_VALUES
+    )
 
 
 def _frames(channel: int, method: bytes, header: bytes, body: bytes, max_content_bytes: int) -> Frames:

@@ -69,12 +69,7 @@ class StoreStatements:
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
             rows = [(self._queue, event_id, now_s) for event_id in ids]
             new += connection.execute(insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), flat(rows)).rowcount
-        latest: dict[str, float] = {}
-        for each in completions:
-            if each.subject is not None:
-                latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
-        for newest in parts([(self._queue, subject, occurred_s, now_s) for subject, occurred_s in latest.items()]):
-            connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(newest)) + _IF_LATER, flat(newest))
+        self._note_newest(connection, completions, now_s)
         self._purge_after(connection, len(completions))
         return new
 
@@ -104,6 +99,19 @@ class StoreStatements:
         noted, claim = (tried, tried, failures, tried), (self._queue, event_id, self._owner, number)
         return connection.execute(_NOTE_ATTEMPT + _IS_OF, (*noted, *claim)).rowcount == 1
 
+    def _note_newest(self, connection: sqlite3.Connection, completions: Sequence[Completion], now_s: float) -> None:
+        """Note the latest time of each subject. When that was noted is brought up to date only once in a while."""
+        latest: dict[str, float] = {}
+        for each in completions:
+            if each.subject is not None:
+                latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
+        old_s = now_s - _NOTED_EVERY * self._ttl_s
+        for subjects in parts([*latest]):
+            rows = [(self._queue, subject, latest[subject], now_s) for subject in subjects]
+            connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(rows)) + _IF_LATER, flat(rows))
+            note_again = _of_subjects(_NOTE_AGAIN, len(subjects)) + " AND noted_at < ?"
+            connection.execute(note_again, (now_s, self._queue, *subjects, old_s))
+
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
         if self._completed_since_purge >= _PURGE_EVERY:
@@ -129,7 +137,7 @@ class StoreStatements:
         """The latest time finished for each subject that has one."""
         newest: dict[str | None, float] = {}
         for part in parts([*subjects]):
-            newest |= connection.execute(_of_subjects(len(part)), (self._queue, *part)).fetchall()
+            newest |= connection.execute(_of_subjects(_LATEST, len(part)), (self._queue, *part)).fetchall()
         return newest
 
 
@@ -180,8 +188,8 @@ def _among(statement: str, count: int) -> str:
 
 
 @cache
-def _of_subjects(count: int) -> str:
-    return f"SELECT subject, occurred_s FROM newest WHERE queue = ? AND subject IN ({', '.join('?' * count)})"  # noqa: S608
+def _of_subjects(statement: str, count: int) -> str:
+    return f"{statement} WHERE queue = ? AND subject IN ({', '.join('?' * count)})"
 
 
 _NEW = Acquired()
@@ -200,13 +208,17 @@ _START_ANEW = "UPDATE claims SET deaths = 0, crashes = 0, failures = 0, copy = ?
 _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
     AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
-_IF_LATER = """ ON CONFLICT (queue, subject) DO UPDATE
-    SET occurred_s = max(occurred_s, excluded.occurred_s), noted_at = excluded.noted_at"""
+_LATEST = "SELECT subject, occurred_s FROM newest"
+_IF_LATER = " ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
+# The index of `noted_at` costs more to change than the row. So that time may be too early by this part of the TTL, and
+# the row is kept for as much longer.
+_NOTED_EVERY = 0.01
+_NOTE_AGAIN = "UPDATE newest SET noted_at = ?"
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
-    """DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest WHERE noted_at < now() - ?
-        ORDER BY noted_at LIMIT ?)""",
+    f"""DELETE FROM newest WHERE (queue, subject) IN (SELECT queue, subject FROM newest
+        WHERE noted_at < now() - {1 + _NOTED_EVERY} * ? ORDER BY noted_at LIMIT ?)""",  # noqa: S608  of constants
     # Claims that failed or died and were never repeated. The table is small: these, and those in flight.
     """DELETE FROM claims WHERE (queue, id) IN (SELECT queue, id FROM claims
         WHERE claimed < (SELECT value FROM lease_clock) - ? LIMIT ?)""",
