@@ -7,6 +7,13 @@ FLOOD_SECONDS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A virtual environment works only in the folder in which it was made, and with the Python that made it.
+IS_HERE = test -x $(BIN)/python && grep -qF " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg
+STALE := $(shell test ! -e $(STAMP) || { $(IS_HERE); } || echo stale-venv)
+# Python reads the name of this folder in the locale's encoding, and ends if it cannot.
+ifneq ($(filter C POSIX,$(LC_ALL)),)
+export LC_ALL := C.UTF-8
+endif
 # What depends on RabbitMQ's version: contracts, RabbitMQ itself, and faults of whole installations.
 RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_retention.py tests/test_installation.py \
 	$(addprefix tests/end_to_end/test_,consumer_timeout.py crashes.py dead.py exactly_once.py order.py poison.py replay.py \
@@ -108,12 +115,15 @@ lock: $(STAMP)  ## write the versions and hashes that the Dockerfile installs
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(STALE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Hookline needs Python 3.11 or newer: name one, as in make PYTHON=python3.12 run"; exit 1; }
+	@test -z "$(STALE)" || { echo "$(VENV) was made in another folder, or its Python is gone: making it anew"; rm -rf $(VENV); }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,check,docs]'
 	@touch $@
+
+stale-venv:
 
 clean:  ## remove the virtual environment and the caches
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -87,8 +87,20 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "percentunit",
                 "{{queue}}",
             ),
-            Panel("Oldest call", "max by (queue) (hookline_oldest_call_seconds)", "s", "{{queue}}"),
+            Panel(
+                "Oldest call",
+                "max by (queue, instance) (hookline_oldest_call_seconds)",
+                "s",
+                "{{queue}} {{instance}}",
+            ),
             Panel("Not settled", "sum by (queue) (hookline_unsettled)", "short", "{{queue}}"),
+            Panel(
+                "Wait in a process",
+                "sum by (queue, instance) (hookline_unsettled - hookline_running_calls) / "
+                "sum by (queue, instance) (rate(hookline_settled_total[$__rate_interval]))",
+                "s",
+                "{{queue}} {{instance}}",
+            ),
         ),
     ),
     (

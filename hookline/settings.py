@@ -226,6 +226,11 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     audit = _as(AuditSettings, sections["audit"])
     if audit.requests:
         warnings.append(_KEEPS_REQUESTS)
+    admin = _faultless("admin", _as(AdminSettings, sections["admin"]))
+    if admin.port and admin.port == ingress.port:
+        raise SettingsError(
+            f"admin.port: {admin.port} is also ingress.port; set another one, such as {AdminSettings().port}"
+        )
     broker, store = _as(BrokerSettings, sections["broker"]), _as(StoreSettings, sections["store"])
     warnings += unmarked_variables({"broker.url": broker.urls, "store.url": (store.url,)})
     return Settings(
@@ -235,7 +240,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         store=_faultless("store", store),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
-        admin=_faultless("admin", _as(AdminSettings, sections["admin"])),
+        admin=admin,
         inspector=_as(InspectorSettings, sections["inspector"]),
         tracing=_faultless("tracing", _as(TracingSettings, sections["tracing"])),
         trusted_proxies=trusted_proxies,

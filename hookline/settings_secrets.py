@@ -1,5 +1,6 @@
 """The secrets of sources: which ones stop the start, and what about them is warned of."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ _PLACEHOLDERS = frozenset(
 _TEMPLATE = re.compile(r"<.*>|\[.*\]|\{.*\}|%\w+%|\$\w+|.*(\$\{|\{\{|\$\().*", re.DOTALL)
 """The marks of values to fill in: `<secret>`, `{{ secret }}`, `%SECRET%`, `$SECRET`, and what is left of `${…}`."""
 
+_SECRET_FOLDERS = ("/run/secrets/", "/var/run/secrets/")
+
 _QUOTES = frozenset({'""', "''", "``", "\u201c\u201d", "\u2018\u2019"})
 
 # Letters that are shown as nothing: fillers for Korean, and the empty cell of Braille.
@@ -70,7 +73,14 @@ def _fault(secret: str) -> str | None:
         return "one has a line end in it; each secret is a line, a file or an entry of its own"
     if _is_placeholder(secret.strip()):
         return "one is still a placeholder"
+    if _is_file_name(secret):
+        return "one is the name of a file, and not what is in it: begin it with file:, as in file:/run/secrets/name"
     return None
+
+
+def _is_file_name(secret: str) -> bool:
+    """Whether `file:` was forgotten. The beginning of a path alone may be one of base64."""
+    return secret.startswith(_SECRET_FOLDERS) or (secret.startswith(("/", "./", "../")) and os.path.isfile(secret))  # noqa: PTH113  Path.is_file raises for a long secret
 
 
 def _is_visible(character: str) -> bool:

@@ -176,13 +176,14 @@ def test_send_without_an_ingress_is_exit_code_3(project: Project) -> None:
     done = project.call("send", "krtc-main", "101")
     assert done.returncode == 3
     assert "no answer" in done.stdout
+    assert (done.stdout + done.stderr).count("connection refused") == 1
 
 
 def test_send_with_https_to_a_port_without_tls_says_so(project: Project) -> None:
     project.start("ingress")
     done = project.call("send", "krtc-main", "101", "--url", project.url("krtc-main").replace("http:", "https:"))
     assert done.returncode == 3
-    assert "it does not speak TLS: begin the URL with http://" in done.stdout
+    assert "it does not speak TLS: begin the URL with http://" in done.stderr
 
 
 def test_send_signs_the_body_in_a_file(project: Project) -> None:

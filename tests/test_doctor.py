@@ -1,9 +1,12 @@
 """`hookline check`: a newcomer's likeliest mistakes, each found in one line that says what to do."""
 
 import asyncio
+import shlex
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -240,6 +243,22 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "name the module instead of the file",
     ),
     ("a folder that does not exist", lambda it: it.set_broker("sqlite:data/hookline.db"), "does not exist: make it"),
+    (
+        "the port of RabbitMQ's management API",
+        lambda it: it.set_broker("amqp://guest:guest@127.0.0.1:15672/"),
+        "name that of AMQP in broker.url, which is 5672",
+    ),
+    ("one port for both", lambda it: it.add(f"[admin]\nport = {it.port}"), "is also ingress.port; set another one"),
+    (
+        "the name of a file as a secret",
+        lambda it: secret(it, str(it.worker)),
+        "begin it with file:, as in file:/run/secrets/name",
+    ),
+    (
+        "a secret of a container without file:",
+        lambda it: secret(it, "/run/secrets/krtc"),
+        "begin it with file:, as in file:/run/secrets/name",
+    ),
     ("the database of another program", other_database, "is the database of another program"),
     ("a file that is no database", no_database, "it is no SQLite file; name another file"),
 )
@@ -408,3 +427,15 @@ def test_nothing_is_made(project: Project) -> None:
     before = sorted(project.folder.rglob("*"))
     CliRunner().invoke(cli, ["check", "--config", str(project.config)])
     assert sorted(project.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["check"], ["worker", "rooms"]], ids=" ".join)
+def test_a_folder_on_a_read_only_file_system_is_named(project: Project, command: list[str]) -> None:
+    mounted = f"mount --bind {project.folder} {project.folder} && mount -o remount,ro,bind {project.folder}"
+    unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*unshare, mounted], capture_output=True, check=False).returncode != 0:  # noqa: S603  our own
+        pytest.skip("this user may not mount anything")
+    ours = shlex.join([sys.executable, "-m", "hookline", *command, "--config", str(project.config)])
+    done = subprocess.run([*unshare, f"{mounted} && {ours}"], capture_output=True, text=True, check=False)  # noqa: S603
+    assert "its file system is read-only: name a file on another one" in done.stdout + done.stderr
+    assert done.returncode != 0

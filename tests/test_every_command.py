@@ -218,10 +218,10 @@ def test_each_line_of_json_is_json(path: tuple[str, ...], call: Call) -> None:
 
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_help_fits_the_terminal(columns: str, call: Call) -> None:
-    """Examples are not wrapped, so that they can be copied."""
+    """Examples are not wrapped, so that they can be copied; they fit 80 columns."""
     for path in COMMANDS:
         answered = call([*path, "--help"], COLUMNS=columns)
-        text = answered["stdout"].partition("Examples:")[0]
+        text = answered["stdout"] if columns == "80" else answered["stdout"].partition("Examples:")[0]
         assert faults(answered) == []
         assert [line for line in text.splitlines() if len(line) > max(int(columns), 50)] == [], path
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -74,9 +76,23 @@ async def test_each_queue_has_its_numbers_and_what_to_do(broker_url: str, tmp_pa
     assert ("spool of this machine: 0 events" in text) == broker_url.startswith("amqp")
 
 
-def test_a_queue_that_no_process_has_made_is_no_error_of_python(tmp_path: Path) -> None:
-    done = CliRunner().invoke(cli, ["status", "--config", str(config_of(tmp_path, "sqlite:hookline.db"))])
-    assert "does not exist yet: `hookline run` or `hookline ingress` makes it" in str(done.exception)
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "does not exist yet: `hookline run` or `hookline ingress` makes it"),
+        (b"no database", "cannot be opened: it is no SQLite file"),
+    ],
+    ids=["a missing file", "another file"],
+)
+def test_a_fault_of_queues_and_sources_is_said_once(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    if content is not None:
+        (tmp_path / "hookline.db").write_bytes(content)
+    command = [sys.executable, "-m", "hookline", "status", "--config", str(config_of(tmp_path, "sqlite:hookline.db"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    assert done.returncode == 3
+    assert (done.stdout + done.stderr).count("hookline.db") == 1
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_failing_and_untouched_events_have_a_next_step(tmp_path: Path) -> None:
@@ -178,7 +194,9 @@ async def test_a_broker_that_is_away_hides_nothing_of_this_machine(tmp_path: Pat
     text, human = await asyncio.to_thread(run, config)
     found, _ = await asyncio.to_thread(run, config, "--json")
     assert isinstance(human, Unreachable)
-    assert "queues: what waits in them is not known: RabbitMQ at 127.0.0.1:1: connection refused" in text
+    assert "what waits in the queues is not known\n" in text
+    assert str(human).startswith("RabbitMQ at 127.0.0.1:1: connection refused")
+    assert str(human) not in text
     assert "spool of this machine: 1 events" in text
     assert "spool: its events are published once RabbitMQ is back" in text
     assert "krtc-main: refused (bad_signature" in text

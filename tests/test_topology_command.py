@@ -46,6 +46,8 @@ def test_what_is_missing_is_shown_then_made_then_as_it_should_be(project: Projec
     missing = {each["name"] for each in map(json.loads, before.output.splitlines()) if each["state"] == "missing"}
     assert {"hookline.events", "hookline.unrouted", "hookline.rooms", f"hookline.{project.queue}.p15"} <= missing
     assert project.topology("show", "--json").output == before.output  # nothing was made
+    lines = project.topology("show").output.splitlines()
+    assert len(set(lines)) == len(lines)  # an exchange and a queue of one name are told apart
     applied = project.topology("apply")
     assert applied.exit_code == 0, applied.output
     after = project.topology("show")

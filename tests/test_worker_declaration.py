@@ -86,6 +86,10 @@ MISTAKES = {
         "@worker(ParticipantJoined)\nasync def w(event, delivery, db): ...",
         "w takes 3 parameters; a worker takes an event, and a Delivery if it wants, whose `state` has what else",
     ),
+    "the topic of an event": (
+        "@worker('participant.joined')\nasync def w(event): ...",
+        "'participant.joined' is a text; write ParticipantJoined to name the event type",
+    ),
     "a topic without its keyword": (
         '@worker("*.*.room.*")\nasync def w(event): ...',
         "'*.*.room.*' is no event type; write topic='*.*.room.*' to name a topic",

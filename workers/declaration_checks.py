@@ -130,6 +130,8 @@ def _no_event(value: Any) -> str:
 def _no_event_but_text(text: str) -> str:
     if text in {each.__name__ for each in ANY_EVENT}:
         return f"{text!r} is a text; write {text} without quotes to name the event type"
+    if text in EVENT_TYPES:
+        return f"{text!r} is a text; write {EVENT_TYPES[text].__name__} to name the event type"
     return f"{text!r} is no event type; write topic={text!r} to name a topic"
 
 

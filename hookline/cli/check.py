@@ -7,12 +7,14 @@ import click
 import msgspec
 
 from hookline.cli.options import config_option, json_option
+from hookline.cli.output import titled
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
+_TEXT_FROM = 19
 
 
 @click.command(
@@ -40,5 +42,6 @@ def check(workers: tuple[str, ...], config: Path, *, as_json: bool) -> None:
 
 
 def _line(finding: Finding) -> str:
-    level = click.style(f"{finding.level:<7}", fg=_COLOURS[finding.level])
-    return f"{level}  {finding.part:<8}  {printable(finding.text)}"
+    level = f"{finding.level:<7}"
+    line = titled(f"{level}  {finding.part}", printable(finding.text), _TEXT_FROM)
+    return line.replace(level, click.style(level, fg=_COLOURS[finding.level]), 1)

@@ -1,14 +1,11 @@
 """What `hookline verify`, `refused verify` and `listen` print of a diagnosis."""
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from hookline.cli.output import as_json_line
+from hookline.cli.output import as_json_line, say, wrapped
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 
@@ -16,7 +13,6 @@ if TYPE_CHECKING:
     from hookline.diagnosis.steps import Diagnosis
 
 _TEXT_FROM = 20
-_MIN_TEXT = 20
 _COLOURS = {"fits": "green", "fails": "red", "unknown": "yellow"}
 
 
@@ -31,7 +27,8 @@ def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool, if_s
         for line in lines(diagnosis):
             click.echo(line)
         advice = f" {if_stale}" if if_stale and diagnosis.reason == "stale_timestamp" else ""
-        click.echo(f"\n{_conclusion(diagnosis)}{advice}")
+        click.echo()
+        say(f"{_conclusion(diagnosis)}{advice}")
     if not diagnosis.accepted:
         context.exit(ExitCode.FAILED)
 
@@ -40,16 +37,9 @@ def lines(diagnosis: "Diagnosis", indent: int = 0) -> Iterator[str]:
     """A line for each step; on a terminal several, if it is too narrow."""
     for each in diagnosis.steps:
         result = click.style(f"{each.result:<7}", fg=_COLOURS[each.result])
-        first, *rest = _wrapped(printable(each.text), indent + _TEXT_FROM)
+        first, *rest = wrapped(printable(each.text), indent + _TEXT_FROM)
         yield f"{' ' * indent}{result}  {each.step:<9}  {first}"
         yield from (" " * (indent + _TEXT_FROM) + line for line in rest)
-
-
-def _wrapped(text: str, start: int) -> list[str]:
-    if not sys.stdout.isatty():
-        return [text]
-    width = max(shutil.get_terminal_size().columns - start, _MIN_TEXT)
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _conclusion(diagnosis: "Diagnosis") -> str:

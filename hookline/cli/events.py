@@ -14,7 +14,7 @@ from hookline.cli import tables
 from hookline.cli.age import age_text
 from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
-from hookline.cli.output import leave
+from hookline.cli.output import leave, say, titled
 from hookline.event_facts import event_facts, late_s
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
@@ -115,7 +115,7 @@ def _show_one(settings: Settings, event_id: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(_json(event))
     else:
-        click.echo("\n".join(f"{name:<14} {printable(text)}" for name, text in _all_facts(event, repeats).items()))
+        click.echo("\n".join(titled(name, printable(text), 15) for name, text in _all_facts(event, repeats).items()))
 
 
 def _show_latest(settings: Settings, query: Query, limit: int, *, as_json: bool) -> None:
@@ -190,7 +190,7 @@ async def _new(follower: EventFollower) -> AsyncIterator[Event]:
             new = await follower.new()
         except Unreachable as error:
             if not is_away:
-                click.echo(f"hookline: {error}; still trying", err=True)
+                say(f"hookline: {error}; still trying", err=True)
             is_away, new = True, []
         else:
             is_away = False

@@ -11,6 +11,7 @@ import msgspec
 
 from hookline.cli.known_names import unknown
 from hookline.cli.options import as_pattern, config_option, json_option
+from hookline.cli.output import say
 from hookline.cli.saved_requests import SavedRequests
 from hookline.runtime import logs
 from hookline.runtime.event_loop import run_to_end
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
       hookline listen attendance.py      and what your worker does with it
       hookline listen --source calls --body
       hookline listen --topic "*.*.room.*" --json | jq .topic
-      hookline listen --save refused     then hookline verify calls --request refused/1.http
+      hookline listen --save refused     keep refused requests for hookline verify
     """
 )
 @click.argument("workers", nargs=-1, metavar="[WORKER]...")
@@ -113,8 +114,8 @@ def _check_sources(settings: Settings, names: tuple[str, ...]) -> None:
 def _greeting(settings: Settings, names: tuple[str, ...]) -> Callable[[str], None]:
     def opened(url: str) -> None:
         for source in (settings.sources[name] for name in names or settings.sources):
-            click.echo(f"{source.name} of {source.provider.title}: POST {url}/hooks/{source.name}", err=True)
-        click.echo(f"Listening on {url}. Nothing is stored, and callbacks are answered as if it were.", err=True)
+            say(f"{source.name} of {source.provider.title}: POST {url}/hooks/{source.name}", err=True)
+        say(f"Listening on {url}. Nothing is stored, and callbacks are answered as if it were.", err=True)
 
     return opened
 

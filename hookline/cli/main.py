@@ -11,7 +11,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from hookline.cli.misuse import remedy
-from hookline.cli.output import readable
+from hookline.cli.output import readable, say
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
@@ -57,7 +57,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 
 def _failed(error: HooklineError, code: ExitCode) -> ExitCode:
-    click.echo(f"hookline: {readable(str(error))}", err=True)
+    say(f"hookline: {readable(str(error))}", err=True)
     return code
 
 
@@ -67,7 +67,7 @@ def _misused(error: click.ClickException) -> int:
         return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.\n", err=True)
-    click.echo(f"Error: {readable(error.format_message() + remedy(error))}", err=True)
+    say(f"Error: {readable(error.format_message() + remedy(error))}", err=True)
     return error.exit_code
 
 
@@ -120,10 +120,10 @@ class Commands(click.Group):
     cls=Commands,
     epilog="""\b
     Examples:
-      hookline init                    write hookline.toml with fresh secrets
-      hookline run attendance.py       run the ingress and workers in one process
-      hookline send krtc-main          send sample callbacks, as the provider would
-      hookline rooms                   show who is in which room
+      hookline init               write hookline.toml with fresh secrets
+      hookline run attendance.py  run the ingress and workers in one process
+      hookline send krtc-main     send sample callbacks, as the provider would
+      hookline rooms              show who is in which room
     """,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

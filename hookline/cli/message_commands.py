@@ -30,7 +30,7 @@ _AN_ID = "--id 0d7f9225e4d20093946bc69519b09046"
 @click.group(
     epilog="""\b
     Examples:
-      hookline dead list                           the queues that have dead letters
+      hookline dead list       the queues that have dead letters
       hookline dead show billing
       hookline dead replay billing --since 2h --reason failed
     """

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hookline.cli.message_selection import Message
-from hookline.cli.output import shortened
+from hookline.cli.output import shortened, titled
 from hookline.runtime.logs import printable
 from hookline.schemas.dead_letters import DeadLetter
 from hookline.schemas.envelope import Envelope
@@ -89,7 +89,7 @@ def _page(message: Message, lines: Sequence[tuple[str, str]], heading: str, erro
     envelope = message.envelope
     event = [("id", envelope.id), ("topic", envelope.topic), ("subject", envelope.subject)] if envelope else []
     named = [*event, *lines, ("content type", message.content_type)]
-    shown = [f"{name:<14}{printable(value)}" for name, value in named]
+    shown = [titled(name, printable(value), 14) for name, value in named]
     shown += ["", heading, *_indented(error or "(none)"), "", "headers"]
     shown += [f"    {printable(name)}: {printable(value)}" for name, value in message.headers.items()]
     body = _indented(message.body.decode("utf-8", "replace"))

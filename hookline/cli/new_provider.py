@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from hookline.cli import provider_template as template
+from hookline.cli.output import say
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import Provider, Request, Source
 from hookline.schemas.providers import catalogue
@@ -64,7 +65,7 @@ def new_provider(name: str, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         click.echo(f"wrote {path}")
-    click.echo(_next_step(layout))
+    say(_next_step(layout))
 
 
 def _next_step(layout: Layout) -> str:

@@ -1,7 +1,10 @@
 """What commands print: sentences, numbers and JSON, whatever the texts are that they quote."""
 
 import json
+import re
+import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -12,11 +15,43 @@ from hookline.runtime.shutdown import ExitCode
 
 _MAX_SENTENCE = 600
 """Characters of a sentence about a mistake. It may quote an argument of any length; seven lines of 80 are readable."""
+_MIN_WRAPPED = 20
+_WORD = re.compile(r"(?:`[^`]*`|\S)+")
+"""What stays on one line: a word, or a command in backticks, so that it can be copied."""
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a sentence. A terminal gets several lines if it is narrower."""
+    click.echo("\n".join(wrapped(text, err=err)), err=err)
+
+
+def titled(title: str, text: str, start: int) -> str:
+    """A text beside its title, from this column on. A terminal gets several lines if it is narrower."""
+    return f"{title:<{start}}" + f"\n{' ' * start}".join(wrapped(text, start))
+
+
+def wrapped(text: str, start: int = 0, *, err: bool = False) -> Sequence[str]:
+    """The lines of a text that begins at this column of a terminal; one line where the output goes elsewhere."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return [text]
+    from rich.cells import cell_len  # noqa: PLC0415  only a terminal needs rich, and a server has none
+
+    width = max(shutil.get_terminal_size().columns - start, _MIN_WRAPPED)
+    if cell_len(text) <= width:
+        return [text]
+    lines = [""]
+    for word in _WORD.findall(text):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def leave(sentence: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
     """End the command with one sentence on stderr."""
-    click.echo(f"hookline: {readable(sentence)}", err=True)
+    say(f"hookline: {readable(sentence)}", err=True)
     sys.exit(code)
 
 

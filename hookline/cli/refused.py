@@ -13,7 +13,7 @@ from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.cli import diagnosis_output, tables
 from hookline.cli.known_names import REFUSAL_REASONS, leave_if_unknown, one_of
 from hookline.cli.options import as_moment, config_option, json_option
-from hookline.cli.output import check_no_terminal
+from hookline.cli.output import check_no_terminal, say, titled
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.attribution import with_hints
@@ -100,7 +100,7 @@ def list_(  # noqa: PLR0913  one for each option
     Examples:
       hookline refused show 17
       hookline refused show 17 --json | jq -r .hint
-      hookline refused show 17 --raw > callback.http     needs `requests = true` under [audit]
+      hookline refused show 17 --raw > callback.http
     """,
 )
 @click.argument("number", metavar="ID", type=click.IntRange(1))
@@ -166,7 +166,7 @@ def _reader(settings: Settings) -> RefusalReader:
 
 
 def _fail(text: str) -> None:
-    click.echo(f"hookline: {text}", err=True)
+    say(f"hookline: {text}", err=True)
     sys.exit(ExitCode.FAILED)
 
 
@@ -181,7 +181,7 @@ def _show_list(found: Sequence[StoredRefusal], counts: Sequence[RefusalCount]) -
     most = sorted(counts, key=lambda each: each.count, reverse=True)[:_SUMMED_UP]
     kinds = [f"{each.count:,} {each.source or _NO_SOURCE} {each.reason}" for each in most]
     more = ["…"] if len(counts) > _SUMMED_UP else []
-    click.echo(f"{len(found):,} shown. Refused since the file was made: {total:,} ({', '.join([*kinds, *more])})")
+    say(f"{len(found):,} shown. Refused since the file was made: {total:,} ({', '.join([*kinds, *more])})")
 
 
 def _unix_s(time: datetime | None) -> float | None:
@@ -231,7 +231,7 @@ def _page(number: int, found: RefusedRequest) -> str:
         ("body", f"{size}, SHA-256 {found.body_sha256}" if found.body_sha256 else f"{size} announced, not read"),
         ("exact", "" if found.exact is None else f"kept, {len(found.exact):,} bytes; --raw writes it"),
     ]
-    shown = [f"{name:<13}{printable(value)}" for name, value in facts if value]
+    shown = [titled(name, printable(value), 13) for name, value in facts if value]
     shown += ["", "headers", *(f"    {printable(name)}: {printable(value)}" for name, value in found.headers)]
     if found.body is not None:
         shown += ["", "body without secrets", f"    {printable(found.body)}"]

@@ -15,6 +15,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.known_names import leave_if_unknown, naming_queues
 from hookline.cli.options import as_moment, as_pattern, as_queue, config_option, json_option
+from hookline.cli.output import say
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.installation import Installation
 from hookline.schemas import topics
@@ -56,8 +57,8 @@ class Progress:
     epilog="""\b
     Examples:
       hookline replay --since 2h --to billing
-      hookline replay --since 2026-01-31T08:00Z --until 2026-01-31T09:30Z --to billing --dry-run
-      hookline replay --since 3d --to recordings --topic "*.*.recording.*" --source voice
+      hookline replay --since 2026-01-31T08:00Z --until 1d --to billing --dry-run
+      hookline replay --since 3d --to billing --topic "*.*.recording.*"
       hookline replay --since 3d --to billing --again wrong-prices
     """,
 )
@@ -134,7 +135,7 @@ def replay_command(  # noqa: PLR0913  one for each option
         run_to_end(_replay(settings, queue, chosen, headers, progress, hidden=as_json))
     except (KeyboardInterrupt, Unreachable, NotDurable):
         text = f"Stopped after {_events(progress)} for {queue}. Run it again: no event is handled twice."
-        click.echo(text, err=True)
+        say(text, err=True)
         raise
     if not progress.topics:
         leave_if_unknown(settings, provider=None, source=source)

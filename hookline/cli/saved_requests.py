@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hookline.cli.output import say
 from hookline.runtime.logs import printable
 
 
@@ -54,7 +55,7 @@ class SavedRequests:
     def _end(self, reason: str) -> str:
         self._is_over = True
         text = f"{self._folder}: {reason}; no more requests are saved. Empty it and start again, or name another folder"
-        click.echo(f"hookline: {printable(text)}", err=True)
+        say(f"hookline: {printable(text)}", err=True)
         return ""
 
 

@@ -12,7 +12,7 @@ import msgspec
 from hookline.cli import tables
 from hookline.cli.known_names import unknown
 from hookline.cli.options import config_option
-from hookline.cli.output import leave, shortened
+from hookline.cli.output import leave, say, shortened
 from hookline.cli.sample_callbacks import (
     Answer,
     Callback,
@@ -46,7 +46,7 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
     epilog="""\b
     Examples:
       hookline send krtc-main                      one callback of each type
-      hookline send krtc-main participant.joined   by the name of a canonical event
+      hookline send krtc-main participant.joined   by a canonical event's name
       hookline send meetings Room.CallbackAfterMemberEnter
       hookline send calls 21 --count 1000 --duplicate --shuffle
       hookline send voice --body callback.json     your own body, signed
@@ -90,7 +90,7 @@ def send(  # noqa: PLR0913  one for each option
         raise SettingsError(f"{_unknown_source(source, settings)} ({config})")
     chosen = settings.sources[source]
     if not chosen.keys and chosen.provider.fault(chosen) is None:
-        click.echo(f"{source} has no secret, so its callbacks are not signed", err=True)
+        say(f"{source} has no secret, so its callbacks are not signed", err=True)
     samples = () if body and event is None else choose_samples(chosen, event)
     count = count or (len(samples) if event is None and body is None else 1)
     sequence = [own_body(body)] * count if body else list(callbacks_of(chosen, samples, count))
@@ -180,5 +180,7 @@ def _status(answer: Answer) -> str:
 
 
 def _text(answer: Answer) -> str:
-    """What the answer says, if it is a refusal."""
+    """What the answer says, if it is a refusal. Why there is none is said once, at the end."""
+    if answer.status == 0:
+        return "no answer"
     return "accepted" if _is_accepted(answer) else shortened(answer.text, _MAX_TEXT)

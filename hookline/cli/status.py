@@ -16,10 +16,11 @@ from hookline.broker.spool.visit import contents
 from hookline.cli import tables
 from hookline.cli.age import age_text
 from hookline.cli.options import config_option, json_option
+from hookline.cli.output import say
 from hookline.cli.status_processes import process_hints, show_processes
 from hookline.doctor.queues import LONELY
 from hookline.runtime.event_loop import run_to_end
-from hookline.runtime.installation import broker_name, is_rabbitmq, spool_folder
+from hookline.runtime.installation import broker_name, is_rabbitmq, sharing_one_file, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
 from hookline.schemas.errors import HooklineError, MissingSignature, StaleTimestamp, Unreachable
 from hookline.schemas.queue_states import QueueState
@@ -110,10 +111,10 @@ async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
         found = await _look(settings)
         if watch and sys.stdout.isatty():
             click.echo(_CLEAR, nl=False)
-        click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found)
+        click.echo(msgspec.json.encode(found).decode()) if as_json else _print(found, watch=watch)
         if not watch:
             if found.queues is None:
-                raise Unreachable(found.queues_fault)
+                raise Unreachable(found.queues_fault)  # the text leaves saying it to this
             return
         sys.stdout.flush()
         await asyncio.sleep(_WATCH_EVERY_S)
@@ -138,6 +139,8 @@ async def _with_queues(status: Status, settings: Settings) -> Status:
 
 
 async def _with_sources(status: Status, settings: Settings) -> Status:
+    if status.queues is None and sharing_one_file(settings):
+        return msgspec.structs.replace(status, sources_fault=status.queues_fault)
     try:
         async with visiting_event_log(settings) as log:
             sources = await source_states(log, settings.source_names, datetime.now(UTC))
@@ -168,8 +171,11 @@ def _look_at_spool(settings: Settings) -> SpoolState | None:
     return SpoolState(found.events, found.bytes, oldest_s)
 
 
-def _print(found: Status) -> None:
-    _print_queues(found)
+def _print(found: Status, *, watch: bool) -> None:
+    if found.queues is None:
+        _print_unknown_queues(found, f": {found.queues_fault}" if watch else "")
+    else:
+        _print_queues(found.queues, found.unrouted)
     if found.processes:
         click.echo("\nprocesses of this machine:")
         show_processes(found.processes)
@@ -179,23 +185,28 @@ def _print(found: Status) -> None:
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
     _print_sources(found)
     for hint in _hints(found):
-        click.echo(hint)
+        say(hint)
 
 
-def _print_queues(found: Status) -> None:
-    if found.queues is None:
-        click.echo(f"queues: what waits in them is not known: {found.queues_fault}")
-        return
-    if found.queues:
-        tables.show(COLUMNS, [_row(each) for each in found.queues], numbers=_NUMBERS, style=_style)
+def _print_unknown_queues(found: Status, why: str) -> None:
+    """The sources have a line of their own, unless one fault hides both."""
+    what = "what waits in the queues"
+    if found.sources_fault == found.queues_fault:
+        what += ", and when each source last sent something,"
+    say(f"{what} is not known{why}")
+
+
+def _print_queues(queues: Sequence[QueueState], unrouted: int | None) -> None:
+    if queues:
+        tables.show(COLUMNS, [_row(each) for each in queues], numbers=_NUMBERS, style=_style)
     else:
         click.echo("There are no queues yet: a worker makes its queue when it starts.")
-    click.echo(f"\nunrouted: {found.unrouted}")
+    click.echo(f"\nunrouted: {unrouted}")
 
 
 def _print_sources(found: Status) -> None:
-    if found.sources is None:
-        click.echo(f"sources: when they last sent something is not known: {found.sources_fault}")
+    if found.sources is None and found.sources_fault != found.queues_fault:
+        say(f"sources: when they last sent something is not known: {found.sources_fault}")
     elif found.sources:
         click.echo()
         tables.show(

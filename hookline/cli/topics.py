@@ -9,6 +9,7 @@ import msgspec
 
 from hookline.cli import tables
 from hookline.cli.options import config_option, is_named
+from hookline.cli.output import say
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
 from hookline.schemas.provider import Provider, topics_of
 from hookline.schemas.providers import catalogue
@@ -39,7 +40,8 @@ def topics(config: Path, *, as_json: bool) -> None:
         return
     rows = [(each["topic"], each["event"], ", ".join(each["fields"]), _text(each)) for each in found]
     tables.show(COLUMNS, rows)
-    click.echo(f"\nAll events also have the fields {', '.join(_SHARED_FIELDS)}.")
+    click.echo()
+    say(f"All events also have the fields {', '.join(_SHARED_FIELDS)}.")
     click.echo("A provider's type that Hookline does not know has the topic unknown.<type>.")
 
 

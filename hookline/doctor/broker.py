@@ -15,6 +15,7 @@ from hookline.settings import Settings
 from hookline.workers.api import Worker
 
 _GUEST = "; RabbitMQ lets the user guest in from its own machine only"
+_MANAGEMENT_PORT = 15672
 _REFUSED = "refused the user or password"
 
 
@@ -56,6 +57,8 @@ def _remedy(error: str, settings: Settings) -> str:
         return f"mend the user and password in broker.url{guest}"
     if "vhost" in error:
         return "make it with `rabbitmqctl add_vhost` and grant the user rights, or mend the end of broker.url"
+    if any(f":{_MANAGEMENT_PORT}" in url for url in settings.broker.urls):
+        return f"{_MANAGEMENT_PORT} is the port of its management API: name that of AMQP in broker.url, which is 5672"
     return "start RabbitMQ, or mend broker.url"
 
 

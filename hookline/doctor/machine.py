@@ -17,7 +17,7 @@ from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
 from hookline.runtime.listening import cannot_listen, is_ingress
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings
-from hookline.sqlite.faults import not_opened
+from hookline.sqlite.faults import READ_ONLY, is_read_only, not_opened
 from hookline.sqlite.schema import version
 
 _MIN_FREE_BYTES = 200 * 2**20
@@ -76,6 +76,8 @@ def _spool(folder: Path) -> Iterator[Finding]:
 def _folder(folder: Path) -> Finding:
     if not folder.is_dir():
         return fault("disk", f"{folder} does not exist: make it, or name another folder")
+    if is_read_only(folder):
+        return fault("disk", f"{folder} cannot be written to: {READ_ONLY}")
     if not os.access(folder, os.W_OK | os.X_OK):
         return fault("disk", f"{folder} is not writable by this user: change its owner, or name another folder")
     free_bytes = shutil.disk_usage(folder).free
@@ -89,7 +91,8 @@ def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
     """A file that another program or a newer version has written is found before the start."""
     path = sqlite_path(settings, url)
     if not path.exists():
-        yield ok(part, f"{path} does not exist yet; the first start makes it")
+        if path.parent.is_dir():  # otherwise the check of the disk says what is wrong
+            yield ok(part, f"{path} does not exist yet; the first start makes it")
         return
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:

@@ -228,6 +228,12 @@ def sqlite_path(settings: Settings, url: str) -> Path:
     return (settings.path.parent / url.removeprefix(SQLITE_URL)).resolve()
 
 
+def sharing_one_file(settings: Settings) -> bool:
+    """Whether the queues and the store are in one SQLite file, and so have one fault."""
+    urls = (settings.broker.urls[0], settings.store.url)
+    return all(url.startswith(SQLITE_URL) for url in urls) and len({sqlite_path(settings, url) for url in urls}) == 1
+
+
 def rabbitmq_settings(settings: Settings, observer: Observer = NOBODY) -> "RabbitMQSettings":
     """Raises SettingsError for a malformed address."""
     from hookline.broker.rabbitmq.connection import RabbitMQSettings  # noqa: PLC0415  loaded only if used

@@ -9,6 +9,7 @@ from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 _NOT_ALLOWED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 _NEEDED = "this user must be able to write to the file and to its folder: run as their owner, or chown them"
+READ_ONLY = "its file system is read-only: name a file on another one"
 
 
 def not_opened(path: Path, error: Exception) -> HooklineError:
@@ -23,13 +24,23 @@ def not_opened(path: Path, error: Exception) -> HooklineError:
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"there is no folder {path.parent}; make it, or name another file"
+    if _code(error) == sqlite3.SQLITE_NOTADB:
+        return "it is no SQLite file; name another file"
+    if is_read_only(path.parent):
+        return READ_ONLY
     if _could_be_made(path):
         return "there is no such file; the first process that uses it makes it"
     if isinstance(error, PermissionError) or _code(error) in _NOT_ALLOWED:
         return _NEEDED
-    if _code(error) == sqlite3.SQLITE_NOTADB:
-        return "it is no SQLite file; name another file"
     return str(error)
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether nobody may write there, as on an image that is mounted read-only."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _could_be_made(path: Path) -> bool:

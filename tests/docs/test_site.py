@@ -9,7 +9,7 @@ import pytest
 
 from docs.reference_pages import PUBLIC, public_names
 from docs.site_pages import pages
-from tests.docs.pages import ROOT
+from tests.docs.pages import DOCS, ROOT
 
 BUILD = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-b", "html", "."]
 _LOADED = re.compile(r"<(?:script|img|link|iframe|source)\b[^>]*\s(?:src|href)=\"(\w+:)?//")
@@ -62,3 +62,13 @@ def test_ci_builds_the_site_as_make_docs_does() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (made,) = re.findall(r"(?m)^SPHINX = \$\(BIN\)/python (.*)$", makefile)
     assert set(BUILD[1:-3]) <= set(made.split())
+
+
+def test_a_list_of_contents_names_every_section() -> None:
+    for page in DOCS:
+        text = re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
+        listed = re.findall(r"(?m)^- \[[^\]]+\]\(#([\w-]+)\)$", text)
+        sections = [
+            re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"(?m)^## (.*)$", text)
+        ]
+        assert listed in ([], sections), page.name

@@ -19,6 +19,8 @@ from tests.services.servers import OwnServer
 PROMETHEUS = shutil.which("prometheus")
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 
+DASHBOARD = DEPLOY.parent / "grafana" / "hookline.json"
+
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is missing: apt-get install prometheus")
 
 
@@ -81,6 +83,21 @@ def test_it_reads_every_metric_and_evaluates_every_rule(scraped: Prometheus, emb
     rules = [rule for group in scraped.ask("rules")["groups"] for rule in group["rules"]]
     assert len(rules) > 20
     assert [rule["name"] for rule in rules if rule.get("lastError")] == []
+
+
+def test_every_panel_of_the_dashboard_has_data(scraped: Prometheus, embedded_project: Project) -> None:
+    """Only what the embedded queue has not is missing: consumers, and a spool."""
+    assert embedded_project.call("send", "krtc-main", "--count", "30").returncode == 0
+    until(lambda: (scraped.value('sum(hookline_settled_total{queue="counter",outcome="done"})') or 0) > 0)
+    panels = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel.get("targets")]
+    queries = {panel["title"]: panel["targets"][0]["expr"].replace("$__rate_interval", "1m") for panel in panels}
+    assert len(queries) > 20
+
+    def empty() -> set[str]:
+        return {title for title, query in queries.items() if scraped.value(query) is None}
+
+    assert embedded_project.call("send", "krtc-main", "--url", f"{embedded_project.url('krtc-main')}x").returncode == 1
+    until(lambda: empty() <= {"Consumers", "Events in the spool"})
 
 
 def test_what_it_reads_is_valid_by_its_own_checker(embedded_project: Project) -> None:

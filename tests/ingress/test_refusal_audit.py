@@ -215,6 +215,15 @@ async def test_the_secret_of_another_account_is_recognised() -> None:
     assert (foreign.hint, late.hint) == ("", "")
 
 
+async def test_secrets_that_were_exchanged_in_the_settings_are_recognised() -> None:
+    """The provider signs rightly, and its secret stands at the source of another provider."""
+    krtc, calls = with_secrets(KRTC, ["the-secret-of-calls"]), with_secrets(CALLS, ["the-secret-of-krtc"])
+    async with audited({krtc.name: krtc, calls.name: calls}) as running:
+        right = with_secrets(KRTC, ["the-secret-of-krtc"])
+        record = await running.record_of(post(right, signed(right)))
+    assert record.hint == f"a secret of {calls.name} fits: is the URL or the secret that of another source?"
+
+
 async def test_a_hint_about_another_source_is_only_in_the_audit(caplog: pytest.LogCaptureFixture) -> None:
     other = with_secrets(replace(CALLS, name="calls-b"), ["the-secret-of-the-other"])
     async with audited({CALLS.name: CALLS, other.name: other}) as running:

@@ -10,7 +10,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from hookline.broker.rabbitmq.connection import bounded, open_channel
 from hookline.broker.rabbitmq.names import bound_name
-from hookline.broker.rabbitmq.topology.declaring import Declaration, QueueBinding, Refused, declare_all
+from hookline.broker.rabbitmq.topology.declaring import Declaration, DurableExchange, QueueBinding, Refused, declare_all
 from hookline.broker.rabbitmq.topology.exchanges import declarations_of_exchanges
 from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues
 from hookline.schemas import topics
@@ -81,7 +81,8 @@ async def _compare(connection: AbstractConnection, each: Declaration, timeout_s:
     except Unreachable as error:
         if not isinstance(error.__cause__, ChannelNotFoundEntity):
             raise
-        text = f"{each.name} is missing; a process that may declare it makes it when it starts"
+        kind = "exchange" if isinstance(each, DurableExchange) else "queue"
+        text = f"the {kind} {each.name} is missing; a process that may declare it makes it when it starts"
         return Difference(each.name, text, is_missing=True)
     try:
         await declare_all(connection, [each], timeout_s, each.name)
