@@ -12,9 +12,8 @@ calls are used, and one line in the log says so. A contract test runs both ways.
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from struct import Struct
 from typing import Any, Protocol
@@ -23,8 +22,6 @@ import aio_pika
 import aiormq
 from aiormq.exceptions import AMQPConnectionError, ConnectionClosed
 from yarl import URL
-
-from hookline.aio.name_lookup import addresses_of
 
 log = logging.getLogger("hookline.broker")
 
@@ -171,19 +168,6 @@ class FrameTransport(asyncio.Protocol):
         return _HEARTBEAT_FRAME
 
 
-async def _opened(
-    open_to: Callable[[str, int], Awaitable[tuple[asyncio.Transport, FrameTransport]]], host: str, port: int
-) -> asyncio.Transport:
-    """The socket to the first address of the host that answers. Raises OSError for the last one that does not."""
-    *others, last = await addresses_of(host, port)
-    for address in others:
-        with suppress(OSError):
-            transport, _ = await open_to(address, port)
-            return transport
-    transport, _ = await open_to(last, port)
-    return transport
-
-
 class _Opener:
     """A transport factory of aiormq."""
 
@@ -203,9 +187,9 @@ class _Opener:
         frames = FrameTransport(streams, loop.time)
         if tls is not None:
             options.setdefault("server_hostname", str(url.host))
-        open_to = partial(loop.create_connection, lambda: frames, ssl=tls, **options)
+        port = url.port or _PORTS[url.scheme]
         try:
-            transport = await _opened(open_to, str(url.host), url.port or _PORTS[url.scheme])
+            transport, _ = await loop.create_connection(lambda: frames, str(url.host), port, ssl=tls, **options)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         self.frames = frames
