@@ -330,5 +330,5 @@ async def test_a_connection_that_was_never_open_has_nothing_to_close_when_it_is_
 
     monkeypatch.setattr(frame_transport, "_connection", make)
     with pytest.raises(AMQPConnectionError):
-        await frame_transport.connect(URL("amqp://127.0.0.1:1/"), {}, 5.0)
+        await frame_transport.connect(URL("amqp://127.0.0.1:1/"), {})
     assert [each.is_closed for each in made] == [True]
