@@ -23,7 +23,7 @@ from hookline.schemas.event_redaction import Redaction
 from hookline.schemas.events import Event, EventHead
 from hookline.schemas.provider import Provider, Request
 from hookline.schemas.redaction import redacted, redacted_body, redacted_headers, redacted_query
-from hookline.workers.pipeline import normaliser
+from hookline.workers.normaliser import normaliser
 
 HEAD: EventHead = {
     "id": "1",

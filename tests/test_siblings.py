@@ -1,11 +1,12 @@
 """A callback that names several members makes several events: each has its own attempts and its own end."""
 
+import asyncio
 from collections import Counter
 
 import pytest
 
 from hookline import Backoff, Poisoned, Retry, Worker, worker
-from hookline.events import CanonicalEvent, ParticipantJoined
+from hookline.events import CanonicalEvent, ParticipantJoined, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.copies import as_copy
 from hookline.schemas.dead_letters import EVENTS, REPLAYS
@@ -148,3 +149,29 @@ async def test_a_member_that_another_process_handles_keeps_no_other_from_its_cal
     assert isinstance(outcome, Again)
     assert (outcome.reason, outcome.attempt) == ("busy", 1)
     assert welcome.calls == {"ben": 1, "carla": 1}
+
+
+class CancelledClaims(MemoryStore):
+    """It carries out the claims on ben, and the task that makes the second one is cancelled."""
+
+    _claims_on_ben = 0
+
+    async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
+        claim = await super().claim(queue, event_id, subject)
+        self._claims_on_ben += event_id == "ben"
+        if event_id == "ben" and self._claims_on_ben == 2:
+            raise asyncio.CancelledError
+        return claim
+
+
+async def test_a_cancelled_delivery_that_nobody_wants_leaves_no_claim_behind() -> None:
+    @worker(RoomCreated)
+    async def rooms(event: RoomCreated) -> None:
+        """Wants no member."""
+
+    store = CancelledClaims()
+    pipeline = Pipeline(rooms, store, normalise=members, unwanted_after_s=0)
+    received = Received(to_headers(envelope("participant.joined", number=1)), "", b"{}", 1, None)
+    with pytest.raises(asyncio.CancelledError):
+        await pipeline.take(received)
+    assert all([isinstance(await store.claim("rooms", user), Acquired) for user in MEMBERS])

@@ -7,7 +7,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hookline.workers.subject_queues import MAX_WAIT_S, HeldBack, Slot, SubjectQueues
+from hookline.schemas.process_states import HeldBackState
+from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 
 HOLD_S = 60.0
 SUBJECTS = ("a", "b", "c")
@@ -34,12 +35,12 @@ def test_subjects_that_wait_for_a_failed_event_are_counted() -> None:
     for number, subject in enumerate(("a", "a", "b", "c", "c", "c")):
         add(target, number, subject)
     first, _, other = take(target), take(target), take(target)
-    assert target.held_back() is None
+    assert target.held_back(now_s=0.0) is None
     target.again(first, 5.0, now_s=1.0)
     target.again(other, 5.0, now_s=2.0)
-    assert target.held_back() == HeldBack(subjects=2, events=3, event_id="0", failed_s=1.0)
+    assert target.held_back(now_s=6.0) == HeldBackState(subjects=2, events=3, event_id="0", seconds=5.0)
     target.done(take(target, 6.5), now_s=6.5)
-    assert target.held_back() == HeldBack(subjects=1, events=2, event_id="3", failed_s=2.0)
+    assert target.held_back(now_s=6.5) == HeldBackState(subjects=1, events=2, event_id="3", seconds=4.5)
 
 
 @dataclass

@@ -110,14 +110,12 @@ class Ends:
         """Remember it until the delivery is settled. The oldest is forgotten when there are very many."""
         self._parked.note(key, parked)
 
-    def remembered(self, key: str, parked: Parked) -> Parked:
-        """What was noted here of an event that the store says is parked."""
-        if self.get(key) is None:
+    def noted(self, key: str, claim: Acquired, attempt: int) -> Parked | None:
+        """As `noted_end`, with the details if the event was parked here."""
+        parked = noted_end(claim, attempt)
+        if parked is not None and key not in self._parked:
             self.note(key, parked)
-        return self._parked[key]
-
-    def get(self, key: str) -> Parked | None:
-        return self._parked.get(key)
+        return None if parked is None else self._parked[key]
 
     def forget(self, key: str) -> None:
         self._parked.pop(key, None)

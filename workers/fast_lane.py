@@ -191,7 +191,7 @@ class FastLane(Generic[T]):
 
     async def _call(self, entry: Entry[T]) -> None:
         try:
-            entry.ending = await self._pipeline.call(entry.case, entry.claim)
+            entry.ending = await self._pipeline.calls.call(entry.case, entry.claim)
         except Exception as error:  # noqa: BLE001  a function may raise anything
             self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
         except BaseException:  # a cancelled call has not finished either

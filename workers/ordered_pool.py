@@ -17,13 +17,13 @@ from hookline.workers.api import Order, Worker
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
-from hookline.workers.pipeline import Pipeline, event_key
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow, timed
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
 from hookline.workers.unwanted import UNWANTED
-from hookline.workers.work import DUPLICATE, Work
+from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
 _MANY = 16
@@ -84,12 +84,7 @@ class OrderedPool:
     @property
     def held_back(self) -> HeldBackState | None:
         """The subjects that wait behind an event which failed; None if there are none."""
-        found, now_s = self._subject_queues.held_back(), time.monotonic()
-        if found is None:
-            return None
-        return HeldBackState(
-            subjects=found.subjects, events=found.events, event_id=found.event_id, seconds=now_s - found.failed_s
-        )
+        return self._subject_queues.held_back(time.monotonic())
 
     async def run(self) -> None:
         """Work until `close` is called. Raises what a part of it fails with."""

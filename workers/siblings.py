@@ -3,15 +3,19 @@
 The attempts of such an event are counted by the store alone, because the message has one number for all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from hookline.schemas.broker import Again, Outcome, Parked
+from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.events import CanonicalEvent
-from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Ending
+from hookline.workers.api import Worker
+from hookline.workers.attempts import end_mark
+from hookline.workers.held_claims import HeldClaims
+from hookline.workers.unwanted import UnwantedDeliveries
+from hookline.workers.work import DUPLICATE, HANDLED, SUPERSEDED, Case, Ending, Held
 
 _STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
 
@@ -23,6 +27,46 @@ def chosen(events: Sequence[CanonicalEvent], headers: Mapping[str, Any]) -> tupl
         return tuple(events)
     ids = frozenset(str(named).split(","))
     return tuple(event for event in events if event.id in ids)
+
+
+class Siblings:
+    """Ends deliveries with several events: one that fails, or is not wanted, keeps no other from being handled."""
+
+    def __init__(self, worker: Worker[Any], claims: HeldClaims, unwanted: UnwantedDeliveries) -> None:
+        self._wants = worker.wants
+        self._claims = claims
+        self._unwanted = unwanted
+
+    async def end(
+        self, cases: Sequence[Case], received: Received, handle: Callable[[Case], Awaitable[Ending]]
+    ) -> Ending:
+        """Handle the events that are wanted. The claims of those that failed are held until the delivery is settled."""
+        async with self._claims.held(received) as held:
+            ended = await self._ended(cases, handle, held)
+            known = [case for case in cases if case.key in ended]
+            endings = [ended[case.key] for case in known]
+            left = [case for case in cases if case.key not in ended]
+            ending = combined([case.event for case in known], endings, received.attempt, len(left))
+            if left and not isinstance(ending.outcome, Again):
+                outcome = self._unwanted.outcome(left[0].envelope, received)
+                ending = with_unwanted(ending, [case.event for case in left], outcome)
+                if isinstance(ending.outcome, Parked):
+                    await self._claims.note_end(left, end_mark(ending.outcome), held)
+        return replace(ending, held=tuple(held))
+
+    async def _ended(
+        self, cases: Sequence[Case], handle: Callable[[Case], Awaitable[Ending]], held: list[Held]
+    ) -> Mapping[str, Ending]:
+        """What became of the events that are wanted, and of those that have ended in a process that wants them."""
+        ended = {}
+        for case in cases:
+            if self._wants(case.event):
+                ending = ended[case.key] = await handle(case)
+                held += ending.held
+        for case in cases:
+            if not self._wants(case.event) and (elsewhere := await self._unwanted.ended_elsewhere(case)) is not None:
+                ended[case.key] = elsewhere
+        return ended
 
 
 def combined(events: Sequence[CanonicalEvent], endings: Sequence[Ending], attempt: int, others: int = 0) -> Ending:

@@ -7,11 +7,12 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, count, islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from hookline.schemas.broker import MAX_UNSETTLED_S
+from hookline.schemas.process_states import HeldBackState
 
 T = TypeVar("T")
 
@@ -52,15 +53,6 @@ class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
 
     def __iter__(self) -> Iterator[Slot[T]]:
         return chain(self.waiting, (slot for _, _, slot in self.held))
-
-
-class HeldBack(NamedTuple):
-    """How many subjects wait for an event of theirs that has failed, and since when the first one does."""
-
-    subjects: int
-    events: int
-    event_id: str
-    failed_s: float
 
 
 class SubjectQueues(Generic[T]):
@@ -120,7 +112,7 @@ class SubjectQueues(Generic[T]):
         theirs = self._of(slot.partition)
         return 1 + sum(len(each.waiting) for each in theirs if each.ready_s > now_s or each is slot.queue)
 
-    def held_back(self) -> HeldBack | None:
+    def held_back(self, now_s: float) -> HeldBackState | None:
         """The subjects that an event holds back which waits for its next attempt; None if there are none."""
         failed = [
             (first.failed_s, first.event_id, len(queue.waiting) - 1)
@@ -131,7 +123,12 @@ class SubjectQueues(Generic[T]):
         if not failed:
             return None
         failed_s, event_id, _ = min(failed)
-        return HeldBack(len(failed), sum(events for _, _, events in failed), event_id, failed_s)
+        return HeldBackState(
+            subjects=len(failed),
+            events=sum(events for _, _, events in failed),
+            event_id=event_id,
+            seconds=now_s - failed_s,
+        )
 
     def taken(self, partition: str) -> int:
         """How many events of a partition are here: in flight, waiting, or held back."""

@@ -5,14 +5,20 @@ applications use one queue name.
 """
 
 import logging
+import random
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from hookline.schemas.broker import Again, Outcome, Parked
+from hookline.schemas.broker import Again, Outcome, Parked, Received
 from hookline.schemas.dead_letters import REPLAYED_AT
-from hookline.schemas.envelope import ID_HEADER, RECEIVED_AT_HEADER
+from hookline.schemas.envelope import ID_HEADER, RECEIVED_AT_HEADER, Envelope
+from hookline.workers.attempts import copy_number, end_mark, is_surplus, starts_anew
 from hookline.workers.bounded_dict import BoundedDict
+from hookline.workers.held_claims import HeldClaims
+from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
+from hookline.workers.work import DUPLICATE, Case, Ending
 
 log = logging.getLogger("hookline.workers")
 
@@ -80,3 +86,44 @@ class Unwanted:
             for each, count in self._unlogged.items():
                 log.warning("%s: %d of %s are not wanted here and are put back", self._queue, count, each)
             self._unlogged.clear()
+
+
+class UnwantedDeliveries:
+    """Ends the deliveries of which a worker wants nothing in this process, or not all."""
+
+    def __init__(self, store: Store, queue: str, claims: HeldClaims, park_after_s: float) -> None:
+        self._store = store
+        self._queue = queue
+        self._claims = claims
+        self._unwanted = Unwanted(queue, park_after_s)
+
+    def outcome(self, envelope: Envelope, received: Received) -> Outcome:
+        """Put a delivery back: another process of the queue may want it. At last it is parked."""
+        chance = random.random()  # noqa: S311  # no secret
+        key = delivery_key(received.headers)
+        return self._unwanted.outcome(key, envelope.topic, received.attempt, time.monotonic(), chance)
+
+    async def end(self, cases: Sequence[Case], envelope: Envelope, received: Received) -> Ending:
+        """Put back a delivery of which nothing is wanted here. At last it is parked, but not if it has ended before."""
+        outcome = self.outcome(envelope, received)
+        if not isinstance(outcome, Parked):
+            return Ending(outcome, received.attempt)
+        if all([await self.ended_elsewhere(case) for case in cases]):
+            return Ending(DUPLICATE, received.attempt)
+        async with self._claims.held(received) as held:
+            await self._claims.note_end(cases, end_mark(outcome), held)
+        return Ending(outcome, received.attempt, held=tuple(held))
+
+    async def ended_elsewhere(self, case: Case) -> Ending | None:
+        """What became of an event that is not wanted here, if it has ended in a process that wants it."""
+        try:
+            claim = await self._store.claim(self._queue, case.key)
+        finally:
+            await self._claims.release(case)
+        number = copy_number(case.received.headers)
+        if isinstance(claim, Duplicate) or (isinstance(claim, Acquired) and is_surplus(number, claim.copy)):
+            return Ending(DUPLICATE, case.attempt)
+        if isinstance(claim, LeasedElsewhere) or starts_anew(number, claim.copy):
+            return None
+        parked = self._claims.ends.noted(case.key, claim, case.received.attempt)
+        return None if parked is None else Ending(parked, case.attempt)

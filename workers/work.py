@@ -1,8 +1,12 @@
 """A delivery on its way through a worker: what is handled, and what became of it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from hookline.schemas.broker import Done, Outcome, Received
+from hookline.schemas.dead_letters import AGAIN
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.events import CanonicalEvent
 
@@ -12,9 +16,9 @@ HANDLED, DUPLICATE, SUPERSEDED = Done("handled"), Done("duplicate"), Done("super
 class Case(msgspec.Struct, frozen=True):
     """One event of a delivery. `key` is its name in the store.
 
-    `attempt` counts the store's attempts as well as the message's, and `used` those of the store alone. `has_siblings`:
-    the delivery has other events, whose attempts do not count here. `last`: if the function fails, the event is parked,
-    however many attempts are left. `subject` and `occurred_s` are set for a worker that asks which events are late.
+    `attempt` counts the store's attempts as well as the message's, and `used` those of the store alone. `last`: if the
+    function fails, the event is parked, however many attempts are left. `subject` and `occurred_s` are set for a worker
+    that asks which events are late.
     """
 
     event: CanonicalEvent
@@ -25,7 +29,6 @@ class Case(msgspec.Struct, frozen=True):
     received: Received
     attempt: int
     last: bool
-    has_siblings: bool
     used: int = 0
 
 
@@ -62,3 +65,9 @@ class Work(msgspec.Struct, frozen=True):
     outcome: Outcome
     late: bool = False
     held: tuple[Held, ...] = ()
+
+
+def event_key(event_id: str, headers: Mapping[str, Any]) -> str:
+    """The name of an event in the store: its id, and the name of the replay that wants it handled again, if any."""
+    again = headers.get(AGAIN)
+    return event_id if again is None else f"{event_id}@{again}"

@@ -27,7 +27,7 @@ from hookline.schemas.observer import Observer
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings
 from hookline.workers.api import Worker
-from hookline.workers.pipeline import Normalise, normaliser
+from hookline.workers.normaliser import Normalise, normaliser
 from hookline.workers.state import States
 
 

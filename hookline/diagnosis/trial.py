@@ -11,7 +11,8 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Outcome, Received
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.workers.api import Worker
-from hookline.workers.pipeline import Normalise, Pipeline
+from hookline.workers.normaliser import Normalise
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import MemoryStore
 
 

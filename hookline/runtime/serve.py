@@ -26,8 +26,9 @@ from hookline.settings import Settings, WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.breaker import Breaker
+from hookline.workers.normaliser import Normalise, normaliser
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Normalise, Pipeline, normaliser
+from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool, Report, longest_unsettled_s, prefetch
 from hookline.workers.rooms import rooms_worker
 from hookline.workers.state import States
@@ -164,7 +165,7 @@ class _Pools:
             unwanted_after_s=self._settings.unwanted_after_s,
         ).watched(observer, breaker)
         pipeline.log_written = log_written
-        pipeline.keeps_error_texts = self._outcome_log.has_error_texts
+        pipeline.failures.keeps_error_texts = self._outcome_log.has_error_texts
         pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
         self._running.add(pipeline, pool)
         self._observing.watch(breaker)

@@ -10,7 +10,7 @@ import pytest
 from docs import descriptions
 from hookline.schemas.envelope import UNREADABLE, to_headers
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent, event_topic
-from hookline.workers.pipeline import normaliser
+from hookline.workers.normaliser import normaliser
 from tests.docs.node_packages import install
 from tests.vector_cases import all_vectors
 

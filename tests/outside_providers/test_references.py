@@ -12,7 +12,7 @@ from hookline.schemas.events import RoomCreated
 from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
 from hookline.settings import load, load_providers
-from hookline.workers.pipeline import normaliser
+from hookline.workers.normaliser import normaliser
 from tests.outside_providers.example import write_example
 
 GOOD = "secrets = ['a-secret-of-some-length']\n"

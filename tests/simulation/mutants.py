@@ -8,7 +8,7 @@ mypy compares the two, so that a mutant that no longer fits is noticed.
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +20,16 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Again, Outcome, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreachable
-from hookline.schemas.events import CanonicalEvent
-from hookline.workers import failure_policy, partitions, pipeline, store
+from hookline.workers import attempts, failed_attempts, failure_policy, partitions, pipeline, store, unwanted
 from hookline.workers.api import Backoff
 from hookline.workers.attempts import copy_number, next_number
+from hookline.workers.failed_attempts import FailedAttempts
+from hookline.workers.guarded_calls import GuardedCalls
+from hookline.workers.held_claims import HeldClaims
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.siblings import combined
+from hookline.workers.siblings import Siblings, combined
 from hookline.workers.store import Acquired, Claim
 from hookline.workers.stores import assignment, heartbeat
 from hookline.workers.stores.assignment import QueueState
@@ -37,7 +39,7 @@ from hookline.workers.stores.postgresql import transaction
 from hookline.workers.stores.postgresql.pool import Connection
 from hookline.workers.subject_queues import Slot, SubjectQueues
 from hookline.workers.subject_watermark import SubjectWatermark
-from hookline.workers.unwanted import MAX_DELAY_S, Unwanted
+from hookline.workers.unwanted import MAX_DELAY_S, Unwanted, UnwantedDeliveries
 from hookline.workers.work import HANDLED, Case, Ending, Held, Work
 from tests.simulation import store_server
 
@@ -45,10 +47,10 @@ from tests.simulation import store_server
 def settle_unwanted_events() -> None:
     """A delivery of a type that this process does not want is settled as handled."""
 
-    def settle(self: Pipeline, envelope: Envelope, received: Received) -> Outcome:
+    def settle(self: UnwantedDeliveries, envelope: Envelope, received: Received) -> Outcome:
         return HANDLED
 
-    Pipeline._put_back = settle  # type: ignore[method-assign]
+    UnwantedDeliveries.outcome = settle  # type: ignore[method-assign]
 
 
 def revoke_once() -> None:
@@ -105,17 +107,16 @@ def one_end_for_all_members() -> None:
     """The first member of a callback that fails keeps the others from being handled."""
 
     async def until_one_fails(
-        self: Pipeline, events: Sequence[CanonicalEvent], envelope: Envelope, received: Received, *, last: bool
+        self: Siblings, cases: Sequence[Case], received: Received, handle: Callable[[Case], Awaitable[Ending]]
     ) -> Ending:
         endings = []
-        for event in events:
-            case = self._case(event, envelope, received, last=last, has_siblings=True)
-            endings.append(await self._claim(case))
+        for case in cases:
+            endings.append(await handle(case))
             if isinstance(endings[-1].outcome, Again):
                 return endings[-1]
-        return combined(events, endings, received.attempt)
+        return combined([case.event for case in cases], endings, received.attempt)
 
-    Pipeline._each = until_one_fails  # type: ignore[method-assign]
+    Siblings.end = until_one_fails  # type: ignore[method-assign]
 
 
 def wait_for_locks_without_end() -> None:
@@ -145,7 +146,7 @@ def count_faults_of_the_store() -> None:
             return failure_policy._failed(error, retry, attempt, age_s, chance, last=last)
         return outcome
 
-    pipeline.failure_policy = strict  # type: ignore[attr-defined]
+    failed_attempts.failure_policy = strict  # type: ignore[attr-defined]
 
 
 def settle_before_handling() -> None:
@@ -215,10 +216,10 @@ def cut_off_calls_of_surplus_partitions() -> None:
 def keep_claims_of_cancelled_deliveries() -> None:
     """A call that is cancelled when its process stops leaves its claim behind."""
 
-    async def nothing(self: Pipeline, case: Case, failures: int = 0) -> None:
+    async def nothing(self: HeldClaims, case: Case, failures: int = 0) -> None:
         pass
 
-    Pipeline._release = nothing  # type: ignore[method-assign]
+    HeldClaims.release = nothing  # type: ignore[method-assign]
 
 
 def lose_completions() -> None:
@@ -232,13 +233,13 @@ def lose_completions() -> None:
 
 def count_the_end_of_a_member_again() -> None:
     """The end of a member is noted again with each repeat of its callback."""
-    failures = Pipeline._failures
+    failures = FailedAttempts._failures
 
-    def count(self: Pipeline, case: Case, outcome: Outcome, error: Exception) -> int:
+    def count(self: FailedAttempts, case: Case, outcome: Outcome, error: Exception) -> int:
         return failures(self, case, outcome, Exception())
 
-    Pipeline._failures = count  # type: ignore[method-assign]
-    pipeline._NOTED = ()  # type: ignore[assignment]
+    FailedAttempts._failures = count  # type: ignore[method-assign]
+    failed_attempts._NOTED = ()  # type: ignore[assignment]
 
 
 def keep_the_end_of_a_member_here() -> None:
@@ -247,7 +248,7 @@ def keep_the_end_of_a_member_here() -> None:
     def unknown(claim: Acquired, attempt: int) -> Parked | None:
         return None
 
-    pipeline.noted_end = unknown  # type: ignore[attr-defined]
+    attempts.noted_end = pipeline.noted_end = unknown  # type: ignore[attr-defined]
 
 
 def count_attempts_by_message() -> None:
@@ -265,7 +266,7 @@ def call_surplus_copies() -> None:
     def never(number: int, noted: int) -> bool:
         return False
 
-    pipeline.is_surplus = never  # type: ignore[attr-defined]
+    unwanted.is_surplus = pipeline.is_surplus = never  # type: ignore[attr-defined]
 
 
 def release_before_settling() -> None:
@@ -282,10 +283,10 @@ def release_before_settling() -> None:
 def note_attempts_late() -> None:
     """The store learns of an attempt when its claim is released, after a copy is passed on."""
 
-    async def unknown(self: Pipeline, case: Case, failures: int) -> Held | None:
+    async def unknown(self: HeldClaims, case: Case, failures: int) -> Held | None:
         return Held(case.key, failures, next_number(copy_number(case.received.headers)))
 
-    Pipeline._note_attempt = unknown  # type: ignore[method-assign]
+    HeldClaims.note_attempt = unknown  # type: ignore[method-assign]
 
 
 def call_what_was_tried() -> None:
@@ -300,19 +301,19 @@ def call_what_was_tried() -> None:
 def begin_transactions_with_the_claim_of_before() -> None:
     """Whether a process has its claim still is not looked at after the transaction has begun."""
 
-    async def call(self: Pipeline, case: Case, *, late: bool, transaction: Any = None) -> None:
-        await self.handler.call(case, late=late, transaction=transaction)
+    async def call(self: GuardedCalls, case: Case, *, late: bool, transaction: Any = None) -> None:
+        await self._handler.call(case, late=late, transaction=transaction)
 
-    Pipeline._call_if_held = call  # type: ignore[method-assign]
+    GuardedCalls._call_if_held = call  # type: ignore[method-assign]
 
 
 def settle_unwanted_members() -> None:
     """A callback is settled once the members that this process wants are handled."""
 
-    async def ended(self: Pipeline, case: Case) -> Ending | None:
+    async def ended(self: UnwantedDeliveries, case: Case) -> Ending | None:
         return Ending(HANDLED, case.attempt)
 
-    Pipeline._ended_elsewhere = ended  # type: ignore[method-assign]
+    UnwantedDeliveries.ended_elsewhere = ended  # type: ignore[method-assign]
 
 
 def call_without_the_lease() -> None:

@@ -62,10 +62,10 @@ async def note_attempt(
     return (await connection.execute(_NOTE_ATTEMPT, arguments)).rowcount == 1
 
 
-async def mark_exclusive(connection: Connection, owner: str, queue: str, event_id: str, number: int) -> bool:
+async def mark_exclusive(connection: Connection, owner: str, key: tuple[str, str], number: int) -> bool:
     """Whether the owner has the claim, which is marked then."""
     statement = f"UPDATE hookline_claims SET alone = true WHERE {_IS_OF}"  # noqa: S608  of constants
-    return (await connection.execute(statement, (queue, event_id, owner, number))).rowcount == 1
+    return (await connection.execute(statement, (*key, owner, number))).rowcount == 1
 
 
 async def start_anew(connection: Connection, owner: str, key: tuple[str, str], number: int, copy: int) -> bool:

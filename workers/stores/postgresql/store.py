@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Protocol
 
 from hookline.schemas.errors import Unreachable
 from hookline.workers.store import AlreadyFinished, Assignment, Claim
@@ -23,6 +24,12 @@ CONNECTIONS = 20
 _OWN_CONNECTIONS = 4
 _WAIT_S = 30.0  # for a connection that another function uses
 _PURGE_EVERY = 1000
+
+
+class ClaimChange(Protocol):
+    """A statement about a claim of this process. Whether the process has the claim still."""
+
+    async def __call__(self, connection: Connection, *, owner: str, key: tuple[str, str], number: int) -> bool: ...
 
 
 class PostgresqlStore:
@@ -76,37 +83,16 @@ class PostgresqlStore:
             await asyncio.gather(self._own.close(), self._for_functions.close())
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        marking = partial(
-            statements.mark_exclusive,
-            owner=self._owner.name,
-            queue=queue,
-            event_id=event_id,
-            number=self._coalescer.number(queue, event_id),
-        )
-        if not await self._own.run(marking):
+        if not await self._change(statements.mark_exclusive, queue, event_id):
             raise Unreachable(CLAIM_LOST)
 
     async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
-        starting = partial(
-            statements.start_anew,
-            owner=self._owner.name,
-            key=(queue, event_id),
-            number=self._coalescer.number(queue, event_id),
-            copy=copy,
-        )
-        if not await self._own.run(starting):
+        if not await self._change(partial(statements.start_anew, copy=copy), queue, event_id):
             raise Unreachable(CLAIM_LOST)
 
     async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
-        noting = partial(
-            statements.note_attempt,
-            owner=self._owner.name,
-            key=(queue, event_id),
-            number=self._coalescer.number(queue, event_id),
-            failures=failures,
-            tried=tried,
-        )
-        return await self._own.run(noting)
+        noting = partial(statements.note_attempt, failures=failures, tried=tried)
+        return await self._change(noting, queue, event_id)
 
     @asynccontextmanager
     async def transaction(
@@ -165,6 +151,12 @@ class PostgresqlStore:
 
     async def _release(self, release: ClaimRelease) -> None:
         await self._own.run(partial(statements.release, owner=self._owner.name, release=release))
+
+    async def _change(self, statement: ClaimChange, queue: str, event_id: str) -> bool:
+        """Change what is noted of a claimed event. Whether this process has the claim still."""
+        number = self._coalescer.number(queue, event_id)
+        changing = partial(statement, owner=self._owner.name, key=(queue, event_id), number=number)
+        return await self._own.run(changing)
 
     async def _purge_after(self, finished: int) -> None:
         """Delete old rows after every thousand completions. If that fails, it is retried after the next thousand."""

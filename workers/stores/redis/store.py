@@ -70,19 +70,15 @@ class RedisStore:
             await self._client.close()
 
     async def mark_exclusive(self, queue: str, event_id: str) -> None:
-        arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]
-        if not await self._client.script(scripts.MARK_EXCLUSIVE, [claim_key(queue, event_id)], arguments):
+        if not await self._change(scripts.MARK_EXCLUSIVE, queue, event_id):
             raise Unreachable(CLAIM_LOST)
 
     async def start_anew(self, queue: str, event_id: str, copy: int) -> None:
-        arguments: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id), copy]
-        if not await self._client.script(scripts.START_ANEW, [claim_key(queue, event_id)], arguments):
+        if not await self._change(scripts.START_ANEW, queue, event_id, copy):
             raise Unreachable(CLAIM_LOST)
 
     async def note_attempt(self, queue: str, event_id: str, *, failures: int, tried: int) -> bool:
-        claim: list[str | float] = [self._client.owner, self._coalescer.number(queue, event_id)]
-        arguments = [*claim, failures, tried]
-        return bool(await self._client.script(scripts.NOTE_ATTEMPT, [claim_key(queue, event_id)], arguments))
+        return await self._change(scripts.NOTE_ATTEMPT, queue, event_id, failures, tried)
 
     async def forget(self, queue: str, event_ids: Sequence[str]) -> None:
         keys = [handled_key(queue, event_id) for event_id in event_ids]
@@ -117,6 +113,13 @@ class RedisStore:
         arguments: list[str | float] = [self._ttl_ms, _json(names), _json(times), self._client.owner]
         await self._client.script(scripts.FINISH, [], arguments)
         return [None] * len(completions)
+
+    async def _change(self, script: str, queue: str, event_id: str, *values: int) -> bool:
+        """Change what is noted of a claimed event. Whether this process has the claim still."""
+        number = self._coalescer.number(queue, event_id)
+        return bool(
+            await self._client.script(script, [claim_key(queue, event_id)], [self._client.owner, number, *values])
+        )
 
     async def _release(self, release: ClaimRelease) -> None:
         claim: list[str | float] = [self._client.owner, release.number]
