@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from hookline.ingress import responses
 from hookline.ingress.load import HEADER_BYTES, REQUEST_BYTES, Load
+from hookline.ingress.parser_errors import refusal_of
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.timeouts import Timeouts
 from hookline.ingress.turns import Turns
@@ -22,9 +22,6 @@ from hookline.schemas.provider import Reply
 
 log = logging.getLogger("hookline.ingress")
 
-MAX_LINE_BYTES = 8190
-MAX_FIELD_BYTES = 8192  # differs from that of a line, so that the parser's error shows which of the two was exceeded
-MAX_HEADERS = 64
 MAX_HEAD_BYTES = 24_576
 LINGER_S = 1.0
 _PART_BYTES = 2048
@@ -584,9 +581,9 @@ class IngressConnection(web.RequestHandler):
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
-        refusal = MalformedRequest("this is not a valid HTTP request", for_operator=_parser_fault(exc))
+        refusal, status = refusal_of(exc)
         self.noted(refusal, self.address)
-        return responses.refused(refusal, _parser_status(exc))
+        return responses.refused(refusal, status)
 
     def _break_off(self) -> None:
         """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""
@@ -625,16 +622,3 @@ def _parser(
         max_msg_queue_size=1,
         **limits,
     )
-
-
-def _parser_fault(exc: BaseException | None) -> str:
-    """What the operator reads of a parser error, whose own text may quote the request."""
-    if str(getattr(exc, "message", "")).startswith("Received HTTPS traffic"):
-        return "the sender speaks TLS, and this port does not: does the URL in the console begin with https?"
-    return "this is not a valid HTTP request"
-
-
-def _parser_status(exc: BaseException | None) -> int:
-    if isinstance(exc, LineTooLong):
-        return 414 if exc.args[1] == MAX_LINE_BYTES else 431
-    return 431 if str(exc).find("Too many headers") >= 0 else 400

@@ -10,17 +10,12 @@ from aiohttp import http_parser, web
 from hookline.aio.http_request import make_request
 from hookline.ingress import fast_lane
 from hookline.ingress.accepting import Acceptor
-from hookline.ingress.connection import (
-    LINGER_S,
-    MAX_FIELD_BYTES,
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
-    IngressConnection,
-)
+from hookline.ingress.connection import LINGER_S, IngressConnection
 from hookline.ingress.connection_limits import ConnectionLimits
 from hookline.ingress.fast_lane import FastLane
 from hookline.ingress.listening import listening_sockets, load_certificate, server_context
 from hookline.ingress.load import Load
+from hookline.ingress.parser_errors import MAX_FIELD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
 from hookline.ingress.proxy_protocol import ProxiedConnection
 from hookline.ingress.receive import Receiver
 from hookline.ingress.settings import IngressSettings

@@ -18,6 +18,8 @@ T = TypeVar("T")
 HANGS_S = 300
 """Longer than the test waits for the process."""
 WITHIN_S = 120
+PATIENCE_S = 6.0
+"""Long enough for each library to ask, on a busy machine."""
 PROGRAM = f"""
 import asyncio, logging, os, socket, sys, time
 from hookline.broker.rabbitmq.broker import RabbitMQBroker, RabbitMQSettings
@@ -39,10 +41,10 @@ def hang(*asked):
 
 socket.getaddrinfo = hang
 OPENINGS = (
-    RabbitMQBroker.open(RabbitMQSettings("amqp://a.example", connect_timeout_s=0.2)),
-    RedisStore.open("redis://b.example/0", 60.0, 0.2),
-    RedisStore.open("rediss://c.example/0", 60.0, 0.2),
-    PostgresqlStore.open("postgresql://u:p@d.example/d", 60.0, 0.2, 4),
+    RabbitMQBroker.open(RabbitMQSettings("amqp://a.example", connect_timeout_s={PATIENCE_S})),
+    RedisStore.open("redis://b.example/0", 60.0, {PATIENCE_S}),
+    RedisStore.open("rediss://c.example/0", 60.0, {PATIENCE_S}),
+    PostgresqlStore.open("postgresql://u:p@d.example/d", 60.0, {PATIENCE_S}, 4),
 )
 
 async def given_up(opening):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,12 @@ from hookline.schemas.broker import Again, Done, Outcome, Parked, Received
 from hookline.schemas.copies import as_copy
 from hookline.schemas.dead_letters import EVENTS, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
+from hookline.sqlite.database import Database
 from hookline.workers.attempts import end_mark
+from hookline.workers.normaliser import Normalise
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore
+from hookline.workers.store import Acquired, Claim, LeasedElsewhere, MemoryStore, Store
+from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.installations import envelope
 from tests.events import make
 
@@ -26,9 +30,11 @@ def members(_: Envelope) -> tuple[CanonicalEvent, ...]:
     return tuple(make(ParticipantJoined, user, user_id=user) for user in MEMBERS)
 
 
-def pipeline_of(worker: Worker[ParticipantJoined], store: MemoryStore | None = None) -> Pipeline:
+def pipeline_of(
+    worker: Worker[ParticipantJoined], store: Store | None = None, normalise: Normalise = members
+) -> Pipeline:
     now_s = envelope().received_at.timestamp()
-    return Pipeline(worker, store or MemoryStore(), normalise=members, clock=lambda: now_s)
+    return Pipeline(worker, store or MemoryStore(), normalise=normalise, clock=lambda: now_s)
 
 
 class Members:
@@ -135,6 +141,20 @@ async def test_if_all_members_fail_the_dead_letter_names_none() -> None:
     parked = outcomes[-1]
     assert isinstance(parked, Parked)
     assert parked.events == ()
+
+
+async def test_of_two_events_with_one_id_the_first_is_handled_and_the_delivery_ends(tmp_path: Path) -> None:
+    """A provider's module that names its events wrongly makes them."""
+    welcome = Members({"anna": ValueError("no")})
+    users = [("x", "anna"), ("y", "ben"), ("x", "carla")]
+    database = await Database.open(tmp_path / "store.db")
+    made = tuple(make(ParticipantJoined, event_id, user_id=user) for event_id, user in users)
+    outcomes = await deliver(pipeline_of(welcome.worker, SqliteStore(database), lambda _: made))
+    await database.close()
+    assert welcome.calls == {"anna": ATTEMPTS, "ben": 1}
+    parked = outcomes[-1]
+    assert isinstance(parked, Parked)
+    assert parked.events == ("x",)
 
 
 async def test_a_member_that_another_process_handles_keeps_no_other_from_its_call() -> None:

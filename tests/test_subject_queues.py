@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hookline.schemas.process_states import HeldBackState
-from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
+from hookline.workers.subject_queues import HURRIED_S, MAX_WAIT_S, Slot, SubjectQueues
 
 HOLD_S = 60.0
 SUBJECTS = ("a", "b", "c")
 
 
-def queues(*, hold_s: float = HOLD_S, reorder_s: float = 0.0, max_waiting: int = 64) -> SubjectQueues[int]:
-    return SubjectQueues(hold_s=hold_s, reorder_s=reorder_s, max_waiting=max_waiting)
+def queues(*, hold_s: float = HOLD_S, reorder_s: float = 0.0, max_taken: int = 256) -> SubjectQueues[int]:
+    return SubjectQueues(hold_s=hold_s, reorder_s=reorder_s, max_taken=max_taken)
 
 
 def add(
@@ -28,6 +28,25 @@ def take(target: SubjectQueues[int], now_s: float = 0.0) -> Slot[int]:
     slot = target.next(now_s)
     assert slot is not None
     return slot
+
+
+def take_again(target: SubjectQueues[int], failed: Slot[int], delay_s: float, now_s: float) -> Slot[int]:
+    """The event whose turn it is after another has failed and its delay is over."""
+    return take(target, now_s + target.again(failed, delay_s, now_s))
+
+
+def full_queues() -> SubjectQueues[int]:
+    """One subject has all that a process takes of a partition."""
+    target = queues(max_taken=8)
+    for item in range(8):
+        add(target, item)
+    return target
+
+
+def end_and_refill(target: SubjectQueues[int], slot: Slot[int], now_s: float, *, parked: bool = False) -> None:
+    """What a process has settled makes room for the next event."""
+    target.done(slot, now_s, parked=parked)
+    add(target, slot.item + 8, now_s=now_s)
 
 
 def test_subjects_that_wait_for_a_failed_event_are_counted() -> None:
@@ -63,9 +82,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.now_s = 0.0
         self.count = 0
 
-    @initialize(max_waiting=st.sampled_from([1, 4, 64]))
-    def begin(self, max_waiting: int) -> None:
-        self.queues = queues(max_waiting=max_waiting)
+    @initialize(max_taken=st.sampled_from([2, 8, 256]))
+    def begin(self, max_taken: int) -> None:
+        self.queues = queues(max_taken=max_taken)
 
     @rule(subject=st.sampled_from(SUBJECTS))
     def arrive(self, subject: str) -> None:
@@ -211,20 +230,98 @@ def test_an_event_that_was_not_tried_is_held_without_a_limit() -> None:
         assert target.again(slot, 60, 60 * minute, was_tried=False) == 60
 
 
-def test_a_failing_event_has_its_last_attempt_when_too_many_wait_behind_it() -> None:
-    target = queues(max_waiting=3)
-    add(target, 0)
-    target.again(take(target), 50, now_s=0)
-    for item in range(1, 5):
-        add(target, item, now_s=1)
-    slot = take(target, now_s=1)
+def test_a_failing_event_keeps_its_attempts_while_its_partition_has_nothing_else() -> None:
+    target = queues(max_taken=256)
+    for item in range(255):
+        add(target, item)
+    assert target.again(take(target), 50, now_s=0) == HURRIED_S
+    add(target, 255, now_s=1)
+    target.done(take(target, now_s=HURRIED_S), now_s=HURRIED_S)
+    slot = take(target, now_s=HURRIED_S)
+    assert (slot.item, slot.last) == (1, False)
+
+
+def test_a_failing_event_keeps_its_attempts_while_other_subjects_go_on() -> None:
+    target = queues(max_taken=8)
+    for item, subject in enumerate("aaaabcde"):
+        add(target, item, subject)
+    failing, *others = (take(target) for _ in range(5))
+    assert target.again(failing, 50, now_s=0) == HURRIED_S
+    target.done(others[0], now_s=1)
+    add(target, 8, "f", now_s=1)
+    assert take(target, now_s=1).item == 8
+    failing = take(target, now_s=HURRIED_S)
+    assert (failing.item, failing.last) == (0, False)
+    assert not take_again(target, failing, 1, now_s=6).last
+
+
+def test_a_failing_event_that_keeps_others_standing_is_tried_again_for_some_seconds() -> None:
+    target = full_queues()
+    slot = take(target)
+    for now_s in (1, 2, 3, 4):
+        slot = take_again(target, slot, 1, now_s)
+        assert (slot.item, slot.last) == (0, False)
+    slot = take_again(target, slot, 3, now_s=5.5)
     assert (slot.item, slot.last) == (0, True)
 
 
-def test_an_event_that_waited_for_too_long_has_one_attempt() -> None:
+def test_what_fails_after_it_has_one_attempt_each_until_one_succeeds() -> None:
+    target = full_queues()
+    slot = take_again(target, take(target), 50, now_s=0)
+    for number in range(3):
+        assert (slot.item, slot.last) == (number, True)
+        end_and_refill(target, slot, 10 + number, parked=True)
+        slot = take(target, now_s=10 + number)
+    end_and_refill(target, slot, now_s=13)
+    slot = take(target, now_s=13)
+    assert (slot.item, slot.last) == (4, False)
+    assert not take_again(target, slot, 1, now_s=14).last
+
+
+def test_a_waiting_event_is_tried_again_soon_when_others_come_to_stand_behind_it() -> None:
+    target = queues(max_taken=8)
+    add(target, 0)
+    assert target.again(take(target), 50, now_s=0) == 50
+    for item in range(1, 8):
+        add(target, item, now_s=10)
+    assert target.due_s() == 10 + HURRIED_S
+    slot = take(target, now_s=10 + HURRIED_S)
+    assert not slot.last
+    assert target.again(slot, 50, now_s=16) == HURRIED_S - 1
+
+
+def test_an_event_that_waited_for_too_long_is_tried_again_for_some_seconds() -> None:
     target = queues()
     add(target, 0)
-    assert take(target, now_s=MAX_WAIT_S).last
+    slot = take(target, now_s=MAX_WAIT_S)
+    assert not slot.last
+    slot = take_again(target, slot, 1, now_s=MAX_WAIT_S)
+    assert not slot.last
+    slot = take_again(target, slot, 50, now_s=MAX_WAIT_S + 1)
+    assert (slot.item, slot.last) == (0, True)
+
+
+def test_without_hold_s_an_event_has_one_attempt() -> None:
+    target = queues(hold_s=0)
+    add(target, 0)
+    assert take(target).last
+
+
+def test_events_are_counted_until_they_have_ended_or_their_partition_is_left() -> None:
+    target = queues()
+    for item, subject in enumerate(("a", "a", "b", None)):
+        add(target, item, subject)
+    slot = take(target)
+    target.again(slot, 0, now_s=0)
+    assert target.taken("p00") == 4
+    target.done(take(target), now_s=0)
+    assert target.taken("p00") == 3
+    last = take(target)
+    target.leave("p00")
+    target.done(last, now_s=0)
+    assert target.taken("p00") == 0
+    add(target, 0)
+    assert target.taken("p00") == 1
 
 
 def test_events_that_wait_in_a_revoked_partition_are_dropped() -> None:

@@ -193,6 +193,7 @@ class FastLane(Generic[T]):
         try:
             entry.ending = await self._pipeline.calls.call(entry.case, entry.claim)
         except Exception as error:  # noqa: BLE001  a function may raise anything
+            entry.task = None  # it goes on with another delivery
             self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
         except BaseException:  # a cancelled call has not finished either
             await self._give_up(entry)

@@ -14,6 +14,7 @@ from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.schemas.process_states import HeldBackState
 from hookline.workers.api import Order, Worker
+from hookline.workers.attempts import copy_number, starts_anew
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
@@ -55,7 +56,10 @@ class OrderedPool:
         self._report = report
         self._reorders = bool(order.reorder_s)
         self._subject_queues: SubjectQueues[_Message] = SubjectQueues(
-            hold_s=order.hold_s, reorder_s=order.reorder_s, max_waiting=most_of_partition // 4
+            hold_s=order.hold_s,
+            reorder_s=order.reorder_s,
+            max_taken=most_of_partition,
+            has_same_end=_has_same_end,
         )
         self._settler = Settler(pipeline.unsynced)
         self._blocked = BlockedPartitions(most_of_partition)
@@ -266,6 +270,10 @@ class OrderedPool:
     async def _settle_all(self) -> None:
         with suppress(Unreachable):  # what is not settled comes again, and is a duplicate
             await self._settler.flush()
+
+
+def _has_same_end(parked: _Message, other: _Message) -> bool:
+    return not starts_anew(copy_number(other.received.headers), copy_number(parked.received.headers))
 
 
 def _repeat(received: Received) -> Work:

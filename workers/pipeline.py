@@ -184,7 +184,7 @@ class Pipeline:
             self.admission.keys.release(*[case.event.id for case, _ in called])
         self.observer.stored("finish", time.monotonic() - started_s, len(called))
         return [
-            _case_ended(case, ending) if answer is None else self._not_ended(case, answer)
+            self._not_ended(case, answer) if answer else _ended(case.received, case.envelope, (case.event,), ending)
             for (case, ending), answer in zip(called, answers, strict=True)
         ]
 
@@ -193,7 +193,7 @@ class Pipeline:
         try:
             if isinstance(claim, Exception):
                 return self._not_ended(case, claim)
-            return _case_ended(case, await self._with_claim(case, claim))
+            return _ended(case.received, case.envelope, (case.event,), await self._with_claim(case, claim))
         except Exception as error:  # noqa: BLE001  as in `take`
             return self._not_ended(case, error)
         finally:
@@ -202,7 +202,7 @@ class Pipeline:
     async def failed(self, case: Case, claim: Acquired, error: Exception) -> Work:
         """End an ordinary delivery whose call has failed."""
         try:
-            return _case_ended(case, await self._fail(case, claim, error))
+            return _ended(case.received, case.envelope, (case.event,), await self._fail(case, claim, error))
         finally:
             self.admission.keys.release(case.event.id)
 
@@ -341,10 +341,6 @@ class Pipeline:
 
 async def _at_once() -> None:
     return
-
-
-def _case_ended(case: Case, ending: Ending) -> Work:
-    return _ended(case.received, case.envelope, (case.event,), ending)
 
 
 def _ended(received: Received, envelope: Envelope, events: tuple[CanonicalEvent, ...], ending: Ending) -> Work:

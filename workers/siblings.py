@@ -21,12 +21,20 @@ _STRONGEST_FIRST = (HANDLED, SUPERSEDED, DUPLICATE)
 
 
 def chosen(events: Sequence[CanonicalEvent], headers: Mapping[str, Any]) -> tuple[CanonicalEvent, ...]:
-    """The events to handle: all, or those that failed when the delivery was parked."""
+    """The events to handle: all, or those that failed when the delivery was parked.
+
+    Of two with one id the second is a repeat. It would find the first one claimed, and keep the delivery from its end.
+    """
     named = headers.get(EVENTS)
     if not named:
-        return tuple(events)
+        return tuple(events) if len(events) == 1 else _first_of_each_id(events)
     ids = frozenset(str(named).split(","))
-    return tuple(event for event in events if event.id in ids)
+    return tuple(event for event in _first_of_each_id(events) if event.id in ids)
+
+
+def _first_of_each_id(events: Sequence[CanonicalEvent]) -> tuple[CanonicalEvent, ...]:
+    first = {event.id: event for event in reversed(events)}
+    return tuple(event for event in events if first[event.id] is event)
 
 
 class Siblings:

@@ -4,8 +4,8 @@ The first event of each queue is in flight, one at a time. An event that failed 
 """
 
 import heapq
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from typing import Generic, TypeVar
 
@@ -17,6 +17,8 @@ from hookline.schemas.process_states import HeldBackState
 T = TypeVar("T")
 
 MAX_WAIT_S = MAX_UNSETTLED_S / 2
+HURRIED_S = 5.0
+"""How long the events of a subject that stands in the way of others are tried again, all that fail in a row."""
 
 
 class Slot(msgspec.Struct, Generic[T], eq=False):
@@ -32,7 +34,6 @@ class Slot(msgspec.Struct, Generic[T], eq=False):
     arrived_s: float
     number: int
     queue: "_SubjectQueue[T]"
-    taken_s: float = 0.0
     failed_s: float | None = None  # when it first failed
     last: bool = False
     is_repeat: bool = False
@@ -48,6 +49,7 @@ class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
     in_flight: bool = False
     left: bool = False
     ready_s: float = 0.0  # the first event is not tried before
+    hurried_s: float | None = None  # when the first of the events failed that have failed in a row while it is hurried
     wake_s: float | None = None  # its entry among the queues that wait
     is_ready: bool = False
 
@@ -58,15 +60,28 @@ class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
 class SubjectQueues(Generic[T]):
     """The queues of one worker in one process.
 
-    An event is tried again for `hold_s` seconds after it first failed. Its subject waits meanwhile, unless more than
-    `max_waiting` events are queued behind it, or it has itself waited for too long; then each event has one attempt.
-    Events are held back for `reorder_s` seconds, and go on by the time at which they occurred.
+    An event is tried again for `hold_s` seconds after it first failed. Its subject waits meanwhile.
+    A subject is hurried if its first event has waited for too long, or if others stand still behind it: `max_taken`
+    events of its partition are here, which is all that a process takes, most of them wait, and more than a quarter are
+    its own. Its events are then tried again for `HURRIED_S` seconds in all, until one succeeds, and after that have one
+    attempt each.
+    Events are held back for `reorder_s` seconds, and go on by the time at which they occurred. `has_same_end` says
+    of two deliveries of one event whether the end of the first is that of the second: a replay starts anew.
     """
 
-    def __init__(self, *, hold_s: float, reorder_s: float = 0.0, max_waiting: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        hold_s: float,
+        reorder_s: float = 0.0,
+        max_taken: int = 256,
+        has_same_end: Callable[[T, T], bool] = lambda *_: True,
+    ) -> None:
         self._hold_s = hold_s
         self._reorder_s = reorder_s
-        self._max_waiting = max_waiting
+        self._max_taken = max_taken
+        self._has_same_end = has_same_end
+        self._taken: Counter[str] = Counter()
         self._subject_queues: dict[tuple[str, str], _SubjectQueue[T]] = {}
         self._without_subject: set[_SubjectQueue[T]] = set()
         self._ready: deque[_SubjectQueue[T]] = deque()
@@ -85,8 +100,9 @@ class SubjectQueues(Generic[T]):
             queue.arrivals.append(slot)
         else:
             queue.waiting.append(slot)
-        if not queue.in_flight and len(queue.waiting) > self._max_waiting + 1:
-            queue.ready_s = now_s
+        self._taken[partition] += 1
+        if queue.ready_s > now_s + HURRIED_S and self._has_many(queue):
+            queue.ready_s = now_s + HURRIED_S
         self._schedule(queue, now_s)
 
     def next(self, now_s: float) -> Slot[T] | None:
@@ -132,14 +148,19 @@ class SubjectQueues(Generic[T]):
 
     def taken(self, partition: str) -> int:
         """How many events of a partition are here: in flight, waiting, or held back."""
-        return sum(each.in_flight + len(each.waiting) + len(each.held) for each in self._of(partition))
+        return self._taken[partition]
 
     def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
         """End an event that was in flight and is settled: the next of its queue may go on."""
         queue = slot.queue
         if parked:
             for other in queue:
-                other.is_repeat |= other.event_id == slot.event_id
+                if other.event_id == slot.event_id and self._has_same_end(slot.item, other.item):
+                    other.is_repeat = True
+        else:
+            queue.hurried_s = None
+        if not queue.left:
+            self._taken[queue.partition] -= 1
         queue.in_flight = False
         queue.ready_s = now_s
         self._schedule(queue, now_s)
@@ -152,9 +173,11 @@ class SubjectQueues(Generic[T]):
         queue = slot.queue
         if was_tried:
             slot.failed_s = now_s if slot.failed_s is None else slot.failed_s
-            left_s = 0.0 if self._is_overfull(slot, now_s) else max(0.0, self._limit_s(slot) - now_s)
+            left_s = max(0.0, self._limit_s(slot, now_s) - now_s)
             slot.last = delay_s >= left_s
             delay_s = min(delay_s, left_s)
+            if not slot.last and self._has_many(queue):  # others may stand still by then
+                delay_s = min(delay_s, HURRIED_S)
         queue.in_flight = False
         queue.ready_s = now_s + delay_s
         if not queue.left:
@@ -170,6 +193,7 @@ class SubjectQueues(Generic[T]):
             queue.held.clear()
             queue.arrivals.clear()
             self._forget(queue)
+        del self._taken[partition]
 
     def _of(self, partition: str) -> list[_SubjectQueue[T]]:
         """The queues of a partition."""
@@ -189,16 +213,28 @@ class SubjectQueues(Generic[T]):
     def _take(self, queue: _SubjectQueue[T], now_s: float) -> Slot[T]:
         slot = queue.waiting.popleft()
         queue.in_flight = True
-        slot.taken_s = now_s
-        if not slot.last:
-            slot.last = now_s >= self._limit_s(slot) or self._is_overfull(slot, now_s)
+        if slot.failed_s is None and queue.hurried_s is None:
+            slot.last = not self._hold_s
+        elif not slot.last:
+            slot.last = now_s >= self._limit_s(slot, now_s)
         return slot
 
-    def _limit_s(self, slot: Slot[T]) -> float:
-        return (slot.taken_s if slot.failed_s is None else slot.failed_s) + self._hold_s
+    def _limit_s(self, slot: Slot[T], now_s: float) -> float:
+        """Until when an event is tried again. Either it has failed, or others of its subject while that was hurried."""
+        queue, limit_s = slot.queue, (now_s if slot.failed_s is None else slot.failed_s) + self._hold_s
+        if not self._is_hurried(slot, now_s):
+            return limit_s
+        queue.hurried_s = now_s if queue.hurried_s is None else queue.hurried_s
+        return min(limit_s, queue.hurried_s + HURRIED_S)
 
-    def _is_overfull(self, slot: Slot[T], now_s: float) -> bool:
-        return len(slot.queue.waiting) > self._max_waiting or now_s >= slot.arrived_s + MAX_WAIT_S + self._reorder_s
+    def _is_hurried(self, slot: Slot[T], now_s: float) -> bool:
+        if now_s >= slot.arrived_s + MAX_WAIT_S + self._reorder_s:
+            return True
+        is_full = self._taken[slot.partition] >= self._max_taken
+        return is_full and self._has_many(slot.queue) and self.blocked(slot, now_s) > self._max_taken // 2
+
+    def _has_many(self, queue: _SubjectQueue[T]) -> bool:
+        return len(queue.waiting) > self._max_taken // 4
 
     def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
         """Put a queue among the ready ones, among those that wait for their time, or nowhere."""

@@ -172,6 +172,21 @@ async def test_a_claim_that_is_freed_keeps_its_failures_and_deaths(
         assert await other.claim(queue, "e") == Acquired(deaths=1, failures=1)
 
 
+@beating
+@shared_stores
+async def test_a_claim_that_is_freed_keeps_the_attempt_that_was_noted(
+    address: str, store: Store, queue: str, another: Another
+) -> None:
+    """As one that its function has asked to repeat, which counts no failure."""
+    await store.claim(queue, "e")
+    assert await store.note_attempt(queue, "e", failures=0, tried=1)
+    coalescer(store).ended(queue, "e")
+    for _ in range(3):
+        await beat(store, address)
+    async with another() as other:
+        assert await other.claim(queue, "e") == Acquired(tried=1)
+
+
 @shared_stores
 async def test_a_release_that_is_carried_out_late_leaves_a_newer_claim(
     store: Store, queue: str, another: Another

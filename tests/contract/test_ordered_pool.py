@@ -1,6 +1,7 @@
 """An ordered worker in one process, on both brokers: failures, waiting events, repeats and late events."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,7 +14,8 @@ from msgspec.structs import replace
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas import topics
-from hookline.schemas.broker import Again, Broker, Done, Parked
+from hookline.schemas.broker import Again, Broker, Done, Outcome, Parked, Queue, Received
+from hookline.schemas.dead_letters import Action
 from hookline.schemas.envelope import Envelope
 from hookline.workers.handler import HandlerLatency
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
@@ -193,6 +195,25 @@ async def test_a_failing_event_is_parked_after_hold_s_and_the_next_is_handled(br
     assert attempts == [1, 2, 3, 4]
 
 
+async def test_a_failing_event_keeps_its_attempts_however_many_wait_behind_it(broker: Broker) -> None:
+    record, attempts, all_published = Record(), Counter[int](), asyncio.Event()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        await all_published.wait()
+        attempts[number] += 1
+        if number in (0, 50) and attempts[number] < 4:
+            raise ConnectionError
+
+    made = numbered(queue_name(), handle, retry=Backoff(first_s=0.05, factor=1, attempts=4))
+    async with running(broker, made, record):
+        await publish(broker, *range(150))
+        all_published.set()
+        await record.ends(150)
+    assert [each for each in record.settled if not each[1].startswith("again")] == [
+        (number, "handled") for number in range(150)
+    ]
+
+
 async def test_an_event_that_is_retried_at_once_does_not_delay_others(broker: Broker) -> None:
     record, retried, arrived = Record(), asyncio.Event(), asyncio.Event()
 
@@ -255,6 +276,50 @@ async def test_a_dead_letter_of_an_ordered_worker_has_the_reason_and_the_attempt
     (dead_letter,) = await installation.dead(name)
     assert (dead_letter.reason, dead_letter.attempts) == ("failed", 3)
     assert "ValueError: no such room" in dead_letter.detail
+
+
+async def test_an_event_that_is_replayed_before_its_parking_is_confirmed_is_called_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ has the dead letter before the worker has its confirm."""
+    record, name, calls = Record(), queue_name(), Counter[int]()
+
+    async def handle(number: int, delivery: Delivery) -> None:
+        calls[number] += 1
+        if calls[number] == 1:
+            raise Poisoned("once")
+
+    async def replay_is_taken() -> bool:
+        return len(taken) == 1 + 1
+
+    taken: list[Received] = []
+    subscribe = broker.subscribe
+
+    async def replaying(*arguments: Any) -> Queue:
+        queue = await subscribe(*arguments)
+        settle, take = queue.settle, queue.take
+
+        async def take_and_note() -> Received:
+            taken.append(received := await take())
+            return received
+
+        async def settle_late(received: Received, outcome: Outcome) -> bool:
+            is_passed_on = await settle(received, outcome)
+            if isinstance(outcome, Parked):
+                replayed = [each async for each in broker.dead_letters.scan(name, lambda _: Action.REPLAY)]
+                assert len(replayed) == 1
+                await eventually(replay_is_taken, 30)
+            return is_passed_on
+
+        monkeypatch.setattr(queue, "take", take_and_note)
+        monkeypatch.setattr(queue, "settle", settle_late)
+        return queue
+
+    monkeypatch.setattr(broker, "subscribe", replaying)
+    async with running(broker, numbered(name, handle), record):
+        await publish(broker, 0)
+        await record.ends(2)
+    assert record.settled == [(0, "poisoned"), (0, "handled")]
 
 
 async def test_a_poisoned_event_is_parked_at_once(broker: Broker) -> None:

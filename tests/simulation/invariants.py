@@ -314,14 +314,16 @@ class Checker(Watch, CopyWatch):
         return claim is None or claim.tried >= number  # without a claim it is finished
 
     def parked(self, owner: str, copy: Message) -> None:
-        """An event has a second dead letter only if something struck the process that parked it, in that moment.
+        """An event has a second dead letter only if something struck a process that parked it, in that moment.
 
         Until the store has noted that the first one is durable, others must park the event, too. The process itself
-        publishes it again if the broker does not confirm it.
+        publishes it again if the broker does not confirm it. What it sent on a connection that was lost may arrive
+        after another process has parked the event.
         """
         for event_id in _ids(copy):
             first = self._dead.setdefault(event_id, DeadLetter(owner, self._world.now_s))
-            if first.parked_s != self._world.now_s and not self._was_interrupted(event_id, first):
+            is_late = self._world.was_disturbed(self._world.process(owner), _LOSES_CONFIRMS, _ARRIVES_LATE_S)
+            if first.parked_s != self._world.now_s and not is_late and not self._was_interrupted(event_id, first):
                 self._break("one end", f"{event_id} is parked by {owner} after {first.owner}")
         self._world.strike(owner)
 

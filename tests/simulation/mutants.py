@@ -403,10 +403,12 @@ class Mutant:
 
 MUTANTS: Mapping[str, Mutant] = {
     "settle-unwanted": Mutant(settle_unwanted_events, (0, 100), "a rolling deploy loses events"),
-    "revoke-once": Mutant(revoke_once, (0, 1500), "a partition that nobody consumes"),
+    "revoke-once": Mutant(revoke_once, (200, 1500), "a partition that nobody consumes"),
     "name-claims-for-ever": Mutant(name_claims_for_ever, (0, 1500), "a claim that its holder does not know of"),
     "suspect-after-one-death": Mutant(suspect_after_one_death, (0, 1500), "after a kill all is handled alone"),
-    "keep-partitions": Mutant(keep_partitions_without_the_store, (0, 300), "a process without the store keeps events"),
+    "keep-partitions": Mutant(
+        keep_partitions_without_the_store, (270, 300), "a process without the store keeps events"
+    ),
     "judge-leases-by-the-clock": Mutant(
         judge_leases_by_the_clock, (0, 2500), "an outage or a clock's jump ends leases"
     ),
@@ -421,9 +423,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "go-on-after-a-failure": Mutant(go_on_after_a_failure, (0, 20), "an event that failed is overtaken"),
     "keep-claims": Mutant(keep_claims_of_cancelled_deliveries, (0, 20), "an event that failed is blocked"),
     "lose-completions": Mutant(lose_completions, (63698, 63698), "a completion that failed is never written"),
-    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (0, 100), "attempts that nobody made"),
+    "count-the-end-again": Mutant(count_the_end_of_a_member_again, (60, 100), "attempts that nobody made"),
     "keep-the-end": Mutant(keep_the_end_of_a_member_here, (0, 100), "a poisonous member is called in each process"),
-    "settle-unwanted-members": Mutant(settle_unwanted_members, (0, 60), "a deploy loses a part of a callback"),
+    "settle-unwanted-members": Mutant(settle_unwanted_members, (50, 60), "a deploy loses a part of a callback"),
     "call-without-the-lease": Mutant(call_without_the_lease, (1350, 2500), "an event is handled by two processes"),
     "count-pauses": Mutant(count_pauses, (250, 260), "a frozen process uses up attempts"),
     "never-decline": Mutant(never_decline, (90, 300), "a subject waits for a process that never gets it"),

@@ -18,7 +18,8 @@ BEAT = f"""WITH clock AS (UPDATE hookline_lease_clock SET at = clock_timestamp()
     RETURNING seen"""  # noqa: S608
 # It waits for no lock: a claim that is being finished or released needs no freeing.
 _FREE = """WITH known AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS known (queue, id)),
-    lost AS (SELECT queue, id, (deaths, crashes, failures, copy) = (0, 0, 0, 0) AS is_over FROM hookline_claims c
+    lost AS (SELECT queue, id, (deaths, crashes, failures, copy, tried) = (0, 0, 0, 0, 0) AS is_over
+        FROM hookline_claims c
         WHERE owner = %s AND claimed < %s AND NOT EXISTS (SELECT FROM known k WHERE (k.queue, k.id) = (c.queue, c.id))
         FOR UPDATE SKIP LOCKED),
     kept AS (UPDATE hookline_claims c SET owner = NULL, alone = false FROM lost
