@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -27,6 +27,7 @@ LINGER_S = 1.0
 _PART_BYTES = 2048
 _CHUNKED_READS = 48  # what the chunks in a part may cost, in usual requests
 _HEAD_END = b"\r\n\r\n"
+_HEAD_END_BYTES = len(_HEAD_END)
 _MAX_LINES = 64  # of headers and chunks in a part that is parsed at once
 _MIN_HEAD_BYTES = 16
 _NO_ROOM = "the ingress has no room for more requests now"
@@ -56,7 +57,8 @@ class IngressConnection(web.RequestHandler):
     Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors, and on `_request_count`,
     how many there were; on `_waiter`, which is pending while the connection is idle; on `_task_handler`, the task that
     awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; on
-    `_resume_transport_reading`; and on `pause_reading`, without which the parser never stops within a message.
+    `_resume_transport_reading`; on `pause_reading`, without which the parser never stops within a message; and on
+    `_parser` and its size of a buffer.
     """
 
     __slots__ = (
@@ -107,6 +109,7 @@ class IngressConnection(web.RequestHandler):
         self.turns = turns
         self._max_msg_queue_size = 2
         self._msg_queue_resume_size = 0
+        self._parser = _parser(self, **options)
         self._has_ended = False  # the client has closed its side
         self._has_paused = False
         self._has_tls = False
@@ -323,6 +326,12 @@ class IngressConnection(web.RequestHandler):
         before = self._request_count
         try:
             super().data_received(data)
+            if (
+                data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
+                if self._request_count != before  # nearly always by the one that these bytes are
+                else self._is_body_open
+            ):
+                self._parse_following()
         finally:
             self._waiter = waiter
         if self._messages:
@@ -342,6 +351,21 @@ class IngressConnection(web.RequestHandler):
         if self.load.held_bytes > self.load.max_partial_bytes and not self._is_last:
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
+
+    def _parse_following(self) -> None:
+        """Parse what follows a request in the same bytes.
+
+        The parser stops behind each request, since an error of one would lose those that it had parsed before.
+        """
+        before = -1
+        while self._request_count != before and self._is_behind_request():
+            before = self._request_count
+            super().data_received(b"")
+
+    def _is_behind_request(self) -> bool:
+        """Whether the parser has stopped behind a request, or nothing has arrived."""
+        message, body = self._messages[-1] if self._messages else (None, self._body)
+        return body.is_eof() and not isinstance(message, _ErrInfo)
 
     def _begin_request(self, message: RawRequestMessage, body: StreamReader) -> None:
         if self._head_bytes:
@@ -438,7 +462,7 @@ class IngressConnection(web.RequestHandler):
         if not self._is_body_open and self._backlog.count(b"\n", 0, _PART_BYTES) > _MAX_LINES:
             end = self._backlog.find(_HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
             if end > 0:
-                return end + len(_HEAD_END)
+                return end + _HEAD_END_BYTES
         return _PART_BYTES
 
     def _resume_transport_reading(self) -> None:
@@ -582,3 +606,19 @@ class IngressConnection(web.RequestHandler):
 def peer_of(request: web.BaseRequest) -> str:
     """The address of the other side; behind a proxy that speaks the PROXY protocol, the one that it names."""
     return cast("IngressConnection", request.protocol).address
+
+
+def _parser(
+    connection: web.RequestHandler, *, loop: asyncio.AbstractEventLoop, auto_decompress: bool, **options: Any
+) -> HttpRequestParser:
+    """The parser that aiohttp would make, which stops behind each request instead of behind 32."""
+    limits = {name: options[name] for name in ("max_line_size", "max_field_size", "max_headers")}
+    return HttpRequestParser(
+        connection,
+        loop,
+        connection._read_bufsize,  # noqa: SLF001  as aiohttp makes it
+        payload_exception=web.RequestPayloadError,
+        auto_decompress=auto_decompress,
+        max_msg_queue_size=1,
+        **limits,
+    )

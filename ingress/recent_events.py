@@ -25,7 +25,7 @@ MAX_BYTES = 8 * 2**20
 COMPARE_EVERY_S = 0.05
 """A comparison costs as much as a callback, so a crowd of repeats gets few."""
 EVENT_BYTES = 600
-"""Of an envelope and its id, beside the body."""
+"""Of an envelope and its id, beside its body and the texts of the sender."""
 
 
 class RecentEvents:
@@ -49,7 +49,7 @@ class RecentEvents:
         """Note an event. The first envelope with its id, if that has another body or query; mostly None."""
         first = self._newer.setdefault(envelope.id, envelope)
         if first is envelope:
-            self._newer_bytes += EVENT_BYTES + len(envelope.body)
+            self._newer_bytes += EVENT_BYTES + len(envelope.body) + len(envelope.query) + len(envelope.subject)
             if self._newer_bytes > self._half_bytes:
                 self._older, self._newer, self._newer_bytes = self._newer, {}, 0
             first = self._older.get(envelope.id, envelope)

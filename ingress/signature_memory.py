@@ -25,7 +25,7 @@ class SignatureMemory:
     """
 
     def __init__(self, source: AnySource, signatures: Signatures) -> None:
-        self._bodies: dict[str, set[bytes]] = {}
+        self._bodies: dict[str, bytes] = {}  # all digests of a signature in one piece: sets need twice the memory
         self._count = 0
         self.excess = 0
         self.use(source, signatures)
@@ -42,12 +42,12 @@ class SignatureMemory:
         Only counts them, and logs the first of each signature, unless the source has a limit.
         """
         signature = self._signature_of(request)
-        bodies = self._bodies.setdefault(signature, set())
+        bodies = self._bodies.get(signature, b"")
         digest = sha256(request.body).digest()[:_DIGEST_BYTES]
         if digest in bodies:
             return
-        if len(bodies) < self._limit:
-            bodies.add(digest)
+        if len(bodies) < self._limit * _DIGEST_BYTES:
+            self._bodies[signature] = bodies + digest
             self._count += 1
             self._forget_oldest()
             return
@@ -67,7 +67,7 @@ class SignatureMemory:
 
     def _forget_oldest(self) -> None:
         while self._count > MAX_BODIES:
-            self._count -= len(self._bodies.pop(next(iter(self._bodies))))
+            self._count -= len(self._bodies.pop(next(iter(self._bodies)))) // _DIGEST_BYTES
 
 
 def signature_memories(

@@ -1,11 +1,11 @@
-"""A proxy before RabbitMQ that reads AMQP: it closes connections at once, or swallows confirms."""
+"""A proxy before RabbitMQ that reads AMQP: it closes connections at once, swallows confirms, or freezes."""
 
 import asyncio
 from contextlib import suppress
 from struct import Struct
 from typing import Literal, Self, TypeAlias
 
-Mode: TypeAlias = Literal["pass", "shut", "swallow confirms"]
+Mode: TypeAlias = Literal["pass", "shut", "swallow confirms", "freeze"]
 
 _HEAD = Struct(">BHI")
 _CONFIRMS = (b"\0\x3c\0\x50", b"\0\x3c\0\x78")
@@ -82,5 +82,8 @@ class AmqpProxy:
             while True:
                 head = await reader.readexactly(_HEAD.size)
                 rest = await reader.readexactly(_HEAD.unpack(head)[2] + 1)
-                if self.mode != "swallow confirms" or not rest.startswith(_CONFIRMS):
+                if not self._swallows(rest):
                     writer.write(head + rest)
+
+    def _swallows(self, payload: bytes) -> bool:
+        return self.mode == "freeze" or (self.mode == "swallow confirms" and payload.startswith(_CONFIRMS))

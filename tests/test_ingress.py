@@ -34,7 +34,7 @@ async def test_a_flawed_callback_is_refused_and_never_published(refusal: Refusal
         check(ingress, refusal, answer, closed=closed)
 
 
-@pytest.mark.parametrize("refusal", [refusal for refusal in FRAMING if not refusal.differs_in_parts], ids=str)
+@pytest.mark.parametrize("refusal", FRAMING, ids=str)
 async def test_a_flaw_that_arrives_after_the_head_is_refused_in_the_same_way(refusal: Refusal) -> None:
     async with running_ingress(settings=settings_for(refusal)) as ingress:
         head, blank, body = refusal.request.partition(b"\r\n\r\n")

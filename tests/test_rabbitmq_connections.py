@@ -267,15 +267,6 @@ async def test_an_error_of_the_network_says_what_is_wrong(proxy: AmqpProxy) -> N
             await RabbitMQBroker.open(settings(url))
 
 
-async def test_each_address_of_a_name_is_tried(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def looked_up(_host: str, _port: int) -> list[str]:
-        return ["127.0.0.2", "127.0.0.1"]  # the node listens on the second one only
-
-    monkeypatch.setattr(frame_transport, "addresses_of", looked_up)
-    async with opened_rabbitmq(settings(node.url)) as broker:
-        await broker.publisher.publish(envelope())
-
-
 async def test_a_server_that_answers_nothing_is_given_up_in_time() -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -339,5 +330,5 @@ async def test_a_connection_that_was_never_open_has_nothing_to_close_when_it_is_
 
     monkeypatch.setattr(frame_transport, "_connection", make)
     with pytest.raises(AMQPConnectionError):
-        await frame_transport.connect(URL("amqp://127.0.0.1:1/"), {}, 5.0)
+        await frame_transport.connect(URL("amqp://127.0.0.1:1/"), {})
     assert [each.is_closed for each in made] == [True]

@@ -60,7 +60,7 @@ class RabbitMQBroker:
 
     @classmethod
     async def open(cls, settings: RabbitMQSettings, back: Callable[[], None] = lambda: None) -> "RabbitMQBroker":
-        """Connect, and declare the exchanges. Raises Unreachable or SettingsError.
+        """Connect, and declare the exchanges. Raises Unreachable or SettingsError. Hangs up if it is cancelled.
 
         `back` is called whenever a lost connection is back.
         """
@@ -73,7 +73,9 @@ class RabbitMQBroker:
             )
             await broker.publisher.open()
             broker._guard.open()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                broker._hang_up()
             await broker.close()
             raise
         return broker
@@ -139,11 +141,14 @@ class RabbitMQBroker:
         try:
             await asyncio.wait([closing], timeout=_CLOSE_S)
         finally:
-            for connection in (self._publish_connection, self._consume_connection):
-                connection.hang_up()
+            self._hang_up()
             await asyncio.wait([closing], timeout=_HUNG_UP_S)  # nothing waits for the server any more
         if closing.done():
             closing.result()
+
+    def _hang_up(self) -> None:
+        for connection in (self._publish_connection, self._consume_connection):
+            connection.hang_up()
 
     async def _close_in_order(self) -> None:
         await asyncio.gather(self._guard.close(), *(queue.close() for queue in self._queues))

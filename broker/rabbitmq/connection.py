@@ -224,7 +224,7 @@ class Connection:
         url = address.url.update_query(heartbeat=settings.heartbeat_s)
         try:
             async with bounded(settings.connect_timeout_s, "connecting"):
-                opened, transport = await connect(url, {"connection_name": self._name}, settings.connect_timeout_s)
+                opened, transport = await connect(url, {"connection_name": self._name})
         except Unreachable as error:
             why = why_not_connected(error.__cause__, over_tls=address.url.scheme == "amqps")
             raise Unreachable(f"RabbitMQ at {address.place}: {why}") from error.__cause__

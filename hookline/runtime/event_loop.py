@@ -3,7 +3,10 @@
 import asyncio
 import gc
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
+
+from hookline.aio.name_lookup import LooksUpInThreads
 
 T = TypeVar("T")
 
@@ -12,12 +15,18 @@ _NEW_OBJECTS = 20_000
 
 def run_to_end(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine, on uvloop if it is installed: it halves the cost of a request."""
-    try:
-        import uvloop  # noqa: PLC0415  not on every platform
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         return runner.run(main)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    kind: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+    with suppress(ImportError):
+        import uvloop  # noqa: PLC0415  not on every platform
+
+        kind = uvloop.Loop
+    loop: asyncio.AbstractEventLoop = type("EventLoop", (LooksUpInThreads, kind), {})()
+    return loop
 
 
 def collect_rarely() -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from hookline.broker.spool.spool import Spool
 
 
-_START_S = 5.0
+_START_S = 1.0
+"""How long an ingress with a spool waits for RabbitMQ before it listens, and goes on connecting in the background."""
 
 log = logging.getLogger("hookline")
 

@@ -56,7 +56,7 @@ class Station:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Station]:
-    connection, wire = await frame_transport.connect(URL(url), {}, 10)
+    connection, wire = await frame_transport.connect(URL(url), {})
     try:
         yield Station(connection, wire)
     finally:

@@ -99,7 +99,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 async def works_by_public_calls(url: str) -> None:
     """Connect, and publish a message and get it."""
-    connection, transport = await frame_transport.connect(URL(url), {}, 10)
+    connection, transport = await frame_transport.connect(URL(url), {})
     try:
         assert transport is None
         assert connection.transport is not None
@@ -170,6 +170,6 @@ async def test_a_server_that_is_away_is_tried_once_and_is_no_other_shape(caplog:
     (port,) = free_ports(1)
     caplog.set_level(logging.ERROR, "aiormq")
     with pytest.raises(AMQPConnectionError):
-        await frame_transport.connect(URL(f"amqp://guest:guest@127.0.0.1:{port}/"), {}, 10)
+        await frame_transport.connect(URL(f"amqp://guest:guest@127.0.0.1:{port}/"), {})
     assert warnings(caplog) == []
     assert len([record for record in caplog.records if record.name.startswith("aiormq")]) == 1

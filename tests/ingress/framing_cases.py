@@ -39,8 +39,10 @@ CONTENT_LENGTH = [
     Refusal(
         "a length smaller than the body's",
         _length(b"%d" % (len(BODY) - 1)),
-        400,
-        differs_in_parts="the first part is judged by itself, as a body that does not match its signature",
+        401,
+        "bad_signature",
+        closes=False,
+        why="the rest of the body is another request, which is refused by itself",
     ),
     Refusal(
         "no length",
@@ -48,14 +50,13 @@ CONTENT_LENGTH = [
         411,
         "length_required",
         why="HTTP has a status for it",
-        differs_in_parts="what follows the head is another request",
     ),
     Refusal(
         "a body without a length",
         changed(LENGTH + b"\r\n", b""),
-        400,
-        why="the body looks like another request",
-        differs_in_parts="what follows the head is another request",
+        411,
+        "length_required",
+        why="what follows the head would be another request",
     ),
 ]
 

@@ -9,8 +9,7 @@ ECHO = "zebra"  # stands in whatever is wrong with a request, and must not come 
 class Refusal:
     """A flawed request, and how it is refused.
 
-    `why` says why, where another refusal would do as well. `differs_in_parts` marks a request that is refused in
-    another way when it arrives in several segments, and says why.
+    `why` says why, where another refusal would do as well.
     """
 
     name: str
@@ -19,7 +18,6 @@ class Refusal:
     code: str = "malformed_request"
     closes: bool = True
     why: str = ""
-    differs_in_parts: str = ""
 
     def __str__(self) -> str:
         return self.name

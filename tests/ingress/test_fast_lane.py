@@ -105,6 +105,33 @@ def test_both_ways_answer_and_publish_the_same(
         runner.run(compare_all())
 
 
+@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(ORDINARY), min_size=1, max_size=3), st.sampled_from(FLAWED)),
+        min_size=8,
+        max_size=8,
+    )
+)
+def test_a_flawed_request_costs_no_answer_to_those_before_it_in_one_segment(
+    clients: list[tuple[list[bytes], bytes]],
+) -> None:
+    """The answers and events are those of requests that arrive one by one, both ways."""
+
+    async def compare_both(before: list[bytes], flawed: bytes) -> None:
+        ways = [outcome([*before, flawed], lane=True)]
+        ways += [outcome([b"".join(before) + flawed], lane=lane) for lane in (True, False)]
+        one_by_one, *joined = await asyncio.gather(*ways)
+        assert joined == [one_by_one, one_by_one], (before, flawed)
+        assert one_by_one[0].count(b"HTTP/1.1 200 OK") == len(before)
+
+    async def compare_all() -> None:
+        await asyncio.gather(*(compare_both(*each) for each in clients))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(compare_all())
+
+
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the fast lane took each request that it was offered."""

@@ -104,8 +104,18 @@ def test_what_came_long_ago_is_forgotten_and_memory_is_bounded() -> None:
     assert recent.repeated(sealed(left(6))) is None
 
 
+@pytest.mark.parametrize("text", ["query", "subject"])
+def test_texts_of_the_sender_beside_the_body_count(text: str) -> None:
+    """A signature that does not cover the query lets anyone who has seen it send many long ones."""
+    recent = RecentEvents(max_bytes=100_000)
+    first = sealed(left(5))
+    for number in range(100):
+        assert recent.repeated(msgspec.structs.replace(first, id=str(number), **{text: "x" * 8000})) is None
+    assert len(recent) * 8000 < 100_000
+
+
 def test_an_event_of_the_older_half_is_still_known() -> None:
-    recent = RecentEvents(max_bytes=4 * (len(left(5)) + recent_events.EVENT_BYTES))
+    recent = RecentEvents(max_bytes=4 * (len(left(5)) + len("demo-1") + recent_events.EVENT_BYTES))
     first, *others = (sealed(left(5, room)) for room in ("demo-1", "demo-2", "demo-3", "demo-4"))
     for each in (first, *others[:2]):
         assert recent.repeated(each) is None

@@ -1,11 +1,13 @@
 """A signature that does not cover the body passes with a few bodies, and not with any number of them."""
 
 import logging
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 
 import msgspec
 import pytest
+from multidict import CIMultiDict
 
 from hookline.ingress import signature_memory
 from hookline.ingress.receive import Receiver
@@ -142,6 +144,18 @@ def test_the_memory_is_bounded_and_forgets_the_oldest(monkeypatch: pytest.Monkey
     memory.check(seconds[0][2])  # forgotten
     with pytest.raises(BadSignature):
         memory.check(seconds[-1][2])
+
+
+def test_a_signature_of_one_body_takes_little_memory() -> None:
+    """A provider that signs each request with a nonce sends no other kind."""
+    memory, count = SignatureMemory(MEETINGS, Signatures(lambda request: request.body.hex())), 20_000
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            memory.check(Request(b"%032d" % number, CIMultiDict()))
+        assert tracemalloc.get_traced_memory()[0] < 300 * count
+    finally:
+        tracemalloc.stop()
 
 
 @every_source

@@ -12,9 +12,8 @@ calls are used, and one line in the log says so. A contract test runs both ways.
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from struct import Struct
 from typing import Any, Protocol
@@ -23,8 +22,6 @@ import aio_pika
 import aiormq
 from aiormq.exceptions import AMQPConnectionError, ConnectionClosed
 from yarl import URL
-
-from hookline.aio.name_lookup import addresses_of
 
 log = logging.getLogger("hookline.broker")
 
@@ -171,19 +168,6 @@ class FrameTransport(asyncio.Protocol):
         return _HEARTBEAT_FRAME
 
 
-async def _opened(
-    open_to: Callable[[str, int], Awaitable[tuple[asyncio.Transport, FrameTransport]]], host: str, port: int
-) -> asyncio.Transport:
-    """The socket to the first address of the host that answers. Raises OSError for the last one that does not."""
-    *others, last = await addresses_of(host, port)
-    for address in others:
-        with suppress(OSError):
-            transport, _ = await open_to(address, port)
-            return transport
-    transport, _ = await open_to(last, port)
-    return transport
-
-
 class _Opener:
     """A transport factory of aiormq."""
 
@@ -203,9 +187,9 @@ class _Opener:
         frames = FrameTransport(streams, loop.time)
         if tls is not None:
             options.setdefault("server_hostname", str(url.host))
-        open_to = partial(loop.create_connection, lambda: frames, ssl=tls, **options)
+        port = url.port or _PORTS[url.scheme]
         try:
-            transport = await _opened(open_to, str(url.host), url.port or _PORTS[url.scheme])
+            transport, _ = await loop.create_connection(lambda: frames, str(url.host), port, ssl=tls, **options)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
         self.frames = frames
@@ -218,13 +202,10 @@ class _Opener:
             self._writer.transport.abort()
 
 
-async def connect(
-    url: URL, client_properties: Mapping[str, Any], timeout_s: float
-) -> tuple[aio_pika.Connection, FrameTransport | None]:
+async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
     """A connection with its transport; without one if the installed aiormq or aio-pika has another shape.
 
-    The caller cancels it after the time-out. Then the socket is closed: a cancelled call of aiormq waits for it, over
-    TLS half a minute.
+    The caller bounds the time. The socket is closed as soon as this call is cancelled.
     aiormq's queue of frames to write holds ten, and it drops the Channel.CloseOk that finds no room. Then the server
     waits for it, and ignores the number's next channel for as long as the connection is open.
     """
@@ -232,36 +213,42 @@ async def connect(
     connection, opener = _connection(url, client_properties), _Opener()
     if not is_supported(connection):
         _log_fallback("no transport_factory")
-        await _open(connection)
+        await _open(connection, opener)
         return connection, None
     connection.kwargs["transport_factory"] = opener
-    overdue = asyncio.get_running_loop().call_later(timeout_s, opener.abort)
     try:
-        await _open(connection)
+        await _open(connection, opener)
     except _OTHER_SHAPE as error:
         if opener.frames is not None and opener.frames.is_greeted:  # it is the server that has another shape
             raise
         opener.abort()
         _log_fallback(type(error).__name__)
         connection = _connection(url, client_properties)
-        await _open(connection)
+        await _open(connection, opener)
         return connection, None
     except Exception as error:
         if opener.frames is not None and opener.frames.refusal is not None:
             raise opener.frames.refusal from error
         raise
-    finally:
-        overdue.cancel()
     if opener.frames is None:
         _log_fallback("the transport_factory is not called")
     return connection, opener.frames
 
 
-async def _open(connection: aio_pika.Connection) -> None:
-    """Connect. One that fails is marked as closed: aio-pika would close it when it is collected, in whatever thread."""
+async def _open(connection: aio_pika.Connection, opener: _Opener) -> None:
+    """Connect. One that fails is marked as closed: aio-pika would close it when it is collected, in whatever thread.
+
+    A cancelled call of aiormq waits until its socket is closed, over TLS half a minute. So the socket is closed first.
+    """
+    connecting = asyncio.ensure_future(connection.connect())
     try:
-        await connection.connect()
+        await asyncio.wait([connecting])
+        await connecting
     except BaseException:
+        if not connecting.done():
+            opener.abort()
+            connecting.cancel()
+            await asyncio.wait([connecting])
         if connection.transport is None:
             await connection.close()
         raise
