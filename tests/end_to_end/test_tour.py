@@ -38,6 +38,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(programs)
     (tmp_path / ".venv" / ".installed").touch()
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", tmp_path / ".venv")
+    with (tmp_path / ".venv" / "pyvenv.cfg").open("a") as settings:
+        settings.write(f"command = python3 -m venv {tmp_path / '.venv'}\n")
     (tmp_path / "hookline.toml").write_text(settings_file().replace("port = 8080", f"port = {free_ports(1)[0]}"))
     return tmp_path
 
