@@ -32,7 +32,7 @@ async def killer(event: RoomCreated, delivery: Delivery) -> None:
 '''
 
 
-@pytest.mark.parametrize("concurrency", [pytest.param(1, id="one at a time"), pytest.param(50, id="50 at a time")])
+@pytest.mark.parametrize(("project", "concurrency"), [("embedded", 1), ("rabbitmq", 50)], indirect=["project"])
 def test_a_poison_event_is_parked_and_its_neighbours_keep_their_attempts(project: Project, concurrency: int) -> None:
     (project.folder / "killer.py").write_text(KILLER.format(concurrency=concurrency))
     declaring = project.start("worker", "killer.py")
