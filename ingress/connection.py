@@ -326,7 +326,12 @@ class IngressConnection(web.RequestHandler):
         before = self._request_count
         try:
             super().data_received(data)
-            if self._may_be_followed(data, before):
+            may_be_followed = (
+                data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
+                if self._request_count != before  # these bytes are mostly one request
+                else self._is_body_open
+            )
+            if may_be_followed:
                 self._parse_following()
         finally:
             self._waiter = waiter
@@ -347,12 +352,6 @@ class IngressConnection(web.RequestHandler):
         if self.load.held_bytes > self.load.max_partial_bytes and not self._is_last:
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
-
-    def _may_be_followed(self, data: bytes, before: int) -> bool:
-        """Whether something may follow a request in these bytes; mostly they are one request."""
-        if self._request_count == before:
-            return self._is_body_open
-        return data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
 
     def _parse_following(self) -> None:
         """Parse what follows a request in the same bytes.

@@ -95,6 +95,15 @@ class Client:
         answer, self._received = Answer(self._received[:size]), self._received[size:]
         return answer
 
+    async def rest(self, quiet_s: float) -> bytes:
+        """Everything that arrives until nothing has for this time, or the connection is closed."""
+        with suppress(TimeoutError, ConnectionError):
+            while True:
+                async with asyncio.timeout(quiet_s):
+                    await self._receive()
+        rest, self._received = self._received, b""
+        return rest
+
     async def is_closed(self) -> bool:
         """Wait until the other side closes the connection; False if it sends something instead."""
         async with asyncio.timeout(PATIENCE_S):

@@ -64,18 +64,11 @@ FEW = settings(deadline=None, derandomize=True, database=None, phases=[Phase.gen
 
 async def exchange(ingress: RunningIngress, parts: Sequence[bytes], quiet_s: float = QUIET_S[0]) -> bytes:
     """Send the parts, one segment each, and return everything that is answered until the connection is quiet."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.port)
-    received = b""
-    try:
+    async with ingress.connect() as client:
         for part in parts:
-            writer.write(part)
+            await client.send(part)
             await let_ingress_run()
-        while data := await asyncio.wait_for(reader.read(2**16), quiet_s):
-            received += data
-    except (TimeoutError, ConnectionError, RuntimeError):  # uvloop: RuntimeError is "closed"
-        pass
-    finally:
-        writer.transport.abort()
+        received = await client.rest(quiet_s)
     return DATE.sub(b"", received)
 
 
