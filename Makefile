@@ -22,7 +22,7 @@ RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_
 INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'):python3
 # Most tests wait for servers more than they compute. In the order of folders, one process computes while others wait;
 # in the order of pytest-xdist, all compute first and wait then, and the files with a single long test come last.
-TESTS_IN_PARALLEL = $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+TESTS_IN_PARALLEL = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Every platform and Python that the project supports; no comment says which index was used.
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j auto -c docs
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
