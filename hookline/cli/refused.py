@@ -13,9 +13,8 @@ from hookline.audit.reader import RefusalFilter, RefusalReader
 from hookline.cli import diagnosis_output, tables
 from hookline.cli.known_names import REFUSAL_REASONS, leave_if_unknown, one_of
 from hookline.cli.options import as_moment, config_option, json_option
-from hookline.cli.output import check_no_terminal, say, titled
+from hookline.cli.output import check_no_terminal, leave, say, titled
 from hookline.runtime.logs import printable
-from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.attribution import with_hints
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.refusals import UNKNOWN_PATH, RefusalCount, RefusedRequest, StoredRefusal
@@ -114,8 +113,8 @@ def show(number: int, config: Path, *, raw: bool, as_json: bool) -> None:
     record = refusal(load(config, with_sources=False), number)
     if raw:
         if record.exact is None:
-            _fail(f"the exact request of {number} was not kept; `requests = true` under [audit] keeps the next ones")
-        sys.stdout.buffer.write(record.exact or b"")
+            leave(f"the exact request of {number} was not kept; `requests = true` under [audit] keeps the next ones")
+        sys.stdout.buffer.write(record.exact)
         return
     click.echo(_json(_facts(StoredRefusal(number, record))) if as_json else _page(number, record))
 
@@ -153,8 +152,7 @@ def refusal(settings: Settings, number: int) -> RefusedRequest:
     """A refused request of the audit. Ends the command if it is not there."""
     found = _reader(settings).get(number)
     if found is None:
-        _fail(f"there is no refused request {number}, or no longer; `hookline refused list` shows those there are")
-        raise AssertionError
+        leave(f"there is no refused request {number}, or no longer; `hookline refused list` shows those there are")
     return found.request
 
 
@@ -163,11 +161,6 @@ def _reader(settings: Settings) -> RefusalReader:
     if not settings.audit.path:
         raise SettingsError(f'audit.path is "", so refused requests are not recorded ({settings.path})')
     return RefusalReader(settings.path.parent / settings.audit.path)
-
-
-def _fail(text: str) -> None:
-    say(f"hookline: {text}", err=True)
-    sys.exit(ExitCode.FAILED)
 
 
 def _show_list(found: Sequence[StoredRefusal], counts: Sequence[RefusalCount]) -> None:
