@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from hookline.age import age_text
 from hookline.audit.writer import SqliteRefusalWriter
 from hookline.broker.spool.files import RealFiles
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.records import Entry, pack
 from hookline.broker.spool.visit import contents
-from hookline.cli.age import age_text
 from hookline.cli.main import cli
 from hookline.cli.settings_template import settings_file
 from hookline.events import ParticipantJoined

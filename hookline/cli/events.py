@@ -10,8 +10,8 @@ from typing import Any
 import click
 import msgspec
 
+from hookline.age import age_text
 from hookline.cli import tables
-from hookline.cli.age import age_text
 from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.cli.output import leave, say, titled

@@ -11,10 +11,10 @@ import click
 import msgspec
 
 from hookline.admin.visit import OnPort, processes_here
+from hookline.age import age_text
 from hookline.audit.reader import RefusalReader
 from hookline.broker.spool.visit import contents
 from hookline.cli import tables
-from hookline.cli.age import age_text
 from hookline.cli.options import config_option, json_option
 from hookline.cli.output import say
 from hookline.cli.status_processes import process_hints, show_processes

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from hookline.admin.visit import SILENT, OnPort
+from hookline.age import age_text
 from hookline.cli import tables
-from hookline.cli.age import age_text
 from hookline.doctor.processes import faults_of, silence_of, slowness_of
 from hookline.schemas.process_states import WorkerState
 

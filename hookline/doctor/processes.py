@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from hookline.admin.visit import SILENT, OnPort, processes_here
-from hookline.cli.age import age_text
+from hookline.age import age_text
 from hookline.doctor.findings import Finding, fault, warning
 from hookline.runtime.installation import broker_name
 from hookline.schemas.errors import SettingsError

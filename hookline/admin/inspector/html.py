@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hookline.cli.age import age_text
+from hookline.age import age_text
 from hookline.runtime.logs import printable
 
 _LINE_ENDS = ("\n", "\t")
