@@ -146,7 +146,12 @@ class IngressConnection(web.RequestHandler):
 
     @property
     def idle_since_s(self) -> float | None:
-        """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other."""
+        """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other.
+
+        0 if it waits for nothing but the rest of a body that is of no use.
+        """
+        if self._is_last and self._request_count and not self._messages:
+            return None if self._current_request is not None or self._resting is not None else 0.0
         is_waiting = self._waiter is not None and not self._waiter.done()
         is_idle = self._request_count and is_waiting and not (self._messages or self._backlog)
         return self._next_keepalive_close_time if is_idle else None

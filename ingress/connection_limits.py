@@ -161,8 +161,9 @@ class ConnectionLimits:
         return found or first
 
     def _idlest(self, among: Connections) -> list[Limited]:
-        """The connections that wait for another request, and have waited longest."""
-        idle = [(since_s, number, each) for number, each in enumerate(among) if (since_s := each.idle_since_s)]
+        """The connections that wait for another request, and have waited longest; first those that wait for none."""
+        waits = ((each.idle_since_s, number, each) for number, each in enumerate(among))
+        idle = [(since_s, number, each) for since_s, number, each in waits if since_s is not None]
         return [connection for _, _, connection in heapq.nsmallest(max(1, len(idle) // _AT_ONCE), idle)]
 
 

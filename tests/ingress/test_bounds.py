@@ -265,6 +265,27 @@ async def test_a_connection_of_this_moment_is_not_closed_for_the_next(monkeypatc
         assert answer.status == 200
 
 
+async def test_a_refused_connection_makes_way_before_one_of_this_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its answer, and would only wait for the rest of its body."""
+    monkeypatch.setattr(connection_limits, "_SILENT_S", 10.0)
+    refused = GOOD.replace(b"/hooks/", b"/nowhere/")[:-1]
+    async with (
+        running_ingress(settings=with_settings(max_connections_per_address=3)) as ingress,
+        clients(ingress, [refused, b"", GOOD]) as [lingering, young, used],
+    ):
+        answer = await lingering.answer()
+        assert answer is not None
+        assert answer.status == 404
+        assert await used.answer() is not None
+        assert await accepts(ingress)
+        assert await lingering.is_closed()
+        for client in (young, used):
+            await client.send(GOOD)
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+
+
 async def test_of_used_connections_the_idlest_is_closed() -> None:
     async with (
         running_ingress(settings=with_settings(max_connections=2)) as ingress,
