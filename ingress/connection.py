@@ -349,7 +349,8 @@ class IngressConnection(web.RequestHandler):
         try:
             super().data_received(data)
             may_be_followed = (
-                data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
+                data[:1] <= b"\r"  # they may begin in the middle of the end of its head
+                or data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
                 if self._request_count != before  # these bytes are mostly one request
                 else self._is_body_open
             )
