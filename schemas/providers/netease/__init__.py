@@ -14,11 +14,11 @@ import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
-from hookline.schemas.events import Event, event_topic
+from hookline.schemas.events import Event
 from hookline.schemas.payload import Id, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
-from hookline.schemas.providers.netease.reading import Reader, Reading
+from hookline.schemas.providers.netease.reading import Reader
 from hookline.schemas.signing import check_fresh, check_hex, check_hex_of_body, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
@@ -165,16 +165,16 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 
 def identify(request: Request) -> Identity:
     """The facts are those that the service's pages name, never what each attempt to send it renews."""
-    kind = read(_kind, request.body)
-    reading = _reading(kind, request.body)
-    if reading is None:
-        return identify_unknown(_type_word(kind), request.body, time="timestamp")
-    return Identity(event_topic(reading.made[0].event), reading.facts, reading.subject, reading.occurred_s)
+    body = request.body
+    kind = read(_kind, body)
+    word = _type_word(kind)
+    reader = _reader(kind, word)
+    identity = None if reader is None else reader.identify(text(word), body)
+    return identify_unknown(word, body, time="timestamp") if identity is None else identity
 
 
-def _reading(kind: Kind, body: bytes) -> Reading | None:
-    reader = READERS[_service(kind)].get(text(_type_word(kind)))
-    return None if reader is None else reader(text(_type_word(kind)), body)
+def _reader(kind: Kind, word: Id) -> Reader | None:
+    return READERS[_service(kind)].get(text(word))
 
 
 def _service(kind: Kind) -> Service:
@@ -207,12 +207,14 @@ def _type_word(kind: Kind) -> Id:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    reading = _reading(kind, envelope.body)
-    if reading is None:
-        return normalise_unknown(envelope, _type_word(kind))
-    alone = len(reading.made) == 1
-    heads = [envelope.head(_type_word(kind), None if alone else place) for place in range(len(reading.made))]
-    events: Any = [made.event(**head, **made.fields) for made, head in zip(reading.made, heads, strict=True)]
+    word = _type_word(kind)
+    reader = _reader(kind, word)
+    made_events = () if reader is None else reader.make(text(word), envelope.body)
+    if not made_events:
+        return normalise_unknown(envelope, word)
+    alone = len(made_events) == 1
+    heads = [envelope.head(word, None if alone else place) for place in range(len(made_events))]
+    events: Any = [made.event(**head, **made.fields) for made, head in zip(made_events, heads, strict=True)]
     return tuple(events)
 
 
