@@ -38,10 +38,10 @@ class BodyProof:
         MalformedRequest if the body is not a JSON object.
         """
         found = self.find(body)
-        for name, text in zip(self._names, found, strict=True):
-            if text is None or not text.strip():
-                raise MissingSignature(f"{name} is missing")
-        return cast("tuple[str, ...]", found)
+        if None not in found and all(map(str.strip, found)):  # type: ignore[arg-type]  # none is None
+            return cast("tuple[str, ...]", found)
+        missing = next(name for name, text in zip(self._names, found, strict=True) if not (text or "").strip())
+        raise MissingSignature(f"{missing} is missing")
 
     def find(self, body: bytes) -> tuple[str | None, ...]:
         """As `read`, with None for a field that is absent or null."""

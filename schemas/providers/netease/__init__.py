@@ -97,13 +97,14 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     has_nonce = bool(request.headers.getall("Nonce", ()))
     nonce = _nonce(request) if has_nonce else ""
     md5 = request.header("MD5") if not has_nonce or request.headers.getall("MD5", ()) else None
-    if request.headers.getall("AppKey", ()) and request.header("AppKey") != source.account.app_key:
+    app_keys = request.headers.getall("AppKey", ())
+    if app_keys and app_keys != [source.account.app_key] and request.header("AppKey") != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
-    body_md5 = _md5(request.body)
-    digests = []
+    body_md5, digests = _md5(request.body), []
     if md5 is not None:
-        check_hex_of_body(md5, body_md5.digest(), "MD5")
+        if md5 != body_md5:  # in capitals, or wrong
+            check_hex_of_body(md5, bytes.fromhex(body_md5), "MD5")
         digests += [_check_sum(key, body_md5, cur_time).digest() for key in source.keys]
     if has_nonce:
         digests += [_check_sum_with(nonce, key, body_md5, cur_time).digest() for key in source.keys]
@@ -119,16 +120,16 @@ def _nonce(request: Request) -> str:
 
 
 # The provider chose both hashes.
-def _md5(body: bytes) -> "hashlib._Hash":
-    return hashlib.md5(body, usedforsecurity=False)
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def _check_sum(key: bytes, body_md5: "hashlib._Hash", cur_time: str) -> "hashlib._Hash":
-    return hashlib.sha1(key + body_md5.hexdigest().encode() + cur_time.encode(), usedforsecurity=False)
+def _check_sum(key: bytes, body_md5: str, cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + f"{body_md5}{cur_time}".encode(), usedforsecurity=False)
 
 
-def _check_sum_with(nonce: str, key: bytes, body_md5: "hashlib._Hash", cur_time: str) -> "hashlib._Hash":
-    return hashlib.sha1(key + f"{nonce}{cur_time}{body_md5.hexdigest()}".encode(), usedforsecurity=False)
+def _check_sum_with(nonce: str, key: bytes, body_md5: str, cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + f"{nonce}{cur_time}{body_md5}".encode(), usedforsecurity=False)
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -136,10 +137,10 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     body_md5, key = _md5(body), source.keys[0]
     headers = {"AppKey": source.account.app_key, "CurTime": cur_time}
     if _signs_a_nonce(body):
-        headers["Nonce"] = body_md5.hexdigest()[:16]
+        headers["Nonce"] = body_md5[:16]
         headers["CheckSum"] = _check_sum_with(headers["Nonce"], key, body_md5, cur_time).hexdigest()
         return Outgoing(body, headers)
-    headers["MD5"] = body_md5.hexdigest()
+    headers["MD5"] = body_md5
     headers["CheckSum"] = _check_sum(key, body_md5, cur_time).hexdigest()
     return Outgoing(body, headers)
 

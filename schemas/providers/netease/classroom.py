@@ -30,7 +30,6 @@ from hookline.schemas.payload import (
     read_again,
     text,
     unix_s,
-    whole_number,
 )
 from hookline.schemas.provider import Sample
 from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds
@@ -159,9 +158,9 @@ def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:
     if kind == "41":
         named = data.stream_type if data.stream_type is not None else data.key
         return [Made(TrackUnpublished, {**who, "kind": STREAMS.get(named or "")})]
-    values = {name: whole_number(stream.value) for name, stream in _streams(data).items()}
-    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 1]
-    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 0]
+    streams = _streams(data).items()
+    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 1]
+    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 0]
     return on + off
 
 

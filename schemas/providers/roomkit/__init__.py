@@ -75,7 +75,7 @@ READERS: Mapping[Id, Reader] = {
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
-SIGNED_PARAMETERS = ("sign", "requesttime")
+SIGNED_PARAMETERS = frozenset({"sign", "requesttime"})
 EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
