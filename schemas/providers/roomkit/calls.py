@@ -132,7 +132,7 @@ def identify(command: str, body: bytes) -> Identity | None:
     occurred_s = number_s(notice.event_time)
     if occurred_s is None:
         return Identity(topic, all_facts(command, body), call, number_s(notice.call_record.end_time))
-    changed = sorted(f"{user.action}:{user.account}" for user in notice.changed_user_list)
+    changed = sorted([f"{user.action}:{user.account}" for user in notice.changed_user_list])
     return Identity(topic, (command, call, str(notice.event_time), *changed), call, occurred_s)
 
 

@@ -84,6 +84,8 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def accounts(self) -> list[str]:
+        if not self.member_list and not self.admins:
+            return []
         return each_once([*(member.account for member in self.member_list), *self.admins])
 
 
