@@ -22,7 +22,8 @@ from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Broker, Publisher
-from hookline.settings import Settings, WorkersSettings
+from hookline.settings import Settings
+from hookline.settings_sections import WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.breaker import Breaker
