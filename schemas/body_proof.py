@@ -74,7 +74,7 @@ class BodyProof:
 
 
 def _plain_text(value: int | str | None) -> str | None:
-    return str(value) if type(value) is int else value
+    return str(value) if isinstance(value, int) else value
 
 
 def _exact_text(raw: msgspec.Raw) -> str | None:
