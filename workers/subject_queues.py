@@ -20,7 +20,7 @@ MAX_WAIT_S = MAX_UNSETTLED_S / 2
 HURRIED_S = 5.0
 """How long the events of a subject that stands in the way of others are tried again, all that fail in a row."""
 MANY = 16
-"""So many events wait for a subject that has many: it falls behind if it has one turn in a round of all subjects."""
+"""A subject with so many waiting events has every second turn, and its next event is claimed ahead."""
 
 
 class Slot(msgspec.Struct, Generic[T], eq=False):
@@ -67,8 +67,8 @@ class SubjectQueues(Generic[T]):
     events of its partition are here, which is all that a process takes, most of them wait, and more than a quarter are
     its own. Its events are then tried again for `HURRIED_S` seconds in all, until one succeeds, and after that have one
     attempt each.
-    Subjects that are ready take turns. Those with `MANY` events have every second turn: each of their events waits for
-    the one before, and they would still go on after all others have ended.
+    Subjects that are ready take turns. Those with `MANY` waiting events have every second turn: each of their events
+    waits for the one before, so that they would still go on after all others have ended.
     Events are held back for `reorder_s` seconds, and go on by the time at which they occurred. `has_same_end` says
     of two deliveries of one event whether the end of the first is that of the second: a replay starts anew.
     """
