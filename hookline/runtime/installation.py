@@ -111,10 +111,10 @@ class Installation:
         """
         if self._rabbitmq is None or not self._settings.spool.path:
             return broker.publisher
-        publisher = _spooling(self._rabbitmq, self._settings)
+        publisher = _noted(_spooling(self._rabbitmq, self._settings), self._publishers)
         self.spool = publisher.spool
         await publisher.open()
-        return _noted(publisher, self._publishers)
+        return publisher
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""

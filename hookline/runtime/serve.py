@@ -94,7 +94,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 for worker in chosen:  # it works at once, while the next one may have to wait for a server
                     pools += [await starting.opened(partial(pool_of, worker))]
             if roles.ingress:
-                publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
+                publisher = await starting.opened(partial(installation.ingress_publisher, broker))
+                publisher = observing.traced_publisher(publisher)
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
                 observing.watch_broker(broker.publisher)
                 observing.watch_spool(installation.spool)
