@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hookline.schemas.process_states import HeldBackState
-from hookline.workers.subject_queues import HURRIED_S, MAX_WAIT_S, Slot, SubjectQueues
+from hookline.workers.subject_queues import HURRIED_S, MANY, MAX_WAIT_S, Slot, SubjectQueues
 
 HOLD_S = 60.0
 SUBJECTS = ("a", "b", "c")
@@ -192,6 +192,34 @@ def test_a_failing_event_holds_back_its_subject_and_no_other() -> None:
     assert take(target).item == 2
     assert target.next(4) is None
     assert take(target, now_s=5).item == 0
+
+
+def test_a_subject_with_many_events_does_not_fall_behind_those_with_few() -> None:
+    target = queues()
+    for number in range(3 * MANY):
+        add(target, number, "many")
+    for number in range(100):
+        add(target, number, f"few-{number}")
+    subjects = []
+    for _ in range(2 * MANY):  # in each round all that is in flight ends
+        slots = [take(target) for _ in range(3)]
+        subjects += [slot.queue.subject for slot in slots]
+        for slot in slots:
+            target.done(slot, 0.0)
+    assert subjects.count("many") == 2 * MANY
+
+
+def test_subjects_with_many_events_leave_every_second_turn_to_others() -> None:
+    target = queues()
+    for subject in ("a", "b", "c"):
+        for number in range(2 * MANY):
+            add(target, number, subject)
+    for slot in [take(target) for _ in range(3)]:
+        target.done(slot, 0.0)  # each of them is ready, and has many events
+    for number in range(3):
+        add(target, number, f"few-{number}")
+    turns = [(take(target).queue.subject or "").startswith("few") for _ in range(6)]
+    assert turns in ([True, False] * 3, [False, True] * 3)
 
 
 def test_events_without_a_subject_do_not_wait_for_each_other() -> None:

@@ -22,12 +22,11 @@ from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, prefetch, prefetch_while_slow, timed
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
-from hookline.workers.subject_queues import MAX_WAIT_S, Slot, SubjectQueues
+from hookline.workers.subject_queues import MANY, MAX_WAIT_S, Slot, SubjectQueues
 from hookline.workers.unwanted import UNWANTED
 from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
-_MANY = 16
 _MIN_PREFETCH = 256
 _MIN_PREFETCH_TO_REORDER = 1024
 
@@ -182,7 +181,7 @@ class OrderedPool:
             if slot.is_repeat:
                 self._lane.settle(entry, _repeat(entry.received))
             else:
-                if len(slot.queue.waiting) >= _MANY:
+                if len(slot.queue.waiting) >= MANY:
                     self._claim_next(slot)
                 entries.append(entry)
         self._lane.begin(entries)

@@ -19,6 +19,8 @@ T = TypeVar("T")
 MAX_WAIT_S = MAX_UNSETTLED_S / 2
 HURRIED_S = 5.0
 """How long the events of a subject that stands in the way of others are tried again, all that fail in a row."""
+MANY = 16
+"""A subject with so many waiting events has every second turn, and its next event is claimed ahead."""
 
 
 class Slot(msgspec.Struct, Generic[T], eq=False):
@@ -65,6 +67,8 @@ class SubjectQueues(Generic[T]):
     events of its partition are here, which is all that a process takes, most of them wait, and more than a quarter are
     its own. Its events are then tried again for `HURRIED_S` seconds in all, until one succeeds, and after that have one
     attempt each.
+    Subjects that are ready take turns. Those with `MANY` waiting events have every second turn: each of their events
+    waits for the one before, so that they would still go on after all others have ended.
     Events are held back for `reorder_s` seconds, and go on by the time at which they occurred. `has_same_end` says
     of two deliveries of one event whether the end of the first is that of the second: a replay starts anew.
     """
@@ -85,6 +89,8 @@ class SubjectQueues(Generic[T]):
         self._subject_queues: dict[tuple[str, str], _SubjectQueue[T]] = {}
         self._without_subject: set[_SubjectQueue[T]] = set()
         self._ready: deque[_SubjectQueue[T]] = deque()
+        self._ready_with_many: deque[_SubjectQueue[T]] = deque()
+        self._had_many = False  # the queue that had the last turn
         self._later: list[tuple[float, int, _SubjectQueue[T]]] = []
         self._numbers = count()
 
@@ -112,12 +118,17 @@ class SubjectQueues(Generic[T]):
             if queue.wake_s == wake_s:
                 queue.wake_s = None
                 self._schedule(queue, now_s)
-        while self._ready:
-            queue = self._ready.popleft()
+        while self._ready or self._ready_with_many:
+            queue = self._next_queue()
             queue.is_ready = False
             if queue.waiting and not queue.in_flight:
                 return self._take(queue, now_s)
         return None
+
+    def _next_queue(self) -> _SubjectQueue[T]:
+        """The ready queue whose turn it is."""
+        self._had_many = bool(self._ready_with_many) and not (self._had_many and self._ready)
+        return (self._ready_with_many if self._had_many else self._ready).popleft()
 
     def due_s(self) -> float | None:
         """When `next` has something although nothing arrived or ended; None if never."""
@@ -252,7 +263,7 @@ class SubjectQueues(Generic[T]):
     def _wait(self, queue: _SubjectQueue[T], ready_s: float, now_s: float) -> None:
         if ready_s <= now_s:
             queue.is_ready, queue.wake_s = True, None
-            self._ready.append(queue)
+            (self._ready if len(queue.waiting) < MANY else self._ready_with_many).append(queue)
         elif queue.wake_s != ready_s:
             queue.wake_s = ready_s
             heapq.heappush(self._later, (ready_s, next(self._numbers), queue))

@@ -116,7 +116,7 @@ def _callback(kind: int, account: str, **fields: Any) -> Sample:
         origin = {"fromClientType": "WEB", "fromClientIp": "203.0.113.7", "fromClientPort": "46612"}
         return {
             "eventType": kind,
-            "fromAccount": account,
+            "fromAccount": account.format(n=n),
             "fromDeviceId": f"device-{n}",
             **origin,
             **own,
@@ -127,6 +127,6 @@ def _callback(kind: int, account: str, **fields: Any) -> Sample:
 
 
 SAMPLES = (
-    _callback(21, "teacher", channelName="demo-{n}", roomConfig="", selfConfig=""),
-    _callback(20, "teacher", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach=""),
+    _callback(21, "teacher-{n}", channelName="demo-{n}", roomConfig="", selfConfig=""),
+    _callback(20, "teacher-{n}", callType=2, forceKeepCalling=True, toAccountList=["student"], notifyAttach=""),
 )
