@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSettings
-from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
+from hookline.ingress.settings import CENTURY_S, AuditSettings, Count, IngressSettings, Seconds
 from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
@@ -19,7 +18,14 @@ from hookline.schemas.near_names import nearest
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S, AnySource, Provider, Source
 from hookline.schemas.providers import Catalogue, catalogue
-from hookline.settings_faults import not_convertible, not_toml, not_utf8, sqlite_fault, unmarked_variables
+from hookline.settings_faults import (
+    is_web_address,
+    not_convertible,
+    not_toml,
+    not_utf8,
+    sqlite_fault,
+    unmarked_variables,
+)
 from hookline.settings_secrets import make_key, warnings_of, warnings_of_all
 from hookline.settings_values import Resolver
 from hookline.workers.breaker import NEVER_OPENS
@@ -36,19 +42,12 @@ REDIS_URLS = ("redis://", "rediss://")
 POSTGRESQL_URLS = ("postgresql://", "postgres://")
 DEFAULT_PATH = "hookline.toml"
 _MAX_BODY_BYTES = 16 * 2**20
+_MAX_NUMBER = 2**63 - 1
 _KEEPS_REQUESTS = (
     "audit.requests: refused requests are kept with their signatures and bodies; switch it off once the fault is found"
 )
 PUBLISHED = "provider"
 """Stands in `allow_from` for the addresses that the provider publishes."""
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +74,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
-        if self.management_url and not _is_web_address(self.management_url):
+        if self.management_url and not is_web_address(self.management_url):
             return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
         if all(url.startswith(RABBITMQ_URLS) for url in self.urls):
             return None
@@ -94,7 +93,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "hookline-spool"
     after_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 1.0
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 2**30
-    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 7 * 24 * 3600
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,8 +107,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = DEFAULT_URL
     timeout_s: Seconds = 5
     max_transactions: Count = 20
-    ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 7 * 24 * 3600
-    rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
+    ttl_s: Annotated[float, msgspec.Meta(ge=3600, le=CENTURY_S)] = 7 * 24 * 3600
+    rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600, le=CENTURY_S)] = 30 * 24 * 3600
 
     @property
     def fault(self) -> str | None:
@@ -125,7 +124,7 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether received events are kept for `hookline replay`, for how long at least, and how much of them at most."""
 
     enabled: bool = False
-    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 7 * 24 * 3600
     max_bytes: Annotated[int, msgspec.Meta(ge=20 * 2**20)] = 10 * 2**30
 
 
@@ -285,17 +284,19 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(not_utf8(error.object)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(not_toml(str(error))) from None
-    _check_texts("", document)
+    _check_values("", document)
     return document
 
 
-def _check_texts(key: str, value: Any) -> None:
-    """Raise SettingsError for a text with a NUL, which no path, URL, header or secret can have."""
+def _check_values(key: str, value: Any) -> None:
+    """Raise SettingsError for a text with a NUL, which no path, URL, header or secret can have, and for no number."""
     if isinstance(value, str) and "\0" in value:
         raise SettingsError(f"{key}: it has a NUL character (\\u0000); remove it")
+    if isinstance(value, int | float) and not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+        raise SettingsError(f"{key}: it is not a number of at most 63 bits; everything here is finite")
     if isinstance(value, dict | list):
         for name, each in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_texts(f"{key}.{name}" if key else str(name), each)
+            _check_values(f"{key}.{name}" if key else str(name), each)
 
 
 def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, Provider[Any]]:
@@ -414,8 +415,7 @@ def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]
 
 def _public_url(key: str, url: str) -> str:
     """The URL. Raises SettingsError for one that no provider could have been given."""
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment):
+    if url and (not is_web_address(url) or "#" in url):
         raise SettingsError(
             f"{key}.public_url: expected the URL as the provider calls it, such as https://example.com/…"
         )

@@ -23,6 +23,10 @@ import json, os
 """
 
 MISTAKES = {
+    "a state that was called": (
+        "import contextlib as c\n@c.asynccontextmanager\nasync def o(): yield\n@worker(Event, state=o())\nasync def w(): ...",
+        "w: state is what the function returned; name the function itself, without brackets",
+    ),
     "an option that does not exist": (
         "@worker(ParticipantJoined, order=True)\nasync def w(event): ...",
         "there is no option 'order' of @worker; did you mean ordered?",
