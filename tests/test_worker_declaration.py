@@ -22,9 +22,11 @@ import json, os
 
 """
 
+OPENER = "import contextlib\n@contextlib.asynccontextmanager\nasync def pool(): yield"
+
 MISTAKES = {
     "a state that was called": (
-        "import contextlib as c\n@c.asynccontextmanager\nasync def o(): yield\n@worker(Event, state=o())\nasync def w(): ...",
+        f"{OPENER}\n@worker(RoomCreated, state=pool())\nasync def w(event): ...",
         "w: state is what the function returned; name the function itself, without brackets",
     ),
     "an option that does not exist": (
