@@ -14,6 +14,8 @@ STALE := $(shell test ! -e $(STAMP) || { $(IS_HERE); } || echo stale-venv)
 ifneq ($(filter C POSIX,$(LC_ALL)),)
 export LC_ALL := C.UTF-8
 endif
+# Container images set it. Each of a run's processes, more than a thousand, would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 # What depends on RabbitMQ's version: contracts, RabbitMQ itself, and faults of whole installations.
 RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_retention.py tests/test_installation.py \
 	$(addprefix tests/end_to_end/test_,consumer_timeout.py crashes.py dead.py exactly_once.py order.py poison.py replay.py \
