@@ -32,6 +32,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 O = TypeVar("O", AdminSettings, TracingSettings, BrokerSettings, StoreSettings)  # noqa: E741  of an operator
 
 DEFAULT_PATH = "hookline.toml"
+_MAX_NUMBER = 2**63 - 1
 _KEEPS_REQUESTS = (
     "audit.requests: refused requests are kept with their signatures and bodies; switch it off once the fault is found"
 )
@@ -146,17 +147,19 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(not_utf8(error.object)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(not_toml(str(error))) from None
-    _check_texts("", document)
+    _check_values("", document)
     return document
 
 
-def _check_texts(key: str, value: Any) -> None:
-    """Raise SettingsError for a text with a NUL, which no path, URL, header or secret can have."""
+def _check_values(key: str, value: Any) -> None:
+    """Raise SettingsError for a text with a NUL, which no path, URL, header or secret can have, and for no number."""
     if isinstance(value, str) and "\0" in value:
         raise SettingsError(f"{key}: it has a NUL character (\\u0000); remove it")
+    if isinstance(value, int | float) and not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+        raise SettingsError(f"{key}: it is not a number of at most 63 bits; everything here is finite")
     if isinstance(value, dict | list):
         for name, each in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_texts(f"{key}.{name}" if key else str(name), each)
+            _check_values(f"{key}.{name}" if key else str(name), each)
 
 
 def _outside_providers(document: Mapping[str, Any], folder: Path) -> dict[str, Provider[Any]]:

@@ -4,6 +4,7 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -50,6 +51,15 @@ def not_utf8(content: bytes) -> str:
     good = content.decode(errors="surrogateescape")
     first = next((number for number, each in enumerate(good) if "\udc80" <= each <= "\udcff"), 0)
     return f"it is not UTF-8, as TOML is (at line {good.count(chr(10), 0, first) + 1}): save it as UTF-8"
+
+
+def is_web_address(url: str) -> bool:
+    """Whether a text is a URL of a server that speaks HTTP."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def sqlite_fault(name: str) -> str | None:

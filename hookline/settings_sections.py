@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
 from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSettings
-from hookline.ingress.settings import AuditSettings, Count, IngressSettings, Seconds
+from hookline.ingress.settings import CENTURY_S, AuditSettings, Count, IngressSettings, Seconds
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S
-from hookline.settings_faults import sqlite_fault
+from hookline.settings_faults import is_web_address, sqlite_fault
 from hookline.workers.breaker import NEVER_OPENS
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
@@ -20,14 +19,6 @@ RABBITMQ_URLS = ("amqp://", "amqps://")
 REDIS_URLS = ("redis://", "rediss://")
 POSTGRESQL_URLS = ("postgresql://", "postgres://")
 _MAX_BODY_BYTES = 16 * 2**20
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +45,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
-        if self.management_url and not _is_web_address(self.management_url):
+        if self.management_url and not is_web_address(self.management_url):
             return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
         if all(url.startswith(RABBITMQ_URLS) for url in self.urls):
             return None
@@ -73,7 +64,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "hookline-spool"
     after_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 1.0
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 2**30
-    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 7 * 24 * 3600
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,8 +78,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = DEFAULT_URL
     timeout_s: Seconds = 5
     max_transactions: Count = 20
-    ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 7 * 24 * 3600
-    rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600)] = 30 * 24 * 3600
+    ttl_s: Annotated[float, msgspec.Meta(ge=3600, le=CENTURY_S)] = 7 * 24 * 3600
+    rooms_ttl_s: Annotated[float, msgspec.Meta(ge=3600, le=CENTURY_S)] = 30 * 24 * 3600
 
     @property
     def fault(self) -> str | None:
@@ -104,7 +95,7 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether received events are kept for `hookline replay`, for how long at least, and how much of them at most."""
 
     enabled: bool = False
-    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 7 * 24 * 3600
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 7 * 24 * 3600
     max_bytes: Annotated[int, msgspec.Meta(ge=20 * 2**20)] = 10 * 2**30
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from hookline.schemas import topics
 from hookline.schemas.errors import SettingsError
@@ -11,6 +10,7 @@ from hookline.schemas.near_names import nearest
 from hookline.schemas.networks import Network
 from hookline.schemas.provider import AnySource, Provider, Source
 from hookline.schemas.providers import catalogue
+from hookline.settings_faults import is_web_address
 from hookline.settings_secrets import make_key, warnings_of
 from hookline.settings_sections import SourceSettings
 from hookline.settings_tables import check_keys, convert, did_you_mean, keys, table_of
@@ -71,8 +71,7 @@ def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]
 
 def _public_url(key: str, url: str) -> str:
     """The URL. Raises SettingsError for one that no provider could have been given."""
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment):
+    if url and (not is_web_address(url) or "#" in url):
         raise SettingsError(
             f"{key}.public_url: expected the URL as the provider calls it, such as https://example.com/…"
         )

@@ -3,8 +3,10 @@
 `${NAME}` is in the environment, `${file:PATH}` and a whole value `file:PATH` are in a file.
 """
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,5 +73,10 @@ def _is_encoded(text: str, start: int, end: int) -> bool:
 
 
 def _contents(path: Path) -> str:
-    """The text of a file, without the line ends that editors add, and without a byte order mark."""
+    """The text of a file, without the line ends that editors add, and without a byte order mark.
+
+    A pipe or a device could keep the process waiting for ever.
+    """
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file")
     return path.read_text(encoding="utf-8-sig").rstrip("\r\n")

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+CENTURY_S = 100 * 365 * 24 * 3600
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -55,7 +56,7 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_records: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     max_bytes_per_source: Annotated[int, msgspec.Meta(ge=2**16)] = 2**20
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**32)] = 16 * 2**20
-    max_age_s: Annotated[float, msgspec.Meta(ge=60)] = 30 * 24 * 3600
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 30 * 24 * 3600
     max_per_s: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1
     bodies: bool = False
     requests: bool = False

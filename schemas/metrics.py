@@ -105,7 +105,9 @@ _ALL = (
     ),
     _counter("reconnects_total", "connection", "Connections to RabbitMQ that were lost and are back."),
     _counter("partitions_lost_total", "queue", "Partitions that others took because this process lost its lease."),
-    _counter("guard_faults_total", "", "Faults of the topology that the guard could not mend."),
+    _counter(
+        "guard_faults_total", "", "Looks of the topology guard, each ten seconds, at a fault that it could not mend."
+    ),
     _counter(
         "bindings_restored_total",
         "queue",

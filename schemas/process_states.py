@@ -56,8 +56,8 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     """One process. `broker` names the queue that it uses, so that two installations on a machine are told apart.
 
     `broker_fault` says why the queue takes no events of an ingress now, as a code such as `broker_alarm`: with a spool,
-    they are kept there. `blocked` is null if its event loop has run for the whole of the last minute, and where nobody
-    watches that.
+    they are kept there, and `spool_fault` says why that takes none. `blocked` is null if its event loop has run for the
+    whole of the last minute, and where nobody watches that.
     """
 
     role: str
@@ -69,3 +69,4 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     workers: Sequence[WorkerState] = ()
     blocked: BlockedState | None = None
     broker_fault: str = ""
+    spool_fault: str = ""

@@ -246,6 +246,8 @@ def test_rooms_without_events_names_the_command_that_sends_some(project: Project
     done = project.call("rooms", "nobody's")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("hookline: there are no events of a room nobody's: ")
+    assert len(project.call("rooms", "x" * 100_000).stderr) < 300
+    assert len(project.call("events", "--room", "x" * 100_000).stderr) < 300
 
 
 def test_ctrl_c_while_the_commands_are_loaded_shows_no_traceback(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,14 @@ from hookline.schemas.errors import SettingsError
     [
         ("statsu", "No such command 'statsu'. Did you mean status?"),
         ("dead lst", "No such command 'lst'. Did you mean "),
+        (
+            "send krtc-main --url http://[::1",
+            "'http://[::1' is not a URL such as http://127.0.0.1:8080/hooks/krtc-main",
+        ),
+        (
+            "send krtc-main --url http://a:b/",
+            "'http://a:b/' is not a URL such as http://127.0.0.1:8080/hooks/krtc-main",
+        ),
         ("run --port 80", "No such option '--port'. In the settings file it is port under [ingress]"),
         ("ingress --max-connections 9", "In the settings file it is max_connections under [ingress]"),
         ("--config x status", "It stands behind the command: `hookline status --config FILE`"),
@@ -36,6 +46,13 @@ def test_wrong_usage_has_a_remedy(
         main()
     assert ended.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_shell_has_closed_is_no_error(closed: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m hookline topics {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

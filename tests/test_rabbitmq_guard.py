@@ -21,6 +21,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Queue
 from hookline.schemas.dead_letters import Action
 from hookline.schemas.errors import NotDurable, SettingsError
+from hookline.schemas.observer import NOBODY, Observer
 from tests.contract.installations import (
     RabbitMQInstallation,
     envelope,
@@ -53,9 +54,20 @@ async def node(request: pytest.FixtureRequest) -> Node:
     return node
 
 
+class Counted(Observer):
+    """What the looks have found."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def guard_found(self, fault: str | None) -> None:
+        if fault is not None:
+            self.faults.append(fault)
+
+
 @asynccontextmanager
-async def process(url: str) -> AsyncIterator[RabbitMQBroker]:
-    broker = await RabbitMQBroker.open(RabbitMQSettings(url))
+async def process(url: str, observer: Observer = NOBODY) -> AsyncIterator[RabbitMQBroker]:
+    broker = await RabbitMQBroker.open(RabbitMQSettings(url, observer=observer))
     try:
         yield broker
     finally:
@@ -257,7 +269,8 @@ async def test_what_may_not_be_mended_makes_the_ingress_not_ready_until_somebody
     node: Node, broker: RabbitMQBroker, limited: Callable[[str, str, str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     await broker.close()
-    async with process(limited("^$", *RIGHTS[1:])) as other:
+    counted = Counted()
+    async with process(limited("^$", *RIGHTS[1:]), counted) as other:
         assert other.publisher.ready
         async with raw_channel(node.url) as channel:
             await channel.queue_delete(topics.UNROUTED)
@@ -265,6 +278,7 @@ async def test_what_may_not_be_mended_makes_the_ingress_not_ready_until_somebody
         assert await has_fault(other, f"RabbitMQ has no {topics.UNROUTED}, and this user lacks the right to declare it")
         await asyncio.sleep(1)  # several looks
         assert caplog.text.count(f"the topology guard: RabbitMQ has no {topics.UNROUTED}") == 1
+        assert len(counted.faults) > 1  # an alert has to last as long as the fault
         async with process(node.url):
             await eventually(is_ready(other, ready=True))
 

@@ -128,6 +128,27 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
     [
         pytest.param("", "sources: there is none", id="empty file"),
         pytest.param(
+            GOOD + "[store]\nttl_s = inf", "store.ttl_s: it is not a number of at most 63 bits", id="infinite"
+        ),
+        pytest.param(GOOD + "[store]\nttl_s = nan", "store.ttl_s: it is not a number of at most 63 bits", id="nan"),
+        pytest.param(GOOD + "[store]\nttl_s = 1e12", "store.ttl_s: expected a number <= 3153600000", id="many years"),
+        pytest.param(
+            GOOD + f"[broker]\nmax_in_flight = {10**30}", "broker.max_in_flight: it is not a number", id="too many bits"
+        ),
+        pytest.param(
+            GOOD + '[tracing]\nendpoint = "http://[x"', "tracing.endpoint: expected the address", id="half an address"
+        ),
+        pytest.param(
+            GOOD + '[sources.half]\nprovider = "krtc"\nsecrets = ["file:/dev/zero"]',
+            "sources.half.secrets: /dev/zero cannot be read: it is no regular file",
+            id="a device that never ends",
+        ),
+        pytest.param(
+            GOOD + '[sources.half]\nprovider = "krtc"\nsecrets = ["abc"]\npublic_url = "https://[x"',
+            "sources.half.public_url: expected the URL",
+            id="half a public URL",
+        ),
+        pytest.param(
             '[sources.x]\nprovder = "krtc"\nsecrets = ["abc"]',
             "sources.x.provder: there is no such setting; did you mean provider?",
             id="a misspelt provider's key",

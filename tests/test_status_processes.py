@@ -99,6 +99,13 @@ def test_an_ingress_whose_broker_is_in_an_alarm_says_so_although_it_is_ready() -
     assert said.startswith("ingress 7: RabbitMQ takes no events, because of an alarm of its memory or disk: ")
 
 
+def test_an_ingress_whose_spool_takes_nothing_says_why() -> None:
+    full = "it is full (spool.max_bytes)"
+    process = ProcessState(role="ingress", pid=7, version="1", broker="b", ready=True, spool_fault=full)
+    (said,) = process_hints([OnPort(9464, [process])])
+    assert said == f"ingress 7: its spool takes no events: {full}: what RabbitMQ does not take is answered 503"
+
+
 def test_a_port_that_does_not_say_what_its_process_does_has_a_reason() -> None:
     silent, refusing = process_hints([OnPort(9464, fault=SILENT), OnPort(9465, fault=TOKEN_REFUSED)])
     assert silent.startswith("port 9464: what listens there does not answer within 2 s")

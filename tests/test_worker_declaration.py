@@ -22,7 +22,13 @@ import json, os
 
 """
 
+OPENER = "import contextlib\n@contextlib.asynccontextmanager\nasync def pool(): yield"
+
 MISTAKES = {
+    "a state that was called": (
+        f"{OPENER}\n@worker(RoomCreated, state=pool())\nasync def w(event): ...",
+        "w: state is what the function returned; name the function itself, without brackets",
+    ),
     "an option that does not exist": (
         "@worker(ParticipantJoined, order=True)\nasync def w(event): ...",
         "there is no option 'order' of @worker; did you mean ordered?",

@@ -4,6 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from hookline.schemas import topics
@@ -70,6 +71,8 @@ def check_options(options: Mapping[str, Any], state: Any, name: str, *, takes_de
         kind, expected = _KINDS[option]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise TypeError(f"{option} is {kind_of(value)}, and must be {expected}")
+    if isinstance(state, AbstractAsyncContextManager):
+        raise TypeError(f"{name}: state is what the function returned; name the function itself, without brackets")
     if not all(callable(each) for each in options.get("middleware", ())) or not (state is None or callable(state)):
         raise TypeError(f"{name}: middleware is a list of functions, and state is a function")
     _check_called(options.get("middleware", ()), state)

@@ -105,10 +105,12 @@ class Guard:
                 self._note(name, check, None)
 
     def _note(self, name: str, check: Check, fault: str | None) -> None:
-        """Say what is wrong once, and again when it changes."""
-        if self._checks.get(name) != check or fault == self._faults.get(name):
+        """Say what is wrong once, and again when it changes. Every look is counted, so that an alert lasts as long."""
+        if self._checks.get(name) != check:
             return
         self._observer.guard_found(fault)
+        if fault == self._faults.get(name):
+            return
         if fault is None:
             del self._faults[name]
             log.info("the topology guard: %s is as it should be again", name)

@@ -31,6 +31,7 @@ Read: TypeAlias = Callable[[], Values]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NO_LABELS: Labels = ()
 _FOLDED_AT_ONCE = 1000
+_ALARMING = ("bad_signature", "missing_signature", "stale_timestamp", "not_durable", "overloaded")
 _RARE = ("partitions_lost_total", "breaker_opened_total", "crash_suspects_total", "bindings_restored_total")
 
 
@@ -123,18 +124,21 @@ class Metrics(Observer):
         self._gauges[METRICS[f"{PREFIX}{name}"].name] = read
 
     def expect(self, sources: Iterable[str], queues: Iterable[str] = ()) -> None:
-        """Show these sources and queues from the start.
+        """Show these queues from the start, and these sources from now on.
 
-        A source from which nothing has ever come is silent, too. A counter that begins with 1 has no increase for
-        Prometheus, so that its alert would miss the first time.
+        A source from which nothing has ever come is silent, too, and one that was removed is not. A counter that
+        begins with 1 has no increase for Prometheus, so that its alert would miss the first time.
         """
         for queue in queues:
             for name in _RARE:
                 self._count(name, (queue,), 0)
-        for source in sources:
-            self._last.setdefault(source, self._started_s)
+        now_s = self._clock() if self._last else self._started_s
+        self._last = {source: self._last.get(source, now_s) for source in sources}
+        for source in self._last:
             self._received[source] += 0
             self._count("id_conflicts_total", (source,), 0)
+            for reason in _ALARMING:
+                self._count("refused_total", (source, reason), 0)
 
     def last_fetched(self, queue: str) -> datetime | None:
         """When the message was received that was last taken from a queue."""

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+from hookline.settings_faults import is_web_address
+
 PORTS = 32
 """A process listens on the first free one of so many, from `port` on."""
 
@@ -60,7 +62,7 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
-        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+        if self.endpoint and not is_web_address(self.endpoint):
             return "endpoint: expected the address of an OTLP collector, such as http://127.0.0.1:4318"
         return None
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -20,6 +21,7 @@ def main() -> None:
     """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
     # A command that keeps no log has one sentence to say, and not what libraries log.
     logging.lastResort = logging.NullHandler()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a sender
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -29,6 +31,13 @@ def main() -> None:
     except OSError as error:
         code = _output_failed(error)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Write to nowhere what a shell has closed, as with `>&-`. Otherwise a file or a socket would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w" if number else "r", encoding="utf-8"))  # noqa: SIM115  until it ends
 
 
 def _run() -> int:

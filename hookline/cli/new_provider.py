@@ -56,7 +56,7 @@ def new_provider(name: str, folder: Path) -> None:
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} cannot be a word of a topic: use a-z, 0-9, _ and -")
     if name in catalogue():
-        raise SettingsError(f"{name} is a built-in provider")
+        raise SettingsError(f"{name} is a built-in provider: give yours another name")
     layout = _layout(name, folder)
     files = dict(_files(name, layout))
     if taken := [path for path in files if path.exists()]:

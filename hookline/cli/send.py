@@ -27,6 +27,7 @@ from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import AnySource
 from hookline.settings import Settings, load
+from hookline.settings_faults import is_web_address
 
 _LISTED = 20
 _MAX_TEXT = 200
@@ -34,11 +35,9 @@ _MAX_COUNT = 100_000  # they are made before the first is sent, so that they can
 
 
 def _check_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
-    if url is not None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            text = f"{url!r} is not a URL such as http://127.0.0.1:8080/hooks/krtc-main"
-            raise click.BadParameter(text, context, parameter)
+    if url is not None and not is_web_address(url):
+        text = f"{url!r} is not a URL such as http://127.0.0.1:8080/hooks/krtc-main"
+        raise click.BadParameter(text, context, parameter)
     return url
 
 

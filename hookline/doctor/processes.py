@@ -58,6 +58,8 @@ def faults_of(process: ProcessState) -> Iterator[str]:
         yield f"{who} is not ready: {'; '.join(process.reasons)}"
     if process.broker_fault:
         yield f"{who}: {_BROKER_FAULTS.get(process.broker_fault, f'events are not taken: {process.broker_fault}')}"
+    if process.spool_fault:
+        yield f"{who}: its spool takes no events: {process.spool_fault}: what RabbitMQ does not take is answered 503"
 
 
 def slowness_of(process: ProcessState) -> Iterator[str]:

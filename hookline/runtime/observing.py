@@ -59,6 +59,7 @@ class Observing:
         self.workers: Callable[[], Sequence[WorkerState]] = lambda: ()
         self._blocked: Callable[[], BlockedState | None] = lambda: None
         self._broker_fault: Callable[[], str] = lambda: ""
+        self._spool_fault: Callable[[], str | None] = lambda: None
         self._metrics.gauge("ready", lambda: {(): int(not self.faults)})
         self._metrics.gauge("log_dropped_total", _log_dropped)
 
@@ -88,9 +89,10 @@ class Observing:
         return found if self._is_open else [*found, _NOT_OPEN]
 
     def use(self, settings: Settings) -> None:
-        """Take the token of settings that were read anew, and the name of their broker."""
+        """Take the token and the sources of settings that were read anew, and the name of their broker."""
         self._broker = broker_name(settings)
         self._settings = msgspec.structs.replace(self._settings, token=settings.admin.token)
+        self._metrics.expect(settings.sources)
         if self._server is not None and self._roles.admin_socket is None:
             self._server.use_token(self._settings.token)
 
@@ -121,6 +123,7 @@ class Observing:
         """Show what is in the spool, if there is one."""
         if spool is None:
             return
+        self._spool_fault = lambda: spool.fault
         self._metrics.spooled = lambda: spool.counts.spooled
         self.gauge("spool_events", lambda: {(): spool.status.events})
         self.gauge("spool_bytes", lambda: {(): spool.status.bytes})
@@ -168,6 +171,7 @@ class Observing:
                 workers=self.workers(),
                 blocked=self._blocked(),
                 broker_fault=self._broker_fault(),
+                spool_fault=self._spool_fault() or "",
             )
         ]
 

@@ -163,7 +163,7 @@ async def inspected(folder: Path, text: str = "", *, token: str = "") -> AsyncIt
     (port,) = free_ports(1)
     admin = f'[admin]\nport = {port}\ntoken = "{token}"\n'
     path = folder / "hookline.toml"
-    path.write_text(f"{admin}{text}\n[audit]\nmax_age_s = 1e10\n{SOURCES}")
+    path.write_text(f"{admin}{text}\n[audit]\nmax_age_s = 3e9\n{SOURCES}")
     settings = load(path, with_sources=True)
     server = AdminServer(Pages(), settings.admin, settings)
     assert await server.start() == port

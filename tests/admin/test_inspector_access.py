@@ -83,7 +83,7 @@ async def test_a_wrong_token_opens_nothing(closed: Site, token: str, monkeypatch
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "", "/\r\nX: y", "x"],
+    ["//evil.example", "//[x", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "", "/\r\nX: y", "x"],
 )
 async def test_a_login_leads_nowhere_else(closed: Site, target: str) -> None:
     assert (await closed.post("/login", {"token": TOKEN, "to": target})).headers["Location"] == "/"

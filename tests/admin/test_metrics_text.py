@@ -1,8 +1,10 @@
 """Metrics: what is counted, and what Prometheus reads."""
 
+import re
 import timeit
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +17,7 @@ from hookline.schemas.metrics import METRICS
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.workers.work import Work
 
+ALERTS = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ENVELOPE = Envelope(
     id="event",
@@ -97,6 +100,16 @@ def test_conflicts_of_a_source_are_counted_from_0() -> None:
     assert samples(metrics.text())['hookline_id_conflicts_total{source="krtc-main"}'] == 0
 
 
+def test_refusals_that_an_alert_is_about_are_counted_from_0() -> None:
+    metrics = Metrics()
+    metrics.expect(["krtc-main"])
+    found = samples(metrics.text())
+    selected = re.findall(r'hookline_refused_total\{reason=~"([^"]+)"', ALERTS.read_text())
+    assert len(selected) > 1
+    for reason in "|".join(selected).split("|"):
+        assert found[f'hookline_refused_total{{reason="{reason}",source="krtc-main"}}'] == 0
+
+
 @pytest.mark.parametrize(
     ("outcome", "label"),
     [(Again(1, 2, "failed"), "again"), (Parked("failed", "", 1), "parked")],
@@ -164,6 +177,20 @@ def test_a_source_from_which_nothing_has_come_is_silent_since_the_start() -> Non
     assert found['hookline_last_received_seconds{source="krtc-main"}'] == 5
     assert found['hookline_last_received_seconds{source="meetings"}'] == 65
     assert found['hookline_received_total{source="meetings"}'] == 0
+
+
+def test_a_source_is_silent_from_when_the_settings_name_it_until_they_do_not() -> None:
+    now_s = [100.0]
+    metrics = Metrics(clock=lambda: now_s[0])
+    metrics.expect(["krtc-main", "meetings"])
+    now_s[0] = 160.0
+    metrics.expect(["meetings", "calls"])
+    now_s[0] = 165.0
+    found = samples(metrics.text())
+    silent = {name: value for name, value in found.items() if name.startswith("hookline_last_received")}
+    named = 'hookline_last_received_seconds{{source="{}"}}'.format
+    assert silent == {named("meetings"): 65, named("calls"): 5}
+    assert found['hookline_id_conflicts_total{source="calls"}'] == 0
 
 
 def test_the_metrics_of_several_processes_are_one_text() -> None:

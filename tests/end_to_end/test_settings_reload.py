@@ -14,7 +14,7 @@ import pytest
 from hookline.cli.sample_callbacks import callbacks_of, send_callback
 from tests.contract.installations import fresh_rabbitmq, queue_name
 from tests.end_to_end.processes import END_S, Process, Project, eventually, until
-from tests.end_to_end.test_operators_port import get, operators_url
+from tests.end_to_end.test_operators_port import get, metrics, operators_url
 from tests.end_to_end.test_processes import PROCESSES, change, start_ingresses
 from tests.services.rabbitmq import Node, own_node
 
@@ -64,6 +64,19 @@ async def test_a_bad_file_keeps_the_old_settings(embedded_project: Project) -> N
     change(embedded_project, "[brokr]", "[broker]")
     assert await status(embedded_project) == 200
     assert ingress.stop() == 0
+
+
+def test_the_metrics_have_the_sources_of_the_settings_as_they_are_now(embedded_project: Project) -> None:
+    ingress = embedded_project.start("ingress")
+    url = operators_url(ingress)
+    age = 'hookline_last_received_seconds{{source="{}"}}'.format
+    until(lambda: age("krtc-main") in metrics(url))
+    change(embedded_project, "[sources.krtc-main]", "[sources.renamed]")
+    reread(ingress, f"{READ}krtc-main, renamed")
+    found = metrics(url)
+    assert age("renamed") in found
+    assert age("krtc-main") not in found
+    assert found['hookline_id_conflicts_total{source="renamed"}'] == 0
 
 
 OLD, NEW = "the-first-token-of-the-operator", "another-token-of-the-operator"

@@ -125,7 +125,8 @@ async def _require(connection: AbstractConnection, what: Declaration, timeout_s:
         except ChannelNotFoundEntity:
             reason = server_reason(refused.__cause__)
             raise Refused(
-                f"RabbitMQ has no {what.name}, and this user lacks the right to declare it (configure): {reason}"
+                f"RabbitMQ has no {what.name}, and this user lacks the right to declare it (configure): {reason}; "
+                "run `hookline topology apply` as a user that has it"
             ) from None
 
 

@@ -45,5 +45,7 @@ async def _acquired(connection: AbstractConnection, name: str, timeout_s: float)
         except ChannelLockedResource:
             return False
         except ChannelAccessRefused as error:
-            raise Refused(f"RabbitMQ does not let this user lock {name}: {server_reason(error)}") from error
+            reason = server_reason(error)
+            text = f"RabbitMQ does not let this user lock {name}: {reason}; use the operator's user, or a worker's"
+            raise Refused(text) from error
     return True

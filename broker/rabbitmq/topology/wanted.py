@@ -82,7 +82,7 @@ async def _compare(connection: AbstractConnection, each: Declaration, timeout_s:
         if not isinstance(error.__cause__, ChannelNotFoundEntity):
             raise
         kind = "exchange" if isinstance(each, DurableExchange) else "queue"
-        text = f"the {kind} {each.name} is missing; a process that may declare it makes it when it starts"
+        text = f"the {kind} {each.name} is missing; `hookline topology apply` makes it, or a start, by a user that may"
         return Difference(each.name, text, is_missing=True)
     try:
         await declare_all(connection, [each], timeout_s, each.name)

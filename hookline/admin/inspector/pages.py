@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from aiohttp import web
@@ -288,6 +288,5 @@ async def _form(request: web.BaseRequest) -> Asked:
 
 def _own_path(text: str) -> str:
     """A path of ours to go on to; `/` for anything that might lead elsewhere."""
-    parts = urlsplit(text)
-    is_ours = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable() and "\\" not in text
-    return text if is_ours and not parts.scheme and not parts.netloc else "/"
+    is_ours = text.startswith("/") and not text.startswith("//") and text.isprintable() and "\\" not in text
+    return text if is_ours else "/"
