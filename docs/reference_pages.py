@@ -21,7 +21,7 @@ from hookline.schemas.errors import HooklineError, Refused
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent
 from hookline.schemas.provider import Provider
 from hookline.schemas.providers import catalogue
-from hookline.settings import SECTIONS, SourceSettings
+from hookline.settings_sections import SECTIONS, SourceSettings
 
 MADE = "<!-- made from the code by `make tables` -->"
 _SHARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(CanonicalEvent))

@@ -78,6 +78,7 @@ class IngressConnection(web.RequestHandler):
         "_lane",
         "_promised_bytes",
         "_resting",
+        "_socket",
         "_timeouts",
         "address",
         "client",
@@ -105,6 +106,7 @@ class IngressConnection(web.RequestHandler):
         self._lane = lane
         self._resting: asyncio.Future[None] | None = None  # `_waiter`, while the fast lane has the request
         self._timeouts = timeouts
+        self._socket: asyncio.WriteTransport | None = None  # until it is lost; aiohttp forgets one that it closes
         self.load = load
         self.turns = turns
         self._max_msg_queue_size = 2
@@ -148,19 +150,29 @@ class IngressConnection(web.RequestHandler):
     def idle_since_s(self) -> float | None:
         """When its last request was answered, by the loop's clock plus a constant; None if it waits for no other.
 
-        0 if it waits for nothing but the rest of a body that is of no use.
+        0 if it is of no use to a client: if it waits for the rest of a body that was refused, for answers to be read,
+        or only to be closed, which takes some time if the client does not read, or does not answer the end of TLS.
         """
+        if self._paused or (self._socket is not None and self._socket.is_closing()):
+            return 0.0
         if self._is_last and self._request_count and not self._messages:
             return None if self._current_request is not None or self._resting is not None else 0.0
         is_waiting = self._waiter is not None and not self._waiter.done()
-        is_idle = self._request_count and is_waiting and not (self._messages or self._backlog)
+        is_idle = self._request_count and is_waiting and not (self._messages or self._backlog or self._head_bytes)
         return self._next_keepalive_close_time if is_idle else None
+
+    @property
+    def is_pipelining(self) -> bool:
+        """Whether another request waits behind the one that is being answered."""
+        in_progress = self._current_request is not None or self._resting is not None
+        return len(self._messages) + in_progress > 1 or (in_progress and bool(self._backlog))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Any unsent byte of a response pauses the writing, and is timed. A transport of TLS pauses when its limit is
         # reached, others when it is exceeded. uvloop's transports have no asyncio class.
         self._has_tls = transport.get_extra_info("ssl_object") is not None
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(int(self._has_tls))
+        self._socket = cast("asyncio.WriteTransport", transport)
+        self._socket.set_write_buffer_limits(int(self._has_tls))
         self.address = (transport.get_extra_info("peername") or ("",))[0]
         super().connection_made(transport)
         self._await_head()
@@ -284,7 +296,12 @@ class IngressConnection(web.RequestHandler):
             self._resting.cancel()
         super().force_close()
 
+    def give_way(self) -> None:
+        self.force_close()
+        self.abort()
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._socket = None
         self._stop_waiting()
         self._timeouts.write.stop(self)
         if self._waiter is not None and self._waiter.done():
@@ -332,7 +349,8 @@ class IngressConnection(web.RequestHandler):
         try:
             super().data_received(data)
             may_be_followed = (
-                data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
+                data[:1] <= b"\r"  # they may begin in the middle of the end of its head
+                or data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
                 if self._request_count != before  # these bytes are mostly one request
                 else self._is_body_open
             )
@@ -570,8 +588,9 @@ class IngressConnection(web.RequestHandler):
         super().resume_writing()
 
     def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
+        """Close at once. `force_close` alone waits until the client has read everything."""
+        if self._socket is not None:
+            self._socket.abort()
 
     def handle_error(
         self,

@@ -31,7 +31,13 @@ class Limited(Protocol):
     @property
     def idle_since_s(self) -> float | None: ...
 
+    @property
+    def is_pipelining(self) -> bool: ...
+
     def force_close(self) -> None: ...
+
+    def give_way(self) -> None:
+        """Close at once, so that its file is free. What the client has not read is lost."""
 
 
 Connections = dict[Limited, tuple[float, int]]
@@ -130,10 +136,10 @@ class ConnectionLimits:
         silent = [
             each for each in new if time.monotonic() - among[each][0] >= _SILENT_S and not _has_unread(among[each][1])
         ]
-        chosen = silent or self._idlest(among) or self._load.oldest_of(among) or new
+        chosen = silent or self._idlest(among) or self._load.oldest_of(among) or _first_pipelining(among) or new
         for connection in chosen:
             self.closed(connection)
-            connection.force_close()
+            connection.give_way()
         held_back = self._throttle.admit(limit)
         if held_back is not None:
             what = "idle and slow ones are closed" if chosen else "all are busy, so new ones are closed"
@@ -161,10 +167,15 @@ class ConnectionLimits:
         return found or first
 
     def _idlest(self, among: Connections) -> list[Limited]:
-        """The connections that wait for another request, and have waited longest; first those that wait for none."""
+        """The connections that wait for another request, and have waited longest; first those that are of no use."""
         waits = ((each.idle_since_s, number, each) for number, each in enumerate(among))
         idle = [(since_s, number, each) for since_s, number, each in waits if since_s is not None]
         return [connection for _, _, connection in heapq.nsmallest(max(1, len(idle) // _AT_ONCE), idle)]
+
+
+def _first_pipelining(among: Connections) -> list[Limited]:
+    """The oldest connection that is never idle, since it sends requests before it has its answers. No provider does."""
+    return next(([connection] for connection in among if connection.is_pipelining), [])
 
 
 def _has_unread(file: int) -> bool:

@@ -38,6 +38,7 @@ class Handshake(asyncio.Protocol):
 
     is_new = True
     idle_since_s = None
+    is_pipelining = False
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class Handshake(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    abort = end_reading = force_close
+    abort = end_reading = give_way = force_close
 
 
 def _feed(transport: asyncio.Transport, data: bytes) -> None:

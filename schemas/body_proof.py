@@ -29,6 +29,11 @@ class BodyProof:
             for place, name in enumerate(names)
         ]
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Fields", places))
+        exact = [
+            (field, int | str | None, msgspec.field(name=name, default=None))
+            for (field, *_), name in zip(places, names, strict=True)
+        ]
+        self._plain: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Plain", exact))
         self._last: tuple[bytes, tuple[str | None, ...]] | None = None  # a callback is asked several times in a row
 
     def read(self, body: bytes) -> tuple[str, ...]:
@@ -38,23 +43,38 @@ class BodyProof:
         MalformedRequest if the body is not a JSON object.
         """
         found = self.find(body)
-        for name, text in zip(self._names, found, strict=True):
-            if text is None or not text.strip():
-                raise MissingSignature(f"{name} is missing")
-        return cast("tuple[str, ...]", found)
+        if None not in found and all(map(str.strip, found)):  # type: ignore[arg-type]  # none is None
+            return cast("tuple[str, ...]", found)
+        missing = next(name for name, text in zip(self._names, found, strict=True) if not (text or "").strip())
+        raise MissingSignature(f"{missing} is missing")
 
     def find(self, body: bytes) -> tuple[str | None, ...]:
         """As `read`, with None for a field that is absent or null."""
         last = self._last
         if last is not None and last[0] is body:
             return last[1]
+        found = self._find_plain(body) or self._find_exact(body)
+        self._last = (body, found)
+        return found
+
+    def _find_plain(self, body: bytes) -> tuple[str | None, ...] | None:
+        """The texts where all fields are absent, texts, or integers but 0, which have one form only; else None."""
+        try:
+            values = msgspec.structs.astuple(self._plain.decode(body))
+            return None if 0 in values else tuple([_plain_text(value) for value in values])
+        except (ValueError, RecursionError):
+            return None
+
+    def _find_exact(self, body: bytes) -> tuple[str | None, ...]:
         try:
             fields = read_again(self._decoder, body)
         except Unreadable:
             raise MalformedRequest("the body, which carries the signature, is not a JSON object") from None
-        found = tuple(map(_exact_text, msgspec.structs.astuple(fields)))
-        self._last = (body, found)
-        return found
+        return tuple(map(_exact_text, msgspec.structs.astuple(fields)))
+
+
+def _plain_text(value: int | str | None) -> str | None:
+    return str(value) if isinstance(value, int) else value
 
 
 def _exact_text(raw: msgspec.Raw) -> str | None:

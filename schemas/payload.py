@@ -34,6 +34,7 @@ T = TypeVar("T")
 anything = msgspec.json.Decoder()
 """Reads a body of unknown form."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_decode, _encode = anything.decode, msgspec.json.Encoder().encode
 _LARGE_BYTES = 8192
 _BACKSLASH = ord("\\")  # `in` finds a number ten times faster than a byte string of length one
 
@@ -44,13 +45,14 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     Raises Unreadable if it is not JSON, is not UTF-8 (also in skipped fields), is nested too deep, names a key twice,
     has a NUL in a text, or a required field that is of another type or out of bounds.
     """
-    content = read_again(decoder, body)
-    _check_encoding(body)
-    if _BACKSLASH in body:
+    try:
+        content = decoder.decode(body)
+    except (RecursionError, ValueError):  # as in `read_again`
+        content = _read_leniently(decoder, body.removeprefix(BYTE_ORDER_MARK))
+    if len(body) >= _LARGE_BYTES or not _is_kept_whole(body):
+        _check_all(body)
+    elif _BACKSLASH in body:
         _check_text(body)
-        _check_keys(body)
-    elif not _names_each_key_once(body):
-        _check_keys(body)
     return content
 
 
@@ -85,6 +87,15 @@ def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None
         identify(Request(envelope.body, query=envelope.query))
 
 
+def _check_all(body: bytes) -> None:
+    _check_encoding(body)
+    if _BACKSLASH in body:
+        _check_text(body)
+        _check_keys(body)
+    elif not _names_each_key_once(body):
+        _check_keys(body)
+
+
 def _check_encoding(body: bytes) -> None:
     if not body.isascii():
         try:
@@ -113,15 +124,26 @@ def _check_keys(body: bytes) -> None:
         raise Unreadable("the body is not JSON") from None
 
 
-def _names_each_key_once(body: bytes) -> bool:
-    """Whether a body without escapes is quickly seen to name no key twice. If not, `_check_keys` finds out.
+def _is_kept_whole(body: bytes) -> bool:
+    """Whether nothing is lost when a body is decoded and encoded again: then it is in UTF-8 and names no key twice.
 
-    A small body with no two equal strings passes in a fifth of the time of `_check_keys`. A large one is not copied;
-    the first key that occurs again ends the search.
+    Mostly the bytes are the same again. Otherwise the colons are counted: a key that is named twice loses one, with
+    those in its value, and only an escaped colon could hide that. This takes a fifth of the time of `_check_keys`.
+    False proves nothing: some numbers cannot be decoded or encoded.
     """
-    if len(body) < _LARGE_BYTES:
-        strings = body.split(b'"')[1::2]
-        return len(set(strings)) == len(strings)
+    try:
+        kept = _encode(_decode(body))
+    except (ValueError, RecursionError, OverflowError):
+        return False
+    return kept == body or (kept.count(b":") == body.count(b":") and not _has_escaped_colon(body))
+
+
+def _has_escaped_colon(body: bytes) -> bool:
+    return _BACKSLASH in body and (b"\\u003a" in body or b"\\u003A" in body)
+
+
+def _names_each_key_once(body: bytes) -> bool:
+    """Whether a body without escapes is quickly seen to name no key twice. Even a large one is not copied."""
     seen: set[bytes] = set()
     for key in _possible_keys(body):
         if key in seen:

@@ -1,6 +1,6 @@
 """The parameters of a query string, for providers that put their signature there."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import quote, unquote_plus
 
@@ -27,7 +27,8 @@ def _unquoted(text: str) -> str:
     return unquote_plus(text, errors="replace") if "%" in text or "+" in text else text
 
 
-def without(query: str, names: Container[str]) -> str:
+@lru_cache(maxsize=256)
+def without(query: str, names: frozenset[str]) -> str:
     """The query without the parameters of these names, which are in lower case. The result is ASCII."""
     fields = [field for field in query.split("&") if _unquoted(field.partition("=")[0]).lower() not in names]
     rest = "&".join(fields)

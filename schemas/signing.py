@@ -32,7 +32,11 @@ def check_base64(text: str, expected: Collection[bytes], step: str = "the signat
     The text must be exactly what encodes the digest: a decoder ignores the last bits before the padding. `step` is as
     for `check_hex`.
     """
-    check_digest(_from_base64(text, step), expected, step)
+    fits = False
+    for digest in expected:  # as in `check_digest`
+        fits |= hmac.compare_digest(text.encode("utf-8", "replace"), b2a_base64(digest, newline=False))
+    if not fits:
+        check_digest(_from_base64(text, step), expected, step)  # for its errors
 
 
 def check_hex_of_body(text: str, digest: bytes, name: str) -> None:

@@ -185,6 +185,16 @@ def test_a_key_named_twice_in_different_escapes_is_found() -> None:
             vector.identify(body)
 
 
+@pytest.mark.parametrize(
+    "twice", [b'"a":1,"a":"\\u003a"', b'"a":1,"b":"\\u003A","a":2', b'"\\u0061":":","a":"\\u003a\\u003a"']
+)
+def test_an_escaped_colon_hides_no_key_named_twice(twice: bytes) -> None:
+    for vector in IN_JSON:
+        body = vector.request.body.rstrip()[:-1] + b',"skipped":{' + twice + b"}}"
+        with pytest.raises(Unreadable, match="names a key twice"):
+            vector.identify(body)
+
+
 @each_json_provider
 def test_the_search_for_keys_named_twice_refuses_nothing_else(provider: Provider[Any]) -> None:
     vector = next(vector for vector in IN_JSON if vector.provider is provider)
@@ -193,10 +203,10 @@ def test_the_search_for_keys_named_twice_refuses_nothing_else(provider: Provider
 
 
 JSON_TEXTS = st.recursive(
-    st.sampled_from(["1", "1e400", "null", '"a"', '"b"', '"c"', '"\\u0061"', '":"', '"云"']),
+    st.sampled_from(["1", "1e400", "null", '"a"', '"b"', '"c"', '"\\u0061"', '":"', '"\\u003a"', '"云"']),
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda values: f"[{' ,'.join(values)}]")
-        | st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '":"']), inner), max_size=3).map(
+        | st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '":"', '"\\u003A"']), inner), max_size=3).map(
             lambda pairs: "{" + ", ".join(f"{name} :{value}" for name, value in pairs) + "}"
         )
     ),

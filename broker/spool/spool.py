@@ -29,6 +29,7 @@ _STALLED_S = 0.8
 
 _LOOK_EVERY_S = 1.0
 _ADOPT_EVERY_S = 10.0
+_QUICK_S = 1.0
 _LOAD_S = 15.0
 _FAILING_S = 5.0
 """So long a start waits for a disk that fails: what is on it can be published in its order only if it is known."""
@@ -146,7 +147,10 @@ class Spool:
         """Return once the folder is open and what earlier processes left is known, or that fails or takes too long."""
         opened = self._loop.create_future()
         self._task = asyncio.create_task(self._look_after(opened))
-        await asyncio.wait([opened], timeout=_LOAD_S)
+        await asyncio.wait([opened], timeout=_QUICK_S)
+        if not opened.done():
+            log.warning("the start waits up to %.0f s for the disk of the spool %s", _LOAD_S, self._journal.folder)
+            await asyncio.wait([opened], timeout=_LOAD_S - _QUICK_S)
         if self._is_loading:
             self._is_loading = False
             log.error("the spool: what earlier processes left is not known yet; order is not kept against it")

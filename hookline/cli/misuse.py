@@ -25,7 +25,7 @@ def remedy(error: click.ClickException) -> str:
 
 def _of_option(error: NoSuchOption) -> str:
     """An option that is a setting, or that stands before its command."""
-    from hookline.settings import SECTIONS  # noqa: PLC0415  a wrong option is rare
+    from hookline.settings_sections import SECTIONS  # noqa: PLC0415  a wrong option is rare
 
     if error.option_name == "--config":
         return " It stands behind the command: `hookline status --config FILE`"

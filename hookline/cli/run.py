@@ -19,7 +19,8 @@ from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import until_exit
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
-from hookline.settings import LogErrors, Settings, load
+from hookline.settings import Settings, load
+from hookline.settings_sections import LogErrors
 
 _FAIL_FAST = ("--fail-fast",)
 

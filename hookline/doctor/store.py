@@ -8,7 +8,8 @@ from typing import NamedTuple
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.import_errors import optional_libraries
 from hookline.schemas.errors import SettingsError
-from hookline.settings import REDIS_URLS, Settings
+from hookline.settings import Settings
+from hookline.settings_sections import REDIS_URLS
 
 _MAX_SKEW_S = 5.0
 _SLOW_S = 0.5

@@ -13,7 +13,8 @@ from hookline.runtime.shutdown import ClosingTime
 from hookline.schemas.broker import WAITING_FACTOR, Broker, Publisher, Retention
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY, Observer
-from hookline.settings import RABBITMQ_URLS, REDIS_URLS, SQLITE_URL, BrokerSettings, Settings, StoreSettings
+from hookline.settings import Settings
+from hookline.settings_sections import RABBITMQ_URLS, REDIS_URLS, SQLITE_URL, BrokerSettings, StoreSettings
 from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
 from hookline.workers.event_states import EventStates
@@ -110,10 +111,10 @@ class Installation:
         """
         if self._rabbitmq is None or not self._settings.spool.path:
             return broker.publisher
-        publisher = _spooling(self._rabbitmq, self._settings)
+        publisher = _noted(_spooling(self._rabbitmq, self._settings), self._publishers)
         self.spool = publisher.spool
         await publisher.open()
-        return _noted(publisher, self._publishers)
+        return publisher
 
     async def store(self) -> Store:
         """Raises Unreachable, or SettingsError."""

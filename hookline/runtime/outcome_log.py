@@ -12,7 +12,7 @@ from typing import Any
 from hookline.schemas.broker import Again, Done, Outcome, Parked
 from hookline.schemas.envelope import TRACE_HEADER, trace_of
 from hookline.schemas.events import CanonicalEvent, event_topic
-from hookline.settings import LogErrors
+from hookline.settings_sections import LogErrors
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.work import Work
 

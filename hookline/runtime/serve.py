@@ -22,7 +22,8 @@ from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Broker, Publisher
-from hookline.settings import Settings, WorkersSettings
+from hookline.settings import Settings
+from hookline.settings_sections import WorkersSettings
 from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.breaker import Breaker
@@ -93,7 +94,8 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 for worker in chosen:  # it works at once, while the next one may have to wait for a server
                     pools += [await starting.opened(partial(pool_of, worker))]
             if roles.ingress:
-                publisher = observing.traced_publisher(await installation.ingress_publisher(broker))
+                publisher = await starting.opened(partial(installation.ingress_publisher, broker))
+                publisher = observing.traced_publisher(publisher)
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
                 observing.watch_broker(broker.publisher)
                 observing.watch_spool(installation.spool)

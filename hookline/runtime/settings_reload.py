@@ -11,7 +11,8 @@ import msgspec
 from hookline.runtime.installation import is_rabbitmq
 from hookline.runtime.service_manager import ServiceManager
 from hookline.schemas.errors import SettingsError
-from hookline.settings import SECTIONS, Settings, load
+from hookline.settings import Settings, load
+from hookline.settings_sections import SECTIONS
 
 log = logging.getLogger("hookline")
 

@@ -7,7 +7,8 @@ from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.runtime.installation import Installation, is_rabbitmq, rabbitmq_settings, sqlite_path
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueStates
-from hookline.settings import SQLITE_URL, Settings
+from hookline.settings import Settings
+from hookline.settings_sections import SQLITE_URL
 from hookline.workers.event_log import EventLog
 
 

@@ -98,7 +98,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
     time, signature = _proof.read(request.body)
     sent_s = decimal(time, TIME_DIGITS)  # exactly ten: more would let a forger extend the text of a known MD5
-    check_hex(signature, [_digest(source.account, key, sent_s) for key in source.keys])
+    check_hex(signature, [_digest(source.account, key, time) for key in source.keys])
     check_fresh(sent_s, now_s, source.tolerance_s)
 
 
@@ -106,8 +106,8 @@ def signature(request: Request) -> str:
     return _proof.read(request.body)[1].lower()
 
 
-def _digest(account: Account, key: Key, sent_s: int) -> bytes:
-    signed = f"{account.comp_id}&".encode() + key + f"&{sent_s:0{TIME_DIGITS}}".encode()
+def _digest(account: Account, key: Key, time: str) -> bytes:
+    signed = f"{account.comp_id}&".encode() + key + f"&{time}".encode()
     return hashlib.md5(signed, usedforsecurity=False).digest()  # the provider chose MD5
 
 
@@ -117,7 +117,7 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     if not isinstance(content, dict):
         raise ValueError("the signature goes into the body, which must be a JSON object")  # noqa: TRY004  as documented
     sent_s = int(now_s)
-    signature = _digest(source.account, source.keys[0], sent_s).hex()
+    signature = _digest(source.account, source.keys[0], f"{sent_s:0{TIME_DIGITS}}").hex()
     return Outgoing(msgspec.json.encode({**content, "Time": sent_s, "Signature": signature}))
 
 

@@ -17,7 +17,7 @@ from docs.reference_pages import subcommands
 from hookline import events
 from hookline.cli.main import cli
 from hookline.schemas.providers import catalogue
-from hookline.settings import SECTIONS, SourceSettings
+from hookline.settings_sections import SECTIONS, SourceSettings
 from tests.docs.pages import PAGES, README, ROOT, Block, all_blocks
 
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -8,7 +8,7 @@ import pytest
 
 from docs.readme_tables import README, with_tables
 from hookline.schemas.providers import catalogue
-from hookline.settings import SECTIONS, SourceSettings
+from hookline.settings_sections import SECTIONS, SourceSettings
 
 TEXT = README.read_text()
 SETTINGS = (README.parent / "docs" / "settings.md").read_text()

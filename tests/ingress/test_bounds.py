@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
@@ -284,6 +285,84 @@ async def test_a_refused_connection_makes_way_before_one_of_this_moment(monkeypa
             answer = await client.answer()
             assert answer is not None
             assert answer.status == 200
+
+
+async def stop_reading(client: Client, connection: IngressConnection) -> None:
+    """Ask for so much and read none of it that the ingress cannot write on."""
+    transport = cast("asyncio.WriteTransport", connection.transport)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    asking = asyncio.create_task(client.send(get("/healthz") * 20_000))
+    unsent, before = 0, -1
+    async with asyncio.timeout(PATIENCE_S):
+        while not unsent or unsent != before:
+            await asyncio.sleep(0.2)
+            unsent, before = transport.get_write_buffer_size(), unsent
+    asking.cancel()
+
+
+async def test_a_client_that_does_not_read_makes_way() -> None:
+    async with (
+        running_ingress(settings=with_settings(max_connections=2)) as ingress,
+        connected(ingress.port, receive_buffer_bytes=2048) as unread,
+    ):
+        await let_ingress_run()
+        (connection,) = ingress.server.connections
+        assert isinstance(connection, IngressConnection)
+        await stop_reading(unread, connection)
+        ingress.publisher.hold()
+        async with clients(ingress, [GOOD]) as [busy]:
+            newcomer = asyncio.create_task(accepts(ingress))
+            await asyncio.wait([newcomer], timeout=0.1)
+            ingress.publisher.release()
+            assert await newcomer
+            assert await busy.answer() is not None
+        assert connection not in ingress.server.connections
+
+
+async def test_a_client_that_does_not_read_is_cut_off_although_its_connection_is_closing() -> None:
+    """What is not sent yet would keep the connection open without a limit."""
+    async with (
+        running_ingress(settings=with_settings(write_timeout_s=2)) as ingress,
+        connected(ingress.port, receive_buffer_bytes=2048) as unread,
+    ):
+        await let_ingress_run()
+        (connection,) = ingress.server.connections
+        assert isinstance(connection, IngressConnection)
+        await stop_reading(unread, connection)
+        connection.force_close()
+        async with asyncio.timeout(PATIENCE_S):
+            while ingress.server.connections:  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_pipelines_makes_way_before_one_that_waits_for_its_answer() -> None:
+    async with running_ingress(settings=with_settings(max_connections=2)) as ingress:
+        ingress.publisher.hold()
+        async with clients(ingress, [GOOD, GOOD * 2]) as [waiting, pipelining]:
+            newcomer = asyncio.create_task(accepts(ingress))
+            assert await pipelining.is_closed()
+            ingress.publisher.release()
+            assert await newcomer
+            answer = await waiting.answer()
+            assert answer is not None
+            assert answer.status == 200
+
+
+async def test_an_idle_connection_makes_way_before_one_that_has_begun_with_a_request() -> None:
+    async with (
+        running_ingress(settings=with_settings(max_connections=2)) as ingress,
+        clients(ingress, [GOOD, GOOD]) as [begun, idle],
+    ):
+        assert await begun.answer() is not None
+        assert await idle.answer() is not None
+        await begun.send(GOOD[:40])
+        await let_ingress_run()
+        assert await accepts(ingress)
+        assert await idle.is_closed()
+        await begun.send(GOOD[40:])
+        answer = await begun.answer()
+        assert answer is not None
+        assert answer.status == 200
 
 
 async def test_of_used_connections_the_idlest_is_closed() -> None:

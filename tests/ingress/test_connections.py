@@ -91,6 +91,18 @@ async def test_pipelined_callbacks_are_answered_in_order() -> None:
         assert [envelope.body for envelope in ingress.publisher.envelopes] == [BODY, b"not json"]
 
 
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+@pytest.mark.parametrize("size", range(-1, 5), ids="{} bytes of the empty line".format)
+async def test_a_callback_behind_another_is_answered_wherever_the_first_head_is_split(size: int, *, lane: bool) -> None:
+    first = len(HEAD) - 4 + size
+    async with running_ingress(settings=with_settings(fast_lane=lane)) as ingress, ingress.connect() as client:
+        await client.send(GOOD[:first])
+        await let_ingress_run()
+        await client.send(GOOD[first:] + GOOD)
+        answers = [await client.answer() for _ in range(2)]
+        assert [answer.status for answer in answers if answer] == [200, 200]
+
+
 async def test_a_request_hidden_behind_an_empty_body_is_a_request_of_its_own() -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         await client.send(changed(LENGTH, b"Content-Length: 0").removesuffix(BODY) + with_line(b"GET /admin HTTP/1.1"))

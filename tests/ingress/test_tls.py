@@ -262,9 +262,9 @@ class Greeting:
     async def receive(self) -> None:
         self._incoming.write(await asyncio.get_running_loop().sock_recv(self._socket, 2**16))
 
-    async def ask(self) -> bytes:
-        """The answer to a genuine callback, or at least its beginning."""
-        self._tls.write(GOOD)
+    async def ask(self, request: bytes = GOOD) -> bytes:
+        """The answer, or at least its beginning."""
+        self._tls.write(request)
         self._socket.sendall(self._outgoing.read())
         while True:
             await self.receive()
@@ -320,3 +320,16 @@ async def test_a_crowd_of_greetings_is_answered_in_several_turns(
         counting.cancel()
     assert len(began) == len(clients)
     assert max(Counter(began).values()) <= 32
+
+
+async def test_a_client_that_does_not_answer_the_end_of_tls_makes_way(authority: Authority) -> None:
+    """The end of TLS waits half a minute for it."""
+    refused = GOOD.replace(b"/hooks/", b"/nowhere/")
+    async with with_tls(authority, max_connections=2) as ingress, AsyncExitStack() as stack:
+        for request in (refused, refused, GOOD):
+            client = stack.enter_context(closing(Greeting(authority, ingress.port)))
+            async with asyncio.timeout(PATIENCE_S):
+                while not client.send():
+                    await client.receive()
+                answer = await client.ask(request)
+            assert answer.startswith(b"HTTP/1.1 200 OK" if request == GOOD else b"HTTP/1.1 404")

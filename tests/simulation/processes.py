@@ -12,7 +12,7 @@ from hookline.runtime.serve import _Pools
 from hookline.schemas.copies import copy_of
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY
-from hookline.settings import WorkersSettings
+from hookline.settings_sections import WorkersSettings
 from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.pool import Pool
 from tests.simulation import model_broker, model_store

@@ -19,7 +19,7 @@ from hookline.schemas.envelope import (
     TRACE_HEADER,
     TYPE_HEADER,
     Envelope,
-    iso,
+    iso_bytes,
     origin,
 )
 from hookline.schemas.errors import NotDurable, Obstacle
@@ -149,7 +149,7 @@ def _table(headers: Mapping[str, str]) -> bytes:
 def _envelope_table(envelope: Envelope) -> bytes:
     """What `_table` returns for `to_headers`. Only the two times are known to be shorter than 256 bytes."""
     event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
-    occurred_at, received_at = iso(envelope.occurred_at).encode(), iso(envelope.received_at).encode()
+    occurred_at, received_at = iso_bytes(envelope.occurred_at), iso_bytes(envelope.received_at)
     table = _ENVELOPE_TABLE % (
         _long(len(event_id)),
         event_id,

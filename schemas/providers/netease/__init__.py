@@ -14,11 +14,11 @@ import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
-from hookline.schemas.events import Event, event_topic
+from hookline.schemas.events import Event
 from hookline.schemas.payload import Id, read, read_again, recheck, text
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
-from hookline.schemas.providers.netease.reading import Reader, Reading
+from hookline.schemas.providers.netease.reading import Reader
 from hookline.schemas.signing import check_fresh, check_hex, check_hex_of_body, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
@@ -97,13 +97,14 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     has_nonce = bool(request.headers.getall("Nonce", ()))
     nonce = _nonce(request) if has_nonce else ""
     md5 = request.header("MD5") if not has_nonce or request.headers.getall("MD5", ()) else None
-    if request.headers.getall("AppKey", ()) and request.header("AppKey") != source.account.app_key:
+    app_keys = request.headers.getall("AppKey", ())
+    if app_keys and app_keys != [source.account.app_key] and request.header("AppKey") != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
-    body_md5 = _md5(request.body)
-    digests = []
+    body_md5, digests = _md5(request.body), []
     if md5 is not None:
-        check_hex_of_body(md5, body_md5.digest(), "MD5")
+        if md5 != body_md5:  # in capitals, or wrong
+            check_hex_of_body(md5, bytes.fromhex(body_md5), "MD5")
         digests += [_check_sum(key, body_md5, cur_time).digest() for key in source.keys]
     if has_nonce:
         digests += [_check_sum_with(nonce, key, body_md5, cur_time).digest() for key in source.keys]
@@ -119,16 +120,16 @@ def _nonce(request: Request) -> str:
 
 
 # The provider chose both hashes.
-def _md5(body: bytes) -> "hashlib._Hash":
-    return hashlib.md5(body, usedforsecurity=False)
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def _check_sum(key: bytes, body_md5: "hashlib._Hash", cur_time: str) -> "hashlib._Hash":
-    return hashlib.sha1(key + body_md5.hexdigest().encode() + cur_time.encode(), usedforsecurity=False)
+def _check_sum(key: bytes, body_md5: str, cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + f"{body_md5}{cur_time}".encode(), usedforsecurity=False)
 
 
-def _check_sum_with(nonce: str, key: bytes, body_md5: "hashlib._Hash", cur_time: str) -> "hashlib._Hash":
-    return hashlib.sha1(key + f"{nonce}{cur_time}{body_md5.hexdigest()}".encode(), usedforsecurity=False)
+def _check_sum_with(nonce: str, key: bytes, body_md5: str, cur_time: str) -> "hashlib._Hash":
+    return hashlib.sha1(key + f"{nonce}{cur_time}{body_md5}".encode(), usedforsecurity=False)
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -136,10 +137,10 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     body_md5, key = _md5(body), source.keys[0]
     headers = {"AppKey": source.account.app_key, "CurTime": cur_time}
     if _signs_a_nonce(body):
-        headers["Nonce"] = body_md5.hexdigest()[:16]
+        headers["Nonce"] = body_md5[:16]
         headers["CheckSum"] = _check_sum_with(headers["Nonce"], key, body_md5, cur_time).hexdigest()
         return Outgoing(body, headers)
-    headers["MD5"] = body_md5.hexdigest()
+    headers["MD5"] = body_md5
     headers["CheckSum"] = _check_sum(key, body_md5, cur_time).hexdigest()
     return Outgoing(body, headers)
 
@@ -165,16 +166,16 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 
 def identify(request: Request) -> Identity:
     """The facts are those that the service's pages name, never what each attempt to send it renews."""
-    kind = read(_kind, request.body)
-    reading = _reading(kind, request.body)
-    if reading is None:
-        return identify_unknown(_type_word(kind), request.body, time="timestamp")
-    return Identity(event_topic(reading.made[0].event), reading.facts, reading.subject, reading.occurred_s)
+    body = request.body
+    kind = read(_kind, body)
+    word = _type_word(kind)
+    reader = _reader(kind, word)
+    identity = None if reader is None else reader.identify(text(word), body)
+    return identify_unknown(word, body, time="timestamp") if identity is None else identity
 
 
-def _reading(kind: Kind, body: bytes) -> Reading | None:
-    reader = READERS[_service(kind)].get(text(_type_word(kind)))
-    return None if reader is None else reader(text(_type_word(kind)), body)
+def _reader(kind: Kind, word: Id) -> Reader | None:
+    return READERS[_service(kind)].get(text(word))
 
 
 def _service(kind: Kind) -> Service:
@@ -207,12 +208,14 @@ def _type_word(kind: Kind) -> Id:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    reading = _reading(kind, envelope.body)
-    if reading is None:
-        return normalise_unknown(envelope, _type_word(kind))
-    alone = len(reading.made) == 1
-    heads = [envelope.head(_type_word(kind), None if alone else place) for place in range(len(reading.made))]
-    events: Any = [made.event(**head, **made.fields) for made, head in zip(reading.made, heads, strict=True)]
+    word = _type_word(kind)
+    reader = _reader(kind, word)
+    made_events = () if reader is None else reader.make(text(word), envelope.body)
+    if not made_events:
+        return normalise_unknown(envelope, word)
+    alone = len(made_events) == 1
+    heads = [envelope.head(word, None if alone else place) for place in range(len(made_events))]
+    events: Any = [made.event(**head, **made.fields) for made, head in zip(made_events, heads, strict=True)]
     return tuple(events)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CallStarted,
     Media,
@@ -17,14 +18,13 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
-    number,
     optional_text,
     read_again,
     text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
 from hookline.schemas.unknown import all_facts
 
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
@@ -55,44 +55,59 @@ _call = msgspec.json.Decoder(Call)
 _room = msgspec.json.Decoder(Room)
 
 
-def _read_call(kind: str, body: bytes) -> Reading:
+def _identify_call(kind: str, body: bytes) -> Identity:
     call = read_again(_call, body)
-    callees = tuple(text(account) for account in call.to_account_list or () if account is not None)
-    caller = text(call.from_account)
+    return _identity("call.started", kind, body, call, text(call.from_account), sorted(_callees(call)))
+
+
+def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
+    call = read_again(_call, body)
     fields = {
-        "caller_id": caller,
-        "callee_ids": callees,
+        "caller_id": text(call.from_account),
+        "callee_ids": _callees(call),
         "media": MEDIA.get(call.call_type),
         "custom": call.notify_attach,
     }
-    return _of_callback(kind, body, call, caller, sorted(callees), Made(CallStarted, fields))
+    return [Made(CallStarted, fields)]
 
 
-def _read_created_room(kind: str, body: bytes) -> Reading:
+def _callees(call: Call) -> tuple[str, ...]:
+    return tuple([text(account) for account in call.to_account_list or () if account is not None])
+
+
+def _identify_room(kind: str, body: bytes) -> Identity:
+    room = read_again(_room, body)
+    name = text(room.channel_name)
+    return _identity("room.created", kind, body, room, name, (name,))
+
+
+def _make_room(_kind: str, body: bytes) -> Sequence[Made]:
     """The page calls the account an operator and names no owner. An empty `selfConfig` means no attributes."""
     room = read_again(_room, body)
     name, operator = text(room.channel_name), optional_text(room.from_account)
-    fields = {"room_id": name, "operator_id": operator, "custom": room.self_config or None}
-    return _of_callback(kind, body, room, name, [name], Made(RoomCreated, fields))
+    return [Made(RoomCreated, {"room_id": name, "operator_id": operator, "custom": room.self_config or None})]
 
 
-def _of_callback(
-    kind: str, body: bytes, notice: Call | Room, subject: str, which: Sequence[str], made: Made
-) -> Reading:
+def _identity(
+    event_type: str, kind: str, body: bytes, notice: Call | Room, subject: str, which: Sequence[str]
+) -> Identity:
     """The facts are type, account, device, time, and the callees or the room.
 
     Without a time, or with one that cannot be, all fields of the callback are its facts. The provider sends each
     callback once, so a repeat can only be a copy. A second call that differs in no field passes for a copy, too.
     """
-    ms = None if notice.timestamp is None else number(notice.timestamp)
+    ms = optional_number(notice.timestamp)
     occurred_s = unix_s(ms)
     if occurred_s is None:
-        return Reading(all_facts(kind, body), subject, None, [made])
+        return Identity(event_type, all_facts(kind, body), subject)
     who = optional_text(notice.from_account), optional_text(notice.from_device_id)
-    return Reading((int(kind), *who, ms, *which), subject, occurred_s, [made])
+    return Identity(event_type, (int(kind), *who, ms, *which), subject, occurred_s)
 
 
-READERS: Mapping[str, Reader] = {"20": _read_call, "21": _read_created_room}
+READERS: Mapping[str, Reader] = {
+    "20": Reader(_identify_call, _make_call),
+    "21": Reader(_identify_room, _make_room),
+}
 
 
 def _callback(kind: int, account: str, **fields: Any) -> Sample:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CanonicalEvent,
     ParticipantJoined,
@@ -18,6 +19,7 @@ from hookline.schemas.events import (
     TrackKind,
     TrackPublished,
     TrackUnpublished,
+    event_topic,
 )
 from hookline.schemas.payload import (
     Id,
@@ -28,14 +30,20 @@ from hookline.schemas.payload import (
     read_again,
     text,
     unix_s,
-    whole_number,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds
 from hookline.schemas.providers.netease.roles import role_fields
 from hookline.schemas.unknown import all_facts
 
 STREAMS: Mapping[str, TrackKind] = {"audio": "audio", "video": "video", "subVideo": "screen"}
+
+EVENTS: Mapping[str, type[CanonicalEvent]] = {
+    "30": ParticipantJoined,
+    "31": ParticipantLeft,
+    "50": RoomCreated,
+    "51": RoomEnded,
+}
 
 
 class ClassStream(msgspec.Struct, frozen=True):
@@ -75,16 +83,34 @@ class ClassNotice(msgspec.Struct, frozen=True, rename="camel"):
 _class_notice = msgspec.json.Decoder(ClassNotice)
 
 
-def _read_class(kind: str, body: bytes) -> Reading | None:
+def _identify_class(kind: str, body: bytes) -> Identity | None:
+    notice = read_again(_class_notice, body)
+    event = _first_event(kind, notice.data)
+    if event is None:
+        return None
+    room, occurred_s = text(notice.room_uuid), unix_s(_class_time(notice))
+    if notice.sequence is None:
+        return Identity(event_topic(event), all_facts(kind, body), room, occurred_s)
+    return Identity(event_topic(event), (optional_text(notice.app_key), room, str(notice.sequence)), room, occurred_s)
+
+
+def _make_class(kind: str, body: bytes) -> Sequence[Made]:
     notice = read_again(_class_notice, body)
     room = text(notice.room_uuid)
-    made = [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
-    if not made:
-        return None
-    facts: tuple[str | int | None, ...] = (optional_text(notice.app_key), room, optional_text(notice.sequence))
-    if notice.sequence is None:
-        facts = all_facts(kind, body)
-    return Reading(facts, room, unix_s(_class_time(notice)), made)
+    return [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
+
+
+def _first_event(kind: str, data: ClassData) -> type[CanonicalEvent] | None:
+    """The class of the first of `_class_events`; None if there are none."""
+    match kind:
+        case "30" | "31":
+            return EVENTS[kind] if data.members else None
+        case "40":
+            return next((event for event, _ in _class_tracks(kind, data)), None)
+        case "41":
+            return None if data.member is None else TrackUnpublished
+        case _:
+            return EVENTS.get(kind, RoomUpdated)
 
 
 def _class_time(notice: ClassNotice) -> int | None:
@@ -106,13 +132,12 @@ def _class_events(kind: str, data: ClassData) -> Sequence[Made]:
     match kind:
         case "30" | "31":
             members = sorted({text(member.user_uuid): member for member in data.members}.items())
-            event: type[CanonicalEvent] = ParticipantJoined if kind == "30" else ParticipantLeft
-            return [Made(event, {**_class_member(member), **role_fields(member.role)}) for _, member in members]
+            return [Made(EVENTS[kind], {**_class_member(member), **role_fields(member.role)}) for _, member in members]
         case "40" | "41":
-            return _class_tracks(kind, data) if data.member is not None else []
+            return _class_tracks(kind, data)
         case "50" | "51":
             operator = None if data.operator_member is None else text(data.operator_member.user_uuid)
-            return [Made(RoomCreated if kind == "50" else RoomEnded, {"operator_id": operator})]
+            return [Made(EVENTS[kind], {"operator_id": operator})]
         case _:
             sent = data.states if data.states is not None else data.properties
             changes = {data.key: None} if sent is None and data.key is not None else sent
@@ -133,13 +158,15 @@ def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:
     if kind == "41":
         named = data.stream_type if data.stream_type is not None else data.key
         return [Made(TrackUnpublished, {**who, "kind": STREAMS.get(named or "")})]
-    values = {name: whole_number(stream.value) for name, stream in _streams(data).items()}
-    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 1]
-    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, value in values.items() if value == 0]
+    streams = _streams(data).items()
+    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 1]
+    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 0]
     return on + off
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(("1", "2", "10", "11", "30", "31", "40", "41", "50", "51"), _read_class)
+READERS: Mapping[str, Reader] = dict.fromkeys(
+    ("1", "2", "10", "11", "30", "31", "40", "41", "50", "51"), Reader(_identify_class, _make_class)
+)
 
 
 def _class_sample(sequence: int, cmd: int, **data: Any) -> Sample:

@@ -1,11 +1,11 @@
 """B: copies of audio/video 1.0 (消息抄送). Numbers are in quotes, and lists are JSON within a text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from hookline.schemas.envelope import moment
+from hookline.schemas.envelope import Identity, moment
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import (
     CallEnded,
@@ -27,7 +27,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
 
 COPIED_MEDIA: Mapping[str | None, Media] = {"AUDIO": "audio", "VEDIO": "video", "VIDEO": "video"}  # their spelling
 RESULTS: Mapping[str | None, CallResult] = {"SUCCESS": "answered"}
@@ -74,16 +74,25 @@ _copied_files = msgspec.json.Decoder(CopiedFiles)
 _files = msgspec.json.Decoder(tuple[CopiedFile, ...])
 
 
-def _read_copied_call(kind: str, body: bytes) -> Reading:
+def _identify_call(kind: str, body: bytes) -> Identity:
     """A call has ended when its longest member left (inferred)."""
     call = read_again(_copied_call, body)
     members = read(_copied_members, call.members.encode()) if call.members else ()
-    durations = [number(member.duration) for member in members if member.duration is not None]
     started_s, channel = unix_s(optional_number(call.createtime)), text(call.channel_id)
-    callers = [text(member.accid) for member in members if flag(member.caller)]
+    if started_s is None:
+        return Identity("call.ended", (kind, channel, call.type), channel)
+    durations = [number(member.duration) for member in members if member.duration is not None]
+    ended_s = started_s + max(durations, default=optional_number(call.duration) or 0)
+    return Identity("call.ended", (kind, channel, call.type), channel, ended_s)
+
+
+def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
+    call = read_again(_copied_call, body)
+    members = read_again(_copied_members, call.members.encode()) if call.members else ()
+    started_s, callers = unix_s(optional_number(call.createtime)), [member for member in members if flag(member.caller)]
     fields = {
-        "call_id": channel,
-        "caller_id": callers[0] if callers else None,
+        "call_id": text(call.channel_id),
+        "caller_id": text(callers[0].accid) if callers else None,
         "callee_ids": tuple(text(member.accid) for member in members if not flag(member.caller)),
         "media": COPIED_MEDIA.get(call.type),
         "result": RESULTS.get(call.status, "unknown"),
@@ -91,24 +100,32 @@ def _read_copied_call(kind: str, body: bytes) -> Reading:
         "duration_s": optional_number(call.duration),
         "members": tuple(map(_member, members)),
     }
-    ended_s = None if started_s is None else started_s + max(durations, default=optional_number(call.duration) or 0)
-    return Reading((kind, channel, call.type), channel, ended_s, [Made(CallEnded, fields)])
+    return [Made(CallEnded, fields)]
 
 
 def _member(member: CopiedMember) -> CallMember:
     return CallMember(user_id=text(member.accid), duration_s=optional_number(member.duration))
 
 
-def _read_copied_files(kind: str, body: bytes) -> Reading:
-    """One delivery may hold the files of several channels. They are sorted, so that each keeps its number."""
+def _identify_files(kind: str, body: bytes) -> Identity:
+    """One delivery may hold the files of several channels."""
     found = read(_files, read_again(_copied_files, body).fileinfo.encode())
-    files = sorted({_file_key(file): file for file in found}.items())
-    if not files:
+    if not found:
         raise Unreadable("the body names no file")
-    made = [Made(RecordingUploaded, _copied_file(file)) for _, file in files]
-    facts = tuple(fact for key, _ in files for fact in key if fact)
+    files = _sorted(found)
+    facts = [fact for key, _ in files for fact in key if fact]
     times = [at_s for _, file in files if (at_s := unix_s(optional_number(file.timestamp))) is not None]
-    return Reading((kind, *facts), text(files[0][1].channelid), max(times, default=None), made)
+    return Identity("recording.uploaded", (kind, *facts), text(files[0][1].channelid), max(times, default=None))
+
+
+def _make_files(_kind: str, body: bytes) -> Sequence[Made]:
+    found = read_again(_files, read_again(_copied_files, body).fileinfo.encode())
+    return [Made(RecordingUploaded, _copied_file(file)) for _, file in _sorted(found)]
+
+
+def _sorted(files: Sequence[CopiedFile]) -> Sequence[tuple[tuple[str, ...], CopiedFile]]:
+    """Each file once, with its key, in an order that keeps its number in whatever order a re-send lists them."""
+    return sorted({_file_key(file): file for file in files}.items())
 
 
 def _file_key(file: CopiedFile) -> tuple[str, ...]:
@@ -130,7 +147,10 @@ def _copied_file(file: CopiedFile) -> Mapping[str, Any]:
     }
 
 
-READERS: Mapping[str, Reader] = {"5": _read_copied_call, "6": _read_copied_files}
+READERS: Mapping[str, Reader] = {
+    "5": Reader(_identify_call, _make_call),
+    "6": Reader(_identify_files, _make_files),
+}
 
 
 def _copied_call_body(n: int, at_s: float) -> Any:

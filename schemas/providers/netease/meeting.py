@@ -1,10 +1,11 @@
 """E: the old meeting component."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CanonicalEvent,
     ParticipantJoined,
@@ -13,6 +14,7 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
     RoomEndReason,
+    event_topic,
 )
 from hookline.schemas.payload import (
     Id,
@@ -25,7 +27,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
 from hookline.schemas.unknown import all_facts
 
 END_REASONS: Mapping[int | None, RoomEndReason] = {1: "closed", 2: "empty", 3: "expired", 4: "closed"}
@@ -36,6 +38,7 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "6": ParticipantLeft,
     "7": RecordingUploaded,
 }
+TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.items()}
 
 
 class MeetingFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,19 +71,35 @@ class Meeting(msgspec.Struct, frozen=True, rename="camel"):
 _meeting = msgspec.json.Decoder(Meeting)
 
 
-def _read_meeting(kind: str, body: bytes) -> Reading | None:
+def _identify_meeting(kind: str, body: bytes) -> Identity | None:
     notice = read_again(_meeting, body).msg_body
-    room, file = text(notice.meeting_id), notice.file_info
-    event = EVENTS[kind]
-    if (kind in ("5", "6") and notice.account_id is None) or (kind == "7" and file is None):
+    if not _is_event(kind, notice):
         return None
-    ms = optional_number(notice.time)
+    ms, room, file = optional_number(notice.time), text(notice.meeting_id), notice.file_info
+    occurred_s = unix_s(ms)
+    if occurred_s is None:
+        return Identity(TOPICS[kind], all_facts(kind, body), room)
     account = notice.account_id if file is None or file.account_id is None else file.account_id
     which = optional_text(notice.meeting_unique_id), ms, optional_text(account), file.filename if file else None
-    occurred_s = unix_s(ms)
-    facts = all_facts(kind, body) if occurred_s is None else (kind, *which)
-    shared = {"room_id": room, "session_id": optional_text(notice.meeting_unique_id)}
-    return Reading(facts, room, occurred_s, [Made(event, {**shared, **_meeting_fields(kind, notice, file)})])
+    return Identity(TOPICS[kind], (kind, *which), room, occurred_s)
+
+
+def _make_meeting(kind: str, body: bytes) -> Sequence[Made]:
+    notice = read_again(_meeting, body).msg_body
+    if not _is_event(kind, notice):
+        return ()
+    shared = {"room_id": text(notice.meeting_id), "session_id": optional_text(notice.meeting_unique_id)}
+    return [Made(EVENTS[kind], {**shared, **_meeting_fields(kind, notice, notice.file_info)})]
+
+
+def _is_event(kind: str, notice: MeetingBody) -> bool:
+    match kind:
+        case "5" | "6":
+            return notice.account_id is not None
+        case "7":
+            return notice.file_info is not None
+        case _:
+            return True
 
 
 def _meeting_fields(kind: str, notice: MeetingBody, file: MeetingFile | None) -> Mapping[str, Any]:
@@ -103,7 +122,7 @@ def _meeting_fields(kind: str, notice: MeetingBody, file: MeetingFile | None) ->
             return {"user_id": text(notice.account_id or ""), "connection_id": optional_text(notice.room_uid)}
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, _read_meeting)
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_meeting, _make_meeting))
 
 
 def _meeting_sample(kind: int, **fields: Any) -> Sample:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.events import (
     CanonicalEvent,
@@ -16,6 +17,7 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
     RoomUpdated,
+    event_topic,
 )
 from hookline.schemas.payload import (
     Id,
@@ -26,7 +28,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
 from hookline.schemas.providers.netease.roles import role_fields
 
 EVENTS: Mapping[str, type[CanonicalEvent]] = {
@@ -36,6 +38,8 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "USER_LEAVE_ROOM": ParticipantLeft,
     "MEETING_INFO_CHANGE": RoomUpdated,
 }
+TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.items()}
+ABOUT_USERS = ("USER_JOIN_ROOM", "USER_LEAVE_ROOM")
 
 
 class NeRoomUser(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,18 +72,28 @@ _ne_room = msgspec.json.Decoder(NeRoom)
 _changes = msgspec.json.Decoder(Changes)
 
 
-def _read_ne_room(kind: str, body: bytes) -> Reading | None:
+def _identify_ne_room(kind: str, body: bytes) -> Identity | None:
     notice = read_again(_ne_room, body)
     about = notice.body
     if about.room_uuid is None:
         return None
-    room = text(about.room_uuid)
-    shared = {"room_id": room, "session_id": optional_text(about.room_archive_id)}
-    event, fields = EVENTS[kind], _ne_room_fields(kind, about, body)
-    made = [Made(event, {**shared, **each}) for each in fields]
-    if not made:
+    _check_users(kind, about)
+    occurred_s = unix_s(optional_number(notice.timestamp))
+    return Identity(TOPICS[kind], (text(notice.request_id),), text(about.room_uuid), occurred_s)
+
+
+def _make_ne_room(kind: str, body: bytes) -> Sequence[Made]:
+    about = read_again(_ne_room, body).body
+    if about.room_uuid is None:
+        return ()
+    _check_users(kind, about)
+    shared = {"room_id": text(about.room_uuid), "session_id": optional_text(about.room_archive_id)}
+    return [Made(EVENTS[kind], {**shared, **fields}) for fields in _ne_room_fields(kind, about, body)]
+
+
+def _check_users(kind: str, about: NeRoomBody) -> None:
+    if kind in ABOUT_USERS and not about.users:
         raise Unreadable("the body names no user")
-    return Reading((text(notice.request_id),), room, unix_s(optional_number(notice.timestamp)), made)
 
 
 def _ne_room_fields(kind: str, about: NeRoomBody, body: bytes) -> Sequence[Mapping[str, Any]]:
@@ -95,7 +109,7 @@ def _ne_room_fields(kind: str, about: NeRoomBody, body: bytes) -> Sequence[Mappi
             return [{"operator_id": optional_text(about.operator_user_uuid)}]
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, _read_ne_room)
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_ne_room, _make_ne_room))
 
 
 def _ne_room_sample(kind: str, **fields: Any) -> Sample:

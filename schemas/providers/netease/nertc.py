@@ -3,11 +3,12 @@
 Only the fields of types 1 to 3 are documented. For the others those that all have are read, where they are there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CanonicalEvent,
     ParticipantJoined,
@@ -19,6 +20,7 @@ from hookline.schemas.events import (
     RoomEnded,
     TrackPublished,
     TrackUnpublished,
+    event_topic,
 )
 from hookline.schemas.payload import (
     Flag,
@@ -31,7 +33,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, Reading, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
 from hookline.schemas.unknown import all_facts
 
 CHANNEL = 10**18
@@ -49,7 +51,8 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "13": TrackPublished,
     "14": TrackUnpublished,
 }
-WITHOUT_USER = (RoomCreated, RoomEnded, RecordingUploaded, ParticipantJoinFailed)
+TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.items()}
+WITHOUT_USER = ("1", "2", "3", "6")
 
 
 class Rtc(msgspec.Struct, frozen=True, rename="camel"):
@@ -76,19 +79,28 @@ class RtcData(msgspec.Struct, frozen=True):
 _rtc = msgspec.json.Decoder(RtcData)
 
 
-def _read_rtc(kind: str, body: bytes) -> Reading | None:
+def _identify_rtc(kind: str, body: bytes) -> Identity | None:
     notice = read_again(_rtc, body).data
-    channel = notice.channel_id if notice.channel_name is None else notice.channel_name
-    event = EVENTS[kind]
-    if channel is None or (notice.uid is None and event not in WITHOUT_USER):
+    channel = _channel(kind, notice)
+    if channel is None:
         return None
-    room, fields = text(channel), _rtc_fields(kind, notice)
     ms = optional_number(notice.timestamp)
     occurred_s = unix_s(ms) if ms is not None else unix_s(optional_number(notice.createtime)) if kind == "1" else None
-    facts = _rtc_facts(kind, notice, ms)
-    if occurred_s is None and kind != "3":
-        facts = all_facts(kind, body)
-    return Reading(facts, room, occurred_s, [Made(event, {"room_id": room, **fields})])
+    facts = _rtc_facts(kind, notice, ms) if occurred_s is not None or kind == "3" else all_facts(kind, body)
+    return Identity(TOPICS[kind], facts, text(channel), occurred_s)
+
+
+def _make_rtc(kind: str, body: bytes) -> Sequence[Made]:
+    notice = read_again(_rtc, body).data
+    channel = _channel(kind, notice)
+    return () if channel is None else [Made(EVENTS[kind], {"room_id": text(channel), **_rtc_fields(kind, notice)})]
+
+
+def _channel(kind: str, notice: Rtc) -> Id | None:
+    """The room of an event; None if there is none, or no user where there has to be one."""
+    if notice.uid is None and kind not in WITHOUT_USER:
+        return None
+    return notice.channel_id if notice.channel_name is None else notice.channel_name
 
 
 def _rtc_facts(kind: str, notice: Rtc, ms: int | None) -> tuple[str | int | None, ...]:
@@ -131,7 +143,7 @@ def _rtc_file(notice: Rtc) -> Mapping[str, Any]:
     }
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, _read_rtc)
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_rtc, _make_rtc))
 
 
 def _rtc_sample(kind: int, **fields: Any) -> Sample:

@@ -1,8 +1,9 @@
-"""What the readers of all services make of a callback."""
+"""What the readers of all services share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CanonicalEvent,
 )
@@ -20,17 +21,15 @@ class Made(NamedTuple):
     fields: Mapping[str, Any]
 
 
-class Reading(NamedTuple):
-    """What a callback of a known type says; the first event's topic is that of the envelope."""
+class Reader(NamedTuple):
+    """Reads the bodies of one type of one service.
 
-    facts: tuple[str | int | None, ...]
-    subject: str
-    occurred_s: float | None
-    made: Sequence[Made]
+    `make(type, body)` makes the events, and none of a body that says too little. `identify(type, body)` makes nothing,
+    since the ingress needs the identity only: its topic is that of the first event, and it is None where there is none.
+    """
 
-
-Reader: TypeAlias = Callable[[str, bytes], Reading | None]
-"""Reads a body of one type of one service; None for one that says too little to be an event."""
+    identify: Callable[[str, bytes], Identity | None]
+    make: Callable[[str, bytes], Sequence[Made]]
 
 
 def optional_number(value: int | str | None) -> int | None:

@@ -7,13 +7,13 @@ pass.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
 
 import msgspec
 
-from hookline.schemas.drafts import draft_topic, finished
+from hookline.schemas.drafts import finished
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import (
@@ -42,7 +42,6 @@ from hookline.schemas.payload import (
     required,
     text,
     unix_s,
-    unknown_type,
 )
 from hookline.schemas.provider import (
     Example,
@@ -56,7 +55,7 @@ from hookline.schemas.provider import (
     fault_without_signature,
 )
 from hookline.schemas.providers.roomkit import calls, live
-from hookline.schemas.providers.roomkit.reading import Reading
+from hookline.schemas.providers.roomkit.reading import Reader
 from hookline.schemas.query import parameter, parameters, without
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
@@ -70,13 +69,13 @@ ROOM_TYPES = {
     "Mic.CallbackAfterSeatInfoChanged": "seats.changed",
 }
 TYPES: Mapping[str, str | tuple[str, ...]] = {**ROOM_TYPES, **live.TYPES, **calls.TYPES}
-READERS: Mapping[Id, Callable[[str, bytes], Reading | None]] = {
-    **dict.fromkeys(live.TYPES, live.reading),
-    **dict.fromkeys(calls.TYPES, calls.reading),
+READERS: Mapping[Id, Reader] = {
+    **dict.fromkeys(live.TYPES, live.READER),
+    **dict.fromkeys(calls.TYPES, calls.READER),
 }
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
-SIGNED_PARAMETERS = ("sign", "requesttime")
+SIGNED_PARAMETERS = frozenset({"sign", "requesttime"})
 EMPTY_SEAT = ("", 0)
 SWITCHES = (
     "IsVideoDisabled",
@@ -243,16 +242,9 @@ def identify(request: Request) -> Identity:
 
 
 def _identify_other(command: Id, body: bytes) -> Identity:
-    reading = _reading(command, body)
-    if reading is None:
-        return identify_unknown(command, body, time="EventTime")
-    event_type = draft_topic(reading.drafts[0]) if reading.drafts else unknown_type(command)
-    return Identity(event_type, reading.facts or all_facts(command, body), reading.subject, reading.occurred_s)
-
-
-def _reading(command: Id, body: bytes) -> Reading | None:
     reader = READERS.get(command)
-    return None if reader is None else reader(text(command), body)
+    identity = None if reader is None else reader.identify(text(command), body)
+    return identify_unknown(command, body, time="EventTime") if identity is None else identity
 
 
 def _created_s(notice: AnyNotice) -> float | None:
@@ -311,12 +303,9 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     kind = read_again(_kind, envelope.body)
     command = _command(kind, envelope.query)
     if kind.callback_command not in ROOM_TYPES:
-        reading = _reading(command, envelope.body)
-        return (
-            finished(envelope, command, reading.drafts)
-            if reading and reading.drafts
-            else normalise_unknown(envelope, command)
-        )
+        reader = READERS.get(command)
+        drafts = () if reader is None else reader.drafts(text(command), envelope.body)
+        return finished(envelope, command, drafts) if drafts else normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
 

@@ -5,13 +5,14 @@ ways, so actions are compared without case, blanks and underscores. Some callbac
 Inferred: who hangs up in a call has not left a room, so that is kept as unknown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.drafts import Draft
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     CallAnswered,
     CallDeclined,
@@ -32,9 +33,11 @@ from hookline.schemas.payload import (
     unix_moment,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.roomkit.live import RECORDING_TOPICS, of_recording, recording
-from hookline.schemas.providers.roomkit.reading import Reading
+from hookline.schemas.providers.roomkit.live import RECORDING_TOPICS, identify_recording, recording
+from hookline.schemas.providers.roomkit.reading import Reader
 from hookline.schemas.providers.trtc import Notice as TrtcNotice
+from hookline.schemas.providers.trtc import notice_drafts
+from hookline.schemas.unknown import all_facts
 
 TYPES: Mapping[str, str | tuple[str, ...]] = {
     "Call.CallbackAfterStartCall": "call.started",
@@ -44,6 +47,7 @@ TYPES: Mapping[str, str | tuple[str, ...]] = {
     "Call.CallbackAfterCloudRecordingChanged": RECORDING_TOPICS,  # as one sample names it
 }
 MEDIA: Mapping[str | None, Media] = {"Audio": "audio", "Video": "video"}
+ANSWERED, DECLINED = "call.answered", "call.declined"
 ANSWERS = ("accept", "answer", "join")
 DECLINES: Mapping[str, DeclineReason] = {
     "reject": "rejected",
@@ -116,23 +120,27 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
 _notice = msgspec.json.Decoder(Notice)
 
 
-def reading(command: str, body: bytes) -> Reading | None:
-    """A callback of one of `TYPES`; None for one that does not say what it should. Raises Unreadable."""
+def identify(command: str, body: bytes) -> Identity | None:
+    """The facts are command, call, time, and what became of which user. Without a time all fields are facts."""
     notice = read_again(_notice, body)
-    call = required(notice.call_id or notice.call_info.call_id or notice.call_record.call_id, "CallId")
+    call = _call(notice)
     if notice.callback is not None:
-        return of_recording(command, notice.callback, call)
-    drafts = _drafts(command, notice, call)
-    if not drafts:
+        return identify_recording(command, notice.callback, call)
+    topic = _topic(command, notice)
+    if topic is None:
         return None
     occurred_s = number_s(notice.event_time)
     if occurred_s is None:
-        return Reading(drafts, (), call, number_s(notice.call_record.end_time))
-    changed = sorted(f"{user.action}:{user.account}" for user in notice.changed_user_list)
-    return Reading(drafts, (command, call, str(notice.event_time), *changed), call, occurred_s)
+        return Identity(topic, all_facts(command, body), call, number_s(notice.call_record.end_time))
+    changed = sorted([f"{user.action}:{user.account}" for user in notice.changed_user_list])
+    return Identity(topic, (command, call, str(notice.event_time), *changed), call, occurred_s)
 
 
-def _drafts(command: str, notice: Notice, call: str) -> list[Draft]:
+def drafts(command: str, body: bytes) -> Sequence[Draft]:
+    notice = read_again(_notice, body)
+    call = _call(notice)
+    if notice.callback is not None:
+        return notice_drafts(notice.callback)
     match command:
         case "Call.CallbackAfterStartCall":
             return _of_start(notice, call)
@@ -144,10 +152,43 @@ def _drafts(command: str, notice: Notice, call: str) -> list[Draft]:
             return []
 
 
+READER = Reader(identify, drafts)
+
+
+def _call(notice: Notice) -> str:
+    return required(notice.call_id or notice.call_info.call_id or notice.call_record.call_id, "CallId")
+
+
+def _topic(command: str, notice: Notice) -> str | None:
+    """The topic of the first of `drafts`."""
+    match command:
+        case "Call.CallbackAfterStartCall":
+            return "call.started" if _callers(notice) else None
+        case "Call.CallbackAfterMemberChanged":
+            return next((ANSWERED if user.action in ANSWERS else DECLINED for user in _answering(notice)), None)
+        case "Call.CallbackAfterEndCall":
+            return "call.ended"
+        case _:
+            return None
+
+
+def _callers(notice: Notice) -> list[Id]:
+    return [user.account for user in notice.user_list if user.status == "Calling" and user.account is not None]
+
+
+def _answering(notice: Notice) -> Sequence[User]:
+    """Those who have answered or declined, in an order that keeps their numbers."""
+    known = [
+        user
+        for user in notice.changed_user_list
+        if user.account is not None and (user.action in ANSWERS or user.action in DECLINES)
+    ]
+    return sorted(known, key=lambda user: (str(user.account), user.action))
+
+
 def _of_start(notice: Notice, call: str) -> list[Draft]:
     """The first who calls is the caller; without one nobody knows whose call it is."""
-    info = notice.call_info
-    callers = [user.account for user in notice.user_list if user.status == "Calling" and user.account is not None]
+    info, callers = notice.call_info, _callers(notice)
     if not callers:
         return []
     return [
@@ -169,15 +210,14 @@ def _accounts(accounts: Iterable[Id | None]) -> tuple[str, ...]:
 
 
 def _of_members(notice: Notice, call: str) -> list[Draft]:
+    about: dict[str, Any] = {"call_id": call, "room_id": optional_text(notice.room_id)}
     drafts: list[Draft] = []
-    for user in sorted(notice.changed_user_list, key=lambda user: (str(user.account), user.action)):
-        about: dict[str, Any] = {"call_id": call, "room_id": optional_text(notice.room_id)}
-        if user.account is None:
-            continue
+    for user in _answering(notice):
+        who = {"user_id": optional_text(user.account), **about}
         if user.action in ANSWERS:
-            drafts.append(partial(CallAnswered, user_id=text(user.account), **about))
-        elif user.action in DECLINES:
-            drafts.append(partial(CallDeclined, user_id=text(user.account), reason=DECLINES[user.action], **about))
+            drafts.append(partial(CallAnswered, **who))
+        else:
+            drafts.append(partial(CallDeclined, reason=DECLINES[user.action], **who))
     return drafts
 
 

@@ -6,13 +6,14 @@ metadata were not to be had, so their fields become `changes` as they are. When 
 reported as offline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from hookline.schemas.drafts import Draft
+from hookline.schemas.drafts import Draft, draft_topic
+from hookline.schemas.envelope import Identity
 from hookline.schemas.events import (
     LeaveReason,
     ParticipantJoined,
@@ -23,11 +24,12 @@ from hookline.schemas.events import (
     RoomEndReason,
     RoomUpdated,
 )
-from hookline.schemas.payload import Id, Number, number_s, optional_text, read_again, required
+from hookline.schemas.payload import Id, Number, number_s, optional_text, read_again, required, unknown_type
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.roomkit.reading import Reading, each_once
+from hookline.schemas.providers.roomkit.reading import Reader, each_once
 from hookline.schemas.providers.trtc import Notice as TrtcNotice
 from hookline.schemas.providers.trtc import notice_drafts, notice_facts, notice_subject
+from hookline.schemas.unknown import all_facts
 
 RECORDING_TOPICS = ("recording.started", "recording.completed", "recording.uploaded", "recording.failed")
 TYPES: Mapping[str, str | tuple[str, ...]] = {
@@ -46,6 +48,10 @@ REASONS: Mapping[Id | None, RoomEndReason] = {"DestroyByUser": "closed"}
 CAUSES: Mapping[str | None, LeaveReason] = {"Leave": "left", "HeartbeatInterrupt": "disconnected"}
 NO_CHANGES = ("CallbackCommand", "RoomId", "Operator_Account", "EventTime")
 ADMIN = "admin"
+MODIFY_ADMIN = "Live.CallbackAfterModifyAdmin"
+# Which event the members of a callback become, by their state or by what was done to them.
+STATES: Mapping[Id | None, str] = {"Online": "participant.joined", "Offline": "participant.left"}
+ACTIONS: Mapping[str | None, str] = dict.fromkeys(("add", "delete"), "participant.role_changed")
 
 
 class Info(msgspec.Struct, frozen=True, rename="pascal"):
@@ -78,6 +84,8 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def accounts(self) -> list[str]:
+        if not self.member_list and not self.admins:
+            return []
         return each_once([*(member.account for member in self.member_list), *self.admins])
 
 
@@ -91,29 +99,36 @@ _everything = msgspec.json.Decoder(Everything)
 _fields = msgspec.json.Decoder(dict[str, Any])
 
 
-def reading(command: str, body: bytes) -> Reading | None:
-    """A callback of one of `TYPES`; None for one that does not say what it should. Raises Unreadable."""
+def identify(command: str, body: bytes) -> Identity | None:
+    """The facts are command, room, time, what has changed, and the members. Without a time all fields are facts."""
     if command.startswith("Follow."):
-        return of_recording(command, read_again(_recording, body))
+        return identify_recording(command, read_again(_recording, body))
     notice = read_again(_notice, body)
-    room = required(notice.room_id if notice.room_id is not None else notice.room_info.room_id, "RoomId")
-    drafts = _drafts(command, notice, room, body)
-    created_s = notice.room_info.create_time
-    time = notice.event_time if notice.event_time is not None else created_s
+    room, accounts = _room(notice), notice.accounts
+    topic = _topic(command, notice, accounts)
+    if topic is None:
+        return None
+    time = notice.event_time if notice.event_time is not None else notice.room_info.create_time
     occurred_s = number_s(time)
-    if not drafts or occurred_s is None:
-        return Reading(drafts, (), room, occurred_s) if drafts else None
-    which = (optional_text(notice.event_type), notice.event_cause, notice.action, *notice.accounts)
-    return Reading(drafts, (command, room, str(time), *which), room, occurred_s)
+    if occurred_s is None:
+        return Identity(topic, all_facts(command, body), room)
+    which = (optional_text(notice.event_type), notice.event_cause, notice.action, *accounts)
+    return Identity(topic, (command, room, str(time), *which), room, occurred_s)
 
 
-def of_recording(command: str, notice: TrtcNotice, call: str | None = None) -> Reading:
+def identify_recording(command: str, notice: TrtcNotice, call: str | None = None) -> Identity:
     """A recording, in TRTC's own form. Its robots leave their trace in the facts, and the time of sending does not."""
+    drafts = notice_drafts(notice)
+    topic = draft_topic(drafts[0]) if drafts else unknown_type(command)
     facts = (command, call, *notice_facts(notice))
-    return Reading(notice_drafts(notice), facts, call or notice_subject(notice), notice.event_info.occurred_s)
+    return Identity(topic, facts, call or notice_subject(notice), notice.event_info.occurred_s)
 
 
-def _drafts(command: str, notice: Notice, room: str, body: bytes) -> list[Draft]:
+def drafts(command: str, body: bytes) -> Sequence[Draft]:
+    if command.startswith("Follow."):
+        return notice_drafts(read_again(_recording, body))
+    notice = read_again(_notice, body)
+    room = _room(notice)
     match command.removeprefix("Live.Callback").removeprefix("After"):
         case "MemberStateChanged":
             return _of_members(notice, room)
@@ -126,6 +141,23 @@ def _drafts(command: str, notice: Notice, room: str, body: bytes) -> list[Draft]
             return [partial(RoomEnded, room_id=room, operator_id=optional_text(notice.operator), reason=reason)]
         case change:
             return [partial(RoomUpdated, **{**_about(notice, room), **_changed(change, notice, body)})]
+
+
+READER = Reader(identify, drafts)
+
+
+def _topic(command: str, notice: Notice, accounts: Sequence[str]) -> str | None:
+    """The topic of the first of `drafts`."""
+    if command == MODIFY_ADMIN:
+        return ACTIONS.get(notice.action) if accounts else None
+    topic = TYPES[command]
+    if isinstance(topic, str):
+        return topic
+    return STATES.get(notice.event_type) if accounts else None
+
+
+def _room(notice: Notice) -> str:
+    return required(notice.room_id if notice.room_id is not None else notice.room_info.room_id, "RoomId")
 
 
 def _changed(change: str, notice: Notice, body: bytes) -> dict[str, Any]:
@@ -207,7 +239,7 @@ SAMPLES = (
     _sample("Live.CallbackAfterCreateRoom", RoomName="Demo", RoomType="Live", Owner_Account="host"),
     _member(MEMBER_STATE, "Online", "Enter"),
     _member("Live.CallbackMemberStateChanged", "Online", "HeartbeatRecover"),
-    _sample("Live.CallbackAfterModifyAdmin", Admin_Account=["viewer"], opType="add"),
+    _sample(MODIFY_ADMIN, Admin_Account=["viewer"], opType="add"),
     _sample("Live.CallbackAfterUpdateRoomInfo", RoomName="Demo, renamed"),
     _sample("Live.CallbackAfterSetMetadata", Metadata=[{"Key": "topic", "Value": "demo"}]),
     _sample("Live.CallbackAfterDelMetadata", Keys=["topic"]),

@@ -1,22 +1,23 @@
-"""What the other families of callbacks at RoomKit's URL are read into."""
+"""What the readers of the other families of callbacks at RoomKit's URL share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hookline.schemas.drafts import Draft
+from hookline.schemas.envelope import Identity
 from hookline.schemas.payload import Id, text
 
 
-class Reading(NamedTuple):
-    """A callback: its events, what tells it apart, its subject, and its time in Unix seconds.
+class Reader(NamedTuple):
+    """Reads the bodies of one family.
 
-    Without drafts it is kept as unknown. Without facts all its fields are facts.
+    `drafts(command, body)` are the events, and none of a body that does not say what it should. `identify(command,
+    body)` makes nothing, since the ingress needs the identity only: its topic is that of the first event. It is None
+    where there is none, unless a recording is in a state of its own. Both raise Unreadable.
     """
 
-    drafts: Sequence[Draft]
-    facts: tuple[str | int | None, ...]
-    subject: str
-    occurred_s: float | None
+    identify: Callable[[str, bytes], Identity | None]
+    drafts: Callable[[str, bytes], Sequence[Draft]]
 
 
 def each_once(accounts: Iterable[Id | None]) -> list[str]:
