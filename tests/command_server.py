@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+import aiohttp  # noqa: F401  `send` imports it late, which would take longer than all else that it does
 import click
 
 from hookline.cli.main import COMMANDS, cli, main
