@@ -1,8 +1,8 @@
 """Runs commands of `hookline` in forks of one process, since loading them takes longer than most of them run.
 
-Each has real arguments, file descriptors and exit codes. Reads one JSON object a line: arguments, folder, environment,
-`seconds` after which it is asked to stop, and `stdout`: the file that it writes to, or `closed pipe`. Writes one object
-a line: the exit code and both outputs.
+Each has real arguments, file descriptors and exit codes. Reads one JSON object a line: arguments, folder, all of its
+environment, `seconds` after which it is asked to stop, and `stdout`: the file that it writes to, or `closed pipe`.
+Writes one object a line: the exit code and both outputs.
 """
 
 import gc
@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+import aiohttp  # noqa: F401  `send` imports it late, which would take longer than all else that it does
 import click
 
 from hookline.cli.main import COMMANDS, cli, main
@@ -47,6 +48,8 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(asked["seconds"])
     os.chdir(asked["folder"])
+    sys.path[0] = asked["folder"]  # as of `python -m hookline`
+    os.environ.clear()
     os.environ.update(asked["environment"])
     redirect(0, os.open(os.devnull, os.O_RDONLY))
     redirect(1, stdout_of(asked["stdout"], out))

@@ -1,9 +1,8 @@
 """Every command, found by walking the parser, with arguments and outputs that are wrong: one sentence, no traceback."""
 
 import json
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from docs.reference_pages import subcommands
 from hookline.cli.main import cli
 from tests.command_server import CLOSED_PIPE, LIMIT_S
 from tests.end_to_end.processes import Project
+from tests.forked_commands import run_forked
 
 ROOT = Path(__file__).parent.parent
 FULL_DISK = Path("/dev/full")
@@ -117,35 +117,19 @@ def words(path: Sequence[str], given: dict[str, str]) -> list[str]:
     return [*options, *(["--", *arguments] if arguments else [])]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.command_server"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  our own command
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-
-
 @pytest.fixture
-def call(server: subprocess.Popen[str], tmp_path: Path) -> Call:
+def call(tmp_path: Path) -> Call:
     project = Project(tmp_path)
     (tmp_path / "folder").mkdir()
 
     def ask(arguments: Sequence[str], *, stdout: str = "", **environment: str) -> dict[str, Any]:
-        environment = {"HOOKLINE_CONFIG": str(project.config), **environment}
-        asked = {
-            "arguments": arguments,
-            "folder": str(tmp_path),
-            "environment": environment,
-            "seconds": SERVED_S if arguments and arguments[0] in SERVING else LIMIT_S,
-            "stdout": stdout,
-        }
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(asked) + "\n")
-        server.stdin.flush()
-        answered: dict[str, Any] = json.loads(server.stdout.readline())
-        return answered
+        return run_forked(
+            arguments,
+            folder=tmp_path,
+            environment={**os.environ, "HOOKLINE_CONFIG": str(project.config), **environment},
+            seconds=SERVED_S if arguments and arguments[0] in SERVING else LIMIT_S,
+            stdout=stdout,
+        )
 
     return ask
 

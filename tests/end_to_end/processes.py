@@ -16,11 +16,13 @@ from typing import Any
 
 from hookline.cli.settings_template import settings_file
 from hookline.settings import Settings, load
+from tests.forked_commands import run_forked
 from tests.services.servers import free_ports
 
 WITHIN_S = 60.0
 """How long anything may take on a busy machine."""
 END_S = WITHIN_S
+_COMMAND_S = 120
 _SHOWN_LINES = 400
 
 COUNTER = '''
@@ -138,12 +140,11 @@ class Project:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command that ends by itself."""
-        command = [sys.executable, "-m", "hookline", *arguments]
+        command = list(arguments)
         if "--config" not in arguments and arguments[0] not in ("topics", "--help", "--version"):
             command += ["--config", str(self.config)]
-        return subprocess.run(  # noqa: S603  our own command
-            command, env=self._environment(), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
-        )
+        ended = run_forked(command, folder=self.folder, environment=self._environment(), seconds=_COMMAND_S)
+        return subprocess.CompletedProcess(command, ended["code"], ended["stdout"], ended["stderr"])
 
     def log_lines(self, text: str) -> list[str]:
         """The lines with this text in the logs of all processes."""
