@@ -112,7 +112,7 @@ def _show_one(settings: Settings, event_id: str, *, as_json: bool) -> None:
 
     event, repeats = run_to_end(read())
     if event is None:
-        leave(f"the event log has no event {shortened(event_id, _MAX_SHOWN)!r}")
+        leave(f"the event log has no event {shortened(event_id, _MAX_SHOWN)}")
     if as_json:
         click.echo(_json(event))
     else:
