@@ -1,4 +1,4 @@
-"""The fast lane: whole, ordinary callbacks are published without a task, and answered from their confirms.
+"""The fast lane: whole, ordinary callbacks are published in the turn that reads them, and answered from their confirms.
 
 Everything else takes the usual way through aiohttp's tasks: what is refused, incomplete, or behind another request. So
 does the answer to an event that could not be published. Both ways share the parser, the checks and the bytes of an
@@ -22,9 +22,6 @@ from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import Reply
 
 _WRITTEN_FOR = "3.14."
-_GATHER_S = 0.002
-_MANY_IN_FLIGHT = 2  # fewer events in flight hold up no request: at a low rate each begins at once
-_ENOUGH = 8  # requests, which share most of what a turn costs
 _AT_ONCE_BYTES = 262_144  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
 _REQUEST_BYTES = 1024  # as many as cost what a request costs beside its bytes
 
@@ -51,35 +48,19 @@ class FastLane:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._loop = asyncio.get_running_loop()
         self._offered: list[IngressConnection] = []
-        self._gathering: asyncio.TimerHandle | None = None  # ends it
-        self._in_flight = 0
 
     def offer(self, connection: IngressConnection) -> None:
-        """Begin with the request that waits, together with those that arrive at about the same time.
+        """Begin with the request that waits, after everything of this turn has been read.
 
-        They run through the same code one after another, which the processor's caches reward, and share a write and a
-        confirm. While several events are in flight, requests wait for the end of one, for `_ENOUGH` requests, or for
-        `_GATHER_S`. Others begin once everything of this turn has been read.
+        The requests of one turn then run through the same code one after another, which the processor's caches reward.
         """
         if not self._offered:
-            if self._in_flight >= _MANY_IN_FLIGHT:
-                self._gathering = self._loop.call_later(_GATHER_S, self._begin)
-            else:
-                self._loop.call_soon(self._begin)
+            connection._loop.call_soon(self._begin)  # noqa: SLF001  quicker than to look it up
         self._offered.append(connection)
-        if self._gathering is not None and len(self._offered) >= _ENOUGH:
-            self._end_gathering(self._gathering)
-
-    def _end_gathering(self, timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
-        self._gathering = None
-        self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """Take one step after the other with the requests that are offered, as many as fit into a turn."""
-        self._gathering = None
         passages: list[_Passage] = []
         taken = held_bytes = 0
         for connection in self._offered:
@@ -90,7 +71,7 @@ class FastLane:
                 break
         self._offered = self._offered[taken:]
         if self._offered:
-            self._loop.call_soon(self._begin)
+            asyncio.get_running_loop().call_soon(self._begin)
         passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
         for step in (self._verify, self._seal, self._publish):
             before, passages = passages, []
@@ -138,13 +119,9 @@ class FastLane:
 
     def _publish(self, passage: _Passage, _: list[_Passage]) -> None:
         begun = self._receiver.publish(passage.arrived, passage.envelope)
-        self._in_flight += 1
         begun.confirmed.add_done_callback(partial(self._settle, passage, begun))
 
     def _settle(self, passage: _Passage, begun: Begun, confirmed: Confirm) -> None:
-        self._in_flight -= 1
-        if self._gathering is not None:
-            self._end_gathering(self._gathering)
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
         if failure is None:
             try:

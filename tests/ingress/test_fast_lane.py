@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,6 @@ import uvloop
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hookline.aio.completion import Completion
 from hookline.ingress import fast_lane
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.fast_lane import FastLane
@@ -57,9 +56,6 @@ GENUINE = [*ORDINARY, *OTHERS]
 FLAWED = [case.request for case in (*FRAMING, *HEAD, *CODING, *FORGED) if len(case.request) < 4000]
 STREAMS = st.lists(st.sampled_from(GENUINE) | st.sampled_from(FLAWED), min_size=1, max_size=4).map(b"".join)
 DATE = re.compile(rb"\r\nDate: [^\r]*")
-NEVER_S = 3600.0
-ENOUGH = 8
-"""How many callbacks do not wait any more."""
 QUIET_S = (0.5, 2.0, 8.0)
 """After how long a connection is quiet. A machine that stalls looks quiet, too: then longer ones are tried."""
 FEW = settings(deadline=None, derandomize=True, database=None, phases=[Phase.generate])
@@ -316,76 +312,6 @@ async def test_callbacks_of_one_turn_are_published_by_source_and_within_a_source
         await let_ingress_run()
         expected = [outgoing.body for each in (KRTC, VOICE) for source, outgoing in bodies if source is each]
         assert [envelope.body for envelope in ingress.publisher.envelopes] == expected
-
-
-class InFlight:
-    """Events that are in flight until the test ends them."""
-
-    def __init__(self) -> None:
-        self.begun: list[Completion] = []
-        self.changed = asyncio.Event()
-
-    def begin(self, _: Envelope) -> Completion:
-        self.begun.append(Completion())
-        self.changed.set()
-        return self.begun[-1]
-
-    async def have_begun(self, count: int) -> None:
-        while len(self.begun) < count:
-            self.changed.clear()
-            await self.changed.wait()
-
-
-@asynccontextmanager
-async def clients_with_two_in_flight(others: int) -> AsyncIterator[tuple[InFlight, list[Client]]]:
-    """Clients of which each has sent a callback, the first two before the others."""
-    in_flight = InFlight()
-    async with running_ingress() as ingress, AsyncExitStack() as stack:
-        ingress.publisher.begin = in_flight.begin  # type: ignore[method-assign,assignment]  # ends as a future does
-        clients = [await stack.enter_async_context(ingress.connect()) for _ in range(2 + others)]
-        for number, client in enumerate(clients, 1):
-            await client.send(GOOD)
-            if number <= 2:
-                await in_flight.have_begun(number)
-        await let_ingress_run()
-        yield in_flight, clients
-
-
-async def statuses(clients: Sequence[Client]) -> list[int]:
-    return [answer.status for client in clients if (answer := await client.answer()) is not None]
-
-
-@pytest.mark.parametrize(
-    ("end", "status"), [(None, 200), (NotDurable("the broker is away"), 503), (asyncio.CancelledError(), 503)]
-)
-async def test_callbacks_that_arrive_while_several_are_in_flight_begin_with_the_end_of_one(
-    monkeypatch: pytest.MonkeyPatch, end: BaseException | None, status: int
-) -> None:
-    monkeypatch.setattr(fast_lane, "_GATHER_S", NEVER_S)
-    async with clients_with_two_in_flight(others=2) as (in_flight, clients):
-        assert len(in_flight.begun) == 2
-        in_flight.begun[0].end(end)
-        await in_flight.have_begun(4)
-        for each in in_flight.begun[1:]:
-            each.end(None)
-        assert await statuses(clients) == [status, 200, 200, 200]
-
-
-async def test_callbacks_wait_for_those_in_flight_only_for_a_moment() -> None:
-    async with clients_with_two_in_flight(others=2) as (in_flight, clients):
-        await in_flight.have_begun(4)
-        for each in in_flight.begun:
-            each.end(None)
-        assert await statuses(clients) == [200] * 4
-
-
-async def test_enough_callbacks_wait_for_none_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_lane, "_GATHER_S", NEVER_S)
-    async with clients_with_two_in_flight(others=ENOUGH) as (in_flight, clients):
-        await in_flight.have_begun(2 + ENOUGH)
-        for each in in_flight.begun:
-            each.end(None)
-        assert await statuses(clients) == [200] * (2 + ENOUGH)
 
 
 async def test_a_connection_that_waits_for_another_callback_holds_nothing_of_the_last() -> None:
