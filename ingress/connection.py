@@ -156,7 +156,7 @@ class IngressConnection(web.RequestHandler):
         if self._paused or (self._socket is not None and self._socket.is_closing()):
             return 0.0
         if self._is_last and self._request_count and not self._messages:
-            return None if self._current_request is not None or self._resting is not None else 0.0
+            return None if self._is_answering else 0.0
         is_waiting = self._waiter is not None and not self._waiter.done()
         is_idle = self._request_count and is_waiting and not (self._messages or self._backlog or self._head_bytes)
         return self._next_keepalive_close_time if is_idle else None
@@ -164,8 +164,13 @@ class IngressConnection(web.RequestHandler):
     @property
     def is_pipelining(self) -> bool:
         """Whether another request waits behind the one that is being answered."""
-        in_progress = self._current_request is not None or self._resting is not None
+        in_progress = self._is_answering
         return len(self._messages) + in_progress > 1 or (in_progress and bool(self._backlog))
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request is in progress, in either way."""
+        return self._current_request is not None or self._resting is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Any unsent byte of a response pauses the writing, and is timed. A transport of TLS pauses when its limit is
@@ -543,7 +548,7 @@ class IngressConnection(web.RequestHandler):
         self.is_overloaded = True
         if self.reading is not None:
             self.end_reading()
-        elif self._current_request is not None or self._resting is not None:
+        elif self._is_answering:
             self.close()
         elif not self._messages:
             self._refuse(Overloaded(_NO_ROOM))

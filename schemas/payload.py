@@ -45,10 +45,7 @@ def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     Raises Unreadable if it is not JSON, is not UTF-8 (also in skipped fields), is nested too deep, names a key twice,
     has a NUL in a text, or a required field that is of another type or out of bounds.
     """
-    try:
-        content = decoder.decode(body)
-    except (RecursionError, ValueError):  # as in `read_again`
-        content = _read_leniently(decoder, body.removeprefix(BYTE_ORDER_MARK))
+    content = read_again(decoder, body)
     if len(body) >= _LARGE_BYTES or not _is_kept_whole(body):
         _check_all(body)
     elif _BACKSLASH in body:

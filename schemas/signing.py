@@ -32,10 +32,8 @@ def check_base64(text: str, expected: Collection[bytes], step: str = "the signat
     The text must be exactly what encodes the digest: a decoder ignores the last bits before the padding. `step` is as
     for `check_hex`.
     """
-    fits = False
-    for digest in expected:  # as in `check_digest`
-        fits |= hmac.compare_digest(text.encode("utf-8", "replace"), b2a_base64(digest, newline=False))
-    if not fits:
+    texts = [b2a_base64(digest, newline=False) for digest in expected]
+    if not _is_one_of(text.encode("utf-8", "replace"), texts):
         check_digest(_from_base64(text, step), expected, step)  # for its errors
 
 
@@ -63,11 +61,15 @@ def check_shared_secret(text: str, keys: Collection[bytes], step: str = "the sha
 
 def check_digest(given: bytes, expected: Collection[bytes], step: str) -> None:
     """Return if the bytes are one of the expected digests, else raise BadSignature."""
-    fits = False
-    for digest in expected:  # all of them, always: the time must not tell which one fits
-        fits |= hmac.compare_digest(given, digest)
-    if not fits:
+    if not _is_one_of(given, expected):
         raise fits_no_secret(step, len(given), {len(digest) for digest in expected})
+
+
+def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
+    fits = False
+    for each in expected:  # all of them, always: the time must not tell which one fits
+        fits |= hmac.compare_digest(given, each)
+    return fits
 
 
 def fits_no_secret(step: str = "the signature", size: int = 0, usual_sizes: Collection[int] = (0,)) -> BadSignature:

@@ -28,7 +28,6 @@ from hookline.workers.event_log import MAX_LIMIT, EventLog, Query
 COLUMNS = (("occurred", "source", "topic"), ("id",), ("what",))
 _LOGGED = tuple(topic for topic in EVENT_TYPES if topic != event_topic(Unknown))
 _AT_MOST = 100_000
-_MAX_SHOWN = 128
 _LOOK_EVERY_S = 1.0
 _FEW = 10
 
@@ -112,7 +111,7 @@ def _show_one(settings: Settings, event_id: str, *, as_json: bool) -> None:
 
     event, repeats = run_to_end(read())
     if event is None:
-        leave(f"the event log has no event {shortened(event_id, _MAX_SHOWN)}")
+        leave(f"the event log has no event {shortened(event_id)}")
     if as_json:
         click.echo(_json(event))
     else:
@@ -148,10 +147,10 @@ _NOTHING = "No events yet. The worker `rooms` keeps them; `hookline send SOURCE`
 async def _leave_if_never_named(log: EventLog, query: Query) -> None:
     """End the command if no event of any time has this room, or names this user. Raises Unreachable."""
     if query.room_id is not None and not await _latest(log, Query(room_id=query.room_id), 1):
-        room = shortened(query.room_id, _MAX_SHOWN)
+        room = shortened(query.room_id)
         leave(f"there are no events of a room {room}: `hookline rooms` shows the latest rooms")
     if query.user_id is not None and not await _latest(log, Query(user_id=query.user_id), 1):
-        user = shortened(query.user_id, _MAX_SHOWN)
+        user = shortened(query.user_id)
         leave(f"no event names a user {user}: `hookline events` shows the latest events")
 
 

@@ -15,6 +15,7 @@ from hookline.runtime.shutdown import ExitCode
 
 _MAX_SENTENCE = 600
 """Characters of a sentence about a mistake. It may quote an argument of any length; seven lines of 80 are readable."""
+_MAX_SHOWN = 128
 _MIN_WRAPPED = 20
 _WORD = re.compile(r"(?:`[^`]*`|\S)+")
 """What stays on one line: a word, or a command in backticks, so that it can be copied."""
@@ -72,8 +73,8 @@ def middle_cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
-def shortened(text: str, length: int) -> str:
-    """The beginning of a text; an ellipsis says that there is more."""
+def shortened(text: str, length: int = _MAX_SHOWN) -> str:
+    """The beginning of a text; an ellipsis says that there is more. By default as much as a sentence should quote."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -19,7 +19,6 @@ from hookline.workers.rooms import RoomView, latest_rooms, rooms_named
 from hookline.workers.sessions import Session
 from hookline.workers.waiting_room import Waiting
 
-_MAX_SHOWN = 128
 COLUMNS = (("source", "room"), ("entry", "of"), ("from", "until", "detail"))
 
 
@@ -53,7 +52,7 @@ def rooms(room: str | None, limit: int, config: Path, *, as_json: bool) -> None:
 
     found = run_to_end(read())
     if room is not None and not found:
-        leave(f"there are no events of a room {shortened(room, _MAX_SHOWN)}: `hookline rooms` shows the latest ones")
+        leave(f"there are no events of a room {shortened(room)}: `hookline rooms` shows the latest ones")
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     elif found:
