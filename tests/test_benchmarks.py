@@ -25,6 +25,7 @@ from benchmarks.rows.providers import proof_and_identity
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 from benchmarks.table import markdown, rendered
+from benchmarks.without_sockets import answer_all
 from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.providers import catalogue
 
@@ -171,6 +172,20 @@ def test_the_cost_of_every_provider_is_measured_on_genuine_callbacks(tmp_path: P
         rows = list(proof_and_identity(run))
     assert [row.name for row in rows] == [f"verify and identify, {name}" for name in catalogue()]
     assert all(figure > 0 for row in rows for figure in row.judged)
+
+
+@pytest.mark.parametrize("program", ["hookline", "bare"])
+async def test_a_program_answers_requests_that_arrive_in_memory(
+    installation: Installation, tmp_path: Path, program: str
+) -> None:
+    _, requests = prepared(installation, tmp_path)
+    await answer_all(program, installation.folder, requests[:60], 8)
+
+
+async def test_a_request_that_is_not_accepted_ends_the_count(installation: Installation, tmp_path: Path) -> None:
+    _, requests = prepared(installation, tmp_path)
+    with pytest.raises(RuntimeError, match="not accepted"):
+        await answer_all("hookline", installation.folder, [requests[0].replace(b"/hooks/", b"/nowhere/")], 1)
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
