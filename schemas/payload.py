@@ -31,6 +31,7 @@ Flag = bool | Literal["true", "false"]
 """A boolean, also in quotes."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 anything = msgspec.json.Decoder()
 """Reads a body of unknown form."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -58,6 +59,24 @@ def read_again(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return decoder.decode(body)
     except (RecursionError, ValueError):  # msgspec's errors are ValueErrors
         return _read_leniently(decoder, body.removeprefix(BYTE_ORDER_MARK))
+
+
+def read_either(first: msgspec.json.Decoder[T], second: msgspec.json.Decoder[U], body: bytes) -> T | U:
+    """As `read`: by the first decoder if the body has exactly its form, else by the second.
+
+    For callbacks of which only the known kinds have the first form. Those are decoded once.
+    """
+    content = read_either_again(first, second, body)
+    _check(body)
+    return content
+
+
+def read_either_again(first: msgspec.json.Decoder[T], second: msgspec.json.Decoder[U], body: bytes) -> T | U:
+    """As `read_again`: by the first decoder if the body has exactly its form, else by the second."""
+    try:
+        return first.decode(body)
+    except (RecursionError, ValueError):
+        return read_again(second, body)
 
 
 def _read_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -42,8 +42,9 @@ from hookline.schemas.payload import (
     Number,
     Text,
     optional_text,
-    read,
     read_again,
+    read_either,
+    read_either_again,
     recheck,
     required,
     text,
@@ -204,11 +205,11 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields."""
     body = request.body
-    kind = read(_kind, body)
+    kind = read_either(_notice, _kind, body)
     facts = (text(kind.id),) if kind.id else all_facts(kind.type, body)
     if kind.type not in TYPES:
         return Identity(unknown_type(kind.type), facts, "", text_s(kind.timestamp))
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     topics = _topics(notice)
     for topic in topics:
         _check(topic, notice)
@@ -262,10 +263,10 @@ def _stream_id(notice: Notice) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     if kind.type not in TYPES:
         return normalise_unknown(envelope, kind.type)
-    notice = read_again(_notice, envelope.body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     topics = _topics(notice)
     heads = [envelope.head(kind.type, place if len(topics) > 1 else None) for place in range(len(topics))]
     return tuple(_event(head, topic, notice) for head, topic in zip(heads, topics, strict=True))

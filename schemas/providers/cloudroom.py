@@ -20,7 +20,17 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
 )
-from hookline.schemas.payload import Id, Number, number, read, read_again, recheck, text, unix_s
+from hookline.schemas.payload import (
+    Id,
+    Number,
+    number,
+    read_again,
+    read_either,
+    read_either_again,
+    recheck,
+    text,
+    unix_s,
+)
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
@@ -65,6 +75,10 @@ class File(msgspec.Struct, frozen=True, rename="pascal"):
 
 class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"):
     time: Number
+
+    @property
+    def event_type(self) -> str:
+        return str(self.__struct_config__.tag)
 
 
 class RoomCreate(Notice, frozen=True, tag="ROOM_CREATE"):
@@ -128,13 +142,13 @@ def identify(request: Request) -> Identity:
     of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
     body = request.body
-    kind = read(_kind, body)
-    if kind.event_type not in TYPES:
-        return identify_unknown(kind.event_type, body, time="Time", per_attempt=("Signature",))
-    notice = read_again(_notice, body)
-    room, time = text(notice.details.room_id), number(notice.time)
-    facts: tuple[str | int | None, ...] = (text(kind.event_type), room, *_which(notice.details), time)
-    return Identity(TYPES[text(kind.event_type)], facts, room, unix_s(time))
+    kind = read_either(_notice, _kind, body)
+    event_type = kind.event_type
+    if event_type not in TYPES:
+        return identify_unknown(event_type, body, time="Time", per_attempt=("Signature",))
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    name, room, time = text(event_type), text(notice.details.room_id), number(notice.time)
+    return Identity(TYPES[name], (name, room, *_which(notice.details), time), room, unix_s(time))
 
 
 def _which(details: Room | Member | File) -> tuple[str | None, ...]:
@@ -151,10 +165,10 @@ def _which(details: Room | Member | File) -> tuple[str | None, ...]:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     if kind.event_type not in TYPES:
         return normalise_unknown(envelope, kind.event_type)
-    notice = read_again(_notice, envelope.body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     head, room = envelope.head(kind.event_type), text(notice.details.room_id)
     match notice:
         case RoomJoin():

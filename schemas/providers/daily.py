@@ -41,8 +41,9 @@ from hookline.schemas.payload import (
     Id,
     Int,
     optional_text,
-    read,
     read_again,
+    read_either,
+    read_either_again,
     recheck,
     required,
     text,
@@ -198,11 +199,11 @@ def sign(body: bytes, source: Source[Any], now_s: float) -> Outgoing:
 def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields but the time of sending."""
     body = request.body
-    kind = read(_kind, body)
+    kind = read_either(_notice, _kind, body)
     facts = (text(kind.id),) if kind.id else all_facts(kind.type, body, ("event_ts",))
     if kind.type not in TYPES:
         return Identity(unknown_type(kind.type), facts, "", unix_s(kind.event_ts))
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     topic, payload = TYPES[text(kind.type)], notice.payload
     _check(topic, payload)
     own_s = _own_s(topic, payload)
@@ -253,10 +254,11 @@ def _subject(payload: Payload) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     if kind.type not in TYPES:
         return normalise_unknown(envelope, kind.type)
-    payload, topic = read_again(_notice, envelope.body).payload, TYPES[text(kind.type)]
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
+    payload, topic = notice.payload, TYPES[text(kind.type)]
     head = envelope.head(kind.type)
     match topic.partition(".")[0]:
         case "room" | "participant":

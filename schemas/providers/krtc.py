@@ -20,7 +20,17 @@ from hookline.schemas.events import (
     RoomCreated,
     RoomEnded,
 )
-from hookline.schemas.payload import Id, Int, read, read_again, recheck, required, text, unix_s
+from hookline.schemas.payload import (
+    Id,
+    Int,
+    read_again,
+    read_either,
+    read_either_again,
+    recheck,
+    required,
+    text,
+    unix_s,
+)
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
 from hookline.schemas.signing import check_hex
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
@@ -101,10 +111,10 @@ def identify(request: Request) -> Identity:
     back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
     body = request.body
-    kind = read(_kind, body)
+    kind = read_either(_notice, _kind, body)
     if not _is_known(kind):
         return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     payload, user = notice.payload, _user(notice)
     room, occurred_s = text(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
@@ -127,7 +137,7 @@ def _identify_without_time(notice: Notice, room: str, body: bytes) -> Identity:
     return Identity(TYPES[str(notice.event_type)], facts, room, unix_s(attempt.notify_ms))
 
 
-def _is_known(kind: Kind) -> bool:
+def _is_known(kind: Kind | Notice) -> bool:
     return kind.product_id == REAL_TIME_COMMUNICATION and str(kind.event_type) in TYPES
 
 
@@ -137,10 +147,10 @@ def _user(notice: Notice) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     if not _is_known(kind):
         return normalise_unknown(envelope, kind.event_type)
-    notice = read_again(_notice, envelope.body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type
     head, room, user = envelope.head(number), text(payload.channel_name), _user(notice)
     match number:

@@ -48,8 +48,9 @@ from hookline.schemas.payload import (
     Number,
     Text,
     optional_text,
-    read,
     read_again,
+    read_either,
+    read_either_again,
     recheck,
     required,
     text,
@@ -232,11 +233,11 @@ def identify(request: Request) -> Identity:
     A session may be created again when people come back: the time tells the two apart. Without one, all fields do.
     """
     body = request.body
-    kind = read(_kind, body)
+    kind = read_either(_notice, _kind, body)
     topic = _topic(kind)
     if topic is None:
         return identify_unknown(kind.event, body, time="timestamp" if kind.event not in STATES else "updatedAt")
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     session, which, at = text(notice.session_id), _which(topic, notice), _time(notice)
     if unix_s(at) is None:
         return Identity(topic, all_facts(kind.event, body), session, unix_s(notice.created_at))
@@ -272,11 +273,12 @@ def _which(topic: str, notice: Notice) -> str | None:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     topic = _topic(kind)
     if topic is None:
         return normalise_unknown(envelope, kind.event)
-    return (_event(envelope.head(kind.event), topic, read_again(_notice, envelope.body)),)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
+    return (_event(envelope.head(kind.event), topic, notice),)
 
 
 def _event(head: EventHead, topic: str, notice: Notice) -> Event:

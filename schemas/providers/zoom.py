@@ -50,6 +50,8 @@ from hookline.schemas.payload import (
     exactly,
     read,
     read_again,
+    read_either,
+    read_either_again,
     recheck,
     text,
     text_s,
@@ -311,10 +313,10 @@ def identify(request: Request) -> Identity:
     `user_id` and its time.
     """
     body = request.body
-    kind = read(_kind, body)
+    kind = read_either(_notice, _kind, body)
     if kind.event not in TYPES:
         return _identify_unknown(kind.event, body)
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     room, topic, at_s = notice.payload.object, TYPES[notice.event], _own_s(notice)
     if at_s is None:
         at_s = unix_s(notice.event_ts)
@@ -389,10 +391,10 @@ def _file_id(file: File) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
+    kind = read_either_again(_notice, _kind, envelope.body)
     if kind.event not in TYPES:
         return normalise_unknown(envelope, kind.event)
-    notice = read_again(_notice, envelope.body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     head, topic = envelope.head(notice.event), TYPES[notice.event]
     match topic.partition(".")[0]:
         case "room":
