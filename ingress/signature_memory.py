@@ -7,7 +7,6 @@ does. Each process has its own memory.
 
 import logging
 from collections.abc import Mapping
-from hashlib import sha256
 
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.provider import AnySource, Request, Signatures
@@ -15,7 +14,7 @@ from hookline.schemas.provider import AnySource, Request, Signatures
 log = logging.getLogger("hookline.ingress")
 
 MAX_BODIES = 100_000
-_DIGEST_BYTES = 16  # of a SHA-256, which processors compute faster than other hashes
+_DIGEST_BYTES = 8  # of Python's own hash, whose key nobody outside knows: a third of the time of a SHA-256
 
 
 class SignatureMemory:
@@ -43,7 +42,7 @@ class SignatureMemory:
         """
         signature = self._signature_of(request)
         bodies = self._bodies.get(signature, b"")
-        digest = sha256(request.body).digest()[:_DIGEST_BYTES]
+        digest = hash(request.body).to_bytes(_DIGEST_BYTES, "little", signed=True)
         if digest in bodies:
             return
         if len(bodies) < self._limit * _DIGEST_BYTES:
