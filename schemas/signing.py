@@ -4,9 +4,9 @@ Digests are compared as bytes in constant time: the case of hexadecimal digits d
 nothing about the expected value. Text is decoded strictly: junk that a lenient decoder skips is refused.
 """
 
-import hmac
 from binascii import Error, a2b_base64, a2b_hex, b2a_base64
 from collections.abc import Collection
+from hmac import compare_digest
 
 from hookline.schemas.errors import BadSignature, StaleTimestamp
 
@@ -68,7 +68,7 @@ def check_digest(given: bytes, expected: Collection[bytes], step: str) -> None:
 def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
     fits = False
     for each in expected:  # all of them, always: the time must not tell which one fits
-        fits |= hmac.compare_digest(given, each)
+        fits |= compare_digest(given, each)
     return fits
 
 
@@ -81,7 +81,7 @@ def fits_no_secret(step: str = "the signature", size: int = 0, usual_sizes: Coll
 
 
 def _check_body(given: bytes, digest: bytes, name: str) -> None:
-    if not hmac.compare_digest(given, digest):
+    if not compare_digest(given, digest):
         said = f"the body does not match its {name}: has something changed it on the way?"
         raise BadSignature(_WRONG, for_operator=said)
 
