@@ -23,7 +23,8 @@ def check_hex(text: str, expected: Collection[bytes], step: str = "the signature
         given = a2b_hex(text)
     except ValueError:
         raise _not_hex(step) from None
-    check_digest(given, expected, step)
+    if not _is_one_of(given, expected):
+        raise _misfit(step, given, expected)
 
 
 def check_base64(text: str, expected: Collection[bytes], step: str = "the signature") -> None:
@@ -62,7 +63,7 @@ def check_shared_secret(text: str, keys: Collection[bytes], step: str = "the sha
 def check_digest(given: bytes, expected: Collection[bytes], step: str) -> None:
     """Return if the bytes are one of the expected digests, else raise BadSignature."""
     if not _is_one_of(given, expected):
-        raise fits_no_secret(step, len(given), {len(digest) for digest in expected})
+        raise _misfit(step, given, expected)
 
 
 def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
@@ -70,6 +71,10 @@ def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
     for each in expected:  # all of them, always: the time must not tell which one fits
         fits |= compare_digest(given, each)
     return fits
+
+
+def _misfit(step: str, given: bytes, expected: Collection[bytes]) -> BadSignature:
+    return fits_no_secret(step, len(given), {len(digest) for digest in expected})
 
 
 def fits_no_secret(step: str = "the signature", size: int = 0, usual_sizes: Collection[int] = (0,)) -> BadSignature:
