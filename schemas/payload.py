@@ -188,19 +188,19 @@ _key_decoder = json.JSONDecoder(object_pairs_hook=_check_pairs, parse_int=float)
 
 def text(value: Id) -> str:
     """An identifier as text."""
-    return value if isinstance(value, str) else str(value)
+    return str(value)
 
 
 def optional_text(value: Id | None) -> str | None:
     """An identifier as text, or None where there is none."""
-    return None if value is None else text(value)
+    return None if value is None else str(value)
 
 
 def required(value: Id | None, name: str) -> str:
     """An identifier as text; raises Unreadable where there is none."""
     if value is None:
         raise Unreadable(f"the body does not have the documented form: {name} is missing")
-    return text(value)
+    return str(value)
 
 
 def number(value: int | str) -> int:

@@ -47,7 +47,6 @@ from hookline.schemas.payload import (
     read_either_again,
     recheck,
     required,
-    text,
     text_s,
     unknown_type,
     whole,
@@ -206,7 +205,7 @@ def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields."""
     body = request.body
     kind = read_either(_notice, _kind, body)
-    facts = (text(kind.id),) if kind.id else all_facts(kind.type, body)
+    facts = (str(kind.id),) if kind.id else all_facts(kind.type, body)
     if kind.type not in TYPES:
         return Identity(unknown_type(kind.type), facts, "", text_s(kind.timestamp))
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
@@ -220,7 +219,7 @@ def identify(request: Request) -> Identity:
 
 def _topics(notice: Notice) -> tuple[str, ...]:
     """What happened: a beam records a room, streams it, or both; it is taken to record where that is not said."""
-    declared = TYPES[text(notice.type)]
+    declared = TYPES[str(notice.type)]
     if isinstance(declared, str):
         return (declared,)
     recording, stream = declared
@@ -258,7 +257,7 @@ def _stream_id(notice: Notice) -> str:
     found = data.beam_id or data.ingest_id or data.stream_id or data.job_id or data.session_id or data.room_id
     if not found:
         raise Unreadable("the body names no stream and no session")
-    return text(found)
+    return str(found)
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
@@ -316,7 +315,7 @@ def _participant_event(head: EventHead, topic: str, data: Data) -> Event:
 
 
 def _stream_event(head: EventHead, topic: str, notice: Notice) -> Event:
-    data, family = notice.data, text(notice.type).partition(".")[0]
+    data, family = notice.data, str(notice.type).partition(".")[0]
     about: dict[str, Any] = {
         **_about(data),
         "stream_id": _stream_id(notice),
@@ -344,7 +343,7 @@ def _without_query(url: str | None) -> str | None:
 
 
 def _recording_event(head: EventHead, topic: str, notice: Notice) -> Event:
-    data, family = notice.data, text(notice.type).partition(".")[0]
+    data, family = notice.data, str(notice.type).partition(".")[0]
     mixed = family in ("beam", "hls", "recording")
     kind = data.track_type or data.stream_type or data.type
     started_s = text_s(data.started_at)

@@ -47,7 +47,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     text_s,
     unix_moment,
     unknown_type,
@@ -256,7 +255,7 @@ def identify(request: Request) -> Identity:
 def _channel(payload: Payload) -> str | None:
     relay = payload.player or Relay()
     named = (payload.channel_name, payload.cname, payload.rtc_info.channel, payload.channel, relay.channel_name)
-    return next((text(name) for name in named if name is not None and name != ""), None)
+    return next((str(name) for name in named if name is not None and name != ""), None)
 
 
 def _subject(payload: Payload) -> str:

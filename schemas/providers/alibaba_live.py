@@ -30,7 +30,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_s,
     unknown_type,
 )
@@ -118,7 +117,7 @@ def identify(request: Request) -> Identity:
     notice = read(_notice, request.body)
     if notice.task_id is None:
         return _identify_stream(notice, request.body)
-    kind, task = required(notice.event_type, "eventType"), text(notice.task_id)
+    kind, task = required(notice.event_type, "eventType"), str(notice.task_id)
     ms = None if notice.callback_ts is None else number(notice.callback_ts)
     facts: tuple[str | int | None, ...] = (optional_text(notice.app_id), task, kind, ms)
     occurred_s = unix_s(ms)

@@ -28,7 +28,6 @@ from hookline.schemas.payload import (
     read_either,
     read_either_again,
     recheck,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
@@ -147,14 +146,14 @@ def identify(request: Request) -> Identity:
     if event_type not in TYPES:
         return identify_unknown(event_type, body, time="Time", per_attempt=("Signature",))
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
-    name, room, time = text(event_type), text(notice.details.room_id), number(notice.time)
+    name, room, time = str(event_type), str(notice.details.room_id), number(notice.time)
     return Identity(TYPES[name], (name, room, *_which(notice.details), time), room, unix_s(time))
 
 
 def _which(details: Room | Member | File) -> tuple[str | None, ...]:
     match details:  # the most frequent first: each case that does not match costs some time
         case Member():
-            return (text(details.uid),)
+            return (str(details.uid),)
         case Room():
             return ()
         case File():
@@ -169,12 +168,12 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     if kind.event_type not in TYPES:
         return normalise_unknown(envelope, kind.event_type)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
-    head, room = envelope.head(kind.event_type), text(notice.details.room_id)
+    head, room = envelope.head(kind.event_type), str(notice.details.room_id)
     match notice:
         case RoomJoin():
-            return (ParticipantJoined(**head, room_id=room, user_id=text(notice.details.uid)),)
+            return (ParticipantJoined(**head, room_id=room, user_id=str(notice.details.uid)),)
         case RoomLeave():
-            return (ParticipantLeft(**head, room_id=room, user_id=text(notice.details.uid)),)
+            return (ParticipantLeft(**head, room_id=room, user_id=str(notice.details.uid)),)
         case RoomCreate():
             return (RoomCreated(**head, room_id=room),)
         case RoomDelete():

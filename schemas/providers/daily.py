@@ -46,7 +46,6 @@ from hookline.schemas.payload import (
     read_either_again,
     recheck,
     required,
-    text,
     unix_s,
     unknown_type,
 )
@@ -200,11 +199,11 @@ def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields but the time of sending."""
     body = request.body
     kind = read_either(_notice, _kind, body)
-    facts = (text(kind.id),) if kind.id else all_facts(kind.type, body, ("event_ts",))
+    facts = (str(kind.id),) if kind.id else all_facts(kind.type, body, ("event_ts",))
     if kind.type not in TYPES:
         return Identity(unknown_type(kind.type), facts, "", unix_s(kind.event_ts))
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
-    topic, payload = TYPES[text(kind.type)], notice.payload
+    topic, payload = TYPES[str(kind.type)], notice.payload
     _check(topic, payload)
     own_s = _own_s(topic, payload)
     return Identity(topic, facts, _subject(payload), unix_s(kind.event_ts) if own_s is None else own_s)
@@ -249,7 +248,7 @@ def _subject(payload: Payload) -> str:
     """The name of the room. Some events about recordings and streams name none: nothing joins them to their room."""
     processed = payload.input.recording_id if payload.input else None
     ids = (_room(payload), payload.recording_id, payload.instance_id, processed, payload.id)
-    return next((text(each) for each in ids if each), "")
+    return next((str(each) for each in ids if each), "")
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
@@ -258,7 +257,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     if kind.type not in TYPES:
         return normalise_unknown(envelope, kind.type)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
-    payload, topic = notice.payload, TYPES[text(kind.type)]
+    payload, topic = notice.payload, TYPES[str(kind.type)]
     head = envelope.head(kind.type)
     match topic.partition(".")[0]:
         case "room" | "participant":

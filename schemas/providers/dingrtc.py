@@ -30,7 +30,6 @@ from hookline.schemas.payload import (
     read,
     read_again,
     recheck,
-    text,
     unix_s,
     unknown_type,
 )
@@ -136,8 +135,8 @@ def identify(request: Request) -> Identity:
     """The facts are the application and the `eventId`."""
     notice = read(_notice, request.body)
     data, event = notice.event_data, _event(notice)
-    event_type = unknown_type(text(notice.event_type)) if event is None else event_topic(event)
-    facts = (optional_text(data.app_id) or "", text(notice.event_id))
+    event_type = unknown_type(str(notice.event_type)) if event is None else event_topic(event)
+    facts = (optional_text(data.app_id) or "", str(notice.event_id))
     subject = optional_text(data.channel_id) or optional_text(data.task_id) or ""
     return Identity(event_type, facts, subject, unix_s(_number(notice.notify_time)))
 
@@ -147,7 +146,7 @@ def _event(notice: Notice) -> type[CanonicalEvent] | None:
 
     Where only some of the files were stored, the callback counts as one of stored files.
     """
-    match text(notice.event_type):
+    match str(notice.event_type):
         case "2000":
             return RecordingStarted
         case "2001":
@@ -169,7 +168,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     event = _event(notice)
     if event is None:
         return (Unknown(**envelope.head(notice.event_type), payload=read_again(anything, envelope.body)),)
-    if text(notice.event_type) == DONE:
+    if str(notice.event_type) == DONE:
         return _files(envelope, notice)
     state: Any = {} if event is RecordingStarted else _failure(notice.event_data.record_state)
     made: Any = event(**envelope.head(notice.event_type), **_shared(notice.event_data), **state)

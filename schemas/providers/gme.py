@@ -29,7 +29,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_moment,
     unix_s,
     unknown_type,
@@ -177,7 +176,7 @@ def identify(request: Request) -> Identity:
             required(kind.event_type, "EventType"), body, time="Timestamp", per_attempt=("Timestamp",)
         )
     notice = read_again(_notice, body)
-    task, segment = text(notice.task_id), notice.detail.seq_no
+    task, segment = str(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
     facts = (optional_text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
     return Identity(TYPES[str(notice.event_type)], facts, task, unix_s(notice.timestamp))
@@ -188,9 +187,7 @@ def _identify_scan(scan: Scan) -> Identity:
     pieces = [f"{piece.piece_start_time}:{piece.offset}:{piece.room_id}:{piece.open_id}" for piece in scan.scan_piece]
     event_type = TYPES[MODERATION] if _flagged(scan) else unknown_type(MODERATION)
     room = next((piece.room_id for piece in scan.scan_piece if piece.room_id), scan.task_id)
-    return Identity(
-        event_type, (text(scan.task_id), optional_text(scan.data_id), *pieces), text(room), _finished_s(scan)
-    )
+    return Identity(event_type, (str(scan.task_id), optional_text(scan.data_id), *pieces), str(room), _finished_s(scan))
 
 
 def _finished_s(scan: Scan) -> float | None:
@@ -212,9 +209,9 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     directory, file_name = _place(notice.detail.file_name)
     recording = RECORDINGS[notice.event_type](
         **envelope.head(notice.event_type),
-        room_id=text(notice.room_id),
+        room_id=str(notice.room_id),
         user_id=optional_text(notice.user_id) or None,  # the page does not say whose it is in mixed mode
-        task_id=text(notice.task_id),
+        task_id=str(notice.task_id),
         segment=notice.detail.seq_no,
         directory=directory,
         file_name=file_name,
@@ -230,7 +227,7 @@ def _of_scan(envelope: Envelope, scan: Scan) -> tuple[Event, ...]:
             ModerationFlagged,
             room_id=optional_text(piece.room_id),
             user_id=optional_text(piece.open_id),
-            task_id=text(scan.task_id),
+            task_id=str(scan.task_id),
             media="audio",
             level="reject",
             labels=tuple(label for label in (piece.main_type, piece.sub_label) if label),

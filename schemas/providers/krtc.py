@@ -28,7 +28,6 @@ from hookline.schemas.payload import (
     read_either_again,
     recheck,
     required,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
@@ -116,7 +115,7 @@ def identify(request: Request) -> Identity:
         return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     payload, user = notice.payload, _user(notice)
-    room, occurred_s = text(payload.channel_name), unix_s(payload.ts)
+    room, occurred_s = str(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
         return _identify_without_time(notice, room, body)
     facts: tuple[str | int | None, ...] = (notice.product_id, notice.event_type, room, user, payload.ts)
@@ -152,7 +151,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
         return normalise_unknown(envelope, kind.event_type)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type
-    head, room, user = envelope.head(number), text(payload.channel_name), _user(notice)
+    head, room, user = envelope.head(number), str(payload.channel_name), _user(notice)
     match number:
         case 101:
             return (RoomCreated(**head, room_id=room),)

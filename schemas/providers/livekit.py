@@ -50,7 +50,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_moment,
     unknown_type,
 )
@@ -303,7 +302,7 @@ def identify(request: Request) -> Identity:
     notice = read(_notice, request.body)
     drafts = _drafts(notice)
     event_type = draft_topic(drafts[0]) if drafts else unknown_type(notice.event)
-    facts = (text(notice.id),) if notice.id else all_facts(notice.event, request.body)
+    facts = (str(notice.id),) if notice.id else all_facts(notice.event, request.body)
     return Identity(event_type, facts, _subject(notice), _occurred_s(notice))
 
 
@@ -311,10 +310,10 @@ def _subject(notice: Notice) -> str:
     """The room, or the egress or ingress that belongs to none."""
     egress, ingress = notice.egress_info, notice.ingress_info
     if egress is not None:
-        return text(egress.room_name or egress.egress_id)
+        return str(egress.room_name or egress.egress_id)
     if ingress is not None:
-        return text(ingress.room_name or ingress.ingress_id)
-    return text(notice.room.name or "")
+        return str(ingress.room_name or ingress.ingress_id)
+    return str(notice.room.name or "")
 
 
 def _occurred_s(notice: Notice) -> float | None:
@@ -416,7 +415,7 @@ def _of_egress(event: Id, egress: Egress) -> Sequence[Draft]:
 
 def _task(egress: Egress) -> dict[str, Any]:
     whose = egress.participant.identity if egress.participant else None
-    return {"user_id": optional_text(whose), "task_id": text(egress.egress_id), **_where(egress)}
+    return {"user_id": optional_text(whose), "task_id": str(egress.egress_id), **_where(egress)}
 
 
 def _where(egress: Egress) -> dict[str, Any]:
@@ -448,7 +447,7 @@ def _of_files(egress: Egress) -> Sequence[Draft]:
 
 def _out(egress: Egress, stream: StreamResult) -> dict[str, Any]:
     return {
-        "stream_id": text(egress.egress_id),
+        "stream_id": str(egress.egress_id),
         "direction": "out",
         "protocol": scheme_of(stream.url),
         "url": without_key(stream.url),
@@ -467,7 +466,7 @@ def _of_ingress(event: Id, ingress: Ingress) -> Draft:
     about: dict[str, Any] = {
         "room_id": optional_text(ingress.room_name),
         "session_id": optional_text(state.room_id),
-        "stream_id": text(ingress.ingress_id),
+        "stream_id": str(ingress.ingress_id),
         "direction": "in",
         "protocol": INPUTS.get(ingress.input_type) or scheme_of(ingress.url),
         "url": without_key(ingress.url, key_is_apart=True),

@@ -50,7 +50,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_moment,
     unix_s,
     unknown_type,
@@ -235,7 +234,7 @@ def notice_facts(notice: Notice) -> tuple[str | int | None, ...]:
     info, payload = notice.event_info, notice.event_info.payload
     where = (optional_text(info.room_id), optional_text(info.user_id), optional_text(info.task_id))
     said = (payload.status, payload.leave_code, payload.url)
-    return (text(notice.event_type), *where, round((info.occurred_s or 0) * 1000), *said, *_file_names(payload))
+    return (str(notice.event_type), *where, round((info.occurred_s or 0) * 1000), *said, *_file_names(payload))
 
 
 def _file_names(payload: Payload) -> list[str | None]:

@@ -42,7 +42,6 @@ from hookline.schemas.payload import (
     read,
     read_again,
     recheck,
-    text,
     text_s,
     unknown_type,
 )
@@ -126,7 +125,7 @@ class Data(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def _first(*ids: Id | None) -> str | None:
-    return next((text(each) for each in ids if each not in (None, "")), None)
+    return next((str(each) for each in ids if each not in (None, "")), None)
 
 
 _notice = msgspec.json.Decoder(Notice)
@@ -197,8 +196,8 @@ def identify(request: Request) -> Identity:
     notice = read(_notice, request.body)
     data = _read_data(notice)
     event = _event(notice, data)
-    event_type = unknown_type(text(notice.event_type)) if event is None else event_topic(event)
-    facts = (text(notice.app_id), text(notice.event_id))
+    event_type = unknown_type(str(notice.event_type)) if event is None else event_topic(event)
+    facts = (str(notice.app_id), str(notice.event_id))
     return Identity(event_type, facts, data.room or data.task or "", _occurred_s(notice, data))
 
 
@@ -217,7 +216,7 @@ def _occurred_s(notice: Notice, data: Data) -> float | None:
 
 def _event(notice: Notice, data: Data) -> type[CanonicalEvent] | None:
     """The event of this type, or None where its room, its user or its task is missing."""
-    event = EVENTS.get(text(notice.event_type))
+    event = EVENTS.get(str(notice.event_type))
     if event is RecordingStarted and data.code not in (None, SUCCEEDED):
         return RecordingFailed
     if event in OF_STREAMS:
@@ -234,7 +233,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     event, head = _event(notice, data), envelope.head(notice.event_type)
     if event is None:
         return (Unknown(**head, payload=read_again(anything, envelope.body)),)
-    made: Any = event(**head, **_fields(event, text(notice.event_type), data))
+    made: Any = event(**head, **_fields(event, str(notice.event_type), data))
     return (made,)
 
 

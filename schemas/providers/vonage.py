@@ -53,7 +53,6 @@ from hookline.schemas.payload import (
     read_either_again,
     recheck,
     required,
-    text,
     unix_moment,
     unix_s,
     whole,
@@ -238,18 +237,18 @@ def identify(request: Request) -> Identity:
     if topic is None:
         return identify_unknown(kind.event, body, time="timestamp" if kind.event not in STATES else "updatedAt")
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
-    session, which, at = text(notice.session_id), _which(topic, notice), _time(notice)
+    session, which, at = str(notice.session_id), _which(topic, notice), _time(notice)
     if unix_s(at) is None:
         return Identity(topic, all_facts(kind.event, body), session, unix_s(notice.created_at))
-    facts = (text(kind.event), session, which, notice.status if kind.event in STATES else None, at)
+    facts = (str(kind.event), session, which, notice.status if kind.event in STATES else None, at)
     return Identity(topic, facts, session, unix_s(at))
 
 
 def _topic(kind: Kind) -> str | None:
     """What has happened; None for what becomes no event."""
     if kind.event in STATES:
-        return STATES[text(kind.event)].get(kind.status or "")
-    found = TYPES.get(text(kind.event))
+        return STATES[str(kind.event)].get(kind.status or "")
+    found = TYPES.get(str(kind.event))
     return found if isinstance(found, str) else None
 
 
@@ -282,7 +281,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
 
 
 def _event(head: EventHead, topic: str, notice: Notice) -> Event:
-    session = text(notice.session_id)
+    session = str(notice.session_id)
     match topic.partition(".")[0]:
         case "room":
             room = RoomCreated if topic == "room.created" else RoomEnded
@@ -299,7 +298,7 @@ def _event(head: EventHead, topic: str, notice: Notice) -> Event:
 
 def _participant_event(head: EventHead, topic: str, notice: Notice) -> Event:
     connection = required(notice.connection.id, "connection")
-    who: dict[str, Any] = {"room_id": text(notice.session_id), "user_id": connection, "connection_id": connection}
+    who: dict[str, Any] = {"room_id": str(notice.session_id), "user_id": connection, "connection_id": connection}
     if topic == "participant.joined":
         return ParticipantJoined(**head, **who)
     start_s, end_s = unix_s(notice.connection.created_at), unix_s(notice.timestamp)
@@ -311,7 +310,7 @@ def _track_event(head: EventHead, topic: str, notice: Notice) -> Event:
     stream = notice.stream
     connection = required(stream.connection.id, "connection")
     about: dict[str, Any] = {
-        "room_id": text(notice.session_id),
+        "room_id": str(notice.session_id),
         "user_id": connection,
         "connection_id": connection,
         "track_id": optional_text(stream.id),
@@ -326,7 +325,7 @@ def _track_event(head: EventHead, topic: str, notice: Notice) -> Event:
 def _recording_event(head: EventHead, topic: str, notice: Notice) -> Event:
     mixed = notice.output_mode == "composed"
     about: dict[str, Any] = {
-        "room_id": text(notice.session_id),
+        "room_id": str(notice.session_id),
         "recording_id": optional_text(notice.id),
         "mixed": mixed if notice.output_mode else None,
         "track": "mixed" if mixed else None,
@@ -347,7 +346,7 @@ def _recording_event(head: EventHead, topic: str, notice: Notice) -> Event:
 
 
 def _stream_event(head: EventHead, topic: str, notice: Notice) -> Event:
-    about: dict[str, Any] = {"room_id": text(notice.session_id), "stream_id": required(notice.id, "id")}
+    about: dict[str, Any] = {"room_id": str(notice.session_id), "stream_id": required(notice.id, "id")}
     match topic:
         case "stream.started":
             return StreamStarted(**head, **about, direction="out")

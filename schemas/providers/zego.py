@@ -58,7 +58,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_s,
     unknown_facts,
     unknown_type,
@@ -391,7 +390,7 @@ def _facts(topic: str, name: str, notice: Notice) -> tuple[str | int | None, ...
         case _:
             number = notice.sequence if notice.sequence is not None else notice.seq
             found = (notice.task_id, number)
-    return () if None in found else (name, *(text(each) for each in found))
+    return () if None in found else (name, *(str(each) for each in found))
 
 
 def _check(topic: str, notice: Notice) -> None:
@@ -429,12 +428,12 @@ def _stream(notice: Notice) -> str | None:
 
 def _subject(notice: Notice) -> str:
     ids = (notice.room_id, notice.call_id, notice.task_id, _stream(notice))
-    return next((text(each) for each in ids if each is not None), "")
+    return next((str(each) for each in ids if each is not None), "")
 
 
 def _subject_of(finding: Finding) -> str:
     ids = (finding.aux_info.room_id, finding.task_id, finding.result_task_id)
-    return next((text(each) for each in ids if each is not None), "")
+    return next((str(each) for each in ids if each is not None), "")
 
 
 def _own_s(topic: str, notice: Notice) -> float | None:
@@ -491,7 +490,7 @@ def _event(head: EventHead, topic: str, notice: Notice) -> Event:
 
 
 def _room_event(head: EventHead, topic: str, notice: Notice) -> Event:
-    room, session = text(notice.room_id or ""), _session(notice)
+    room, session = str(notice.room_id or ""), _session(notice)
     if topic == "room.created":
         owner = optional_text(notice.id_name)
         return RoomCreated(**head, room_id=room, session_id=session, name=notice.room_name, owner_id=owner)
@@ -501,7 +500,7 @@ def _room_event(head: EventHead, topic: str, notice: Notice) -> Event:
 
 def _participant_event(head: EventHead, topic: str, notice: Notice) -> Event:
     who: dict[str, Any] = {
-        "room_id": text(notice.room_id or ""),
+        "room_id": str(notice.room_id or ""),
         "user_id": required(notice.user_account, "user_account"),
         "session_id": _session(notice),
         "connection_id": optional_text(notice.session_id),
@@ -526,7 +525,7 @@ def _stream_event(head: EventHead, topic: str, notice: Notice) -> Event:
         room = optional_text(notice.room_id)
         return stream(**head, room_id=room, stream_id=required(notice.task_id, "task_id"), direction="out")
     about: dict[str, Any] = {
-        "room_id": text(notice.room_id or ""),
+        "room_id": str(notice.room_id or ""),
         "user_id": _publisher(notice),
         "session_id": _session(notice),
         "track_id": _stream(notice),
@@ -540,7 +539,7 @@ def _call_event(head: EventHead, topic: str, notice: Notice) -> Event:
     call, user = required(notice.call_id, "call_id"), _caller(topic, notice)
     match topic:
         case "call.started":
-            callees = tuple(text(callee) for callee in notice.user_ids)
+            callees = tuple(str(callee) for callee in notice.user_ids)
             return CallStarted(**head, call_id=call, caller_id=user, callee_ids=callees)
         case "call.answered":
             return CallAnswered(**head, call_id=call, user_id=user)

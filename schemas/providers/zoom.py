@@ -53,7 +53,6 @@ from hookline.schemas.payload import (
     read_either,
     read_either_again,
     recheck,
-    text,
     text_s,
     unix_s,
     unknown_facts,
@@ -366,7 +365,7 @@ def _own_s(notice: Notice) -> float | None:
 
 def _first(*values: Id | None) -> str:
     """The first that is not blank, as text."""
-    return next((text(value) for value in values if value is not None and value != ""), "")
+    return next((str(value) for value in values if value is not None and value != ""), "")
 
 
 def _room_id(room: Room) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import Event
-from hookline.schemas.payload import Id, read, read_again, recheck, text
+from hookline.schemas.payload import Id, read, read_again, recheck
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
 from hookline.schemas.providers.netease.reading import Reader
@@ -170,12 +170,12 @@ def identify(request: Request) -> Identity:
     kind = read(_kind, body)
     word = _type_word(kind)
     reader = _reader(kind, word)
-    identity = None if reader is None else reader.identify(text(word), body)
+    identity = None if reader is None else reader.identify(str(word), body)
     return identify_unknown(word, body, time="timestamp") if identity is None else identity
 
 
 def _reader(kind: Kind, word: Id) -> Reader | None:
-    return READERS[_service(kind)].get(text(word))
+    return READERS[_service(kind)].get(str(word))
 
 
 def _service(kind: Kind) -> Service:
@@ -210,7 +210,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     kind = read_again(_kind, envelope.body)
     word = _type_word(kind)
     reader = _reader(kind, word)
-    made_events = () if reader is None else reader.make(text(word), envelope.body)
+    made_events = () if reader is None else reader.make(str(word), envelope.body)
     if not made_events:
         return normalise_unknown(envelope, word)
     alone = len(made_events) == 1

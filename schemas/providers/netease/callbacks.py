@@ -20,7 +20,6 @@ from hookline.schemas.payload import (
     Number,
     optional_text,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -57,13 +56,13 @@ _room = msgspec.json.Decoder(Room)
 
 def _identify_call(kind: str, body: bytes) -> Identity:
     call = read_again(_call, body)
-    return _identity("call.started", kind, body, call, text(call.from_account), sorted(_callees(call)))
+    return _identity("call.started", kind, body, call, str(call.from_account), sorted(_callees(call)))
 
 
 def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
     call = read_again(_call, body)
     fields = {
-        "caller_id": text(call.from_account),
+        "caller_id": str(call.from_account),
         "callee_ids": _callees(call),
         "media": MEDIA.get(call.call_type),
         "custom": call.notify_attach,
@@ -72,19 +71,19 @@ def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
 
 
 def _callees(call: Call) -> tuple[str, ...]:
-    return tuple([text(account) for account in call.to_account_list or () if account is not None])
+    return tuple([str(account) for account in call.to_account_list or () if account is not None])
 
 
 def _identify_room(kind: str, body: bytes) -> Identity:
     room = read_again(_room, body)
-    name = text(room.channel_name)
+    name = str(room.channel_name)
     return _identity("room.created", kind, body, room, name, (name,))
 
 
 def _make_room(_kind: str, body: bytes) -> Sequence[Made]:
     """The page calls the account an operator and names no owner. An empty `selfConfig` means no attributes."""
     room = read_again(_room, body)
-    name, operator = text(room.channel_name), optional_text(room.from_account)
+    name, operator = str(room.channel_name), optional_text(room.from_account)
     return [Made(RoomCreated, {"room_id": name, "operator_id": operator, "custom": room.self_config or None})]
 
 

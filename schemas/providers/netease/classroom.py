@@ -28,7 +28,6 @@ from hookline.schemas.payload import (
     number,
     optional_text,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -88,7 +87,7 @@ def _identify_class(kind: str, body: bytes) -> Identity | None:
     event = _first_event(kind, notice.data)
     if event is None:
         return None
-    room, occurred_s = text(notice.room_uuid), unix_s(_class_time(notice))
+    room, occurred_s = str(notice.room_uuid), unix_s(_class_time(notice))
     if notice.sequence is None:
         return Identity(event_topic(event), all_facts(kind, body), room, occurred_s)
     return Identity(event_topic(event), (optional_text(notice.app_key), room, str(notice.sequence)), room, occurred_s)
@@ -96,7 +95,7 @@ def _identify_class(kind: str, body: bytes) -> Identity | None:
 
 def _make_class(kind: str, body: bytes) -> Sequence[Made]:
     notice = read_again(_class_notice, body)
-    room = text(notice.room_uuid)
+    room = str(notice.room_uuid)
     return [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
 
 
@@ -131,12 +130,12 @@ def _streams(data: ClassData) -> Mapping[str, ClassStream]:
 def _class_events(kind: str, data: ClassData) -> Sequence[Made]:
     match kind:
         case "30" | "31":
-            members = sorted({text(member.user_uuid): member for member in data.members}.items())
+            members = sorted({str(member.user_uuid): member for member in data.members}.items())
             return [Made(EVENTS[kind], {**_class_member(member), **role_fields(member.role)}) for _, member in members]
         case "40" | "41":
             return _class_tracks(kind, data)
         case "50" | "51":
-            operator = None if data.operator_member is None else text(data.operator_member.user_uuid)
+            operator = None if data.operator_member is None else str(data.operator_member.user_uuid)
             return [Made(EVENTS[kind], {"operator_id": operator})]
         case _:
             sent = data.states if data.states is not None else data.properties
@@ -146,7 +145,7 @@ def _class_events(kind: str, data: ClassData) -> Sequence[Made]:
 
 def _class_member(member: ClassMember) -> dict[str, Any]:
     about = {"display_name": member.user_name, "connection_id": optional_text(member.rtc_uid)}
-    return {"user_id": text(member.user_uuid), **about}
+    return {"user_id": str(member.user_uuid), **about}
 
 
 def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:

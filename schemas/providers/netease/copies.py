@@ -23,7 +23,6 @@ from hookline.schemas.payload import (
     optional_text,
     read,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -78,7 +77,7 @@ def _identify_call(kind: str, body: bytes) -> Identity:
     """A call has ended when its longest member left (inferred)."""
     call = read_again(_copied_call, body)
     members = read(_copied_members, call.members.encode()) if call.members else ()
-    started_s, channel = unix_s(optional_number(call.createtime)), text(call.channel_id)
+    started_s, channel = unix_s(optional_number(call.createtime)), str(call.channel_id)
     if started_s is None:
         return Identity("call.ended", (kind, channel, call.type), channel)
     durations = [number(member.duration) for member in members if member.duration is not None]
@@ -91,9 +90,9 @@ def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
     members = read_again(_copied_members, call.members.encode()) if call.members else ()
     started_s, callers = unix_s(optional_number(call.createtime)), [member for member in members if flag(member.caller)]
     fields = {
-        "call_id": text(call.channel_id),
-        "caller_id": text(callers[0].accid) if callers else None,
-        "callee_ids": tuple(text(member.accid) for member in members if not flag(member.caller)),
+        "call_id": str(call.channel_id),
+        "caller_id": str(callers[0].accid) if callers else None,
+        "callee_ids": tuple(str(member.accid) for member in members if not flag(member.caller)),
         "media": COPIED_MEDIA.get(call.type),
         "result": RESULTS.get(call.status, "unknown"),
         "started_at": None if started_s is None else moment(started_s),
@@ -104,7 +103,7 @@ def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
 
 
 def _member(member: CopiedMember) -> CallMember:
-    return CallMember(user_id=text(member.accid), duration_s=optional_number(member.duration))
+    return CallMember(user_id=str(member.accid), duration_s=optional_number(member.duration))
 
 
 def _identify_files(kind: str, body: bytes) -> Identity:
@@ -115,7 +114,7 @@ def _identify_files(kind: str, body: bytes) -> Identity:
     files = _sorted(found)
     facts = [fact for key, _ in files for fact in key if fact]
     times = [at_s for _, file in files if (at_s := unix_s(optional_number(file.timestamp))) is not None]
-    return Identity("recording.uploaded", (kind, *facts), text(files[0][1].channelid), max(times, default=None))
+    return Identity("recording.uploaded", (kind, *facts), str(files[0][1].channelid), max(times, default=None))
 
 
 def _make_files(_kind: str, body: bytes) -> Sequence[Made]:
@@ -130,12 +129,12 @@ def _sorted(files: Sequence[CopiedFile]) -> Sequence[tuple[tuple[str, ...], Copi
 
 def _file_key(file: CopiedFile) -> tuple[str, ...]:
     """The `vid`, or else the channel and the name of the file."""
-    return ("", "", text(file.vid)) if file.vid is not None else (text(file.channelid), file.filename or "", "")
+    return ("", "", str(file.vid)) if file.vid is not None else (str(file.channelid), file.filename or "", "")
 
 
 def _copied_file(file: CopiedFile) -> Mapping[str, Any]:
     return {
-        "room_id": text(file.channelid),
+        "room_id": str(file.channelid),
         "user_id": optional_text(file.user),
         "recording_id": optional_text(file.vid),
         "segment": optional_number(file.pieceindex),

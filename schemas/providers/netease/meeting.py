@@ -23,7 +23,6 @@ from hookline.schemas.payload import (
     number,
     optional_text,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -75,7 +74,7 @@ def _identify_meeting(kind: str, body: bytes) -> Identity | None:
     notice = read_again(_meeting, body).msg_body
     if not _is_event(kind, notice):
         return None
-    ms, room, file = optional_number(notice.time), text(notice.meeting_id), notice.file_info
+    ms, room, file = optional_number(notice.time), str(notice.meeting_id), notice.file_info
     occurred_s = unix_s(ms)
     if occurred_s is None:
         return Identity(TOPICS[kind], all_facts(kind, body), room)
@@ -88,7 +87,7 @@ def _make_meeting(kind: str, body: bytes) -> Sequence[Made]:
     notice = read_again(_meeting, body).msg_body
     if not _is_event(kind, notice):
         return ()
-    shared = {"room_id": text(notice.meeting_id), "session_id": optional_text(notice.meeting_unique_id)}
+    shared = {"room_id": str(notice.meeting_id), "session_id": optional_text(notice.meeting_unique_id)}
     return [Made(EVENTS[kind], {**shared, **_meeting_fields(kind, notice, notice.file_info)})]
 
 
@@ -119,7 +118,7 @@ def _meeting_fields(kind: str, notice: MeetingBody, file: MeetingFile | None) ->
                 "url": file.url,
             }
         case _:
-            return {"user_id": text(notice.account_id or ""), "connection_id": optional_text(notice.room_uid)}
+            return {"user_id": str(notice.account_id or ""), "connection_id": optional_text(notice.room_uid)}
 
 
 READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_meeting, _make_meeting))

@@ -24,7 +24,6 @@ from hookline.schemas.payload import (
     Number,
     optional_text,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -79,7 +78,7 @@ def _identify_ne_room(kind: str, body: bytes) -> Identity | None:
         return None
     _check_users(kind, about)
     occurred_s = unix_s(optional_number(notice.timestamp))
-    return Identity(TOPICS[kind], (text(notice.request_id),), text(about.room_uuid), occurred_s)
+    return Identity(TOPICS[kind], (str(notice.request_id),), str(about.room_uuid), occurred_s)
 
 
 def _make_ne_room(kind: str, body: bytes) -> Sequence[Made]:
@@ -87,7 +86,7 @@ def _make_ne_room(kind: str, body: bytes) -> Sequence[Made]:
     if about.room_uuid is None:
         return ()
     _check_users(kind, about)
-    shared = {"room_id": text(about.room_uuid), "session_id": optional_text(about.room_archive_id)}
+    shared = {"room_id": str(about.room_uuid), "session_id": optional_text(about.room_archive_id)}
     return [Made(EVENTS[kind], {**shared, **fields}) for fields in _ne_room_fields(kind, about, body)]
 
 
@@ -99,7 +98,7 @@ def _check_users(kind: str, about: NeRoomBody) -> None:
 def _ne_room_fields(kind: str, about: NeRoomBody, body: bytes) -> Sequence[Mapping[str, Any]]:
     match kind:
         case "USER_JOIN_ROOM" | "USER_LEAVE_ROOM":
-            users = sorted({text(user.user_uuid): user.role for user in about.users}.items())
+            users = sorted({str(user.user_uuid): user.role for user in about.users}.items())
             return [{"user_id": user, **role_fields(role)} for user, role in users]
         case "MEETING_INFO_CHANGE":
             sent = read_again(_changes, body).body

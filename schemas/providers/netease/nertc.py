@@ -29,7 +29,6 @@ from hookline.schemas.payload import (
     flag,
     optional_text,
     read_again,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -87,13 +86,13 @@ def _identify_rtc(kind: str, body: bytes) -> Identity | None:
     ms = optional_number(notice.timestamp)
     occurred_s = unix_s(ms) if ms is not None else unix_s(optional_number(notice.createtime)) if kind == "1" else None
     facts = _rtc_facts(kind, notice, ms) if occurred_s is not None or kind == "3" else all_facts(kind, body)
-    return Identity(TOPICS[kind], facts, text(channel), occurred_s)
+    return Identity(TOPICS[kind], facts, str(channel), occurred_s)
 
 
 def _make_rtc(kind: str, body: bytes) -> Sequence[Made]:
     notice = read_again(_rtc, body).data
     channel = _channel(kind, notice)
-    return () if channel is None else [Made(EVENTS[kind], {"room_id": text(channel), **_rtc_fields(kind, notice)})]
+    return () if channel is None else [Made(EVENTS[kind], {"room_id": str(channel), **_rtc_fields(kind, notice)})]
 
 
 def _channel(kind: str, notice: Rtc) -> Id | None:
@@ -120,9 +119,9 @@ def _rtc_fields(kind: str, notice: Rtc) -> Mapping[str, Any]:
         case "3":
             return {**session, **_rtc_file(notice)}
         case "9" | "10":
-            return {**session, "user_id": text(notice.uid or ""), "role": "audience" if kind == "9" else "host"}
+            return {**session, "user_id": str(notice.uid or ""), "role": "audience" if kind == "9" else "host"}
         case "11" | "12" | "13" | "14":
-            return {**session, "user_id": text(notice.uid or ""), "kind": "video" if kind in ("11", "12") else "audio"}
+            return {**session, "user_id": str(notice.uid or ""), "kind": "video" if kind in ("11", "12") else "audio"}
         case _:
             return {**session, "user_id": optional_text(notice.uid)}
 

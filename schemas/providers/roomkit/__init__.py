@@ -40,7 +40,6 @@ from hookline.schemas.payload import (
     read_again,
     recheck,
     required,
-    text,
     unix_s,
 )
 from hookline.schemas.provider import (
@@ -234,8 +233,8 @@ def identify(request: Request) -> Identity:
     if kind.callback_command not in ROOM_TYPES:
         return _identify_other(_command(kind, request.query), body)
     notice = read_again(_notice, body)
-    room, which = text(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
-    event_type, occurred_s = ROOM_TYPES[text(kind.callback_command)], unix_s(notice.event_time)
+    room, which = str(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
+    event_type, occurred_s = ROOM_TYPES[str(kind.callback_command)], unix_s(notice.event_time)
     if occurred_s is None:
         return Identity(event_type, all_facts(kind.callback_command, body), room, _created_s(notice))
     return Identity(event_type, (kind.callback_command, room, notice.event_time, *which), room, occurred_s)
@@ -243,7 +242,7 @@ def identify(request: Request) -> Identity:
 
 def _identify_other(command: Id, body: bytes) -> Identity:
     reader = READERS.get(command)
-    identity = None if reader is None else reader.identify(text(command), body)
+    identity = None if reader is None else reader.identify(str(command), body)
     return identify_unknown(command, body, time="EventTime") if identity is None else identity
 
 
@@ -269,7 +268,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
 
 def _members(notice: MemberEnter | MemberLeave) -> list[str]:
     """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
-    members = sorted({text(member) for member in notice.members})
+    members = sorted({str(member) for member in notice.members})
     if not members:
         raise Unreadable("the body names no member")
     return members
@@ -304,13 +303,13 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     command = _command(kind, envelope.query)
     if kind.callback_command not in ROOM_TYPES:
         reader = READERS.get(command)
-        drafts = () if reader is None else reader.drafts(text(command), envelope.body)
+        drafts = () if reader is None else reader.drafts(str(command), envelope.body)
         return finished(envelope, command, drafts) if drafts else normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 
 
 def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Event, ...]:
-    room, operator = text(notice.room_id), optional_text(notice.operator)
+    room, operator = str(notice.room_id), optional_text(notice.operator)
     match notice:
         case MemberEnter():
             heads = _heads(envelope, head, _members(notice))

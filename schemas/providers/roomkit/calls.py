@@ -29,7 +29,6 @@ from hookline.schemas.payload import (
     optional_text,
     read_again,
     required,
-    text,
     unix_moment,
 )
 from hookline.schemas.provider import Sample
@@ -194,7 +193,7 @@ def _of_start(notice: Notice, call: str) -> list[Draft]:
     return [
         partial(
             CallStarted,
-            caller_id=text(callers[0]),
+            caller_id=str(callers[0]),
             callee_ids=_accounts(user.account for user in notice.user_list if user.status == "Waiting"),
             media=MEDIA.get(info.call_media_type or info.media_type),
             call_id=call,
@@ -206,7 +205,7 @@ def _of_start(notice: Notice, call: str) -> list[Draft]:
 
 def _accounts(accounts: Iterable[Id | None]) -> tuple[str, ...]:
     """Each account once, in the order in which they were called."""
-    return tuple(dict.fromkeys(text(account) for account in accounts if account is not None))
+    return tuple(dict.fromkeys(str(account) for account in accounts if account is not None))
 
 
 def _of_members(notice: Notice, call: str) -> list[Draft]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hookline.schemas.drafts import Draft
 from hookline.schemas.envelope import Identity
-from hookline.schemas.payload import Id, text
+from hookline.schemas.payload import Id
 
 
 class Reader(NamedTuple):
@@ -22,4 +22,4 @@ class Reader(NamedTuple):
 
 def each_once(accounts: Iterable[Id | None]) -> list[str]:
     """Each account once, sorted, so that each has the same event id in whatever order a re-send lists them."""
-    return sorted({text(account) for account in accounts if account is not None})
+    return sorted({str(account) for account in accounts if account is not None})
