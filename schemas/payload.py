@@ -104,13 +104,14 @@ def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None
 
 def _check(body: bytes) -> None:
     """Raise Unreadable if a body that was decoded is not UTF-8, has a NUL in a text, or names a key twice."""
-    is_whole = (len(body) >= _LARGE_BYTES and _is_seen_whole(body)) or _is_kept_whole(body)
-    if not (is_whole or _is_utf_8(body)):
+    if (len(body) >= _LARGE_BYTES and _is_seen_whole(body)) or _is_kept_whole(body):
+        if _BACKSLASH in body:
+            _check_text(body)
+        return
+    if not _is_utf_8(body):
         raise Unreadable("the body is not UTF-8")
-    if _BACKSLASH in body:
-        _check_text(body)
-    if not is_whole:
-        _check_keys(body)
+    _check_text(body)
+    _check_keys(body)
 
 
 def _is_utf_8(body: bytes) -> bool:

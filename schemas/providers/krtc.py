@@ -111,20 +111,21 @@ def identify(request: Request) -> Identity:
     """
     body = request.body
     kind = read_either(_notice, _kind, body)
-    if not _is_known(kind):
+    topic = _topic(kind)
+    if topic is None:
         return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     payload, user = notice.payload, _user(notice)
     room, occurred_s = str(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
-        return _identify_without_time(notice, room, body)
+        return _identify_without_time(notice, topic, room, body)
     facts: tuple[str | int | None, ...] = (notice.product_id, notice.event_type, room, user, payload.ts)
     if payload.client_seq:
         facts = (*facts, payload.client_seq)
-    return Identity(TYPES[str(notice.event_type)], facts, room, occurred_s)
+    return Identity(topic, facts, room, occurred_s)
 
 
-def _identify_without_time(notice: Notice, room: str, body: bytes) -> Identity:
+def _identify_without_time(notice: Notice, topic: str, room: str, body: bytes) -> Identity:
     """The identity of a notice without a time of its event, or with one that cannot be.
 
     All its fields are facts, or a user's second visit would pass for a re-send of the first. The sending time is a fact
@@ -133,11 +134,12 @@ def _identify_without_time(notice: Notice, room: str, body: bytes) -> Identity:
     attempt = read_again(_attempt, body)
     per_attempt = () if attempt.notice_id is None else ("notifyMs",)
     facts = all_facts(notice.event_type, body, per_attempt)
-    return Identity(TYPES[str(notice.event_type)], facts, room, unix_s(attempt.notify_ms))
+    return Identity(topic, facts, room, unix_s(attempt.notify_ms))
 
 
-def _is_known(kind: Kind | Notice) -> bool:
-    return kind.product_id == REAL_TIME_COMMUNICATION and str(kind.event_type) in TYPES
+def _topic(kind: Kind | Notice) -> str | None:
+    """What has happened; None for what becomes no event."""
+    return TYPES.get(str(kind.event_type)) if kind.product_id == REAL_TIME_COMMUNICATION else None
 
 
 def _user(notice: Notice) -> str:
@@ -147,7 +149,7 @@ def _user(notice: Notice) -> str:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_either_again(_notice, _kind, envelope.body)
-    if not _is_known(kind):
+    if _topic(kind) is None:
         return normalise_unknown(envelope, kind.event_type)
     notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
     payload, number = notice.payload, notice.event_type

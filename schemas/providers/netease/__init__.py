@@ -147,7 +147,7 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 def _signs_a_nonce(body: bytes) -> bool:
     try:
-        return _service(read_again(_kind, body)) in ("meeting", "classroom")
+        return _told_apart(read_again(_kind, body))[0] in ("meeting", "classroom")
     except Unreadable:
         return False
 
@@ -167,50 +167,33 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 def identify(request: Request) -> Identity:
     """The facts are those that the service's pages name, never what each attempt to send it renews."""
     body = request.body
-    kind = read(_kind, body)
-    word = _type_word(kind)
-    reader = _reader(kind, word)
-    identity = None if reader is None else reader.identify(str(word), body)
+    service, word = _told_apart(read(_kind, body))
+    name = str(word)
+    reader = READERS[service].get(name)
+    identity = None if reader is None else reader.identify(name, body)
     return identify_unknown(word, body, time="timestamp") if identity is None else identity
 
 
-def _reader(kind: Kind, word: Id) -> Reader | None:
-    return READERS[_service(kind)].get(str(word))
-
-
-def _service(kind: Kind) -> Service:
-    """By the form of the body: A has a number for a type, and B the same number as a text."""
-    event_type = _event_type(kind)
+def _told_apart(kind: Kind) -> tuple[Service, Id]:
+    """The service and its own type, by the form of the body: A has a number for a type, and B the same as a text."""
     if kind.cmd is not None and kind.room_uuid is not None:
-        return "classroom"
-    if event_type is None and kind.msg_type is not None:
-        return "meeting"
-    if kind.request_id is not None and event_type is not None:
-        return "neroom"
+        return "classroom", kind.cmd
+    event_type = kind.event_type if kind.event_type is not None else kind.event_type_too
+    if event_type is None:
+        return ("callback", NO_TYPE) if kind.msg_type is None else ("meeting", kind.msg_type)
+    if kind.request_id is not None:
+        return "neroom", event_type
     if bytes(kind.data)[:1] == b"{":
-        return "nertc"
-    return "copy" if isinstance(event_type, str) else "callback"
-
-
-def _event_type(kind: Kind) -> Id | None:
-    return kind.event_type if kind.event_type is not None else kind.event_type_too
-
-
-def _type_word(kind: Kind) -> Id:
-    if kind.cmd is not None and kind.room_uuid is not None:
-        return kind.cmd
-    event_type = _event_type(kind)
-    if event_type is not None:
-        return event_type
-    return kind.msg_type if kind.msg_type is not None else NO_TYPE
+        return "nertc", event_type
+    return "copy" if isinstance(event_type, str) else "callback", event_type
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
-    word = _type_word(kind)
-    reader = _reader(kind, word)
-    made_events = () if reader is None else reader.make(str(word), envelope.body)
+    service, word = _told_apart(read_again(_kind, envelope.body))
+    name = str(word)
+    reader = READERS[service].get(name)
+    made_events = () if reader is None else reader.make(name, envelope.body)
     if not made_events:
         return normalise_unknown(envelope, word)
     alone = len(made_events) == 1
