@@ -45,7 +45,6 @@ class Kind(msgspec.Struct, frozen=True, rename="camel"):
     request_id: Id | None = None
     room_uuid: Id | None = None
     data: msgspec.Raw = msgspec.Raw()
-    msg_body: msgspec.Raw = msgspec.Raw()
 
 
 READERS: Mapping[Service, Mapping[str, Reader]] = {
