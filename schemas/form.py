@@ -23,7 +23,7 @@ def form_fields(body: bytes) -> Sequence[tuple[str, str]]:
     if len(parts) > MAX_FIELDS:
         raise Unreadable("the form has too many fields")
     try:
-        return [_pair(part) for part in parts]
+        return [(_text(name), _text(value)) for part in parts for name, _, value in [part.partition(b"=")]]
     except UnicodeDecodeError:
         raise Unreadable("the form is not UTF-8") from None
 
@@ -62,11 +62,6 @@ def _read_leniently(kind: type[T], fields: Mapping[str, str]) -> T:
     except msgspec.ValidationError as error:
         place = str(error).rpartition(" - at ")[2]
         raise Unreadable(f"the form does not have the documented fields: {place}") from None
-
-
-def _pair(part: bytes) -> tuple[str, str]:
-    name, _, value = part.partition(b"=")
-    return _text(name), _text(value)
 
 
 def _text(encoded: bytes) -> str:
