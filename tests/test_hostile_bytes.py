@@ -214,7 +214,12 @@ JSON_TEXTS = st.recursive(
 )
 
 
-PADDINGS = ("", f',"long":"{"x" * 10_000}"', f',"long":"{"x" * 10_000}","{"x" * 9_999}y":"{"x" * 10_000}"')
+PADDINGS = (
+    "",
+    f',"long":"{"x" * 10_000}"',
+    f',"long":"{"x" * 10_000}","{"x" * 9_999}y":"{"x" * 10_000}"',
+    ',"many":[' + ",".join(['{"x":"y:z"}'] * 2_000) + "]",
+)
 
 
 @each_json_provider
