@@ -20,7 +20,6 @@ from hookline.schemas.payload import (
     text,
     text_s,
     unix_s,
-    unknown_facts,
     unknown_type,
 )
 from hookline.schemas.provider import (
@@ -47,7 +46,7 @@ from hookline.schemas.signing import (
     decimal,
     fits_no_secret,
 )
-from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
+from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown, unknown_facts
 
 __all__ = [
     "FORM",

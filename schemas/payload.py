@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -293,25 +292,6 @@ def canonical(value: Any) -> str:
         return msgspec.json.encode(value, order="deterministic").decode()
     except RecursionError:
         raise Unreadable("the body is nested too deep") from None
-
-
-def _exactly(literal: str) -> float | str:
-    """A number as a float, or as a text that no other value has if a float would lose digits."""
-    number = float(literal)
-    try:
-        exact = Decimal(literal) == Decimal(repr(number))
-    except InvalidOperation:  # an exponent that Decimal cannot hold
-        exact = False
-    return number if exact else f"\0{literal}"
-
-
-exactly = msgspec.json.Decoder(float_hook=_exactly)
-"""Reads a body of unknown form, and keeps numbers apart that are the same as floats."""
-
-
-def unknown_facts(provider_type: str | int, payload: Any) -> tuple[str, str]:
-    """The facts of a callback of unknown type: its whole content, independent of spacing and order of keys."""
-    return (str(provider_type), canonical(payload))
 
 
 def _place(error: msgspec.ValidationError) -> str:

@@ -1,11 +1,28 @@
 """Callbacks of a type that the provider's module does not know. They are genuine, so they are kept whole."""
 
 from collections.abc import Container
+from decimal import Decimal, InvalidOperation
 from typing import Any
+
+import msgspec
 
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.events import Event, Unknown
-from hookline.schemas.payload import anything, exactly, read_again, unix_s, unknown_facts, unknown_type, whole_number
+from hookline.schemas.payload import anything, canonical, read_again, unix_s, unknown_type, whole_number
+
+
+def _exactly(literal: str) -> float | str:
+    """A number as a float, or as a text that no other value has if a float would lose digits."""
+    number = float(literal)
+    try:
+        exact = Decimal(literal) == Decimal(repr(number))
+    except InvalidOperation:  # an exponent that Decimal cannot hold
+        exact = False
+    return number if exact else f"\0{literal}"
+
+
+exactly = msgspec.json.Decoder(float_hook=_exactly)
+"""Reads a body of unknown form, and keeps numbers apart that are the same as floats."""
 
 
 def all_facts(provider_type: str | int, body: bytes, per_attempt: Container[str] = ()) -> tuple[str, str]:
@@ -24,6 +41,11 @@ def identify_unknown(provider_type: str | int, body: bytes, *, time: str, per_at
     content = read_again(exactly, body)
     facts, occurred_s = _facts(provider_type, content, per_attempt), unix_s(whole_number(content.get(time)))
     return Identity(unknown_type(provider_type), facts, "", occurred_s)
+
+
+def unknown_facts(provider_type: str | int, payload: Any) -> tuple[str, str]:
+    """The facts of a callback of unknown type: its whole content, independent of spacing and order of keys."""
+    return (str(provider_type), canonical(payload))
 
 
 def _facts(provider_type: str | int, content: dict[str, Any], per_attempt: Container[str]) -> tuple[str, str]:

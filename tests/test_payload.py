@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hookline.schemas.payload import exactly, read_again, unix_s
+from hookline.schemas.payload import read_again, unix_s
+from hookline.schemas.unknown import exactly
 
 often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

@@ -20,17 +20,15 @@ from hookline.schemas.errors import BadSignature
 from hookline.schemas.events import Event
 from hookline.schemas.payload import (
     Text,
-    exactly,
     read,
     read_again,
     recheck,
     text_s,
-    unknown_facts,
     unknown_type,
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
 from hookline.schemas.signing import check_base64, check_fresh, decimal, fits_no_secret
-from hookline.schemas.unknown import normalise_unknown
+from hookline.schemas.unknown import exactly, normalise_unknown, unknown_facts
 
 TYPES = {"room.started": "unknown", "participant.joined": "unknown", "participant.left": "unknown"}
 """Those of the samples. Any other type becomes the same."""

@@ -51,7 +51,6 @@ from hookline.schemas.payload import (
     Int,
     Number,
     Text,
-    exactly,
     number,
     optional_text,
     read,
@@ -59,13 +58,12 @@ from hookline.schemas.payload import (
     recheck,
     required,
     unix_s,
-    unknown_facts,
     unknown_type,
     whole_number,
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Signatures, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import normalise_unknown
+from hookline.schemas.unknown import exactly, normalise_unknown, unknown_facts
 
 TYPES: Mapping[str, str | tuple[str, ...]] = {
     "room_create": "room.created",

@@ -47,7 +47,6 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Text,
-    exactly,
     read,
     read_again,
     read_either,
@@ -55,14 +54,13 @@ from hookline.schemas.payload import (
     recheck,
     text_s,
     unix_s,
-    unknown_facts,
     unknown_type,
     whole_number,
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Source
 from hookline.schemas.redaction import redacted
 from hookline.schemas.signing import check_fresh, check_hex, decimal
-from hookline.schemas.unknown import all_facts, normalise_unknown
+from hookline.schemas.unknown import all_facts, exactly, normalise_unknown, unknown_facts
 
 _OF_MEETINGS = {
     "started": "room.created",
