@@ -30,12 +30,8 @@ WRITTEN = Message("", "", {}, "", b"")
 class Pending(Completion):
     """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
 
-    __slots__ = ("content", "tag")
-
-    def __init__(self, content: Content) -> None:
-        super().__init__()
-        self.content = content
-        self.tag = 0
+    content: Content
+    tag: int = 0
 
 
 class Confirms:
@@ -151,14 +147,10 @@ class Confirms:
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending)
-        if pending.done():
-            return
         if refusal is None:
-            pending.set_result(None)
-            if self._tally.count:
+            if pending.end(None) and self._tally.count:
                 self._tally.accepted()
         else:
             obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
-            pending.set_exception(NotDurable(refusal, obstacle))
-            if refusal in _LASTING:
+            if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
                 self._tally.refused(_LASTING[refusal])
