@@ -6,7 +6,7 @@ from functools import partial
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.spool.breaker import Breaker
-from hookline.broker.spool.buckets import bucket_of
+from hookline.broker.spool.buckets import BUCKETS, bucket_of
 from hookline.broker.spool.drain import Drain, Primary
 from hookline.broker.spool.spool import Spool
 from hookline.schemas.broker import Confirm
@@ -43,7 +43,7 @@ class SpoolingPublisher:
         self.spool = spool
         self._held = spool.held
         self._in_flight = Deadlines[_Flight](after_s, self._overdue)
-        self._latest: dict[int, _Flight] = {}
+        self._at_broker = [0] * BUCKETS  # how many events of each bucket are there and not confirmed
         self._appends = Deadlines[asyncio.Future[None]](_SPOOL_S, time_out)
         self._late_appends = Deadlines[asyncio.Future[None]](_SPOOL_AFTER_S, time_out)
         self._breaker = Breaker(after_s)
@@ -89,7 +89,7 @@ class SpoolingPublisher:
                 raise
             return self._keep(envelope, bucket)
         flight = _Flight(envelope, bucket, confirmed, is_probe)
-        self._latest[bucket] = flight
+        self._at_broker[bucket] += 1
         self._in_flight.start(flight)
         confirmed.when_ended(self._settle, flight)
         return flight
@@ -98,9 +98,8 @@ class SpoolingPublisher:
         """End an event that the broker has confirmed; have any other one kept."""
         if error is not None and flight.kept is None:
             self._take_back_all(flight.bucket)
+        self._at_broker[flight.bucket] -= 1
         self._in_flight.stop(flight)
-        if self._latest.get(flight.bucket) is flight:
-            del self._latest[flight.bucket]
         if error is not None:
             self._end_when_kept(flight)
             return
@@ -114,7 +113,7 @@ class SpoolingPublisher:
 
     def _keep(self, envelope: Envelope, bucket: int) -> Confirm:
         """Keep an event in the spool at once. Raises NotDurable."""
-        if bucket in self._latest:
+        if self._at_broker[bucket]:
             self._take_back_all(bucket)
         event = Completion()
         _end_when_written(event, self.spool.append(envelope, bucket), self._appends)
