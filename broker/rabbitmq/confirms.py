@@ -3,12 +3,13 @@
 import math
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TypeAlias
 
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.wire.encode import Message
+from hookline.broker.rabbitmq.wire.encode import EnvelopeTemplate, Message
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -20,8 +21,8 @@ _MAX_BATCH_BYTES = 256 * 1024
 _HEADERS_BYTES = 500  # as most messages have
 
 
-Content: TypeAlias = Message | tuple[str, Envelope]
-"""What is to be written: a message, or an exchange and an envelope to make one of."""
+Content: TypeAlias = Message | tuple[EnvelopeTemplate, Envelope]
+"""What is to be written: a message, or an envelope to make one of."""
 
 WRITTEN = Message("", "", {}, "", b"")
 """Instead of a content that is written, and need not be kept any more: bodies may be large."""
@@ -102,8 +103,9 @@ class Confirms:
             self.acks += 1
         elif refusal is REFUSED:
             self.nacks += 1
-        for each in self._up_to(tag) if multiple else (tag,):
-            pending = self._written.pop(each, None)
+        written = self._written
+        for each in list(takewhile(tag.__ge__, written)) if multiple else (tag,):
+            pending = written.pop(each, None)
             if pending is not None:
                 self._answer(pending, refusal)
 
@@ -132,14 +134,6 @@ class Confirms:
         while waiting := [pending for pending in self._deadlines.running if not pending.done()]:
             for pending in waiting:
                 await pending.ended()
-
-    def _up_to(self, tag: int) -> list[int]:
-        due = []
-        for each in self._written:
-            if each > tag:
-                break
-            due.append(each)
-        return due
 
     def _time_out(self, pending: Pending) -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting

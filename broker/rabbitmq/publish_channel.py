@@ -19,6 +19,7 @@ from hookline.broker.rabbitmq.wire.encode import (
     message_surely_fits,
     publish_frames,
     surely_fits,
+    template_of,
 )
 from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
 from hookline.broker.rabbitmq.wire.properties import properties_of
@@ -90,9 +91,10 @@ class RawPublishChannel:
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         """The frames are made when they are written: to make many at a time costs half as much."""
-        if not surely_fits(envelope):  # only for its errors
-            envelope_frames(self._number, exchange, envelope, self._message_ids.longest, self._max_content_bytes)
-        return self._send((exchange, envelope))
+        template = template_of(self._number, exchange, envelope)
+        if not surely_fits(template, envelope):  # only for its errors
+            envelope_frames(template, envelope, self._message_ids.longest, self._max_content_bytes)
+        return self._send((template, envelope))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -140,7 +142,7 @@ class RawPublishChannel:
         for pending in batch:
             content, pending.content = pending.content, WRITTEN
             if isinstance(content, tuple):
-                frames += envelope_frames(number, *content, id_of(pending.tag), max_bytes)
+                frames += envelope_frames(*content, id_of(pending.tag), max_bytes)
             else:
                 frames += publish_frames(number, content, id_of(pending.tag), max_bytes)
         return frames
@@ -226,9 +228,11 @@ class MessageIds:
 
     def __init__(self) -> None:
         self._prefix = f"{uuid4().hex[:12]}-"
-        self.of = f"{self._prefix}%d".__mod__
-        """The id of the message with a delivery tag."""
         self.longest = self.of(2**64 - 1)
+
+    def of(self, tag: int) -> str:
+        """The id of the message with a delivery tag."""
+        return f"{self._prefix}{tag}"
 
     def tag(self, message_id: str) -> int:
         """The delivery tag of a message; 0, which no message has, for an id of others."""
