@@ -32,6 +32,7 @@ class Pending(Completion):
     """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
 
     content: Content
+    body_bytes: int
     tag: int = 0
 
 
@@ -73,9 +74,9 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, content: Content) -> Pending:
+    def add(self, content: Content, body_bytes: int) -> Pending:
         """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
-        pending = Pending(content)
+        pending = Pending(content, body_bytes)
         self._unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
@@ -83,17 +84,16 @@ class Confirms:
     def next_batch(self) -> list[Pending]:
         """The messages to write next. Those whose caller has stopped waiting are dropped."""
         batch: list[Pending] = []
-        size = 0
-        while self._unwritten and size < _MAX_BATCH_BYTES and len(self._written) < self._most_written:
-            pending = self._unwritten.popleft()
+        size, unwritten, written = 0, self._unwritten, self._written
+        while unwritten and size < _MAX_BATCH_BYTES and len(written) < self._most_written:
+            pending = unwritten.popleft()
             if pending.done():
                 self._deadlines.stop(pending)
-            else:
-                self._tag = pending.tag = self._tag + 1
-                self._written[pending.tag] = pending
-                batch.append(pending)
-                content = pending.content
-                size += len(content[1].body if isinstance(content, tuple) else content.body) + _HEADERS_BYTES
+                continue
+            self._tag = pending.tag = tag = self._tag + 1
+            written[tag] = pending
+            batch.append(pending)
+            size += pending.body_bytes + _HEADERS_BYTES
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:

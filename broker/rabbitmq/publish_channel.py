@@ -87,14 +87,14 @@ class RawPublishChannel:
     def send(self, message: Message) -> Pending:
         if not message_surely_fits(message):  # only for its errors
             publish_frames(self._number, message, self._message_ids.longest, self._max_content_bytes)
-        return self._send(message)
+        return self._send(message, len(message.body))
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         """The frames are made when they are written: to make many at a time costs half as much."""
         template = template_of(self._number, exchange, envelope)
         if not surely_fits(template, envelope):  # only for its errors
             envelope_frames(template, envelope, self._message_ids.longest, self._max_content_bytes)
-        return self._send((template, envelope))
+        return self._send((template, envelope), len(envelope.body))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -106,7 +106,7 @@ class RawPublishChannel:
             tag, bits = _tag_and_bits(payload, 4)
             refusal = None if payload.startswith(_ACK) else REFUSED
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
-            if self.confirms.has_unwritten:
+            if self.confirms.has_unwritten and not self._is_due:
                 self._write_soon()
             return True
         return self._returns.frame(kind, payload)
@@ -117,16 +117,16 @@ class RawPublishChannel:
     def closed(self) -> None:
         self.end()
 
-    def _send(self, content: Content) -> Pending:
+    def _send(self, content: Content, body_bytes: int) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
-        self._write_soon()
-        return self.confirms.add(content)
+        if not self._is_due:
+            self._write_soon()
+        return self.confirms.add(content, body_bytes)
 
     def _write_soon(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._write)
+        self._is_due = True
+        self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         """Write the waiting messages until the socket pauses."""
@@ -175,7 +175,7 @@ class AiormqPublishChannel:
             raise NotDurable(_ALARM)
         longest, max_bytes = self._message_ids.longest, max_content_bytes(self._channel)
         publish_frames(self._channel.number, message, longest, max_bytes)  # only for its errors
-        confirmed = self.confirms.add(message)
+        confirmed = self.confirms.add(message, len(message.body))
         self._publish_next()
         return confirmed
 
