@@ -7,7 +7,6 @@ the one that it was written for, there is none.
 """
 
 import asyncio
-from functools import partial
 from operator import attrgetter
 from typing import cast
 
@@ -118,9 +117,10 @@ class FastLane:
 
     def _publish(self, passage: _Passage, _: list[_Passage]) -> None:
         begun = self._receiver.publish(passage.arrived, passage.envelope)
-        begun.confirmed.when_ended(partial(self._settle, passage), begun)
+        begun.confirmed.when_ended(self._settle, (passage, begun))
 
-    def _settle(self, passage: _Passage, begun: Begun, failure: BaseException | None) -> None:
+    def _settle(self, published: tuple[_Passage, Begun], failure: BaseException | None) -> None:
+        passage, begun = published
         if failure is None:
             try:
                 self._receiver.note_durable(begun)
