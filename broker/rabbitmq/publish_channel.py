@@ -28,7 +28,9 @@ from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
-_ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
+_RETURN = b"\0\x3c\0\x32"
+_REFUSALS = {b"\0\x3c\0\x50": None, b"\0\x3c\0\x78": REFUSED}
+"""By the method of a confirm: Basic.Ack and Basic.Nack."""
 _tag_and_bits = Struct(">QB").unpack_from
 
 
@@ -102,10 +104,9 @@ class RawPublishChannel:
             self.ended.set_result(None)
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        if kind == METHOD and payload.startswith((_ACK, _NACK)):
+        if kind == METHOD and (method := payload[:4]) in _REFUSALS:
             tag, bits = _tag_and_bits(payload, 4)
-            refusal = None if payload.startswith(_ACK) else REFUSED
-            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
+            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
             if self.confirms.has_unwritten and not self._is_due:
                 self._write_soon()
             return True
