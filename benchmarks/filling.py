@@ -10,7 +10,7 @@ import uvloop
 
 from hookline.broker.spool.opening import SpoolSettings, spooling_publisher
 from hookline.runtime.installation import Installation
-from hookline.schemas.broker import Broker
+from hookline.schemas.broker import Broker, Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable
 from hookline.settings import Settings
@@ -76,7 +76,7 @@ class _Away:
 
     reason = "broker_away"
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":  # noqa: ARG002  of the protocol
+    def begin(self, envelope: Envelope) -> Confirm:  # noqa: ARG002  of the protocol
         raise NotDurable("away")
 
 

@@ -7,7 +7,6 @@ the one that it was written for, there is none.
 """
 
 import asyncio
-from functools import partial
 from operator import attrgetter
 from typing import cast
 
@@ -17,7 +16,6 @@ import msgspec
 from hookline.ingress.connection import IngressConnection, Whole
 from hookline.ingress.receive import Arrived, Begun, Receiver
 from hookline.ingress.request import is_ordinary
-from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import Reply
 
@@ -119,10 +117,10 @@ class FastLane:
 
     def _publish(self, passage: _Passage, _: list[_Passage]) -> None:
         begun = self._receiver.publish(passage.arrived, passage.envelope)
-        begun.confirmed.add_done_callback(partial(self._settle, passage, begun))
+        begun.confirmed.when_ended(self._settle, (passage, begun))
 
-    def _settle(self, passage: _Passage, begun: Begun, confirmed: Confirm) -> None:
-        failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
+    def _settle(self, published: tuple[_Passage, Begun], failure: BaseException | None) -> None:
+        passage, begun = published
         if failure is None:
             try:
                 self._receiver.note_durable(begun)

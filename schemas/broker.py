@@ -16,6 +16,7 @@ from hookline.schemas.queue_states import QueueStates
 from hookline.schemas.retries import PendingRetry
 
 M = TypeVar("M")
+T = TypeVar("T")
 
 WAITING_FACTOR = 10
 """So many times as many events as are published at once wait for room; on RabbitMQ only without a spool."""
@@ -87,21 +88,15 @@ NOTHING_KEPT = Retention()
 
 
 class Confirm(Protocol):
-    """The end of a publish: None once the event is durable, or an error. An `asyncio.Future` is one.
+    """The end of a publish: None once the event is durable, or an error.
 
     Cancelling means that nobody waits any more.
     """
 
-    def done(self) -> bool: ...
-
-    def cancelled(self) -> bool: ...
-
-    def exception(self) -> BaseException | None: ...
-
     def cancel(self) -> bool: ...
 
-    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
-        """Call this with the confirm when it ends, at once or in the next turn of the event loop."""
+    def when_ended(self, callback: Callable[[T, BaseException | None], object], about: T) -> None:
+        """Call this with `about` and the error: in the moment in which it ends, or at once if it has ended."""
 
     def __await__(self) -> Generator[Any, None, None]: ...
 

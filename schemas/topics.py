@@ -42,7 +42,12 @@ PARTITION_WORDS = tuple(f"p{number:02}" for number in range(PARTITIONS))
 
 def routing_key(topic: str, subject: str) -> str:
     """The AMQP routing key of one event."""
-    return f"{topic}.{partition(subject)}"
+    return in_partition(topic, partition(subject))
+
+
+def in_partition(topic: str, partition: str) -> str:
+    """The same for all events of a topic whose subjects are in one partition."""
+    return f"{topic}.{partition}"
 
 
 def binding(pattern: str, partition: str = "*") -> str:

@@ -4,27 +4,27 @@ import asyncio
 
 import pytest
 
-from hookline.aio.completion import Completion
+from hookline.aio.completion import Completion, completion_of
 
 
 async def test_its_callbacks_run_at_once_and_in_order() -> None:
-    called: list[str] = []
-    completion = Completion()
-    completion.add_done_callback(lambda _: called.append("first"))
-    completion.add_done_callback(lambda _: called.append("second"))
+    called: list[tuple[str, BaseException | None]] = []
+    completion, error = Completion(), ValueError("no")
+    completion.when_ended(lambda *ended: called.append(ended), "first")
+    completion.when_ended(lambda *ended: called.append(ended), "second")
     assert called == []
-    completion.set_result(None)
-    assert called == ["first", "second"]
-    completion.add_done_callback(lambda _: called.append("late"))
-    assert called == ["first", "second", "late"]
+    assert completion.end(error)
+    assert called == [("first", error), ("second", error)]
+    completion.when_ended(lambda *ended: called.append(ended), "late")
+    assert called[2:] == [("late", error)]
 
 
 async def test_awaiting_it_returns_or_raises_what_it_ended_with() -> None:
     confirmed, failed, cancelled = Completion(), Completion(), Completion()
     waiting = [asyncio.ensure_future(each) for each in (confirmed, failed, cancelled)]
     await asyncio.sleep(0)
-    confirmed.set_result(None)
-    failed.set_exception(ValueError("no"))
+    confirmed.end(None)
+    failed.end(ValueError("no"))
     assert cancelled.cancel()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert outcomes[0] is None
@@ -41,8 +41,9 @@ async def test_it_is_cancelled_with_the_task_that_awaits_it() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert completion.cancelled()
+    assert isinstance(completion.exception(), asyncio.CancelledError)
     assert not completion.cancel()
+    assert not completion.end(None)
 
 
 async def test_an_error_of_a_callback_goes_to_the_event_loop_and_holds_up_nobody() -> None:
@@ -50,9 +51,27 @@ async def test_an_error_of_a_callback_goes_to_the_event_loop_and_holds_up_nobody
     called: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context.get("exception")))
     completion = Completion()
-    completion.add_done_callback(lambda _: 1 / 0)
-    completion.add_done_callback(lambda _: called.append("behind it"))
-    completion.set_result(None)
-    completion.add_done_callback(lambda _: int("none"))
+    completion.when_ended(lambda *_: 1 / 0, None)
+    completion.when_ended(lambda about, _: called.append(about), "behind it")
+    completion.end(None)
+    completion.when_ended(lambda *_: int("none"), None)
     assert [type(error) for error in found] == [ZeroDivisionError, ValueError]
     assert called == ["behind it"]
+
+
+async def test_one_of_a_future_ends_as_the_future_does_and_cancels_it() -> None:
+    loop = asyncio.get_running_loop()
+    confirmed, failed, cancelled, given_up = (loop.create_future() for _ in range(4))
+    completions = [completion_of(each) for each in (confirmed, failed, cancelled, given_up)]
+    confirmed.set_result(None)
+    failed.set_exception(ValueError("no"))
+    cancelled.cancel()
+    assert completions[3].cancel()
+    assert given_up.cancelled()
+    await asyncio.sleep(0)
+    assert [each.done() for each in completions] == [True] * 4
+    assert [type(each.exception()) for each in completions] == [
+        type(None),
+        ValueError,
+        *[asyncio.CancelledError] * 2,
+    ]

@@ -102,7 +102,7 @@ class EmbeddedPublisher:
             try:
                 self._write(confirmed, envelope)
             except NotDurable as error:
-                confirmed.set_exception(error)
+                confirmed.end(error)
 
     def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
         self._writing.stop(written)

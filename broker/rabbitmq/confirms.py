@@ -3,12 +3,13 @@
 import math
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TypeAlias
 
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines
 from hookline.aio.refusal_tally import RefusalTally
-from hookline.broker.rabbitmq.wire.encode import Message
+from hookline.broker.rabbitmq.wire.encode import EnvelopeTemplate, Message
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -20,8 +21,8 @@ _MAX_BATCH_BYTES = 256 * 1024
 _HEADERS_BYTES = 500  # as most messages have
 
 
-Content: TypeAlias = Message | tuple[str, Envelope]
-"""What is to be written: a message, or an exchange and an envelope to make one of."""
+Content: TypeAlias = Message | tuple[EnvelopeTemplate, Envelope]
+"""What is to be written: a message, or an envelope to make one of."""
 
 WRITTEN = Message("", "", {}, "", b"")
 """Instead of a content that is written, and need not be kept any more: bodies may be large."""
@@ -30,12 +31,9 @@ WRITTEN = Message("", "", {}, "", b"")
 class Pending(Completion):
     """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
 
-    __slots__ = ("content", "tag")
-
-    def __init__(self, content: Content) -> None:
-        super().__init__()
-        self.content = content
-        self.tag = 0
+    content: Content
+    body_bytes: int
+    tag: int = 0
 
 
 class Confirms:
@@ -76,9 +74,9 @@ class Confirms:
         """Whether confirms are outstanding and one of them is late."""
         return self._has_timed_out and bool(self._written)
 
-    def add(self, content: Content) -> Pending:
+    def add(self, content: Content, body_bytes: int) -> Pending:
         """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
-        pending = Pending(content)
+        pending = Pending(content, body_bytes)
         self._unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
@@ -86,17 +84,16 @@ class Confirms:
     def next_batch(self) -> list[Pending]:
         """The messages to write next. Those whose caller has stopped waiting are dropped."""
         batch: list[Pending] = []
-        size = 0
-        while self._unwritten and size < _MAX_BATCH_BYTES and len(self._written) < self._most_written:
-            pending = self._unwritten.popleft()
+        size, unwritten, written = 0, self._unwritten, self._written
+        while unwritten and size < _MAX_BATCH_BYTES and len(written) < self._most_written:
+            pending = unwritten.popleft()
             if pending.done():
                 self._deadlines.stop(pending)
-            else:
-                self._tag = pending.tag = self._tag + 1
-                self._written[pending.tag] = pending
-                batch.append(pending)
-                content = pending.content
-                size += len(content[1].body if isinstance(content, tuple) else content.body) + _HEADERS_BYTES
+                continue
+            self._tag = pending.tag = tag = self._tag + 1
+            written[tag] = pending
+            batch.append(pending)
+            size += pending.body_bytes + _HEADERS_BYTES
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
@@ -106,8 +103,9 @@ class Confirms:
             self.acks += 1
         elif refusal is REFUSED:
             self.nacks += 1
-        for each in self._up_to(tag) if multiple else (tag,):
-            pending = self._written.pop(each, None)
+        written = self._written
+        for each in list(takewhile(tag.__ge__, written)) if multiple else (tag,):
+            pending = written.pop(each, None)
             if pending is not None:
                 self._answer(pending, refusal)
 
@@ -137,28 +135,16 @@ class Confirms:
             for pending in waiting:
                 await pending.ended()
 
-    def _up_to(self, tag: int) -> list[int]:
-        due = []
-        for each in self._written:
-            if each > tag:
-                break
-            due.append(each)
-        return due
-
     def _time_out(self, pending: Pending) -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting
         pending.end(NotDurable(LATE))
 
     def _answer(self, pending: Pending, refusal: str | None) -> None:
         self._deadlines.stop(pending)
-        if pending.done():
-            return
         if refusal is None:
-            pending.set_result(None)
-            if self._tally.count:
+            if pending.end(None) and self._tally.count:
                 self._tally.accepted()
         else:
             obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
-            pending.set_exception(NotDurable(refusal, obstacle))
-            if refusal in _LASTING:
+            if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
                 self._tally.refused(_LASTING[refusal])

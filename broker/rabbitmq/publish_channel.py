@@ -19,6 +19,7 @@ from hookline.broker.rabbitmq.wire.encode import (
     message_surely_fits,
     publish_frames,
     surely_fits,
+    template_of,
 )
 from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
 from hookline.broker.rabbitmq.wire.properties import properties_of
@@ -27,7 +28,9 @@ from hookline.schemas.errors import NotDurable, Unreadable
 
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
-_ACK, _NACK, _RETURN = b"\0\x3c\0\x50", b"\0\x3c\0\x78", b"\0\x3c\0\x32"
+_RETURN = b"\0\x3c\0\x32"
+_REFUSALS = {b"\0\x3c\0\x50": None, b"\0\x3c\0\x78": REFUSED}
+"""By the method of a confirm: Basic.Ack and Basic.Nack."""
 _tag_and_bits = Struct(">QB").unpack_from
 
 
@@ -86,13 +89,14 @@ class RawPublishChannel:
     def send(self, message: Message) -> Pending:
         if not message_surely_fits(message):  # only for its errors
             publish_frames(self._number, message, self._message_ids.longest, self._max_content_bytes)
-        return self._send(message)
+        return self._send(message, len(message.body))
 
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         """The frames are made when they are written: to make many at a time costs half as much."""
-        if not surely_fits(envelope):  # only for its errors
-            envelope_frames(self._number, exchange, envelope, self._message_ids.longest, self._max_content_bytes)
-        return self._send((exchange, envelope))
+        template = template_of(self._number, exchange, envelope)
+        if not surely_fits(template, envelope):  # only for its errors
+            envelope_frames(template, envelope, self._message_ids.longest, self._max_content_bytes)
+        return self._send((template, envelope), len(envelope.body))
 
     def end(self) -> None:
         self.confirms.fail(LOST)
@@ -100,11 +104,10 @@ class RawPublishChannel:
             self.ended.set_result(None)
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        if kind == METHOD and payload.startswith((_ACK, _NACK)):
+        if kind == METHOD and (method := payload[:4]) in _REFUSALS:
             tag, bits = _tag_and_bits(payload, 4)
-            refusal = None if payload.startswith(_ACK) else REFUSED
-            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=refusal)
-            if self.confirms.has_unwritten:
+            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
+            if self.confirms.has_unwritten and not self._is_due:
                 self._write_soon()
             return True
         return self._returns.frame(kind, payload)
@@ -115,16 +118,16 @@ class RawPublishChannel:
     def closed(self) -> None:
         self.end()
 
-    def _send(self, content: Content) -> Pending:
+    def _send(self, content: Content, body_bytes: int) -> Pending:
         if self.ended.done():
             raise NotDurable(LOST)
-        self._write_soon()
-        return self.confirms.add(content)
+        if not self._is_due:
+            self._write_soon()
+        return self.confirms.add(content, body_bytes)
 
     def _write_soon(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._write)
+        self._is_due = True
+        self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         """Write the waiting messages until the socket pauses."""
@@ -140,7 +143,7 @@ class RawPublishChannel:
         for pending in batch:
             content, pending.content = pending.content, WRITTEN
             if isinstance(content, tuple):
-                frames += envelope_frames(number, *content, id_of(pending.tag), max_bytes)
+                frames += envelope_frames(*content, id_of(pending.tag), max_bytes)
             else:
                 frames += publish_frames(number, content, id_of(pending.tag), max_bytes)
         return frames
@@ -173,7 +176,7 @@ class AiormqPublishChannel:
             raise NotDurable(_ALARM)
         longest, max_bytes = self._message_ids.longest, max_content_bytes(self._channel)
         publish_frames(self._channel.number, message, longest, max_bytes)  # only for its errors
-        confirmed = self.confirms.add(message)
+        confirmed = self.confirms.add(message, len(message.body))
         self._publish_next()
         return confirmed
 
@@ -226,9 +229,11 @@ class MessageIds:
 
     def __init__(self) -> None:
         self._prefix = f"{uuid4().hex[:12]}-"
-        self.of = f"{self._prefix}%d".__mod__
-        """The id of the message with a delivery tag."""
         self.longest = self.of(2**64 - 1)
+
+    def of(self, tag: int) -> str:
+        """The id of the message with a delivery tag."""
+        return f"{self._prefix}{tag}"
 
     def tag(self, message_id: str) -> int:
         """The delivery tag of a message; 0, which no message has, for an id of others."""

@@ -10,13 +10,13 @@ from zlib import crc32
 from hookline.broker.spool.journal import Waiting
 from hookline.schemas.envelope import Envelope
 
-_BUCKETS = 4096
+BUCKETS = 4096
 _COMPACT_FROM = 4096
 
 
 def bucket_of(envelope: Envelope) -> int:
     """The bucket of an event: of its subject, or any one for an event without a subject."""
-    return crc32((envelope.subject or envelope.id).encode()) % _BUCKETS
+    return crc32((envelope.subject or envelope.id).encode()) % BUCKETS
 
 
 class Taken:

@@ -118,11 +118,10 @@ class Drain:
                 return True
             self._fail()
             return False
-        confirmed.add_done_callback(partial(self._settle, each, self._loop.time()))
+        confirmed.when_ended(partial(self._settle, self._loop.time()), each)
         return True
 
-    def _settle(self, each: Taken, sent_s: float, confirmed: Confirm) -> None:
-        error = NotDurable("cancelled") if confirmed.cancelled() else confirmed.exception()
+    def _settle(self, sent_s: float, each: Taken, error: BaseException | None) -> None:
         if error is None:
             self._failures = 0
             self._adapt(self._loop.time() - sent_s)

@@ -6,7 +6,7 @@ from functools import partial
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
 from hookline.broker.spool.breaker import Breaker
-from hookline.broker.spool.buckets import bucket_of
+from hookline.broker.spool.buckets import BUCKETS, bucket_of
 from hookline.broker.spool.drain import Drain, Primary
 from hookline.broker.spool.spool import Spool
 from hookline.schemas.broker import Confirm
@@ -23,20 +23,11 @@ _SPOOL_AFTER_S = 0.4
 class _Flight(Completion):
     """An event at the broker, until it is durable. `kept` is its append to the spool, once it has been taken back."""
 
-    __slots__ = ("bucket", "confirmed", "envelope", "is_probe", "kept")
-
-    def __init__(self, envelope: Envelope, bucket: int, confirmed: Confirm, *, is_probe: bool) -> None:
-        super().__init__()
-        self.envelope = envelope
-        self.bucket = bucket
-        self.confirmed = confirmed
-        self.is_probe = is_probe
-        self.kept: asyncio.Future[None] | None = None
-
-    @property
-    def has_failed(self) -> bool:
-        confirmed = self.confirmed
-        return confirmed.done() and not confirmed.cancelled() and confirmed.exception() is not None
+    envelope: Envelope
+    bucket: int
+    confirmed: Confirm
+    is_probe: bool
+    kept: "asyncio.Future[None] | None" = None
 
 
 class SpoolingPublisher:
@@ -52,7 +43,7 @@ class SpoolingPublisher:
         self.spool = spool
         self._held = spool.held
         self._in_flight = Deadlines[_Flight](after_s, self._overdue)
-        self._latest: dict[int, _Flight] = {}
+        self._at_broker = [0] * BUCKETS  # how many events of each bucket are there and not confirmed
         self._appends = Deadlines[asyncio.Future[None]](_SPOOL_S, time_out)
         self._late_appends = Deadlines[asyncio.Future[None]](_SPOOL_AFTER_S, time_out)
         self._breaker = Breaker(after_s)
@@ -89,7 +80,7 @@ class SpoolingPublisher:
     def begin(self, envelope: Envelope) -> Confirm:
         bucket, is_open = bucket_of(envelope), self._breaker.is_open
         is_probe = is_open and self._may_probe()
-        if (is_open and not is_probe) or bucket in self._held or self._has_failed(bucket):
+        if (is_open and not is_probe) or bucket in self._held:
             return self._keep(envelope, bucket)
         try:
             confirmed = self._primary.begin(envelope)
@@ -97,41 +88,32 @@ class SpoolingPublisher:
             if error.obstacle is Obstacle.IMPOSSIBLE:
                 raise
             return self._keep(envelope, bucket)
-        flight = _Flight(envelope, bucket, confirmed, is_probe=is_probe)
-        self._latest[bucket] = flight
+        flight = _Flight(envelope, bucket, confirmed, is_probe)
+        self._at_broker[bucket] += 1
         self._in_flight.start(flight)
-        confirmed.add_done_callback(partial(self._settle, flight))
+        confirmed.when_ended(self._settle, flight)
         return flight
 
-    def _settle(self, flight: _Flight, confirmed: Confirm) -> None:
+    def _settle(self, flight: _Flight, error: BaseException | None) -> None:
         """End an event that the broker has confirmed; have any other one kept."""
-        is_cancelled = confirmed.cancelled()
-        has_failed = not is_cancelled and confirmed.exception() is not None
-        if has_failed:
+        if error is not None and flight.kept is None:
             self._take_back_all(flight.bucket)
+        self._at_broker[flight.bucket] -= 1
         self._in_flight.stop(flight)
-        if self._latest.get(flight.bucket) is flight:
-            del self._latest[flight.bucket]
-        if is_cancelled or has_failed:
+        if error is not None:
             self._end_when_kept(flight)
             return
         if flight.is_probe:
             self._breaker.close()
-        if not flight.done():
-            flight.set_result(None)
+        flight.end(None)
 
     def _may_probe(self) -> bool:
         """Whether a live event may try the broker, since there is no spooled one to do so."""
         return not self.spool.events and self._breaker.lets_one_through()
 
-    def _has_failed(self, bucket: int) -> bool:
-        """Whether the last event of a bucket is about to go to the spool: it was not settled since it failed."""
-        latest = self._latest.get(bucket)
-        return latest is not None and latest.has_failed
-
     def _keep(self, envelope: Envelope, bucket: int) -> Confirm:
         """Keep an event in the spool at once. Raises NotDurable."""
-        if bucket in self._latest:
+        if self._at_broker[bucket]:
             self._take_back_all(bucket)
         event = Completion()
         _end_when_written(event, self.spool.append(envelope, bucket), self._appends)
@@ -141,8 +123,8 @@ class SpoolingPublisher:
         """End an event that was taken back from the broker."""
         if flight.kept is not None:
             _end_when_written(flight, flight.kept, self._late_appends)
-        elif not flight.done():
-            flight.set_exception(NotDurable("the event was not taken back from the broker"))
+        else:
+            flight.end(NotDurable("the event was not taken back from the broker"))
 
     def _overdue(self, flight: _Flight) -> None:
         """Take back everything: what comes later would overtake it in the spool."""
@@ -156,10 +138,8 @@ class SpoolingPublisher:
             self._take_back(flight)
 
     def _take_back(self, flight: _Flight) -> None:
-        """Have an event written to the spool, unless it is confirmed."""
+        """Have an event written to the spool that is not confirmed."""
         self._in_flight.stop(flight)
-        if flight.confirmed.done() and not flight.has_failed:
-            return
         try:
             flight.kept = self.spool.append(flight.envelope, flight.bucket)
         except NotDurable as error:

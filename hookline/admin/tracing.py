@@ -22,8 +22,9 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from hookline.admin.settings import TracingSettings
+from hookline.aio.completion import completion_of
 from hookline.runtime.log_context import logged_with
-from hookline.schemas.broker import Publisher
+from hookline.schemas.broker import Confirm, Publisher
 from hookline.schemas.envelope import TRACE_HEADER, Envelope, trace_of
 from hookline.schemas.events import CanonicalEvent
 from hookline.workers.api import Call, Delivery, Middleware
@@ -103,8 +104,8 @@ class _TracingPublisher:
         with _ending(span):
             await self._publisher.publish(msgspec.structs.replace(envelope, traceparent=_traceparent(span)))
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.publish(envelope))
+    def begin(self, envelope: Envelope) -> Confirm:
+        return completion_of(asyncio.ensure_future(self.publish(envelope)))
 
     @property
     def ready(self) -> bool:

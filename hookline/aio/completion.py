@@ -3,63 +3,67 @@
 import asyncio
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_Then: TypeAlias = tuple[Callable[[Any, BaseException | None], object], Any]
+"""A callback and its first argument."""
 
 
-class Completion:
-    """Ends once: with None, with an error, or cancelled. It is used and awaited as a future is.
+class Completion(msgspec.Struct, eq=False, kw_only=True):
+    """Ends once: with None, with an error, or cancelled. It is awaited as a future is.
 
     The code that ends it may be in the middle of others' work. So an error of its callback goes to the event loop's
     handler, as that of a future's callback does.
     """
 
-    __slots__ = ("_callback", "_error", "_is_done")
-
-    def __init__(self) -> None:
-        self._is_done = False
-        self._error: BaseException | None = None
-        self._callback: Callable[[Any], object] | None = None
+    _error: BaseException | None = None
+    _then: _Then | None = None  # `_ENDED` from when it is called
 
     def done(self) -> bool:
-        return self._is_done
-
-    def cancelled(self) -> bool:
-        return isinstance(self._error, asyncio.CancelledError)
+        return self._then is _ENDED
 
     def exception(self) -> BaseException | None:
         """What it ended with; None if it succeeded or has not ended."""
         return self._error
 
-    def set_result(self, _: None) -> None:
-        self._end(None)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._end(error)
-
-    def end(self, error: BaseException | None) -> None:
-        """End with this error, or well without one. Nothing, if it has ended: its caller may have stopped waiting."""
-        if not self._is_done:
-            self._end(error)
+    def end(self, error: BaseException | None) -> bool:
+        """End with this error, or well without one. Whether it was still running: otherwise nothing happens."""
+        then = self._then
+        if then is _ENDED:
+            return False
+        self._then = _ENDED
+        if error is not None:
+            self._error = error
+        if then is not None:
+            callback, about = then
+            try:
+                callback(about, error)
+            except Exception as fault:  # noqa: BLE001  handed over
+                context = {"message": f"a callback of {type(self).__name__} failed", "exception": fault}
+                asyncio.get_running_loop().call_exception_handler(context)
+        return True
 
     def cancel(self) -> bool:
         """Whether it was still running."""
-        if self._is_done:
-            return False
-        self._end(asyncio.CancelledError())
-        return True
+        return not self.done() and self.end(asyncio.CancelledError())
 
-    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
-        """Call this, with the completion, when it ends; at once if it has ended."""
-        before = self._callback
-        self._callback = callback if before is None else partial(_call_both, before, callback)
-        if self._is_done:
-            self._end(self._error)
+    def when_ended(self, callback: Callable[[T, BaseException | None], object], about: T) -> None:
+        """Call this with `about`, and with what it ended with, when it ends; at once if it has ended."""
+        before, self._then = self._then, (callback, about)
+        if before is _ENDED:
+            self.end(self._error)
+        elif before is not None:
+            self._then = (_call_both, (before, self._then))
 
     async def ended(self) -> None:
         """Return once it has ended, in whatever way."""
-        if not self._is_done:
+        if not self.done():
             end = asyncio.get_running_loop().create_future()
-            self.add_done_callback(partial(_wake, end))
+            self.when_ended(_wake, end)
             await end
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -71,25 +75,35 @@ class Completion:
         if self._error is not None:
             raise self._error
 
-    def _end(self, error: BaseException | None) -> None:
-        self._is_done, self._error = True, error
-        callback, self._callback = self._callback, None
-        if callback is None:
-            return
-        try:
-            callback(self)
-        except Exception as fault:  # noqa: BLE001  handed over
-            context = {"message": f"a callback of {type(self).__name__} failed", "exception": fault}
-            asyncio.get_running_loop().call_exception_handler(context)
+
+def completion_of(future: "asyncio.Future[None]") -> Completion:
+    """A completion that ends as a future or a task does. The future is cancelled with it."""
+    completion = Completion()
+    future.add_done_callback(partial(_end_as, completion))
+    completion.when_ended(_cancel, future)
+    return completion
 
 
-def _call_both(first: Callable[[Any], object], second: Callable[[Any], object], ended: Completion) -> None:
+def _end_as(completion: Completion, future: "asyncio.Future[None]") -> None:
+    completion.end(asyncio.CancelledError() if future.cancelled() else future.exception())
+
+
+def _cancel(future: "asyncio.Future[None]", _: BaseException | None) -> None:
+    future.cancel()
+
+
+def _call_both(both: tuple[_Then, _Then], error: BaseException | None) -> None:
+    (first, about), (second, about_too) = both
     try:
-        first(ended)
+        first(about, error)
     finally:
-        second(ended)
+        second(about_too, error)
 
 
-def _wake(end: "asyncio.Future[None]", _: Completion) -> None:
+def _wake(end: "asyncio.Future[None]", _: BaseException | None) -> None:
     if not end.done():
         end.set_result(None)
+
+
+_ENDED: Final[_Then] = (_wake, None)
+"""Compared by identity only."""

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from hookline.aio.completion import completion_of
 from hookline.diagnosis.captured import CapturedRequest
 from hookline.diagnosis.steps import Circumstances, Diagnosis, concluded, diagnose, path_step, steps_of_head
 from hookline.diagnosis.trial import Called, Trial
@@ -140,7 +141,7 @@ class _Publisher:
         self._trial.call(envelope)
 
     def begin(self, envelope: Envelope) -> Confirm:
-        return asyncio.ensure_future(self.publish(envelope))
+        return completion_of(asyncio.ensure_future(self.publish(envelope)))
 
 
 class _Checks(Observer):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookline.aio.completion import Completion, completion_of
 from hookline.ingress.audit import RefusalAudit
 from hookline.ingress.client_address import Network
 from hookline.ingress.receive import Receiver
@@ -49,8 +50,8 @@ class RecordingPublisher:
     def release(self) -> None:
         self._free.set()
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.publish(envelope))
+    def begin(self, envelope: Envelope) -> Completion:
+        return completion_of(asyncio.ensure_future(self.publish(envelope)))
 
     async def publish(self, envelope: Envelope) -> None:
         self.called.set()

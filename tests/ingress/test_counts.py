@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import pytest
 import uvloop
@@ -40,8 +39,7 @@ class Capricious:
         if isinstance(fault, Exception) and self._chance.random() < 0.5:
             raise fault
         event = Completion()
-        end = partial(event.set_result, None) if fault is None else partial(event.set_exception, fault)
-        asyncio.get_running_loop().call_later(self._chance.choice([0, 0, 0.001, 0.01]), end)
+        asyncio.get_running_loop().call_later(self._chance.choice([0, 0, 0.001, 0.01]), event.end, fault)
         return event
 
 

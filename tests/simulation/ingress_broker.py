@@ -5,6 +5,7 @@ import random
 from collections import deque
 from typing import Literal, TypeAlias
 
+from hookline.aio.completion import Completion
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import NotDurable, Obstacle
 
@@ -24,7 +25,7 @@ _MAX_IN_FLIGHT = 12
 class _Message:
     __slots__ = ("confirmed", "event_id")
 
-    def __init__(self, event_id: str, confirmed: "asyncio.Future[None]") -> None:
+    def __init__(self, event_id: str, confirmed: Completion) -> None:
         self.event_id = event_id
         self.confirmed = confirmed
 
@@ -44,12 +45,12 @@ class ModelBroker:
     def reason(self) -> str:
         return "" if self.mode == "ok" else "broker_silent"
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+    def begin(self, envelope: Envelope) -> Completion:
         if self.mode == "away":
             raise NotDurable("away")
         if len(self._channel) + len(self._unconfirmed) >= _MAX_IN_FLIGHT:
             raise NotDurable("too many")
-        message = _Message(envelope.id, self._loop.create_future())
+        message = _Message(envelope.id, Completion())
         if self.mode == "blocked":
             self._loop.call_soon(_fail, message, "an alarm")
             return message.confirmed
@@ -95,8 +96,7 @@ class ModelBroker:
             return
         message = self._channel.popleft()
         if self.mode == "refusing" and self._chance.random() < 0.7:
-            if not message.confirmed.done():
-                message.confirmed.set_exception(NotDurable("a queue is full", Obstacle.REFUSED))
+            message.confirmed.end(NotDurable("a queue is full", Obstacle.REFUSED))
             return
         self.arrived.append(message.event_id)
         if self._chance.random() < 0.02:
@@ -108,11 +108,8 @@ class ModelBroker:
 
     @staticmethod
     def _confirm(message: _Message) -> None:
-        if not message.confirmed.done():
-            message.confirmed.set_result(None)
+        message.confirmed.end(None)
 
 
 def _fail(message: _Message, text: str) -> None:
-    if not message.confirmed.done():
-        message.confirmed.set_exception(NotDurable(text))
-        message.confirmed.exception()  # retrieved: a dead process looks at nothing
+    message.confirmed.end(NotDurable(text))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hookline.aio.completion import Completion
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.publisher import SpoolingPublisher
 from hookline.broker.spool.spool import Spool, SpoolLimits
@@ -36,18 +37,13 @@ class SteadyBroker:
         self._free_s = 0.0
         self._loop = asyncio.get_running_loop()
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":  # noqa: ARG002  all are alike
+    def begin(self, envelope: Envelope) -> Completion:  # noqa: ARG002  all are alike
         if self.is_away:
             raise NotDurable("away")
-        confirmed: asyncio.Future[None] = self._loop.create_future()
+        confirmed = Completion()
         self._free_s = max(self._loop.time(), self._free_s) + self._takes_s
-        self._loop.call_at(self._free_s + self._confirm_s, _confirm, confirmed)
+        self._loop.call_at(self._free_s + self._confirm_s, confirmed.end, None)
         return confirmed
-
-
-def _confirm(confirmed: "asyncio.Future[None]") -> None:
-    if not confirmed.done():
-        confirmed.set_result(None)
 
 
 class Drained:

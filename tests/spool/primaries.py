@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from hookline.aio.completion import Completion
 from hookline.broker.spool.files import File, Files, RealFiles
 from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.lanes import ThreadLane
@@ -27,35 +28,34 @@ class Primary:
         self.impossible: set[str] = set()
         self.begun: list[str] = []
         self.confirmed: list[str] = []
-        self.pending: list[tuple[str, asyncio.Future[None]]] = []
+        self.pending: list[tuple[str, Completion]] = []
 
     @property
     def reason(self) -> str:
         return "broker_away" if self.is_away else ""
 
-    def begin(self, envelope: Envelope) -> "asyncio.Future[None]":
+    def begin(self, envelope: Envelope) -> Completion:
         if self.is_away:
             raise NotDurable("away")
         if envelope.id in self.impossible:
             raise NotDurable("its headers are too large", Obstacle.IMPOSSIBLE)
         self.begun.append(envelope.id)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        event = Completion()
         if self.is_silent:
-            self.pending.append((envelope.id, future))
+            self.pending.append((envelope.id, event))
         elif envelope.id in self.refused:
-            future.set_exception(NotDurable("a queue is full", Obstacle.REFUSED))
+            event.end(NotDurable("a queue is full", Obstacle.REFUSED))
         else:
             self.confirmed.append(envelope.id)
-            future.set_result(None)
-        return future
+            event.end(None)
+        return event
 
     def speak(self) -> None:
         """Confirm what was begun in silence, and everything from now on."""
         self.is_silent = False
-        for event_id, future in self.pending:
+        for event_id, event in self.pending:
             self.confirmed.append(event_id)
-            if not future.done():
-                future.set_result(None)
+            event.end(None)
         self.pending.clear()
 
 

@@ -79,8 +79,11 @@ def take_back_only_what_is_overdue(patch: pytest.MonkeyPatch) -> None:
         self._breaker.open()
         self._take_back(flight)
 
+    def only_the_last(self: SpoolingPublisher, bucket: int) -> None:
+        self._take_back([flight for flight in self._in_flight.running if flight.bucket == bucket][-1])
+
     patch.setattr(SpoolingPublisher, "_overdue", only_one)
-    patch.setattr(SpoolingPublisher, "_take_back_all", lambda self, bucket: self._take_back(self._latest[bucket]))
+    patch.setattr(SpoolingPublisher, "_take_back_all", only_the_last)
 
 
 def publish_what_was_put_back_last(patch: pytest.MonkeyPatch) -> None:

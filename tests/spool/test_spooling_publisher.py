@@ -127,6 +127,25 @@ async def test_events_at_the_broker_go_to_the_spool_before_a_later_one_of_their_
     assert primary.confirmed == ids(sent)
 
 
+async def test_an_event_goes_to_the_spool_before_a_later_one_though_one_between_them_is_confirmed(
+    tmp_path: Path,
+) -> None:
+    """Events of one subject may go to different queues, which confirm in any order."""
+    primary, sent = Primary(), events(3)
+    primary.is_silent = True
+    async with opened(tmp_path / "spool", primary, after_s=LONG_S) as (publisher, spool):
+        before = [publisher.begin(event) for event in sent[:2]]
+        primary.pending.pop()[1].end(None)
+        await before[1]
+        primary.is_away = True
+        await publisher.publish(sent[2])
+        assert spool.counts.spooled == 2
+        primary.pending.clear()
+        primary.is_away = primary.is_silent = False
+        await drained(spool)
+    assert primary.confirmed == [sent[0].id, sent[2].id]
+
+
 async def test_a_late_confirm_makes_a_repeat_with_the_same_id_and_nothing_else(tmp_path: Path) -> None:
     primary, (event,) = Primary(), events(1)
     primary.is_silent = True

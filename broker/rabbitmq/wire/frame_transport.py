@@ -118,14 +118,15 @@ class FrameTransport(asyncio.Protocol):
         end, listeners = len(data), self._listeners
         while end - at >= _HEAD_BYTES:
             kind, channel, size = _head(data, at)
-            after = at + _HEAD_BYTES + size + 1
-            if kind not in _FRAME_TYPES or (after <= end and data[after - 1] != _END):
+            start = at + _HEAD_BYTES
+            stop = start + size
+            if kind not in _FRAME_TYPES or (stop < end and data[stop] != _END):
                 self._is_understood = False  # not AMQP: aiormq raises for it
                 at = end
                 break
-            if after > end:
+            if stop >= end:
                 break
-            payload, listener = data[at + _HEAD_BYTES : after - 1], listeners.get(channel)
+            payload, listener, after = data[start:stop], listeners.get(channel), stop + 1
             if listener is not None and listener.frame(kind, payload):
                 if since != at:
                     left.append(data[since:at])
