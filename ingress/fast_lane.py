@@ -17,6 +17,7 @@ import msgspec
 from hookline.ingress.connection import IngressConnection, Whole
 from hookline.ingress.receive import Arrived, Begun, Receiver
 from hookline.ingress.request import is_ordinary
+from hookline.ingress.turns import Turns
 from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.provider import Reply
@@ -46,8 +47,9 @@ _source_name = attrgetter("arrived.source.name")
 class FastLane:
     """Implements `connection.Lane`."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, turns: Turns) -> None:
         self._receiver = receiver
+        self._turns = turns
         self._offered: list[IngressConnection] = []
 
     def offer(self, connection: IngressConnection) -> None:
@@ -61,6 +63,7 @@ class FastLane:
 
     def _begin(self) -> None:
         """Take one step after the other with the requests that are offered, as many as fit into a turn."""
+        self._turns.reads_left = self._turns.reads_per_turn
         passages: list[_Passage] = []
         taken = held_bytes = 0
         for connection in self._offered:
