@@ -210,21 +210,28 @@ class IngressConnection(web.RequestHandler):
             self._close = True  # aiohttp closes the connection after the answer
         return True
 
-    def only_request(self) -> Whole | None:
-        """The request that waits, if it is whole, alone, and nothing holds up its answer."""
-        message, body = whole = self._messages[0]
-        if not isinstance(message, RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
-            return None
-        if self.is_overloaded or self._backlog or self._upgraded or self._is_last:
-            return None
-        if self._reading_paused or self._buffer_paused or self._paused:
-            return None
-        return cast("Whole", whole)
+    def leave_usual_way(self) -> Whole | None:
+        """Take the request that waits away from aiohttp's task, which goes on waiting until the answer is written.
 
-    def leave_usual_way(self) -> None:
-        """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""
-        self._messages.popleft()
-        self._resting, self._waiter = self._waiter, None
+        None if the task has it: if it is not whole, not alone, or not to be answered, or something holds up its answer.
+        None, too, if no request waits, or one is in progress.
+        """
+        waiter = self._waiter
+        if (
+            waiter is None
+            or waiter.done()
+            or len(self._messages) != 1
+            or self._is_body_open
+            or self._is_last
+            or self._backlog
+            or self._reading_paused
+            or self._buffer_paused
+            or self._paused
+        ):
+            self.go_usual_way()
+            return None
+        self._resting, self._waiter = waiter, None
+        return self._messages.popleft()  # type: ignore[return-value]  # behind a parser error it is the last
 
     def answer(self, reply: Reply, *, keep_alive: bool) -> None:
         """Write the provider's reply to the request that left the usual way, and go on with what waits behind it."""
@@ -232,7 +239,7 @@ class IngressConnection(web.RequestHandler):
         self.held_bytes = 0
         if self.has_rest:
             self.hold_rest()
-        if self.transport is None or self._parser is None:
+        if self.transport is None:
             return
         if self._has_ended and self.is_ending:
             keep_alive = False
@@ -240,7 +247,7 @@ class IngressConnection(web.RequestHandler):
         if self._close or not keep_alive:
             self.force_close()
             return
-        self._parser.message_consumed()
+        self._parser.message_consumed()  # type: ignore[union-attr]  # gone only with the transport
         self._waiter, self._resting = self._resting, None
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
@@ -250,8 +257,8 @@ class IngressConnection(web.RequestHandler):
         else:
             self._body = EMPTY_PAYLOAD  # the stream holds the whole body: the lane does not take it out
 
-    def return_to_usual_way(self, request: Whole, failure: BaseException) -> bool:
-        """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""
+    def return_to_usual_way(self, request: Whole, failure: BaseException | None = None) -> bool:
+        """Have aiohttp's task answer a request; `failure` is why it is not accepted. False if the client is gone."""
         if self.transport is None:
             return False
         self.failure = failure
@@ -269,29 +276,22 @@ class IngressConnection(web.RequestHandler):
         finally:
             del failure  # in its own traceback it would hold the body until garbage is collected
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a request waits and none is in progress."""
-        return bool(self._messages) and self._waiter is not None and not self._waiter.done()
-
     def _go_on(self) -> None:
-        """Begin with the request that waits, if none is in progress."""
-        if not self.has_waiting:
-            return
+        """Begin with the request that has arrived, unless another is in progress."""
         if self._lane is None:
             self.go_usual_way()
         else:
             self._lane.offer(self)
 
     def go_usual_way(self) -> None:
-        """Wake aiohttp's task if it is idle."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Wake aiohttp's task if it is idle and a request waits."""
+        waiter = self._waiter
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _process_keepalive(self) -> None:
         """Close the connection if it is idle, and no part of the next request has arrived."""
-        if self._messages:  # the lane has not begun with it
-            self.go_usual_way()
+        self.go_usual_way()  # if the lane has not begun with what waits
         if self._backlog or self._is_awaiting_head:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
@@ -345,7 +345,8 @@ class IngressConnection(web.RequestHandler):
         else:
             turns.reads_left -= 1
             self._parse(data)
-        self._go_on()
+        if self._messages:
+            self._go_on()
 
     def _parse(self, data: bytes) -> None:
         """Parse, and count what has arrived. `_go_on` begins with a request: hidden, its task is not woken here."""
@@ -468,7 +469,8 @@ class IngressConnection(web.RequestHandler):
         except BaseException:
             self.force_close()
             raise
-        self._go_on()
+        if self._messages:
+            self._go_on()
         if self._must_wait():
             return False
         if self._backlog:

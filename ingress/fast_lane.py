@@ -16,7 +16,6 @@ import msgspec
 
 from hookline.ingress.connection import IngressConnection, Whole
 from hookline.ingress.receive import Arrived, Begun, Receiver
-from hookline.ingress.request import is_ordinary
 from hookline.ingress.turns import Turns
 from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
@@ -62,19 +61,9 @@ class FastLane:
         self._offered.append(connection)
 
     def _begin(self) -> None:
-        """Take one step after the other with the requests that are offered, as many as fit into a turn."""
+        """Take one step after the other with the requests of this turn."""
         self._turns.reads_left = self._turns.reads_per_turn
-        passages: list[_Passage] = []
-        taken = held_bytes = 0
-        for connection in self._offered:
-            taken += 1
-            held_bytes += _REQUEST_BYTES + connection.held_bytes
-            self._enter(connection, passages)
-            if held_bytes >= _AT_ONCE_BYTES:
-                break
-        self._offered = self._offered[taken:]
-        if self._offered:
-            asyncio.get_running_loop().call_soon(self._begin)
+        passages = self._enter()
         passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
         for step in (self._verify, self._seal, self._publish):
             before, passages = passages, []
@@ -84,27 +73,32 @@ class FastLane:
                 except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
                     self._return(passage, failure)
 
+    def _enter(self) -> list[_Passage]:
+        """Take requests that are offered from the usual way, as many as fit into a turn, unless they have to go it."""
+        passages: list[_Passage] = []
+        taken = held_bytes = 0
+        for connection in self._offered:
+            taken += 1
+            held_bytes += _REQUEST_BYTES + connection.held_bytes
+            try:
+                request = connection.leave_usual_way()
+                if request is not None:
+                    arrived = self._receiver.arrive(*request)
+                    if arrived is None:
+                        connection.return_to_usual_way(request)
+                    else:
+                        passages.append(_Passage(connection, request, arrived))
+            except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
+                _give_up(connection, fault)
+            if held_bytes >= _AT_ONCE_BYTES:
+                break
+        self._offered = self._offered[taken:]
+        if self._offered:
+            asyncio.get_running_loop().call_soon(self._begin)
+        return passages
+
     def forget(self) -> None:
         self._receiver.end()
-
-    def _enter(self, connection: IngressConnection, passages: list[_Passage]) -> None:
-        """Take the request that waits from the usual way, unless there is none, or it has to go that way."""
-        try:
-            if not connection.has_waiting:
-                return
-            request = connection.only_request()
-            if request is None or not is_ordinary(request[0]):
-                connection.go_usual_way()
-                return
-            arrived = self._receiver.arrive(*request)
-            if arrived is None:
-                connection.go_usual_way()
-                return
-            connection.leave_usual_way()
-        except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
-            _give_up(connection, fault)
-            return
-        passages.append(_Passage(connection, request, arrived))
 
     def _verify(self, passage: _Passage, genuine: list[_Passage]) -> None:
         arrived = passage.arrived

@@ -17,7 +17,7 @@ from hookline.ingress.client_address import Network, check_address, client_addre
 from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
-from hookline.ingress.request import check_head, check_target, read_body, whole_body
+from hookline.ingress.request import check_head, check_target, is_ordinary, read_body, whole_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
@@ -171,10 +171,10 @@ class Receiver:
         """
         path, _, query = head.path.partition("?")
         source = self._sources.get(path)
-        if source is None or len(content := whole_body(body)) > source.max_body_bytes:
+        if source is None or not is_ordinary(head, body, source.max_body_bytes):
             return None
         self._in_flight += 1
-        return Arrived(Request(content, head.headers, query), source, time.monotonic())
+        return Arrived(Request(whole_body(body), head.headers, query), source, time.monotonic())
 
     def note_durable(self, begun: Begun) -> None:
         durable_s = time.monotonic()

@@ -36,7 +36,6 @@ _MEDIA_TYPES = frozenset(
 )
 # Old Java clients write ISO-8859-1 beside whatever they send. A body that is not UTF-8 is kept as unreadable.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"})
-_MAX_LENGTH_DIGITS = 7
 
 
 class Head(Protocol):
@@ -65,19 +64,19 @@ def check_target(request: Head) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def is_ordinary(head: RawRequestMessage) -> bool:
-    """Whether the head is that of a usual callback with a body. `check_head` has nothing against it, and costs more."""
+def is_ordinary(head: RawRequestMessage, body: StreamReader, max_body_bytes: int) -> bool:
+    """Whether a request that is whole is a usual callback: `check_head` has nothing against it, and costs more.
+
+    A body without chunks has a Content-Length, which the parser has compared with it, and no Transfer-Encoding.
+    """
     headers = head.headers
     return (
-        head.method == hdrs.METH_POST
+        0 < body.total_bytes <= max_body_bytes
+        and head.method == hdrs.METH_POST
         and head.version == HttpVersion11
-        and not (head.should_close or head.chunked or head.upgrade)
+        and not (head.chunked or head.should_close or head.upgrade)
         and hdrs.EXPECT not in headers
-        and hdrs.TRANSFER_ENCODING not in headers
         and hdrs.CONTENT_ENCODING not in headers
-        and len(length := headers.get(hdrs.CONTENT_LENGTH, "")) <= _MAX_LENGTH_DIGITS
-        and length.isdecimal()
-        and int(length) > 0
         and _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
     )
 
