@@ -21,7 +21,7 @@ from hookline.ingress.request import check_head, check_target, is_ordinary, read
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
-from hookline.schemas.broker import Confirm, Publisher
+from hookline.schemas.broker import Publisher
 from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
@@ -33,24 +33,6 @@ _QUIET_TURNS = 10
 """How many turns of the event loop a connection takes from being accepted to its first request, and some more."""
 
 _NO_SOURCE = "no source has this path"
-
-
-class Arrived(msgspec.Struct, frozen=True):
-    """A whole request to a source, by the clock of the process."""
-
-    callback: Request
-    source: AnySource
-    started_s: float
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
-
-    confirmed: Confirm
-    reply: Reply
-    envelope: Envelope
-    started_s: float
-    sealed_s: float
 
 
 class Receiver:
@@ -67,7 +49,7 @@ class Receiver:
     ) -> None:
         self._signatures: Mapping[str, SignatureMemory] = {}
         self.use(sources, trusted_proxies)
-        self._publisher = publisher
+        self.publisher = publisher
         self._settings = settings
         self._clock = clock
         self._audit = audit
@@ -88,7 +70,7 @@ class Receiver:
         """Why no callback is accepted now: `/readyz` says the same."""
         if self.draining:
             return ["draining"]
-        return [] if self._publisher.ready else [self._publisher.reason]
+        return [] if self.publisher.ready else [self.publisher.reason]
 
     def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
         """Receive the next requests for these sources."""
@@ -141,14 +123,15 @@ class Receiver:
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         if self._sources.get(path) is not source:
             source = self._read_anew(request, path)
-        arrived = Arrived(Request(body, request.headers, query), source, started_s)
-        checked = self.verify(arrived)
+        callback = Request(body, request.headers, query)
+        checked = self.verify(callback, source)
         if checked is not None:
             return Accepted(checked)
-        begun = self.publish(arrived, self.seal(arrived))
-        await begun.confirmed
-        self.note_durable(begun)
-        return Accepted(begun.reply)
+        envelope = self.seal(callback, source)
+        sealed_s = time.monotonic()
+        await self.publisher.begin(envelope)
+        self.note_durable(envelope, started_s, sealed_s)
+        return Accepted(source.provider.reply)
 
     def _check_before_body(self, request: web.BaseRequest, source: AnySource) -> None:
         check_head(request, source.max_body_bytes)
@@ -163,27 +146,27 @@ class Receiver:
         self._check_before_body(request, source)
         return source
 
-    def arrive(self, head: RawRequestMessage, body: StreamReader) -> Arrived | None:
+    def arrive(self, head: RawRequestMessage, body: StreamReader) -> tuple[Request, AnySource] | None:
         """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
 
-        The next steps are `check_address`, `verify`, `seal` and `publish`. If one raises, `answer` makes a response
-        of it, and ends the request.
+        The next steps are those of `receive`. If one raises, `answer` makes a response of it, and ends the request.
         """
         path, _, query = head.path.partition("?")
         source = self._sources.get(path)
         if source is None or not is_ordinary(head, body, source.max_body_bytes):
             return None
         self._in_flight += 1
-        return Arrived(Request(whole_body(body), head.headers, query), source, time.monotonic())
+        return Request(whole_body(body), head.headers, query), source
 
-    def note_durable(self, begun: Begun) -> None:
+    def note_durable(self, envelope: Envelope, started_s: float, sealed_s: float) -> None:
+        """Note an event that may be answered, with the times of `time.monotonic` when it arrived and was sealed."""
         durable_s = time.monotonic()
-        self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
+        self.observer.accepted(envelope, durable_s - sealed_s, durable_s - started_s)
         if self.acceptances is not None:
-            self.acceptances.note(begun.envelope)
-        first = self._recent.repeated(begun.envelope)
+            self.acceptances.note(envelope)
+        first = self._recent.repeated(envelope)
         if first is not None:
-            self._compare(first, begun.envelope)
+            self._compare(first, envelope)
 
     def _compare(self, first: Envelope, second: Envelope) -> None:
         """Count two envelopes of one id that say different things."""
@@ -201,10 +184,9 @@ class Receiver:
         """Raise RefusedAddress unless the source allows the sender's address."""
         check_address(peer, headers, source.allow_from, self.trusted_proxies)
 
-    def verify(self, arrived: Arrived) -> Reply | None:
+    def verify(self, callback: Request, source: AnySource) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
-        callback, source, now_s = arrived.callback, arrived.source, self._clock()
-        provider = source.provider
+        provider, now_s = source.provider, self._clock()
         try:
             if provider.challenge is not None:
                 reply = provider.challenge(callback, source, now_s)
@@ -219,9 +201,8 @@ class Receiver:
             raise
         return None
 
-    def seal(self, arrived: Arrived) -> Envelope:
+    def seal(self, callback: Request, source: AnySource) -> Envelope:
         """Identify and seal: the envelope of a genuine callback."""
-        callback, source = arrived.callback, arrived.source
         provider = source.provider
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
         types = callback.headers.getall(hdrs.CONTENT_TYPE, ())
@@ -238,12 +219,6 @@ class Receiver:
             caller = next(iter(callback.headers.getall(TRACE_HEADER, ())), "")
             return msgspec.structs.replace(envelope, traceparent=caller)
         return envelope
-
-    def publish(self, arrived: Arrived, sealed: Envelope) -> Begun:
-        """Begin to publish a genuine callback. Raises NotDurable."""
-        sealed_s = time.monotonic()
-        confirmed = self._publisher.begin(sealed)
-        return Begun(confirmed, arrived.source.provider.reply, sealed, arrived.started_s, sealed_s)
 
     def check_signature(self, callback: Request, source: AnySource) -> None:
         """Note a verified callback whose signature does not cover the body. Raises BadSignature beyond a limit."""
@@ -283,8 +258,8 @@ class Receiver:
             case "/readyz" if self.draining:
                 status, ok = "draining", False
             case "/readyz":
-                status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
-                reason = self._publisher.reason
+                status, ok = ("ready", True) if self.publisher.ready else ("not ready", False)
+                reason = self.publisher.reason
             case _:
                 raise UnknownSource(_NO_SOURCE)
         if request.body_exists:
