@@ -41,6 +41,7 @@ class _Passage(msgspec.Struct):
     source: AnySource
     started_s: float
     envelope: Envelope = cast("Envelope", None)  # until it is sealed
+    sealed_s: float = 0.0
 
 
 _source_name = attrgetter("source.name")
@@ -130,16 +131,17 @@ class FastLane:
         publisher, sealed_s = self._receiver.publisher, time.monotonic()
         for passage in passages:
             try:
+                passage.sealed_s = sealed_s
                 confirmed = publisher.begin(passage.envelope)
-                confirmed.add_done_callback(partial(self._settle, passage, sealed_s))
+                confirmed.add_done_callback(partial(self._settle, passage))
             except Exception as failure:  # noqa: BLE001  as in `_verify`
                 self._return(passage, failure)
 
-    def _settle(self, passage: _Passage, sealed_s: float, confirmed: Confirm) -> None:
+    def _settle(self, passage: _Passage, confirmed: Confirm) -> None:
         failure = asyncio.CancelledError() if confirmed.cancelled() else confirmed.exception()
         if failure is None:
             try:
-                self._receiver.note_durable(passage.envelope, passage.started_s, sealed_s)
+                self._receiver.note_durable(passage.envelope, passage.started_s, passage.sealed_s)
             except Exception as fault:  # noqa: BLE001  as in `_verify`
                 failure = fault
         if failure is None:

@@ -17,12 +17,12 @@ from hookline.ingress.client_address import Network, check_address, client_addre
 from hookline.ingress.connection import IngressConnection, peer_of
 from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
-from hookline.ingress.request import check_head, check_target, is_ordinary, read_body, whole_body
+from hookline.ingress.request import check_head, check_target, ordinary_body, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
 from hookline.schemas.broker import Publisher
-from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
+from hookline.schemas.envelope import TRACE_HEADER, Envelope, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Headers, Reply, Request
@@ -153,10 +153,11 @@ class Receiver:
         """
         path, _, query = head.path.partition("?")
         source = self._sources.get(path)
-        if source is None or not is_ordinary(head, body, source.max_body_bytes):
+        content = None if source is None else ordinary_body(head, body, source.max_body_bytes)
+        if source is None or content is None:
             return None
         self._in_flight += 1
-        return Request(whole_body(body), head.headers, query), source
+        return Request(content, head.headers, query), source
 
     def note_durable(self, envelope: Envelope, started_s: float, sealed_s: float) -> None:
         """Note an event that may be answered, with the times of `time.monotonic` when it arrived and was sealed."""
@@ -202,12 +203,17 @@ class Receiver:
         return None
 
     def seal(self, callback: Request, source: AnySource) -> Envelope:
-        """Identify and seal: the envelope of a genuine callback."""
+        """Identify and seal: the envelope of a genuine callback. One that cannot be read is kept, too."""
         provider = source.provider
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
         types = callback.headers.getall(hdrs.CONTENT_TYPE, ())
+        try:  # it sees no signature in the query
+            identity = provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
+        except Unreadable as fault:
+            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
+            identity = unreadable(callback.body)
         envelope = seal(
-            self._identify(callback, source, kept),
+            identity,
             callback.body,
             provider=provider.name,
             source=source.name,
@@ -279,14 +285,6 @@ class Receiver:
     def _source_name(self, request: web.BaseRequest) -> str:
         source = self._source_of(request)
         return source.name if source else "-"
-
-    def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
-        """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
-        try:
-            return source.provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
-        except Unreadable as fault:
-            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
-            return unreadable(callback.body)
 
     def _log(
         self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False

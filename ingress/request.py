@@ -64,21 +64,28 @@ def check_target(request: Head) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def is_ordinary(head: RawRequestMessage, body: StreamReader, max_body_bytes: int) -> bool:
-    """Whether a request that is whole is a usual callback: `check_head` has nothing against it, and costs more.
+def ordinary_body(head: RawRequestMessage, body: StreamReader, max_body_bytes: int) -> bytes | None:
+    """The body of a whole request that is a usual callback: `check_head` has nothing against it, and costs more.
 
-    A body without chunks has a Content-Length, which the parser has compared with it, and no Transfer-Encoding.
+    None for any other. A body without chunks has a Content-Length, which the parser has compared with it, and no
+    Transfer-Encoding. Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes
+    six calls for it.
     """
     headers = head.headers
-    return (
-        0 < body.total_bytes <= max_body_bytes
-        and head.method == hdrs.METH_POST
-        and head.version == HttpVersion11
-        and not (head.chunked or head.should_close or head.upgrade)
-        and hdrs.EXPECT not in headers
-        and hdrs.CONTENT_ENCODING not in headers
-        and _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
-    )
+    if (
+        not 0 < body.total_bytes <= max_body_bytes
+        or head.method != hdrs.METH_POST
+        or head.version != HttpVersion11
+        or head.chunked
+        or head.should_close
+        or head.upgrade
+        or hdrs.EXPECT in headers
+        or hdrs.CONTENT_ENCODING in headers
+        or not _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
+    ):
+        return None
+    pieces = body._buffer  # noqa: SLF001
+    return pieces[0] if len(pieces) == 1 else body.read_nowait()
 
 
 def check_head(request: Head, max_body_bytes: int) -> None:
@@ -144,15 +151,6 @@ async def read_body(
     if len(body) > max_body_bytes:
         raise _too_large(f"{len(body):,} or more", max_body_bytes)
     return body
-
-
-def whole_body(content: StreamReader) -> bytes:
-    """The body of a request that is whole.
-
-    Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes six calls for it.
-    """
-    pieces = content._buffer  # noqa: SLF001
-    return pieces[0] if len(pieces) == 1 else content.read_nowait()
 
 
 def _too_large(size: str, max_body_bytes: int) -> BodyTooLarge:
