@@ -68,7 +68,8 @@ class FastLane:
         """Take one step after the other with the requests of this turn. One that fails is answered on the usual way."""
         self._turns.reads_left = self._turns.reads_per_turn
         passages = self._enter()
-        passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
+        if len(passages) > 1:
+            passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
         self._publish(self._seal(self._verify(passages)))
 
     def _enter(self) -> list[_Passage]:
@@ -82,7 +83,7 @@ class FastLane:
             try:
                 request = connection.leave_usual_way()
                 if request is not None:
-                    arrived = self._receiver.arrive(*request)
+                    arrived = self._receiver.arrive(request)
                     if arrived is None:
                         connection.return_to_usual_way(request)
                     else:

@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp import hdrs, web
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.acceptances import Acceptances
 from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
-from hookline.ingress.connection import IngressConnection, peer_of
+from hookline.ingress.connection import IngressConnection, Whole, peer_of
 from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
 from hookline.ingress.request import check_head, check_target, ordinary_body, read_body
@@ -146,11 +145,12 @@ class Receiver:
         self._check_before_body(request, source)
         return source
 
-    def arrive(self, head: RawRequestMessage, body: StreamReader) -> tuple[Request, AnySource] | None:
+    def arrive(self, request: Whole) -> tuple[Request, AnySource] | None:
         """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
 
         The next steps are those of `receive`. If one raises, `answer` makes a response of it, and ends the request.
         """
+        head, body = request
         path, _, query = head.path.partition("?")
         source = self._sources.get(path)
         content = None if source is None else ordinary_body(head, body, source.max_body_bytes)
