@@ -28,10 +28,11 @@ _PART_BYTES = 2048
 _CHUNKED_READS = 48  # what the chunks in a part may cost, in usual requests
 _HEAD_END = b"\r\n\r\n"
 _HEAD_END_BYTES = len(_HEAD_END)
+_BEHIND_CR = b"\x0e"  # no byte of a line's end is greater
 _MAX_LINES = 64  # of headers and chunks in a part that is parsed at once
 _MIN_HEAD_BYTES = 16
 _NO_ROOM = "the ingress has no room for more requests now"
-
+_feed = web.RequestHandler.data_received  # quicker than by `super()`
 
 Whole = tuple[RawRequestMessage, StreamReader]
 """A request that has arrived: its head, and its body to the end."""
@@ -41,7 +42,7 @@ class Lane(Protocol):
     """Another way for a request than aiohttp's task."""
 
     def offer(self, connection: "IngressConnection") -> None:
-        """Begin with the request that waits, in this turn of the event loop, in one way or the other."""
+        """Begin with the request that waits, in one way or the other; nothing if none waits or one is in progress."""
 
     def forget(self) -> None:
         """A request that was to return to the usual way is never answered: its client is gone."""
@@ -76,6 +77,7 @@ class IngressConnection(web.RequestHandler):
         "_is_early",
         "_is_last",
         "_lane",
+        "_offer",
         "_promised_bytes",
         "_resting",
         "_socket",
@@ -104,6 +106,7 @@ class IngressConnection(web.RequestHandler):
     ) -> None:
         super().__init__(manager, keepalive_timeout=settings.keepalive_timeout_s, **options)
         self._lane = lane
+        self._offer = IngressConnection.go_usual_way if lane is None else lane.offer
         self._resting: asyncio.Future[None] | None = None  # `_waiter`, while the fast lane has the request
         self._timeouts = timeouts
         self._socket: asyncio.WriteTransport | None = None  # until it is lost; aiohttp forgets one that it closes
@@ -210,21 +213,28 @@ class IngressConnection(web.RequestHandler):
             self._close = True  # aiohttp closes the connection after the answer
         return True
 
-    def only_request(self) -> Whole | None:
-        """The request that waits, if it is whole, alone, and nothing holds up its answer."""
-        message, body = whole = self._messages[0]
-        if not isinstance(message, RawRequestMessage) or not body.is_eof() or len(self._messages) > 1:
-            return None
-        if self.is_overloaded or self._backlog or self._upgraded or self._is_last:
-            return None
-        if self._reading_paused or self._buffer_paused or self._paused:
-            return None
-        return cast("Whole", whole)
+    def leave_usual_way(self) -> Whole | None:
+        """Take the request that waits away from aiohttp's task, which goes on waiting until the answer is written.
 
-    def leave_usual_way(self) -> None:
-        """Take the request away from aiohttp's task, which goes on waiting until the answer is written."""
-        self._messages.popleft()
-        self._resting, self._waiter = self._waiter, None
+        None if the task has it: if it is not whole, not alone, or not to be answered, or something holds up its answer.
+        None, too, if no request waits, or one is in progress.
+        """
+        waiter = self._waiter
+        if (
+            waiter is None
+            or waiter.done()
+            or len(self._messages) != 1
+            or self._is_body_open
+            or self._is_last
+            or self._backlog
+            or self._reading_paused
+            or self._buffer_paused
+            or self._paused
+        ):
+            self.go_usual_way()
+            return None
+        self._resting, self._waiter = waiter, None
+        return self._messages.popleft()  # type: ignore[return-value]  # behind a parser error it is the last
 
     def answer(self, reply: Reply, *, keep_alive: bool) -> None:
         """Write the provider's reply to the request that left the usual way, and go on with what waits behind it."""
@@ -232,7 +242,7 @@ class IngressConnection(web.RequestHandler):
         self.held_bytes = 0
         if self.has_rest:
             self.hold_rest()
-        if self.transport is None or self._parser is None:
+        if self.transport is None:
             return
         if self._has_ended and self.is_ending:
             keep_alive = False
@@ -240,7 +250,7 @@ class IngressConnection(web.RequestHandler):
         if self._close or not keep_alive:
             self.force_close()
             return
-        self._parser.message_consumed()
+        self._parser.message_consumed()  # type: ignore[union-attr]  # gone only with the transport
         self._waiter, self._resting = self._resting, None
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
@@ -250,8 +260,8 @@ class IngressConnection(web.RequestHandler):
         else:
             self._body = EMPTY_PAYLOAD  # the stream holds the whole body: the lane does not take it out
 
-    def return_to_usual_way(self, request: Whole, failure: BaseException) -> bool:
-        """Have aiohttp's task answer a request that is not accepted. False if the client is gone."""
+    def return_to_usual_way(self, request: Whole, failure: BaseException | None = None) -> bool:
+        """Have aiohttp's task answer a request; `failure` is why it is not accepted. False if the client is gone."""
         if self.transport is None:
             return False
         self.failure = failure
@@ -269,29 +279,15 @@ class IngressConnection(web.RequestHandler):
         finally:
             del failure  # in its own traceback it would hold the body until garbage is collected
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a request waits and none is in progress."""
-        return bool(self._messages) and self._waiter is not None and not self._waiter.done()
-
-    def _go_on(self) -> None:
-        """Begin with the request that waits, if none is in progress."""
-        if not self.has_waiting:
-            return
-        if self._lane is None:
-            self.go_usual_way()
-        else:
-            self._lane.offer(self)
-
     def go_usual_way(self) -> None:
-        """Wake aiohttp's task if it is idle."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Wake aiohttp's task if it is idle and a request waits."""
+        waiter = self._waiter
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _process_keepalive(self) -> None:
         """Close the connection if it is idle, and no part of the next request has arrived."""
-        if self._messages:  # the lane has not begun with it
-            self.go_usual_way()
+        self.go_usual_way()  # if the lane has not begun with what waits
         if self._backlog or self._is_awaiting_head:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
@@ -345,16 +341,17 @@ class IngressConnection(web.RequestHandler):
         else:
             turns.reads_left -= 1
             self._parse(data)
-        self._go_on()
+        if self._messages:
+            self._offer(self)
 
     def _parse(self, data: bytes) -> None:
-        """Parse, and count what has arrived. `_go_on` begins with a request: hidden, its task is not woken here."""
+        """Parse, and count what has arrived. `_offer` begins with a request: hidden, its task is not woken here."""
         waiter, self._waiter = self._waiter, None
         before = self._request_count
         try:
-            super().data_received(data)
+            _feed(self, data)
             may_be_followed = (
-                data[:1] <= b"\r"  # they may begin in the middle of the end of its head
+                data < _BEHIND_CR  # they may begin in the middle of the end of its head
                 or data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
                 if self._request_count != before  # these bytes are mostly one request
                 else self._is_body_open
@@ -373,7 +370,7 @@ class IngressConnection(web.RequestHandler):
                 self._begin_request(message, body)
             elif self._is_body_open:
                 self._note_part(data)
-            if self._current_request is not None or self._resting is not None or len(self._messages) > 1:
+            if (waiter is None and self._is_answering) or len(self._messages) > 1:
                 self._hold_back()
         elif data or self._is_body_open:
             self._note_part(data)
@@ -389,7 +386,7 @@ class IngressConnection(web.RequestHandler):
         before = -1
         while self._request_count != before and self._is_behind_request():
             before = self._request_count
-            super().data_received(b"")
+            _feed(self, b"")
 
     def _is_behind_request(self) -> bool:
         """Whether the parser has stopped behind a request, or nothing has arrived."""
@@ -468,7 +465,8 @@ class IngressConnection(web.RequestHandler):
         except BaseException:
             self.force_close()
             raise
-        self._go_on()
+        if self._messages:
+            self._offer(self)
         if self._must_wait():
             return False
         if self._backlog:
@@ -573,7 +571,7 @@ class IngressConnection(web.RequestHandler):
             self.turns.reads_left -= _CHUNKED_READS
         else:
             data = data[: max(0, self._body_bytes - self._body.total_bytes)]
-        super().data_received(data)
+        _feed(self, data)
 
     def pause_reading(self) -> None:
         self._has_paused = True

@@ -7,6 +7,7 @@ the one that it was written for, there is none.
 """
 
 import asyncio
+import time
 from operator import attrgetter
 from typing import cast
 
@@ -14,10 +15,10 @@ import aiohttp
 import msgspec
 
 from hookline.ingress.connection import IngressConnection, Whole
-from hookline.ingress.receive import Arrived, Begun, Receiver
-from hookline.ingress.request import is_ordinary
+from hookline.ingress.receive import Receiver
+from hookline.ingress.turns import Turns
 from hookline.schemas.envelope import Envelope
-from hookline.schemas.provider import Reply
+from hookline.schemas.provider import AnySource, Reply, Request
 
 _WRITTEN_FOR = "3.14."
 _AT_ONCE_BYTES = 262_144  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
@@ -34,18 +35,22 @@ class _Passage(msgspec.Struct):
 
     connection: IngressConnection
     request: Whole
-    arrived: Arrived
+    callback: Request
+    source: AnySource
+    started_s: float
     envelope: Envelope = cast("Envelope", None)  # until it is sealed
+    sealed_s: float = 0.0
 
 
-_source_name = attrgetter("arrived.source.name")
+_source_name = attrgetter("source.name")
 
 
 class FastLane:
     """Implements `connection.Lane`."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, turns: Turns) -> None:
         self._receiver = receiver
+        self._turns = turns
         self._offered: list[IngressConnection] = []
 
     def offer(self, connection: IngressConnection) -> None:
@@ -58,76 +63,86 @@ class FastLane:
         self._offered.append(connection)
 
     def _begin(self) -> None:
-        """Take one step after the other with the requests that are offered, as many as fit into a turn."""
+        """Take one step after the other with the requests of this turn. One that fails is answered on the usual way."""
+        self._turns.reads_left = self._turns.reads_per_turn
+        passages = self._enter()
+        if len(passages) > 1:
+            passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
+        self._publish(self._seal(self._verify(passages)))
+
+    def _enter(self) -> list[_Passage]:
+        """Take requests that are offered from the usual way, as many as fit into a turn, unless they have to go it."""
         passages: list[_Passage] = []
+        started_s = time.monotonic()
         taken = held_bytes = 0
         for connection in self._offered:
             taken += 1
             held_bytes += _REQUEST_BYTES + connection.held_bytes
-            self._enter(connection, passages)
+            try:
+                request = connection.leave_usual_way()
+                if request is not None:
+                    arrived = self._receiver.arrive(request)
+                    if arrived is None:
+                        connection.return_to_usual_way(request)
+                    else:
+                        callback, source = arrived
+                        passages.append(_Passage(connection, request, callback, source, started_s))
+            except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
+                _give_up(connection, fault)
             if held_bytes >= _AT_ONCE_BYTES:
                 break
         self._offered = self._offered[taken:]
         if self._offered:
             asyncio.get_running_loop().call_soon(self._begin)
-        passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
-        for step in (self._verify, self._seal, self._publish):
-            before, passages = passages, []
-            for passage in before:
-                try:
-                    step(passage, passages)
-                except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
-                    self._return(passage, failure)
+        return passages
 
     def forget(self) -> None:
         self._receiver.end()
 
-    def _enter(self, connection: IngressConnection, passages: list[_Passage]) -> None:
-        """Take the request that waits from the usual way, unless there is none, or it has to go that way."""
-        try:
-            if not connection.has_waiting:
-                return
-            request = connection.only_request()
-            if request is None or not is_ordinary(request[0]):
-                connection.go_usual_way()
-                return
-            arrived = self._receiver.arrive(*request)
-            if arrived is None:
-                connection.go_usual_way()
-                return
-            connection.leave_usual_way()
-        except Exception as fault:  # noqa: BLE001  handed over: the others of this turn go on
-            _give_up(connection, fault)
-            return
-        passages.append(_Passage(connection, request, arrived))
+    def _verify(self, passages: list[_Passage]) -> list[_Passage]:
+        receiver, genuine = self._receiver, []
+        for passage in passages:
+            callback, source = passage.callback, passage.source
+            try:
+                if source.allow_from:
+                    receiver.check_address(source, passage.connection.address, callback.headers)
+                reply = receiver.verify(callback, source)
+            except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
+                self._return(passage, failure)
+                continue
+            if reply is None:
+                genuine.append(passage)
+            else:
+                self._answer(passage.connection, reply)
+        return genuine
 
-    def _verify(self, passage: _Passage, genuine: list[_Passage]) -> None:
-        arrived = passage.arrived
-        if arrived.source.allow_from:
-            self._receiver.check_address(arrived.source, passage.connection.address, arrived.callback.headers)
-        reply = self._receiver.verify(arrived)
-        if reply is None:
-            genuine.append(passage)
-        else:
-            self._answer(passage.connection, reply)
+    def _seal(self, passages: list[_Passage]) -> list[_Passage]:
+        receiver, sealed = self._receiver, []
+        for passage in passages:
+            try:
+                passage.envelope = receiver.seal(passage.callback, passage.source)
+                sealed.append(passage)
+            except Exception as failure:  # noqa: BLE001  as in `_verify`
+                self._return(passage, failure)
+        return sealed
 
-    def _seal(self, passage: _Passage, sealed: list[_Passage]) -> None:
-        passage.envelope = self._receiver.seal(passage.arrived)
-        sealed.append(passage)
+    def _publish(self, passages: list[_Passage]) -> None:
+        publisher, sealed_s = self._receiver.publisher, time.monotonic()
+        for passage in passages:
+            try:
+                passage.sealed_s = sealed_s
+                publisher.begin(passage.envelope).when_ended(self._settle, passage)
+            except Exception as failure:  # noqa: BLE001  as in `_verify`
+                self._return(passage, failure)
 
-    def _publish(self, passage: _Passage, _: list[_Passage]) -> None:
-        begun = self._receiver.publish(passage.arrived, passage.envelope)
-        begun.confirmed.when_ended(self._settle, (passage, begun))
-
-    def _settle(self, published: tuple[_Passage, Begun], failure: BaseException | None) -> None:
-        passage, begun = published
+    def _settle(self, passage: _Passage, failure: BaseException | None) -> None:
         if failure is None:
             try:
-                self._receiver.note_durable(begun)
-            except Exception as fault:  # noqa: BLE001  as in `_goes_on`
+                self._receiver.note_durable(passage.envelope, passage.started_s, passage.sealed_s)
+            except Exception as fault:  # noqa: BLE001  as in `_verify`
                 failure = fault
         if failure is None:
-            self._answer(passage.connection, begun.reply)
+            self._answer(passage.connection, passage.source.provider.reply)
         else:
             self._return(passage, failure)
 

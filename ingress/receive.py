@@ -6,23 +6,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp import hdrs, web
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.acceptances import Acceptances
 from hookline.ingress.audit import RefusalRecorder, RefusedCall
 from hookline.ingress.client_address import Network, check_address, client_address
-from hookline.ingress.connection import IngressConnection, peer_of
+from hookline.ingress.connection import IngressConnection, Whole, peer_of
 from hookline.ingress.recent_events import RecentEvents
 from hookline.ingress.refusals import WINDOW_S, Origin, Refusals
-from hookline.ingress.request import check_head, check_target, read_body, whole_body
+from hookline.ingress.request import check_head, check_target, ordinary_body, read_body
 from hookline.ingress.responses import Accepted
 from hookline.ingress.settings import IngressSettings
 from hookline.ingress.signature_memory import SignatureMemory, signature_memories
-from hookline.schemas.broker import Confirm, Publisher
-from hookline.schemas.envelope import TRACE_HEADER, Envelope, Identity, moment, seal, unreadable
+from hookline.schemas.broker import Publisher
+from hookline.schemas.envelope import TRACE_HEADER, Envelope, moment, seal, unreadable
 from hookline.schemas.errors import MalformedRequest, Refused, UnknownSource, Unreadable
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.provider import AnySource, Headers, Reply, Request
@@ -33,24 +32,6 @@ _QUIET_TURNS = 10
 """How many turns of the event loop a connection takes from being accepted to its first request, and some more."""
 
 _NO_SOURCE = "no source has this path"
-
-
-class Arrived(msgspec.Struct, frozen=True):
-    """A whole request to a source, by the clock of the process."""
-
-    callback: Request
-    source: AnySource
-    started_s: float
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """A callback that is being published: `confirmed` ends as `Publisher.publish` does."""
-
-    confirmed: Confirm
-    reply: Reply
-    envelope: Envelope
-    started_s: float
-    sealed_s: float
 
 
 class Receiver:
@@ -67,7 +48,7 @@ class Receiver:
     ) -> None:
         self._signatures: Mapping[str, SignatureMemory] = {}
         self.use(sources, trusted_proxies)
-        self._publisher = publisher
+        self.publisher = publisher
         self._settings = settings
         self._clock = clock
         self._audit = audit
@@ -88,7 +69,7 @@ class Receiver:
         """Why no callback is accepted now: `/readyz` says the same."""
         if self.draining:
             return ["draining"]
-        return [] if self._publisher.ready else [self._publisher.reason]
+        return [] if self.publisher.ready else [self.publisher.reason]
 
     def use(self, sources: Mapping[str, AnySource], trusted_proxies: Sequence[Network]) -> None:
         """Receive the next requests for these sources."""
@@ -141,14 +122,15 @@ class Receiver:
         body = await read_body(request, source.max_body_bytes, self._settings.body_timeout_s, self.trusted_proxies)
         if self._sources.get(path) is not source:
             source = self._read_anew(request, path)
-        arrived = Arrived(Request(body, request.headers, query), source, started_s)
-        checked = self.verify(arrived)
+        callback = Request(body, request.headers, query)
+        checked = self.verify(callback, source)
         if checked is not None:
             return Accepted(checked)
-        begun = self.publish(arrived, self.seal(arrived))
-        await begun.confirmed
-        self.note_durable(begun)
-        return Accepted(begun.reply)
+        envelope = self.seal(callback, source)
+        sealed_s = time.monotonic()
+        await self.publisher.begin(envelope)
+        self.note_durable(envelope, started_s, sealed_s)
+        return Accepted(source.provider.reply)
 
     def _check_before_body(self, request: web.BaseRequest, source: AnySource) -> None:
         check_head(request, source.max_body_bytes)
@@ -163,27 +145,29 @@ class Receiver:
         self._check_before_body(request, source)
         return source
 
-    def arrive(self, head: RawRequestMessage, body: StreamReader) -> Arrived | None:
+    def arrive(self, request: Whole) -> tuple[Request, AnySource] | None:
         """A whole, ordinary request as a callback, in flight until `end`; None if `receive` has to look at it.
 
-        The next steps are `check_address`, `verify`, `seal` and `publish`. If one raises, `answer` makes a response
-        of it, and ends the request.
+        The next steps are those of `receive`. If one raises, `answer` makes a response of it, and ends the request.
         """
+        head, body = request
         path, _, query = head.path.partition("?")
         source = self._sources.get(path)
-        if source is None or len(content := whole_body(body)) > source.max_body_bytes:
+        content = None if source is None else ordinary_body(head, body, source.max_body_bytes)
+        if source is None or content is None:
             return None
         self._in_flight += 1
-        return Arrived(Request(content, head.headers, query), source, time.monotonic())
+        return Request(content, head.headers, query), source
 
-    def note_durable(self, begun: Begun) -> None:
+    def note_durable(self, envelope: Envelope, started_s: float, sealed_s: float) -> None:
+        """Note an event that may be answered, with the times of `time.monotonic` when it arrived and was sealed."""
         durable_s = time.monotonic()
-        self.observer.accepted(begun.envelope, durable_s - begun.sealed_s, durable_s - begun.started_s)
+        self.observer.accepted(envelope, durable_s - sealed_s, durable_s - started_s)
         if self.acceptances is not None:
-            self.acceptances.note(begun.envelope)
-        first = self._recent.repeated(begun.envelope)
+            self.acceptances.note(envelope)
+        first = self._recent.repeated(envelope)
         if first is not None:
-            self._compare(first, begun.envelope)
+            self._compare(first, envelope)
 
     def _compare(self, first: Envelope, second: Envelope) -> None:
         """Count two envelopes of one id that say different things."""
@@ -201,10 +185,9 @@ class Receiver:
         """Raise RefusedAddress unless the source allows the sender's address."""
         check_address(peer, headers, source.allow_from, self.trusted_proxies)
 
-    def verify(self, arrived: Arrived) -> Reply | None:
+    def verify(self, callback: Request, source: AnySource) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
-        callback, source, now_s = arrived.callback, arrived.source, self._clock()
-        provider = source.provider
+        provider, now_s = source.provider, self._clock()
         try:
             if provider.challenge is not None:
                 reply = provider.challenge(callback, source, now_s)
@@ -219,14 +202,18 @@ class Receiver:
             raise
         return None
 
-    def seal(self, arrived: Arrived) -> Envelope:
-        """Identify and seal: the envelope of a genuine callback."""
-        callback, source = arrived.callback, arrived.source
+    def seal(self, callback: Request, source: AnySource) -> Envelope:
+        """Identify and seal: the envelope of a genuine callback. One that cannot be read is kept, too."""
         provider = source.provider
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
         types = callback.headers.getall(hdrs.CONTENT_TYPE, ())
+        try:  # it sees no signature in the query
+            identity = provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
+        except Unreadable as fault:
+            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
+            identity = unreadable(callback.body)
         envelope = seal(
-            self._identify(callback, source, kept),
+            identity,
             callback.body,
             provider=provider.name,
             source=source.name,
@@ -238,12 +225,6 @@ class Receiver:
             caller = next(iter(callback.headers.getall(TRACE_HEADER, ())), "")
             return msgspec.structs.replace(envelope, traceparent=caller)
         return envelope
-
-    def publish(self, arrived: Arrived, sealed: Envelope) -> Begun:
-        """Begin to publish a genuine callback. Raises NotDurable."""
-        sealed_s = time.monotonic()
-        confirmed = self._publisher.begin(sealed)
-        return Begun(confirmed, arrived.source.provider.reply, sealed, arrived.started_s, sealed_s)
 
     def check_signature(self, callback: Request, source: AnySource) -> None:
         """Note a verified callback whose signature does not cover the body. Raises BadSignature beyond a limit."""
@@ -283,8 +264,8 @@ class Receiver:
             case "/readyz" if self.draining:
                 status, ok = "draining", False
             case "/readyz":
-                status, ok = ("ready", True) if self._publisher.ready else ("not ready", False)
-                reason = self._publisher.reason
+                status, ok = ("ready", True) if self.publisher.ready else ("not ready", False)
+                reason = self.publisher.reason
             case _:
                 raise UnknownSource(_NO_SOURCE)
         if request.body_exists:
@@ -304,14 +285,6 @@ class Receiver:
     def _source_name(self, request: web.BaseRequest) -> str:
         source = self._source_of(request)
         return source.name if source else "-"
-
-    def _identify(self, callback: Request, source: AnySource, kept: str) -> Identity:
-        """The identity of a verified callback, without its signature. One that cannot be read is kept, too."""
-        try:
-            return source.provider.identify(Request(callback.body, callback.headers, kept) if kept else callback)
-        except Unreadable as fault:
-            self._log("%s: a genuine callback cannot be read: %s", source.name, fault, level=logging.WARNING)
-            return unreadable(callback.body)
 
     def _log(
         self, text: str, source: str, *arguments: object, level: int = logging.ERROR, exc_info: bool = False

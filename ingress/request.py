@@ -36,7 +36,6 @@ _MEDIA_TYPES = frozenset(
 )
 # Old Java clients write ISO-8859-1 beside whatever they send. A body that is not UTF-8 is kept as unreadable.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"})
-_MAX_LENGTH_DIGITS = 7
 
 
 class Head(Protocol):
@@ -65,21 +64,28 @@ def check_target(request: Head) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def is_ordinary(head: RawRequestMessage) -> bool:
-    """Whether the head is that of a usual callback with a body. `check_head` has nothing against it, and costs more."""
+def ordinary_body(head: RawRequestMessage, body: StreamReader, max_body_bytes: int) -> bytes | None:
+    """The body of a whole request that is a usual callback: `check_head` has nothing against it, and costs more.
+
+    None for any other. A body without chunks has a Content-Length, which the parser has compared with it, and no
+    Transfer-Encoding. Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes
+    six calls for it.
+    """
     headers = head.headers
-    return (
-        head.method == hdrs.METH_POST
-        and head.version == HttpVersion11
-        and not (head.should_close or head.chunked or head.upgrade)
-        and hdrs.EXPECT not in headers
-        and hdrs.TRANSFER_ENCODING not in headers
-        and hdrs.CONTENT_ENCODING not in headers
-        and len(length := headers.get(hdrs.CONTENT_LENGTH, "")) <= _MAX_LENGTH_DIGITS
-        and length.isdecimal()
-        and int(length) > 0
-        and _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
-    )
+    if (
+        not 0 < body.total_bytes <= max_body_bytes
+        or head.method != hdrs.METH_POST
+        or head.version != HttpVersion11
+        or head.chunked
+        or head.should_close
+        or head.upgrade
+        or hdrs.EXPECT in headers
+        or hdrs.CONTENT_ENCODING in headers
+        or not _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
+    ):
+        return None
+    pieces = body._buffer  # noqa: SLF001
+    return pieces[0] if len(pieces) == 1 else body.read_nowait()
 
 
 def check_head(request: Head, max_body_bytes: int) -> None:
@@ -145,15 +151,6 @@ async def read_body(
     if len(body) > max_body_bytes:
         raise _too_large(f"{len(body):,} or more", max_body_bytes)
     return body
-
-
-def whole_body(content: StreamReader) -> bytes:
-    """The body of a request that is whole.
-
-    Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes six calls for it.
-    """
-    pieces = content._buffer  # noqa: SLF001
-    return pieces[0] if len(pieces) == 1 else content.read_nowait()
 
 
 def _too_large(size: str, max_body_bytes: int) -> BodyTooLarge:

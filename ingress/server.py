@@ -36,7 +36,7 @@ class ConnectionFactory(web.Server):
         self.limits = ConnectionLimits(settings, self._load, lambda: receiver.trusted_proxies, max_file)
         self._turns = Turns()
         self._timeouts = Timeouts(settings)
-        self._lane = FastLane(receiver) if settings.fast_lane and fast_lane.is_supported() else None
+        self._lane = FastLane(receiver, self._turns) if settings.fast_lane and fast_lane.is_supported() else None
         self._make = (
             partial(ProxiedConnection, self, self.limits)
             if settings.proxy_protocol

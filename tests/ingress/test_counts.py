@@ -79,7 +79,7 @@ async def held_after_visits(seed: int, *, lane: bool) -> int:
     async with running_ingress(settings=impatient) as ingress, ingress.connect() as client:
         await client.send(get("/healthz"))
         assert await client.answer() is not None
-        ingress.receiver._publisher = Capricious(chance)  # type: ignore[assignment]  # noqa: SLF001
+        ingress.receiver.publisher = Capricious(chance)  # type: ignore[assignment]
         for _ in range(4):
             await asyncio.gather(*(visit(ingress, chance) for _ in range(25)))
         return (await only(ingress)).load.held_bytes

@@ -72,6 +72,18 @@ async def test_usual_requests_of_a_crowd_are_parsed_in_several_turns(monkeypatch
         assert [answer.status for answer in answers if answer] == [200] * CROWD
 
 
+async def test_callbacks_of_earlier_turns_hold_up_none_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_READS", CROWD)
+    async with running_ingress() as ingress, crowd(ingress) as (clients, connections):
+        for _ in range(3):
+            connections[0].turns.reads_left = min(connections[0].turns.reads_left, CROWD)
+            for connection in connections:
+                connection.data_received(GOOD)
+            assert all(connection._messages for connection in connections)  # noqa: SLF001
+            answers = [await client.answer() for client in clients]
+            assert [answer.status for answer in answers if answer] == [200] * CROWD
+
+
 def is_idle(connection: IngressConnection) -> bool:
     return connection.idle_since_s is not None
 
