@@ -112,8 +112,9 @@ class StoreStatements:
                 latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
         old_s = now_s - _NOTED_EVERY * self._ttl_s
         for subjects in parts([*latest]):
-            rows = [(self._queue, subject, latest[subject], now_s) for subject in subjects]
-            connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(rows)) + _IF_LATER, flat(rows))
+            rows = [(subject, latest[subject]) for subject in subjects]
+            note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(rows)) + _IF_LATER
+            connection.execute(note, (self._queue, now_s, *flat(rows)))
             note_again = _of_subjects(_NOTE_AGAIN, len(subjects)) + " AND noted_at < ?"
             connection.execute(note_again, (now_s, self._queue, *subjects, old_s))
 
@@ -223,7 +224,9 @@ _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
     AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
 _LATEST = "SELECT subject, occurred_s FROM newest"
-_IF_LATER = " ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
+_NOTE_NEWEST = "INSERT INTO newest SELECT ?, column1, column2, ?"
+# Without a WHERE, SQLite takes ON for that of a join.
+_IF_LATER = " WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
 # The index of `noted_at` costs more to change than the row. So that time may be too early by this part of the TTL, and
 # the row is kept for as much longer.
 _NOTED_EVERY = 0.01
