@@ -21,7 +21,7 @@ class Clock:
 def opened(clock: Clock, max_percent: int = 50) -> Breaker:
     breaker = Breaker("billing", max_percent, clock=clock)
     for _ in range(100):
-        breaker.note(PARKED)
+        breaker.note([PARKED])
     return breaker
 
 
@@ -38,11 +38,11 @@ async def test_it_opens_when_most_of_the_last_hundred_deliveries_were_parked() -
     said: list[str] = []
     breaker = Breaker("billing", 50, said.append)
     for _ in range(60):
-        breaker.note(HANDLED)
+        breaker.note([HANDLED])
     for _ in range(50):
-        breaker.note(PARKED)
+        breaker.note([PARKED])
     assert (breaker.is_open, breaker.faults, said) == (False, [], [])
-    breaker.note(PARKED)
+    breaker.note([PARKED])
     assert (breaker.is_open, said) == (True, ["billing"])
     assert breaker.faults == ["the breaker of billing is open: most of its deliveries were parked"]
 
@@ -50,15 +50,29 @@ async def test_it_opens_when_most_of_the_last_hundred_deliveries_were_parked() -
 async def test_a_few_deliveries_are_not_enough_to_open_it() -> None:
     breaker = Breaker("billing", 50)
     for _ in range(99):
-        breaker.note(PARKED)
+        breaker.note([PARKED])
     assert not breaker.is_open
 
 
 @pytest.mark.parametrize("outcome", [Done("duplicate"), Done("superseded"), Again(1, 2, "failed"), Again(1, 1, "busy")])
 async def test_what_was_neither_handled_nor_parked_does_not_count(outcome: Done | Again) -> None:
     breaker = opened(Clock())
-    breaker.note(outcome)
+    breaker.note([outcome])
     assert breaker.is_open
+
+
+async def test_a_group_counts_like_each_of_its_deliveries() -> None:
+    breaker = Breaker("billing", 50)
+    was_open = []
+    for group in (
+        [PARKED] * 51 + [HANDLED] * 48,
+        [HANDLED],  # the hundredth
+        [HANDLED] * 100 + [PARKED] * 50 + [HANDLED] * 51 + [PARKED] * 50,
+        [PARKED],
+    ):
+        breaker.note(group)
+        was_open.append(breaker.is_open)
+    assert was_open == [False, True, False, True]
 
 
 async def test_at_100_percent_it_never_opens() -> None:
@@ -73,7 +87,7 @@ async def test_it_lets_one_delivery_through_more_and_more_rarely() -> None:
         clock.now_s = second
         while await is_admitted(breaker):
             admitted.append(second)
-            breaker.note(PARKED)
+            breaker.note([PARKED])
     assert admitted == [5, 10, 20, 40, 80, 140]
 
 
@@ -81,9 +95,9 @@ async def test_a_delivery_that_is_handled_closes_it_for_all_who_wait() -> None:
     breaker = opened(Clock())
     waiting = [asyncio.create_task(breaker.admitted()) for _ in range(3)]
     await asyncio.sleep(0)
-    breaker.note(HANDLED)
+    breaker.note([HANDLED])
     await asyncio.gather(*waiting)
     assert not breaker.is_open
     for _ in range(98):
-        breaker.note(PARKED)
+        breaker.note([PARKED])
     assert not breaker.is_open  # it begins to count anew

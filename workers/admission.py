@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Collection, Generator
+from collections.abc import AsyncIterator, Awaitable, Collection, Generator, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 from weakref import WeakSet
@@ -60,8 +60,9 @@ class HandlerLimit:
     """
 
     def __init__(self, count: int) -> None:
+        self.places: deque[asyncio.Future[None]] = deque()
+        """Of those who wait, the longest first."""
         self._free = count  # none is free while a task waits
-        self._places: deque[asyncio.Future[None]] = deque()
         self._waiting: set[asyncio.Task[None]] = set()
         self._turned_away: WeakSet[asyncio.Task[None]] = WeakSet()
         self._is_closed = False
@@ -81,7 +82,7 @@ class HandlerLimit:
         if self._is_closed or task in self._turned_away:
             raise asyncio.CancelledError
         place = asyncio.get_running_loop().create_future()
-        self._places.append(place)
+        self.places.append(place)
         self._waiting.add(task)
         try:
             await place
@@ -94,8 +95,8 @@ class HandlerLimit:
 
     def release(self) -> None:
         """Give a place back."""
-        while self._places:
-            place = self._places.popleft()
+        while self.places:
+            place = self.places.popleft()
             if not place.done():
                 place.set_result(None)
                 return
@@ -121,13 +122,14 @@ class ExclusiveGate:
     """
 
     def __init__(self) -> None:
+        self.waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        """Entries that wait, each with whether it is exclusive."""
         self._shared = 0
         self._is_exclusive = False
-        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
 
     def try_enter(self) -> bool:
         """Enter together with others, unless an exclusive entry lasts, or waits itself."""
-        if self._is_exclusive or self._waiting:
+        if self._is_exclusive or self.waiting:
             return False
         self._shared += 1
         return True
@@ -140,13 +142,13 @@ class ExclusiveGate:
     def leave(self) -> None:
         """End a shared entry."""
         self._shared -= 1
-        if self._waiting:
+        if self.waiting:
             self._admit()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         """Enter alone, once every earlier entry has ended; nothing else enters until this is left."""
-        if self._is_exclusive or self._shared or self._waiting:
+        if self._is_exclusive or self._shared or self.waiting:
             await self._wait(exclusive=True)
         else:
             self._is_exclusive = True
@@ -161,7 +163,7 @@ class ExclusiveGate:
 
     async def _wait(self, *, exclusive: bool) -> None:
         entered = asyncio.get_running_loop().create_future()
-        self._waiting.append((entered, exclusive))
+        self.waiting.append((entered, exclusive))
         try:
             await entered
         except asyncio.CancelledError:
@@ -175,21 +177,22 @@ class ExclusiveGate:
 
     def _admit(self) -> None:
         """Let in the longest waiting entries, as far as they go together."""
-        while self._waiting and not self._is_exclusive:
-            entered, exclusive = self._waiting[0]
+        while self.waiting and not self._is_exclusive:
+            entered, exclusive = self.waiting[0]
             if not entered.cancelled():
                 if exclusive and self._shared:
                     return
                 self._is_exclusive, self._shared = exclusive, self._shared + (not exclusive)
                 entered.set_result(None)
-            self._waiting.popleft()
+            self.waiting.popleft()
 
 
 class Admission:
     """Entered for each call of the worker's function, and left after it.
 
     Entering waits for one of `concurrency` places, and for a crash suspect that is handled alone. All workers of a
-    process share the gate. `keys` admits one delivery of an event at a time.
+    process share the gate. `keys` admits one delivery of an event at a time. A task that makes one call after the other
+    enters by a `Turn`.
     """
 
     def __init__(self, concurrency: int, gate: ExclusiveGate) -> None:
@@ -209,14 +212,9 @@ class Admission:
         """Cancel these tasks if they wait for a place, or would have to from now on."""
         self._limit.turn_away(tasks)
 
-    def try_enter(self) -> bool:
-        """Enter if that takes no waiting. Without a coroutine this is cheaper than `enter`."""
-        if not self._limit.try_acquire():
-            return False
-        if self._gate.try_enter():
-            return True
-        self._limit.release()
-        return False
+    def turn(self) -> "Turn":
+        """A turn for one task."""
+        return Turn(self, self._limit.places, self._gate.waiting)
 
     async def enter(self) -> None:
         """Wait for a place, and for a crash suspect that is handled alone."""
@@ -231,3 +229,31 @@ class Admission:
         """End what was entered."""
         self._gate.leave()
         self._limit.release()
+
+
+class Turn:
+    """An entry that a task keeps from one call to the next while nobody waits for it.
+
+    To leave after each call and to enter again is the same, and costs more than most calls.
+    """
+
+    def __init__(self, admission: Admission, *waiting: Sized) -> None:
+        self.has_begun = False
+        self._admission = admission
+        self._places, self._gate = waiting
+
+    async def begin(self) -> None:
+        """Enter."""
+        await self._admission.enter()
+        self.has_begun = True
+
+    def give_way(self) -> None:
+        """End the turn if anybody waits. To be called after each call."""
+        if self._places or self._gate:
+            self.end()
+
+    def end(self) -> None:
+        """Leave, if the turn has begun."""
+        if self.has_begun:
+            self.has_begun = False
+            self._admission.leave()

@@ -7,7 +7,7 @@ more and more rarely, until one is handled. What was taken before is finished as
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic
 
@@ -39,8 +39,8 @@ class Breaker:
         self._max_parked = max_percent * _OF_LAST // 100
         self._opened = opened
         self._clock = clock
-        self._was_parked: deque[bool] = deque(maxlen=_OF_LAST)
-        self._parked = 0
+        self._counted = 0
+        self._parked: deque[int] = deque()  # the numbers of those that were parked, of the last hundred counted
         self._try_every_s = _FIRST_TRY_S
         self._next_try_s = 0.0
         self._closed = asyncio.Event()
@@ -65,21 +65,24 @@ class Breaker:
                 async with asyncio.timeout(wait_s):
                     await self._closed.wait()
 
-    def note(self, outcome: Outcome) -> None:
-        """Count a delivery that was handled or parked. Others, such as repeats, say nothing about the function."""
-        if isinstance(outcome, Parked):
-            self._count(parked=True)
-        elif isinstance(outcome, Done) and outcome.reason == "handled":
-            if self.is_open:
-                self._close()
-            self._count(parked=False)
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        """Count deliveries that were handled or parked. Others, such as repeats, say nothing about the function."""
+        for outcome in outcomes:
+            if isinstance(outcome, Parked):
+                self._counted += 1
+                self._parked.append(self._counted)
+                self._open_if_most_were_parked()
+            elif isinstance(outcome, Done) and outcome.reason == "handled":
+                if self.is_open:
+                    self._close()
+                self._counted += 1
+                if self._counted == _OF_LAST:
+                    self._open_if_most_were_parked()
 
-    def _count(self, *, parked: bool) -> None:
-        if len(self._was_parked) == _OF_LAST:
-            self._parked -= self._was_parked[0]
-        self._was_parked.append(parked)
-        self._parked += parked
-        if self._parked > self._max_parked and len(self._was_parked) == _OF_LAST and not self.is_open:
+    def _open_if_most_were_parked(self) -> None:
+        while self._parked and self._parked[0] <= self._counted - _OF_LAST:
+            self._parked.popleft()
+        if len(self._parked) > self._max_parked and self._counted >= _OF_LAST and not self.is_open:
             self._open()
 
     def _open(self) -> None:
@@ -91,7 +94,7 @@ class Breaker:
             "%s: %d of the last %d deliveries were parked, so it takes only one now and then until one is handled; "
             "mend the worker, then `hookline dead replay %s`",
             self._queue,
-            self._parked,
+            len(self._parked),
             _OF_LAST,
             self._queue,
         )
@@ -100,6 +103,6 @@ class Breaker:
     def _close(self) -> None:
         log.info("%s: a delivery was handled, so it takes all of them again", self._queue)
         self.is_open = False
-        self._was_parked.clear()
-        self._parked = 0
+        self._counted = 0
+        self._parked.clear()
         self._closed.set()

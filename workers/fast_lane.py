@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from hookline.schemas.broker import Done, Received
+from hookline.workers.admission import Turn
 from hookline.workers.draining import drain
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired
@@ -158,7 +159,7 @@ class FastLane(Generic[T]):
             self._give_back(group)
             raise
         for entry, claim in zip(group, claims, strict=True):
-            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.tried or claim.crash_suspect):
+            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.tried or claim.deaths):
                 entry.claim = claim
                 self._ready.append(entry)
             else:
@@ -176,26 +177,32 @@ class FastLane(Generic[T]):
     async def _call_each(self) -> None:
         """While a call waits for something, the next task goes on with what is ready."""
         self._is_starting = False
-        task = asyncio.current_task(self._loop)
+        task, turn = asyncio.current_task(self._loop), self._pipeline.admission.turn()
         try:
             while self._ready:
                 entry = self._ready.popleft()
-                self._call_ready()
+                if not self._is_starting:
+                    self._call_ready()
                 entry.task = task
-                await self._call(entry)
+                await self._call(entry, turn)
+                turn.give_way()
                 if entry.is_left:  # this task is turned away, whatever it would do next
                     break
         finally:
+            turn.end()
             self._calling -= 1
             self._call_ready()
 
-    async def _call(self, entry: Entry[T]) -> None:
+    async def _call(self, entry: Entry[T], turn: Turn) -> None:
         try:
+            if not turn.has_begun:
+                await turn.begin()
             entry.ending = await self._pipeline.calls.call(entry.case, entry.claim)
         except Exception as error:  # noqa: BLE001  a function may raise anything
             entry.task = None  # it goes on with another delivery
             self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
         except BaseException:  # a cancelled call has not finished either
+            turn.end()
             await self._give_up(entry)
             raise
         else:

@@ -33,26 +33,32 @@ class GuardedCalls:
         self._watermark = watermark
         self._transactional = _transactional(store, worker) if worker.transactional else None
 
-    async def call(self, case: Case, claim: Acquired) -> Ending:
-        """Call the function once it is admitted, unless the event is superseded by then, or another process has it."""
+    async def enter_and_call(self, case: Case, claim: Acquired) -> Ending:
+        """As `call`, once it is admitted. The caller has admitted a crash suspect, which is handled alone."""
         if claim.crashes:
             self._check_crashes(case, claim)
-        is_alone = claim.crash_suspect
-        if not is_alone and not self._admission.try_enter():
-            await self._admission.enter()
+        if claim.crash_suspect:
+            return await self.call(case, claim)
+        await self._admission.enter()
         try:
-            late = case.subject is not None and self._watermark.is_late(claim, case.subject, case.occurred_s)
-            if late and self._worker.latest_only:
-                return Ending(SUPERSEDED, case.attempt, late)
-            if not self._store.holds(self._worker.queue, case.key):
-                raise ClaimUnavailable
-            if self._worker.transactional or is_alone:
-                await self._call_carefully(case, claim, late=late)
-            else:
-                await self._handler.call(case, late=late)
+            return await self.call(case, claim)
         finally:
-            if not is_alone:
-                self._admission.leave()
+            self._admission.leave()
+
+    async def call(self, case: Case, claim: Acquired) -> Ending:
+        """Call the function, unless the event is superseded by now, or another process has it.
+
+        The caller has entered, and the event is no crash suspect or runs alone.
+        """
+        late = case.subject is not None and self._watermark.is_late(claim, case.subject, case.occurred_s)
+        if late and self._worker.latest_only:
+            return Ending(SUPERSEDED, case.attempt, late)
+        if not self._store.holds(self._worker.queue, case.key):
+            raise ClaimUnavailable
+        if self._worker.transactional or claim.deaths:  # of a crash suspect, mostly
+            await self._call_carefully(case, claim, late=late)
+        else:
+            await self._handler.call(case, late=late)
         return Ending(HANDLED, case.attempt, late)
 
     async def repeat(self, case: Case) -> None:

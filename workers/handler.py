@@ -41,12 +41,12 @@ class Handler:
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
         """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process."""
-        arguments = [_delivery(case, self._state, late=late, transaction=transaction)] if self._takes_delivery else ()
+        delivery = _delivery(case, self._state, late=late, transaction=transaction) if self._takes_delivery else None
         started_s = time.monotonic()
         try:
             with self._timeout as task:
                 self._running[id(case)] = (started_s, case, task)
-                await self._function(case.event, *arguments)
+                await (self._function(case.event) if delivery is None else self._function(case.event, delivery))
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         finally:

@@ -291,7 +291,7 @@ class Pipeline:
         try:
             if claim.failures:
                 self.failures.check_end(case, claim)
-            ending = await self.calls.call(case, claim)
+            ending = await self.calls.enter_and_call(case, claim)
         except AlreadyFinished:
             return Ending(DUPLICATE, case.attempt)
         except Exception as error:  # noqa: BLE001  a function may raise anything

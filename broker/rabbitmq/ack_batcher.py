@@ -46,14 +46,15 @@ class AckBatcher:
             return 0
         return self.latest - (self._next - 1) - len(self._settled) - len(self._acked)
 
-    def done(self, tag: int) -> None:
-        """Acknowledge a delivery soon. Does nothing if the channel is closed: the delivery comes again."""
-        if not self.is_open or tag < self._next or tag in self._acked:
+    def done(self, *tags: int) -> None:
+        """Acknowledge deliveries soon. Does nothing if the channel is closed: the deliveries come again."""
+        if not self.is_open:
             return
-        self._settled.add(tag)
+        lowest, acked = self._next, self._acked
+        self._settled.update([tag for tag in tags if tag >= lowest and tag not in acked])
         if len(self._settled) >= self._group:
             self.flush()
-        elif self._timer is None:
+        elif self._settled and self._timer is None:
             self._timer = self._loop.call_later(_MAX_WAIT_S, self._flush_late)
 
     def flush(self) -> None:

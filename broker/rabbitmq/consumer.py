@@ -99,9 +99,9 @@ class RabbitMQQueue:
         return [received for received in taken if received.token.acks.is_open]
 
     def done(self, received: Sequence[Received]) -> None:
-        for each in received:
-            token: Token = each.token
-            token.acks.done(token.tag)
+        acks = self._acks
+        if acks is not None:  # what came on an earlier channel comes again
+            acks.done(*[token.tag for each in received if (token := each.token).acks is acks])
 
     async def settle(self, received: Received, outcome: Outcome) -> bool:
         token: Token = received.token
@@ -206,7 +206,8 @@ class RabbitMQQueue:
 
     def _arrived(self, received: Received) -> None:
         self._buffer.append(received)
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     async def _arrival(self) -> None:
         """Wait for a delivery. Those who wait are served in the order in which they came."""

@@ -47,7 +47,7 @@ class OutcomeLog:
         self._tracebacks = BoundedDict[tuple[str, str], float](_MAX_PLACES)
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._unlisted: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._listed = 0
+        self._lines_left = 0  # in this second, for deliveries that went well
         self._second_ends_s = 0.0
 
     @property
@@ -61,16 +61,17 @@ class OutcomeLog:
         _count(self._counts[queue], works)
         if not self._log_events_per_s and all(is_good(work.outcome) for work in works):
             return
-        unlisted = [work for work, seconds in settled if not self._is_listed(queue, work, seconds)]
+        self._count_seconds()
+        unlisted = []
+        for work, seconds in settled:
+            good = is_good(work.outcome)
+            if good and not self._lines_left:
+                unlisted.append(work)
+            else:
+                self._lines_left -= good
+                log_delivery(queue, work, seconds, self._error(queue, work.outcome))
         if unlisted and self._log_events_per_s:
             self._leave_out(queue, unlisted)
-
-    def _is_listed(self, queue: str, work: Work, seconds: float) -> bool:
-        """Whether the delivery has its own line now."""
-        has_line = not is_good(work.outcome) or self._has_room()
-        if has_line:
-            log_delivery(queue, work, seconds, self._error(queue, work.outcome))
-        return has_line
 
     def _error(self, queue: str, outcome: Outcome) -> Mapping[str, str]:
         """What is logged of an error beside its type and place."""
@@ -96,13 +97,11 @@ class OutcomeLog:
         for queue, counts in self._counts.items():
             log.info("%s: %s", queue, _sum(counts))
 
-    def _has_room(self) -> bool:
-        """Whether this second allows one more line."""
+    def _count_seconds(self) -> None:
+        """Allow new lines if another second has begun."""
         now_s = self._clock()
         if now_s >= self._second_ends_s:
-            self._second_ends_s, self._listed = now_s + 1, 0
-        self._listed += 1
-        return self._listed <= self._log_events_per_s
+            self._second_ends_s, self._lines_left = now_s + 1, self._log_events_per_s
 
     def _leave_out(self, queue: str, works: Sequence[Work]) -> None:
         if not self._unlisted:

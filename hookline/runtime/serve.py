@@ -180,8 +180,7 @@ class _Pools:
 
         def report(queue: str, settled: Sequence[tuple[Work, float]]) -> None:
             log_outcomes(queue, settled)
-            for work, _ in settled:
-                breaker.note(work.outcome)
+            breaker.note([work.outcome for work, _ in settled])
             observer.settled(queue, settled)
 
         return report

@@ -37,9 +37,9 @@ class Losing:
         self._closing: set[asyncio.Task[Any]] = set()
         monkeypatch.setattr(AckBatcher, "done", partialmethod(_lose_one_of, self))
 
-    def lose(self, acks: AckBatcher, tag: int) -> None:
+    def lose(self, acks: AckBatcher, *tags: int) -> None:
         if not self.left or not acks.is_open:
-            self._done(acks, tag)
+            self._done(acks, *tags)
             return
         self.left -= 1
         acks.end()
@@ -47,8 +47,8 @@ class Losing:
         self._closing.add(asyncio.create_task(channel.close()))
 
 
-def _lose_one_of(acks: AckBatcher, losing: Losing, tag: int) -> None:
-    losing.lose(acks, tag)
+def _lose_one_of(acks: AckBatcher, losing: Losing, *tags: int) -> None:
+    losing.lose(acks, *tags)
 
 
 class Calls:

@@ -181,13 +181,14 @@ class ClaimCoalescer:
         if self._pending or self._uncertain or self._unreleased:  # rarely
             return await asyncio.gather(*(self._claimed(queue, *event) for event in events))
         requests, new = [], set()
-        for event_id, subject in events:
-            number = self._last_number = self._last_number + 1
-            request = ClaimRequest(queue, event_id, subject, ours=False, number=number)
-            self._doubtful.discard(request.key)
-            if self._named.setdefault(request.key, number) == number:
-                new.add(request.key)
-            requests.append(request)
+        first = self._last_number + 1
+        self._last_number += len(events)
+        for number, (event_id, subject) in enumerate(events, first):
+            key = (queue, event_id)
+            self._doubtful.discard(key)
+            if self._named.setdefault(key, number) == number:
+                new.add(key)
+            requests.append(ClaimRequest(queue, event_id, subject, ours=False, number=number))
         claims: Sequence[Claim | Exception] = ()
         try:
             claims = await self._claim(requests)
@@ -196,7 +197,7 @@ class ClaimCoalescer:
         finally:
             for request, claim in zip_longest(requests, claims):
                 if isinstance(claim, Acquired):
-                    self._named[request.key] = request.number
+                    self._named[queue, request.event_id] = request.number
                     continue
                 if request.key in new:
                     self._drop(request.key)
@@ -250,12 +251,13 @@ class ClaimCoalescer:
             for completion in completions:
                 self._note_pending(completion)
             raise
+        finished = [each.event_id for each, answer in zip(completions, answers, strict=True) if answer is None]
+        self.ended(queue, *finished)
+        if self._pending:
+            for event_id in finished:
+                self._pending.pop((queue, event_id), None)
         for completion, answer in zip(completions, answers, strict=True):
-            if answer is None:
-                self.ended(queue, completion.event_id)
-                if self._pending:
-                    self._pending.pop(completion.key, None)
-            elif isinstance(answer, Unreachable):
+            if isinstance(answer, Unreachable):
                 self._note_pending(completion)
         if self._pending and None in answers:
             await self._retry_some()
@@ -294,17 +296,20 @@ class ClaimCoalescer:
             raise
         self.ended(queue, event_id)
 
-    def ended(self, queue: str, event_id: str) -> None:
-        """Note that the store has no claim on the event any more."""
-        self._drop((queue, event_id))
+    def ended(self, queue: str, *event_ids: str) -> None:
+        """Note that the store has no claims on these events any more."""
+        keys = [(queue, event_id) for event_id in event_ids]
+        self._drop(*keys)
         if self._uncertain:
-            self._uncertain.pop((queue, event_id), None)
+            for key in keys:
+                self._uncertain.pop(key, None)
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        """Do not name a claim any more."""
-        self._named.pop(key, None)
+    def _drop(self, *keys: tuple[str, str]) -> None:
+        """Do not name these claims any more."""
+        for key in keys:
+            self._named.pop(key, None)
         if self._doubtful:
-            self._doubtful.discard(key)
+            self._doubtful.difference_update(keys)
 
     async def close(self) -> None:
         """Retry all that is pending once, and send nothing more."""

@@ -153,9 +153,9 @@ def _envelope_texts(table: bytes) -> tuple[dict[str, str], int]:
         return found, _TABLE_AT
     text, at = fields.decode(), 0
     for name, before, size in _ENVELOPE_FIELDS:
-        if not text.startswith(before, at):
-            break
         start = at + size
+        if text[at : start - 1] != before:
+            break
         at = start + fields[start - 1]
         found[name] = text[start:at]
     return found, _TABLE_AT + at

@@ -6,6 +6,7 @@ Events are parameters of a statement rather than one JSON text: an id is any tex
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
@@ -37,22 +38,27 @@ class StoreStatements:
         newest = self._newest(connection, subjects) if subjects else {}
         new_of = {subject: Acquired(newest_s=newest_s) for subject, newest_s in newest.items()}
         claims: list[Claim] = []
-        rows = []
+        new: list[tuple[str, int]] = []
+        again: list[tuple[str | int, ...]] = []
         for request in requests:
             event_id = request.event_id
-            claim = known.get(event_id) or new_of.get(request.subject, _NEW)
-            if isinstance(claim, Acquired):
+            claim = known.get(event_id)
+            if claim is None:
+                claim = new_of.get(request.subject, _NEW)
+                new.append((event_id, request.number))
                 known[event_id] = LeasedElsewhere()
-                counts = (claim.deaths, claim.crashes, claim.failures)
-                numbers = (request.number, claim.copy, claim.tried)
-                rows.append((self._queue, event_id, self._owner, now, *counts, *numbers))
-                if claim.newest_s is None and request.subject in newest:
+            elif isinstance(claim, Acquired):
+                counts = (claim.deaths, claim.crashes, claim.failures, claim.copy, claim.tried)
+                again.append((event_id, request.number, *counts))
+                known[event_id] = LeasedElsewhere()
+                if request.subject in newest:
                     claim = replace(claim, newest_s=newest[request.subject])
             claims.append(claim)
-        for part in parts(rows):
-            connection.execute(
-                insert("OR REPLACE INTO claims", "(?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)", len(part)), flat(part)
-            )
+        common = (self._queue, self._owner, now)
+        for part in parts(new):
+            connection.execute(_with_rows(_CLAIM_NEW, "(?, ?)", len(part)), (*common, *flat(part)))
+        for part in parts(again):
+            connection.execute(_with_rows(_CLAIM_AGAIN, "(?, ?, ?, ?, ?, ?, ?)", len(part)), (*common, *flat(part)))
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -67,8 +73,7 @@ class StoreStatements:
         for part in parts(completions):
             ids = [each.event_id for each in part]
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
-            rows = [(self._queue, event_id, now_s) for event_id in ids]
-            new += connection.execute(insert("OR IGNORE INTO handled", "(?, ?, ?)", len(rows)), flat(rows)).rowcount
+            new += connection.execute(_with_rows(_HANDLE, "(?)", len(ids)), (self._queue, now_s, *ids)).rowcount
         self._note_newest(connection, completions, now_s)
         self._purge_after(connection, len(completions))
         return new
@@ -107,8 +112,9 @@ class StoreStatements:
                 latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
         old_s = now_s - _NOTED_EVERY * self._ttl_s
         for subjects in parts([*latest]):
-            rows = [(self._queue, subject, latest[subject], now_s) for subject in subjects]
-            connection.execute(insert("INTO newest", "(?, ?, ?, ?)", len(rows)) + _IF_LATER, flat(rows))
+            rows = [(subject, latest[subject]) for subject in subjects]
+            note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(rows)) + _IF_LATER
+            connection.execute(note, (self._queue, now_s, *flat(rows)))
             note_again = _of_subjects(_NOTE_AGAIN, len(subjects)) + " AND noted_at < ?"
             connection.execute(note_again, (now_s, self._queue, *subjects, old_s))
 
@@ -166,13 +172,19 @@ def parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def flat(rows: Sequence[Sequence[Any]]) -> list[Any]:
     """The values of rows, as parameters of a statement."""
-    return [value for row in rows for value in row]
+    return list(chain.from_iterable(rows))
 
 
 @cache
 def insert(into: str, row: str, count: int) -> str:
     """A statement that inserts so many rows."""
     return f"INSERT {into} VALUES {', '.join([row] * count)}"  # noqa: S608  # constants only
+
+
+@cache
+def _with_rows(statement: str, row: str, count: int) -> str:
+    """A statement that inserts from so many rows. What they have in common is a parameter once."""
+    return f"{statement} FROM (VALUES {', '.join([row] * count)})"
 
 
 @cache
@@ -193,6 +205,9 @@ def _of_subjects(statement: str, count: int) -> str:
 
 
 _NEW = Acquired()
+_CLAIM_NEW = "INSERT INTO claims SELECT ?, column1, ?, ?, 0, 0, 0, 0, column2, 0, 0"
+_CLAIM_AGAIN = "REPLACE INTO claims SELECT ?, column1, ?, ?, 0, column3, column4, column5, column2, column6, column7"
+_HANDLE = "INSERT OR IGNORE INTO handled SELECT ?, column1, ?"
 # Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
 _LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures, copy, tried
@@ -209,7 +224,9 @@ _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
     AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
 _LATEST = "SELECT subject, occurred_s FROM newest"
-_IF_LATER = " ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
+_NOTE_NEWEST = "INSERT INTO newest SELECT ?, column1, column2, ?"
+# Without a WHERE, SQLite takes ON for that of a join.
+_IF_LATER = " WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
 # The index of `noted_at` costs more to change than the row. So that time may be too early by this part of the TTL, and
 # the row is kept for as much longer.
 _NOTED_EVERY = 0.01
