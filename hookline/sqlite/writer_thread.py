@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from hookline.schemas.errors import Unreachable
 from hookline.sqlite import schema
 from hookline.sqlite.disk_space import DiskSpace
 from hookline.sqlite.private_file import create_private
@@ -40,31 +42,46 @@ _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks agai
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """The items of callers that wait for one step. The answers are what the step returned for them, or what was raised.
+class Share:
+    """The items of one caller, or of one turn of the event loop, and the future for their answers.
 
-    `sizes` says how many bytes each adds to the file, where that may be many. `callers` are the futures of those that
-    wait, each with the number of its items; None for one that waits for the answer to a single item.
+    `sizes` says how many bytes each item adds to the file, where that may be many. A single caller's future gets the
+    answer to its item, and any other a sequence of answers.
     """
 
-    step: SharedStep[Any, Any]
     items: list[Any]
     sizes: list[int]
-    callers: "list[tuple[asyncio.Future[Any], int | None]]"
+    future: "asyncio.Future[Any]"
+    is_single: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """All shares that wait for one step. The answers are what the step returned for their items, or what was raised."""
+
+    step: SharedStep[Any, Any]
+    shares: list[Share]
     is_durable: bool = False
     answers: Sequence[Any] = ()
 
     def add_all(self, other: "Batch") -> None:
-        """Take the items of another batch of the same step."""
-        self.items += other.items
-        self.sizes += other.sizes
-        self.callers += other.callers
+        """Take the shares of another batch of the same step."""
+        self.shares += other.shares
         self.is_durable |= other.is_durable
 
+    @property
+    def items(self) -> Sequence[Any]:
+        if len(self.shares) == 1:  # as mostly
+            return self.shares[0].items
+        return [item for share in self.shares for item in share.items]
+
     def singly(self) -> "list[Batch]":
-        """A batch for each item, to find its answer. Nobody waits for these."""
-        parts = zip(self.items, self.sizes, strict=True)
-        return [Batch(self.step, [item], [size], [], self.is_durable) for item, size in parts]
+        """A batch for each item, to find its answer."""
+        return [
+            Batch(self.step, [Share([item], [size], share.future)], self.is_durable)
+            for share in self.shares
+            for item, size in zip_longest(share.items, share.sizes, fillvalue=0)
+        ]
 
 
 class SqliteWriterThread:
@@ -180,23 +197,34 @@ class SqliteWriterThread:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
         try:
             self._ensure_open()
-            self._space.check(self._connection, sum(sum(batch.sizes) for batch in group))
+            self._space.check(self._connection, sum(sum(share.sizes) for batch in group for share in batch.shares))
             self._sync(synced=any(batch.is_durable for batch in group))
             self._begin()
         except (sqlite3.Error, OSError) as error:
-            return _fail(group, error)
+            return self._fail(group, error)
         try:
             for batch in group:
                 _answer(self._connection, batch)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
-            return sum(len(batch.items) for batch in group) == 1 and _fail(group, error)
+            return sum(len(batch.items) for batch in group) == 1 and self._fail(group, error)
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
             self._roll_back()
-            return _fail(group, error)
+            return self._fail(group, error)
         return True
+
+    def _fail(self, group: Sequence[Batch], error: Exception) -> bool:
+        for batch in group:
+            batch.answers = [self._told(error) for _ in batch.items]
+        return True
+
+    def _told(self, error: Exception) -> Exception:
+        """The error as a caller gets it."""
+        if isinstance(error, sqlite3.Error | OSError):
+            return Unreachable(f"{self._path.name} cannot be used: {error}")
+        return error
 
     def _roll_back(self) -> None:
         """Roll back, unless SQLite has done so itself, as after some errors such as a full disk.
@@ -273,12 +301,7 @@ _ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
 
 
 def _answer(connection: sqlite3.Connection, batch: Batch) -> None:
-    batch.answers = batch.step(connection, batch.items)
-    if len(batch.answers) != len(batch.items):
+    items = batch.items
+    batch.answers = batch.step(connection, items)
+    if len(batch.answers) != len(items):
         raise ValueError("a step answers each of its items")
-
-
-def _fail(group: Sequence[Batch], error: Exception) -> bool:
-    for batch in group:
-        batch.answers = [error] * len(batch.items)
-    return True
