@@ -1,7 +1,8 @@
 """One SQLite file, written by one thread in groups: all steps that are waiting share one transaction and one fsync.
 
-Durable means `synchronous=FULL` in WAL mode: when `run` returns, what the step wrote survives a power cut. Steps of
-one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's global
+Durable means that the write-ahead log is synced after the commit: when `run` returns, what the step wrote survives a
+power cut. A second thread syncs, and the next group is written meanwhile. Steps of one kind that wait together run as
+one (`share`). Each statement costs the thread two acquisitions of Python's global
 lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small ones.
 
 Several processes on one machine may use the file at the same time. Each has an `owner` name with a lease. The writer
@@ -25,7 +26,8 @@ from typing import Any, TypeVar
 from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, Unreachable
 from hookline.sqlite.faults import not_opened
-from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, Share, SharedStep, SqliteWriterThread
+from hookline.sqlite.log import WriteAheadLog
+from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, Share, SharedStep, SqliteWriterThread, reported
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -50,6 +52,8 @@ class Database:
         self._joined: dict[SharedStep[Any, Any], Share] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
+        self._written: queue.SimpleQueue[tuple[WriteAheadLog, list[Batch]] | None] = queue.SimpleQueue()
+        self._syncing = threading.Thread(target=self._sync, name=f"sync {path.name}", daemon=True)
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
@@ -147,14 +151,48 @@ class Database:
             self._tell(self._end_opening, not_opened(self.path, error))
             return
         self._tell(self._end_opening, None)
+        self._syncing.start()
         ending = False
         while not ending:
             group, ending = self._next_group()
             writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
-            if group:
+            if any(batch.is_durable for batch in group):
+                self._written.put((writer.log, group))
+            elif group:
                 self._tell(self._resolve, group)
+        self._written.put(None)
+        self._syncing.join()
         writer.close()
+
+    def _sync(self) -> None:
+        """The thread that waits for the disk. One sync serves all groups that were written during the one before."""
+        while written := self._take_written():
+            for log in {log for log, _ in written}:
+                with suppress(OSError):  # it has the fault then
+                    log.sync()
+            for log, group in written:
+                if log.fault is not None:
+                    self._deny(group, log.fault)
+                self._tell(self._resolve, group)
+
+    def _take_written(self) -> list[tuple[WriteAheadLog, list[Batch]]]:
+        """What was written and is to be synced; nothing in the end."""
+        written = []
+        each = self._written.get()
+        while each is not None:
+            written.append(each)
+            if self._written.empty():
+                return written
+            each = self._written.get()
+        self._written.put(None)
+        return written
+
+    def _deny(self, group: list[Batch], fault: OSError) -> None:
+        """Answer with the fault what would be called durable otherwise."""
+        for batch in group:
+            answers = batch.answers
+            batch.answers = [each if isinstance(each, Exception) else reported(self.path, fault) for each in answers]
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the event loop make a call, unless it is closed: then nobody waits any more."""

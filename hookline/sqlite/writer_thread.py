@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite import schema
 from hookline.sqlite.disk_space import DiskSpace
+from hookline.sqlite.log import WriteAheadLog
 from hookline.sqlite.private_file import create_private
 
 log = logging.getLogger("hookline.sqlite")
@@ -108,10 +109,10 @@ class SqliteWriterThread:
 
     def _open(self) -> None:
         self._connection = _connect(self._path)
-        self._is_synced = True
         self._is_open = True
         try:
             _prepare(self._connection, self._path, self._owner, self._clock, self._monotonic)
+            self.log = WriteAheadLog(self._path)
         except BaseException:
             self._is_open = False
             self._connection.close()
@@ -167,7 +168,6 @@ class SqliteWriterThread:
         """Run a step that need not be on disk: after a power cut no process is alive."""
         self._ensure_open()
         self._space.check(self._connection, 0)
-        self._sync(synced=False)
         self._begin()
         try:
             step(self._connection)
@@ -198,7 +198,6 @@ class SqliteWriterThread:
         try:
             self._ensure_open()
             self._space.check(self._connection, sum(sum(share.sizes) for batch in group for share in batch.shares))
-            self._sync(synced=any(batch.is_durable for batch in group))
             self._begin()
         except (sqlite3.Error, OSError) as error:
             return self._fail(group, error)
@@ -210,21 +209,15 @@ class SqliteWriterThread:
             return sum(len(batch.items) for batch in group) == 1 and self._fail(group, error)
         try:
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
+        except sqlite3.Error as error:
             self._roll_back()
             return self._fail(group, error)
         return True
 
     def _fail(self, group: Sequence[Batch], error: Exception) -> bool:
         for batch in group:
-            batch.answers = [self._told(error) for _ in batch.items]
+            batch.answers = [reported(self._path, error) for _ in batch.items]
         return True
-
-    def _told(self, error: Exception) -> Exception:
-        """The error as a caller gets it."""
-        if isinstance(error, sqlite3.Error | OSError):
-            return Unreachable(f"{self._path.name} cannot be used: {error}")
-        return error
 
     def _roll_back(self) -> None:
         """Roll back, unless SQLite has done so itself, as after some errors such as a full disk.
@@ -240,13 +233,18 @@ class SqliteWriterThread:
 
     def _ensure_open(self) -> None:
         if not self._is_open:
+            fault = self.log.fault
             self._open()
+            self.log.fault = fault
+        if self.log.fault is not None:
+            self._begin_log()
 
-    def _sync(self, *, synced: bool) -> None:
-        """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""
-        if synced is not self._is_synced:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-            self._is_synced = synced
+    def _begin_log(self) -> None:
+        """Begin another log after a failed sync. What is in the old one is copied into the file, which is synced."""
+        (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise sqlite3.OperationalError("the log could not be synced, and others use it")
+        self.log = WriteAheadLog(self._path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -264,7 +262,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Cloc
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA synchronous = NORMAL")  # a commit does not wait for the disk: see WriteAheadLog
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
     _start_retry_clock(connection)
@@ -305,3 +303,10 @@ def _answer(connection: sqlite3.Connection, batch: Batch) -> None:
     batch.answers = batch.step(connection, items)
     if len(batch.answers) != len(items):
         raise ValueError("a step answers each of its items")
+
+
+def reported(path: Path, error: Exception) -> Exception:
+    """The error as a caller gets it."""
+    if isinstance(error, sqlite3.Error | OSError):
+        return Unreachable(f"{path.name} cannot be used: {error}")
+    return error
