@@ -197,21 +197,40 @@ async def test_an_answer_waits_for_the_disk_if_anything_in_its_group_is_durable(
     await database.close()
 
 
-async def test_what_comes_next_is_written_while_the_disk_is_waited_for(tmp_path: Path, disk: Disk) -> None:
+async def test_a_large_group_is_written_while_the_disk_is_waited_for(tmp_path: Path, disk: Disk) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
-    waiting = asyncio.create_task(database.run(add(1)))
+    waiting = asyncio.create_task(database.run(add(0)))
     await disk.hang()
-    await database.run(add(2), durable=False)
-    assert await database.run(numbers, durable=False) == [1, 2]
+    await asyncio.gather(*(database.run(add(n), durable=False) for n in range(1, 100)))
     assert not waiting.done()
     disk.works.set()
     await waiting
     await database.close()
 
 
-async def test_after_a_sync_that_failed_nothing_before_is_called_durable(tmp_path: Path, disk: Disk) -> None:
+async def test_small_groups_that_come_while_the_disk_is_waited_for_are_written_as_one(
+    tmp_path: Path, disk: Disk
+) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    waiting = [asyncio.create_task(database.run(add(0)))]
+    await disk.hang()
+    commits = _wal_commits(tmp_path / "x.db-wal")
+    for number in range(1, 30):
+        waiting.append(asyncio.create_task(database.run(add(number))))
+        await asyncio.sleep(0)
+    disk.works.set()
+    await asyncio.gather(*waiting)
+    assert _wal_commits(tmp_path / "x.db-wal") - commits <= 5  # with heartbeats; thirty would be one each
+    await database.close()
+
+
+async def test_after_a_sync_that_failed_nothing_before_is_called_durable(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The system reports an error once: a later sync of the same pages succeeds."""
+    monkeypatch.setattr("hookline.sqlite.database._ENOUGH", 1)
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
     disk.fault = OSError(errno.EIO, "Input/output error")

@@ -1,9 +1,12 @@
 """One SQLite file, written by one thread in groups: all steps that are waiting share one transaction and one fsync.
 
 Durable means that the write-ahead log is synced after the commit: when `run` returns, what the step wrote survives a
-power cut. A second thread syncs, and the next group is written meanwhile. Steps of one kind that wait together run as
-one (`share`). Each statement costs the thread two acquisitions of Python's global
-lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small ones.
+power cut. A second thread syncs. Meanwhile the next group is written, unless it is small: then it waits for the disk,
+and for what comes until then.
+
+Steps of one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's
+global lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small
+ones.
 
 Several processes on one machine may use the file at the same time. Each has an `owner` name with a lease. The writer
 thread sends its heartbeat, since a busy handler may delay the event loop. The view `alive` lists the names whose lease
@@ -35,6 +38,7 @@ Step = Callable[[sqlite3.Connection], T]
 """What one caller does in a transaction. It may run again after a failed transaction, so it only uses the database."""
 
 _MAX_GROUP = 512
+_ENOUGH = 64  # items to begin a group while the disk syncs another: fewer would gain nothing, and cost a transaction
 
 
 class Database:
@@ -54,6 +58,9 @@ class Database:
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
         self._written: queue.SimpleQueue[tuple[WriteAheadLog, list[Batch]] | None] = queue.SimpleQueue()
         self._syncing = threading.Thread(target=self._sync, name=f"sync {path.name}", daemon=True)
+        self._written_count = self._synced_count = 0
+        self._is_held_up = False
+        """Whether the writer waits for more, or for the disk."""
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
@@ -158,6 +165,7 @@ class Database:
             writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
             if any(batch.is_durable for batch in group):
+                self._written_count += 1
                 self._written.put((writer.log, group))
             elif group:
                 self._tell(self._resolve, group)
@@ -175,6 +183,9 @@ class Database:
                 if log.fault is not None:
                     self._deny(group, log.fault)
                 self._tell(self._resolve, group)
+            self._synced_count += len(written)
+            if self._is_held_up:
+                self._waiting.put(())
 
     def _take_written(self) -> list[tuple[WriteAheadLog, list[Batch]]]:
         """What was written and is to be synced; nothing in the end."""
@@ -220,10 +231,20 @@ class Database:
                         first.add_all(batch)
                 if count >= _MAX_GROUP:
                     return list(group.values()), False
-                requested = self._waiting.get_nowait()
+                requested = self._take_requested(count)
         except queue.Empty:
             return list(group.values()), False
         return list(group.values()), True
+
+    def _take_requested(self, count: int) -> Collection[Batch] | None:
+        """What else waits. Raises queue.Empty if there is nothing, and a group of so many items is to begin."""
+        self._is_held_up = 0 < count < _ENOUGH
+        try:
+            if self._is_held_up and self._written_count != self._synced_count:
+                return self._waiting.get(timeout=BEAT_S)
+            return self._waiting.get_nowait()
+        finally:
+            self._is_held_up = False
 
     def _resolve(self, group: list[Batch]) -> None:
         for batch in group:
