@@ -1,6 +1,7 @@
 """The writer thread: groups, failures that harm no other step, and leases that end with their process."""
 
 import asyncio
+import errno
 import sqlite3
 import stat
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from hookline.schemas.errors import SettingsError, Unreachable
-from hookline.sqlite import writer_thread
+from hookline.sqlite import log, writer_thread
 from hookline.sqlite.database import Database
 from hookline.sqlite.writer_thread import LEASE_S
 
 Step = Callable[[sqlite3.Connection], None]
+WITHIN_S = 60
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -149,16 +151,123 @@ async def test_an_item_that_a_shared_step_refuses_is_refused_alone(tmp_path: Pat
     await database.close()
 
 
-def synced(connection: sqlite3.Connection) -> bool:
-    (level,) = connection.execute("PRAGMA synchronous").fetchone()
-    return bool(level >= 2)  # FULL: the commit waits for the disk
+class Disk:
+    """Stands for the sync of the log: counts, waits while it hangs, and fails while there is a fault."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.fault: OSError | None = None
+        self.works = threading.Event()
+        self.works.set()
+        self.begun = threading.Event()
+        self._sync = log.sync
+        monkeypatch.setattr(log, "sync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        self.count += 1
+        fault = self.fault
+        self.begun.set()
+        assert self.works.wait(WITHIN_S)
+        if fault is not None:
+            raise fault
+        self._sync(descriptor)
+
+    async def hang(self) -> None:
+        """Return once a sync hangs."""
+        self.works.clear()
+        self.begun.clear()
+        await asyncio.to_thread(self.begun.wait, WITHIN_S)
 
 
-async def test_a_commit_waits_for_the_disk_if_anything_in_it_is_durable(tmp_path: Path) -> None:
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+async def test_an_answer_waits_for_the_disk_if_anything_in_its_group_is_durable(tmp_path: Path, disk: Disk) -> None:
     database = await Database.open(tmp_path / "x.db")
-    for durable in (True, False, False, True, False, True):
-        assert await database.run(synced, durable=durable) == durable
-    assert all(await asyncio.gather(database.run(synced, durable=False), database.run(synced)))
+    await database.run(create)
+    for number, durable in enumerate((True, False, False, True, False, True)):
+        before = disk.count
+        await database.run(add(number), durable=durable)
+        assert (disk.count > before) == durable
+    before = disk.count
+    await asyncio.gather(database.run(add(10), durable=False), database.run(add(11)))
+    assert disk.count > before
+    await database.close()
+
+
+async def test_a_large_group_is_written_while_the_disk_is_waited_for(tmp_path: Path, disk: Disk) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    waiting = asyncio.create_task(database.run(add(0)))
+    await disk.hang()
+    await asyncio.gather(*(database.run(add(n), durable=False) for n in range(1, 100)))
+    assert not waiting.done()
+    disk.works.set()
+    await waiting
+    await database.close()
+
+
+async def test_small_groups_that_come_while_the_disk_is_waited_for_are_written_as_one(
+    tmp_path: Path, disk: Disk
+) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    waiting = [asyncio.create_task(database.run(add(0)))]
+    await disk.hang()
+    commits = _wal_commits(tmp_path / "x.db-wal")
+    for number in range(1, 30):
+        waiting.append(asyncio.create_task(database.run(add(number))))
+        await asyncio.sleep(0)
+    disk.works.set()
+    await asyncio.gather(*waiting)
+    assert _wal_commits(tmp_path / "x.db-wal") - commits <= 5  # with heartbeats; thirty would be one each
+    await database.close()
+
+
+async def test_after_a_sync_that_failed_nothing_before_is_called_durable(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system reports an error once: a later sync of the same pages succeeds."""
+    monkeypatch.setattr("hookline.sqlite.database._ENOUGH", 1)
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    disk.fault = OSError(errno.EIO, "Input/output error")
+    first = asyncio.create_task(database.run(add(1)))
+    await disk.hang()
+    disk.fault = None
+    is_added = threading.Event()
+
+    def add_later(connection: sqlite3.Connection) -> None:
+        add(2)(connection)
+        is_added.set()
+
+    second = asyncio.create_task(database.run(add_later))
+    await asyncio.to_thread(is_added.wait, WITHIN_S)
+    assert await database.run(numbers, durable=False) == [1, 2]
+    disk.works.set()
+    for each in (first, second):
+        with pytest.raises(Unreachable, match=r"x\.db cannot be used: .*Input/output error"):
+            await each
+    await database.close()
+
+
+async def test_after_a_sync_that_failed_another_log_begins(tmp_path: Path, disk: Disk) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    disk.fault = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(Unreachable):
+        await database.run(add(1))
+    disk.fault = None
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert numbers(reader) == [1]
+        with pytest.raises(Unreachable, match="could not be synced, and others use it"):
+            await database.run(add(2))
+    await database.run(add(3))
+    assert _wal_commits(tmp_path / "x.db-wal") == 1
+    assert await database.run(numbers) == [1, 3]
     await database.close()
 
 

@@ -35,11 +35,10 @@ def keep(connection: sqlite3.Connection, rows: Sequence[tuple[float, int, int]])
 
 def drop(connection: sqlite3.Connection, *, retention: Retention, at_most: int) -> None:
     """Drop the oldest envelopes that exceed the age or the size to keep, also after the history was switched off."""
-    size, earliest_s = connection.execute(
-        "SELECT bytes, now() - ? FROM history_size", (retention.max_age_s,)
-    ).fetchone()
+    size = size_bytes(connection)
     if not size:
         return
+    (earliest_s,) = connection.execute("SELECT now() - ?", (retention.max_age_s,)).fetchone()
     dropped: list[tuple[float, int]] = []
     before = size
     for received_s, seq, row_bytes in connection.execute(

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
@@ -22,6 +23,8 @@ _HEADERS_BYTES = 1024  # about what an envelope takes beside its body
 _DROP_BESIDES = 64  # the history drops more than is stored, so that it can shrink
 _ROOM_S = 1.0
 _TOO_MANY = "too many events are being written"
+
+Answers: TypeAlias = Sequence[Exception | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,9 @@ class EmbeddedPublisher:
         self._limits = limits
         self._wake = wake
         self._router = tables.Router()
-        self._writing = Deadlines[asyncio.Future[None]](limits.publish_timeout_s, time_out)
+        self._written: asyncio.Future[Answers] | None = None
+        self._confirms: list[Completion] = []
+        self._writing = Deadlines[asyncio.Future[Answers]](limits.publish_timeout_s, time_out)
         self._line = Line(min(limits.publish_timeout_s, _ROOM_S), limits)
         database.on_written(self._let_in)
         self._is_writable = True
@@ -87,11 +92,18 @@ class EmbeddedPublisher:
     def _write(self, confirmed: Completion, envelope: Envelope) -> None:
         """Have an envelope written. Raises NotDurable."""
         try:
-            written = self._database.share(self._store, envelope, size=_bytes_of(envelope))
+            written = self._database.join(self._store, envelope, _bytes_of(envelope))
         except Unreachable as error:
             raise self._refusal(error) from None
+        if written is not self._written:
+            self._begin_turn(written)
+        self._confirms.append(confirmed)
+
+    def _begin_turn(self, written: "asyncio.Future[Answers]") -> None:
+        """All envelopes of one turn of the event loop end with one future, and have one deadline."""
+        self._written, self._confirms = written, []
         self._writing.start(written)
-        written.add_done_callback(partial(self._settle, confirmed))
+        written.add_done_callback(partial(self._settle, self._confirms))
 
     def _let_in(self) -> None:
         """Write envelopes that wait, as far as there is room."""
@@ -104,17 +116,25 @@ class EmbeddedPublisher:
             except NotDurable as error:
                 confirmed.end(error)
 
-    def _settle(self, confirmed: Completion, written: "asyncio.Future[None]") -> None:
+    def _settle(self, confirms: Sequence[Completion], written: "asyncio.Future[Answers]") -> None:
         self._writing.stop(written)
-        error = written.exception()
-        if error is None:
+        failure = written.exception()
+        answers: Sequence[BaseException | None]
+        answers = written.result() if failure is None else [failure] * len(confirms)
+        count = answers.count(None)
+        if count:
             self._is_writable = True
-            self._probe.succeeded()
+            self._probe.succeeded(count)
             self._wake()
-        elif isinstance(error, NotDurable | Unreachable | TimeoutError):
+        for confirmed, error in zip(confirms, answers, strict=True):
+            confirmed.end(error if error is None else self._failure(error))
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """What a publish ends with that was not written."""
+        if isinstance(error, NotDurable | Unreachable | TimeoutError):
             self._probe.failed(error)
-            error = self._refusal(error)
-        confirmed.end(error)
+            return self._refusal(error)
+        return error
 
     def _refusal(self, error: NotDurable | Unreachable | TimeoutError) -> NotDurable:
         match error:

@@ -7,9 +7,11 @@ The envelope is deleted with the last one. `replayed` has a row for each dead le
 
 import logging
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +35,8 @@ _MAX_LOGGED_TOPICS = 64
 _encode = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
+_VERSION_AND_LAST = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes')
+    FROM bindings_version"""
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _OURS = """SELECT json_group_array(d.seq) FROM json_each(?) AS asked CROSS JOIN deliveries d
@@ -78,12 +82,10 @@ class Router:
         self._logged: dict[str, set[str]] = {}
 
     def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
-        self._refresh(connection)
-        (last,) = connection.execute(
-            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'"
-        ).fetchone()
+        version, last = connection.execute(_VERSION_AND_LAST).fetchone()
+        self._refresh(connection, version)
         rows: list[tuple[int, str, str, str, bytes, int]] = []
-        deliveries: dict[str, list[int]] = {}
+        deliveries: defaultdict[str, list[int]] = defaultdict(list)
         kept = int(retention.enabled)
         for seq, envelope in enumerate(envelopes, last + 1):
             key = envelope.routing_key
@@ -91,16 +93,15 @@ class Router:
             headers = _encode(to_headers(envelope)).decode()
             rows.append((seq, key, headers, envelope.content_type, envelope.body, len(queues) + kept))
             for queue in queues:
-                deliveries.setdefault(queue, []).append(seq)
+                deliveries[queue].append(seq)
         for part in _parts(rows):
-            connection.execute(_insert_envelopes(len(part)), [value for row in part for value in row])
+            connection.execute(_insert_envelopes(len(part)), list(chain.from_iterable(part)))
         for queue, seqs in deliveries.items():
             connection.execute(_INSERT_DELIVERIES, (queue, _listed(seqs)))
         if kept:
             history.keep(connection, [_kept(row, envelope) for row, envelope in zip(rows, envelopes, strict=True)])
 
-    def _refresh(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("SELECT version FROM bindings_version").fetchone()
+    def _refresh(self, connection: sqlite3.Connection, version: int) -> None:
         if version != self._version:
             self._version = version
             self._bindings = connection.execute("SELECT queue, pattern FROM bindings").fetchall()

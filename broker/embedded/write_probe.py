@@ -26,8 +26,8 @@ class WriteProbe:
         """The code of the reason why nothing can be written; empty if there is none."""
         return self._tally.lasting
 
-    def succeeded(self) -> None:
-        if self._tally.count:
+    def succeeded(self, count: int) -> None:
+        for _ in range(min(count, self._tally.count)):
             self._tally.accepted()
 
     def failed(self, error: Exception) -> None:

@@ -1,8 +1,12 @@
 """One SQLite file, written by one thread in groups: all steps that are waiting share one transaction and one fsync.
 
-Durable means `synchronous=FULL` in WAL mode: when `run` returns, what the step wrote survives a power cut. Steps of
-one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's global
-lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small ones.
+Durable means that the write-ahead log is synced after the commit: when `run` returns, what the step wrote survives a
+power cut. A second thread syncs. Meanwhile the next group is written, unless it is small: then it waits for the disk,
+and for what comes until then.
+
+Steps of one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's
+global lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small
+ones.
 
 Several processes on one machine may use the file at the same time. Each has an `owner` name with a lease. The writer
 thread sends its heartbeat, since a busy handler may delay the event loop. The view `alive` lists the names whose lease
@@ -25,7 +29,8 @@ from typing import Any, TypeVar
 from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, Unreachable
 from hookline.sqlite.faults import not_opened
-from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, SharedStep, SqliteWriterThread
+from hookline.sqlite.log import WriteAheadLog
+from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, Share, SharedStep, SqliteWriterThread, reported
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -33,6 +38,7 @@ Step = Callable[[sqlite3.Connection], T]
 """What one caller does in a transaction. It may run again after a failed transaction, so it only uses the database."""
 
 _MAX_GROUP = 512
+_ENOUGH = 64  # items to begin a group while the disk syncs another: fewer would gain nothing, and cost a transaction
 
 
 class Database:
@@ -47,12 +53,18 @@ class Database:
         self._after_writes: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._requested: dict[SharedStep[Any, Any], Batch] = {}
+        self._joined: dict[SharedStep[Any, Any], Share] = {}
         self._waiting: queue.SimpleQueue[Collection[Batch] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"sqlite {path.name}", daemon=True)
+        self._written: queue.SimpleQueue[tuple[WriteAheadLog, list[Batch]] | None] = queue.SimpleQueue()
+        self._syncing = threading.Thread(target=self._sync, name=f"sync {path.name}", daemon=True)
+        self._written_count = self._synced_count = 0
+        self._is_held_up = False
+        """Whether the writer waits for more, or for the disk."""
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self.unwritten = 0
-        """How many items with a size the writer holds, also those whose callers no longer wait; and their sizes."""
+        """How many joined items the writer holds, also those whose callers no longer wait; and their sizes."""
         self.unwritten_bytes = 0
 
     @classmethod
@@ -78,41 +90,43 @@ class Database:
         """
         return await self.share(_do_each, step, durable=durable)
 
-    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True, size: int = 0) -> "asyncio.Future[T]":
+    def share(self, step: SharedStep[I, T], item: I, *, durable: bool = True) -> "asyncio.Future[T]":
         """Run a step once for this item and all others that wait for an equal step. The future is the item's answer.
 
-        Otherwise as `run`, which is for a step with a single caller. `size` is how many bytes the item adds.
+        Otherwise as `run`, which is for a step with a single caller.
         """
-        batch, future = self._batch(step, durable=durable), self._loop.create_future()
-        batch.items.append(item)
-        batch.sizes.append(size)
-        batch.callers.append((future, None))
-        if size:
-            self.unwritten += 1
-            self.unwritten_bytes += size
-        return future
+        return self._add(step, Share([item], [], self._loop.create_future(), is_single=True), durable=durable).future
 
     def share_all(
         self, step: SharedStep[I, T], items: Sequence[I], *, durable: bool = True
     ) -> "asyncio.Future[Sequence[T | Exception]]":
         """As `share` for several items, with one future for all their answers and errors."""
-        batch, future = self._batch(step, durable=durable), self._loop.create_future()
-        batch.items += items
-        batch.sizes += [0] * len(items)
-        batch.callers.append((future, len(items)))
-        return future
+        return self._add(step, Share([*items], [], self._loop.create_future()), durable=durable).future
 
-    def _batch(self, step: SharedStep[Any, Any], *, durable: bool) -> Batch:
-        """What is handed over at the end of this turn of the event loop."""
+    def join(self, step: SharedStep[I, T], item: I, size: int) -> "asyncio.Future[Sequence[T | Exception]]":
+        """As `share`, with one future for all that join in this turn of the event loop. Its answers are in their order.
+
+        `size` is how many bytes the item adds to the file.
+        """
+        share = self._joined.get(step)
+        if share is None:
+            share = self._joined[step] = self._add(step, Share([], [], self._loop.create_future()), durable=True)
+        share.items.append(item)
+        share.sizes.append(size)
+        self.unwritten += 1
+        self.unwritten_bytes += size
+        return share.future
+
+    def _add(self, step: SharedStep[Any, Any], share: Share, *, durable: bool) -> Share:
+        """Have a share handed over at the end of this turn of the event loop."""
         if self._closed:
             raise Unreachable(f"{self.path.name} is closed")
         if not self._requested:
             self._loop.call_soon(self._hand_over)
-        batch = self._requested.get(step)
-        if batch is None:
-            batch = self._requested[step] = Batch(step, [], [], [])
+        batch = self._requested.setdefault(step, Batch(step, []))
+        batch.shares.append(share)
         batch.is_durable |= durable
-        return batch
+        return share
 
     def on_heartbeat(self, renewal: Renewal) -> None:
         """Run this in the transaction of each heartbeat from now on."""
@@ -132,7 +146,7 @@ class Database:
 
     def _hand_over(self) -> None:
         """Give the writer all steps of one turn of the event loop at once."""
-        requested, self._requested = self._requested, {}
+        requested, self._requested, self._joined = self._requested, {}, {}
         if requested:
             self._waiting.put(requested.values())
 
@@ -144,14 +158,52 @@ class Database:
             self._tell(self._end_opening, not_opened(self.path, error))
             return
         self._tell(self._end_opening, None)
+        self._syncing.start()
         ending = False
         while not ending:
             group, ending = self._next_group()
             writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
-            if group:
+            if any(batch.is_durable for batch in group):
+                self._written_count += 1
+                self._written.put((writer.log, group))
+            elif group:
                 self._tell(self._resolve, group)
+        self._written.put(None)
+        self._syncing.join()
         writer.close()
+
+    def _sync(self) -> None:
+        """The thread that waits for the disk. One sync serves all groups that were written during the one before."""
+        while written := self._take_written():
+            for log in {log for log, _ in written}:
+                with suppress(OSError):  # it has the fault then
+                    log.sync()
+            for log, group in written:
+                if log.fault is not None:
+                    self._deny(group, log.fault)
+                self._tell(self._resolve, group)
+            self._synced_count += len(written)
+            if self._is_held_up:
+                self._waiting.put(())
+
+    def _take_written(self) -> list[tuple[WriteAheadLog, list[Batch]]]:
+        """What was written and is to be synced; nothing in the end."""
+        written = []
+        each = self._written.get()
+        while each is not None:
+            written.append(each)
+            if self._written.empty():
+                return written
+            each = self._written.get()
+        self._written.put(None)
+        return written
+
+    def _deny(self, group: list[Batch], fault: OSError) -> None:
+        """Answer with the fault what would be called durable otherwise."""
+        for batch in group:
+            answers = batch.answers
+            batch.answers = [each if isinstance(each, Exception) else reported(self.path, fault) for each in answers]
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the event loop make a call, unless it is closed: then nobody waits any more."""
@@ -179,38 +231,41 @@ class Database:
                         first.add_all(batch)
                 if count >= _MAX_GROUP:
                     return list(group.values()), False
-                requested = self._waiting.get_nowait()
+                requested = self._take_requested(count)
         except queue.Empty:
             return list(group.values()), False
         return list(group.values()), True
 
-    def _count_written(self, batch: Batch) -> None:
-        sizes = [size for size in batch.sizes if size]
-        self.unwritten -= len(sizes)
-        self.unwritten_bytes -= sum(sizes)
+    def _take_requested(self, count: int) -> Collection[Batch] | None:
+        """What else waits. Raises queue.Empty if there is nothing, and a group of so many items is to begin."""
+        self._is_held_up = 0 < count < _ENOUGH
+        try:
+            if self._is_held_up and self._written_count != self._synced_count:
+                return self._waiting.get(timeout=BEAT_S)
+            return self._waiting.get_nowait()
+        finally:
+            self._is_held_up = False
 
     def _resolve(self, group: list[Batch]) -> None:
         for batch in group:
-            self._count_written(batch)
             answers = iter(batch.answers)
-            for future, count in batch.callers:
-                its = [self._told(answer) for answer in islice(answers, 1 if count is None else count)]
-                if future.done():  # the caller has stopped waiting
-                    continue
-                if count is not None:
-                    future.set_result(its)
-                elif isinstance(its[0], Exception):
-                    future.set_exception(its[0])
-                else:
-                    future.set_result(its[0])
+            for share in batch.shares:
+                self._answer(share, list(islice(answers, len(share.items))))
         for call in self._after_writes:
             call()
 
-    def _told(self, answer: Any) -> Any:
-        """The answer as a caller gets it."""
-        if isinstance(answer, sqlite3.Error | OSError):
-            return Unreachable(f"{self.path.name} cannot be used: {answer}")
-        return answer
+    def _answer(self, share: Share, answers: Sequence[Any]) -> None:
+        self.unwritten -= len(share.sizes)
+        self.unwritten_bytes -= sum(share.sizes)
+        future = share.future
+        if future.done():  # the caller has stopped waiting
+            return
+        if not share.is_single:
+            future.set_result(answers)
+        elif isinstance(answers[0], Exception):
+            future.set_exception(answers[0])
+        else:
+            future.set_result(answers[0])
 
 
 def _do_each(connection: sqlite3.Connection, steps: Sequence[Step[Any]]) -> list[Any]:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from hookline.schemas.errors import Unreachable
 from hookline.sqlite import schema
 from hookline.sqlite.disk_space import DiskSpace
+from hookline.sqlite.log import WriteAheadLog
 from hookline.sqlite.private_file import create_private
 
 log = logging.getLogger("hookline.sqlite")
@@ -40,31 +43,46 @@ _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks agai
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """The items of callers that wait for one step. The answers are what the step returned for them, or what was raised.
+class Share:
+    """The items of one caller, or of one turn of the event loop, and the future for their answers.
 
-    `sizes` says how many bytes each adds to the file, where that may be many. `callers` are the futures of those that
-    wait, each with the number of its items; None for one that waits for the answer to a single item.
+    `sizes` says how many bytes each item adds to the file, where that may be many. A single caller's future gets the
+    answer to its item, and any other a sequence of answers.
     """
 
-    step: SharedStep[Any, Any]
     items: list[Any]
     sizes: list[int]
-    callers: "list[tuple[asyncio.Future[Any], int | None]]"
+    future: "asyncio.Future[Any]"
+    is_single: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """All shares that wait for one step. The answers are what the step returned for their items, or what was raised."""
+
+    step: SharedStep[Any, Any]
+    shares: list[Share]
     is_durable: bool = False
     answers: Sequence[Any] = ()
 
     def add_all(self, other: "Batch") -> None:
-        """Take the items of another batch of the same step."""
-        self.items += other.items
-        self.sizes += other.sizes
-        self.callers += other.callers
+        """Take the shares of another batch of the same step."""
+        self.shares += other.shares
         self.is_durable |= other.is_durable
 
+    @property
+    def items(self) -> Sequence[Any]:
+        if len(self.shares) == 1:  # as mostly
+            return self.shares[0].items
+        return [item for share in self.shares for item in share.items]
+
     def singly(self) -> "list[Batch]":
-        """A batch for each item, to find its answer. Nobody waits for these."""
-        parts = zip(self.items, self.sizes, strict=True)
-        return [Batch(self.step, [item], [size], [], self.is_durable) for item, size in parts]
+        """A batch for each item, to find its answer."""
+        return [
+            Batch(self.step, [Share([item], [size], share.future)], self.is_durable)
+            for share in self.shares
+            for item, size in zip_longest(share.items, share.sizes, fillvalue=0)
+        ]
 
 
 class SqliteWriterThread:
@@ -91,10 +109,10 @@ class SqliteWriterThread:
 
     def _open(self) -> None:
         self._connection = _connect(self._path)
-        self._is_synced = True
         self._is_open = True
         try:
             _prepare(self._connection, self._path, self._owner, self._clock, self._monotonic)
+            self.log = WriteAheadLog(self._path)
         except BaseException:
             self._is_open = False
             self._connection.close()
@@ -150,7 +168,6 @@ class SqliteWriterThread:
         """Run a step that need not be on disk: after a power cut no process is alive."""
         self._ensure_open()
         self._space.check(self._connection, 0)
-        self._sync(synced=False)
         self._begin()
         try:
             step(self._connection)
@@ -180,22 +197,26 @@ class SqliteWriterThread:
         """Whether the group has its answers. If not, a step failed and nothing was written."""
         try:
             self._ensure_open()
-            self._space.check(self._connection, sum(sum(batch.sizes) for batch in group))
-            self._sync(synced=any(batch.is_durable for batch in group))
+            self._space.check(self._connection, sum(sum(share.sizes) for batch in group for share in batch.shares))
             self._begin()
         except (sqlite3.Error, OSError) as error:
-            return _fail(group, error)
+            return self._fail(group, error)
         try:
             for batch in group:
                 _answer(self._connection, batch)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
-            return sum(len(batch.items) for batch in group) == 1 and _fail(group, error)
+            return sum(len(batch.items) for batch in group) == 1 and self._fail(group, error)
         try:
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:  # an fsync that succeeds after a failed one proves nothing
+        except sqlite3.Error as error:
             self._roll_back()
-            return _fail(group, error)
+            return self._fail(group, error)
+        return True
+
+    def _fail(self, group: Sequence[Batch], error: Exception) -> bool:
+        for batch in group:
+            batch.answers = [reported(self._path, error) for _ in batch.items]
         return True
 
     def _roll_back(self) -> None:
@@ -212,13 +233,18 @@ class SqliteWriterThread:
 
     def _ensure_open(self) -> None:
         if not self._is_open:
+            fault = self.log.fault
             self._open()
+            self.log.fault = fault
+        if self.log.fault is not None:
+            self._begin_log()
 
-    def _sync(self, *, synced: bool) -> None:
-        """Set whether a transaction is on disk when it returns. If not, it is with the next one that is."""
-        if synced is not self._is_synced:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-            self._is_synced = synced
+    def _begin_log(self) -> None:
+        """Begin another log after a failed sync. What is in the old one is copied into the file, which is synced."""
+        (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise sqlite3.OperationalError("the log could not be synced, and others use it")
+        self.log = WriteAheadLog(self._path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -236,7 +262,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, owner: str, clock: Cloc
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA synchronous = NORMAL")  # a commit does not wait for the disk: see WriteAheadLog
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the platter there
     schema.bring_forward(connection, path)
     _start_retry_clock(connection)
@@ -273,12 +299,14 @@ _ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
 
 
 def _answer(connection: sqlite3.Connection, batch: Batch) -> None:
-    batch.answers = batch.step(connection, batch.items)
-    if len(batch.answers) != len(batch.items):
+    items = batch.items
+    batch.answers = batch.step(connection, items)
+    if len(batch.answers) != len(items):
         raise ValueError("a step answers each of its items")
 
 
-def _fail(group: Sequence[Batch], error: Exception) -> bool:
-    for batch in group:
-        batch.answers = [error] * len(batch.items)
-    return True
+def reported(path: Path, error: Exception) -> Exception:
+    """The error as a caller gets it."""
+    if isinstance(error, sqlite3.Error | OSError):
+        return Unreachable(f"{path.name} cannot be used: {error}")
+    return error

@@ -1,0 +1,41 @@
+"""SQLite's write-ahead log, synced beside the transactions: SQLite would sync in a commit, and hold its write lock.
+
+A frame of the log has a checksum, and a power cut leaves all frames before the first that is not whole. So a sync
+makes every commit before it durable, whoever made it (https://www.sqlite.org/walformat.html). SQLite itself syncs the
+log's name and header, and before it copies the log into the file (`synchronous=NORMAL`).
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from weakref import finalize
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter there
+
+
+class WriteAheadLog:
+    """The log of an open connection. Raises OSError if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(f"{path}-wal", os.O_RDONLY)
+        finalize(self, os.close, self._descriptor)  # those that still sync it have it open
+        self.fault: OSError | None = None
+        """Why a sync failed. A later one proves nothing of what was written before, so all of them fail."""
+
+    def sync(self) -> None:
+        """Return once all that was committed before is on disk, or raise OSError."""
+        if self.fault is not None:
+            raise self.fault
+        try:
+            sync(self._descriptor)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+def sync(descriptor: int) -> None:
+    """Return once the data of a file is on disk, or raise OSError."""
+    if _FULL_SYNC is None:
+        os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
