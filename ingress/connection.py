@@ -42,7 +42,7 @@ class Lane(Protocol):
     """Another way for a request than aiohttp's task."""
 
     def offer(self, connection: "IngressConnection") -> None:
-        """Begin with the request that waits, in one way or the other; nothing if none waits or one is in progress."""
+        """Begin with the request that waits, in one way or the other; nothing if one has begun meanwhile."""
 
     def forget(self) -> None:
         """A request that was to return to the usual way is never answered: its client is gone."""
@@ -341,7 +341,7 @@ class IngressConnection(web.RequestHandler):
         else:
             turns.reads_left -= 1
             self._parse(data)
-        if self._messages:
+        if self._messages and self._waiter is not None:  # none is in progress
             self._offer(self)
 
     def _parse(self, data: bytes) -> None:
@@ -465,7 +465,7 @@ class IngressConnection(web.RequestHandler):
         except BaseException:
             self.force_close()
             raise
-        if self._messages:
+        if self._messages and self._waiter is not None:  # none is in progress
             self._offer(self)
         if self._must_wait():
             return False

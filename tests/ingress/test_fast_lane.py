@@ -203,6 +203,23 @@ async def test_no_request_with_a_length_and_a_transfer_encoding_is_read(taken: l
     assert (answers[0][1], True in taken) == ([], False)
 
 
+async def test_what_arrives_behind_a_request_in_progress_takes_no_part_of_the_turns_of_others(
+    taken: list[bool],
+) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        ingress.publisher.hold()
+        await client.send(GOOD)
+        await ingress.publisher.called.wait()
+        (connection,) = ingress.server.connections
+        for _ in range(3):
+            connection.data_received(GOOD)
+            await let_ingress_run()
+        assert taken == [True]
+        ingress.publisher.release()
+        answers = [await client.answer() for _ in range(4)]
+        assert [answer.status for answer in answers if answer] == [200] * 4
+
+
 async def test_with_another_version_of_aiohttp_there_is_no_fast_lane(
     taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
