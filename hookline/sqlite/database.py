@@ -28,9 +28,10 @@ from typing import Any, TypeVar
 
 from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.sqlite.batch import Batch, Share, SharedStep
 from hookline.sqlite.faults import not_opened
 from hookline.sqlite.log import WriteAheadLog
-from hookline.sqlite.writer_thread import BEAT_S, Batch, Clock, Renewal, Share, SharedStep, SqliteWriterThread, reported
+from hookline.sqlite.writer_thread import BEAT_S, Clock, Renewal, SqliteWriterThread, reported
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item

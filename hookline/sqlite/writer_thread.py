@@ -1,32 +1,25 @@
 """The connection of the thread that writes to a SQLite file. Each group of steps is one transaction."""
 
-import asyncio
 import logging
 import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite import schema
+from hookline.sqlite.batch import Batch
 from hookline.sqlite.disk_space import DiskSpace
 from hookline.sqlite.log import WriteAheadLog
 from hookline.sqlite.private_file import create_private
 
 log = logging.getLogger("hookline.sqlite")
 
-T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741  an item
 Clock: TypeAlias = Callable[[], float]
-SharedStep = Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]]
-"""What is done for several callers at once, with one item each. Returns an answer, or an error to raise, for each."""
-
 Renewal: TypeAlias = Callable[[sqlite3.Connection, float], None]
 """Runs in the transaction of each heartbeat. The number is the lease clock's value at this owner's heartbeat before."""
 
@@ -40,49 +33,6 @@ _CACHED_STATEMENTS = 512
 _CACHE_KIB = 16 * 1024  # events have random ids: with SQLite's 2 MB, most steps read a page again
 _LOG_PAGES = 2000  # twice SQLite's default: a page that is written twice until then is copied once
 _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks again to this
-
-
-@dataclass(slots=True, eq=False)
-class Share:
-    """The items of one caller, or of one turn of the event loop, and the future for their answers.
-
-    `sizes` says how many bytes each item adds to the file, where that may be many. A single caller's future gets the
-    answer to its item, and any other a sequence of answers.
-    """
-
-    items: list[Any]
-    sizes: list[int]
-    future: "asyncio.Future[Any]"
-    is_single: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """All shares that wait for one step. The answers are what the step returned for their items, or what was raised."""
-
-    step: SharedStep[Any, Any]
-    shares: list[Share]
-    is_durable: bool = False
-    answers: Sequence[Any] = ()
-
-    def add_all(self, other: "Batch") -> None:
-        """Take the shares of another batch of the same step."""
-        self.shares += other.shares
-        self.is_durable |= other.is_durable
-
-    @property
-    def items(self) -> Sequence[Any]:
-        if len(self.shares) == 1:  # as mostly
-            return self.shares[0].items
-        return [item for share in self.shares for item in share.items]
-
-    def singly(self) -> "list[Batch]":
-        """A batch for each item, to find its answer."""
-        return [
-            Batch(self.step, [Share([item], [size], share.future)], self.is_durable)
-            for share in self.shares
-            for item, size in zip_longest(share.items, share.sizes, fillvalue=0)
-        ]
 
 
 class SqliteWriterThread:
