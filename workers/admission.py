@@ -216,6 +216,15 @@ class Admission:
         """A turn for one task."""
         return Turn(self, self._limit.places, self._gate.waiting)
 
+    def try_enter(self) -> bool:
+        """Enter if that takes no waiting. Without a coroutine this is cheaper than `enter`."""
+        if not self._limit.try_acquire():
+            return False
+        if self._gate.try_enter():
+            return True
+        self._limit.release()
+        return False
+
     async def enter(self) -> None:
         """Wait for a place, and for a crash suspect that is handled alone."""
         await self._limit.acquire()
@@ -242,8 +251,13 @@ class Turn:
         self._admission = admission
         self._places, self._gate = waiting
 
+    def try_begin(self) -> bool:
+        """Enter if that takes no waiting."""
+        self.has_begun = self._admission.try_enter()
+        return self.has_begun
+
     async def begin(self) -> None:
-        """Enter."""
+        """Enter, which may wait."""
         await self._admission.enter()
         self.has_begun = True
 

@@ -195,7 +195,7 @@ class FastLane(Generic[T]):
 
     async def _call(self, entry: Entry[T], turn: Turn) -> None:
         try:
-            if not turn.has_begun:
+            if not turn.has_begun and not turn.try_begin():
                 await turn.begin()
             entry.ending = await self._pipeline.calls.call(entry.case, entry.claim)
         except Exception as error:  # noqa: BLE001  a function may raise anything

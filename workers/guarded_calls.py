@@ -39,7 +39,8 @@ class GuardedCalls:
             self._check_crashes(case, claim)
         if claim.crash_suspect:
             return await self.call(case, claim)
-        await self._admission.enter()
+        if not self._admission.try_enter():
+            await self._admission.enter()
         try:
             return await self.call(case, claim)
         finally:
