@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from hookline.aio.disk import sync
 from hookline.schemas.errors import SettingsError, Unreachable
-from hookline.sqlite import log, writer_thread
+from hookline.sqlite import writer_thread
 from hookline.sqlite.database import Database
 from hookline.sqlite.writer_thread import LEASE_S
 
@@ -160,8 +161,7 @@ class Disk:
         self.works = threading.Event()
         self.works.set()
         self.begun = threading.Event()
-        self._sync = log.sync
-        monkeypatch.setattr(log, "sync", self)
+        monkeypatch.setattr("hookline.sqlite.log.sync", self)
 
     def __call__(self, descriptor: int) -> None:
         self.count += 1
@@ -170,7 +170,7 @@ class Disk:
         assert self.works.wait(WITHIN_S)
         if fault is not None:
             raise fault
-        self._sync(descriptor)
+        sync(descriptor)
 
     async def hang(self) -> None:
         """Return once a sync hangs."""

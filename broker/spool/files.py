@@ -5,14 +5,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter there
-
-
-def _sync(descriptor: int) -> None:
-    if _FULL_SYNC is None:
-        os.fdatasync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, _FULL_SYNC)
+from hookline.aio.disk import sync
 
 
 class File(Protocol):
@@ -86,7 +79,7 @@ class _Descriptor:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def sync(self) -> None:
-        _sync(self._descriptor)
+        sync(self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self._descriptor, size, offset)

@@ -1,1 +1,1 @@
-"""asyncio mechanisms that know nothing of events. Every room may import them."""
+"""Mechanisms that know nothing of events: of asyncio, of threads, of the disk. Every room may import them."""

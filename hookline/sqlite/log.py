@@ -5,12 +5,11 @@ makes every commit before it durable, whoever made it (https://www.sqlite.org/wa
 log's name and header, and before it copies the log into the file (`synchronous=NORMAL`).
 """
 
-import fcntl
 import os
 from pathlib import Path
 from weakref import finalize
 
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone does not reach the platter there
+from hookline.aio.disk import sync
 
 
 class WriteAheadLog:
@@ -31,11 +30,3 @@ class WriteAheadLog:
         except OSError as error:
             self.fault = error
             raise
-
-
-def sync(descriptor: int) -> None:
-    """Return once the data of a file is on disk, or raise OSError."""
-    if _FULL_SYNC is None:
-        os.fdatasync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, _FULL_SYNC)
