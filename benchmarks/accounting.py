@@ -28,6 +28,11 @@ def threads_cpu_s(pid: int) -> dict[int, float]:
     return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process(pid).threads()}
 
 
+def is_listening(pid: int) -> bool:
+    """Whether a process listens on a TCP port."""
+    return any(each.status == psutil.CONN_LISTEN for each in psutil.Process(pid).net_connections("tcp"))
+
+
 def rss_mib(pids: Iterable[int]) -> float:
     """Resident memory of these processes and their descendants, now."""
     total = 0

@@ -1,7 +1,7 @@
 """Measures the processes of a worker while they drain a queue, and returns what they handled."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,12 +18,12 @@ _LONGEST_S = 120.0
 
 
 def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[Measured, Notes]:
-    """Measure from the moment when every process has handled an event to the last event."""
+    """Measure from the moment when every process has started and handled an event to the last event."""
     folder = run.new_folder()
     with ExitStack() as running:
         consumers = [running.enter_context(start(folder)) for _ in range(processes)]
         pids = [consumer.pid for consumer in consumers]
-        consumers[0].wait_until(lambda: _all_at_work(folder, processes), _LONGEST_S)
+        consumers[0].wait_until(lambda: _all_at_work(folder, consumers), _LONGEST_S)
         meter = Meter({"program": lambda: pids, **run.servers.groups()})
         first, started_s, rss_start_mib = sum(notes.counts(folder)), time.monotonic(), rss_mib(pids)
         consumers[0].wait_until(lambda: sum(notes.counts(folder)) >= waiting, _LONGEST_S)
@@ -39,6 +39,6 @@ def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[M
     return measured, notes.noted(folder)
 
 
-def _all_at_work(folder: Path, processes: int) -> bool:
+def _all_at_work(folder: Path, consumers: Sequence[Consumer]) -> bool:
     counts = notes.counts(folder)
-    return len(counts) == processes and min(counts) > 0
+    return len(counts) == len(consumers) and min(counts) > 0 and all(each.has_started for each in consumers)

@@ -45,12 +45,16 @@ class Installation:
 
     def set(self, section: str, line: str) -> None:
         """Add a section with one setting."""
-        self._config.write_text(f"{section}\n{line}\n\n{self._config.read_text()}")
+        self._write(f"{section}\n{line}\n\n{self._config.read_text()}")
 
     def use_processes(self, count: int) -> None:
         """Have the ingress run as so many processes, which share its port."""
         port = f"port = {self.settings.ingress.port}\n"
-        self._config.write_text(self._config.read_text().replace(port, f"{port}processes = {count}\n", 1))
+        self._write(self._config.read_text().replace(port, f"{port}processes = {count}\n", 1))
+
+    def _write(self, text: str) -> None:
+        self._config.write_text(text)
+        self.__dict__.pop("settings", None)  # what was read before
 
     @property
     def sources(self) -> Mapping[str, AnySource]:
@@ -62,7 +66,8 @@ class Installation:
 
     def worker(self, module: str, notes_folder: Path) -> Consumer:
         arguments = ["hookline", "worker", module, "--config", str(self._config)]
-        return Consumer("hookline-worker", arguments, self.folder, notes_folder)
+        listens = bool(self.settings.admin.port)
+        return Consumer("hookline-worker", arguments, self.folder, notes_folder, listens=listens)
 
 
 def _parts(text: str, providers: Sequence[str]) -> tuple[str, str]:

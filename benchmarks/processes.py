@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import notes
-from benchmarks.accounting import peak_mib, rss_mib
+from benchmarks.accounting import is_listening, peak_mib, rss_mib
 from benchmarks.errors import InvalidRun
 
 ROOT = Path(__file__).parent.parent
@@ -114,11 +114,19 @@ class Ingress(Program):
 
 
 class Consumer(Program):
-    """A program that consumes a queue, and records its events."""
+    """A program that consumes a queue, and records its events. One that `listens` has an operator's port."""
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, notes_folder: Path) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], folder: Path, notes_folder: Path, *, listens: bool = False
+    ) -> None:
         super().__init__(name, arguments, folder, {notes.FOLDER_VARIABLE: str(notes_folder)})
         self.notes_folder = notes_folder
+        self._listens = listens
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its operator's port is open, which takes longer than to begin with the queue."""
+        return not self._listens or is_listening(self.pid)
 
 
 def _answers(port: int) -> bool:
