@@ -1,0 +1,73 @@
+"""After a power cut, the log of the embedded queue is left as far as it was synced. It has each answered event."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hookline.aio.disk import sync
+from hookline.broker.embedded.broker import EmbeddedBroker
+from hookline.schemas.envelope import Envelope
+from hookline.sqlite.database import Database
+from tests.contract.installations import envelope
+
+
+class PowerCut:
+    """Keeps what of the log is on disk: what was in it when the last sync that has ended began."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._path = path
+        self._at_start = path.with_name("start.db")
+        self._on_disk = b""
+        monkeypatch.setattr("hookline.sqlite.log.sync", self._sync)
+
+    def _sync(self, descriptor: int) -> None:
+        log = Path(f"{self._path}-wal").read_bytes()
+        sync(descriptor)
+        self._on_disk = log
+
+    def begin(self) -> None:
+        """Keep the file itself, which nothing is written to before the log is large."""
+        shutil.copy(self._path, self._at_start)
+
+    def left(self, folder: Path) -> set[bytes]:
+        """The bodies of the events that are found after a power cut now."""
+        on_disk = self._on_disk
+        folder.mkdir()
+        file = folder / "left.db"
+        shutil.copy(self._at_start, file)
+        Path(f"{file}-wal").write_bytes(on_disk)
+        connection = sqlite3.connect(file)
+        try:
+            return {body for (body,) in connection.execute("SELECT body FROM envelopes")}
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize("senders", [1, 8, 100], ids=["one at a time", "small groups", "large groups"])
+async def test_a_power_cut_leaves_every_event_that_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, senders: int
+) -> None:
+    cut = PowerCut(tmp_path / "queues.db", monkeypatch)
+    database = await Database.open(tmp_path / "queues.db")
+    broker = EmbeddedBroker(database)
+    await broker.subscribe("q", ("#",), 1)
+    cut.begin()
+    events = [envelope(body=b"%d" % number) for number in range(40 if senders == 1 else 400)]
+    answered: set[bytes] = set()
+
+    async def publish(events: Sequence[Envelope]) -> None:
+        """Publish events, each when the one before is answered. After each seventh answer the power is cut."""
+        for event in events:
+            await broker.publisher.publish(event)
+            answered.add(event.body)
+            if len(answered) % 7 == 0:
+                assert answered <= cut.left(tmp_path / str(len(answered)))
+
+    await asyncio.gather(*(publish(events[first::senders]) for first in range(senders)))
+    assert cut.left(tmp_path / "end") == {event.body for event in events} == answered
+    await broker.close()
+    await database.close()
