@@ -34,10 +34,7 @@ _LONGEST_S = 120
 
 INGRESS_STEPS: Steps = {
     "verify: the signature over the raw bytes": ("verify (hookline/schemas/", "challenge (hookline/schemas/"),
-    "identify: the event's id, topic, subject and time": (
-        "identify (hookline/schemas/",
-        "_identify (hookline/ingress/",
-    ),
+    "identify: the event's id, topic, subject and time": ("identify (hookline/schemas/",),
     "seal: the envelope": ("(hookline/schemas/envelope.py",),
     "publish: frames, one write per turn, confirms": ("(hookline/broker/",),
     "receive and answer: HTTP": ("(hookline/ingress/", "(aiohttp/"),

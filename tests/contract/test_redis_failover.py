@@ -79,12 +79,21 @@ async def is_linked(replica: servers.Server) -> bool:
         return bool(found.get("master_link_status") == "up")
 
 
-async def seen(server: servers.Server) -> int:
-    """When the only owner was last seen, by the lease clock."""
+async def owners_seen(server: servers.Server) -> list[int]:
+    """When each owner was last seen, by the lease clock."""
     async with redis.asyncio.Redis.from_url(server.url) as client:
         leases = await client.hgetall("hookline:leases")
-        (at,) = [int(value) for name, value in leases.items() if name not in {b"value", b"at"}]
-        return at
+        return [int(value) for name, value in leases.items() if name not in {b"value", b"at"}]
+
+
+async def seen(server: servers.Server) -> int:
+    """When the only owner was last seen, by the lease clock."""
+    (at,) = await owners_seen(server)
+    return at
+
+
+async def knows_an_owner(server: servers.Server) -> bool:
+    return bool(await owners_seen(server))
 
 
 async def can_claim(store: Store, queue: str, event_id: str) -> bool:
@@ -102,6 +111,7 @@ async def test_a_store_follows_a_failover_though_the_old_server_lives_on_as_a_re
     async with switch.listening() as port, opened(second.url.replace(str(second.port), str(port)), TIMEOUT_S) as store:
         await asyncio.gather(*(store.release(queue, str(number)) for number in range(20)))  # uses all connections
         assert await store.claim(queue, "before") == Acquired()
+        await eventually(lambda: knows_an_owner(second))  # a replica is told after the client has its answer
         await do(second, ["REPLICAOF", "NO", "ONE"])
         await do(
             first,
