@@ -17,9 +17,8 @@ def normaliser(providers: Mapping[str, Provider[Any]], *, keep_urls: bool = Fals
 
     The events hold no token of the provider, and URLs that let anybody in only with `keep_urls`.
     """
-    known: dict[
-        str, tuple[Callable[[Envelope], tuple[Event, ...]], Redaction]
-    ] = {}  # looking a provider up costs an import
+    # To look a provider up costs an import.
+    known: dict[str, tuple[Callable[[Envelope], tuple[Event, ...]], Redaction]] = {}
 
     def normalise(envelope: Envelope) -> tuple[CanonicalEvent, ...]:
         found = known.get(envelope.provider)
