@@ -42,6 +42,11 @@ class Batch:
         self.is_durable |= other.is_durable
 
     @property
+    def count(self) -> int:
+        """How many items it has."""
+        return sum(len(share.items) for share in self.shares)
+
+    @property
     def items(self) -> Sequence[Any]:
         if len(self.shares) == 1:  # as mostly
             return self.shares[0].items

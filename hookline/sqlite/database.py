@@ -227,7 +227,7 @@ class Database:
             requested = self._waiting.get(timeout=BEAT_S)
             while requested is not None:
                 for batch in requested:
-                    count += len(batch.items)
+                    count += batch.count
                     if (first := group.setdefault(batch.step, batch)) is not batch:
                         first.add_all(batch)
                 if count >= _MAX_GROUP:

@@ -1,8 +1,8 @@
 """SQLite's write-ahead log, synced beside the transactions: SQLite would sync in a commit, and hold its write lock.
 
-A frame of the log has a checksum, and a power cut leaves all frames before the first that is not whole. So a sync
-makes every commit before it durable, whoever made it (https://www.sqlite.org/walformat.html). SQLite itself syncs the
-log's name and header, and before it copies the log into the file (`synchronous=NORMAL`).
+A frame of the log has a checksum. A power cut leaves all frames before the first that is not whole. So a sync makes all
+earlier commits durable, those of other processes too (https://www.sqlite.org/walformat.html). With `synchronous=NORMAL`
+SQLite still syncs the name and the header of the log. It also syncs the log before it copies it into the file.
 """
 
 import os

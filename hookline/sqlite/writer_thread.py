@@ -156,7 +156,7 @@ class SqliteWriterThread:
                 _answer(self._connection, batch)
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._roll_back()
-            return sum(len(batch.items) for batch in group) == 1 and self._fail(group, error)
+            return sum(batch.count for batch in group) == 1 and self._fail(group, error)
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -166,7 +166,7 @@ class SqliteWriterThread:
 
     def _fail(self, group: Sequence[Batch], error: Exception) -> bool:
         for batch in group:
-            batch.answers = [reported(self._path, error) for _ in batch.items]
+            batch.answers = [reported(self._path, error) for _ in range(batch.count)]
         return True
 
     def _roll_back(self) -> None:
