@@ -64,7 +64,7 @@ class FastLane:
 
     def _begin(self) -> None:
         """Take one step after the other with the requests of this turn. One that fails is answered on the usual way."""
-        self._turns.reads_left = self._turns.reads_per_turn
+        self._turns.fill_up()
         passages = self._enter()
         if len(passages) > 1:
             passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays

@@ -24,23 +24,26 @@ class Parsing(Protocol):
 class Turns:
     """Bounds what each turn of the event loop spends on parsing and on unusual requests, however many connections.
 
-    `reads_left` is how much may be parsed at once as it is read, in usual requests. It is `reads_per_turn` again
-    in each turn that begins requests on the fast lane, and otherwise only once it is used up. The rest is parsed in the
-    next turns, a little for each connection, for a few milliseconds in each turn. Costly bytes and others have a time
-    of their own, so that no crowd of the one holds up the other; that of costly ones is shorter, since new connections
-    wait behind it. A body in chunks of one byte costs a hundred times as much to parse as the same body in one piece.
-    To verify a large body costs as much as several small ones, and clients that pipeline have a request at hand in
-    each turn.
+    `reads_left` is how much may be parsed at once as it is read, in usual requests. It is filled up in each turn that
+    begins requests on the fast lane, and otherwise only once it is used up. The rest is parsed in the next turns, a
+    little for each connection, for a few milliseconds in each turn. Costly bytes and others have a time of their own,
+    so that no crowd of the one holds up the other; that of costly ones is shorter, since new connections wait behind
+    it. A body in chunks of one byte costs a hundred times as much to parse as the same body in one piece. To verify a
+    large body costs as much as several small ones, and clients that pipeline have a request at hand in each turn.
     """
 
-    __slots__ = ("_costly", "_is_scheduled", "_usual", "_waiting", "reads_left", "reads_per_turn")
+    __slots__ = ("_costly", "_is_scheduled", "_usual", "_waiting", "reads_left")
 
     def __init__(self) -> None:
-        self.reads_left = self.reads_per_turn = _READS
+        self.reads_left = _READS
         self._usual: dict[Parsing, None] = {}
         self._costly: dict[Parsing, None] = {}
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self._is_scheduled = False
+
+    def fill_up(self) -> None:
+        """Let as much be parsed at once again as in a new turn."""
+        self.reads_left = _READS
 
     def parse(self, connection: Parsing) -> None:
         """Call `parse_next` in some of the next turns, until it returns False."""
@@ -61,7 +64,7 @@ class Turns:
 
     def _run(self) -> None:
         self._is_scheduled = False
-        self.reads_left = self.reads_per_turn
+        self.fill_up()
         try:
             self._admit()
             self._parse(self._usual, _PARSING_S)

@@ -56,7 +56,7 @@ class GuardedCalls:
             return Ending(SUPERSEDED, case.attempt, late)
         if not self._store.holds(self._worker.queue, case.key):
             raise ClaimUnavailable
-        if self._worker.transactional or claim.deaths:  # of a crash suspect, mostly
+        if self._worker.transactional or claim.deaths:  # crash suspects are among these
             await self._call_carefully(case, claim, late=late)
         else:
             await self._handler.call(case, late=late)

@@ -105,7 +105,7 @@ class _TracingPublisher:
             await self._publisher.publish(msgspec.structs.replace(envelope, traceparent=_traceparent(span)))
 
     def begin(self, envelope: Envelope) -> Confirm:
-        return completion_of(asyncio.ensure_future(self.publish(envelope)))
+        return completion_of(self.publish(envelope))
 
     @property
     def ready(self) -> bool:

@@ -1,7 +1,7 @@
 """The end of one operation. Unlike that of a future, its callback runs at once, not in a turn of the event loop."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -76,9 +76,9 @@ class Completion(msgspec.Struct, eq=False, kw_only=True):
             raise self._error
 
 
-def completion_of(future: "asyncio.Future[None]") -> Completion:
-    """A completion that ends as a future or a task does. The future is cancelled with it."""
-    completion = Completion()
+def completion_of(awaitable: Awaitable[None]) -> Completion:
+    """A completion that ends as a coroutine or a future does, which is cancelled with it."""
+    completion, future = Completion(), asyncio.ensure_future(awaitable)
     future.add_done_callback(partial(_end_as, completion))
     completion.when_ended(_cancel, future)
     return completion

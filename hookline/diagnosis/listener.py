@@ -1,6 +1,5 @@
 """A small ingress without a queue: it answers as the real one does, and tells what arrives instead of storing it."""
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,7 +140,7 @@ class _Publisher:
         self._trial.call(envelope)
 
     def begin(self, envelope: Envelope) -> Confirm:
-        return completion_of(asyncio.ensure_future(self.publish(envelope)))
+        return completion_of(self.publish(envelope))
 
 
 class _Checks(Observer):

@@ -51,7 +51,7 @@ class RecordingPublisher:
         self._free.set()
 
     def begin(self, envelope: Envelope) -> Completion:
-        return completion_of(asyncio.ensure_future(self.publish(envelope)))
+        return completion_of(self.publish(envelope))
 
     async def publish(self, envelope: Envelope) -> None:
         self.called.set()
