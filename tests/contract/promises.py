@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, RoomCreated
 from hookline.schemas.broker import Again, Done, Outcome, Parked
+from hookline.schemas.copies import MAX_COPY, copy_of
 from hookline.schemas.envelope import Envelope
 from hookline.workers.failure_policy import BUSY_RETRY_S
 from hookline.workers.work import Work
@@ -46,7 +47,11 @@ class Died(BaseException):
 
 
 class Trial:
-    """One run of a scenario, checked against what is promised."""
+    """One run of a scenario, checked against what is promised.
+
+    A copy of a message has its number. It may be called, and even end, before the outcome of the message that it was
+    made of is reported: that waits for the broker's confirm.
+    """
 
     def __init__(self, scenario: Scenario, die: Callable[[], None], *, gated: bool) -> None:
         self.scenario = scenario
@@ -54,11 +59,12 @@ class Trial:
         self.gates: list[asyncio.Future[None]] = []
         self._die = die
         self._gated = gated
-        self._acts: dict[int, Act] = {}
+        self._acts: dict[tuple[int, int], Act] = {}  # of a message, and of the number of its copy
         self._calls: Counter[int] = Counter()
         self._failures: Counter[int] = Counter()  # of each event, all its messages together
         self._counted: Counter[int] = Counter()  # those that the store has counted for sure
-        self._given: dict[int, int] = {}
+        self._given: dict[tuple[int, int], int] = {}
+        self._ended_copy: dict[int, int] = {}
         self._effects: Counter[int] = Counter()
         self._effects_of_the_dead: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
@@ -76,23 +82,23 @@ class Trial:
 
         @worker(topic="#", queue=queue, retry=retry, concurrency=1)
         async def act(event: CanonicalEvent, delivery: Delivery) -> None:
-            await self._act(int(delivery.body), delivery.attempt)
+            await self._act(int(delivery.body), copy_of(delivery.headers), delivery.attempt)
 
         return act
 
-    async def _act(self, message: int, attempt: int) -> None:
+    async def _act(self, message: int, copy: int, attempt: int) -> None:
         if self._dead:  # other calls in flight do not begin any more
             raise asyncio.CancelledError
         event = self.scenario.messages[message]
         assert 1 + self._counted[event] <= attempt <= 1 + self._failures[event]
         assert event not in self._parked, "an event is called again after its end"
-        self._given[message] = attempt
+        self._given[message, copy] = attempt
         if self._gated:
             gate = asyncio.get_running_loop().create_future()
             self.gates.append(gate)
             await gate
         script = self.scenario.scripts[event]
-        act = self._acts[message] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
+        act = self._acts[message, copy] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
         self._calls[event] += 1
         if act not in ("die", "die after"):
             self._deaths_in_a_row[event] = 0
@@ -115,9 +121,9 @@ class Trial:
 
     def died(self, in_flight: Iterable[int]) -> None:
         """Messages in flight come again. The one that killed its process is to blame, or else any of them."""
-        guilty = {message for message, act in self._acts.items() if act in ("die", "die after")}
+        guilty = {message for (message, _), act in self._acts.items() if act in ("die", "die after")}
         self._deaths.update(self.scenario.messages[message] for message in guilty or in_flight)
-        for message, act in self._acts.items():
+        for (message, _), act in self._acts.items():
             if act in ("ok", "die after"):
                 self._effects_of_the_dead[self.scenario.messages[message]] += 1
         self._deaths_in_a_row.update(self.scenario.messages[message] for message in guilty)
@@ -129,11 +135,11 @@ class Trial:
 
     def settled(self, work: Work) -> None:
         """Check the outcome against what the function did in this delivery."""
-        message = int(work.received.body)
-        assert message not in self.ends, "a message came again after its final outcome"
-        event, outcome, attempt = self.scenario.messages[message], work.outcome, self._given.pop(message, 0)
+        message, copy = int(work.received.body), copy_of(work.received.headers)
+        assert copy < self._ended_copy.get(message, MAX_COPY), "a message came again after its final outcome"
+        event, outcome, attempt = self.scenario.messages[message], work.outcome, self._given.pop((message, copy), 0)
         self._deaths_in_a_row[event] = 0
-        match self._acts.pop(message, None):
+        match self._acts.pop((message, copy), None):
             case "ok":
                 assert outcome == Done("handled")
             case "retry":
@@ -154,6 +160,7 @@ class Trial:
             self._parked.add(event)
         if not isinstance(outcome, Again):
             self.ends[message] = outcome
+            self._ended_copy[message] = copy
 
     def _was_not_called(self, message: int, outcome: Outcome) -> None:
         """The event has ended before, or ends in another message of it, or it has killed its process too often."""
