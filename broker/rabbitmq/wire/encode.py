@@ -35,6 +35,7 @@ _FLAGS = 0x8000 | 0x2000 | 0x1000 | 0x0080  # content_type, headers, delivery_mo
 _EXPIRES = 0x0100
 _PERSISTENT = b"\x02"
 _BEFORE_PROPERTIES_BYTES = 14
+_LENGTHS_BYTES = 5  # of the table's length, and of that of the message id
 _ACK_BYTES = 13
 _MAX_COPIED_BYTES = 16 * 1024
 _MAX_NAMES = 200
@@ -43,8 +44,29 @@ _MAX_FIELDS, _MAX_NAMES_OF_MESSAGE, _MAX_VALUES = 32, 700, 700  # of a message: 
 _frame = Struct(">BHI").pack
 _publish = Struct(">HHH").pack
 _ack = Struct(">BHIHHQBB").pack
-_content = Struct(">BHIHHQH").pack
+_content = Struct(">HHI").pack
+_frame_start = Struct(">BH").pack
+_flags = Struct(">H").pack
 _long = Struct(">I").pack
+_MAX_KEPT_LENGTH = 4096
+
+
+class _Starts(dict[int, bytes]):
+    """What comes before so many bytes: the same for all, and their number. To make one anew costs a multiple."""
+
+    def __init__(self, same: bytes = b"") -> None:
+        super().__init__()
+        self._same = same
+
+    def __missing__(self, length: int) -> bytes:
+        start = self._same + _long(length)
+        if length <= _MAX_KEPT_LENGTH:
+            self[length] = start
+        return start
+
+
+_LENGTH = _Starts()
+_CONTENT = _Starts(_content(_BASIC, 0, 0))  # the upper half of a body's size is 0
 
 
 Frames: TypeAlias = list[bytes | memoryview]
@@ -62,15 +84,24 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What the frames of all messages have in common that have one routing key and one content type."""
+    """What the frames of all messages have in common that have one routing key and one content type.
 
-    channel: int
-    method: bytes
-    content_type: bytes
+    Each is what comes before something that differs: before the size of the content header, before the size of the
+    table, and before the size of a body frame. `payload_bytes` is the size of a content header without table,
+    expiration and message id.
+    """
+
+    header: bytes
+    table: bytes
+    body: bytes
+    payload_bytes: int
 
 
 class EnvelopeTemplate(Template, frozen=True):
-    """The same for the envelopes of one topic, with how many characters their own headers surely may have."""
+    """The same for the envelopes of one topic, with how many characters their own headers surely may have.
+
+    `origin` holds the source and the type.
+    """
 
     origin: bytes
     fitting_characters: int
@@ -81,8 +112,9 @@ def publish_frames(channel: int, message: Message, message_id: str, max_content_
 
     The message id is ASCII. Raises NotDurable for a message that does not fit into frames.
     """
-    template = _template(channel, message.exchange, message.routing_key, message.content_type)
-    expiration = b"" if message.expiration_ms is None else _short(str(message.expiration_ms))
+    expires = message.expiration_ms is not None
+    template = _template(channel, message.exchange, message.routing_key, message.content_type, expires=expires)
+    expiration = _short(str(message.expiration_ms)) if expires else b""
     return _frames(template, _table(message.headers), message_id, message.body, max_content_bytes, expiration)
 
 
@@ -95,7 +127,26 @@ def template_of(channel: int, exchange: str, envelope: Envelope) -> EnvelopeTemp
 
 def envelope_frames(template: EnvelopeTemplate, envelope: Envelope, message_id: str, max_content_bytes: int) -> Frames:
     """What `publish_frames` returns for the message of an envelope, in a third of the time."""
-    return _frames(template, _envelope_table(template, envelope), message_id, envelope.body, max_content_bytes)
+    event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
+    occurred_at, received_at = iso_bytes(envelope.occurred_at), iso_bytes(envelope.received_at)
+    table = b"".join(  # the same as `_table` returns for `to_headers`
+        (
+            _ID[len(event_id)],
+            event_id,
+            template.origin,
+            _SUBJECT[len(subject)],
+            subject,
+            _TIME[len(occurred_at)],
+            occurred_at,
+            _RECEIVED_AT[len(received_at)],
+            received_at,
+        )
+    )
+    if envelope.query:
+        table += _table({QUERY_HEADER: envelope.query})
+    if envelope.traceparent:
+        table += _table({TRACE_HEADER: envelope.traceparent})
+    return _frames(template, table, message_id, envelope.body, max_content_bytes)
 
 
 def surely_fits(template: EnvelopeTemplate, envelope: Envelope) -> bool:
@@ -125,30 +176,30 @@ def _frames(
 ) -> Frames:
     """The frames of a message with these headers. `expiration` is a short string, or empty for none."""
     ident, size = message_id.encode(), len(body)
-    properties = b"".join(
-        (
-            template.content_type,
-            _long(len(table)),
-            table,
-            _PERSISTENT,
-            expiration,
-            _BYTES[len(ident)],
-            ident,
-            _END,
-        )
-    )
-    payload_bytes = _BEFORE_PROPERTIES_BYTES + len(properties) - 1
+    payload_bytes = template.payload_bytes + len(table) + len(expiration) + len(ident)
     if payload_bytes > max_content_bytes:  # the server closes the connection for a frame that is too large
         raise NotDurable("the headers are larger than a frame of RabbitMQ", Obstacle.IMPOSSIBLE)
-    flags = _FLAGS | _EXPIRES if expiration else _FLAGS
-    header = _content(_HEADER, template.channel, payload_bytes, _BASIC, 0, size, flags)
+    parts = [
+        template.header,
+        _LENGTH[payload_bytes],
+        _CONTENT[size],
+        template.table,
+        _LENGTH[len(table)],
+        table,
+        _PERSISTENT,
+        expiration,
+        _BYTES[len(ident)],
+        ident,
+    ]
     if 0 < size <= max_content_bytes and size <= _MAX_COPIED_BYTES:
-        return [b"".join((template.method, header, properties, _frame(_BODY, template.channel, size), body, _END))]
-    parts: Frames = [template.method, header + properties]
+        parts += (template.body, _LENGTH[size], body, _END)
+        return [b"".join(parts)]
+    frames: Frames = [b"".join(parts)]
     for start in range(0, size, max_content_bytes):
         chunk = memoryview(body)[start : start + max_content_bytes]
-        parts += (_frame(_BODY, template.channel, len(chunk)), chunk, _END)
-    return parts
+        frames += (template.body, _LENGTH[len(chunk)], chunk)
+    frames.append(_END)
+    return frames
 
 
 def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:
@@ -156,9 +207,15 @@ def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:
 
 
 @lru_cache(maxsize=4096)  # one for each topic and partition that is in use
-def _template(channel: int, exchange: str, routing_key: str, content_type: str) -> Template:
+def _template(channel: int, exchange: str, routing_key: str, content_type: str, *, expires: bool = False) -> Template:
     payload = _publish(_BASIC, _PUBLISH, 0) + _short(exchange) + _short(routing_key) + _MANDATORY
-    return Template(channel, _frame(_METHOD, channel, len(payload)) + payload + _END, _short(content_type))
+    content = _short(content_type)
+    return Template(
+        header=_frame(_METHOD, channel, len(payload)) + payload + _END + _frame_start(_HEADER, channel),
+        table=_flags(_FLAGS | _EXPIRES if expires else _FLAGS) + content,
+        body=_END + _frame_start(_BODY, channel),
+        payload_bytes=_BEFORE_PROPERTIES_BYTES + len(content) + _LENGTHS_BYTES + len(_PERSISTENT),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -170,11 +227,9 @@ def _envelope_template(
     general = _template(channel, exchange, routing_key, content_type)
     names = "".join((*topic, content_type))
     return EnvelopeTemplate(
-        channel,
-        general.method,
-        general.content_type,
-        _table({SOURCE_HEADER: origin(provider, source), TYPE_HEADER: event_type}),
-        _MAX_OTHERS if len(names) <= _MAX_NAMES and names.isascii() else -1,
+        **msgspec.structs.asdict(general),
+        origin=_table({SOURCE_HEADER: origin(provider, source), TYPE_HEADER: event_type}),
+        fitting_characters=_MAX_OTHERS if len(names) <= _MAX_NAMES and names.isascii() else -1,
     )
 
 
@@ -184,32 +239,6 @@ def _table(headers: Mapping[str, str]) -> bytes:
         text = value.encode("utf-8", "replace")
         fields += (_field_name(name), _long(len(text)), text)
     return b"".join(fields)
-
-
-def _envelope_table(template: EnvelopeTemplate, envelope: Envelope) -> bytes:
-    """What `_table` returns for `to_headers`. Only the two times are known to be shorter than 256 bytes."""
-    event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
-    occurred_at, received_at = iso_bytes(envelope.occurred_at), iso_bytes(envelope.received_at)
-    table = b"".join(
-        (
-            _ID_FIELD,
-            _long(len(event_id)),
-            event_id,
-            template.origin,
-            _SUBJECT_FIELD,
-            _long(len(subject)),
-            subject,
-            _TIME_FIELD,
-            _BYTES[len(occurred_at)],
-            occurred_at,
-            _RECEIVED_AT_FIELD,
-            _BYTES[len(received_at)],
-            received_at,
-        )
-    )
-    if envelope.query:
-        table += _table({QUERY_HEADER: envelope.query})
-    return table + _table({TRACE_HEADER: envelope.traceparent}) if envelope.traceparent else table
 
 
 @lru_cache(maxsize=256)
@@ -225,6 +254,5 @@ def _short(text: str) -> bytes:
     return _BYTES[len(raw)] + raw
 
 
-_ID_FIELD, _SUBJECT_FIELD = _field_name(ID_HEADER), _field_name(SUBJECT_HEADER)
-_TIME_FIELD = _field_name(TIME_HEADER) + b"\0\0\0"
-_RECEIVED_AT_FIELD = _table({SPEC_VERSION_HEADER: SPEC_VERSION}) + _field_name(RECEIVED_AT_HEADER) + b"\0\0\0"
+_ID, _SUBJECT, _TIME = (_Starts(_field_name(name)) for name in (ID_HEADER, SUBJECT_HEADER, TIME_HEADER))
+_RECEIVED_AT = _Starts(_table({SPEC_VERSION_HEADER: SPEC_VERSION}) + _field_name(RECEIVED_AT_HEADER))
