@@ -24,16 +24,15 @@ _HEADERS_BYTES = 500  # as most messages have
 Content: TypeAlias = Message | tuple[EnvelopeTemplate, Envelope]
 """What is to be written: a message, or an envelope to make one of."""
 
-WRITTEN = Message("", "", {}, "", b"")
+_WRITTEN = Message("", "", {}, "", b"")
 """Instead of a content that is written, and need not be kept any more: bodies may be large."""
 
 
 class Pending(Completion):
-    """A message that waits for its confirm, with which it ends. `tag`, its delivery tag, is 0 until it is written."""
+    """A message that waits for its confirm, with which it ends."""
 
     content: Content
     body_bytes: int
-    tag: int = 0
 
 
 class Confirms:
@@ -42,27 +41,32 @@ class Confirms:
     `acks` and `nacks` count what the server has sent. The tally outlives the channel.
     """
 
-    def __init__(self, timeout_s: float, tally: RefusalTally, most_written: float = math.inf) -> None:
-        """Messages beyond `most_written` wait until others are confirmed."""
+    def __init__(
+        self, timeout_s: float, tally: RefusalTally, most_written: float = math.inf, most: float = math.inf
+    ) -> None:
+        """Messages beyond `most_written` wait until others are confirmed. Those beyond `most` are not taken."""
         self._tally = tally
         self._most_written = most_written
+        self._most = most
         self.acks = 0
         self.nacks = 0
         self._deadlines = Deadlines[Pending](timeout_s, self._time_out)
-        self._unwritten: deque[Pending] = deque()
+        self.unwritten: deque[Pending] = deque()
+        """The messages that wait to be written. Only this class changes it."""
         self._written: dict[int, Pending] = {}
         self._tag = 0
         self._has_timed_out = False  # since the last confirm
+        self._failure = ""  # why no confirm will come any more
 
     @property
     def in_flight(self) -> int:
         """How many messages have no confirm yet, including those whose caller has stopped waiting."""
-        return len(self._unwritten) + len(self._written)
+        return len(self.unwritten) + len(self._written)
 
     @property
-    def has_unwritten(self) -> bool:
-        """Whether messages wait to be written."""
-        return bool(self._unwritten)
+    def is_full(self) -> bool:
+        """Whether no more messages are taken until others are confirmed."""
+        return self.in_flight >= self._most
 
     @property
     def is_waiting(self) -> bool:
@@ -75,25 +79,34 @@ class Confirms:
         return self._has_timed_out and bool(self._written)
 
     def add(self, content: Content, body_bytes: int) -> Pending:
-        """The message, which ends in time: with None once it is confirmed, or with NotDurable."""
+        """The message, which ends in time: with None once it is confirmed, or with NotDurable.
+
+        Raises NotDurable after `fail`, and for a message too many.
+        """
+        if self._failure:
+            raise NotDurable(self._failure)
+        if len(self.unwritten) + len(self._written) >= self._most:
+            raise NotDurable("too many events are being published")
         pending = Pending(content, body_bytes)
-        self._unwritten.append(pending)
+        self.unwritten.append(pending)
         self._deadlines.start(pending)
         return pending
 
-    def next_batch(self) -> list[Pending]:
-        """The messages to write next. Those whose caller has stopped waiting are dropped."""
-        batch: list[Pending] = []
-        size, unwritten, written = 0, self._unwritten, self._written
+    def next_batch(self) -> list[tuple[int, Content]]:
+        """The delivery tags and contents to write next. Messages whose caller has stopped waiting are dropped."""
+        batch: list[tuple[int, Content]] = []
+        tag, size, unwritten, written = self._tag, 0, self.unwritten, self._written
         while unwritten and size < _MAX_BATCH_BYTES and len(written) < self._most_written:
             pending = unwritten.popleft()
             if pending.done():
                 self._deadlines.stop(pending)
                 continue
-            self._tag = pending.tag = tag = self._tag + 1
+            tag += 1
             written[tag] = pending
-            batch.append(pending)
+            batch.append((tag, pending.content))
+            pending.content = _WRITTEN
             size += pending.body_bytes + _HEADERS_BYTES
+        self._tag = tag
         return batch
 
     def settle(self, tag: int, *, multiple: bool, refusal: str | None = None) -> None:
@@ -117,12 +130,13 @@ class Confirms:
 
     def refuse_unwritten(self, reason: str) -> None:
         """Refuse the messages that are not written yet."""
-        unwritten, self._unwritten = self._unwritten, deque()
+        unwritten, self.unwritten = self.unwritten, deque()
         for pending in unwritten:
             self._answer(pending, reason)
 
     def fail(self, reason: str) -> None:
-        """Refuse all messages: no confirm will come any more."""
+        """Refuse all messages, also later ones: no confirm will come any more."""
+        self._failure = reason
         self.refuse_unwritten(reason)
         written, self._written = self._written, {}
         for pending in written.values():

@@ -9,7 +9,7 @@ from uuid import uuid4
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
-from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, WRITTEN, Confirms, Content, Pending
+from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Content, Pending
 from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import (
@@ -107,7 +107,7 @@ class RawPublishChannel:
         if kind == METHOD and (method := payload[:4]) in _REFUSALS:
             tag, bits = _tag_and_bits(payload, 4)
             self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
-            if self.confirms.has_unwritten and not self._is_due:
+            if self.confirms.unwritten and not self._is_due:
                 self._write_soon()
             return True
         return self._returns.frame(kind, payload)
@@ -119,11 +119,10 @@ class RawPublishChannel:
         self.end()
 
     def _send(self, content: Content, body_bytes: int) -> Pending:
-        if self.ended.done():
-            raise NotDurable(LOST)
+        pending = self.confirms.add(content, body_bytes)
         if not self._is_due:
             self._write_soon()
-        return self.confirms.add(content, body_bytes)
+        return pending
 
     def _write_soon(self) -> None:
         self._is_due = True
@@ -132,20 +131,21 @@ class RawPublishChannel:
     def _write(self) -> None:
         """Write the waiting messages until the socket pauses."""
         self._is_due = False
-        if self._transport.is_blocked:  # after the alarm the server would keep what was already answered as not kept
-            self.confirms.refuse_unwritten(_ALARM)
-        while not self._transport.is_paused and (batch := self.confirms.next_batch()):
-            self._transport.write(self._frames(batch))
+        transport, confirms = self._transport, self.confirms
+        if transport.is_blocked:  # after the alarm the server would keep what was already answered as not kept
+            confirms.refuse_unwritten(_ALARM)
+        while confirms.unwritten and not transport.is_paused and (batch := confirms.next_batch()):
+            transport.write(self._frames(batch))
 
-    def _frames(self, batch: Sequence[Pending]) -> Frames:
+    def _frames(self, batch: Sequence[tuple[int, Content]]) -> Frames:
         frames: Frames = []
         number, max_bytes, id_of = self._number, self._max_content_bytes, self._message_ids.of
-        for pending in batch:
-            content, pending.content = pending.content, WRITTEN
+        for tag, content in batch:
             if isinstance(content, tuple):
-                frames += envelope_frames(*content, id_of(pending.tag), max_bytes)
+                template, envelope = content
+                frames += envelope_frames(template, envelope, id_of(tag), max_bytes)
             else:
-                frames += publish_frames(number, content, id_of(pending.tag), max_bytes)
+                frames += publish_frames(number, content, id_of(tag), max_bytes)
         return frames
 
     def _returned(self, _method: bytes, header: bytes, _body: bytes) -> None:
@@ -193,25 +193,24 @@ class AiormqPublishChannel:
 
     def _publish_next(self) -> None:
         """Publish the waiting messages, each in a task."""
-        for pending in self.confirms.next_batch():
-            content, pending.content = pending.content, WRITTEN
+        for tag, content in self.confirms.next_batch():
             if isinstance(content, Message):
-                task = asyncio.create_task(self._publish(content, pending))
+                task = asyncio.create_task(self._publish(content, tag))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _publish(self, message: Message, pending: Pending) -> None:
+    async def _publish(self, message: Message, tag: int) -> None:
         refusal: str | None = None
         try:
-            await self._basic_publish(message, self._message_ids.of(pending.tag))
+            await self._basic_publish(message, self._message_ids.of(tag))
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
             refusal = REFUSED
         except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
             refusal = LOST
-        self.confirms.settle(pending.tag, multiple=False, refusal=refusal)
-        if self.confirms.has_unwritten and not self.ended.done():
+        self.confirms.settle(tag, multiple=False, refusal=refusal)
+        if self.confirms.unwritten and not self.ended.done():
             self._publish_next()
 
     async def _basic_publish(self, message: Message, message_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import NoReturn
 
 from aiormq.abc import AbstractConnection
 
@@ -30,7 +31,6 @@ class RabbitMQPublisher:
     def __init__(self, connection: Connection, settings: RabbitMQSettings, guard: Guard) -> None:
         self._connection = connection
         self._settings = settings
-        self._max_unconfirmed = settings.max_in_flight + settings.max_waiting  # written or not
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
         self._guard = guard
@@ -53,20 +53,20 @@ class RabbitMQPublisher:
             (channel.is_blocked, "broker_alarm"),
             (channel.confirms.is_silent, "broker_silent"),
             (self._guard.fault(topics.EXCHANGE) is not None, "broker_topology"),
-            (channel.confirms.in_flight >= self._max_unconfirmed, "overloaded"),
+            (channel.confirms.is_full, "overloaded"),
         )
         return next((reason for holds, reason in states if holds), self._tally.lasting)
 
     async def publish(self, envelope: Envelope) -> None:
-        await self._open_channel().send_envelope(self._exchange, envelope)
+        await self.begin(envelope)
 
     def begin(self, envelope: Envelope) -> Confirm:
         """Publish without waiting: implements `broker.spool.drain.Primary`."""
-        return self._open_channel().send_envelope(self._exchange, envelope)
+        return (self._channel or _away()).send_envelope(self._exchange, envelope)
 
     async def send(self, message: Message) -> None:
         """Return once the server has confirmed the message. Raises NotDurable."""
-        await self._open_channel().send(message)
+        await (self._channel or _away()).send(message)
 
     async def send_to(self, queue: str, message: Message) -> None:
         """The same for one queue, which holds up no other. Raises NotDurable or Unreachable."""
@@ -76,14 +76,6 @@ class RabbitMQPublisher:
             if str(error) == UNROUTABLE:
                 self._guard.look_soon()
             raise
-
-    def _open_channel(self) -> PublishChannel:
-        channel = self._channel
-        if channel is None:
-            raise NotDurable("RabbitMQ is away")
-        if channel.confirms.in_flight >= self._max_unconfirmed:
-            raise NotDurable("too many events are being published")
-        return channel
 
     def open_soon(self) -> None:
         """Publish as soon as there is a connection."""
@@ -120,7 +112,7 @@ class RabbitMQPublisher:
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
         await self._declare(connection)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
-            confirms = Confirms(self._settings.publish_timeout_s, self._tally, self._settings.max_in_flight)
+            confirms = self._new_confirms()
             publishing = open_publish_channel(channel, transport, confirms)
             self._channel = publishing
             if self._attached.is_set():  # the exchange may have been deleted, and all bindings with it
@@ -134,6 +126,11 @@ class RabbitMQPublisher:
                 self._channel = None
                 publishing.end()
 
+    def _new_confirms(self) -> Confirms:
+        settings = self._settings
+        most = settings.max_in_flight + settings.max_waiting
+        return Confirms(settings.publish_timeout_s, self._tally, most_written=settings.max_in_flight, most=most)
+
     async def _watch(self, publishing: PublishChannel, connection: AbstractConnection) -> None:
         """Return when the channel is closed or of no use.
 
@@ -145,3 +142,7 @@ class RabbitMQPublisher:
             watch.look()
             if watch.is_silent and not publishing.is_blocked:
                 self._connection.leave(connection, "it answers heartbeats and confirms nothing")
+
+
+def _away() -> NoReturn:
+    raise NotDurable("RabbitMQ is away")

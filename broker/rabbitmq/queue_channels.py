@@ -50,8 +50,6 @@ class QueueChannels:
     async def send(self, queue: str, message: Message) -> None:
         """Return once the server has confirmed the message. Raises NotDurable or Unreachable."""
         channel = await self._channel(queue)
-        if channel.confirms.in_flight >= self._settings.max_in_flight:
-            raise NotDurable("too many events are being published")
         try:
             await channel.send(message)
         except NotDurable as error:
@@ -79,7 +77,7 @@ class QueueChannels:
         async with bounded(self._settings.connect_timeout_s, "opening a channel"):
             channel = await connection.channel(publisher_confirms=True)
         transport = self._connection.transport_of(connection)
-        confirms = Confirms(self._settings.publish_timeout_s, RefusalTally())
+        confirms = Confirms(self._settings.publish_timeout_s, RefusalTally(), most=self._settings.max_in_flight)
         return open_publish_channel(channel, transport, confirms)
 
     def _opened(self, queue: str) -> PublishChannel | None:
