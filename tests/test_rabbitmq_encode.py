@@ -53,11 +53,11 @@ MESSAGES = st.builds(
 def of_the_message(envelope: Envelope, max_content_bytes: int) -> bytes:
     headers = to_headers(envelope)
     message = Message("e", envelope.routing_key, headers, envelope.content_type, envelope.body)
-    return b"".join(publish_frames(3, message, "m-1", max_content_bytes))
+    return b"".join(publish_frames(3, message, b"m-1", max_content_bytes))
 
 
 def frames(envelope: Envelope, max_content_bytes: int) -> Frames:
-    return envelope_frames(template_of(3, "e", envelope), envelope, "m-1", max_content_bytes)
+    return envelope_frames(template_of(3, "e", envelope), envelope, b"m-1", max_content_bytes)
 
 
 @given(envelope=ENVELOPES)
@@ -72,7 +72,7 @@ def test_an_envelope_that_surely_fits_has_frames_at_any_server(envelope: Envelop
     except NotDurable:
         return
     if surely_fits(template, envelope):
-        envelope_frames(template, envelope, "m" * 60, SMALLEST_CONTENT_BYTES)
+        envelope_frames(template, envelope, b"m" * 60, SMALLEST_CONTENT_BYTES)
 
 
 def test_the_longest_headers_that_surely_fit_do() -> None:
@@ -84,20 +84,20 @@ def test_the_longest_headers_that_surely_fit_do() -> None:
     assert not surely_fits(template, replace(longest, query=longest.query + "x"))
     longer = replace(longest, source=longest.source + "s")
     assert not surely_fits(template_of(3, "e" * 255, longer), longer)
-    envelope_frames(template, longest, "m" * 60, SMALLEST_CONTENT_BYTES)
+    envelope_frames(template, longest, b"m" * 60, SMALLEST_CONTENT_BYTES)
 
 
 @given(message=MESSAGES)
 def test_a_message_that_surely_fits_has_frames_at_any_server(message: Message) -> None:
     if message_surely_fits(message):
-        publish_frames(3, message, "m" * 60, SMALLEST_CONTENT_BYTES)
+        publish_frames(3, message, b"m" * 60, SMALLEST_CONTENT_BYTES)
 
 
 def test_the_longest_message_that_surely_fits_does() -> None:
     headers = {"a" * 200: "\U0001f4de" * 700, **{f"n-{n:02}": "" for n in range(26)}, "b" * 22: "", "c": ""}
     longest = Message("e" * 100, "k" * 223, headers, "t" * 50, b"x", expiration_ms=2**63)
     assert message_surely_fits(longest)
-    publish_frames(3, longest, "m" * 60, SMALLEST_CONTENT_BYTES)
+    publish_frames(3, longest, b"m" * 60, SMALLEST_CONTENT_BYTES)
     for longer in (
         replace(longest, headers={**headers, "c": "x"}),
         replace(longest, content_type="t" * 51),
@@ -142,4 +142,4 @@ def test_an_envelope_whose_headers_no_frame_can_hold_is_refused() -> None:
 
 def test_every_content_type_that_the_ingress_accepts_can_be_published() -> None:
     longest = Message("e", "k", {}, "c" * MAX_CONTENT_TYPE_CHARACTERS, b"")
-    assert b"c" * MAX_CONTENT_TYPE_CHARACTERS in b"".join(publish_frames(1, longest, "m-1", 1000))
+    assert b"c" * MAX_CONTENT_TYPE_CHARACTERS in b"".join(publish_frames(1, longest, b"m-1", 1000))

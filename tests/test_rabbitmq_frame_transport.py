@@ -280,7 +280,7 @@ def test_a_table_of_texts_is_read_without_pamqp(table: dict[str, str]) -> None:
 def in_order(table: dict[str, str]) -> bytes:
     """A table as Hookline encodes it; pamqp sorts the names."""
     message = encode.Message("", "queue", table, "text/plain", b"")
-    frames = b"".join(encode.publish_frames(1, message, "m-1", 100_000))
+    frames = b"".join(encode.publish_frames(1, message, b"m-1", 100_000))
     header = frames[frame.unmarshal(frames)[0] :]
     return content_type_and_table(header[7:-1])[1]
 

@@ -1,7 +1,7 @@
 """One confirm channel to publish on. All messages of one turn of the event loop go out in one write."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Protocol
 from uuid import uuid4
@@ -202,7 +202,7 @@ class AiormqPublishChannel:
     async def _publish(self, message: Message, tag: int) -> None:
         refusal: str | None = None
         try:
-            await self._basic_publish(message, self._message_ids.of(tag))
+            await self._basic_publish(message, self._message_ids.of(tag).decode())
         except PublishError:
             refusal = UNROUTABLE
         except DeliveryError:
@@ -228,11 +228,9 @@ class MessageIds:
 
     def __init__(self) -> None:
         self._prefix = f"{uuid4().hex[:12]}-"
-        self.longest = self.of(2**64 - 1)
-
-    def of(self, tag: int) -> str:
+        self.of: Callable[[int], bytes] = f"{self._prefix}%d".encode().__mod__
         """The id of the message with a delivery tag."""
-        return f"{self._prefix}{tag}"
+        self.longest = self.of(2**64 - 1)
 
     def tag(self, message_id: str) -> int:
         """The delivery tag of a message; 0, which no message has, for an id of others."""

@@ -122,7 +122,7 @@ def test_published_bytes_are_those_of_pamqp(size: int) -> None:
         frame.marshal(ContentHeader(body_size=size, properties=properties), 3),
         *(frame.marshal(ContentBody(body[start : start + 1000]), 3) for start in range(0, size, 1000)),
     ]
-    ours = publish_frames(3, Message("e", "a.b", HEADERS, "application/json", body), "m-1", 1000)
+    ours = publish_frames(3, Message("e", "a.b", HEADERS, "application/json", body), b"m-1", 1000)
     assert b"".join(ours) == b"".join(expected)
 
 
@@ -135,7 +135,7 @@ def test_a_message_that_expires_has_the_bytes_of_pamqp(expiration_ms: int) -> No
         frame.marshal(Basic.Publish(routing_key="a.b", mandatory=True), 3),
         frame.marshal(ContentHeader(body_size=0, properties=properties), 3),
     ]
-    ours = publish_frames(3, Message("", "a.b", HEADERS, "a/b", b"", expiration_ms), "m-1", 1000)
+    ours = publish_frames(3, Message("", "a.b", HEADERS, "a/b", b"", expiration_ms), b"m-1", 1000)
     assert b"".join(ours) == b"".join(expected)
 
 
@@ -155,7 +155,7 @@ def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa:
 )
 def test_a_message_that_does_not_fit_into_frames_is_refused_alone(unsendable: Message) -> None:
     with pytest.raises(NotDurable):
-        publish_frames(1, unsendable, "m-1", 1000)
+        publish_frames(1, unsendable, b"m-1", 1000)
 
 
 async def test_many_messages_are_confirmed_one_by_one(

@@ -107,10 +107,10 @@ class EnvelopeTemplate(Template, frozen=True):
     fitting_characters: int
 
 
-def publish_frames(channel: int, message: Message, message_id: str, max_content_bytes: int) -> Frames:
+def publish_frames(channel: int, message: Message, message_id: bytes, max_content_bytes: int) -> Frames:
     """Basic.Publish, content header and body, to be written in this order. A large body is not copied.
 
-    The message id is ASCII. Raises NotDurable for a message that does not fit into frames.
+    Raises NotDurable for a message that does not fit into frames.
     """
     expires = message.expiration_ms is not None
     template = _template(channel, message.exchange, message.routing_key, message.content_type, expires=expires)
@@ -125,7 +125,9 @@ def template_of(channel: int, exchange: str, envelope: Envelope) -> EnvelopeTemp
     return _envelope_template(channel, exchange, topic, partition, envelope.content_type)
 
 
-def envelope_frames(template: EnvelopeTemplate, envelope: Envelope, message_id: str, max_content_bytes: int) -> Frames:
+def envelope_frames(
+    template: EnvelopeTemplate, envelope: Envelope, message_id: bytes, max_content_bytes: int
+) -> Frames:
     """What `publish_frames` returns for the message of an envelope, in a third of the time."""
     event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
     occurred_at, received_at = iso_bytes(envelope.occurred_at), iso_bytes(envelope.received_at)
@@ -172,11 +174,11 @@ def message_surely_fits(message: Message) -> bool:
 
 
 def _frames(
-    template: Template, table: bytes, message_id: str, body: bytes, max_content_bytes: int, expiration: bytes = b""
+    template: Template, table: bytes, message_id: bytes, body: bytes, max_content_bytes: int, expiration: bytes = b""
 ) -> Frames:
     """The frames of a message with these headers. `expiration` is a short string, or empty for none."""
-    ident, size = message_id.encode(), len(body)
-    payload_bytes = template.payload_bytes + len(table) + len(expiration) + len(ident)
+    size = len(body)
+    payload_bytes = template.payload_bytes + len(table) + len(expiration) + len(message_id)
     if payload_bytes > max_content_bytes:  # the server closes the connection for a frame that is too large
         raise NotDurable("the headers are larger than a frame of RabbitMQ", Obstacle.IMPOSSIBLE)
     parts = [
@@ -188,8 +190,8 @@ def _frames(
         table,
         _PERSISTENT,
         expiration,
-        _BYTES[len(ident)],
-        ident,
+        _BYTES[len(message_id)],
+        message_id,
     ]
     if 0 < size <= max_content_bytes and size <= _MAX_COPIED_BYTES:
         parts += (template.body, _LENGTH[size], body, _END)
