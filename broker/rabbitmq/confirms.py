@@ -116,23 +116,29 @@ class Confirms:
             self.acks += 1
         elif refusal is REFUSED:
             self.nacks += 1
-        written = self._written
+        written, stop, tally = self._written, self._deadlines.stop, self._tally
         for each in list(takewhile(tag.__ge__, written)) if multiple else (tag,):
             pending = written.pop(each, None)
-            if pending is not None:
-                self._answer(pending, refusal)
+            if pending is None:
+                continue
+            if refusal is not None:
+                self._refuse(pending, refusal)
+                continue
+            stop(pending)
+            if pending.end(None) and tally.count:
+                tally.accepted()
 
     def returned(self, tag: int) -> None:
         """The server has returned a message that no queue takes. Its confirm comes later and changes nothing."""
         pending = self._written.get(tag)
         if pending is not None:
-            self._answer(pending, UNROUTABLE)
+            self._refuse(pending, UNROUTABLE)
 
     def refuse_unwritten(self, reason: str) -> None:
         """Refuse the messages that are not written yet."""
         unwritten, self.unwritten = self.unwritten, deque()
         for pending in unwritten:
-            self._answer(pending, reason)
+            self._refuse(pending, reason)
 
     def fail(self, reason: str) -> None:
         """Refuse all messages, also later ones: no confirm will come any more."""
@@ -140,7 +146,7 @@ class Confirms:
         self.refuse_unwritten(reason)
         written, self._written = self._written, {}
         for pending in written.values():
-            self._answer(pending, reason)
+            self._refuse(pending, reason)
         self._deadlines.close()
 
     async def answered(self) -> None:
@@ -153,12 +159,8 @@ class Confirms:
         self._has_timed_out = True  # also if its caller has stopped waiting
         pending.end(NotDurable(LATE))
 
-    def _answer(self, pending: Pending, refusal: str | None) -> None:
+    def _refuse(self, pending: Pending, refusal: str) -> None:
         self._deadlines.stop(pending)
-        if refusal is None:
-            if pending.end(None) and self._tally.count:
-                self._tally.accepted()
-        else:
-            obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
-            if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
-                self._tally.refused(_LASTING[refusal])
+        obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
+        if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
+            self._tally.refused(_LASTING[refusal])

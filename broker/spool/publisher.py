@@ -78,9 +78,8 @@ class SpoolingPublisher:
         await self.begin(envelope)
 
     def begin(self, envelope: Envelope) -> Confirm:
-        bucket, is_open = bucket_of(envelope), self._breaker.is_open
-        is_probe = is_open and self._may_probe()
-        if (is_open and not is_probe) or bucket in self._held:
+        bucket, is_probe = bucket_of(envelope), self._breaker.is_open
+        if (is_probe and not self._may_probe()) or bucket in self._held:
             return self._keep(envelope, bucket)
         try:
             confirmed = self._primary.begin(envelope)
