@@ -29,9 +29,9 @@ from hookline.schemas.errors import NotDurable, Unreadable
 LOST = "the connection to RabbitMQ was lost"
 _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
 _RETURN = b"\0\x3c\0\x32"
-_REFUSALS = {b"\0\x3c\0\x50": None, b"\0\x3c\0\x78": REFUSED}
+_REFUSALS = {0x003C_0050: None, 0x003C_0078: REFUSED}
 """By the method of a confirm: Basic.Ack and Basic.Nack."""
-_tag_and_bits = Struct(">QB").unpack_from
+_CONFIRM = Struct(">IQB")
 
 
 class PublishChannel(Protocol):
@@ -104,12 +104,13 @@ class RawPublishChannel:
             self.ended.set_result(None)
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        if kind == METHOD and (method := payload[:4]) in _REFUSALS:
-            tag, bits = _tag_and_bits(payload, 4)
-            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
-            if self.confirms.unwritten and not self._is_due:
-                self._write_soon()
-            return True
+        if kind == METHOD and len(payload) == _CONFIRM.size:
+            method, tag, bits = _CONFIRM.unpack(payload)
+            if method in _REFUSALS:
+                self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
+                if self.confirms.unwritten and not self._is_due:
+                    self._write_soon()
+                return True
         return self._returns.frame(kind, payload)
 
     def writable(self) -> None:

@@ -113,7 +113,7 @@ class FrameTransport(asyncio.Protocol):
 
     def _take(self, data: bytes) -> bytes:
         """Pass frames to their listeners, and return the others. An incomplete frame is kept until the rest arrives."""
-        left: list[bytes] = []
+        left = b""
         at = since = 0  # where this frame begins, and where the frames before it begin that no listener took
         end, listeners = len(data), self._listeners
         while end - at >= _HEAD_BYTES:
@@ -128,17 +128,18 @@ class FrameTransport(asyncio.Protocol):
                 break
             payload, listener, after = data[start:stop], listeners.get(channel), stop + 1
             if listener is not None and listener.frame(kind, payload):
-                if since != at:
-                    left.append(data[since:at])
+                if since < at:
+                    left += data[since:at]
                 since = after
             elif kind == METHOD:
                 self._note(channel, payload)
             at = after
-        self._rest = data[at:]
-        left.append(data[since:at])
-        if since:
-            left.append(self._heartbeat())
-        return b"".join(left)
+        self._rest = data[at:] if at < end else b""
+        if since < at:
+            left += data[since:at]
+        if since and self._clock() >= self._next_heartbeat_s:
+            left += self._heartbeat()
+        return left
 
     def _note(self, channel: int, payload: bytes) -> None:
         """Note that a channel is closed, an alarm, or why the server closes the connection.
@@ -157,15 +158,12 @@ class FrameTransport(asyncio.Protocol):
             self.refusal = ConnectionClosed(code, payload[_CLOSE_BYTES:][:length].decode(errors="replace"))
 
     def _heartbeat(self) -> bytes:
-        """At most once a second a heartbeat for aiormq, else nothing.
+        """A heartbeat for aiormq, due again in a second.
 
         aiormq does not see the frames that listeners take, and closes a silent connection. The server sends no
         heartbeats while it sends other frames.
         """
-        now_s = self._clock()
-        if now_s < self._next_heartbeat_s:
-            return b""
-        self._next_heartbeat_s = now_s + _HEARTBEAT_EVERY_S
+        self._next_heartbeat_s = self._clock() + _HEARTBEAT_EVERY_S
         return _HEARTBEAT_FRAME
 
 
