@@ -44,7 +44,7 @@ class Socket(asyncio.Transport):
 class Server:
     """A publish channel, and the frames that a server would send to it."""
 
-    def __init__(self, timeout_s: float = 5.0, most_written: float = math.inf) -> None:
+    def __init__(self, timeout_s: float = 5.0, most_written: float = math.inf, most: float = math.inf) -> None:
         connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=131_072))
         self.socket = Socket()
         self.wire = FrameTransport(asyncio.Protocol(), lambda: -1.0)
@@ -52,7 +52,7 @@ class Server:
         self.publishing = RawPublishChannel(
             cast("AbstractChannel", SimpleNamespace(number=NUMBER, connection=connection)),
             self.wire,
-            Confirms(timeout_s, RefusalTally(), most_written),
+            Confirms(timeout_s, RefusalTally(), most_written, most),
         )
 
     async def publishes(self, count: int) -> list[Pending]:
@@ -246,6 +246,37 @@ async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: 
     assert len(server.socket.writes) == 1
     with pytest.raises(NotDurable):
         await server.publishing.send(MESSAGE)
+
+
+async def test_a_message_that_is_published_when_another_one_is_lost_is_refused_and_not_forgotten() -> None:
+    server = Server()
+    (sent,) = await server.publishes(1)
+    again: list[Pending] = []
+    errors: list[NotDurable] = []
+
+    def publish_again(publishing: RawPublishChannel, _: BaseException | None) -> None:
+        try:
+            again.append(publishing.send(MESSAGE))
+        except NotDurable as error:
+            errors.append(error)
+
+    sent.when_ended(publish_again, server.publishing)
+    server.sends(Channel.Close(404, "gone", 60, 40))
+    await asyncio.sleep(0)
+    assert (again, [str(error) for error in errors]) == ([], [LOST])
+    assert server.publishing.confirms.in_flight == 0
+    assert len(server.socket.writes) == 1
+
+
+async def test_a_message_too_many_is_refused_until_another_one_is_confirmed() -> None:
+    server = Server(most=2)
+    await server.publishes(2)
+    with pytest.raises(NotDurable, match="too many"):
+        await server.publishing.send(MESSAGE)
+    server.sends(Basic.Ack(1))
+    (sent,) = await server.publishes(1)
+    server.sends(Basic.Ack(3))
+    assert results([sent]) == [None]
 
 
 async def test_answered_waits_for_every_message_in_flight() -> None:
