@@ -226,6 +226,26 @@ async def test_small_groups_that_come_while_the_disk_is_waited_for_are_written_a
     await database.close()
 
 
+async def test_heartbeats_go_on_while_single_steps_come_and_the_disk_hangs(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.sqlite.database.BEAT_S", 0.05)
+    database = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
+    await database.run(create)
+    has_beaten = threading.Event()
+    database.on_heartbeat(lambda *_: has_beaten.set())
+    waiting = [asyncio.create_task(database.run(add(0)))]
+    await disk.hang()
+    clock.now_s += 2
+    for number in range(1, 60):  # fewer than begin a group
+        waiting.append(asyncio.create_task(database.run(add(number))))
+        await asyncio.sleep(0.01)
+    assert has_beaten.is_set()
+    disk.works.set()
+    await asyncio.gather(*waiting)
+    await database.close()
+
+
 async def test_after_a_sync_that_failed_nothing_before_is_called_durable(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

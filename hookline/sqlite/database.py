@@ -223,6 +223,7 @@ class Database:
         """The waiting steps (none after a while without work), and whether they are the last."""
         group: dict[SharedStep[Any, Any], Batch] = {}
         count = 0
+        until_s = time.monotonic() + BEAT_S  # a heartbeat is due then, also while single steps come and the disk hangs
         try:
             requested = self._waiting.get(timeout=BEAT_S)
             while requested is not None:
@@ -232,17 +233,17 @@ class Database:
                         first.add_all(batch)
                 if count >= _MAX_GROUP:
                     return list(group.values()), False
-                requested = self._take_requested(count)
+                requested = self._take_requested(count, until_s)
         except queue.Empty:
             return list(group.values()), False
         return list(group.values()), True
 
-    def _take_requested(self, count: int) -> Collection[Batch] | None:
-        """What else waits. Raises queue.Empty if there is nothing, and a group of so many items is to begin."""
+    def _take_requested(self, count: int, until_s: float) -> Collection[Batch] | None:
+        """What else waits, or comes until then. Raises queue.Empty if a group of so many items is to begin."""
         self._is_held_up = 0 < count < _ENOUGH
         try:
             if self._is_held_up and self._written_count != self._synced_count:
-                return self._waiting.get(timeout=BEAT_S)
+                return self._waiting.get(timeout=max(0.0, until_s - time.monotonic()))
             return self._waiting.get_nowait()
         finally:
             self._is_held_up = False
