@@ -1,6 +1,8 @@
 """After a power cut, the log of the embedded queue is left as far as it was synced. It has each answered event."""
 
 import asyncio
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Sequence
@@ -11,27 +13,55 @@ import pytest
 from hookline.aio.disk import sync
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.schemas.envelope import Envelope
+from hookline.schemas.errors import NotDurable
 from hookline.sqlite.database import Database
 from tests.contract.installations import envelope
 
 
 class PowerCut:
-    """Keeps what of the log is on disk: what was in it when the last sync that has ended began."""
+    """Keeps what of the log is on disk: what was in it when the last sync that has ended began.
+
+    A sync may fail once. The system takes for written what it should have synced, so that no later sync does.
+    """
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._path = path
         self._at_start = path.with_name("start.db")
         self._on_disk = b""
+        self._lost = range(0)
+        self._is_to_fail = False
+        self._pwrite = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
         monkeypatch.setattr("hookline.sqlite.log.sync", self._sync)
 
     def _sync(self, descriptor: int) -> None:
-        log = Path(f"{self._path}-wal").read_bytes()
+        log = bytearray(Path(f"{self._path}-wal").read_bytes())
+        if self._is_to_fail:
+            self._is_to_fail = False
+            self._lost = range(len(self._on_disk), len(log))
+            raise OSError(errno.EIO, "Input/output error")
         sync(descriptor)
-        self._on_disk = log
+        log[self._lost.start : self._lost.stop] = bytes(len(self._lost))
+        self._on_disk = bytes(log)
+
+    def _write(self, descriptor: int, data: bytes, offset: int) -> int:
+        written = self._pwrite(descriptor, data, offset)
+        if offset <= self._lost.start and self._lost.stop <= offset + written:
+            self._lost = range(0)
+        return written
 
     def begin(self) -> None:
         """Keep the file itself, which nothing is written to before the log is large."""
         shutil.copy(self._path, self._at_start)
+
+    def fail_a_sync(self) -> None:
+        """Have the next sync fail."""
+        self._is_to_fail = True
+
+    @property
+    def has_been_copied(self) -> bool:
+        """Whether anything of the log was copied into the file."""
+        return self._path.read_bytes() != self._at_start.read_bytes()
 
     def left(self, folder: Path) -> set[bytes]:
         """The bodies of the events that are found after a power cut now."""
@@ -69,5 +99,29 @@ async def test_a_power_cut_leaves_every_event_that_was_answered(
 
     await asyncio.gather(*(publish(events[first::senders]) for first in range(senders)))
     assert cut.left(tmp_path / "end") == {event.body for event in events} == answered
+    await broker.close()
+    await database.close()
+
+
+async def test_a_power_cut_after_a_failed_sync_leaves_every_event_that_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = PowerCut(tmp_path / "queues.db", monkeypatch)
+    database = await Database.open(tmp_path / "queues.db")
+    broker = EmbeddedBroker(database)
+    await broker.subscribe("q", ("#",), 1)
+    cut.begin()
+    answered: set[bytes] = set()
+    for number in range(20):
+        event = envelope(body=b"%d" % number)
+        if number % 5 == 3:
+            cut.fail_a_sync()
+            with pytest.raises(NotDurable):
+                await broker.publisher.publish(event)
+        else:
+            await broker.publisher.publish(event)
+            answered.add(event.body)
+        assert answered <= cut.left(tmp_path / str(number))
+        assert not cut.has_been_copied
     await broker.close()
     await database.close()

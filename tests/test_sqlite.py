@@ -273,21 +273,39 @@ async def test_after_a_sync_that_failed_nothing_before_is_called_durable(
     await database.close()
 
 
-async def test_after_a_sync_that_failed_another_log_begins(tmp_path: Path, disk: Disk) -> None:
+async def test_after_a_sync_that_failed_the_next_step_is_written_also_beside_a_reader(
+    tmp_path: Path, disk: Disk
+) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    disk.fault = OSError(errno.EIO, "Input/output error")
+    for number in (1, 2):
+        with pytest.raises(Unreachable):
+            await database.run(add(number))
+    disk.fault = None
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert numbers(reader) == [1]
+        await database.run(add(3))
+    assert await database.run(numbers) == [1, 3]
+    await database.close()
+
+
+async def test_a_log_that_could_not_be_synced_is_renewed_under_the_write_lock(tmp_path: Path, disk: Disk) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
     disk.fault = OSError(errno.EIO, "Input/output error")
     with pytest.raises(Unreachable):
         await database.run(add(1))
     disk.fault = None
-    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        assert numbers(reader) == [1]
-        with pytest.raises(Unreachable, match="could not be synced, and others use it"):
-            await database.run(add(2))
-    await database.run(add(3))
-    assert _wal_commits(tmp_path / "x.db-wal") == 1
-    assert await database.run(numbers) == [1, 3]
+    count = disk.count
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(database.run(add(2)))
+        assert await asyncio.wait([waiting], timeout=0.05) == (set(), {waiting})
+        assert disk.count == count
+        other.execute("COMMIT")
+        await waiting
     await database.close()
 
 

@@ -11,12 +11,15 @@ from weakref import finalize
 
 from hookline.aio.disk import sync
 
+_PART_BYTES = 2**20
+
 
 class WriteAheadLog:
     """The log of an open connection. Raises OSError if there is none."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(f"{path}-wal", os.O_RDONLY)
+        self._path = path
+        self._descriptor = os.open(f"{path}-wal", os.O_RDWR)
         finalize(self, os.close, self._descriptor)  # those that still sync it have it open
         self.fault: OSError | None = None
         """Why a sync failed. A later one proves nothing of what was written before, so all of them fail."""
@@ -30,3 +33,19 @@ class WriteAheadLog:
         except OSError as error:
             self.fault = error
             raise
+
+    def renewed(self) -> "WriteAheadLog":
+        """The log without its fault, once all that is in it is written again and on disk. Raises OSError.
+
+        Needs SQLite's write lock. After a sync that failed, the system takes for written what is not on disk. A power
+        cut during a checkpoint of such a log would leave a file that nothing can mend.
+        """
+        log = WriteAheadLog(self._path)
+        log._write_again()
+        log.sync()
+        return log
+
+    def _write_again(self) -> None:
+        offset = 0
+        while part := os.pread(self._descriptor, _PART_BYTES, offset):
+            offset += os.pwrite(self._descriptor, part, offset)

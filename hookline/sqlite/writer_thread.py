@@ -187,14 +187,15 @@ class SqliteWriterThread:
             self._open()
             self.log.fault = fault
         if self.log.fault is not None:
-            self._begin_log()
+            self._renew_log()
 
-    def _begin_log(self) -> None:
-        """Begin another log after a failed sync. What is in the old one is copied into the file, which is synced."""
-        (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if is_busy:
-            raise sqlite3.OperationalError("the log could not be synced, and others use it")
-        self.log = WriteAheadLog(self._path)
+    def _renew_log(self) -> None:
+        """Have the log on disk after a failed sync. Whoever waits for the sync of the old one gets its fault."""
+        self._begin()  # nobody else writes to the log meanwhile
+        try:
+            self.log = self.log.renewed()
+        finally:
+            self._roll_back()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
