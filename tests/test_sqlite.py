@@ -309,6 +309,34 @@ async def test_a_log_that_could_not_be_synced_is_renewed_under_the_write_lock(tm
     await database.close()
 
 
+@pytest.mark.parametrize("name", ["x.db", "x.db-wal"], ids=["the file", "its log"])
+async def test_nothing_is_called_durable_in_a_file_that_was_moved_until_it_is_back(tmp_path: Path, name: str) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    for number in (1, 2):
+        with pytest.raises(Unreachable, match=r"x\.db cannot be used"):
+            await database.run(add(number))
+    (tmp_path / "elsewhere").rename(tmp_path / name)
+    await database.run(add(3))
+    with closing(sqlite3.connect(tmp_path / "x.db")) as found:
+        assert 3 in numbers(found)
+    await database.close()
+
+
+@pytest.mark.parametrize("name", ["x.db", "x.db-wal"], ids=["the file", "its log"])
+async def test_what_has_taken_the_name_of_the_file_is_left_alone(tmp_path: Path, name: str) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    (tmp_path / "new").write_bytes(b"")
+    (tmp_path / "new").replace(tmp_path / name)
+    for number in (1, 2):
+        with pytest.raises(Unreachable, match="it was replaced while it is in use"):
+            await database.run(add(number))
+    assert not (tmp_path / name).stat().st_size
+    await database.close()
+
+
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
     """A connection of another process."""

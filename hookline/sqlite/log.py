@@ -5,6 +5,7 @@ earlier commits durable, those of other processes too (https://www.sqlite.org/wa
 SQLite still syncs the name and the header of the log. It also syncs the log before it copies it into the file.
 """
 
+import errno
 import os
 from pathlib import Path
 from weakref import finalize
@@ -17,19 +18,24 @@ _PART_BYTES = 2**20
 class WriteAheadLog:
     """The log of an open connection. Raises OSError if there is none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inodes: tuple[int, int] | None = None) -> None:
         self._path = path
         self._descriptor = os.open(f"{path}-wal", os.O_RDWR)
         finalize(self, os.close, self._descriptor)  # those that still sync it have it open
+        self._inodes = inodes or self._named()
         self.fault: OSError | None = None
         """Why a sync failed. A later one proves nothing of what was written before, so all of them fail."""
 
     def sync(self) -> None:
-        """Return once all that was committed before is on disk, or raise OSError."""
+        """Return once all that was committed before is on disk, under the names of the file and its log.
+
+        Raises OSError, also if somebody has deleted or replaced them: SQLite does not notice, and writes on.
+        """
         if self.fault is not None:
             raise self.fault
         try:
             sync(self._descriptor)
+            self._check_names()
         except OSError as error:
             self.fault = error
             raise
@@ -40,7 +46,8 @@ class WriteAheadLog:
         Needs SQLite's write lock. After a sync that failed, the system takes for written what is not on disk. A power
         cut during a checkpoint of such a log would leave a file that nothing can mend.
         """
-        log = WriteAheadLog(self._path)
+        log = WriteAheadLog(self._path, self._inodes)
+        log._check_names()
         log._write_again()
         log.sync()
         return log
@@ -49,3 +56,11 @@ class WriteAheadLog:
         offset = 0
         while part := os.pread(self._descriptor, _PART_BYTES, offset):
             offset += os.pwrite(self._descriptor, part, offset)
+
+    def _check_names(self) -> None:
+        if self._named() != self._inodes:
+            raise FileNotFoundError(errno.ENOENT, "it was replaced while it is in use")
+
+    def _named(self) -> tuple[int, int]:
+        """The numbers of what the names of the file and its log stand for."""
+        return os.stat(self._path).st_ino, os.stat(f"{self._path}-wal").st_ino  # noqa: PTH116  for each sync
