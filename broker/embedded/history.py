@@ -65,7 +65,7 @@ def _feed(
     max_bytes: int,
 ) -> None:
     """Store copies, since the originals may still be in this queue or among its dead letters."""
-    tables.check_room(connection, max_bytes)
+    tables.check_room(connection, tables.state(connection), max_bytes)
     for envelope in envelopes:
         headers = json.dumps({**to_headers(envelope), **extra_headers}, ensure_ascii=False)
         tables.put(connection, queue, (envelope.routing_key, headers, envelope.content_type, envelope.body))

@@ -36,8 +36,6 @@ def keep(connection: sqlite3.Connection, rows: Sequence[tuple[float, int, int]])
 def drop(connection: sqlite3.Connection, *, retention: Retention, at_most: int) -> None:
     """Drop the oldest envelopes that exceed the age or the size to keep, also after the history was switched off."""
     size = size_bytes(connection)
-    if not size:
-        return
     (earliest_s,) = connection.execute("SELECT now() - ?", (retention.max_age_s,)).fetchone()
     dropped: list[tuple[float, int]] = []
     before = size

@@ -149,12 +149,14 @@ class EmbeddedPublisher:
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
         """Store events if there is room. Old history is dropped either way."""
         limits = self._limits
-        history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
+        found = tables.state(connection)
+        if found.history_bytes:
+            history_tables.drop(connection, retention=limits.retention, at_most=2 * len(envelopes) + _DROP_BESIDES)
         try:
-            tables.check_room(connection, limits.max_bytes)
+            tables.check_room(connection, found, limits.max_bytes)
         except NotDurable as error:
             return [error] * len(envelopes)
-        self._router.store(connection, envelopes=envelopes, retention=limits.retention)
+        self._router.store(connection, found, envelopes=envelopes, retention=limits.retention)
         return [None] * len(envelopes)
 
     def _log_once(self, error: Unreachable) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -35,8 +35,9 @@ _MAX_LOGGED_TOPICS = 64
 _encode = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
-_VERSION_AND_LAST = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes')
-    FROM bindings_version"""
+_STATE = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'), bytes,
+    page_count * page_size FROM bindings_version, history_size, pragma_page_count, pragma_page_size"""
+_FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _OURS = """SELECT json_group_array(d.seq) FROM json_each(?) AS asked CROSS JOIN deliveries d
@@ -46,6 +47,20 @@ _NOTE_EVENTS = """INSERT INTO replayed VALUES (?, ?, 0, 0, ?)
 _FORGET_REPLAYS = "DELETE FROM replayed WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_LAST = "DELETE FROM envelopes WHERE waiting <= 1 AND seq IN (SELECT value FROM json_each(?))"
 _FORGET_ONE_OF_SEVERAL = "UPDATE envelopes SET waiting = waiting - 1 WHERE seq IN (SELECT value FROM json_each(?))"
+
+
+class State(NamedTuple):
+    """What storing envelopes depends on, in one statement: each costs a thread Python's global lock several times."""
+
+    bindings_version: int
+    last: int
+    """The number of the newest envelope; 0 before the first."""
+    history_bytes: int
+    file_bytes: int
+
+
+def state(connection: sqlite3.Connection) -> State:
+    return State(*connection.execute(_STATE).fetchone())
 
 
 def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> None:
@@ -81,13 +96,14 @@ class Router:
         self._wanted_by: dict[str, tuple[str, ...]] = {}
         self._logged: dict[str, set[str]] = {}
 
-    def store(self, connection: sqlite3.Connection, *, envelopes: Sequence[Envelope], retention: Retention) -> None:
-        version, last = connection.execute(_VERSION_AND_LAST).fetchone()
-        self._refresh(connection, version)
+    def store(
+        self, connection: sqlite3.Connection, found: State, *, envelopes: Sequence[Envelope], retention: Retention
+    ) -> None:
+        self._refresh(connection, found.bindings_version)
         rows: list[tuple[int, str, str, str, bytes, int]] = []
         deliveries: defaultdict[str, list[int]] = defaultdict(list)
         kept = int(retention.enabled)
-        for seq, envelope in enumerate(envelopes, last + 1):
+        for seq, envelope in enumerate(envelopes, found.last + 1):
             key = envelope.routing_key
             queues = self._queues(key)
             headers = _encode(to_headers(envelope)).decode()
@@ -151,18 +167,13 @@ def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tup
     return envelope.received_at.timestamp(), seq, len(key) + len(headers) + len(content_type) + len(body)
 
 
-def check_room(connection: sqlite3.Connection, max_bytes: int) -> None:
+def check_room(connection: sqlite3.Connection, found: State, max_bytes: int) -> None:
     """Raises NotDurable if the file has reached its limit. The history has a limit of its own."""
-    pages, page_bytes = _pragma(connection, "page_count"), _pragma(connection, "page_size")
-    if pages * page_bytes <= max_bytes:
+    if found.file_bytes <= max_bytes:
         return
-    used_bytes = (pages - _pragma(connection, "freelist_count")) * page_bytes
-    if used_bytes > max_bytes + history.size_bytes(connection):
+    (free_bytes,) = connection.execute(_FREE_BYTES).fetchone()
+    if found.file_bytes - free_bytes > max_bytes + history.size_bytes(connection):
         raise NotDurable("the embedded broker has reached its size limit")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def exchange(

@@ -52,7 +52,7 @@ class WriteProbe:
 
 
 def _write(connection: sqlite3.Connection, *, max_bytes: int) -> None:
-    tables.check_room(connection, max_bytes)
+    tables.check_room(connection, tables.state(connection), max_bytes)
     connection.execute("UPDATE lease_clock SET value = value")  # a changed page, whatever is in it
 
 
