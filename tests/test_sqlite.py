@@ -438,6 +438,21 @@ async def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None
         await Database.open(tmp_path / "x.db")
 
 
+async def test_a_file_whose_threads_cannot_be_started_is_unreachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "sync x.db":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(Unreachable, match=r"x\.db cannot be opened: can't start new thread"):
+        await Database.open(tmp_path / "x.db")
+
+
 async def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be opened: it is a folder; name a file in it"):
         await Database.open(tmp_path)

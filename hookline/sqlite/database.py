@@ -155,11 +155,11 @@ class Database:
         """The writer thread."""
         try:
             writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
+            self._syncing.start()
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._tell(self._end_opening, not_opened(self.path, error))
             return
         self._tell(self._end_opening, None)
-        self._syncing.start()
         ending = False
         while not ending:
             group, ending = self._next_group()
