@@ -427,6 +427,18 @@ async def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_a_link_may_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "x.db").symlink_to(tmp_path / "data" / "y.db")
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    await database.run(add(1))
+    assert (tmp_path / "data" / "y.db-wal").stat().st_size
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "data" / "y.db")) as found:
+        assert numbers(found) == [1]
+
+
 async def test_a_file_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"cannot be opened: there is no folder .*no such folder; make it"):
         await Database.open(tmp_path / "no such folder" / "x.db")

@@ -20,7 +20,8 @@ class WriteAheadLog:
 
     def __init__(self, path: Path, inodes: tuple[int, int] | None = None) -> None:
         self._path = path
-        self._descriptor = os.open(f"{path}-wal", os.O_RDWR)
+        self._log_path = f"{os.path.realpath(path)}-wal"  # SQLite names it after the file, and not after a link to it
+        self._descriptor = os.open(self._log_path, os.O_RDWR)
         finalize(self, os.close, self._descriptor)  # those that still sync it have it open
         self._inodes = inodes or self._named()
         self.fault: OSError | None = None
@@ -63,4 +64,4 @@ class WriteAheadLog:
 
     def _named(self) -> tuple[int, int]:
         """The numbers of what the names of the file and its log stand for."""
-        return os.stat(self._path).st_ino, os.stat(f"{self._path}-wal").st_ino  # noqa: PTH116  for each sync
+        return os.stat(self._path).st_ino, os.stat(self._log_path).st_ino  # noqa: PTH116  for each sync
