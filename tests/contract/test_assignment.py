@@ -429,7 +429,7 @@ class Fleet(RuleBasedStateMachine):
         for partition in decision.taken:
             before = self.holders.get(partition)
             if before is not None and before.owner in self.consuming:
-                quiet = self.now - max(before.reported, self.asked.get(before.owner, 0)) > LEASE_S
+                quiet = self.now - self.asked.get(before.owner, 0) > LEASE_S  # others may have reported for it
                 assert quiet or partition in decision.overdue
                 self.consuming[before.owner].discard(partition)
         self.asked[member] = self.now
