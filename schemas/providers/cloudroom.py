@@ -23,10 +23,11 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Number,
+    Whole,
     number,
     read_again,
-    read_either,
     read_either_again,
+    read_whole,
     recheck,
     unix_s,
 )
@@ -57,46 +58,47 @@ class Kind(msgspec.Struct, frozen=True, rename="pascal"):
     time: Number
 
 
-class Room(msgspec.Struct, frozen=True, rename="pascal"):
+class Room(Whole, frozen=True, rename="pascal"):
     room_id: Id
 
 
-class Member(msgspec.Struct, frozen=True, rename="pascal"):
+class Member(Whole, frozen=True, rename="pascal"):
     room_id: Id
     uid: Id = msgspec.field(name="UID")
 
 
-class File(msgspec.Struct, frozen=True, rename="pascal"):
+class File(Whole, frozen=True, rename="pascal"):
     room_id: Id
     dir_path: str | None = None
     file_name: str | None = None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal", tag_field="EventType"):
+class Notice(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="EventType"):
     time: Number
+    signature: Any = None
 
     @property
     def event_type(self) -> str:
         return str(self.__struct_config__.tag)
 
 
-class RoomCreate(Notice, frozen=True, tag="ROOM_CREATE"):
+class RoomCreate(Notice, frozen=True, kw_only=True, tag="ROOM_CREATE"):
     details: Room
 
 
-class RoomDelete(Notice, frozen=True, tag="ROOM_DELETE"):
+class RoomDelete(Notice, frozen=True, kw_only=True, tag="ROOM_DELETE"):
     details: Room
 
 
-class RoomJoin(Notice, frozen=True, tag="ROOM_JOIN"):
+class RoomJoin(Notice, frozen=True, kw_only=True, tag="ROOM_JOIN"):
     details: Member
 
 
-class RoomLeave(Notice, frozen=True, tag="ROOM_LEAVE"):
+class RoomLeave(Notice, frozen=True, kw_only=True, tag="ROOM_LEAVE"):
     details: Member
 
 
-class RecordFinish(Notice, frozen=True, tag="RECORD_FINISH"):
+class RecordFinish(Notice, frozen=True, kw_only=True, tag="RECORD_FINISH"):
     details: File
 
 
@@ -141,7 +143,7 @@ def identify(request: Request) -> Identity:
     of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
     body = request.body
-    kind = read_either(_notice, _kind, body)
+    kind = read_whole(_notice, _kind, body)
     event_type = kind.event_type
     if event_type not in TYPES:
         return identify_unknown(event_type, body, time="Time", per_attempt=("Signature",))
@@ -187,7 +189,8 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
 
 def _sample(kind: str, **details: str) -> Sample:
     def body(n: int, at_s: float) -> Any:
-        return {"EventType": kind, "Time": int(at_s), "Details": {"RoomId": 12345600 + n, **details}}
+        head = {"EventType": kind, "Time": int(at_s), "Signature": ""}
+        return {**head, "Details": {"RoomId": 12345600 + n, **details}}
 
     return Sample(kind, body)
 

@@ -22,11 +22,13 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    Whole,
     flag,
     number_s,
     optional_text,
     read,
     read_again,
+    read_whole,
     recheck,
     required,
     unix_moment,
@@ -49,6 +51,7 @@ TYPES = {**RECORDING_TYPES, MODERATION: "moderation.flagged"}
 KNOWN = {*RECORDINGS, *RECORDING_TYPES}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
+A_TYPE = b'"EventType"'
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,25 +76,29 @@ class Kind(msgspec.Struct, frozen=True, rename="pascal"):
         return self.event_type is None and (self.scan_piece is not None or self.scenes is not None)
 
 
-class Detail(msgspec.Struct, frozen=True, rename="pascal"):
+class Detail(Whole, frozen=True, rename="pascal"):
     seq_no: Int | None = None
     file_name: str | None = None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+class Notice(Whole, frozen=True, kw_only=True, rename="pascal"):
     """`timestamp` is when the callback was sent, in Unix seconds. There is no time of the event itself.
 
     `task_id` is a bare number beyond 2^53 in the page's sample, and text in other calls of the product.
     """
 
-    event_type: Int
-    room_id: Id = msgspec.field(name="RoomID")
-    task_id: Id = msgspec.field(name="TaskID")
     biz_id: Id | None = msgspec.field(name="BizID", default=None)
-    detail: Detail = Detail()
-    timestamp: Int | None = None
+    room_id: Id = msgspec.field(name="RoomID")
     user_id: Id | None = msgspec.field(name="UserID", default=None)
+    task_id: Id = msgspec.field(name="TaskID")
     record_mode: Int | None = None
+    timestamp: Int | None = None
+    event_type: Int
+    detail: Detail = Detail()
+
+    @property
+    def is_moderation(self) -> bool:
+        return False
 
 
 class Finding(msgspec.Struct, frozen=True, rename="pascal"):
@@ -168,14 +175,14 @@ def identify(request: Request) -> Identity:
     time of sending. Without a segment number, the file name is the fact instead.
     """
     body = request.body
-    kind = read(_kind, body)
+    kind = read_whole(_notice, _kind, body) if body.find(A_TYPE) >= 0 else read(_kind, body)
     if kind.is_moderation:
         return _identify_scan(read_again(_scan, body))
     if kind.event_type not in KNOWN:
         return identify_unknown(
             required(kind.event_type, "EventType"), body, time="Timestamp", per_attempt=("Timestamp",)
         )
-    notice = read_again(_notice, body)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     task, segment = str(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
     facts = (optional_text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)

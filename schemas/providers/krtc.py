@@ -23,9 +23,10 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Int,
+    Whole,
     read_again,
-    read_either,
     read_either_again,
+    read_whole,
     recheck,
     required,
     unix_s,
@@ -57,16 +58,16 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """KRTC needs only its secret, `callBackSk`, which its operations staff hand out."""
 
 
-class Payload(msgspec.Struct, frozen=True, rename="camel"):
+class Payload(Whole, frozen=True, rename="camel"):
     """`ts` is the event's time in Unix seconds. The page calls it the time of joining for all types, by mistake."""
 
     channel_name: Id
-    ts: Int | None = None
     uid: Id | None = None
-    client_seq: Int | None = None
     platform: Int | None = None
+    client_seq: Int | None = None
     reason: Int | None = None
     duration: Int | None = None
+    ts: Int | None = None
 
 
 class Kind(msgspec.Struct, frozen=True, rename="camel"):
@@ -76,10 +77,14 @@ class Kind(msgspec.Struct, frozen=True, rename="camel"):
     product_id: Int = REAL_TIME_COMMUNICATION
 
 
-class Notice(msgspec.Struct, frozen=True, rename="camel"):
+class Notice(Whole, frozen=True, kw_only=True, rename="camel"):
+    """Without a `product_id` it is of real-time communication."""
+
+    notice_id: Any = None
+    product_id: Int | None = None
     event_type: Int
+    notify_ms: Any = None
     payload: Payload
-    product_id: Int = REAL_TIME_COMMUNICATION
 
 
 class Attempt(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,7 +115,7 @@ def identify(request: Request) -> Identity:
     back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
     body = request.body
-    kind = read_either(_notice, _kind, body)
+    kind = read_whole(_notice, _kind, body)
     topic = _topic(kind)
     if topic is None:
         return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
@@ -119,7 +124,7 @@ def identify(request: Request) -> Identity:
     room, occurred_s = str(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
         return _identify_without_time(notice, topic, room, body)
-    facts: tuple[str | int | None, ...] = (notice.product_id, notice.event_type, room, user, payload.ts)
+    facts: tuple[str | int | None, ...] = (REAL_TIME_COMMUNICATION, notice.event_type, room, user, payload.ts)
     if payload.client_seq:
         facts = (*facts, payload.client_seq)
     return Identity(topic, facts, room, occurred_s)
@@ -139,7 +144,7 @@ def _identify_without_time(notice: Notice, topic: str, room: str, body: bytes) -
 
 def _topic(kind: Kind | Notice) -> str | None:
     """What has happened; None for what becomes no event."""
-    return TYPES.get(str(kind.event_type)) if kind.product_id == REAL_TIME_COMMUNICATION else None
+    return TYPES.get(str(kind.event_type)) if kind.product_id in (REAL_TIME_COMMUNICATION, None) else None
 
 
 def _user(notice: Notice) -> str:

@@ -1,0 +1,50 @@
+"""Forms with all documented fields: what was decoded to one proves the body, which is not decoded again."""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from hookline.schemas import payload
+from hookline.schemas.errors import Unreadable
+from hookline.schemas.payload import Whole
+from hookline.schemas.provider import Provider, Request
+from hookline.schemas.providers import cloudroom, gme, krtc
+
+PROVIDERS: list[Provider[Any]] = [cloudroom.PROVIDER, gme.PROVIDER, krtc.PROVIDER]
+
+
+def bodies(provider: Provider[Any]) -> list[bytes]:
+    samples = [sample for sample in provider.samples if sample.type != gme.MODERATION]
+    return [msgspec.json.encode(sample.body(1, 1_700_000_000)) for sample in samples]
+
+
+def forms(of: type[Whole] = Whole) -> list[type[Whole]]:
+    return [form for direct in of.__subclasses__() for form in (direct, *forms(direct))]
+
+
+@pytest.mark.parametrize("form", forms(), ids=lambda form: f"{form.__module__.rpartition('.')[2]}.{form.__name__}")
+def test_a_whole_form_writes_no_field_that_was_not_sent_and_has_no_undecoded_part(form: type[Whole]) -> None:
+    assert form.__struct_config__.omit_defaults
+    assert not any("Raw" in str(field.type) for field in msgspec.structs.fields(form))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+def test_a_documented_callback_is_not_decoded_again(provider: Provider[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_body: bytes) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(payload, "_decode", refuse)
+    topics = [provider.identify(Request(body)).event_type for body in bodies(provider)]
+    assert set(topics) <= set(provider.types.values())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+@pytest.mark.parametrize("value", [b"null", b'"x"', b"1", b'{"a:":[]}'])
+def test_a_key_that_is_named_twice_is_refused_wherever_it_stands(provider: Provider[Any], value: bytes) -> None:
+    for body in bodies(provider):
+        for key in re.finditer(rb'"\w+":', body):
+            twice = body[: key.start()] + key[0] + value + b"," + body[key.start() :]
+            with pytest.raises(Unreadable):
+                provider.identify(Request(twice))
