@@ -7,6 +7,7 @@ does. Each process has its own memory.
 
 import logging
 from collections.abc import Mapping
+from struct import Struct
 
 from hookline.schemas.errors import BadSignature
 from hookline.schemas.provider import AnySource, Request, Signatures
@@ -15,6 +16,7 @@ log = logging.getLogger("hookline.ingress")
 
 MAX_BODIES = 100_000
 _DIGEST_BYTES = 8  # of Python's own hash, whose key nobody outside knows: a third of the time of a SHA-256
+_digest_of = Struct("<q").pack
 
 
 class SignatureMemory:
@@ -42,13 +44,14 @@ class SignatureMemory:
         """
         signature = self._signature_of(request)
         bodies = self._bodies.get(signature, b"")
-        digest = hash(request.body).to_bytes(_DIGEST_BYTES, "little", signed=True)
+        digest = _digest_of(hash(request.body))
         if bodies.find(digest) >= 0:  # `in` first makes an error: the digest is no number
             return
         if len(bodies) < self._limit * _DIGEST_BYTES:
             self._bodies[signature] = bodies + digest
             self._count += 1
-            self._forget_oldest()
+            if self._count > MAX_BODIES:
+                self._forget_oldest()
             return
         self.excess += 1
         if self.excess == 1 or self.excess % self._limit == 0:

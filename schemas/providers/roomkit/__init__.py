@@ -8,7 +8,8 @@ pass.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, assert_never
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias, assert_never
 from urllib.parse import urlencode
 
 import msgspec
@@ -44,6 +45,7 @@ from hookline.schemas.payload import (
 )
 from hookline.schemas.provider import (
     Example,
+    Key,
     Outgoing,
     Provider,
     Reply,
@@ -189,14 +191,34 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
         raise BadSignature("the SdkAppid is not that of this source")
     if not source.keys and source.account.insecure_no_signature:
         return
-    signature, request_time = parameter(query, "sign"), parameter(query, "requesttime")
-    sent_s = decimal(request_time, TIME_DIGITS)
-    check_hex(signature, [hashlib.sha256(key + request_time.encode()).digest() for key in source.keys])
-    check_fresh(sent_s, now_s, source.tolerance_s)
+    proof = _proof(request.query)
+    check_hex(proof.signature, _digests(source.keys, proof.time))
+    check_fresh(proof.sent_s, now_s, source.tolerance_s)
+
+
+class Proof(NamedTuple):
+    """What a query says to prove the sender: a digest of `time`, which is `sent_s`."""
+
+    signature: str
+    time: str
+    sent_s: int
+
+
+# All callbacks of one second are signed alike.
+@lru_cache(maxsize=256)
+def _proof(query: str) -> Proof:
+    values = parameters(query)
+    signature, time = parameter(values, "sign"), parameter(values, "requesttime")
+    return Proof(signature, time, decimal(time, TIME_DIGITS))
+
+
+@lru_cache(maxsize=256)
+def _digests(keys: tuple[Key, ...], time: str) -> Sequence[bytes]:
+    return [hashlib.sha256(key + time.encode()).digest() for key in keys]
 
 
 def signature(request: Request) -> str:
-    return parameter(parameters(request.query), "sign").lower()
+    return _proof(request.query).signature.lower()
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
@@ -204,7 +226,7 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     query = {"SdkAppid": str(source.account.sdk_app_id)}
     if source.keys:
         request_time = f"{int(now_s):0{TIME_DIGITS}}"
-        query["Sign"] = hashlib.sha256(source.keys[0] + request_time.encode()).hexdigest()
+        query["Sign"] = _digests(source.keys, request_time)[0].hex()
         query["RequestTime"] = request_time
     return Outgoing(body, query=urlencode(query))
 
