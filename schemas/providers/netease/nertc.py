@@ -26,6 +26,7 @@ from hookline.schemas.payload import (
     Flag,
     Id,
     Number,
+    Whole,
     flag,
     optional_text,
     read_again,
@@ -54,32 +55,51 @@ TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.
 WITHOUT_USER = ("1", "2", "3", "6")
 
 
-class Rtc(msgspec.Struct, frozen=True, rename="camel"):
+class Rtc(Whole, frozen=True, rename="camel"):
     """The ids of channels are numbers beyond 2^53. One of the samples misspells `createtime`."""
 
     channel_id: Id | None = None
     channel_name: Id | None = None
-    uid: Id | None = None
-    timestamp: Number | None = None
     createtime: Number | None = None
+    caller: Any = None
     filename: str | None = None
-    vid: Id | None = None
-    task_id: Id | None = None
-    mix: Flag | None = None
+    md5: Any = None
     size: Number | None = None
     type: str | None = None
     url: str | None = None
+    uid: Id | None = None
+    task_id: Id | None = None
+    mix: Flag | None = None
+    vid: Id | None = None
+    timestamp: Number | None = None
 
 
 class RtcData(msgspec.Struct, frozen=True):
     data: Rtc
 
 
+class Notice(Whole, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A whole callback. Those of all other services have further fields beside these two."""
+
+    event_type: Id
+    data: Rtc
+
+
+whole_notice = msgspec.json.Decoder(Notice)
 _rtc = msgspec.json.Decoder(RtcData)
 
 
+def identify(notice: Notice, body: bytes) -> Identity | None:
+    """As that of `READERS`; None for a type that it lacks."""
+    kind = str(notice.event_type)
+    return _identify(kind, notice.data, body) if kind in TOPICS else None
+
+
 def _identify_rtc(kind: str, body: bytes) -> Identity | None:
-    notice = read_again(_rtc, body).data
+    return _identify(kind, read_again(_rtc, body).data, body)
+
+
+def _identify(kind: str, notice: Rtc, body: bytes) -> Identity | None:
     channel = _channel(kind, notice)
     if channel is None:
         return None
