@@ -34,11 +34,13 @@ from hookline.schemas.payload import (
     Flag,
     Id,
     Int,
+    Whole,
     canonical,
     flag,
     optional_text,
     read,
     read_again,
+    read_whole,
     recheck,
     required,
     unix_s,
@@ -151,17 +153,32 @@ class DestroyRoom(InRoom, frozen=True, tag="Room.CallbackAfterDestroyRoom"):
     pass
 
 
-class MemberEnter(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberEnter"):
-    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
-
-
-class MemberLeave(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterMemberLeave"):
-    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
-    type: str | None = None
-
-
 class SeatInfoChanged(InRoom, frozen=True, kw_only=True, tag="Mic.CallbackAfterSeatInfoChanged"):
     seat_list: tuple[SeatInfo, ...]
+
+
+class Members(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
+    """Those who came or left, of which a busy room has the most callbacks."""
+
+    operator: Id | None = msgspec.field(name="Operator_Account", default=None)
+    room_id: Id
+    member_count: Any = None
+    type: str | None = None
+    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
+    reason: Any = None
+    event_time: Int | None = None
+
+    @property
+    def callback_command(self) -> str:
+        return str(self.__struct_config__.tag)
+
+
+class MemberEnter(Members, frozen=True, tag="Room.CallbackAfterMemberEnter"):
+    pass
+
+
+class MemberLeave(Members, frozen=True, tag="Room.CallbackAfterMemberLeave"):
+    pass
 
 
 class Changes(msgspec.Struct, frozen=True, rename="pascal"):
@@ -175,6 +192,8 @@ AnyNotice: TypeAlias = CreateRoom | UpdateRoomInfo | DestroyRoom | MemberEnter |
 _kind = msgspec.json.Decoder(Kind)
 _changes = msgspec.json.Decoder(Changes)
 _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
+_members: msgspec.json.Decoder[MemberEnter | MemberLeave] = msgspec.json.Decoder(MemberEnter | MemberLeave)
+MEMBERS = b'{"CallbackCommand":"Room.CallbackAfterMember'  # so theirs mostly begin; to look costs less than to try
 
 
 def fault(source: Source[Account]) -> str | None:
@@ -235,10 +254,10 @@ def kept_query(query: str) -> str:
     return without(query, SIGNED_PARAMETERS)
 
 
-def _command(kind: Kind, query: str) -> Id:
+def _command(of_body: Id | None, query: str) -> Id:
     """The command of the body, or else of the query. Raises Unreadable if there is none."""
-    if kind.callback_command is not None:
-        return kind.callback_command
+    if of_body is not None:
+        return of_body
     named = [value for value in parameters(query).get("callbackcommand", ()) if value.strip()]
     return required(fitted(named[0] if len(named) == 1 else None, Id | None), "CallbackCommand")
 
@@ -251,15 +270,16 @@ def identify(request: Request) -> Identity:
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
     body = request.body
-    kind = read(_kind, body)
-    if kind.callback_command not in ROOM_TYPES:
-        return _identify_other(_command(kind, request.query), body)
-    notice = read_again(_notice, body)
+    kind = read_whole(_members, _kind, body) if body.startswith(MEMBERS) else read(_kind, body)
+    command = kind.callback_command
+    if command not in ROOM_TYPES:
+        return _identify_other(_command(command, request.query), body)
+    notice = read_again(_notice, body) if isinstance(kind, Kind) else kind
     room, which = str(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
-    event_type, occurred_s = ROOM_TYPES[str(kind.callback_command)], unix_s(notice.event_time)
+    event_type, occurred_s = ROOM_TYPES[str(command)], unix_s(notice.event_time)
     if occurred_s is None:
-        return Identity(event_type, all_facts(kind.callback_command, body), room, _created_s(notice))
-    return Identity(event_type, (kind.callback_command, room, notice.event_time, *which), room, occurred_s)
+        return Identity(event_type, all_facts(str(command), body), room, _created_s(notice))
+    return Identity(event_type, (command, room, notice.event_time, *which), room, occurred_s)
 
 
 def _identify_other(command: Id, body: bytes) -> Identity:
@@ -275,9 +295,9 @@ def _created_s(notice: AnyNotice) -> float | None:
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
     match notice:  # the most frequent first: each case that does not match costs some time
         case MemberEnter():
-            return _members(notice)
+            return _each_member(notice)
         case MemberLeave():
-            return (notice.type, *_members(notice))
+            return (notice.type, *_each_member(notice))
         case CreateRoom() | DestroyRoom():
             return ()
         case UpdateRoomInfo():
@@ -288,7 +308,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
             assert_never(notice)
 
 
-def _members(notice: MemberEnter | MemberLeave) -> list[str]:
+def _each_member(notice: MemberEnter | MemberLeave) -> list[str]:
     """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
     members = sorted({str(member) for member in notice.members})
     if not members:
@@ -322,7 +342,7 @@ def _switch(name: str, value: Any) -> Any:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     kind = read_again(_kind, envelope.body)
-    command = _command(kind, envelope.query)
+    command = _command(kind.callback_command, envelope.query)
     if kind.callback_command not in ROOM_TYPES:
         reader = READERS.get(command)
         drafts = () if reader is None else reader.drafts(str(command), envelope.body)
@@ -334,10 +354,10 @@ def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Eve
     room, operator = str(notice.room_id), optional_text(notice.operator)
     match notice:
         case MemberEnter():
-            heads = _heads(envelope, head, _members(notice))
+            heads = _heads(envelope, head, _each_member(notice))
             return tuple([ParticipantJoined(**head, room_id=room, user_id=user) for user, head in heads])
         case MemberLeave():
-            heads, reason = _heads(envelope, head, _members(notice)), REASONS.get(notice.type, "unknown")
+            heads, reason = _heads(envelope, head, _each_member(notice)), REASONS.get(notice.type, "unknown")
             return tuple([ParticipantLeft(**head, room_id=room, user_id=user, reason=reason) for user, head in heads])
         case CreateRoom():
             return (RoomCreated(**head, room_id=room, operator_id=operator, **_about(notice.room_info)),)

@@ -26,7 +26,7 @@ from hookline.schemas.events import (
 )
 from hookline.schemas.payload import Id, Number, number_s, optional_text, read_again, required, unknown_type
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.roomkit.reading import Reader, each_once
+from hookline.schemas.providers.roomkit.reading import Reader
 from hookline.schemas.providers.trtc import Notice as TrtcNotice
 from hookline.schemas.providers.trtc import notice_drafts, notice_facts, notice_subject
 from hookline.schemas.unknown import all_facts
@@ -84,9 +84,11 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def accounts(self) -> list[str]:
+        """Each account once, sorted, so that each has the same event id in whatever order a re-send lists them."""
         if not self.member_list and not self.admins:
             return []
-        return each_once([*(member.account for member in self.member_list), *self.admins])
+        accounts = [*self.admins, *[member.account for member in self.member_list]]
+        return sorted({str(account) for account in accounts if account is not None})
 
 
 class Everything(msgspec.Struct, frozen=True, rename="pascal"):

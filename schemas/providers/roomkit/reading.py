@@ -1,11 +1,10 @@
 """What the readers of the other families of callbacks at RoomKit's URL share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hookline.schemas.drafts import Draft
 from hookline.schemas.envelope import Identity
-from hookline.schemas.payload import Id
 
 
 class Reader(NamedTuple):
@@ -18,8 +17,3 @@ class Reader(NamedTuple):
 
     identify: Callable[[str, bytes], Identity | None]
     drafts: Callable[[str, bytes], Sequence[Draft]]
-
-
-def each_once(accounts: Iterable[Id | None]) -> list[str]:
-    """Each account once, sorted, so that each has the same event id in whatever order a re-send lists them."""
-    return sorted({str(account) for account in accounts if account is not None})
