@@ -120,7 +120,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
 
 
 def signature(request: Request) -> str:
-    return str(_proof.find(request.body)[1]).lower()
+    return (_proof.find(request.body)[1] or "").lower()  # never "", since the request is verified
 
 
 @lru_cache(maxsize=256)  # all callbacks of one second are signed alike
