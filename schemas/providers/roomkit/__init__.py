@@ -102,17 +102,30 @@ class Kind(msgspec.Struct, frozen=True, rename="pascal"):
     callback_command: Id | None = None
 
 
-class RoomInfo(msgspec.Struct, frozen=True, rename="pascal"):
+class RoomInfo(Whole, frozen=True, rename="pascal"):
     """`create_time` is Unix seconds."""
 
     room_id: Id
     room_name: str | None = None
+    room_type: Any = None
     owner: Id | None = msgspec.field(name="Owner_Account", default=None)
+    max_member_count: Any = None
+    max_seat_count: Any = None
+    is_video_disabled: Any = None
+    is_audio_disabled: Any = None
+    is_message_disabled: Any = None
+    is_screen_sharing_disabled: Any = None
+    is_cloud_recording_disabled: Any = None
     custom_info: str | None = None
+    schedule_start_time: Any = None
+    schedule_end_time: Any = None
+    room_status: Any = None
+    is_seat_enabled: Any = None
+    take_seat_mode: Any = None
     create_time: Int | None = None
 
 
-class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
+class SeatInfo(Whole, frozen=True, rename="pascal"):
     """`member` is a number beyond 2^53 in the page's sample, and text everywhere else."""
 
     index: Int
@@ -122,15 +135,20 @@ class SeatInfo(msgspec.Struct, frozen=True, rename="pascal"):
     is_audio_disabled: Flag | None = None
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
-    """`event_time` is Unix milliseconds. One page's table leaves it out, and another family does not send it."""
+class Notice(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
+    """`event_time`, which all have, is Unix milliseconds. One page's table leaves it out."""
 
-    event_time: Int | None = None
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
+
+    @property
+    def callback_command(self) -> str:
+        return str(self.__struct_config__.tag)
 
 
 class AboutRoom(Notice, frozen=True, kw_only=True):
     room_info: RoomInfo
+    invitees: Any = msgspec.field(name="ScheduleInviteeList_Account", default=None)
+    event_time: Int | None = None
 
     @property
     def room_id(self) -> Id:
@@ -141,6 +159,14 @@ class InRoom(Notice, frozen=True, kw_only=True):
     room_id: Id
 
 
+class WithMembers(InRoom, frozen=True, kw_only=True):
+    member_count: Any = None
+    type: str | None = None
+    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
+    reason: Any = None
+    event_time: Int | None = None
+
+
 class CreateRoom(AboutRoom, frozen=True, tag="Room.CallbackAfterCreateRoom"):
     pass
 
@@ -149,36 +175,21 @@ class UpdateRoomInfo(AboutRoom, frozen=True, tag="Room.CallbackAfterUpdateRoomIn
     pass
 
 
-class DestroyRoom(InRoom, frozen=True, tag="Room.CallbackAfterDestroyRoom"):
+class DestroyRoom(InRoom, frozen=True, kw_only=True, tag="Room.CallbackAfterDestroyRoom"):
+    event_time: Int | None = None
+
+
+class MemberEnter(WithMembers, frozen=True, tag="Room.CallbackAfterMemberEnter"):
+    pass
+
+
+class MemberLeave(WithMembers, frozen=True, tag="Room.CallbackAfterMemberLeave"):
     pass
 
 
 class SeatInfoChanged(InRoom, frozen=True, kw_only=True, tag="Mic.CallbackAfterSeatInfoChanged"):
     seat_list: tuple[SeatInfo, ...]
-
-
-class Members(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="CallbackCommand"):
-    """Those who came or left, of which a busy room has the most callbacks."""
-
-    operator: Id | None = msgspec.field(name="Operator_Account", default=None)
-    room_id: Id
-    member_count: Any = None
-    type: str | None = None
-    members: tuple[Id, ...] = msgspec.field(name="MemberList_Account")
-    reason: Any = None
     event_time: Int | None = None
-
-    @property
-    def callback_command(self) -> str:
-        return str(self.__struct_config__.tag)
-
-
-class MemberEnter(Members, frozen=True, tag="Room.CallbackAfterMemberEnter"):
-    pass
-
-
-class MemberLeave(Members, frozen=True, tag="Room.CallbackAfterMemberLeave"):
-    pass
 
 
 class Changes(msgspec.Struct, frozen=True, rename="pascal"):
@@ -192,8 +203,13 @@ AnyNotice: TypeAlias = CreateRoom | UpdateRoomInfo | DestroyRoom | MemberEnter |
 _kind = msgspec.json.Decoder(Kind)
 _changes = msgspec.json.Decoder(Changes)
 _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
-_members: msgspec.json.Decoder[MemberEnter | MemberLeave] = msgspec.json.Decoder(MemberEnter | MemberLeave)
-MEMBERS = b'{"CallbackCommand":"Room.CallbackAfterMember'  # so theirs mostly begin; to look costs less than to try
+# The form that is tried first, by the place where a body mostly has the family of its command: see `read_whole`.
+FAMILY = slice(20, 24)
+FIRST: Mapping[bytes, msgspec.json.Decoder[Any]] = {
+    b"Room": _notice,
+    b"Mic.": _notice,
+    b"Live": live.whole_notice,
+}
 
 
 def fault(source: Source[Account]) -> str | None:
@@ -270,11 +286,12 @@ def identify(request: Request) -> Identity:
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
     body = request.body
-    kind = read_whole(_members, _kind, body) if body.startswith(MEMBERS) else read(_kind, body)
+    first = FIRST.get(body[FAMILY])
+    kind: Kind | live.Notice | AnyNotice = read(_kind, body) if first is None else read_whole(first, _kind, body)
     command = kind.callback_command
     if command not in ROOM_TYPES:
-        return _identify_other(_command(command, request.query), body)
-    notice = read_again(_notice, body) if isinstance(kind, Kind) else kind
+        return _identify_other(_command(command, request.query), body, kind)
+    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     room, which = str(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
     event_type, occurred_s = ROOM_TYPES[str(command)], unix_s(notice.event_time)
     if occurred_s is None:
@@ -282,9 +299,14 @@ def identify(request: Request) -> Identity:
     return Identity(event_type, (command, room, notice.event_time, *which), room, occurred_s)
 
 
-def _identify_other(command: Id, body: bytes) -> Identity:
+def _identify_other(command: Id, body: bytes, kind: Kind | live.Notice | AnyNotice) -> Identity:
     reader = READERS.get(command)
-    identity = None if reader is None else reader.identify(str(command), body)
+    if reader is None:
+        identity = None
+    elif isinstance(kind, live.Notice) and reader is live.READER and not str(command).startswith("Follow."):
+        identity = live.identify_notice(str(command), kind, body)
+    else:
+        identity = reader.identify(str(command), body)
     return identify_unknown(command, body, time="EventTime") if identity is None else identity
 
 
@@ -295,9 +317,9 @@ def _created_s(notice: AnyNotice) -> float | None:
 def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
     match notice:  # the most frequent first: each case that does not match costs some time
         case MemberEnter():
-            return _each_member(notice)
+            return _members(notice)
         case MemberLeave():
-            return (notice.type, *_each_member(notice))
+            return (notice.type, *_members(notice))
         case CreateRoom() | DestroyRoom():
             return ()
         case UpdateRoomInfo():
@@ -308,7 +330,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
             assert_never(notice)
 
 
-def _each_member(notice: MemberEnter | MemberLeave) -> list[str]:
+def _members(notice: MemberEnter | MemberLeave) -> list[str]:
     """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
     members = sorted({str(member) for member in notice.members})
     if not members:
@@ -354,10 +376,10 @@ def _events(envelope: Envelope, head: EventHead, notice: AnyNotice) -> tuple[Eve
     room, operator = str(notice.room_id), optional_text(notice.operator)
     match notice:
         case MemberEnter():
-            heads = _heads(envelope, head, _each_member(notice))
+            heads = _heads(envelope, head, _members(notice))
             return tuple([ParticipantJoined(**head, room_id=room, user_id=user) for user, head in heads])
         case MemberLeave():
-            heads, reason = _heads(envelope, head, _each_member(notice)), REASONS.get(notice.type, "unknown")
+            heads, reason = _heads(envelope, head, _members(notice)), REASONS.get(notice.type, "unknown")
             return tuple([ParticipantLeft(**head, room_id=room, user_id=user, reason=reason) for user, head in heads])
         case CreateRoom():
             return (RoomCreated(**head, room_id=room, operator_id=operator, **_about(notice.room_info)),)

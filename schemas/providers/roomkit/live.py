@@ -24,7 +24,7 @@ from hookline.schemas.events import (
     RoomEndReason,
     RoomUpdated,
 )
-from hookline.schemas.payload import Id, Number, number_s, optional_text, read_again, required, unknown_type
+from hookline.schemas.payload import Id, Number, Whole, number_s, optional_text, read_again, required, unknown_type
 from hookline.schemas.provider import Sample
 from hookline.schemas.providers.roomkit.reading import Reader
 from hookline.schemas.providers.trtc import Notice as TrtcNotice
@@ -54,24 +54,34 @@ STATES: Mapping[Id | None, str] = {"Online": "participant.joined", "Offline": "p
 ACTIONS: Mapping[str | None, str] = dict.fromkeys(("add", "delete"), "participant.role_changed")
 
 
-class Info(msgspec.Struct, frozen=True, rename="pascal"):
+class Info(Whole, frozen=True, rename="pascal"):
     """`create_time` is Unix seconds."""
 
     room_id: Id | None = None
     room_name: str | None = None
+    room_type: Any = None
     owner: Id | None = msgspec.field(name="Owner_Account", default=None)
+    max_member_count: Any = None
+    is_message_disabled: Any = None
     custom_info: str | None = None
+    is_seat_enabled: Any = None
+    take_seat_mode: Any = None
+    max_seat_count: Any = None
     create_time: Number | None = None
+    is_public_visible: Any = None
+    cover_url: Any = msgspec.field(name="CoverURL", default=None)
+    activity_status: Any = None
+    category: Any = None
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(Whole, frozen=True):
     account: Id | None = msgspec.field(name="Member_Account", default=None)
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+class Notice(Whole, frozen=True, rename="pascal"):
     """`event_time` is Unix milliseconds; the sample of a created room has none."""
 
-    event_time: Number | None = None
+    callback_command: Id | None = None
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
     room_id: Id | None = None
     room_info: Info = Info()
@@ -79,8 +89,10 @@ class Notice(msgspec.Struct, frozen=True, rename="pascal"):
     event_cause: str | None = None
     member_list: tuple[Member, ...] = ()
     new_owner: Id | None = msgspec.field(name="CurrentOwner_Account", default=None)
+    old_owner: Any = msgspec.field(name="OriginalOwner_Account", default=None)
     admins: tuple[Id, ...] = msgspec.field(name="Admin_Account", default=())
     action: str | None = msgspec.field(name="opType", default=None)
+    event_time: Number | None = None
 
     @property
     def accounts(self) -> list[str]:
@@ -95,17 +107,20 @@ class Everything(msgspec.Struct, frozen=True, rename="pascal"):
     room_info: dict[str, Any] = {}
 
 
-_notice = msgspec.json.Decoder(Notice)
+whole_notice = msgspec.json.Decoder(Notice)
 _recording = msgspec.json.Decoder(TrtcNotice)
 _everything = msgspec.json.Decoder(Everything)
 _fields = msgspec.json.Decoder(dict[str, Any])
 
 
 def identify(command: str, body: bytes) -> Identity | None:
-    """The facts are command, room, time, what has changed, and the members. Without a time all fields are facts."""
     if command.startswith("Follow."):
         return identify_recording(command, read_again(_recording, body))
-    notice = read_again(_notice, body)
+    return identify_notice(command, read_again(whole_notice, body), body)
+
+
+def identify_notice(command: str, notice: Notice, body: bytes) -> Identity | None:
+    """The facts are command, room, time, what has changed, and the members. Without a time all fields are facts."""
     room, accounts = _room(notice), notice.accounts
     topic = _topic(command, notice, accounts)
     if topic is None:
@@ -129,7 +144,7 @@ def identify_recording(command: str, notice: TrtcNotice, call: str | None = None
 def drafts(command: str, body: bytes) -> Sequence[Draft]:
     if command.startswith("Follow."):
         return notice_drafts(read_again(_recording, body))
-    notice = read_again(_notice, body)
+    notice = read_again(whole_notice, body)
     room = _room(notice)
     match command.removeprefix("Live.Callback").removeprefix("After"):
         case "MemberStateChanged":
