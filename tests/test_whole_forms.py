@@ -17,7 +17,7 @@ from hookline.schemas.providers.roomkit import live
 
 DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
     (cloudroom.PROVIDER, cloudroom.SAMPLES),
-    (gme.PROVIDER, [sample for sample in gme.SAMPLES if sample.type != gme.MODERATION]),
+    (gme.PROVIDER, gme.SAMPLES),
     (krtc.PROVIDER, krtc.SAMPLES),
     (netease.PROVIDER, nertc.SAMPLES),
     (roomkit.PROVIDER, [sample for sample in roomkit.SAMPLES if sample.type in roomkit.ROOM_TYPES]),

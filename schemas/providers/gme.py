@@ -26,7 +26,6 @@ from hookline.schemas.payload import (
     flag,
     number_s,
     optional_text,
-    read,
     read_again,
     read_whole,
     recheck,
@@ -101,32 +100,54 @@ class Notice(Whole, frozen=True, kw_only=True, rename="pascal"):
         return False
 
 
-class Finding(msgspec.Struct, frozen=True, rename="pascal"):
+class Finding(Whole, frozen=True, rename="pascal"):
+    end_time: Any = None
     key_word: str | None = None
+    label: Any = None
+    rate: Any = None
+    start_time: Any = None
 
 
-class Piece(msgspec.Struct, frozen=True, rename="pascal"):
+class Piece(Whole, frozen=True, rename="pascal"):
     """`duration` and `offset` are milliseconds, `piece_start_time` is Unix seconds."""
 
+    dump_url: str | None = None
     hit_flag: Flag | None = None
+    main_type: str | None = None
     room_id: Id | None = None
     open_id: Id | None = None
-    main_type: str | None = None
-    sub_label: str | None = None
-    dump_url: str | None = None
+    info: Any = None
     offset: Int | None = None
     duration: Int | None = None
     piece_start_time: Number | None = None
+    sub_label: str | None = None
     scan_detail: tuple[Finding, ...] = ()
 
 
-class Scan(msgspec.Struct, frozen=True, rename="pascal"):
+class Scan(Whole, frozen=True, kw_only=True, rename="pascal"):
     """`scan_finish_time` is Unix seconds. The scan of a live room sends many callbacks for one task."""
 
-    task_id: Id
+    event_type: None = None
+    code: Any = None
     data_id: Id | None = None
     scan_finish_time: Number | None = None
-    scan_piece: tuple[Piece, ...] = ()
+    hit_flag: Any = None
+    live: Any = None
+    msg: Any = None
+    scan_piece: tuple[Piece, ...] | None = None
+    scan_start_time: Any = None
+    scenes: Any = None
+    status: Any = None
+    task_id: Id
+    url: Any = None
+
+    @property
+    def is_moderation(self) -> bool:
+        return self.scan_piece is not None or self.scenes is not None
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return self.scan_piece or ()
 
 
 _scan = msgspec.json.Decoder(Scan)
@@ -175,9 +196,9 @@ def identify(request: Request) -> Identity:
     time of sending. Without a segment number, the file name is the fact instead.
     """
     body = request.body
-    kind = read_whole(_notice, _kind, body) if body.find(A_TYPE) >= 0 else read(_kind, body)
+    kind = read_whole(_notice, _kind, body) if body.find(A_TYPE) >= 0 else read_whole(_scan, _kind, body)
     if kind.is_moderation:
-        return _identify_scan(read_again(_scan, body))
+        return _identify_scan(kind if isinstance(kind, Scan) else read_again(_scan, body))
     if kind.event_type not in KNOWN:
         return identify_unknown(
             required(kind.event_type, "EventType"), body, time="Timestamp", per_attempt=("Timestamp",)
@@ -191,9 +212,9 @@ def identify(request: Request) -> Identity:
 
 def _identify_scan(scan: Scan) -> Identity:
     """The facts are task, data, and the place of each piece. The time of the scan is not one."""
-    pieces = [f"{piece.piece_start_time}:{piece.offset}:{piece.room_id}:{piece.open_id}" for piece in scan.scan_piece]
+    pieces = [f"{piece.piece_start_time}:{piece.offset}:{piece.room_id}:{piece.open_id}" for piece in scan.pieces]
     event_type = TYPES[MODERATION] if _flagged(scan) else unknown_type(MODERATION)
-    room = next((piece.room_id for piece in scan.scan_piece if piece.room_id), scan.task_id)
+    room = next((piece.room_id for piece in scan.pieces if piece.room_id), scan.task_id)
     return Identity(event_type, (str(scan.task_id), optional_text(scan.data_id), *pieces), str(room), _finished_s(scan))
 
 
@@ -202,7 +223,7 @@ def _finished_s(scan: Scan) -> float | None:
 
 
 def _flagged(scan: Scan) -> Sequence[Piece]:
-    return [piece for piece in scan.scan_piece if flag(piece.hit_flag)]
+    return [piece for piece in scan.pieces if flag(piece.hit_flag)]
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
