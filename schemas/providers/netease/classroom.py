@@ -25,6 +25,7 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    Whole,
     number,
     optional_text,
     read_again,
@@ -37,6 +38,7 @@ from hookline.schemas.unknown import all_facts
 
 STREAMS: Mapping[str, TrackKind] = {"audio": "audio", "video": "video", "subVideo": "screen"}
 
+TYPES = ("1", "2", "10", "11", "30", "31", "40", "41", "50", "51")
 EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "30": ParticipantJoined,
     "31": ParticipantLeft,
@@ -45,45 +47,63 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
 }
 
 
-class ClassStream(msgspec.Struct, frozen=True):
+class ClassStream(Whole, frozen=True):
     value: Int | None = None
     time: Number | None = None
 
 
-class ClassMember(msgspec.Struct, frozen=True, rename="camel"):
-    user_uuid: Id
+class ClassMember(Whole, frozen=True, kw_only=True, rename="camel"):
+    properties: Any = None
+    streams: Any = None
     role: str | None = None
     user_name: str | None = None
+    user_uuid: Id
     rtc_uid: Id | None = None
     time: Number | None = None
 
 
-class ClassData(msgspec.Struct, frozen=True, rename="camel"):
+class ClassData(Whole, frozen=True, rename="camel"):
     members: tuple[ClassMember, ...] = ()
     member: ClassMember | None = None
     operator_member: ClassMember | None = None
-    streams: dict[str, ClassStream | None] = {}
+    streams: dict[str, ClassStream | None] = msgspec.field(default_factory=dict)
     stream_type: str | None = None
     key: str | None = None
     states: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
 
 
-class ClassNotice(msgspec.Struct, frozen=True, rename="camel"):
+class ClassNotice(Whole, frozen=True, kw_only=True, rename="camel"):
     """`sequence` counts the events of one room from 1. Most samples have no `timestamp`."""
 
-    room_uuid: Id
-    app_key: Id | None = None
     sequence: Int | None = None
-    timestamp: Number | None = None
+    app_key: Id | None = None
+    room_uuid: Id
+    type: Any = None
+    cmd: Id
+    version: Any = None
     data: ClassData = ClassData()
+    timestamp: Number | None = None
+
+    @property
+    def word(self) -> Id:
+        return self.cmd
 
 
-_class_notice = msgspec.json.Decoder(ClassNotice)
+whole_notice = msgspec.json.Decoder(ClassNotice)
+
+
+def identify(notice: ClassNotice, body: bytes) -> Identity | None:
+    """As that of `READERS`; None for a type that it lacks."""
+    kind = str(notice.word)
+    return _identify(kind, notice, body) if kind in TYPES else None
 
 
 def _identify_class(kind: str, body: bytes) -> Identity | None:
-    notice = read_again(_class_notice, body)
+    return _identify(kind, read_again(whole_notice, body), body)
+
+
+def _identify(kind: str, notice: ClassNotice, body: bytes) -> Identity | None:
     event = _first_event(kind, notice.data)
     if event is None:
         return None
@@ -94,7 +114,7 @@ def _identify_class(kind: str, body: bytes) -> Identity | None:
 
 
 def _make_class(kind: str, body: bytes) -> Sequence[Made]:
-    notice = read_again(_class_notice, body)
+    notice = read_again(whole_notice, body)
     room = str(notice.room_uuid)
     return [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
 
@@ -163,20 +183,19 @@ def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:
     return on + off
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(
-    ("1", "2", "10", "11", "30", "31", "40", "41", "50", "51"), Reader(_identify_class, _make_class)
-)
+READERS: Mapping[str, Reader] = dict.fromkeys(TYPES, Reader(_identify_class, _make_class))
 
 
 def _class_sample(sequence: int, cmd: int, **data: Any) -> Sample:
     def body(n: int, at_s: float) -> Any:
-        room = {"appKey": "example-app-key", "roomUuid": f"class-{n}", "type": "R", "version": 1}
-        return {"sequence": sequence, **room, "cmd": cmd, "data": data, "timestamp": milliseconds(at_s, int)}
+        room = {"appKey": "example-app-key", "roomUuid": f"class-{n}", "type": "R"}
+        sent = {"cmd": cmd, "version": 1, "data": data, "timestamp": milliseconds(at_s, int)}
+        return {"sequence": sequence, **room, **sent}
 
     return Sample(str(cmd), body)
 
 
-TEACHER = {"role": "host", "userName": "Teacher", "userUuid": "teacher", "rtcUid": 3, "properties": {}, "streams": {}}
+TEACHER = {"properties": {}, "streams": {}, "role": "host", "userName": "Teacher", "userUuid": "teacher", "rtcUid": 3}
 
 SAMPLES = (
     _class_sample(1, 50, operatorMember=TEACHER),

@@ -20,6 +20,7 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    Whole,
     number,
     optional_text,
     read_again,
@@ -40,7 +41,7 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
 TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.items()}
 
 
-class MeetingFile(msgspec.Struct, frozen=True, rename="camel"):
+class MeetingFile(Whole, frozen=True, rename="camel"):
     """`mix` is 1 for a mixed file, 2 for one of a single user."""
 
     account_id: Id | None = None
@@ -52,13 +53,15 @@ class MeetingFile(msgspec.Struct, frozen=True, rename="camel"):
     piece_index: Number | None = None
 
 
-class MeetingBody(msgspec.Struct, frozen=True, rename="camel"):
-    meeting_id: Id
+class MeetingBody(Whole, frozen=True, kw_only=True, rename="camel"):
     meeting_unique_id: Id | None = None
+    meeting_id: Id
     time: Number | None = None
     subject: str | None = None
+    type: Any = None
     reason: Int | None = None
     account_id: Id | None = None
+    device_id: Any = None
     room_uid: Id | None = None
     file_info: MeetingFile | None = None
 
@@ -67,11 +70,28 @@ class Meeting(msgspec.Struct, frozen=True, rename="camel"):
     msg_body: MeetingBody
 
 
+class Notice(Whole, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A whole callback. No other service has a `msgType`."""
+
+    word: Id = msgspec.field(name="msgType")
+    msg_body: MeetingBody
+
+
+whole_notice = msgspec.json.Decoder(Notice)
 _meeting = msgspec.json.Decoder(Meeting)
 
 
+def identify(notice: Notice, body: bytes) -> Identity | None:
+    """As that of `READERS`; None for a type that it lacks."""
+    kind = str(notice.word)
+    return _identify(kind, notice.msg_body, body) if kind in TOPICS else None
+
+
 def _identify_meeting(kind: str, body: bytes) -> Identity | None:
-    notice = read_again(_meeting, body).msg_body
+    return _identify(kind, read_again(_meeting, body).msg_body, body)
+
+
+def _identify(kind: str, notice: MeetingBody, body: bytes) -> Identity | None:
     if not _is_event(kind, notice):
         return None
     ms, room, file = optional_number(notice.time), str(notice.meeting_id), notice.file_info

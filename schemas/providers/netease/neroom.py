@@ -22,6 +22,7 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Number,
+    Whole,
     optional_text,
     read_again,
     unix_s,
@@ -41,38 +42,60 @@ TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.
 ABOUT_USERS = ("USER_JOIN_ROOM", "USER_LEAVE_ROOM")
 
 
-class NeRoomUser(msgspec.Struct, frozen=True, rename="camel"):
-    user_uuid: Id
+class NeRoomUser(Whole, frozen=True, kw_only=True, rename="camel"):
     role: str | None = None
+    user_uuid: Id
 
 
-class NeRoomBody(msgspec.Struct, frozen=True, rename="camel"):
+class NeRoomBody(Whole, frozen=True, rename="camel"):
     """`roomArchiveId` is one life of a room."""
 
-    room_uuid: Id | None = None
     room_archive_id: Id | None = None
+    room_uuid: Id | None = None
     operator_user_uuid: Id | None = None
     users: tuple[NeRoomUser, ...] = ()
     subject: str | None = None
     owner_user_uuid: Id | None = None
+    state: Any = None
 
 
-class NeRoom(msgspec.Struct, frozen=True, rename="camel"):
+class NeRoom(Whole, frozen=True, kw_only=True, rename="camel"):
     request_id: Id
-    body: NeRoomBody
+    event_type: Id | None = None
     timestamp: Number | None = None
+    body: NeRoomBody
+
+
+class Notice(NeRoom, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole callback. No other service has a type and a `requestId`."""
+
+    event_type: Id
+
+    @property
+    def word(self) -> Id:
+        return self.event_type
 
 
 class Changes(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
+whole_notice = msgspec.json.Decoder(Notice)
 _ne_room = msgspec.json.Decoder(NeRoom)
 _changes = msgspec.json.Decoder(Changes)
 
 
+def identify(notice: Notice, _body: bytes) -> Identity | None:
+    """As that of `READERS`; None for a type that it lacks."""
+    kind = str(notice.word)
+    return _identify(kind, notice) if kind in TOPICS else None
+
+
 def _identify_ne_room(kind: str, body: bytes) -> Identity | None:
-    notice = read_again(_ne_room, body)
+    return _identify(kind, read_again(_ne_room, body))
+
+
+def _identify(kind: str, notice: NeRoom) -> Identity | None:
     about = notice.body
     if about.room_uuid is None:
         return None

@@ -81,7 +81,7 @@ class RtcData(msgspec.Struct, frozen=True):
 class Notice(Whole, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A whole callback. Those of all other services have further fields beside these two."""
 
-    event_type: Id
+    word: Id = msgspec.field(name="eventType")
     data: Rtc
 
 
@@ -91,7 +91,7 @@ _rtc = msgspec.json.Decoder(RtcData)
 
 def identify(notice: Notice, body: bytes) -> Identity | None:
     """As that of `READERS`; None for a type that it lacks."""
-    kind = str(notice.event_type)
+    kind = str(notice.word)
     return _identify(kind, notice.data, body) if kind in TOPICS else None
 
 
