@@ -126,8 +126,8 @@ def _check(body: bytes, whole: Whole | None = None) -> None:
     `whole` is what was decoded, if its form has all documented fields.
     """
     if (
-        (whole is not None and _is_kept_whole(body, whole))
-        or (len(body) >= _LARGE_BYTES and _is_seen_whole(body))
+        (len(body) >= _LARGE_BYTES and _is_seen_whole(body))
+        or (whole is not None and _is_kept_whole(body, whole))
         or _is_kept_whole(body)
     ):
         if _BACKSLASH in body:
