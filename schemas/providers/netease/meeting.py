@@ -70,11 +70,14 @@ class Meeting(msgspec.Struct, frozen=True, rename="camel"):
     msg_body: MeetingBody
 
 
-class Notice(Whole, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A whole callback. No other service has a `msgType`."""
+class Notice(Whole, frozen=True, kw_only=True, rename="camel"):
+    """A whole callback, without what would make it one of another service."""
 
     word: Id = msgspec.field(name="msgType")
     msg_body: MeetingBody
+    event_type: None = None
+    event_type_too: None = msgspec.field(name="event_type", default=None)
+    room_uuid: None = None
 
 
 whole_notice = msgspec.json.Decoder(Notice)

@@ -66,10 +66,11 @@ class NeRoom(Whole, frozen=True, kw_only=True, rename="camel"):
     body: NeRoomBody
 
 
-class Notice(NeRoom, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole callback. No other service has a type and a `requestId`."""
+class Notice(NeRoom, frozen=True, kw_only=True):
+    """A whole callback, without what would make it one of F."""
 
     event_type: Id
+    room_uuid: None = None
 
     @property
     def word(self) -> Id:

@@ -78,11 +78,13 @@ class RtcData(msgspec.Struct, frozen=True):
     data: Rtc
 
 
-class Notice(Whole, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A whole callback. Those of all other services have further fields beside these two."""
+class Notice(Whole, frozen=True, kw_only=True, rename="camel"):
+    """A whole callback, without what would make it one of D or F."""
 
     word: Id = msgspec.field(name="eventType")
     data: Rtc
+    request_id: None = None
+    room_uuid: None = None
 
 
 whole_notice = msgspec.json.Decoder(Notice)
