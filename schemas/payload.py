@@ -45,8 +45,9 @@ _AFTER_VALUES = b",]}"
 class Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     """A form with all documented fields in their order: what is decoded is mostly encoded to the same bytes again.
 
-    A field that nothing else asks for is of type Any, so that it never costs the event. None is of type `msgspec.Raw`,
-    whose inside would not be decoded.
+    A field that nothing else asks for is of type Any, so that it never costs the event. Each struct in it is such a
+    form, too, since other structs are encoded with fields that were not sent. It has no `msgspec.Raw`, whose inside
+    would not be decoded.
     """
 
 

@@ -50,7 +50,7 @@ TYPES = {**RECORDING_TYPES, MODERATION: "moderation.flagged"}
 KNOWN = {*RECORDINGS, *RECORDING_TYPES}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
-A_TYPE = b'"EventType"'
+A_TYPE = b'"EventType"'  # which a callback about moderation lacks, so that its form is tried first
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -203,7 +203,7 @@ AnyNotice: TypeAlias = CreateRoom | UpdateRoomInfo | DestroyRoom | MemberEnter |
 _kind = msgspec.json.Decoder(Kind)
 _changes = msgspec.json.Decoder(Changes)
 _notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
-# The form that is tried first, by the place where a body mostly has the family of its command: see `read_whole`.
+# The form that is tried first, by the place where a body mostly has the family of its command.
 FAMILY = slice(20, 24)
 FIRST: Mapping[bytes, msgspec.json.Decoder[Any]] = {
     b"Room": _notice,
