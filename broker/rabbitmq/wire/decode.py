@@ -2,8 +2,10 @@
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pamqp import decode
 from pamqp.header import ContentHeader
 
@@ -12,6 +14,7 @@ from hookline.schemas.envelope import (
     ID_HEADER,
     RECEIVED_AT_HEADER,
     SOURCE_HEADER,
+    SPEC_VERSION,
     SPEC_VERSION_HEADER,
     SUBJECT_HEADER,
     TIME_HEADER,
@@ -27,19 +30,28 @@ _flags = struct.Struct(">H").unpack_from
 _length = struct.Struct(">I").unpack_from
 _delivery_tag = struct.Struct(">Q").unpack_from
 _TABLE_AT = 4  # the length of the table comes first
-# The headers of an envelope in the order of `encode`: the name, the bytes before the value's length, and their number.
-_ENVELOPE_FIELDS = tuple(
-    (name, f"{chr(len(name))}{name}S\0\0\0", len(name) + 6)
-    for name in (
-        ID_HEADER,
-        SOURCE_HEADER,
-        TYPE_HEADER,
-        SUBJECT_HEADER,
-        TIME_HEADER,
-        SPEC_VERSION_HEADER,
-        RECEIVED_AT_HEADER,
-    )
-)
+_ID_BYTES, _RECEIVED_AT_BYTES = 32, 32  # an id has 32 digits, and a time of receipt has microseconds
+
+
+def _before(name: str, size: bytes = b"") -> bytes:
+    """What is before a text of less than 256 bytes: `size` is the last byte of it."""
+    return bytes((len(name),)) + name.encode() + b"S\0\0\0" + size
+
+
+_BEFORE_ID, _BEFORE_SUBJECT, _BEFORE_TIME = _before(ID_HEADER, b" "), _before(SUBJECT_HEADER), _before(TIME_HEADER)
+_BEFORE_RECEIVED_AT = _before(SPEC_VERSION_HEADER, b"\x03") + SPEC_VERSION.encode() + _before(RECEIVED_AT_HEADER, b" ")
+_ORIGIN_AT = _TABLE_AT + len(_BEFORE_ID) + _ID_BYTES
+
+
+class _Layout(msgspec.Struct, frozen=True):
+    """Where the texts of an envelope are in a table, whose `end` is that of the last, and what is before each of them.
+
+    `parts` takes out all of these. The headers of source and type are one part.
+    """
+
+    parts: Callable[[bytes], tuple[bytes, ...]]
+    before: tuple[bytes, ...]
+    end: int
 
 
 class Assembly:
@@ -127,9 +139,12 @@ def texts(table: bytes) -> dict[str, str] | None:
 
     Raises Unreadable.
     """
-    end = len(table)
     try:
         found, at = _envelope_texts(table)
+    except (LookupError, ValueError, struct.error):  # it ends before an envelope's would, or is no UTF-8
+        found, at = {}, _TABLE_AT
+    end = len(table)
+    try:
         while at < end:
             value = at + 1 + table[at]
             if table[value] != _TEXT or table[at + 1] == _X:
@@ -143,22 +158,64 @@ def texts(table: bytes) -> dict[str, str] | None:
 
 
 def _envelope_texts(table: bytes) -> tuple[dict[str, str], int]:
-    """The first texts of a table, as far as they are those of an envelope, and where the next one begins.
+    """The first texts of a table if they are those of an envelope as `encode` writes them, and where the next begins.
 
-    They are read in half the time of others, and messages share their names. Each is ASCII and shorter than 128 bytes.
+    All are taken out at once, in half the time of others. Messages share the names, and those of a topic its texts.
     """
-    found: dict[str, str] = {}
-    fields = table[_TABLE_AT:]
-    if not fields.isascii():
-        return found, _TABLE_AT
-    text, at = fields.decode(), 0
-    for name, before, size in _ENVELOPE_FIELDS:
-        start = at + size
-        if text[at : start - 1] != before:
-            break
+    subject_at = table.find(_BEFORE_SUBJECT)
+    if subject_at < _ORIGIN_AT:
+        return {}, _TABLE_AT
+    size_at = subject_at + len(_BEFORE_SUBJECT)
+    size = table[size_at]
+    layout = _layout(subject_at - _ORIGIN_AT, size, table[size_at + 1 + size + len(_BEFORE_TIME)])
+    before_id, event_id, origin, before_subject, subject, before_time, time, before_received_at, received_at = (
+        layout.parts(table)
+    )
+    topic = _source_and_type(origin)
+    if topic is None or (before_id, before_subject, before_time, before_received_at) != layout.before:
+        return {}, _TABLE_AT
+    source, event_type = topic
+    found = {
+        ID_HEADER: event_id.decode(),
+        SOURCE_HEADER: source,
+        TYPE_HEADER: event_type,
+        SUBJECT_HEADER: subject.decode(),
+        TIME_HEADER: time.decode(),
+        SPEC_VERSION_HEADER: SPEC_VERSION,
+        RECEIVED_AT_HEADER: received_at.decode(),
+    }
+    return found, layout.end
+
+
+@lru_cache(maxsize=4096)  # one for each length of source and type, of subject and of time
+def _layout(origin_bytes: int, subject_bytes: int, time_bytes: int) -> _Layout:
+    before_subject, before_time = _BEFORE_SUBJECT + bytes((subject_bytes,)), _BEFORE_TIME + bytes((time_bytes,))
+    sizes = (
+        len(_BEFORE_ID),
+        _ID_BYTES,
+        origin_bytes,
+        len(before_subject),
+        subject_bytes,
+        len(before_time),
+        time_bytes,
+        len(_BEFORE_RECEIVED_AT),
+        _RECEIVED_AT_BYTES,
+    )
+    parts = struct.Struct(f"{_TABLE_AT}x" + "".join(f"{size}s" for size in sizes))
+    return _Layout(parts.unpack_from, (_BEFORE_ID, before_subject, before_time, _BEFORE_RECEIVED_AT), parts.size)
+
+
+@lru_cache(maxsize=4096)  # one for each topic
+def _source_and_type(fields: bytes) -> tuple[str, str] | None:
+    """The texts of these two fields; None for any others."""
+    at, found = 0, []
+    for name in (SOURCE_HEADER, TYPE_HEADER):
+        before, start = _before(name), at + len(_before(name)) + 1
+        if fields[at : start - 1] != before:
+            return None
         at = start + fields[start - 1]
-        found[name] = text[start:at]
-    return found, _TABLE_AT + at
+        found.append(fields[start:at].decode())
+    return (found[0], found[1]) if at == len(fields) else None
 
 
 def values(table: bytes) -> dict[str, Any]:
