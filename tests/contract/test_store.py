@@ -232,6 +232,14 @@ async def test_a_thousand_concurrent_claims_each_get_their_own_answer(store: Sto
 
 
 @each_store
+async def test_the_first_of_two_concurrent_claims_on_each_of_many_events_gets_it(store: Store, queue: str) -> None:
+    await store.claim(queue, "0")
+    await store.release(queue, "0", failures=3)
+    claims = await asyncio.gather(*(store.claim(queue, str(number)) for number in [*range(100), *range(100)]))
+    assert claims == [Acquired(failures=3), *[Acquired()] * 99, *[LeasedElsewhere()] * 100]
+
+
+@each_store
 async def test_a_single_process_holds_every_partition(store: Store, queue: str) -> None:
     assert await store.assign(queue, PARTITIONS, ()) == Assignment(frozenset(PARTITIONS))
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,35 +31,42 @@ class StoreStatements:
 
     def claim(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
         """The claims on events. Of two requests for the same event, the first gets it."""
-        (now,) = connection.execute("SELECT value FROM lease_clock").fetchone()
-        known = self._known(
-            connection, [each.event_id for each in requests], {each.event_id for each in requests if each.ours}
-        )
         subjects = {each.subject for each in requests if each.subject is not None}
         newest = self._newest(connection, subjects) if subjects else {}
-        new_of = {subject: Acquired(newest_s=newest_s) for subject, newest_s in newest.items()}
+        new = 0
+        for part in parts(requests):
+            rows = flat([(each.event_id, each.number) for each in part])
+            claim_new = _with_rows(_CLAIM_NEW, "(?, ?)", len(part), _UNLESS_HANDLED)
+            new += connection.execute(claim_new, (self._queue, self._owner, *rows)).rowcount
+        claims: list[Claim] = [_NEW] * len(requests)
+        if new < len(requests):  # rarely
+            claims = self._claim_again(connection, requests)
+        if not newest:
+            return claims
+        return [
+            replace(claim, newest_s=newest[request.subject])
+            if request.subject in newest and isinstance(claim, Acquired)
+            else claim
+            for request, claim in zip(requests, claims, strict=True)
+        ]
+
+    def _claim_again(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
+        """The claims on events, some of which the store knew before. Those on the others are made."""
+        known = self._known(connection, requests)
         claims: list[Claim] = []
-        new: list[tuple[str, int]] = []
         again: list[tuple[str | int, ...]] = []
         for request in requests:
             event_id = request.event_id
-            claim = known.get(event_id)
-            if claim is None:
-                claim = new_of.get(request.subject, _NEW)
-                new.append((event_id, request.number))
+            claim = known[event_id]
+            if isinstance(claim, Acquired):
                 known[event_id] = LeasedElsewhere()
-            elif isinstance(claim, Acquired):
-                counts = (claim.deaths, claim.crashes, claim.failures, claim.copy, claim.tried)
-                again.append((event_id, request.number, *counts))
-                known[event_id] = LeasedElsewhere()
-                if request.subject in newest:
-                    claim = replace(claim, newest_s=newest[request.subject])
+                if claim is not _NEW:
+                    counts = (claim.deaths, claim.crashes, claim.failures, claim.copy, claim.tried)
+                    again.append((event_id, request.number, *counts))
             claims.append(claim)
-        common = (self._queue, self._owner, now)
-        for part in parts(new):
-            connection.execute(_with_rows(_CLAIM_NEW, "(?, ?)", len(part)), (*common, *flat(part)))
         for part in parts(again):
-            connection.execute(_with_rows(_CLAIM_AGAIN, "(?, ?, ?, ?, ?, ?, ?)", len(part)), (*common, *flat(part)))
+            claim_again = _with_rows(_CLAIM_AGAIN, "(?, ?, ?, ?, ?, ?, ?)", len(part))
+            connection.execute(claim_again, (self._queue, self._owner, *flat(part)))
         return claims
 
     def finish(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> list[None]:
@@ -68,13 +76,12 @@ class StoreStatements:
 
     def complete(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> int:
         """Write completion records. The result is the number of events that were not finished before."""
-        (now_s,) = connection.execute("SELECT now()").fetchone()
         new = 0
-        for part in parts(completions):
+        for part in parts(sorted(completions, key=attrgetter("event_id"))):
             ids = [each.event_id for each in part]
             connection.execute(_of_events("DELETE FROM claims", len(ids)), (self._queue, *ids))
-            new += connection.execute(_with_rows(_HANDLE, "(?)", len(ids)), (self._queue, now_s, *ids)).rowcount
-        self._note_newest(connection, completions, now_s)
+            new += connection.execute(_with_rows(_HANDLE, "(?)", len(ids)), (self._queue, *ids)).rowcount
+        self._note_newest(connection, completions)
         self._purge_after(connection, len(completions))
         return new
 
@@ -104,19 +111,19 @@ class StoreStatements:
         noted, claim = (tried, tried, failures, tried), (self._queue, event_id, self._owner, number)
         return connection.execute(_NOTE_ATTEMPT + _IS_OF, (*noted, *claim)).rowcount == 1
 
-    def _note_newest(self, connection: sqlite3.Connection, completions: Sequence[Completion], now_s: float) -> None:
+    def _note_newest(self, connection: sqlite3.Connection, completions: Sequence[Completion]) -> None:
         """Note the latest time of each subject. When that was noted is brought up to date only once in a while."""
         latest: dict[str, float] = {}
         for each in completions:
             if each.subject is not None:
                 latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
-        old_s = now_s - _NOTED_EVERY * self._ttl_s
         for subjects in parts([*latest]):
             rows = [(subject, latest[subject]) for subject in subjects]
-            note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(rows)) + _IF_LATER
-            connection.execute(note, (self._queue, now_s, *flat(rows)))
-            note_again = _of_subjects(_NOTE_AGAIN, len(subjects)) + " AND noted_at < ?"
-            connection.execute(note_again, (now_s, self._queue, *subjects, old_s))
+            connection.execute(_with_rows(_NOTE_NEWEST, "(?, ?)", len(rows), _IF_LATER), (self._queue, *flat(rows)))
+            connection.execute(
+                _of_subjects(_NOTE_AGAIN, len(subjects), _IF_OLD),
+                (self._queue, *subjects, _NOTED_EVERY * self._ttl_s),
+            )
 
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
@@ -125,16 +132,23 @@ class StoreStatements:
             for statement in _PURGE:
                 connection.execute(statement, (self._ttl_s, _PURGE_AT_MOST))
 
-    def _known(
-        self, connection: sqlite3.Connection, event_ids: Sequence[str], ours: Collection[str]
-    ) -> dict[str, Claim]:
-        """The answers for those events that the store knows. A claim of our own on one of `ours` is no obstacle."""
+    def _known(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> dict[str, Claim]:
+        """The answers for the first request of each event, also of a new one, whose claim was made just now.
+
+        A claim that the process already had is no obstacle where the request is `ours`.
+        """
         known: dict[str, Claim] = {}
-        for ids in parts(event_ids):
+        new, ours = {each.number for each in requests}, {each.event_id for each in requests if each.ours}
+        for ids in parts([each.event_id for each in requests]):
             rows = connection.execute(_among(_LOOK_UP, len(ids)), (*ids, self._queue)).fetchall()
-            for event_id, owner, held, *rest in rows:
-                is_ours = owner == self._owner and event_id in ours
-                known[event_id] = LeasedElsewhere() if held and not is_ours else _claim(*rest)
+            for event_id, owner, number, held, *counts in rows:
+                is_mine = owner == self._owner
+                if is_mine and number in new:
+                    known[event_id] = _NEW
+                elif held and not (is_mine and event_id in ours):
+                    known[event_id] = LeasedElsewhere()
+                else:
+                    known[event_id] = _claim(*counts)
             finished = connection.execute(_among(_HANDLED, len(ids)), (*ids, self._queue)).fetchall()
             known |= {event_id: Duplicate() for (event_id,) in finished}
         return known
@@ -182,9 +196,9 @@ def insert(into: str, row: str, count: int) -> str:
 
 
 @cache
-def _with_rows(statement: str, row: str, count: int) -> str:
+def _with_rows(statement: str, row: str, count: int, rest: str = "") -> str:
     """A statement that inserts from so many rows. What they have in common is a parameter once."""
-    return f"{statement} FROM (VALUES {', '.join([row] * count)})"
+    return f"{statement} FROM (VALUES {', '.join([row] * count)}) {rest}"
 
 
 @cache
@@ -200,16 +214,20 @@ def _among(statement: str, count: int) -> str:
 
 
 @cache
-def _of_subjects(statement: str, count: int) -> str:
-    return f"{statement} WHERE queue = ? AND subject IN ({', '.join('?' * count)})"
+def _of_subjects(statement: str, count: int, rest: str = "") -> str:
+    return f"{statement} WHERE queue = ? AND subject IN ({', '.join('?' * count)}) {rest}"
 
 
 _NEW = Acquired()
-_CLAIM_NEW = "INSERT INTO claims SELECT ?, column1, ?, ?, 0, 0, 0, 0, column2, 0, 0"
-_CLAIM_AGAIN = "REPLACE INTO claims SELECT ?, column1, ?, ?, 0, column3, column4, column5, column2, column6, column7"
-_HANDLE = "INSERT OR IGNORE INTO handled SELECT ?, column1, ?"
-# Columns 3 and 4: whether the claim is held, that is, its owner is alive; whether its owner has died.
-_LOOK_UP = """SELECT id, owner, owner IN (SELECT owner FROM alive),
+# A subquery has its value once for all rows.
+_LEASE_CLOCK, _NOW = "(SELECT value FROM lease_clock)", "(SELECT now())"
+_CLAIM_NEW = f"INSERT OR IGNORE INTO claims SELECT ?1, column1, ?2, {_LEASE_CLOCK}, 0, 0, 0, 0, column2, 0, 0"
+_UNLESS_HANDLED = "LEFT JOIN handled ON queue = ?1 AND id = column1 WHERE id IS NULL"
+_CLAIM_AGAIN = f"""REPLACE INTO claims
+    SELECT ?, column1, ?, {_LEASE_CLOCK}, 0, column3, column4, column5, column2, column6, column7"""
+_HANDLE = f"INSERT OR IGNORE INTO handled SELECT ?, column1, {_NOW}"
+# Columns 4 and 5: whether the claim is held, that is, its owner is alive; whether its owner has died.
+_LOOK_UP = """SELECT id, owner, number, owner IN (SELECT owner FROM alive),
     owner IS NOT NULL AND owner NOT IN (SELECT owner FROM alive), alone, deaths, crashes, failures, copy, tried
     FROM asked CROSS JOIN claims"""
 _HANDLED = "SELECT id FROM asked CROSS JOIN handled"
@@ -224,13 +242,14 @@ _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
     AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
 _LATEST = "SELECT subject, occurred_s FROM newest"
-_NOTE_NEWEST = "INSERT INTO newest SELECT ?, column1, column2, ?"
+_NOTE_NEWEST = f"INSERT INTO newest SELECT ?, column1, column2, {_NOW}"
 # Without a WHERE, SQLite takes ON for that of a join.
-_IF_LATER = " WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
+_IF_LATER = "WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
 # The index of `noted_at` costs more to change than the row. So that time may be too early by this part of the TTL, and
 # the row is kept for as much longer.
 _NOTED_EVERY = 0.01
-_NOTE_AGAIN = "UPDATE newest SET noted_at = ?"
+_NOTE_AGAIN = f"UPDATE newest SET noted_at = {_NOW}"  # noqa: S608  of constants
+_IF_OLD = f"AND noted_at < {_NOW} - ?"
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
