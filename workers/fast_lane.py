@@ -159,12 +159,13 @@ class FastLane(Generic[T]):
             self._give_back(group)
             raise
         for entry, claim in zip(group, claims, strict=True):
-            if isinstance(claim, Acquired) and not (claim.failures or claim.copy or claim.tried or claim.deaths):
+            if not isinstance(claim, Acquired) or claim.failures or claim.copy or claim.tried or claim.deaths:
+                self._start(self._settle(entry, self._pipeline.work_on(entry.case, claim)))
+            elif entry.is_left or self._is_closed:
+                self._give_back([entry])
+            else:
                 entry.claim = claim
                 self._ready.append(entry)
-            else:
-                self._start(self._settle(entry, self._pipeline.work_on(entry.case, claim)))
-        self._give_back_ready()
         self._call_ready()
 
     def _call_ready(self) -> None:
