@@ -180,29 +180,32 @@ class ClaimCoalescer:
         """As `GroupStore.claim_all`."""
         if self._pending or self._uncertain or self._unreleased:  # rarely
             return await asyncio.gather(*(self._claimed(queue, *event) for event in events))
-        requests, new = [], set()
         first = self._last_number + 1
         self._last_number += len(events)
-        for number, (event_id, subject) in enumerate(events, first):
-            key = (queue, event_id)
-            self._doubtful.discard(key)
-            if self._named.setdefault(key, number) == number:
-                new.add(key)
-            requests.append(ClaimRequest(queue, event_id, subject, ours=False, number=number))
+        requests = [
+            ClaimRequest(queue, event_id, subject, False, number)  # noqa: FBT003  by place, for each event
+            for number, (event_id, subject) in enumerate(events, first)
+        ]
+        numbers = {(queue, each.event_id): each.number for each in requests}
+        if self._doubtful:
+            self._doubtful.difference_update(numbers)
+        before = {key: self._named[key] for key in numbers.keys() & self._named.keys()}
+        self._named |= numbers  # before the store has them, so that no heartbeat in between frees them
+        self._named |= before
         claims: Sequence[Claim | Exception] = ()
         try:
             claims = await self._claim(requests)
         except Exception as error:  # noqa: BLE001  the caller gets it
             claims = [error] * len(requests)
         finally:
-            for request, claim in zip_longest(requests, claims):
+            for (key, number), claim in zip_longest(numbers.items(), claims):
                 if isinstance(claim, Acquired):
-                    self._named[queue, request.event_id] = request.number
+                    self._named[key] = number
                     continue
-                if request.key in new:
-                    self._drop(request.key)
+                if key not in before:
+                    self._drop(key)
                 if not isinstance(claim, Duplicate | LeasedElsewhere):  # it may have been carried out
-                    self._uncertain.note(request.key, None)
+                    self._uncertain.note(key, None)
         return claims
 
     async def _claim_one(self, request: ClaimRequest) -> Claim:
