@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import groupby
 from time import monotonic
 
 from hookline.schemas.broker import Done, Outcome, Parked
@@ -67,17 +68,30 @@ class Breaker:
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Count deliveries that were handled or parked. Others, such as repeats, say nothing about the function."""
-        for outcome in outcomes:
+        for outcome, same in groupby(outcomes):  # nearly all are the same
+            count = len(list(same))
             if isinstance(outcome, Parked):
-                self._counted += 1
-                self._parked.append(self._counted)
-                self._open_if_most_were_parked()
+                self._count_parked(count)
             elif isinstance(outcome, Done) and outcome.reason == "handled":
-                if self.is_open:
-                    self._close()
-                self._counted += 1
-                if self._counted == _OF_LAST:
-                    self._open_if_most_were_parked()
+                self._count_handled(count)
+
+    def _count_parked(self, count: int) -> None:
+        for _ in range(count):
+            self._counted += 1
+            self._parked.append(self._counted)
+            self._open_if_most_were_parked()
+
+    def _count_handled(self, count: int) -> None:
+        if self.is_open:
+            self._close()
+        missing = _OF_LAST - self._counted
+        if not 0 < missing <= count:
+            self._counted += count
+            return
+        self._counted = _OF_LAST
+        self._open_if_most_were_parked()
+        if count > missing:
+            self._count_handled(count - missing)
 
     def _open_if_most_were_parked(self) -> None:
         while self._parked and self._parked[0] <= self._counted - _OF_LAST:

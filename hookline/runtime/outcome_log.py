@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -115,8 +116,8 @@ class OutcomeLog:
 
 
 def _count(counts: Counter[str], works: Sequence[Work]) -> None:
-    outcomes = [work.outcome for work in works]
-    counts.update([f"again ({each.reason})" if isinstance(each, Again) else each.reason for each in outcomes])
+    for outcome, same in groupby([work.outcome for work in works]):  # nearly all are the same
+        counts[f"again ({outcome.reason})" if isinstance(outcome, Again) else outcome.reason] += len(list(same))
     if late := [work for work in works if work.late]:
         counts["late"] += len(late)
 
