@@ -74,17 +74,20 @@ class Assembly:
         if not self._method:  # the content of another method
             return False
         if kind == HEADER:
-            self._header = payload
+            self._header, body = payload, b""
             self._missing_bytes = _body_size(payload, 4)[0]
         else:
+            body = payload
             self._missing_bytes -= len(payload)
             if self._parts or self._missing_bytes > 0:
                 self._parts.append(payload)
-        if self._missing_bytes <= 0:
-            body = b"".join(self._parts) if self._parts else b"" if kind == HEADER else payload
-            method, self._method = self._method, b""
+        if self._missing_bytes > 0:
+            return True
+        if self._parts:
+            body = b"".join(self._parts)
             self._parts.clear()
-            self._complete(method, self._header, body)
+        method, self._method = self._method, b""
+        self._complete(method, self._header, body)
         return True
 
 
@@ -105,7 +108,8 @@ def delivery(method: bytes, header: bytes) -> tuple[int, str, dict[str, Any], bo
 
 def delivery_tag(deliver: bytes) -> int:
     """The delivery tag of a Basic.Deliver, which follows the consumer tag."""
-    return int(_delivery_tag(deliver, 5 + deliver[4])[0])
+    tag: int = _delivery_tag(deliver, 5 + deliver[4])[0]
+    return tag
 
 
 def message_id(header: bytes) -> str:
