@@ -22,20 +22,17 @@ class ClaimsAhead:
     def __init__(self, ask: Ask, release: Release) -> None:
         self._ask = ask
         self._release = release
-        self._asked: dict[str, tuple[str, asyncio.Task[Claim]]] = {}
-
-    def __contains__(self, key: str) -> bool:
-        """Whether the claim on an event was asked for and not taken."""
-        return key in self._asked
+        self.asked: dict[str, tuple[str, asyncio.Task[Claim]]] = {}
+        """The claims that were asked for and not taken, each with the partition of its event."""
 
     def ask(self, key: str, subject: str | None, partition: str) -> None:
         """Claim an event of a partition ahead, unless that was asked for before."""
-        if key not in self._asked:
-            self._asked[key] = partition, asyncio.create_task(self._ask(key, subject))
+        if key not in self.asked:
+            self.asked[key] = partition, asyncio.create_task(self._ask(key, subject))
 
     def take(self, key: str) -> "asyncio.Task[Claim] | None":
         """The claim on an event whose turn it is; None if it was not asked for ahead."""
-        return self._asked.pop(key)[1] if key in self._asked else None
+        return self.asked.pop(key)[1] if key in self.asked else None
 
     async def give_back(self, key: str) -> None:
         """Release the claim on an event, if it was asked for ahead and not taken."""
@@ -47,5 +44,5 @@ class ClaimsAhead:
 
     async def give_back_all(self, partition: str | None = None) -> None:
         """Release what was not taken, of one partition or of all."""
-        keys = [key for key, (theirs, _) in self._asked.items() if partition in (None, theirs)]
+        keys = [key for key, (theirs, _) in self.asked.items() if partition in (None, theirs)]
         await asyncio.gather(*map(self.give_back, keys))

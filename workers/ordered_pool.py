@@ -223,7 +223,7 @@ class OrderedPool:
         """Work on an event that is not an ordinary one, or whose claim was asked for ahead."""
         working = self._pipeline.take(entry.received, last=entry.last)
         key = entry.place.event_id
-        return self._with_claim_ahead(key, working) if key in self._pipeline.ahead else working
+        return self._with_claim_ahead(key, working) if key in self._pipeline.ahead.asked else working
 
     async def _with_claim_ahead(self, event_id: str, working: Coroutine[Any, Any, Work]) -> Work:
         """The work on an event whose claim was asked for ahead. It may be left over, where the event is not wanted."""

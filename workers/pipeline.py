@@ -161,7 +161,7 @@ class Pipeline:
         if len(events) != 1 or not self.worker.wants(events[0]):
             return None
         case = self._case(events[0], envelope, received, last=last)
-        is_alone = case.key not in self.ahead and self.admission.keys.try_acquire(events[0].id)
+        is_alone = case.key not in self.ahead.asked and self.admission.keys.try_acquire(events[0].id)
         return case if is_alone else None
 
     async def claim_all(self, cases: Sequence[Case]) -> Sequence[Claim | Exception]:
