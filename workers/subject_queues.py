@@ -119,16 +119,12 @@ class SubjectQueues(Generic[T]):
                 queue.wake_s = None
                 self._schedule(queue, now_s)
         while self._ready or self._ready_with_many:
-            queue = self._next_queue()
+            self._had_many = bool(self._ready_with_many) and not (self._had_many and self._ready)
+            queue = (self._ready_with_many if self._had_many else self._ready).popleft()
             queue.is_ready = False
             if queue.waiting and not queue.in_flight:
                 return self._take(queue, now_s)
         return None
-
-    def _next_queue(self) -> _SubjectQueue[T]:
-        """The ready queue whose turn it is."""
-        self._had_many = bool(self._ready_with_many) and not (self._had_many and self._ready)
-        return (self._ready_with_many if self._had_many else self._ready).popleft()
 
     def due_s(self) -> float | None:
         """When `next` has something although nothing arrived or ended; None if never."""
@@ -254,13 +250,12 @@ class SubjectQueues(Generic[T]):
         if queue.in_flight or queue.is_ready:
             return
         if queue.waiting:
-            self._wait(queue, queue.ready_s, now_s)
+            ready_s = queue.ready_s
         elif queue.arrivals:
-            self._wait(queue, queue.arrivals[0].arrived_s + self._reorder_s, now_s)
+            ready_s = queue.arrivals[0].arrived_s + self._reorder_s
         else:
             self._forget(queue)
-
-    def _wait(self, queue: _SubjectQueue[T], ready_s: float, now_s: float) -> None:
+            return
         if ready_s <= now_s:
             queue.is_ready, queue.wake_s = True, None
             (self._ready if len(queue.waiting) < MANY else self._ready_with_many).append(queue)
