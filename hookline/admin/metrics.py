@@ -191,8 +191,11 @@ class Metrics(Observer):
         for outcome, same in groupby([delivery.outcome for delivery, _ in settled]):  # nearly all are the same
             self._settled[queue, _OUTCOMES[type(outcome)], outcome.reason] += len(list(same))
         self._delivery_s.observe_all(queue, [seconds for _, seconds in settled])
-        ended = [delivery.envelope for delivery, _ in settled if type(delivery.outcome) is not Again]
-        ages_s = [now_s - each.received_at.timestamp() for each in ended if each is not None]
+        ages_s = [
+            now_s - delivery.envelope.received_at.timestamp()
+            for delivery, _ in settled
+            if delivery.envelope is not None and type(delivery.outcome) is not Again
+        ]
         if ages_s:
             self._done_after_s.observe_all(queue, ages_s if min(ages_s) >= 0 else [max(each, 0.0) for each in ages_s])
 
