@@ -117,13 +117,11 @@ class StoreStatements:
         for each in completions:
             if each.subject is not None:
                 latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
-        for subjects in parts([*latest]):
-            rows = [(subject, latest[subject]) for subject in subjects]
-            connection.execute(_with_rows(_NOTE_NEWEST, "(?, ?)", len(rows), _IF_LATER), (self._queue, *flat(rows)))
-            connection.execute(
-                _of_subjects(_NOTE_AGAIN, len(subjects), _IF_OLD),
-                (self._queue, *subjects, _NOTED_EVERY * self._ttl_s),
-            )
+        for part in parts(sorted(latest.items())):
+            rows, recent_s = (self._queue, *flat(part)), _NOTED_EVERY * self._ttl_s
+            note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(part), _IF_NOTED_RECENTLY)
+            if connection.execute(note, (*rows, recent_s)).rowcount < len(part):
+                connection.execute(_with_rows(_NOTE_NEWEST, "(?, ?)", len(part), _AND_NOTE_WHEN), rows)
 
     def _purge_after(self, connection: sqlite3.Connection, completed: int) -> None:
         self._completed_since_purge += completed
@@ -140,7 +138,7 @@ class StoreStatements:
         known: dict[str, Claim] = {}
         new, ours = {each.number for each in requests}, {each.event_id for each in requests if each.ours}
         for ids in parts([each.event_id for each in requests]):
-            rows = connection.execute(_among(_LOOK_UP, len(ids)), (*ids, self._queue)).fetchall()
+            rows = connection.execute(_among(_LOOK_UP, "id", len(ids)), (*ids, self._queue)).fetchall()
             for event_id, owner, number, held, *counts in rows:
                 is_mine = owner == self._owner
                 if is_mine and number in new:
@@ -149,7 +147,7 @@ class StoreStatements:
                     known[event_id] = LeasedElsewhere()
                 else:
                     known[event_id] = _claim(*counts)
-            finished = connection.execute(_among(_HANDLED, len(ids)), (*ids, self._queue)).fetchall()
+            finished = connection.execute(_among(_HANDLED, "id", len(ids)), (*ids, self._queue)).fetchall()
             known |= {event_id: Duplicate() for (event_id,) in finished}
         return known
 
@@ -157,7 +155,7 @@ class StoreStatements:
         """The latest time finished for each subject that has one."""
         newest: dict[str | None, float] = {}
         for part in parts([*subjects]):
-            newest |= connection.execute(_of_subjects(_LATEST, len(part)), (self._queue, *part)).fetchall()
+            newest |= connection.execute(_among(_LATEST, "subject", len(part)), (*part, self._queue)).fetchall()
         return newest
 
 
@@ -207,15 +205,10 @@ def _of_events(statement: str, count: int) -> str:
 
 
 @cache
-def _among(statement: str, count: int) -> str:
-    """A statement about so many events. SQLite sorts the list of an IN before it looks anything up."""
+def _among(statement: str, key: str, count: int) -> str:
+    """A statement about so many events or subjects. SQLite sorts the list of an IN before it looks anything up."""
     asked = f"WITH asked (asked_id) AS (VALUES {', '.join(['(?)'] * count)})"
-    return f"{asked} {statement} ON queue = ? AND id = asked_id"
-
-
-@cache
-def _of_subjects(statement: str, count: int, rest: str = "") -> str:
-    return f"{statement} WHERE queue = ? AND subject IN ({', '.join('?' * count)}) {rest}"
+    return f"{asked} {statement} ON queue = ? AND {key} = asked_id"
 
 
 _NEW = Acquired()
@@ -241,15 +234,14 @@ _START_ANEW = "UPDATE claims SET deaths = 0, crashes = 0, failures = 0, copy = ?
 _IS_OF = " WHERE queue = ? AND id = ? AND owner = ? AND number <= ?"
 _FORGET_IF_NOTHING = """DELETE FROM claims WHERE queue = ? AND id = ?
     AND owner IS NULL AND deaths = 0 AND crashes = 0 AND failures = 0 AND copy = 0 AND tried = 0"""
-_LATEST = "SELECT subject, occurred_s FROM newest"
+_LATEST = "SELECT subject, occurred_s FROM asked CROSS JOIN newest"
 _NOTE_NEWEST = f"INSERT INTO newest SELECT ?, column1, column2, {_NOW}"
 # Without a WHERE, SQLite takes ON for that of a join.
-_IF_LATER = "WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
+_NEWER = "WHERE true ON CONFLICT (queue, subject) DO UPDATE SET occurred_s = max(occurred_s, excluded.occurred_s)"
 # The index of `noted_at` costs more to change than the row. So that time may be too early by this part of the TTL, and
 # the row is kept for as much longer.
 _NOTED_EVERY = 0.01
-_NOTE_AGAIN = f"UPDATE newest SET noted_at = {_NOW}"  # noqa: S608  of constants
-_IF_OLD = f"AND noted_at < {_NOW} - ?"
+_IF_NOTED_RECENTLY, _AND_NOTE_WHEN = f"{_NEWER} WHERE noted_at >= {_NOW} - ?", f"{_NEWER}, noted_at = excluded.noted_at"
 _PURGE = (
     """DELETE FROM handled WHERE (queue, id) IN (SELECT queue, id FROM handled WHERE finished_at < now() - ?
         ORDER BY finished_at LIMIT ?)""",
