@@ -8,6 +8,7 @@ the one that it was written for, there is none.
 
 import asyncio
 import time
+from datetime import datetime
 from operator import attrgetter
 from typing import cast
 
@@ -17,7 +18,7 @@ import msgspec
 from hookline.ingress.connection import IngressConnection, Whole
 from hookline.ingress.receive import Receiver
 from hookline.ingress.turns import Turns
-from hookline.schemas.envelope import Envelope
+from hookline.schemas.envelope import Envelope, moment
 from hookline.schemas.provider import AnySource, Reply, Request
 
 _WRITTEN_FOR = "3.14."
@@ -68,7 +69,8 @@ class FastLane:
         passages = self._enter()
         if len(passages) > 1:
             passages.sort(key=_source_name)  # one provider's code after the other; the order within a source stays
-        self._publish(self._seal(self._verify(passages)))
+        now_s = self._receiver.clock()
+        self._publish(self._seal(self._verify(passages, now_s), moment(now_s)))
 
     def _enter(self) -> list[_Passage]:
         """Take requests that are offered from the usual way, as many as fit into a turn, unless they have to go it."""
@@ -99,14 +101,14 @@ class FastLane:
     def forget(self) -> None:
         self._receiver.end()
 
-    def _verify(self, passages: list[_Passage]) -> list[_Passage]:
+    def _verify(self, passages: list[_Passage], now_s: float) -> list[_Passage]:
         receiver, genuine = self._receiver, []
         for passage in passages:
             callback, source = passage.callback, passage.source
             try:
                 if source.allow_from:
                     receiver.check_address(source, passage.connection.address, callback.headers)
-                reply = receiver.verify(callback, source)
+                reply = receiver.verify(callback, source, now_s)
             except Exception as failure:  # noqa: BLE001  `Receiver.answer` tells them apart, answers, counts and logs
                 self._return(passage, failure)
                 continue
@@ -116,11 +118,11 @@ class FastLane:
                 self._answer(passage.connection, reply)
         return genuine
 
-    def _seal(self, passages: list[_Passage]) -> list[_Passage]:
+    def _seal(self, passages: list[_Passage], received_at: datetime) -> list[_Passage]:
         receiver, sealed = self._receiver, []
         for passage in passages:
             try:
-                passage.envelope = receiver.seal(passage.callback, passage.source)
+                passage.envelope = receiver.seal(passage.callback, passage.source, received_at)
                 sealed.append(passage)
             except Exception as failure:  # noqa: BLE001  as in `_verify`
                 self._return(passage, failure)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 from aiohttp import hdrs, web
@@ -50,7 +51,7 @@ class Receiver:
         self.use(sources, trusted_proxies)
         self.publisher = publisher
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
         self._audit = audit
         self._refusals = Refusals(settings.max_unverified_per_10_s)
         self._throttle = Throttle(WINDOW_S)
@@ -123,10 +124,10 @@ class Receiver:
         if self._sources.get(path) is not source:
             source = self._read_anew(request, path)
         callback = Request(body, request.headers, query)
-        checked = self.verify(callback, source)
+        checked = self.verify(callback, source, self.clock())
         if checked is not None:
             return Accepted(checked)
-        envelope = self.seal(callback, source)
+        envelope = self.seal(callback, source, moment(self.clock()))
         sealed_s = time.monotonic()
         await self.publisher.begin(envelope)
         self.note_durable(envelope, started_s, sealed_s)
@@ -185,9 +186,9 @@ class Receiver:
         """Raise RefusedAddress unless the source allows the sender's address."""
         check_address(peer, headers, source.allow_from, self.trusted_proxies)
 
-    def verify(self, callback: Request, source: AnySource) -> Reply | None:
+    def verify(self, callback: Request, source: AnySource, now_s: float) -> Reply | None:
         """The reply to a check of the URL, which is no event; None for a genuine callback. Raises Refused."""
-        provider, now_s = source.provider, self._clock()
+        provider = source.provider
         try:
             if provider.challenge is not None:
                 reply = provider.challenge(callback, source, now_s)
@@ -202,7 +203,7 @@ class Receiver:
             raise
         return None
 
-    def seal(self, callback: Request, source: AnySource) -> Envelope:
+    def seal(self, callback: Request, source: AnySource, received_at: datetime) -> Envelope:
         """Identify and seal: the envelope of a genuine callback. One that cannot be read is kept, too."""
         provider = source.provider
         kept = provider.keep_query(callback.query) if provider.keep_query else ""
@@ -218,7 +219,7 @@ class Receiver:
             provider=provider.name,
             source=source.name,
             content_type=types[0] if types else provider.content_type,
-            received_at=moment(self._clock()),
+            received_at=received_at,
             query=kept,
         )
         if self.traces:
@@ -234,7 +235,7 @@ class Receiver:
 
     def _refused(self, request: web.BaseRequest, refusal: Refused) -> web.StreamResponse:
         """The response to a request that is not accepted, which is counted, logged and recorded."""
-        now_s, source = self._clock(), self._source_of(request)
+        now_s, source = self.clock(), self._source_of(request)
         name = source.name if source else "-"
         said = self._refusals.note(name, refusal, now_s, lambda: self._origin(request))
         self.observer.refused(name, refusal.reason)
@@ -252,7 +253,7 @@ class Receiver:
 
     def note_unread(self, refusal: Refused, address: str) -> None:
         """Count and log what was refused before it could be read as a request."""
-        self._refusals.note("-", refusal, self._clock(), lambda: Origin(address))
+        self._refusals.note("-", refusal, self.clock(), lambda: Origin(address))
         self.observer.refused("-", refusal.reason)
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
