@@ -23,23 +23,26 @@ from hookline.schemas.provider import Reply
 log = logging.getLogger("hookline.ingress")
 
 MAX_HEAD_BYTES = 24_576
+HEAD_END = b"\r\n\r\n"
+HEAD_END_BYTES = len(HEAD_END)
 LINGER_S = 1.0
 _PART_BYTES = 2048
 _CHUNKED_READS = 48  # what the chunks in a part may cost, in usual requests
-_HEAD_END = b"\r\n\r\n"
-_HEAD_END_BYTES = len(_HEAD_END)
 _BEHIND_CR = b"\x0e"  # no byte of a line's end is greater
 _MAX_LINES = 64  # of headers and chunks in a part that is parsed at once
 _MIN_HEAD_BYTES = 16
 _NO_ROOM = "the ingress has no room for more requests now"
 _feed = web.RequestHandler.data_received  # quicker than by `super()`
 
-Whole = tuple[RawRequestMessage, StreamReader]
-"""A request that has arrived: its head, and its body to the end."""
+Whole = tuple[RawRequestMessage, StreamReader | bytes]
+"""A request that has arrived: its head, and its body to the end, which is a stream if aiohttp's way may have it."""
 
 
 class Lane(Protocol):
     """Another way for a request than aiohttp's task."""
+
+    def parse(self, data: bytes) -> Whole | None:
+        """The request that these bytes are; None if they are to be parsed in aiohttp's way, whatever they are."""
 
     def offer(self, connection: "IngressConnection") -> None:
         """Begin with the request that waits, in one way or the other; nothing if one has begun meanwhile."""
@@ -57,9 +60,9 @@ class IngressConnection(web.RequestHandler):
 
     Relies on private parts of aiohttp: on `_messages`, the queue of heads and parser errors, and on `_request_count`,
     how many there were; on `_waiter`, which is pending while the connection is idle; on `_task_handler`, the task that
-    awaits it; on `_current_request`; on the timer of idle connections; on the marks of paused reading and writing; on
-    `_resume_transport_reading`; on `pause_reading`, without which the parser never stops within a message; and on
-    `_parser` and its size of a buffer.
+    awaits it; on `_current_request`; on the timer of idle connections; on the marks of closing, and of paused reading
+    and writing; on `_resume_transport_reading`; on `pause_reading`, without which the parser never stops within a
+    message; and on `_parser` and its size of a buffer.
     """
 
     __slots__ = (
@@ -71,6 +74,7 @@ class IngressConnection(web.RequestHandler):
         "_has_tls",
         "_head_bytes",
         "_is_awaiting_head",
+        "_is_between_requests",
         "_is_body_open",
         "_is_chunked",
         "_is_discarding",
@@ -119,6 +123,7 @@ class IngressConnection(web.RequestHandler):
         self._has_paused = False
         self._has_tls = False
         self._is_awaiting_head = False
+        self._is_between_requests = False  # it is known that aiohttp's parser holds no part of another request
         self._body: StreamReader = EMPTY_PAYLOAD
         self._body_bytes = 0
         self._is_chunked = False
@@ -250,7 +255,6 @@ class IngressConnection(web.RequestHandler):
         if self._close or not keep_alive:
             self.force_close()
             return
-        self._parser.message_consumed()  # type: ignore[union-attr]  # gone only with the transport
         self._waiter, self._resting = self._resting, None
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
@@ -265,7 +269,7 @@ class IngressConnection(web.RequestHandler):
         if self.transport is None:
             return False
         self.failure = failure
-        self._messages.appendleft(request)
+        self._messages.appendleft(request)  # type: ignore[arg-type]  # as in `_parse_whole`
         self._waiter, self._resting = self._resting, None
         self.go_usual_way()
         return True
@@ -283,7 +287,17 @@ class IngressConnection(web.RequestHandler):
         """Wake aiohttp's task if it is idle and a request waits."""
         waiter = self._waiter
         if self._messages and waiter is not None and not waiter.done():
+            head, body = cast("Whole", self._messages[0])  # or a parser error
+            if isinstance(body, bytes):
+                self._messages[0] = (head, self._stream_of(body))
             waiter.set_result(None)
+
+    def _stream_of(self, body: bytes) -> StreamReader:
+        """The stream that aiohttp's parser would have made of a body."""
+        stream = StreamReader(self, self._read_bufsize, loop=self._loop)
+        stream.feed_data(body)
+        stream.feed_eof()
+        return stream
 
     def _process_keepalive(self) -> None:
         """Close the connection if it is idle, and no part of the next request has arrived."""
@@ -340,19 +354,34 @@ class IngressConnection(web.RequestHandler):
             self._receive_in_parts(data)
         else:
             turns.reads_left -= 1
-            self._parse(data)
+            if not (self._is_between_requests and self._parse_whole(data)):
+                self._parse(data)
         if self._messages and self._waiter is not None:  # none is in progress
             self._offer(self)
+
+    def _parse_whole(self, data: bytes) -> bool:
+        """Note the request that these bytes are, past aiohttp's parser. False, and nothing done, if that cannot be."""
+        if self._lane is None or self._messages or self._waiter is None or self._close or self._force_close:
+            return False
+        request = self._lane.parse(data)
+        if request is None:
+            return False
+        self._request_count += 1
+        self._messages.append(request)  # type: ignore[arg-type]  # `go_usual_way` makes a stream of the body
+        if self.load.held_bytes > self.load.max_partial_bytes:
+            self._make_room()
+        return True
 
     def _parse(self, data: bytes) -> None:
         """Parse, and count what has arrived. `_offer` begins with a request: hidden, its task is not woken here."""
         waiter, self._waiter = self._waiter, None
         before = self._request_count
+        self._is_between_requests = False
         try:
             _feed(self, data)
             may_be_followed = (
                 data < _BEHIND_CR  # they may begin in the middle of the end of its head
-                or data.find(_HEAD_END) + _HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
+                or data.find(HEAD_END) + HEAD_END_BYTES + self._messages[-1][1].total_bytes != len(data)
                 if self._request_count != before  # these bytes are mostly one request
                 else self._is_body_open
             )
@@ -368,13 +397,19 @@ class IngressConnection(web.RequestHandler):
                 self._break_off()
             elif self._request_count != before:
                 self._begin_request(message, body)
+                is_last = self._is_body_open or may_be_followed or message.should_close or message.upgrade
+                self._is_between_requests = not is_last
             elif self._is_body_open:
                 self._note_part(data)
             if (waiter is None and self._is_answering) or len(self._messages) > 1:
                 self._hold_back()
         elif data or self._is_body_open:
             self._note_part(data)
-        if self.load.held_bytes > self.load.max_partial_bytes and not self._is_last:
+        if self.load.held_bytes > self.load.max_partial_bytes:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if not self._is_last:
             is_partial = self._is_body_open or self._head_bytes or self._backlog
             self.load.make_room(self, self.load.max_partial_bytes if is_partial else self.load.max_bytes)
 
@@ -487,9 +522,9 @@ class IngressConnection(web.RequestHandler):
         if self._is_body_open and not self._is_chunked:
             return max(1, self._body_bytes - self._body.total_bytes)
         if not self._is_body_open and self._backlog.count(b"\n", 0, _PART_BYTES) > _MAX_LINES:
-            end = self._backlog.find(_HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
+            end = self._backlog.find(HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
             if end > 0:
-                return end + _HEAD_END_BYTES
+                return end + HEAD_END_BYTES
         return _PART_BYTES
 
     def _resume_transport_reading(self) -> None:

@@ -64,25 +64,25 @@ def check_target(request: Head) -> None:
         raise MalformedRequest("the request target is not a path")
 
 
-def ordinary_body(head: RawRequestMessage, body: StreamReader, max_body_bytes: int) -> bytes | None:
+def ordinary_body(head: RawRequestMessage, body: StreamReader | bytes, max_body_bytes: int) -> bytes | None:
     """The body of a whole request that is a usual callback: `check_head` has nothing against it, and costs more.
 
     None for any other. A body without chunks has a Content-Length, which the parser has compared with it, and no
-    Transfer-Encoding. Nearly always it is the one piece in the stream's buffer, which is private: `read_nowait` takes
-    six calls for it.
+    Transfer-Encoding. Bytes are such a body, and their request ends no connection. In a stream it is nearly always the
+    one piece in the buffer, which is private: `read_nowait` takes six calls for it.
     """
     headers = head.headers
     if (
-        not 0 < body.total_bytes <= max_body_bytes
-        or head.method != hdrs.METH_POST
-        or head.version != HttpVersion11
-        or head.chunked
-        or head.should_close
-        or head.upgrade
+        head.method != hdrs.METH_POST
+        or head.version is not HttpVersion11  # one that is merely equal is as well served by `check_head`
         or hdrs.EXPECT in headers
         or hdrs.CONTENT_ENCODING in headers
         or not _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
     ):
+        return None
+    if isinstance(body, bytes):
+        return body if len(body) <= max_body_bytes else None
+    if not 0 < body.total_bytes <= max_body_bytes or head.chunked or head.should_close or head.upgrade:
         return None
     pieces = body._buffer  # noqa: SLF001
     return pieces[0] if len(pieces) == 1 else body.read_nowait()
