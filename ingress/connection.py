@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion, hdrs, web
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
@@ -123,7 +123,7 @@ class IngressConnection(web.RequestHandler):
         self._has_paused = False
         self._has_tls = False
         self._is_awaiting_head = False
-        self._is_between_requests = False  # it is known that aiohttp's parser holds no part of another request
+        self._is_between_requests = True  # it is known that aiohttp's parser holds no part of another request
         self._body: StreamReader = EMPTY_PAYLOAD
         self._body_bytes = 0
         self._is_chunked = False
@@ -241,7 +241,7 @@ class IngressConnection(web.RequestHandler):
         self._resting, self._waiter = waiter, None
         return self._messages.popleft()  # type: ignore[return-value]  # behind a parser error it is the last
 
-    def answer(self, reply: Reply, *, keep_alive: bool) -> None:
+    def answer(self, reply: Reply, version: HttpVersion, *, keep_alive: bool) -> None:
         """Write the provider's reply to the request that left the usual way, and go on with what waits behind it."""
         self.load.held_bytes -= self.held_bytes
         self.held_bytes = 0
@@ -251,7 +251,7 @@ class IngressConnection(web.RequestHandler):
             return
         if self._has_ended and self.is_ending:
             keep_alive = False
-        self.transport.write(responses.reply_bytes(reply, HttpVersion11, int(time.time()), keep_alive))
+        self.transport.write(responses.reply_bytes(reply, version, int(time.time()), keep_alive))
         if self._close or not keep_alive:
             self.force_close()
             return
@@ -354,18 +354,28 @@ class IngressConnection(web.RequestHandler):
             self._receive_in_parts(data)
         else:
             turns.reads_left -= 1
-            if not (self._is_between_requests and self._parse_whole(data)):
+            if not self._parse_whole(data):
                 self._parse(data)
         if self._messages and self._waiter is not None:  # none is in progress
             self._offer(self)
 
     def _parse_whole(self, data: bytes) -> bool:
         """Note the request that these bytes are, past aiohttp's parser. False, and nothing done, if that cannot be."""
-        if self._lane is None or self._messages or self._waiter is None or self._close or self._force_close:
+        if (
+            not self._is_between_requests
+            or self._lane is None
+            or self._messages
+            or self._waiter is None
+            or self._close
+            or self._force_close
+        ):
             return False
         request = self._lane.parse(data)
         if request is None:
             return False
+        if self._is_awaiting_head:
+            self._stop_waiting()
+        self._is_between_requests = not request[0].should_close
         self._request_count += 1
         self._messages.append(request)  # type: ignore[arg-type]  # `go_usual_way` makes a stream of the body
         if self.load.held_bytes > self.load.max_partial_bytes:
@@ -515,7 +525,8 @@ class IngressConnection(web.RequestHandler):
     def _parse_part(self) -> None:
         size = self._next_part_bytes()
         part, self._backlog = self._backlog[:size], self._backlog[size:]
-        self._parse(part)
+        if not self._parse_whole(part):
+            self._parse(part)
 
     def _next_part_bytes(self) -> int:
         """All of a body without chunks, a head with many lines behind it, or a part that costs about as much."""

@@ -120,7 +120,7 @@ class FastLane:
             if reply is None:
                 genuine.append(passage)
             else:
-                self._answer(passage.connection, reply)
+                self._answer(passage, reply)
         return genuine
 
     def _seal(self, passages: list[_Passage], received_at: datetime) -> list[_Passage]:
@@ -149,7 +149,7 @@ class FastLane:
             except Exception as fault:  # noqa: BLE001  as in `_verify`
                 failure = fault
         if failure is None:
-            self._answer(passage.connection, passage.source.provider.reply)
+            self._answer(passage, passage.source.provider.reply)
         else:
             self._return(passage, failure)
 
@@ -158,9 +158,10 @@ class FastLane:
         if not passage.connection.return_to_usual_way(passage.request, failure):
             self._receiver.end()
 
-    def _answer(self, connection: IngressConnection, reply: Reply) -> None:
+    def _answer(self, passage: _Passage, reply: Reply) -> None:
+        connection, (head, _) = passage.connection, passage.request
         try:
-            connection.answer(reply, keep_alive=not self._receiver.draining)
+            connection.answer(reply, head.version, keep_alive=not (head.should_close or self._receiver.draining))
         except Exception as fault:  # noqa: BLE001  handed over
             _give_up(connection, fault)
         finally:
@@ -185,7 +186,7 @@ class WholeRequests:
         self._parser: HttpRequestParser | None = None
 
     def parse(self, data: bytes) -> tuple[RawRequestMessage, bytes] | None:
-        """The head and the body of the request that these bytes are, if it has a length and ends no connection.
+        """The head and the body of the request that these bytes are, if it has a length and upgrades no connection.
 
         None for anything else, which the connection's own parser then reads from the first byte.
         """
@@ -201,9 +202,10 @@ class WholeRequests:
         if len(messages) != 1:
             return None
         head = messages[0][0]
-        if head.should_close or head.upgrade:
+        if head.upgrade:
             return None
-        self._parser = parser
+        if not head.should_close:  # after one that does, a parser reads no other
+            self._parser = parser
         return (head, data[end:]) if head.headers.get(hdrs.CONTENT_LENGTH) == str(size) else None
 
 

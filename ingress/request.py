@@ -68,13 +68,13 @@ def ordinary_body(head: RawRequestMessage, body: StreamReader | bytes, max_body_
     """The body of a whole request that is a usual callback: `check_head` has nothing against it, and costs more.
 
     None for any other. A body without chunks has a Content-Length, which the parser has compared with it, and no
-    Transfer-Encoding. Bytes are such a body, and their request ends no connection. In a stream it is nearly always the
-    one piece in the buffer, which is private: `read_nowait` takes six calls for it.
+    Transfer-Encoding. Bytes are such a body. In a stream it is nearly always the one piece in the buffer, which is
+    private: `read_nowait` takes six calls for it.
     """
     headers = head.headers
     if (
         head.method != hdrs.METH_POST
-        or head.version is not HttpVersion11  # one that is merely equal is as well served by `check_head`
+        or (head.version is not HttpVersion11 and head.version is not HttpVersion10)
         or hdrs.EXPECT in headers
         or hdrs.CONTENT_ENCODING in headers
         or not _is_json_like(headers.get(hdrs.CONTENT_TYPE, ""))
@@ -82,7 +82,7 @@ def ordinary_body(head: RawRequestMessage, body: StreamReader | bytes, max_body_
         return None
     if isinstance(body, bytes):
         return body if len(body) <= max_body_bytes else None
-    if not 0 < body.total_bytes <= max_body_bytes or head.chunked or head.should_close or head.upgrade:
+    if not 0 < body.total_bytes <= max_body_bytes or head.chunked or head.upgrade:
         return None
     pieces = body._buffer  # noqa: SLF001
     return pieces[0] if len(pieces) == 1 else body.read_nowait()

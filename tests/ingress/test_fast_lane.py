@@ -31,6 +31,18 @@ from tests.ingress.sources import CALLS, CLASSROOM, KRTC, MEETINGS, VOICE
 USUAL_WAY = with_settings(fast_lane=False)
 LARGE = post(VOICE, signed(VOICE, sample(VOICE).ljust(20_000)))
 TOO_LARGE = post(VOICE, signed(VOICE, sample(VOICE).ljust(VOICE.max_body_bytes + 1)))
+MEANINGLESS = {
+    "keep-alive": with_header(b"Connection: keep-alive"),
+    "an upgrade without a connection": with_header(b"Upgrade: websocket"),
+    "a length of 30 digits": changed(LENGTH, b"Content-Length: %030d" % len(BODY)),
+}
+LAST = {
+    "close": with_header(b"Connection: close"),
+    "HTTP/1.0": changed(b"HTTP/1.1", b"HTTP/1.0"),
+    "HTTP/1.0 without Host": changed(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: ingress.example\r\n", b""),
+}
+"""After the answer the connection is closed."""
+KEPT_ALIVE = changed(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host:", b"Connection: keep-alive\r\nHost:")
 ORDINARY = [
     LARGE,
     *(
@@ -38,22 +50,18 @@ ORDINARY = [
         for source in (KRTC, CALLS, CLASSROOM, MEETINGS, VOICE)
         for number in (0, 1)
     ),
-    with_header(b"Connection: keep-alive"),
-    with_header(b"Upgrade: websocket"),  # of no meaning without `Connection: upgrade`
-    changed(LENGTH, b"Content-Length: %030d" % len(BODY)),
+    *MEANINGLESS.values(),
+    KEPT_ALIVE,
 ]
 OTHERS = [
-    with_header(b"Connection: close"),
     with_header(b"Expect: 100-continue"),
     with_header(b"Upgrade: websocket", b"Connection: upgrade"),
-    changed(b"HTTP/1.1", b"HTTP/1.0"),
-    changed(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host:", b"Connection: keep-alive\r\nHost:"),
     in_chunks(WHOLE, END),
     TOO_LARGE,
     b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
     with_line(b"GET /hooks/krtc-main HTTP/1.1"),
 ]
-GENUINE = [*ORDINARY, *OTHERS]
+GENUINE = [*ORDINARY, *LAST.values(), *OTHERS]
 TWICE_FRAMED = [
     with_header(b"Transfer-Encoding: " + coding)
     for coding in (b"", b"identity", b"chunked", b"gzip", b"gzip, chunked", b"chunked, gzip", b"zebra")
@@ -133,7 +141,7 @@ def test_a_flawed_request_costs_no_answer_to_those_before_it_in_one_segment(
             ways += [outcome([b"".join(before) + flawed], quiet_s, lane=lane) for lane in (True, False)]
             one_by_one, *joined = await asyncio.gather(*ways)
             if joined == [one_by_one, one_by_one]:
-                assert one_by_one[0].count(b"HTTP/1.1 200 OK") == len(before)
+                assert one_by_one[0].count(b" 200 OK\r\n") == len(before)
                 return
             difference = f"{joined} in one segment, {one_by_one} one by one, for {before} and {flawed!r}"
         pytest.fail(difference)
@@ -178,13 +186,36 @@ async def test_an_ordinary_callback_takes_the_fast_lane(taken: list[bool], reque
     assert taken.count(True) == 3  # a large one may arrive in two segments, and is offered with each of them
 
 
-@pytest.mark.parametrize(
-    "request_", ORDINARY[-3:], ids=["keep-alive", "an upgrade without a connection", "a length of 30 digits"]
-)
-async def test_a_header_without_a_meaning_changes_neither_way(taken: list[bool], request_: bytes) -> None:
+@pytest.mark.parametrize("request_", [*MEANINGLESS.values(), KEPT_ALIVE], ids=[*MEANINGLESS, "HTTP/1.0"])
+async def test_a_request_that_keeps_the_connection_alive_changes_neither_way(
+    taken: list[bool], request_: bytes
+) -> None:
     answers = [await outcome([request_, GOOD], lane=lane) for lane in (True, False)]
     assert answers[0] == answers[1]
     assert (len(answers[0][1]), taken) == (2, [True, True])
+
+
+@pytest.mark.parametrize("request_", LAST.values(), ids=LAST.keys())
+@pytest.mark.parametrize("following", [b"", GOOD], ids=["alone", "followed"])
+async def test_the_last_request_of_a_connection_takes_the_fast_lane(
+    taken: list[bool], request_: bytes, following: bytes
+) -> None:
+    answers = [await outcome([request_, following], lane=lane) for lane in (True, False)]
+    assert answers[0] == answers[1]
+    assert (answers[0][0].count(b" 200 OK"), len(answers[0][1])) == (1, 1)
+    assert taken[:1] == [True]
+
+
+async def test_the_last_request_of_a_connection_closes_it_with_the_answer() -> None:
+    for request_ in LAST.values():
+        async with running_ingress() as ingress, ingress.connect() as client:
+            await client.send(GOOD)
+            assert await client.answer() is not None
+            await client.send(request_)
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+            assert await client.closed_within(5)
 
 
 @pytest.mark.parametrize("request_", [*OTHERS, FORGED[0].request], ids=range(len(OTHERS) + 1))
@@ -240,10 +271,17 @@ async def answers_of(*requests: bytes, lane: bool, fault: BaseException) -> list
 
 
 @pytest.mark.parametrize("fault", [NotDurable("no"), RuntimeError("odd"), asyncio.CancelledError()], ids=repr)
-async def test_an_event_that_is_not_durable_is_answered_by_the_usual_way(fault: BaseException) -> None:
-    fast = await answers_of(GOOD, GOOD, lane=True, fault=fault)
-    assert fast == await answers_of(GOOD, GOOD, lane=False, fault=fault)
-    assert fast[0].startswith(b"HTTP/1.1 503 ")
+@pytest.mark.parametrize(
+    "requests",
+    [[GOOD, GOOD], [KEPT_ALIVE, GOOD], [LAST["close"]], [LAST["HTTP/1.0"]]],
+    ids=["two", "kept alive", "close", "HTTP/1.0"],
+)
+async def test_an_event_that_is_not_durable_is_answered_by_the_usual_way(
+    fault: BaseException, requests: list[bytes]
+) -> None:
+    fast = await answers_of(*requests, lane=True, fault=fault)
+    assert fast == await answers_of(*requests, lane=False, fault=fault)
+    assert all(b" 503 Service Unavailable\r\n" in answer for answer in fast)
 
 
 async def test_a_target_that_aiohttp_cannot_read_costs_the_others_of_its_turn_no_answer() -> None:
