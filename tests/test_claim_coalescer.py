@@ -234,6 +234,25 @@ async def test_a_release_that_is_repeated_never_frees_a_claim_that_was_made_sinc
     assert store.coalescer.named() == [("q", "a")]
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_release_that_a_claim_repeats_just_before_others_are_retried_fails_none(
+    store: Flaky, turns: int
+) -> None:
+    await store.claim("a")
+    await fail_to_finish(store, "b")
+    store.is_down = True
+    with pytest.raises(Unreachable):
+        await store.release("a", failures=1)
+    store.is_down = False
+    claiming = asyncio.create_task(store.claim("a"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await store.finish("c")
+    assert await claiming == Acquired()
+    assert sorted(store.finished) == ["b", "c"]
+    assert len(store.released) == 1
+
+
 async def test_a_claim_is_held_for_a_while_after_each_heartbeat(store: Flaky) -> None:
     assert not store.coalescer.holds("q", "a")
     await store.claim("a")

@@ -343,20 +343,24 @@ class ClaimCoalescer:
     async def _release_again(self, key: tuple[str, str]) -> None:
         """Repeat a release that may have been carried out: the store ignores it then.
 
-        Later callers wait for the first, so that no release frees a claim that was made since.
+        Later callers wait for the first, so that no release frees a claim that was made since. Nothing is left to do
+        if one of them has succeeded.
         """
+        release = self._unreleased.get(key)
+        if release is None:
+            return
         if key not in self._repeating:
-            self._repeating[key] = asyncio.create_task(self._repeat(key))
+            self._repeating[key] = asyncio.create_task(self._repeat(release))
         await asyncio.shield(self._repeating[key])
 
-    async def _repeat(self, key: tuple[str, str]) -> None:
+    async def _repeat(self, release: ClaimRelease) -> None:
         try:
             with suppress(Unreachable):
-                await self._release(self._unreleased[key])
-                self._unreleased.pop(key, None)
-                self._drop(key)
+                await self._release(release)
+                self._unreleased.pop(release.key, None)
+                self._drop(release.key)
         finally:
-            del self._repeating[key]
+            del self._repeating[release.key]
 
     def _note_unreleased(self, release: ClaimRelease) -> None:
         forgotten = self._unreleased.note(release.key, release)
