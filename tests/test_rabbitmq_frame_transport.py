@@ -1,6 +1,7 @@
 """The frame transport and the decoder, fed with bytes and without a server."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -295,6 +296,19 @@ def test_the_names_of_an_envelope_are_shared_by_its_messages() -> None:
     raw = in_order(ENVELOPE)
     one, other = texts(raw) or {}, texts(raw) or {}
     assert [name is same for name, same in zip(one, other, strict=True)] == [True] * len(ENVELOPE)
+
+
+def test_large_headers_of_others_are_not_kept() -> None:
+    """A worker would hold as many as its caches have places."""
+    count, (event_id, *others) = 100, ENVELOPE.items()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            table = dict([event_id, ("other", f"{number}" + "x" * 50_000), *others])
+            assert texts(in_order(table)) == table
+        assert tracemalloc.get_traced_memory()[0] < 5_000 * count
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_table_that_is_nearly_an_envelope_s_is_read_as_any_other() -> None:

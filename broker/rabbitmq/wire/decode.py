@@ -41,6 +41,8 @@ def _before(name: str, size: bytes = b"") -> bytes:
 _BEFORE_ID, _BEFORE_SUBJECT, _BEFORE_TIME = _before(ID_HEADER, b" "), _before(SUBJECT_HEADER), _before(TIME_HEADER)
 _BEFORE_RECEIVED_AT = _before(SPEC_VERSION_HEADER, b"\x03") + SPEC_VERSION.encode() + _before(RECEIVED_AT_HEADER, b" ")
 _ORIGIN_AT = _TABLE_AT + len(_BEFORE_ID) + _ID_BYTES
+# What is looked up in caches is short, also in messages of others: source and type have up to 255 bytes each.
+_BEFORE_SUBJECT_ENDS = _ORIGIN_AT + len(_before(SOURCE_HEADER) + _before(TYPE_HEADER) + _BEFORE_SUBJECT) + 2 * 256
 
 
 class _Layout(msgspec.Struct, frozen=True):
@@ -166,8 +168,8 @@ def _envelope_texts(table: bytes) -> tuple[dict[str, str], int]:
 
     All are taken out at once, in half the time of others. Messages share the names, and those of a topic its texts.
     """
-    subject_at = table.find(_BEFORE_SUBJECT)
-    if subject_at < _ORIGIN_AT:
+    subject_at = table.find(_BEFORE_SUBJECT, _ORIGIN_AT, _BEFORE_SUBJECT_ENDS)
+    if subject_at < 0:
         return {}, _TABLE_AT
     size_at = subject_at + len(_BEFORE_SUBJECT)
     size = table[size_at]
