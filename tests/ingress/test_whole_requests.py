@@ -17,7 +17,7 @@ from hookline.ingress.parser_errors import MAX_FIELD_BYTES, MAX_HEADERS, MAX_LIN
 from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, with_header
 from tests.ingress.http_client import let_ingress_run
 from tests.ingress.running_ingress import running_ingress
-from tests.ingress.test_fast_lane import FLAWED, GENUINE, LAST, ORDINARY, TWICE_FRAMED
+from tests.ingress.test_fast_lane import FLAWED, GENUINE, LAST, ORDINARY, TWICE_FRAMED, compare
 from tests.test_ingress_hypothesis import EDITS, Edit
 
 PARTIAL_HEAD = b"POST /hooks/krtc-main HTTP/1.1\r\nHost: ingress.example\r\nX-Part: "
@@ -167,3 +167,13 @@ async def test_what_follows_a_part_of_a_body_is_not_taken_for_a_request(parsed: 
         assert answer is not None
         assert answer.status == 401
     assert GOOD not in parsed
+
+
+async def test_what_stands_between_two_requests_in_a_segment_of_its_own_is_answered_as_on_the_usual_way() -> None:
+    turn = asyncio.Semaphore(32)
+
+    async def compare_between(data: bytes) -> None:
+        async with turn:
+            await compare(GOOD + data + GOOD, [len(GOOD), len(GOOD + data)])
+
+    await asyncio.gather(*map(compare_between, filter(None, (*GENUINE, *FLAWED, *TWICE_FRAMED, *NOT_WHOLE))))
