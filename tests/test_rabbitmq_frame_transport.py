@@ -165,6 +165,14 @@ def test_messages_from_basic_get_go_to_aiormq() -> None:
     assert transport.listener.messages == []
 
 
+def test_a_body_without_its_content_header_goes_to_aiormq() -> None:
+    transport = Transport()
+    method, _, body = delivery(OURS, 2, b"two")
+    transport.receives(b"".join([*delivery(OURS, 1, b"one"), method, body]))
+    assert transport.listener.messages == [(1, b"one")]
+    assert transport.left == body
+
+
 def test_frames_without_a_listener_go_on_in_one_piece() -> None:
     transport = Transport()
     transport.receives(b"".join(FOREIGN))

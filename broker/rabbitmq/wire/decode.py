@@ -71,9 +71,9 @@ class Assembly:
         if kind == METHOD:
             if not payload.startswith(self._wanted):
                 return False
-            self._method = payload
+            self._method, self._header = payload, b""
             return True
-        if not self._method:  # the content of another method
+        if not self._method or (kind != HEADER and not self._header):  # of another method, or without its header
             return False
         if kind == HEADER:
             self._header, body = payload, b""
