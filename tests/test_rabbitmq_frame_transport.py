@@ -1,6 +1,7 @@
 """The frame transport and the decoder, fed with bytes and without a server."""
 
 import asyncio
+import struct
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -55,15 +56,18 @@ class FakeListener:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.contents: list[tuple[bytes, bytes, bytes]] = []
         self.is_closed = False
-        self.frame = Assembly(DELIVER, self._arrived).frame
+        assembly = Assembly(OURS, DELIVER, self._arrived)
+        self.whole_messages, self.frame = assembly.whole_messages, assembly.frame
 
     def writable(self) -> None: ...
 
     def closed(self) -> None:
         self.is_closed = True
 
-    def _arrived(self, method: bytes, _header: bytes, body: bytes) -> None:
+    def _arrived(self, method: bytes, header: bytes, body: bytes) -> None:
+        self.contents.append((method, header, body))
         self.messages.append((delivery_tag(method), body))
 
 
@@ -99,6 +103,21 @@ def chunks(data: bytes, ends: Iterable[int]) -> list[bytes]:
     points = [0, *sorted({end % (len(data) + 1) for end in ends}), len(data)]
     return [data[begin:end] for begin, end in pairwise(points)]
 
+
+def raw_frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def raw_message(bodies: Sequence[bytes]) -> bytes:
+    return b"".join(delivery(OURS, 7, *bodies))
+
+
+PAYLOADS = st.one_of(
+    st.binary(max_size=24),
+    st.just(DELIVER),
+    st.builds(lambda size: b"\0\x3c\0\0" + size.to_bytes(8, "big") + b"\0\0", st.integers(min_value=0, max_value=30)),
+)
+"""Of frames that are damaged, or that a server would not send now."""
 
 MESSAGES = [*delivery(OURS, 1, b"one"), *delivery(OURS, 2), *delivery(OURS, 3, b"th", b"re", b"e")]
 FOREIGN = [frame.marshal(Basic.ConsumeOk("ctag1.x"), OURS), *delivery(THEIRS, 9, b"not ours")]
@@ -147,6 +166,65 @@ def test_each_channel_gets_its_own_frames_from_any_mix_of_channels_and_chunks(
         transport.receives(chunk)
     assert transport.listener.messages == [(tag, b"".join(bodies)) for tag, bodies in enumerate(ours, 1)]
     assert transport.streams.received == b"".join(passed)
+
+
+@given(
+    frames=st.lists(
+        st.one_of(
+            st.builds(raw_message, st.lists(st.binary(max_size=20), max_size=2)),
+            st.builds(raw_frame, st.sampled_from([1, 2, 3, 8, 9]), st.sampled_from([0, OURS, THEIRS]), PAYLOADS),
+            st.sampled_from([*MESSAGES, *FOREIGN]),
+        ),
+        max_size=8,
+    ),
+    damage=st.lists(st.tuples(st.integers(min_value=0, max_value=2000), st.binary(max_size=2)), max_size=2),
+    ends=st.lists(st.integers(min_value=0, max_value=2000), max_size=4),
+)
+def test_whole_messages_are_taken_as_their_frames_would_be(
+    frames: list[bytes], damage: list[tuple[int, bytes]], ends: list[int]
+) -> None:
+    data = b"".join(frames)
+    for place, changed in damage:
+        at = place % (len(data) + 1)
+        data = data[:at] + changed + data[at + 1 :]
+    assert_taken_as_by_frame(chunks(data, ends))
+
+
+@pytest.mark.parametrize("bodies", [[b"two"], [b"tw", b"o"], [b""]], ids=["a body frame", "two", "an empty one"])
+def test_a_message_damaged_anywhere_is_taken_as_its_frames_would_be(bodies: list[bytes]) -> None:
+    before, after = b"".join(delivery(OURS, 1, b"one")), b"".join(delivery(OURS, 3, b"three"))
+    frames = delivery(OURS, 2, *bodies)
+    message = b"".join(frames)
+    for place in range(len(message)):
+        for byte in (0, OURS, THEIRS, 3, 8, 0xCE):
+            damaged = message[:place] + bytes((byte,)) + message[place + 1 :]
+            assert_taken_as_by_frame([before + damaged + after])
+    for missing in range(len(frames)):
+        assert_taken_as_by_frame([b"".join([before, *frames[:missing], *frames[missing + 1 :], after])])
+
+
+def assert_taken_as_by_frame(received: Sequence[bytes]) -> None:
+    """Whether whole messages or single frames are taken makes no difference after any of these chunks."""
+    at_once, by_frame = Transport(), Transport()
+    by_frame.listener.whole_messages = none
+    for chunk in received:
+        assert outcome(at_once, chunk) == outcome(by_frame, chunk)
+
+
+def none(data: bytes, at: int) -> int:
+    """Takes no whole messages."""
+    return at
+
+
+def outcome(transport: Transport, chunk: bytes) -> tuple[Any, ...]:
+    """What the listener and aiormq have once the chunk is received, and whether the connection is lost by it."""
+    try:
+        transport.receives(chunk)
+        is_lost = False
+    except (struct.error, IndexError):  # asyncio closes the connection
+        is_lost = True
+    listener = transport.listener
+    return is_lost, listener.contents, listener.is_closed, transport.streams.received
 
 
 def test_foreign_frames_within_a_message_go_to_aiormq() -> None:

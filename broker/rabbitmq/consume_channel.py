@@ -34,7 +34,8 @@ class ConsumeChannel:
         self._transport = transport
         self._arrived = arrived
         self._acknowledging: set[asyncio.Task[None]] = set()
-        self.frame = Assembly(_DELIVER, self._taken).frame
+        assembly = Assembly(channel.number, _DELIVER, self._taken)
+        self.whole_messages, self.frame = assembly.whole_messages, assembly.frame
         channel.closing.add_done_callback(lambda _: self.acks.end())
         if transport is not None:
             transport.listen(channel.number, self)

@@ -77,7 +77,7 @@ class RawPublishChannel:
         self._transport = transport
         self._number = channel.number
         self._max_content_bytes = max_content_bytes(channel)
-        self._returns = Assembly(_RETURN, self._returned)
+        self._returns = Assembly(channel.number, _RETURN, self._returned)
         self._message_ids = MessageIds()
         self._is_due = False
         transport.listen(channel.number, self)
@@ -102,6 +102,10 @@ class RawPublishChannel:
         self.confirms.fail(LOST)
         if not self.ended.done():
             self.ended.set_result(None)
+
+    def whole_messages(self, _data: bytes, at: int) -> int:
+        """None: nearly all frames are confirms, and `frame` takes a returned message, too."""
+        return at
 
     def frame(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and len(payload) == _CONFIRM.size:

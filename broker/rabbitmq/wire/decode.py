@@ -9,7 +9,7 @@ import msgspec
 from pamqp import decode
 from pamqp.header import ContentHeader
 
-from hookline.broker.rabbitmq.wire.frame_transport import HEADER, METHOD
+from hookline.broker.rabbitmq.wire.frame_transport import BODY, END, HEAD_BYTES, HEADER, METHOD
 from hookline.schemas.envelope import (
     ID_HEADER,
     RECEIVED_AT_HEADER,
@@ -25,10 +25,13 @@ from hookline.schemas.errors import Unreadable
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 0x8000, 0x4000, 0x2000
 _TEXT, _X = ord("S"), ord("x")
 _BROKEN = (ValueError, LookupError, ArithmeticError, OSError, TypeError, RecursionError, struct.error)
+_method_head = struct.Struct(">3sI").unpack_from
+_next_head = struct.Struct(">4sI").unpack_from  # with the end of the frame before it
 _body_size = struct.Struct(">Q").unpack_from
 _flags = struct.Struct(">H").unpack_from
 _length = struct.Struct(">I").unpack_from
 _delivery_tag = struct.Struct(">Q").unpack_from
+_BETWEEN_BYTES = 1 + HEAD_BYTES  # the end of a payload, and the head of the next frame
 _TABLE_AT = 4  # the length of the table comes first
 _ID_BYTES, _RECEIVED_AT_BYTES = 32, 32  # an id has 32 digits, and a time of receipt has microseconds
 
@@ -57,14 +60,45 @@ class _Layout(msgspec.Struct, frozen=True):
 
 
 class Assembly:
-    """Assembles the messages of one channel that start with `method`; calls `complete` with method, header and body."""
+    """Assembles the messages of a channel that start with `method`; calls `complete` with method, header and body."""
 
-    def __init__(self, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
+    def __init__(self, channel: int, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
+        number = channel.to_bytes(2, "big")
+        self._starts = bytes((METHOD,)) + number, bytes((END, HEADER)) + number, bytes((END, BODY)) + number
         self._wanted = method
         self._complete = complete
         self._method = self._header = b""
         self._parts: list[bytes] = []
         self._missing_bytes = 0
+
+    def whole_messages(self, data: bytes, at: int) -> int:
+        """Take the whole messages that follow one another from `at`, of one body frame each, and return where they end.
+
+        `frame` takes such messages too, and decides about all others.
+        """
+        if self._method:  # the next frames belong to another message
+            return at
+        starts, wanted, method_at = self._starts, self._wanted, at + HEAD_BYTES
+        while data[method_at : method_at + len(wanted)] == wanted:
+            try:
+                method_start, size = _method_head(data, at)
+                method_end = method_at + size
+                header_start, size = _next_head(data, method_end)
+                header_at = method_end + _BETWEEN_BYTES
+                header_end = header_at + size
+                body_start, size = _next_head(data, header_end)
+                body_at = header_end + _BETWEEN_BYTES
+                body_end = body_at + size
+                header = data[header_at:header_end]
+                is_whole = data[body_end] == END and 0 < size == _body_size(header, 4)[0]
+            except (struct.error, IndexError):  # the rest has yet to arrive
+                break
+            if not is_whole or (method_start, header_start, body_start) != starts:
+                break
+            self._complete(data[method_at:method_end], header, data[body_at:body_end])
+            at = body_end + 1
+            method_at = at + HEAD_BYTES
+        return at
 
     def frame(self, kind: int, payload: bytes) -> bool:
         """Whether the frame is part of such a message."""

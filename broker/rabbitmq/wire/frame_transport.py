@@ -27,8 +27,8 @@ log = logging.getLogger("hookline.broker")
 
 METHOD, HEADER, BODY, _HEARTBEAT = 1, 2, 3, 8
 _FRAME_TYPES = frozenset({METHOD, HEADER, BODY, _HEARTBEAT})
-_HEAD_BYTES = 7
-_END = 0xCE
+HEAD_BYTES = 7
+END = 0xCE
 _CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, Channel.CloseOk
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
 _CLOSE, _CLOSE_BYTES = b"\0\x0a\0\x32", 7  # with the code and the length of the text
@@ -44,6 +44,12 @@ _code_and_length = Struct(">HB").unpack_from
 
 class Listener(Protocol):
     """Takes frames of one channel. The event loop calls it, so no method may block or raise."""
+
+    def whole_messages(self, data: bytes, at: int) -> int:
+        """Take the whole messages that follow one another from `at`, where a method begins; return where they end.
+
+        `at` if there are none. Then `frame` gets the method.
+        """
 
     def frame(self, kind: int, payload: bytes) -> bool:
         """Whether the frame is taken. If not, aiormq gets it."""
@@ -116,23 +122,28 @@ class FrameTransport(asyncio.Protocol):
         left = b""
         at = since = 0  # where this frame begins, and where the frames before it begin that no listener took
         end, listeners = len(data), self._listeners
-        while end - at >= _HEAD_BYTES:
+        while end - at >= HEAD_BYTES:
             kind, channel, size = _head(data, at)
-            start = at + _HEAD_BYTES
-            stop = start + size
-            if kind not in _FRAME_TYPES or (stop < end and data[stop] != _END):
-                self._is_understood = False  # not AMQP: aiormq raises for it
-                at = end
-                break
-            if stop >= end:
-                break
-            payload, listener, after = data[start:stop], listeners.get(channel), stop + 1
-            if listener is not None and listener.frame(kind, payload):
+            listener = listeners.get(channel)
+            after = listener.whole_messages(data, at) if listener is not None and kind == METHOD else at
+            is_taken = after > at
+            if not is_taken:
+                start = at + HEAD_BYTES
+                stop = start + size
+                if kind not in _FRAME_TYPES or (stop < end and data[stop] != END):
+                    self._is_understood = False  # not AMQP: aiormq raises for it
+                    at = end
+                    break
+                if stop >= end:
+                    break
+                payload, after = data[start:stop], stop + 1
+                is_taken = listener is not None and listener.frame(kind, payload)
+                if not is_taken and kind == METHOD:
+                    self._note(channel, payload)
+            if is_taken:
                 if since < at:
                     left += data[since:at]
                 since = after
-            elif kind == METHOD:
-                self._note(channel, payload)
             at = after
         self._rest = data[at:] if at < end else b""
         if since < at:
