@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -26,8 +27,10 @@ COMMANDS = [name for name in TOP if name not in GROUPS] + [
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    started = Project(tmp_path)
+    yield started
+    started.close()
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
@@ -116,7 +119,6 @@ def test_a_url_of_an_unknown_kind_is_exit_code_2(project: Project, url: str) -> 
 def test_a_port_that_is_taken_is_exit_code_3(project: Project) -> None:
     project.start("ingress")
     done, listen = project.call("ingress"), project.call("listen")
-    project.close()
     assert (done.returncode, listen.returncode) == (3, 3)
     assert "an ingress of Hookline already listens there; stop it, or choose another with --port" in listen.stderr
     said = [line for line in done.stderr.splitlines() if "metrics and health" not in line]
@@ -190,7 +192,6 @@ def test_send_signs_the_body_in_a_file(project: Project) -> None:
     project.start("ingress")
     (project.folder / "body.json").write_bytes(b'{"anything": "at all"}')
     done = project.call("send", "voice", "--body", "body.json")
-    project.close()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -206,7 +207,6 @@ def test_a_url_without_a_path_gets_that_of_the_source(project: Project, path: st
     project.start("ingress")
     base = project.url("krtc-main").removesuffix("/hooks/krtc-main")
     done = project.call("send", "krtc-main", "101", "--url", f"{base}{path}")
-    project.close()
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
 
 
@@ -214,14 +214,12 @@ def test_callbacks_go_to_the_ingress_on_ipv6_too(project: Project) -> None:
     project.config.write_text(project.config.read_text().replace('host = "127.0.0.1"', 'host = "::"', 1))
     project.start("ingress")
     done = project.call("send", "krtc-main", "101")
-    project.close()
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 accepted")
 
 
 def test_a_refused_callback_is_exit_code_1(project: Project) -> None:
     project.start("ingress")
     done = project.call("send", "krtc-main", "101", "--url", project.url("voice"))
-    project.close()
     assert done.returncode == 1
     assert "401" in done.stdout
 
