@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -77,15 +77,27 @@ class PowerCut:
             connection.close()
 
 
-@pytest.mark.parametrize("senders", [1, 8, 100], ids=["one at a time", "small groups", "large groups"])
-async def test_a_power_cut_leaves_every_event_that_was_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, senders: int
-) -> None:
-    cut = PowerCut(tmp_path / "queues.db", monkeypatch)
+@pytest.fixture
+def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PowerCut:
+    return PowerCut(tmp_path / "queues.db", monkeypatch)
+
+
+@pytest.fixture
+async def broker(tmp_path: Path, cut: PowerCut) -> AsyncIterator[EmbeddedBroker]:
+    """One with a queue, on a file of which the cut keeps this state."""
     database = await Database.open(tmp_path / "queues.db")
     broker = EmbeddedBroker(database)
     await broker.subscribe("q", ("#",), 1)
     cut.begin()
+    yield broker
+    await broker.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("senders", [1, 8, 100], ids=["one at a time", "small groups", "large groups"])
+async def test_a_power_cut_leaves_every_event_that_was_answered(
+    tmp_path: Path, cut: PowerCut, broker: EmbeddedBroker, senders: int
+) -> None:
     events = [envelope(body=b"%d" % number) for number in range(40 if senders == 1 else 400)]
     answered: set[bytes] = set()
 
@@ -99,18 +111,11 @@ async def test_a_power_cut_leaves_every_event_that_was_answered(
 
     await asyncio.gather(*(publish(events[first::senders]) for first in range(senders)))
     assert cut.left(tmp_path / "end") == {event.body for event in events} == answered
-    await broker.close()
-    await database.close()
 
 
 async def test_a_power_cut_after_a_failed_sync_leaves_every_event_that_was_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cut: PowerCut, broker: EmbeddedBroker
 ) -> None:
-    cut = PowerCut(tmp_path / "queues.db", monkeypatch)
-    database = await Database.open(tmp_path / "queues.db")
-    broker = EmbeddedBroker(database)
-    await broker.subscribe("q", ("#",), 1)
-    cut.begin()
     answered: set[bytes] = set()
     for number in range(20):
         event = envelope(body=b"%d" % number)
@@ -123,5 +128,3 @@ async def test_a_power_cut_after_a_failed_sync_leaves_every_event_that_was_answe
             answered.add(event.body)
         assert answered <= cut.left(tmp_path / str(number))
         assert not cut.has_been_copied
-    await broker.close()
-    await database.close()

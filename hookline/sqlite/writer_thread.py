@@ -190,7 +190,7 @@ class SqliteWriterThread:
             self._renew_log()
 
     def _renew_log(self) -> None:
-        """Have the log on disk after a failed sync. Whoever waits for the sync of the old one gets its fault."""
+        """Write and sync the log again after a failed sync. What waits for the old log's sync fails with its error."""
         self._begin()  # nobody else writes to the log meanwhile
         try:
             self.log = self.log.renewed()
