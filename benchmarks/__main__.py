@@ -71,10 +71,16 @@ _QUICK = Extent(rounds=1, seconds=1, events=5_000, waiting=50_000, spooled=20_00
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[ROW]...")
-@click.option("--rounds", type=click.IntRange(1), help=f"Rounds of each row.  [default: {_USUAL.rounds}]")
-@click.option("--seconds", type=click.IntRange(1), help=f"Seconds of load in each round.  [default: {_USUAL.seconds}]")
+@click.option("--rounds", type=click.IntRange(1), help=f"Rounds of each row, of two turns.  [default: {_USUAL.rounds}]")
 @click.option(
-    "--events", type=click.IntRange(100), help=f"Events in a queue that is drained.  [default: {_USUAL.events}]"
+    "--seconds",
+    type=click.IntRange(1),
+    help=f"Seconds of load in a turn; a round has two.  [default: {_USUAL.seconds}]",
+)
+@click.option(
+    "--events",
+    type=click.IntRange(100),
+    help=f"Events in a queue that is drained in a turn.  [default: {_USUAL.events}]",
 )
 @click.option("--quick", is_flag=True, help="One short round of each row.")
 @click.option(

@@ -33,6 +33,26 @@ class Measured:
         return self.cpu_s.get(group, math.nan) / self.events * 1e6
 
 
+def joined(first: Measured, second: Measured) -> Measured:
+    """Two measurements of one program as one. Its latencies are those of the worse one."""
+    return Measured(
+        events=first.events + second.events,
+        seconds=first.seconds + second.seconds,
+        cpu_s={group: spent_s + second.cpu_s[group] for group, spent_s in first.cpu_s.items()},
+        p50_ms=_greater(first.p50_ms, second.p50_ms),
+        p99_ms=_greater(first.p99_ms, second.p99_ms),
+        rss_start_mib=first.rss_start_mib,
+        rss_end_mib=second.rss_end_mib,
+        rss_peak_mib=_greater(first.rss_peak_mib, second.rss_peak_mib),
+        max_ms=_greater(first.max_ms, second.max_ms),
+        load_late_p99_ms=max(first.load_late_p99_ms, second.load_late_p99_ms),
+    )
+
+
+def _greater(first: float | None, second: float | None) -> float | None:
+    return first if second is None else second if first is None else max(first, second)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The target of the ratio, or of the figure where there is no reference."""

@@ -19,13 +19,13 @@ _EMBEDDED = "sqlite:hookline.db"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`rounds` of `seconds` each, or of `events` where a queue is drained.
+    """`rounds` of two turns, of `seconds` each, or of `events` where a queue is drained.
 
     `waiting` is the size of a long queue, `spooled` that of a full spool.
     """
 
-    rounds: int = 3
-    seconds: int = 3
+    rounds: int = 5
+    seconds: int = 2
     events: int = 20_000
     waiting: int = 1_000_000
     spooled: int = 100_000

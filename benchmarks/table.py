@@ -129,7 +129,7 @@ def _row(row: Row) -> dict[str, Any]:
         "name": row.name,
         "unit": row.unit,
         "reference": row.reference_name,
-        "ratios": row.ratios,
+        "values": list(row.judged),
         "target": f"{row.target.sign} {row.target.value:g}" if row.target else "",
         "verdict": row.verdict,
         "ours": [_measured(each) for each in row.ours],

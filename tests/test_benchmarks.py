@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from benchmarks.rows.providers import proof_and_identity
 from benchmarks.run import Extent, Run
 from benchmarks.servers import Servers
 from benchmarks.table import markdown, rendered
+from benchmarks.turns import by_turns
 from benchmarks.without_sockets import answer_all
 from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.providers import catalogue
@@ -149,6 +151,23 @@ def test_each_round_has_a_ratio_and_the_worst_is_compared_with_the_target(row: R
     assert "1.00..3.00" in rendered([row])
     assert replace(row, target=Target(">=", 1)).verdict == "met"
     assert replace(row, target=Target("<=", 2.5)).verdict == "MISSED"
+
+
+def test_a_round_is_two_turns_in_opposite_order() -> None:
+    asked: list[str] = []
+
+    def measure(name: str, ready: int) -> Measured:
+        asked.append(f"{name}{ready}")
+        return Measured(events=100 * ready, seconds=1, cpu_s={"program": 0.5}, p99_ms=ready)
+
+    numbers = itertools.count(1)
+    ours, others = by_turns(2, lambda: next(numbers), partial(measure, "ours"), partial(measure, "other"))
+    assert asked == ["ours1", "other1", "other2", "ours2", "ours3", "other3", "other4", "ours4"]
+    assert [(each.events, each.seconds, each.cpu_s["program"], each.p99_ms) for each in ours] == [
+        (300, 2, 1.0, 2),
+        (700, 2, 1.0, 4),
+    ]
+    assert [each.events for each in others] == [300, 700]
 
 
 def test_the_table_for_a_page_has_the_reference_beside_its_figure(row: Row) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from benchmarks import closed, filling, peers
+from benchmarks.callbacks import Prepared
 from benchmarks.figures import Comparison, Measured, Row, Target
-from benchmarks.installation import USUAL
+from benchmarks.installation import USUAL, Installation
 from benchmarks.run import Run
+from benchmarks.turns import by_turns
 
 
 def ingress(run: Run) -> Iterator[Row]:
@@ -15,17 +17,24 @@ def ingress(run: Run) -> Iterator[Row]:
 
 
 def _against_bare(run: Run, name: str, providers: Sequence[str]) -> Iterator[Row]:
-    ours: list[Measured] = []
-    bare: list[Measured] = []
+
+    def ready() -> tuple[Installation, Prepared]:
+        installation = run.embedded(providers)
+        filling.make_queue(installation.settings)
+        return installation, run.prepare(installation.sources)
+
+    def hookline(installation: Installation, prepared: Prepared) -> Measured:
+        with installation.ingress() as our_ingress:
+            check = closed.kept_in_file(installation.folder / "hookline.db")
+            return closed.measure(run, our_ingress, prepared, check)
+
     with peers.bare(run) as bare_ingress:
-        for _ in range(run.extent.rounds):
-            installation = run.embedded(providers)
-            filling.make_queue(installation.settings)
-            prepared = run.prepare(installation.sources)
-            with installation.ingress() as our_ingress:
-                check = closed.kept_in_file(installation.folder / "hookline.db")
-                ours.append(closed.measure(run, our_ingress, prepared, check))
-            bare.append(closed.measure(run, bare_ingress, prepared, closed.nothing_kept))
+        ours, bare = by_turns(
+            run.extent.rounds,
+            ready,
+            lambda each: hookline(*each),
+            lambda each: closed.measure(run, bare_ingress, each[1], closed.nothing_kept),
+        )
     compared = Comparison(name, ours, "bare aiohttp", bare)
     yield compared.throughput(Target(">=", 1.1))
     yield compared.cpu()

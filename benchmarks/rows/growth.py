@@ -7,9 +7,11 @@ from benchmarks import closed, filling, peers, preparing, queues, steady
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_handled
 from benchmarks.figures import Comparison, Measured, Row, Target
+from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Ingress
 from benchmarks.run import Run
+from benchmarks.turns import by_turns
 from hookline.schemas import topics
 
 _FLAT = Target("<=", 1.25)
@@ -37,12 +39,13 @@ def bodies(run: Run) -> Iterator[Row]:
 def sources(run: Run) -> Iterator[Row]:
     """One source for each provider, against 200 for each, at capacity."""
     few, many = preparing.with_empty_queue(run), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
-    ours: list[Measured] = []
-    reference: list[Measured] = []
     with few.ingress() as few_ingress, many.ingress() as many_ingress:
-        for _ in range(run.extent.growth_rounds):
-            reference.append(closed.measure(run, few_ingress, run.prepare(few.sources), closed.kept_by_us))
-            ours.append(closed.measure(run, many_ingress, run.prepare(many.sources), closed.kept_by_us))
+        ours, reference = by_turns(
+            run.extent.growth_rounds,
+            lambda: None,
+            lambda _: closed.measure(run, many_ingress, run.prepare(many.sources), closed.kept_by_us),
+            lambda _: closed.measure(run, few_ingress, run.prepare(few.sources), closed.kept_by_us),
+        )
     name, few_name = f"{len(many.sources):,} sources", f"{len(few.sources)} sources"
     yield Comparison(name, ours, few_name, reference).cpu(_FLAT)
 
@@ -50,27 +53,29 @@ def sources(run: Run) -> Iterator[Row]:
 def _steady(run: Run, cases: Sequence[tuple[int, int, int]]) -> tuple[list[list[Measured]], list[list[Measured]]]:
     """Our rounds and the bare application's of each case: events per second, connections, and bytes of a body."""
     installation = preparing.with_empty_queue(run)
-    ours: list[list[Measured]] = [[] for _ in cases]
-    bare: list[list[Measured]] = [[] for _ in cases]
     with installation.ingress() as ingress, peers.bare(run) as bare_ingress:
-        for number, (rate_per_s, count, body_bytes) in enumerate(cases):
-            for _ in range(run.extent.growth_rounds):
-                events = max(count, rate_per_s * run.extent.seconds)
-                prepared = run.prepare(installation.sources, events, body_bytes)
-                ours[number].append(_steadily(run, ingress, prepared, rate_per_s, count))
-                _check(run, prepared)
-                bare[number].append(_steadily(run, bare_ingress, prepared, rate_per_s, count))
-    return ours, bare
+        measured = [_case_by_turns(run, installation, ingress, bare_ingress, *case) for case in cases]
+    return [ours for ours, _ in measured], [bare for _, bare in measured]
 
 
-def _steadily(run: Run, ingress: Ingress, prepared: Prepared, rate_per_s: float, count: int) -> Measured:
-    measured, _ = steady.measure(run, ingress, prepared, rate_per_s, count)
-    return measured
+def _case_by_turns(
+    run: Run, installation: Installation, ingress: Ingress, bare_ingress: Ingress, *case: int
+) -> tuple[list[Measured], ...]:
+    rate_per_s, count, body_bytes = case
+    events = max(count, rate_per_s * run.extent.seconds)
 
+    def hookline(prepared: Prepared) -> Measured:
+        measured, _ = steady.measure(run, ingress, prepared, rate_per_s, count)
+        found = queues.emptied(run.servers.amqp_url, topics.queue_name(filling.QUEUE))
+        check_handled("hookline ingress at a constant rate", [message.id for message in found], prepared.ids)
+        return measured
 
-def _check(run: Run, prepared: Prepared) -> None:
-    found = queues.emptied(run.servers.amqp_url, topics.queue_name(filling.QUEUE))
-    check_handled("hookline ingress at a constant rate", [message.id for message in found], prepared.ids)
+    return by_turns(
+        run.extent.growth_rounds,
+        lambda: run.prepare(installation.sources, events, body_bytes),
+        hookline,
+        lambda prepared: steady.measure(run, bare_ingress, prepared, rate_per_s, count)[0],
+    )
 
 
 def _against_bare(

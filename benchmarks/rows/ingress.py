@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 
 from benchmarks import closed, peers, preparing
-from benchmarks.figures import Comparison, Measured, Row, Target
+from benchmarks.figures import Comparison, Row, Target
 from benchmarks.run import Run
+from benchmarks.turns import by_turns
 
 _SIGNED_FOR_GO = "krtc"
 
 
 def on_rabbitmq(run: Run) -> Iterator[Row]:
     """CPU time against the bare application, capacity against the obvious publisher and FastStream."""
-    ours: list[Measured] = []
-    bare: list[Measured] = []
-    obvious: list[Measured] = []
-    faststream: list[Measured] = []
     installation = preparing.with_empty_queue(run)
     with (
         installation.ingress() as ingress,
@@ -22,12 +19,14 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
         peers.obvious_ingress(run) as obvious_ingress,
         peers.faststream_ingress(run) as faststream_ingress,
     ):
-        for _ in range(run.extent.rounds):
-            prepared = run.prepare(installation.sources)
-            ours.append(closed.measure(run, ingress, prepared, closed.kept_by_us))
-            bare.append(closed.measure(run, bare_ingress, prepared, closed.nothing_kept))
-            obvious.append(closed.measure(run, obvious_ingress, prepared, closed.kept_by_reference))
-            faststream.append(closed.measure(run, faststream_ingress, prepared, closed.kept_by_reference))
+        ours, bare, obvious, faststream = by_turns(
+            run.extent.rounds,
+            lambda: run.prepare(installation.sources),
+            lambda prepared: closed.measure(run, ingress, prepared, closed.kept_by_us),
+            lambda prepared: closed.measure(run, bare_ingress, prepared, closed.nothing_kept),
+            lambda prepared: closed.measure(run, obvious_ingress, prepared, closed.kept_by_reference),
+            lambda prepared: closed.measure(run, faststream_ingress, prepared, closed.kept_by_reference),
+        )
     name = "ingress, RabbitMQ"
     yield Comparison(name, ours, "bare aiohttp", bare).cpu(Target("<=", 0.9))
     yield Comparison(name, ours, "obvious", obvious).throughput(Target(">=", 4))
@@ -36,24 +35,21 @@ def on_rabbitmq(run: Run) -> Iterator[Row]:
 
 def two_processes(run: Run) -> Iterator[Row]:
     """Two processes of the ingress, against one. RabbitMQ and the load need cores, too."""
-    ours: list[Measured] = []
-    one: list[Measured] = []
     installation, single = preparing.with_empty_queue(run), run.installation()
     installation.use_processes(2)
     with installation.ingress() as ingress, single.ingress() as single_ingress:
-        for _ in range(run.extent.rounds):
-            ours.append(closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us))
-            one.append(closed.measure(run, single_ingress, run.prepare(single.sources), closed.kept_by_us))
+        ours, one = by_turns(
+            run.extent.rounds,
+            lambda: None,
+            lambda _: closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us),
+            lambda _: closed.measure(run, single_ingress, run.prepare(single.sources), closed.kept_by_us),
+        )
     compared = Comparison("ingress, 2 processes", ours, "1 process", one)
     yield from (compared.throughput(Target(">=", 1.5)), compared.cpu())
 
 
 def against_go(run: Run) -> Iterator[Row]:
     """CPU time against a Go program that verifies, seals and publishes the same, and against two that only answer."""
-    ours: list[Measured] = []
-    go: list[Measured] = []
-    bare: list[Measured] = []
-    protocol: list[Measured] = []
     installation = preparing.with_empty_queue(run)
     (source,) = [each for each in installation.sources.values() if each.provider.name == _SIGNED_FOR_GO]
     with (
@@ -62,12 +58,14 @@ def against_go(run: Run) -> Iterator[Row]:
         peers.bare(run) as bare_ingress,
         peers.bare_protocol(run) as bare_protocol,
     ):
-        for _ in range(run.extent.rounds):
-            prepared = run.prepare({source.name: source})
-            ours.append(closed.measure(run, ingress, prepared, closed.kept_by_us))
-            go.append(closed.measure(run, go_ingress, prepared, closed.kept_by_reference))
-            bare.append(closed.measure(run, bare_ingress, prepared, closed.nothing_kept))
-            protocol.append(closed.measure(run, bare_protocol, prepared, closed.nothing_kept))
+        ours, go, bare, protocol = by_turns(
+            run.extent.rounds,
+            lambda: run.prepare({source.name: source}),
+            lambda prepared: closed.measure(run, ingress, prepared, closed.kept_by_us),
+            lambda prepared: closed.measure(run, go_ingress, prepared, closed.kept_by_reference),
+            lambda prepared: closed.measure(run, bare_ingress, prepared, closed.nothing_kept),
+            lambda prepared: closed.measure(run, bare_protocol, prepared, closed.nothing_kept),
+        )
     name = "ingress, RabbitMQ, one provider"
     yield Comparison(name, ours, "Go", go).cpu(Target("<=", 1.25))
     yield Comparison(name, ours, "bare aiohttp", bare).cpu(Target("<=", 0.9))

@@ -8,6 +8,7 @@ from benchmarks.comparing import check_handled
 from benchmarks.figures import Comparison, Measured, Row, Target
 from benchmarks.installation import Installation
 from benchmarks.run import DEFAULT_STORE, Run
+from benchmarks.turns import by_turns
 
 _HANDLER = "benchmarks.handlers.unordered"
 _MOST = Target("<=", 1.03)
@@ -15,23 +16,25 @@ _MOST = Target("<=", 1.03)
 
 def ingress(run: Run) -> Iterator[Row]:
     """CPU time of the ingress with metrics, against the same without."""
-    ours: list[Measured] = []
-    without: list[Measured] = []
     installation, plain = preparing.with_empty_queue(run), _without(run.installation(DEFAULT_STORE))
     with installation.ingress() as ingress, plain.ingress() as plain_ingress:
-        for _ in range(run.extent.rounds):
-            ours.append(closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us))
-            without.append(closed.measure(run, plain_ingress, run.prepare(plain.sources), closed.kept_by_us))
+        ours, without = by_turns(
+            run.extent.rounds,
+            lambda: None,
+            lambda _: closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us),
+            lambda _: closed.measure(run, plain_ingress, run.prepare(plain.sources), closed.kept_by_us),
+        )
     yield Comparison("ingress with metrics", ours, "without", without).cpu(_MOST)
 
 
 def worker(run: Run) -> Iterator[Row]:
     """CPU time of a worker with metrics, against the same without."""
-    ours: list[Measured] = []
-    without: list[Measured] = []
-    for _ in range(run.extent.rounds):
-        ours.append(_drained(run, preparing.with_empty_queue(run)))
-        without.append(_drained(run, _without(preparing.with_empty_queue(run))))
+    ours, without = by_turns(
+        run.extent.rounds,
+        lambda: None,
+        lambda _: _drained(run, preparing.with_empty_queue(run)),
+        lambda _: _drained(run, _without(preparing.with_empty_queue(run))),
+    )
     yield Comparison("worker with metrics", ours, "without", without).cpu(_MOST)
 
 

@@ -9,6 +9,7 @@ from benchmarks.comparing import check_handled
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, per_s
 from benchmarks.run import DEFAULT_STORE, Run
+from benchmarks.turns import by_turns
 from hookline.schemas import topics
 
 _SPOOL = "hookline-spool"
@@ -18,17 +19,16 @@ _WITHIN_S = 600.0
 
 def cost(run: Run) -> Iterator[Row]:
     """CPU time of the ingress with a spool that is empty, against the same without a spool."""
-    ours: list[Measured] = []
-    without: list[Measured] = []
     installation = preparing.with_empty_queue(run)
     plain = run.installation(DEFAULT_STORE)
     plain.set("[spool]", 'path = ""')
     with installation.ingress() as ingress, plain.ingress() as plain_ingress:
-        for _ in range(run.extent.rounds):
-            prepared = run.prepare(installation.sources)
-            ours.append(closed.measure(run, ingress, prepared, closed.kept_by_us))
-            prepared = run.prepare(plain.sources)
-            without.append(closed.measure(run, plain_ingress, prepared, closed.kept_by_us))
+        ours, without = by_turns(
+            run.extent.rounds,
+            lambda: None,
+            lambda _: closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us),
+            lambda _: closed.measure(run, plain_ingress, run.prepare(plain.sources), closed.kept_by_us),
+        )
     yield Comparison("ingress with a spool", ours, "without", without).cpu(Target("<=", 1.03))
 
 

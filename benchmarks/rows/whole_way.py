@@ -13,6 +13,7 @@ from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS
 from benchmarks.processes import Consumer, Ingress
 from benchmarks.run import Run
+from benchmarks.turns import by_turns
 
 _WORKER = "benchmarks.handlers.unordered"
 _FIRST = 20
@@ -23,20 +24,23 @@ _SETTLE_S = 0.5
 def against_faststream(run: Run) -> Iterator[Row]:
     """From the request to the end of the function, against FastStream; from answer to function at half that load."""
     installation = preparing.with_empty_queue(run)
-    ours, faststream = [], []
+
+    def hookline(prepared: Prepared) -> Measured:
+        with installation.worker(_WORKER, run.new_folder()) as worker:
+            first = _begin(run, installation, ingress, worker)
+            measured = _sustained(run, ingress, worker, prepared)
+        noted = notes.noted(worker.notes_folder)
+        check_no_duplicates("hookline, whole way", noted.ids)
+        check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
+        return measured
+
+    def other(prepared: Prepared) -> Measured:
+        with peers.faststream_worker(run, run.new_folder()) as worker:
+            _begin(run, installation, faststream_ingress, worker)
+            return _sustained(run, faststream_ingress, worker, prepared)
+
     with installation.ingress() as ingress, peers.faststream_ingress(run) as faststream_ingress:
-        for _ in range(run.extent.rounds):
-            prepared = run.prepare(installation.sources)
-            with installation.worker(_WORKER, run.new_folder()) as worker:
-                first = _begin(run, installation, ingress, worker)
-                measured = _sustained(run, ingress, worker, prepared)
-            noted = notes.noted(worker.notes_folder)
-            check_no_duplicates("hookline, whole way", noted.ids)
-            check_among("hookline, whole way", noted.ids, [*first, *prepared.ids])
-            ours.append(measured)
-            with peers.faststream_worker(run, run.new_folder()) as worker:
-                _begin(run, installation, faststream_ingress, worker)
-                faststream.append(_sustained(run, faststream_ingress, worker, prepared))
+        ours, faststream = by_turns(run.extent.rounds, lambda: run.prepare(installation.sources), hookline, other)
         latencies = list(_latencies(run, installation, ingress, min(each.per_s for each in ours) / 2))
     yield Comparison("HTTP to handler", ours, "FastStream", faststream).throughput(Target(">=", 3.5))
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
