@@ -1,8 +1,9 @@
-"""`python -m benchmarks.instructions`: how many instructions an event costs the ingress, and the bare application.
+"""`python -m benchmarks.instructions`: how many instructions an event costs the ingress, and how many a worker.
 
-Counted by valgrind in programs without sockets, so they hardly differ between runs and are the same on a busy machine.
-They leave out the system's part, and what caches and waiting cost. Two runs with different numbers of requests are
-compared, so the start is not counted.
+The reference of the ingress is the bare application, and that of a worker the plain one. Counted by valgrind in
+programs without sockets, so they hardly differ between runs and are the same on a busy machine. They leave out the
+system's part, and what caches and waiting cost. Two runs with different numbers of requests are compared, so the start
+is not counted.
 """
 
 import os
@@ -14,15 +15,22 @@ import tempfile
 from pathlib import Path
 
 import click
+import msgspec
 
 from benchmarks.callbacks import CallbackGenerator
 from benchmarks.errors import InvalidRun
 from benchmarks.installation import USUAL, Installation
 from benchmarks.processes import ROOT
+from benchmarks.worker_without_sockets import PROGRAMS
 
-_LOADS = {"one provider": ("krtc",), "five providers": USUAL}
-_AT_A_TIME = (1, 64)
-_FEWER, _MORE = 640, 1920
+_SQLITE = ("sqlite:hookline.db", "sqlite:hookline.db")
+_USUAL = "five providers"
+_LOADS = {"one provider": ("krtc",), _USUAL: USUAL}
+_REQUESTS_AT_A_TIME = (1, 64)
+_MESSAGES_AT_A_TIME = (1, 128)
+_INGRESS, _WORKER = "benchmarks.without_sockets", "benchmarks.worker_without_sockets"
+_PLAIN = next(iter(PROGRAMS))
+_FEWER, _MORE = 1280, 2560
 _END_S = 300.0
 _COUNTED = re.compile(r"I\s+refs:\s+([\d,]+)")
 
@@ -31,34 +39,44 @@ _COUNTED = re.compile(r"I\s+refs:\s+([\d,]+)")
 def main() -> None:
     if shutil.which("valgrind") is None:
         raise click.ClickException("valgrind counts the instructions: install it with the system's packages")
-    click.echo(f"{'load':<16}{'at a time':>10}{'ours':>10}{'bare':>10}{'ratio':>7}")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, providers in _LOADS.items():
-            for at_a_time in _AT_A_TIME:
-                prepared = _prepared(Path(folder) / f"{len(providers)}-{at_a_time}", providers)
-                ours, bare = (_per_event(program, prepared, at_a_time) for program in ("hookline", "bare"))
-                click.echo(f"{name:<16}{at_a_time:>10}{ours:>10,.0f}{bare:>10,.0f}{ours / bare:>7.2f}")
+    click.echo(f"{'load':<24}{'at a time':>10}{'ours':>10}{'reference':>11}{'ratio':>7}")
+    with tempfile.TemporaryDirectory() as parent:
+        folders = {name: _prepared(Path(parent) / name, providers) for name, providers in _LOADS.items()}
+        for name, folder in folders.items():
+            for at_a_time in _REQUESTS_AT_A_TIME:
+                ours, bare = (_per_event(_INGRESS, program, folder, at_a_time) for program in ("hookline", "bare"))
+                _show(name, at_a_time, ours, bare)
+        for at_a_time in _MESSAGES_AT_A_TIME:
+            counted = {program: _per_event(_WORKER, program, folders[_USUAL], at_a_time) for program in PROGRAMS}
+            for program, ours in counted.items():
+                _show(program, at_a_time, ours, counted[_PLAIN])
+
+
+def _show(name: str, at_a_time: int, ours: float, reference: float) -> None:
+    click.echo(f"{name:<24}{at_a_time:>10}{ours:>10,.0f}{reference:>11,.0f}{ours / reference:>7.2f}")
 
 
 def _prepared(folder: Path, providers: tuple[str, ...]) -> Path:
-    """A folder with the settings of an installation and with requests to it."""
+    """A folder with the settings of an installation, with requests to it, and with envelopes for its workers."""
     folder.mkdir()
-    installation = Installation(folder, "sqlite:hookline.db", "sqlite:hookline.db", providers=providers)
-    CallbackGenerator().prepare(folder / "requests", installation.sources, _MORE)
+    installation, callbacks = Installation(folder, *_SQLITE, providers=providers), CallbackGenerator()
+    callbacks.prepare(folder / "requests", installation.sources, _MORE)
+    envelopes = [*callbacks.envelopes(installation.sources, _MORE)]
+    (folder / "envelopes").write_bytes(msgspec.msgpack.encode(envelopes))
     return folder
 
 
-def _per_event(program: str, folder: Path, at_a_time: int) -> float:
-    fewer, more = (_counted(program, folder, count, at_a_time) for count in (_FEWER, _MORE))
+def _per_event(module: str, program: str, folder: Path, at_a_time: int) -> float:
+    fewer, more = (_counted(module, program, folder, count, at_a_time) for count in (_FEWER, _MORE))
     return (more - fewer) / (_MORE - _FEWER)
 
 
-def _counted(program: str, folder: Path, count: int, at_a_time: int) -> int:
+def _counted(module: str, program: str, folder: Path, count: int, at_a_time: int) -> int:
     """The instructions of one run of a program. Raises InvalidRun."""
     run = subprocess.run(
         [
             *("valgrind", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={os.devnull}", sys.executable),
-            *("-m", "benchmarks.without_sockets", program, str(folder), str(count), str(at_a_time)),
+            *("-m", module, program, str(folder), str(count), str(at_a_time)),
         ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},

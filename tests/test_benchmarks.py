@@ -28,6 +28,7 @@ from benchmarks.servers import Servers
 from benchmarks.table import markdown, rendered
 from benchmarks.turns import by_turns
 from benchmarks.without_sockets import answer_all
+from benchmarks.worker_without_sockets import PROGRAMS, handle_all
 from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.providers import catalogue
 
@@ -205,6 +206,15 @@ async def test_a_request_that_is_not_accepted_ends_the_count(installation: Insta
     _, requests = prepared(installation, tmp_path)
     with pytest.raises(RuntimeError, match="not accepted"):
         await answer_all("hookline", installation.folder, [requests[0].replace(b"/hooks/", b"/nowhere/")], 1)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("at_a_time", [1, 16])
+async def test_a_worker_without_sockets_handles_every_event(
+    program: str, at_a_time: int, installation: Installation
+) -> None:
+    envelopes = list(CallbackGenerator().envelopes(installation.sources, 60))
+    await handle_all(program, installation.folder, envelopes, 50, at_a_time)
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 store = await starting.opened(installation.store)
                 parts += [store] if isinstance(store, Watched) else []
                 observing.watch(*parts)
-                pool_of = _Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
+                pool_of = Pools(broker, store, normalise, outcome_log, observing, settings.workers).pool
                 for worker in chosen:  # it works at once, while the next one may have to wait for a server
                     pools += [await starting.opened(partial(pool_of, worker))]
             if roles.ingress:
@@ -135,7 +135,7 @@ async def _close(
     await closing.close(*(pool.close() for pool in pools))
 
 
-class _Pools:
+class Pools:
     """Makes pools that share a broker, a store, and an exclusive gate: an event may kill their common process."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
-from hookline.runtime.serve import _Pools
+from hookline.runtime.serve import Pools
 from hookline.schemas.copies import copy_of
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY
@@ -209,7 +209,7 @@ class Process:
             Unobserved(),
             settings,
         )
-        pools = _Pools(*parts)  # it needs the workers' side of a broker only
+        pools = Pools(*parts)  # it needs the workers' side of a broker only
         schedule = world.schedule
         made = _worker(schedule.mode, self.version, schedule.reorder_s, latest_only=schedule.latest_only)
         self._pool = await pools.pool(made)
