@@ -6,7 +6,7 @@ happens on the event loop. The library is loaded at the first scrape, and writes
 
 import platform
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -59,6 +59,13 @@ class Histogram:
         if len(new) >= _FOLDED_AT_ONCE:
             self._fold(label)
 
+    def observe_equal(self, label: str, value: float, count: int) -> None:
+        """Count a value so many times at once."""
+        up_to = self._up_to[label]
+        for number in range(bisect_left(self._buckets, value), len(up_to)):
+            up_to[number] += count
+        self._sums[label] += value * count
+
     def _fold(self, label: str) -> None:
         values = sorted(self.new[label])
         self.new[label].clear()
@@ -72,8 +79,9 @@ class Histogram:
         """For each label: how many values were at most as large as each bucket, and the sum of all."""
         for label in list(self.new):
             self._fold(label)
-            names = [*map(str, self._buckets), "+Inf"]
-            yield label, list(zip(names, map(float, self._up_to[label]), strict=True)), self._sums[label]
+        names = [*map(str, self._buckets), "+Inf"]
+        for label, up_to in self._up_to.items():
+            yield label, list(zip(names, map(float, up_to), strict=True)), self._sums[label]
 
 
 class Metrics(Observer):
@@ -200,7 +208,7 @@ class Metrics(Observer):
             self._done_after_s.observe_all(queue, ages_s if min(ages_s) >= 0 else [max(each, 0.0) for each in ages_s])
 
     def stored(self, operation: str, seconds: float, events: int = 1) -> None:
-        self._store_s.observe_all(operation, [seconds] * events)
+        self._store_s.observe_equal(operation, seconds, events)
 
     def reconnected(self, connection: str) -> None:
         self._count("reconnects_total", (connection,))
