@@ -17,7 +17,7 @@ from hookline.workers.admission import Turn
 from hookline.workers.draining import drain
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Acquired
-from hookline.workers.work import Work
+from hookline.workers.work import HANDLED, Work
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ class FastLane(Generic[T]):
         left: Callable[[], object],
     ) -> None:
         self._pipeline = pipeline
+        self._expected, self._call = pipeline.calls.expected, pipeline.handler.call
         self._work = work
         self._end = end
         self._done = done
@@ -73,12 +74,12 @@ class FastLane(Generic[T]):
     def in_flight(self) -> int:
         return len(self._entries)
 
-    def begin(self, entries: Iterable[Entry[T]]) -> None:
+    def begin(self, entries: Sequence[Entry[T]]) -> None:
         """Take these deliveries as far as they go."""
-        group = []
+        group, ordinary = [], self._pipeline.ordinary
+        self._entries.update(entries)
         for entry in entries:
-            self._entries.add(entry)
-            entry.case = self._pipeline.ordinary(entry.received, last=entry.last)
+            entry.case = ordinary(entry.received, last=entry.last)
             if entry.case is None:
                 self._start(self._work_alone(entry))
             else:
@@ -178,39 +179,49 @@ class FastLane(Generic[T]):
     async def _call_each(self) -> None:
         """While a call waits for something, the next task goes on with what is ready."""
         self._is_starting = False
-        task, turn = asyncio.current_task(self._loop), self._pipeline.admission.turn()
+        turn = self._pipeline.admission.turn()
         try:
-            while self._ready:
-                entry = self._ready.popleft()
-                if not self._is_starting:
-                    self._call_ready()
-                entry.task = task
-                await self._call(entry, turn)
-                turn.give_way()
-                if entry.is_left:  # this task is turned away, whatever it would do next
-                    break
+            await self._call_in_turn(turn)
         finally:
             turn.end()
             self._calling -= 1
             self._call_ready()
 
-    async def _call(self, entry: Entry[T], turn: Turn) -> None:
-        try:
-            if not turn.has_begun and not turn.try_begin():
-                await turn.begin()
-            entry.ending = await self._pipeline.calls.call(entry.case, entry.claim)
-        except Exception as error:  # noqa: BLE001  a function may raise anything
-            entry.task = None  # it goes on with another delivery
-            self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
-        except BaseException:  # a cancelled call has not finished either
-            turn.end()
-            await self._give_up(entry)
-            raise
-        else:
-            entry.task = None
-            if not self._called:
-                self._loop.call_soon(self._finish_called)  # what is called in this turn
-            self._called.append(entry)
+    async def _call_in_turn(self, turn: Turn) -> None:
+        """Call the function for one delivery after the other, as long as any is ready."""
+        task, expected, call = asyncio.current_task(self._loop), self._expected, self._call
+        while self._ready:
+            entry = self._ready.popleft()
+            if not self._is_starting:
+                self._call_ready()
+            entry.task = task
+            try:
+                if not turn.has_begun and not turn.try_begin():
+                    await turn.begin()
+                entry.ending = ending = expected(entry.case, entry.claim)
+                if ending.outcome is HANDLED:
+                    await call(entry.case, late=ending.late)
+            except Exception as error:  # noqa: BLE001  a function may raise anything
+                self._fail(entry, error)
+            except BaseException:  # a cancelled call has not finished either
+                turn.end()
+                await self._give_up(entry)
+                raise
+            else:
+                self._note_called(entry)
+            turn.give_way()
+            if entry.is_left:  # this task is turned away, whatever it would do next
+                break
+
+    def _fail(self, entry: Entry[T], error: Exception) -> None:
+        entry.task = None  # it goes on with another delivery
+        self._start(self._settle(entry, self._pipeline.failed(entry.case, entry.claim, error)))
+
+    def _note_called(self, entry: Entry[T]) -> None:
+        entry.task = None
+        if not self._called:
+            self._loop.call_soon(self._finish_called)  # what is called in this turn
+        self._called.append(entry)
 
     def _finish_called(self) -> None:
         if self._called:

@@ -51,15 +51,22 @@ class GuardedCalls:
 
         The caller has entered, and the event is no crash suspect or runs alone.
         """
+        ending = self.expected(case, claim)
+        if ending.outcome is not HANDLED:
+            return ending
+        if self._worker.transactional or claim.deaths:  # crash suspects are among these
+            await self._call_carefully(case, claim, late=ending.late)
+        else:
+            await self._handler.call(case, late=ending.late)
+        return ending
+
+    def expected(self, case: Case, claim: Acquired) -> Ending:
+        """How the event ends if its call returns; if it is not HANDLED, it is not called. Raises ClaimUnavailable."""
         late = case.subject is not None and self._watermark.is_late(claim, case.subject, case.occurred_s)
         if late and self._worker.latest_only:
             return Ending(SUPERSEDED, case.attempt, late)
         if not self._store.holds(self._worker.queue, case.key):
             raise ClaimUnavailable
-        if self._worker.transactional or claim.deaths:  # crash suspects are among these
-            await self._call_carefully(case, claim, late=late)
-        else:
-            await self._handler.call(case, late=late)
         return Ending(HANDLED, case.attempt, late)
 
     async def repeat(self, case: Case) -> None:
