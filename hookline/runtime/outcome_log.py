@@ -58,11 +58,18 @@ class OutcomeLog:
 
     def report(self, queue: str, settled: Sequence[tuple[Work, float]]) -> None:
         """Count settled deliveries, and log those that the limit allows."""
-        works = [work for work, _ in settled]
-        _count(self._counts[queue], works)
-        if not self._log_events_per_s and all(is_good(work.outcome) for work in works):
+        counts, are_good = _counted([work for work, _ in settled])
+        self._counts[queue].update(counts)
+        if not self._log_events_per_s and are_good:
             return
         self._count_seconds()
+        if not self._lines_left and are_good:
+            self._leave_out(queue, counts)
+        else:
+            self._list(queue, settled)
+
+    def _list(self, queue: str, settled: Sequence[tuple[Work, float]]) -> None:
+        """Log deliveries as long as lines are left, and in any case what went wrong."""
         unlisted = []
         for work, seconds in settled:
             good = is_good(work.outcome)
@@ -72,7 +79,7 @@ class OutcomeLog:
                 self._lines_left -= good
                 log_delivery(queue, work, seconds, self._error(queue, work.outcome))
         if unlisted and self._log_events_per_s:
-            self._leave_out(queue, unlisted)
+            self._leave_out(queue, _counted(unlisted)[0])
 
     def _error(self, queue: str, outcome: Outcome) -> Mapping[str, str]:
         """What is logged of an error beside its type and place."""
@@ -104,10 +111,10 @@ class OutcomeLog:
         if now_s >= self._second_ends_s:
             self._second_ends_s, self._lines_left = now_s + 1, self._log_events_per_s
 
-    def _leave_out(self, queue: str, works: Sequence[Work]) -> None:
+    def _leave_out(self, queue: str, counts: Counter[str]) -> None:
         if not self._unlisted:
             asyncio.get_running_loop().call_later(self._second_ends_s - self._clock(), self._log_unlisted)
-        _count(self._unlisted[queue], works)
+        self._unlisted[queue].update(counts)
 
     def _log_unlisted(self) -> None:
         for queue, counts in self._unlisted.items():
@@ -115,11 +122,15 @@ class OutcomeLog:
         self._unlisted.clear()
 
 
-def _count(counts: Counter[str], works: Sequence[Work]) -> None:
+def _counted(works: Sequence[Work]) -> tuple[Counter[str], bool]:
+    """How many works have each outcome and are late, and whether all went well."""
+    counts, are_good = Counter[str](), True
     for outcome, same in groupby([work.outcome for work in works]):  # nearly all are the same
         counts[f"again ({outcome.reason})" if isinstance(outcome, Again) else outcome.reason] += len(list(same))
+        are_good &= is_good(outcome)
     if late := [work for work in works if work.late]:
         counts["late"] += len(late)
+    return counts, are_good
 
 
 def _sum(counts: Mapping[str, int]) -> str:
