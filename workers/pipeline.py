@@ -174,18 +174,22 @@ class Pipeline:
     async def finish_all(self, called: Sequence[tuple[Case, Ending]]) -> Sequence[Work]:
         """Complete the events of ordinary deliveries whose call has returned."""
         started_s = time.monotonic()
-        if self._asks_for_late:
-            for case, _ in called:
-                self._watermark.advance(case.subject, case.occurred_s)
         completions = [(case.key, case.subject, case.occurred_s) for case, _ in called]
+        if self._asks_for_late:
+            self._watermark.advance_all(completions)
         try:
             answers = await self._groups.finish_all(self.worker.queue, completions, synced=self.unsynced is None)
         finally:
             self.admission.keys.release(*[case.event.id for case, _ in called])
         self.observer.stored("finish", time.monotonic() - started_s, len(called))
+        works = [
+            Work(case.received, case.envelope, (case.event,), ending.outcome, ending.late) for case, ending in called
+        ]
+        if not any(answers):
+            return works
         return [
-            self._not_ended(case, answer) if answer else _ended(case.received, case.envelope, (case.event,), ending)
-            for (case, ending), answer in zip(called, answers, strict=True)
+            self._not_ended(case, answer) if answer else work
+            for (case, _), work, answer in zip(called, works, answers, strict=True)
         ]
 
     async def work_on(self, case: Case, claim: Claim | Exception) -> Work:

@@ -1,5 +1,7 @@
 """Which events are late: after one of their subject that occurred later."""
 
+from collections.abc import Iterable
+
 from hookline.workers.store import Acquired
 
 
@@ -17,15 +19,22 @@ class SubjectWatermark:
 
     def advance(self, subject: str | None, occurred_s: float) -> None:
         """Record that an event of the subject was handled."""
-        if subject is None:
-            return
-        self._newest[subject] = max(occurred_s, self._newest.pop(subject, occurred_s))
-        if len(self._newest) > self._remembered:
-            del self._newest[next(iter(self._newest))]
+        self.advance_all([("", subject, occurred_s)])
+
+    def advance_all(self, events: Iterable[tuple[str, str | None, float]]) -> None:
+        """The same for several events, each with its key, its subject and its time."""
+        newest = self._newest
+        for _, subject, occurred_s in events:
+            if subject is not None:
+                before_s = newest.pop(subject, occurred_s)
+                newest[subject] = max(before_s, occurred_s)
+        while len(newest) > self._remembered:
+            del newest[next(iter(newest))]
 
     def is_late(self, claim: Acquired, subject: str | None, occurred_s: float) -> bool:
         """Whether a claimed event is late, if its function is called now."""
         if subject is None:
             return False
-        newest_s = self._newest.get(subject, occurred_s)
-        return occurred_s < (newest_s if claim.newest_s is None else max(newest_s, claim.newest_s))
+        if claim.newest_s is not None and occurred_s < claim.newest_s:
+            return True
+        return occurred_s < self._newest.get(subject, occurred_s)

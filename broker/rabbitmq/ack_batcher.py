@@ -50,8 +50,10 @@ class AckBatcher:
         """Acknowledge deliveries soon. Does nothing if the channel is closed: the deliveries come again."""
         if not self.is_open:
             return
-        lowest, acked = self._next, self._acked
-        self._settled.update([tag for tag in tags if tag >= lowest and tag not in acked])
+        settled = {*tags} - self._acked
+        if settled and min(settled) < self._next:  # some are settled twice
+            settled = {tag for tag in settled if tag >= self._next}
+        self._settled |= settled
         if len(self._settled) >= self._group:
             self.flush()
         elif self._settled and self._timer is None:

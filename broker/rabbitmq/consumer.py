@@ -95,7 +95,11 @@ class RabbitMQQueue:
             await self._arrival()
 
     def take_arrived(self, most: int) -> Sequence[Received]:
-        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        if most >= len(self._buffer):
+            taken = [*self._buffer]
+            self._buffer.clear()
+        else:
+            taken = [self._buffer.popleft() for _ in range(most)]
         return [received for received in taken if received.token.acks.is_open]
 
     def done(self, received: Sequence[Received]) -> None:

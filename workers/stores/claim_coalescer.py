@@ -17,6 +17,7 @@ from hookline.workers.stores.request_batcher import RequestBatcher
 
 _MAX_RETRIES = 500  # at a time
 _MAX_REMEMBERED = 100_000  # of events whose claim or completion the store has not answered
+_ONLY_ACQUIRED = {Acquired}
 CLAIM_LOST = "this process does not have its claim on the event any more"
 
 
@@ -198,7 +199,8 @@ class ClaimCoalescer:
         except Exception as error:  # noqa: BLE001  the caller gets it
             claims = [error] * len(requests)
         finally:
-            for (key, number), claim in zip_longest(numbers.items(), claims):
+            is_plain = not before and set(map(type, claims)) == _ONLY_ACQUIRED  # as mostly
+            for (key, number), claim in () if is_plain else zip_longest(numbers.items(), claims):
                 if isinstance(claim, Acquired):
                     self._named[key] = number
                     continue
@@ -259,9 +261,10 @@ class ClaimCoalescer:
         if self._pending:
             for event_id in finished:
                 self._pending.pop((queue, event_id), None)
-        for completion, answer in zip(completions, answers, strict=True):
-            if isinstance(answer, Unreachable):
-                self._note_pending(completion)
+        if len(finished) < len(completions):
+            for completion, answer in zip(completions, answers, strict=True):
+                if isinstance(answer, Unreachable):
+                    self._note_pending(completion)
         if self._pending and None in answers:
             await self._retry_some()
         return answers

@@ -3,6 +3,7 @@
 Events are parameters of a statement rather than one JSON text: an id is any text, and JSON in SQLite ends at a NUL.
 """
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
@@ -16,6 +17,7 @@ from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 
 _MAX_ROWS = 64  # to a statement
+_NEVER_S = -math.inf
 _PURGE_EVERY = 1000
 _PURGE_AT_MOST = 2000
 
@@ -115,8 +117,8 @@ class StoreStatements:
         """Note the latest time of each subject. When that was noted is brought up to date only once in a while."""
         latest: dict[str, float] = {}
         for each in completions:
-            if each.subject is not None:
-                latest[each.subject] = max(each.occurred_s, latest.get(each.subject, each.occurred_s))
+            if each.subject is not None and each.occurred_s > latest.get(each.subject, _NEVER_S):
+                latest[each.subject] = each.occurred_s
         for part in parts(sorted(latest.items())):
             rows, recent_s = (self._queue, *flat(part)), _NOTED_EVERY * self._ttl_s
             note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(part), _IF_NOTED_RECENTLY)
