@@ -158,10 +158,13 @@ class Pipeline:
             events = self._normalise(envelope)
         except Exception:  # noqa: BLE001  `take` finds out what it is
             return None
-        if len(events) != 1 or not self.worker.wants(events[0]):
+        if len(events) != 1:
             return None
-        case = self._case(events[0], envelope, received, last=last)
-        is_alone = case.key not in self.ahead.asked and self.admission.keys.try_acquire(events[0].id)
+        (event,) = events
+        if not self.worker.wants(event):
+            return None
+        case = self._case(event, envelope, received, last=last)
+        is_alone = case.key not in self.ahead.asked and self.admission.keys.try_acquire(event.id)
         return case if is_alone else None
 
     async def claim_all(self, cases: Sequence[Case]) -> Sequence[Claim | Exception]:

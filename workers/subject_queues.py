@@ -109,7 +109,8 @@ class SubjectQueues(Generic[T]):
         self._taken[partition] += 1
         if queue.ready_s > now_s + HURRIED_S and self._has_many(queue):
             queue.ready_s = now_s + HURRIED_S
-        self._schedule(queue, now_s)
+        if slot.is_held or not (queue.in_flight or queue.is_ready):
+            self._schedule(queue, now_s)
 
     def next(self, now_s: float) -> Slot[T] | None:
         """The next event that may be handled, in flight from now on; None if there is none."""

@@ -86,14 +86,14 @@ class AckBatcher:
             self._settled.clear()
             self._next = highest + 1
             return [(highest, True)]
-        covered = 0
-        while self._next in self._settled or self._next in self._acked:
-            if self._next in self._settled:
-                covered = self._next
-            self._settled.discard(self._next)
-            self._acked.discard(self._next)
-            self._next += 1
-        single = sorted(self._settled)
+        ended, unsettled = self._settled | self._acked, self._next
+        while unsettled in ended:
+            unsettled += 1
+        passed = range(self._next, unsettled)
+        covered, single = self._settled.intersection(passed), sorted(self._settled.difference(passed))
+        self._next = unsettled
+        self._acked.difference_update(passed)
         self._acked.update(single)
         self._settled.clear()
-        return [(covered, True)] * (covered > 0) + [(tag, False) for tag in single]
+        multiple = [(max(covered), True)] if covered else []
+        return multiple + [(tag, False) for tag in single]
