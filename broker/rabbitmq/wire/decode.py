@@ -25,8 +25,9 @@ from hookline.schemas.errors import Unreadable
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS = 0x8000, 0x4000, 0x2000
 _TEXT, _X = ord("S"), ord("x")
 _BROKEN = (ValueError, LookupError, ArithmeticError, OSError, TypeError, RecursionError, struct.error)
-_method_head = struct.Struct(">3sI").unpack_from
-_next_head = struct.Struct(">4sI").unpack_from  # with the end of the frame before it
+_method_head = struct.Struct(">3sI4s").unpack_from  # with what says which method it is
+_header_head = struct.Struct(">4sI4xQ").unpack_from  # with the end of the frame before it, and the size of the body
+_body_head = struct.Struct(">4sI").unpack_from  # with the end of the frame before it
 _body_size = struct.Struct(">Q").unpack_from
 _flags = struct.Struct(">H").unpack_from
 _length = struct.Struct(">I").unpack_from
@@ -64,7 +65,7 @@ class Assembly:
 
     def __init__(self, channel: int, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
         number = channel.to_bytes(2, "big")
-        self._starts = bytes((METHOD,)) + number, bytes((END, HEADER)) + number, bytes((END, BODY)) + number
+        self._starts = bytes((METHOD,)) + number, method, bytes((END, HEADER)) + number, bytes((END, BODY)) + number
         self._wanted = method
         self._complete = complete
         self._method = self._header = b""
@@ -78,27 +79,25 @@ class Assembly:
         """
         if self._method:  # the next frames belong to another message
             return at
-        starts, wanted, method_at = self._starts, self._wanted, at + HEAD_BYTES
-        while data[method_at : method_at + len(wanted)] == wanted:
+        starts = self._starts
+        while True:
             try:
-                method_start, size = _method_head(data, at)
+                method_start, size, method = _method_head(data, at)
+                method_at = at + HEAD_BYTES
                 method_end = method_at + size
-                header_start, size = _next_head(data, method_end)
+                header_start, size, body_bytes = _header_head(data, method_end)
                 header_at = method_end + _BETWEEN_BYTES
                 header_end = header_at + size
-                body_start, size = _next_head(data, header_end)
+                body_start, size = _body_head(data, header_end)
                 body_at = header_end + _BETWEEN_BYTES
                 body_end = body_at + size
-                header = data[header_at:header_end]
-                is_whole = data[body_end] == END and 0 < size == _body_size(header, 4)[0]
+                is_whole = data[body_end] == END and 0 < size == body_bytes
             except (struct.error, IndexError):  # the rest has yet to arrive
-                break
-            if not is_whole or (method_start, header_start, body_start) != starts:
-                break
-            self._complete(data[method_at:method_end], header, data[body_at:body_end])
+                return at
+            if not is_whole or (method_start, method, header_start, body_start) != starts:
+                return at
+            self._complete(data[method_at:method_end], data[header_at:header_end], data[body_at:body_end])
             at = body_end + 1
-            method_at = at + HEAD_BYTES
-        return at
 
     def frame(self, kind: int, payload: bytes) -> bool:
         """Whether the frame is part of such a message."""
