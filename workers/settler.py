@@ -15,7 +15,7 @@ from hookline.workers.store import UnsyncedStore
 
 log = logging.getLogger("hookline.workers")
 
-_SYNC_EVERY_S = 0.02
+SYNC_EVERY_S = 0.02
 _RETRY_S = 1.0
 
 
@@ -40,7 +40,7 @@ class Settler:
         """Settle what is finished, until cancelled."""
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(_SYNC_EVERY_S)
+            await asyncio.sleep(SYNC_EVERY_S)
             try:
                 await self.flush()
             except Unreachable as error:

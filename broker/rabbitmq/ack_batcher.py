@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 _MAX_GROUP = 50
-_MAX_WAIT_S = 0.02
+MAX_WAIT_S = 0.02
 
 Acks: TypeAlias = Sequence[tuple[int, bool]]
 """Delivery tags, each alone or (True) with all below it."""
@@ -57,7 +57,7 @@ class AckBatcher:
         if len(self._settled) >= self._group:
             self.flush()
         elif self._settled and self._timer is None:
-            self._timer = self._loop.call_later(_MAX_WAIT_S, self._flush_late)
+            self._timer = self._loop.call_later(MAX_WAIT_S, self._flush_late)
 
     def flush(self) -> None:
         """Acknowledge all settled deliveries now."""
