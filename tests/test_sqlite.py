@@ -184,7 +184,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-async def test_an_answer_waits_for_the_disk_if_anything_in_its_group_is_durable(tmp_path: Path, disk: Disk) -> None:
+async def test_an_answer_waits_for_the_disk_if_anything_of_its_step_is_durable(tmp_path: Path, disk: Disk) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
     for number, durable in enumerate((True, False, False, True, False, True)):
@@ -194,6 +194,22 @@ async def test_an_answer_waits_for_the_disk_if_anything_in_its_group_is_durable(
     before = disk.count
     await asyncio.gather(database.run(add(10), durable=False), database.run(add(11)))
     assert disk.count > before
+    await database.close()
+
+
+async def test_an_answer_does_not_wait_for_the_disk_because_another_step_of_its_group_does(
+    tmp_path: Path, disk: Disk
+) -> None:
+    database = await Database.open(tmp_path / "x.db")
+    await database.run(create)
+    disk.works.clear()
+    durable = asyncio.create_task(database.run(add(1)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WITHIN_S):
+        await database.share(add_all, 2, durable=False)
+    assert not durable.done()
+    disk.works.set()
+    await durable
     await database.close()
 
 

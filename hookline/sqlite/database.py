@@ -2,7 +2,7 @@
 
 Durable means that the write-ahead log is synced after the commit: when `run` returns, what the step wrote survives a
 power cut. A second thread syncs. Meanwhile the next group is written, unless it is small: then it waits for the disk,
-and for what comes until then.
+and for what comes until then. The answers of a step of which nothing is durable do not wait for the sync.
 
 Steps of one kind that wait together run as one (`share`). Each statement costs the thread two acquisitions of Python's
 global lock, which a busy event loop holds for a while, so that few large statements are much cheaper than many small
@@ -165,11 +165,11 @@ class Database:
             group, ending = self._next_group()
             writer.beat_if_due()  # first, so that a process that was frozen does nothing with a lease that has ended
             writer.run(group)
-            if any(batch.is_durable for batch in group):
+            if durable := [batch for batch in group if batch.is_durable]:
                 self._written_count += 1
-                self._written.put((writer.log, group))
-            elif group:
-                self._tell(self._resolve, group)
+                self._written.put((writer.log, durable))
+            if others := [batch for batch in group if not batch.is_durable]:
+                self._tell(self._resolve, others)
         self._written.put(None)
         self._syncing.join()
         writer.close()
