@@ -27,6 +27,7 @@ HEAD_END = b"\r\n\r\n"
 HEAD_END_BYTES = len(HEAD_END)
 LINGER_S = 1.0
 _PART_BYTES = 2048
+_FULL_READ_BYTES = 256_000  # uvloop's buffer: it reads again at once after a read that fills it
 _CHUNKED_READS = 48  # what the chunks in a part may cost, in usual requests
 _BEHIND_CR = b"\x0e"  # no byte of a line's end is greater
 _MAX_LINES = 64  # of headers and chunks in a part that is parsed at once
@@ -290,6 +291,7 @@ class IngressConnection(web.RequestHandler):
             head, body = cast("Whole", self._messages[0])  # or a parser error
             if isinstance(body, bytes):
                 self._messages[0] = (head, self._stream_of(body))
+                self.has_rest = self.has_rest or len(body) > _PART_BYTES
             waiter.set_result(None)
 
     def _stream_of(self, body: bytes) -> StreamReader:
@@ -488,10 +490,12 @@ class IngressConnection(web.RequestHandler):
             self._parse(data)
             return
         self._backlog += data
-        if not (waits or has_backlog):
+        is_followed = not has_backlog and len(data) >= _FULL_READ_BYTES and self._is_between_requests
+        if not (waits or has_backlog or is_followed):
             self._parse_backlog()
         if self._backlog:
-            self._pause_transport_reading()
+            if not is_followed:
+                self._pause_transport_reading()
             if not (has_backlog and data):
                 self.turns.parse(self)
 
@@ -523,17 +527,19 @@ class IngressConnection(web.RequestHandler):
         return False
 
     def _parse_part(self) -> None:
-        size = self._next_part_bytes()
-        part, self._backlog = self._backlog[:size], self._backlog[size:]
-        if not self._parse_whole(part):
-            self._parse(part)
+        """Parse all of the backlog if it is one request with a short head, otherwise a part of it."""
+        data, self._backlog = self._backlog, b""
+        if data.find(HEAD_END, 0, _PART_BYTES) < 0 or not self._parse_whole(data):
+            size = self._next_part_bytes(data)
+            self._backlog = data[size:]
+            self._parse(data[:size])
 
-    def _next_part_bytes(self) -> int:
+    def _next_part_bytes(self, data: bytes) -> int:
         """All of a body without chunks, a head with many lines behind it, or a part that costs about as much."""
         if self._is_body_open and not self._is_chunked:
             return max(1, self._body_bytes - self._body.total_bytes)
-        if not self._is_body_open and self._backlog.count(b"\n", 0, _PART_BYTES) > _MAX_LINES:
-            end = self._backlog.find(HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
+        if not self._is_body_open and data.count(b"\n", 0, _PART_BYTES) > _MAX_LINES:
+            end = data.find(HEAD_END, _MIN_HEAD_BYTES, _PART_BYTES)
             if end > 0:
                 return end + HEAD_END_BYTES
         return _PART_BYTES

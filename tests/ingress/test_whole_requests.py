@@ -12,11 +12,14 @@ from aiohttp.streams import StreamReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hookline.ingress.connection import IngressConnection
 from hookline.ingress.fast_lane import FastLane, WholeRequests
 from hookline.ingress.parser_errors import MAX_FIELD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
-from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, with_header
+from hookline.ingress.turns import Turns
+from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed, with_header
 from tests.ingress.http_client import let_ingress_run
 from tests.ingress.running_ingress import running_ingress
+from tests.ingress.sources import KRTC
 from tests.ingress.test_fast_lane import FLAWED, GENUINE, LAST, ORDINARY, TWICE_FRAMED, compare
 from tests.test_ingress_hypothesis import EDITS, Edit
 
@@ -37,6 +40,8 @@ NOT_WHOLE = [
     changed(LENGTH, b"Content-Length: %d" % (len(BODY) - 1)),
     with_header(b"Upgrade: websocket", b"Connection: upgrade"),
 ]
+READ_BYTES = 256_000  # of uvloop
+LARGE = post(KRTC, signed(KRTC, BODY.ljust(KRTC.max_body_bytes)))
 USUAL = [request for request in (*ORDINARY, *LAST.values()) if b"Content-Length: 000" not in request]
 
 
@@ -177,3 +182,74 @@ async def test_what_stands_between_two_requests_in_a_segment_of_its_own_is_answe
             await compare(GOOD + data + GOOD, [len(GOOD), len(GOOD + data)])
 
     await asyncio.gather(*map(compare_between, filter(None, (*GENUINE, *FLAWED, *TWICE_FRAMED, *NOT_WHOLE))))
+
+
+@pytest.mark.parametrize("reads", [[LARGE], [LARGE[:READ_BYTES], LARGE[READ_BYTES:]]], ids=["one read", "two reads"])
+async def test_a_large_request_that_arrives_in_one_turn_is_parsed_at_once(
+    parsed: list[bytes], reads: list[bytes]
+) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        for _ in range(3):
+            await client.send(GOOD)
+            assert await client.answer() is not None
+            [connection] = ingress.server.connections
+            for read in reads:
+                connection.data_received(read)
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+    assert parsed == [GOOD, LARGE] * 3
+    assert [len(envelope.body) for envelope in ingress.publisher.envelopes] == [len(BODY), KRTC.max_body_bytes] * 3
+
+
+@pytest.mark.parametrize("first_bytes", [READ_BYTES, READ_BYTES - 1, 2049, 2048])
+async def test_the_rest_of_a_large_request_may_come_later(first_bytes: int) -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        await client.send(GOOD)
+        assert await client.answer() is not None
+        [connection] = ingress.server.connections
+        assert isinstance(connection, IngressConnection)
+        connection.data_received(LARGE[:first_bytes])
+        await let_ingress_run()
+        assert connection.has_rest
+        connection.data_received(LARGE[first_bytes:])
+        answer = await client.answer()
+        assert answer is not None
+        assert answer.status == 200
+        assert connection.load.held_bytes == 0
+    assert [envelope.body for envelope in ingress.publisher.envelopes] == [BODY, LARGE[-KRTC.max_body_bytes :]]
+
+
+async def test_a_connection_is_read_no_further_than_a_second_time_while_its_first_read_waits() -> None:
+    async with running_ingress() as ingress, ingress.connect() as client:
+        await client.send(GOOD)
+        assert await client.answer() is not None
+        [connection] = ingress.server.connections
+        assert isinstance(connection, IngressConnection)
+        connection.data_received(LARGE[:READ_BYTES])
+        assert not connection._reading_paused  # noqa: SLF001
+        connection.data_received(LARGE[:READ_BYTES])
+        assert connection.transport is not None
+        assert not connection.transport.is_reading()
+
+
+async def test_a_large_request_that_the_lane_does_not_take_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    wait = Turns.wait
+
+    async def noting(self: Turns, size: int = 0) -> None:
+        sizes.append(size)
+        await wait(self, size)
+
+    monkeypatch.setattr(Turns, "wait", noting)
+    request = post(KRTC, signed(KRTC, BODY.ljust(100_000)), add=["Expect: 100-continue"])
+    async with running_ingress() as ingress, ingress.connect() as client:
+        for expected in ([100_000], [100_000, 100_000]):
+            await client.send(GOOD)
+            assert await client.answer() is not None
+            [connection] = ingress.server.connections
+            connection.data_received(request)
+            answer = await client.answer()
+            assert answer is not None
+            assert answer.status == 200
+            assert sizes == expected
