@@ -196,15 +196,22 @@ def _is_seen_whole(body: bytes) -> bool:
 
 
 def _names_each_key_once(body: bytes) -> bool:
-    """Whether a body without escapes is quickly seen to name no key twice: False with too many strings to look at."""
+    """Whether a body without escapes is quickly seen to name no key twice: False with too many strings to look at.
+
+    Where several objects may have a key, what proves it is the body without its texts, which is small.
+    """
     keys: list[bytes] = []
-    end = -1
+    between_texts: list[bytes] = []
+    end, since = -1, 0
     for _ in range(len(body) // _BYTES_PER_STRING):
         start = body.find(_QUOTE, end + 1) + 1
         if not start:
-            return len(set(keys)) == len(keys)
+            return len(set(keys)) == len(keys) or _is_kept_whole(b"".join((*between_texts, body[since:])))
         end = body.find(_QUOTE, start)
-        if body[end + 1 : end + 2] not in _AFTER_VALUES:
+        if body[end + 1 : end + 2] in _AFTER_VALUES:
+            between_texts.append(body[since:start])
+            since = end
+        else:
             keys.append(body[start:end])
     return False
 

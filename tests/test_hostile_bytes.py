@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from hookline.schemas import payload
 from hookline.schemas.envelope import UNREADABLE, Envelope, moment, seal, to_headers, unreadable
 from hookline.schemas.errors import MalformedRequest, Unreadable, Unverified
 from hookline.schemas.provider import Provider, Request
@@ -239,6 +240,22 @@ def test_a_key_named_twice_is_found_if_a_complete_parser_finds_one(
     json.loads(body, object_pairs_hook=note)
     with pytest.raises(Unreadable, match="names a key twice") if named_twice else nullcontext():
         vector.identify(body)
+
+
+def test_a_large_body_whose_objects_share_keys_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def decode(body: bytes) -> Any:
+        decoded.append(body)
+        return payload.anything.decode(body)
+
+    monkeypatch.setattr(payload, "_decode", decode)
+    members = ",".join([f'{{"name":"{"x" * 3000}","roles":["{"y" * 3000}",{{"name":1}}]}}'] * 100)
+    body = f'{{"count":100,"members":[{members}]}}'.encode()
+    payload.read(payload.anything, body)
+    assert sum(map(len, decoded)) < len(body) / 50
+    with pytest.raises(Unreadable, match="names a key twice"):
+        payload.read(payload.anything, body.replace(b'"roles"', b'"name" ', 1))
 
 
 @each_of(ONE_OF_EACH_TYPE)
