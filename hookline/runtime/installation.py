@@ -19,9 +19,6 @@ from hookline.sqlite.database import Database
 from hookline.workers.event_log import EventLog, EventStorage
 from hookline.workers.event_states import EventStates
 from hookline.workers.store import Store
-from hookline.workers.stores.sqlite.event_log import SqliteEventStorage
-from hookline.workers.stores.sqlite.event_states import SqliteEventStates
-from hookline.workers.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from hookline.broker.rabbitmq.broker import RabbitMQBroker
@@ -120,6 +117,8 @@ class Installation:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
+            from hookline.workers.stores.sqlite.store import SqliteStore  # noqa: PLC0415  loaded only if used
+
             return SqliteStore(await self._database(settings.url), settings.ttl_s)
         return _noted(await _open_store(settings), self._clients)
 
@@ -127,6 +126,8 @@ class Installation:
         """Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
+            from hookline.workers.stores.sqlite.event_log import SqliteEventStorage  # noqa: PLC0415  loaded only if used
+
             return EventLog(await SqliteEventStorage.open(await self._database(settings.url), settings.rooms_ttl_s))
         return EventLog(_noted(await _open_event_storage(settings), self._clients))
 
@@ -134,6 +135,8 @@ class Installation:
         """What looks up what queues have done with an event. Raises Unreachable, or SettingsError."""
         settings = self._settings.store
         if settings.url.startswith(SQLITE_URL):
+            from hookline.workers.stores.sqlite.event_states import SqliteEventStates  # noqa: PLC0415  loaded only if used
+
             return SqliteEventStates(await self._database(settings.url))
         return _noted(await _open_event_states(settings), self._clients)
 

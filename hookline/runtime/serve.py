@@ -6,43 +6,32 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
-from hookline.runtime.logs import log_queue, log_sources, log_written
+from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.loop_watch import watching_loop
 from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
-from hookline.runtime.running_workers import RunningWorkers
 from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.runtime.unsent_topics import unsent_topics
-from hookline.schemas.broker import Broker, Publisher
+from hookline.schemas.broker import Publisher
 from hookline.settings import Settings
-from hookline.settings_sections import WorkersSettings
-from hookline.workers.admission import ExclusiveGate
-from hookline.workers.api import Worker
-from hookline.workers.breaker import Breaker
-from hookline.workers.normaliser import Normalise, normaliser
-from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
-from hookline.workers.pipeline import Pipeline
-from hookline.workers.pool import Pool, Report, longest_unsettled_s, prefetch
-from hookline.workers.rooms import rooms_worker
+from hookline.workers.normaliser import normaliser
 from hookline.workers.state import States
-from hookline.workers.store import Store
-from hookline.workers.work import Work
 
 if TYPE_CHECKING:
     from hookline.ingress.receive import Receiver
     from hookline.ingress.server import Ingress
+    from hookline.runtime.pools import AnyPool
 
 log = logging.getLogger("hookline")
 
-_SHOWN_PATTERNS = 8
 _MIN_CONNECTIONS = 500  # fewer than a burst of callbacks may need
 
 
@@ -81,11 +70,15 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
         for sentence in chain.from_iterable(unsent_topics(worker, settings) for worker in chosen):
             log.warning("%s", sentence)
         if roles.rooms:
+            from hookline.workers.rooms import rooms_worker  # noqa: PLC0415  an ingress alone loads no workers
+
             chosen.insert(0, rooms_worker(await starting.opened(installation.event_log)))
-        pools: list[Pool | OrderedPool] = []
+        pools: list[AnyPool] = []
         server, parts = None, list[Watched]([broker])
         try:
             if chosen:
+                from hookline.runtime.pools import Pools  # noqa: PLC0415  see above
+
                 normalise = normaliser(settings.providers, keep_urls=settings.workers.keep_urls)
                 store = await starting.opened(installation.store)
                 parts += [store] if isinstance(store, Watched) else []
@@ -108,7 +101,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
 
 
 async def _until_stopped(
-    control: Control, pools: Sequence[Pool | OrderedPool], parts: Sequence[Watched], observing: Observing
+    control: Control, pools: "Sequence[AnyPool]", parts: Sequence[Watched], observing: Observing
 ) -> None:
     """Return when the process is asked to stop. Raises the error that ended a part."""
     running = [asyncio.create_task(pool.run()) for pool in pools]
@@ -124,7 +117,7 @@ async def _until_stopped(
 
 
 async def _close(
-    control: Control, server: "Ingress | None", pools: Sequence[Pool | OrderedPool], outcome_log: OutcomeLog
+    control: Control, server: "Ingress | None", pools: "Sequence[AnyPool]", outcome_log: OutcomeLog
 ) -> None:
     """Finish what is in flight, also if the process is stopped before everything is open."""
     control.stopping()
@@ -133,83 +126,6 @@ async def _close(
     await control.stop.drain(draining, lambda: _drain(None, pools, 0, closing))
     outcome_log.log_totals()
     await closing.close(*(pool.close() for pool in pools))
-
-
-class Pools:
-    """Makes pools that share a broker, a store, and an exclusive gate: an event may kill their common process."""
-
-    def __init__(
-        self,
-        broker: Broker,
-        store: Store,
-        normalise: Normalise,
-        outcome_log: OutcomeLog,
-        observing: Observing,
-        settings: WorkersSettings,
-    ) -> None:
-        self._broker = broker
-        self._store = store
-        self._normalise = normalise
-        self._outcome_log = outcome_log
-        self._observing = observing
-        self._settings = settings
-        self._exclusive_gate = ExclusiveGate()
-        self._running = RunningWorkers(observing)
-
-    async def pool(self, worker: Worker[Any]) -> Pool | OrderedPool:
-        observer = self._observing.observer
-        breaker = Breaker(worker.queue, self._settings.breaker_percent, observer.breaker_opened)
-        pipeline = Pipeline(
-            self._observing.traced(worker),
-            self._store,
-            self._exclusive_gate,
-            self._normalise,
-            unwanted_after_s=self._settings.unwanted_after_s,
-        ).watched(observer, breaker)
-        pipeline.log_written = log_written
-        pipeline.failures.keeps_error_texts = self._outcome_log.has_error_texts
-        pool = await (self._unordered(pipeline) if worker.order is None else self._ordered(pipeline))
-        self._running.add(pipeline, pool)
-        self._observing.watch(breaker)
-        log.info("worker %s handles %s", worker.queue, _shown_patterns(worker))
-        return pool
-
-    def _reporting(self, pipeline: Pipeline) -> Report:
-        """What is done with the outcomes of deliveries."""
-        breaker, observer, log_outcomes = pipeline.breaker, pipeline.observer, self._outcome_log.report
-
-        def report(queue: str, settled: Sequence[tuple[Work, float]]) -> None:
-            log_outcomes(queue, settled)
-            breaker.note([work.outcome for work, _ in settled])
-            observer.settled(queue, settled)
-
-        return report
-
-    async def _unordered(self, pipeline: Pipeline) -> Pool:
-        worker = pipeline.worker
-        queue = await self._broker.subscribe(
-            worker.queue, worker.patterns, prefetch(worker), unsettled_s=longest_unsettled_s(worker, prefetch(worker))
-        )
-        return Pool(pipeline, queue, self._reporting(pipeline))
-
-    async def _ordered(self, pipeline: Pipeline) -> OrderedPool:
-        worker = pipeline.worker
-        await self._broker.declare_partitions(worker.queue, worker.patterns)
-        open_ = partial(
-            self._broker.subscribe,
-            worker.queue,
-            worker.patterns,
-            partition_prefetch(worker),
-            unsettled_s=longest_unsettled_s(worker, partition_prefetch(worker)),
-        )
-        return OrderedPool(pipeline, self._store, open_, self._reporting(pipeline))
-
-
-def _shown_patterns(worker: Worker[Any]) -> str:
-    """The first patterns of a worker, for one line of the log."""
-    patterns = [each.removeprefix("*.*.") for each in worker.patterns]
-    others = len(patterns) - _SHOWN_PATTERNS
-    return ", ".join(patterns) if others <= 1 else f"{', '.join(patterns[:_SHOWN_PATTERNS])} and {others} others"
 
 
 class _Sources:
@@ -269,9 +185,7 @@ def _report_open(control: Control, *, ingress: bool) -> None:
     log_queue(control.settings)
 
 
-async def _drain(
-    server: "Ingress | None", pools: Sequence[Pool | OrderedPool], shutdown_s: float, closing: ClosingTime
-) -> None:
+async def _drain(server: "Ingress | None", pools: "Sequence[AnyPool]", shutdown_s: float, closing: ClosingTime) -> None:
     if server is not None:
         await server.stop()
     if any(await asyncio.gather(*(pool.drain(shutdown_s) for pool in pools))):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
-from hookline.runtime.serve import Pools
+from hookline.runtime.pools import Pools
 from hookline.schemas.copies import copy_of
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.observer import NOBODY
