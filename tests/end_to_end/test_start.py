@@ -15,17 +15,36 @@ def logged_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
 
 
-def loaded(lines: list[str]) -> set[str]:
-    """The packages that a process imported, from the import log of Python."""
-    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if line.startswith("import time:")}
+def modules(lines: list[str]) -> set[str]:
+    """What a process imported, from the import log of Python."""
+    names = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert "hookline" in names
     return names
+
+
+def loaded(lines: list[str]) -> set[str]:
+    """The packages of these."""
+    return {name.partition(".")[0] for name in modules(lines)}
 
 
 def started(project: Project, *arguments: str) -> set[str]:
     process: Process = project.start(*arguments)
     process.stop()
     return loaded(process.output)
+
+
+def test_an_ingress_alone_loads_nothing_that_runs_workers(embedded_project: Project) -> None:
+    process = embedded_project.start("ingress")
+    process.stop()
+    names = modules(process.output)
+    assert "hookline.ingress.server" in names
+    runs_workers = (
+        "hookline.runtime.pools",
+        "hookline.workers.pipeline",
+        "hookline.workers.pool",
+        "hookline.workers.stores",
+    )
+    assert {name for name in names if name.startswith(runs_workers)} == set()
 
 
 @pytest.mark.parametrize("arguments", ["ingress", "run counter.py", "worker rooms counter.py"])
