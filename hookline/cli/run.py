@@ -153,9 +153,9 @@ def worker(
 
 
 def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") -> None:
+    collect_rarely()
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
-    collect_rarely()
     run_to_end(until_exit(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors))))
 
 
