@@ -10,16 +10,18 @@ Write a handler once, and it works for every provider:
 """
 
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # that of `typing`, which takes a moment to load
 if TYPE_CHECKING:
+    from typing import Any
+
     from hookline.workers.api import Backoff, Call, Delivery, Middleware, Opener, Poisoned, Retry, Worker
     from hookline.workers.declare import worker
 
 __all__ = ["Backoff", "Call", "Delivery", "Middleware", "Opener", "Poisoned", "Retry", "Worker", "worker"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name when it is first used, so that a command handles Ctrl-C before anything slow is loaded."""
     if name not in __all__:
         raise AttributeError(f"module 'hookline' has no attribute {name!r}", name=name, obj=sys.modules[__name__])

@@ -69,7 +69,7 @@ async def test_the_end_of_the_supervisor_stops_a_process() -> None:
 async def test_a_process_whose_broker_is_back_wakes_the_others_and_not_itself(tmp_path: Path) -> None:
     (tmp_path / "hookline.toml").write_text(settings_file())
     settings = load(tmp_path / "hookline.toml", with_sources=True)
-    supervisor = _Supervisor(settings, [], lambda _: None)
+    supervisor = _Supervisor(settings)
     first, other = await child("cat"), await child("cat")  # they repeat what they hear
     processes = {1: _IngressProcess(first), 2: _IngressProcess(other)}
     supervisor._processes = processes  # noqa: SLF001
@@ -93,7 +93,7 @@ async def test_a_process_that_is_slow_to_exit_is_not_killed_while_all_stop(
     """It has said its last, and a busy machine takes seconds to end it. Its exit code is its own."""
     monkeypatch.setattr("hookline.runtime.supervisor.ALIVE_EVERY_S", 0.01)
     (tmp_path / "hookline.toml").write_text(settings_file())
-    supervisor = _Supervisor(load(tmp_path / "hookline.toml", with_sources=True), [], lambda _: None)
+    supervisor = _Supervisor(load(tmp_path / "hookline.toml", with_sources=True))
     for is_stopping, code in ((True, 0), (False, -signal.SIGKILL)):
         (supervisor._stopping.set if is_stopping else supervisor._stopping.clear)()  # noqa: SLF001
         process = await child("cat")  # ends with its stdin

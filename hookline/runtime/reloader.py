@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hookline.import_errors import optional_libraries
+from hookline.runtime.early_signals import admit_hangup
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
 
@@ -46,6 +47,7 @@ async def run_reloading(command: Sequence[str], folders: Sequence[Path], setting
     stopping = asyncio.Event()
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    admit_hangup()
     end_s = shutdown_s + _END_MARGIN_S
     process, ending = await _start(command)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from hookline.runtime.early_signals import admit_hangup
 from hookline.runtime.installation import is_rabbitmq
 from hookline.runtime.service_manager import ServiceManager
 from hookline.schemas.errors import SettingsError
@@ -79,6 +80,7 @@ def on_hangup(read: Callable[[], None], ended: Callable[[], None]) -> None:
         (ended if has_terminal and not os.isatty(_STDIN) else read)()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+    admit_hangup()
 
 
 def _check_token(started: Settings, new: Settings) -> None:

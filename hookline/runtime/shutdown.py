@@ -62,12 +62,13 @@ class StopSignals:
 async def until_exit(serving: Awaitable[T]) -> T:
     """Await what a process is there for. A signal that comes later does not change its exit code.
 
-    An event loop that closes would restore the default, which ends the process.
+    An event loop that closes would restore the default, which ends the process. SIGHUP may come as the last one, too:
+    the end of a terminal sends it.
     """
     try:
         return await serving
     finally:
-        for number in _STOPPING:
+        for number in (*_STOPPING, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 

@@ -46,8 +46,9 @@ async def supervise(settings: Settings, command: Sequence[str], opened: Callable
     number. Raises SettingsError for port 0, and Unreachable for a port that another program listens on.
     """
     _check_port(settings.ingress.host, settings.ingress.port)
+    supervisor = _Supervisor(settings)
     async with _operators_port(settings) as port:
-        return await _Supervisor(settings, [*command, *port.arguments], port.use_token).run(opened)
+        return await supervisor.run([*command, *port.arguments], port.use_token, opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +134,27 @@ class _IngressProcess:
 
 
 class _Supervisor:
-    """Ingress processes by their numbers. The first one starts alone: if it cannot start, none can."""
+    """Ingress processes by their numbers. The first one starts alone: if it cannot start, none can.
 
-    def __init__(self, settings: Settings, command: Sequence[str], use_token: Callable[[str], None]) -> None:
+    Listens to the signals that stop it before anything is open that must be closed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._use_token = use_token
         self._service_manager = ServiceManager.of_environment()
-        self._command = [sys.executable, "-P", "-m", "hookline", *command, "--process"]
         self._count = settings.ingress.processes
         self._end_s = settings.ingress.drain_s + settings.ingress.shutdown_s + _END_MARGIN_S
         self._processes: dict[int, _IngressProcess] = {}
         self._listening: set[int] = set()
         self._begun = asyncio.Event()  # the first process listens, or none will
         self._stopping = asyncio.Event()
-
-    async def run(self, opened: Callable[[], None]) -> int:
         StopSignals(self._stop_in_order, self._stop_now)
+
+    async def run(self, command: Sequence[str], use_token: Callable[[str], None], opened: Callable[[], None]) -> int:
+        if self._stopping.is_set():
+            return 0
+        self._use_token = use_token
+        self._command = [sys.executable, "-P", "-m", "hookline", *command, "--process"]
         SettingsReload(
             self._settings,
             self._use,
