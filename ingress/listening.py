@@ -55,12 +55,23 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
 
 def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
     """Use this certificate for the next connections. Raises SettingsError, and then keeps the one before."""
+    check_certificate(certificate, key)  # a failure would spoil the context
+    _load(context, certificate, key)
+
+
+def check_certificate(certificate: str, key: str) -> None:
+    """Raise SettingsError unless the files hold a certificate and its key, or none is named."""
+    if not certificate:
+        return
     for name, path in (("tls_certificate", certificate), ("tls_key", key)):
         if path and not Path(path).is_file():
             raise SettingsError(f"ingress.{name}: {path} is not a file")
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+
+
+def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
-        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):  # a failure spoils the first one only
-            each.load_cert_chain(certificate, key or None, password=_no_password)
+        context.load_cert_chain(certificate, key or None, password=_no_password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         fault = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise SettingsError(f"ingress.tls_certificate: {certificate} cannot be used with its key: {fault}") from None

@@ -13,7 +13,7 @@ from hookline.ingress.accepting import Acceptor
 from hookline.ingress.connection import LINGER_S, IngressConnection
 from hookline.ingress.connection_limits import ConnectionLimits
 from hookline.ingress.fast_lane import FastLane
-from hookline.ingress.listening import listening_sockets, load_certificate, server_context
+from hookline.ingress.listening import check_certificate, listening_sockets, load_certificate, server_context
 from hookline.ingress.load import Load
 from hookline.ingress.parser_errors import MAX_FIELD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
 from hookline.ingress.proxy_protocol import ProxiedConnection
@@ -108,6 +108,10 @@ class Ingress:
             self._acceptors.append(acceptor)
             await acceptor.start()
         return int(sockets[0].getsockname()[1])
+
+    def check_certificate(self) -> None:
+        """Raise SettingsError if `reload_certificate` would."""
+        check_certificate(self._settings.tls_certificate, self._settings.tls_key)
 
     def reload_certificate(self) -> None:
         """Read the certificate anew for the next connections. Raises SettingsError, and then keeps the old one."""

@@ -1,6 +1,7 @@
 """What an operator or a supervisor may ask of a running process: to stop, to read the settings anew, to reconnect."""
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from hookline.runtime.installation import Installation
@@ -26,6 +27,7 @@ class Control:
         self.stop = Stop(supervised=supervised)
         self.installation = Installation(settings, self._broker_is_back)
         self.service_manager = ServiceManager.of_environment()
+        self._checks: list[Callable[[], None]] = []
         self._users: list[UsesSettings] = [self.installation]
         self._reload = SettingsReload(
             settings, self._use, self.stop.ask, self.service_manager, with_sources=with_sources
@@ -58,12 +60,18 @@ class Control:
         """Give a part the settings whenever they are read anew."""
         self._users.append(user)
 
+    def checks_settings_by(self, check: Callable[[], None]) -> None:
+        """Call this before any part is given settings that were read anew. If it raises SettingsError, none is."""
+        self._checks.append(check)
+
     def close(self) -> None:
         self.service_manager.close()
         if self._link is not None:
             self._link.close()
 
     def _use(self, settings: Settings) -> None:
+        for check in self._checks:
+            check()
         for user in self._users:
             user.use(settings)
 

@@ -136,7 +136,6 @@ class _Sources:
         self._ingress = ingress
 
     def use(self, settings: Settings) -> None:
-        """Raises SettingsError for a certificate that cannot be used; the old one is kept."""
         self._ingress.reload_certificate()
         self._receiver.use(settings.sources, settings.trusted_proxies)
 
@@ -158,6 +157,7 @@ async def _open_ingress(control: Control, publisher: Publisher, observing: Obser
     audit = None if writer is None else RefusalAudit(writer, settings.audit)
     receiver = Receiver(settings.sources, publisher, limits, settings.trusted_proxies, audit=audit)
     ingress = Ingress(receiver, limits, files if files > 0 else None)
+    control.checks_settings_by(ingress.check_certificate)
     control.gives_settings_to(_Sources(receiver, ingress))
     receiver.observer, receiver.traces = observing.observer, observing.traces
     receiver.acceptances = Acceptances() if is_alone else None

@@ -19,7 +19,7 @@ from typing import Self
 from hookline.admin.processes import ProcessPages
 from hookline.admin.server import AdminServer
 from hookline.aio.retry_delays import RetryDelays
-from hookline.ingress.listening import listening_sockets
+from hookline.ingress.listening import check_certificate, listening_sockets
 from hookline.runtime import supervised
 from hookline.runtime.listening import cannot_listen
 from hookline.runtime.service_manager import ServiceManager
@@ -174,6 +174,8 @@ class _Supervisor:
         return await self._end(keepers)
 
     def _use(self, settings: Settings) -> None:
+        ingress = self._settings.ingress
+        check_certificate(ingress.tls_certificate, ingress.tls_key)  # each process would refuse the settings, too
         self._use_token(settings.admin.token)
         self._send_all(READ_SETTINGS)
 

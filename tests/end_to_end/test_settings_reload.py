@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 
 from hookline.cli.sample_callbacks import callbacks_of, send_callback
 from tests.contract.installations import fresh_rabbitmq, queue_name
@@ -64,6 +65,25 @@ async def test_a_bad_file_keeps_the_old_settings(embedded_project: Project) -> N
     change(embedded_project, "[brokr]", "[broker]")
     assert await status(embedded_project) == 200
     assert ingress.stop() == 0
+
+
+@pytest.mark.parametrize("processes", [1, PROCESSES])
+def test_a_bad_certificate_keeps_all_settings(embedded_project: Project, processes: int) -> None:
+    ca, folder = trustme.CA(), embedded_project.folder
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "tls.pem")
+    set_token(embedded_project, OLD)
+    listening = f'[ingress]\nprocesses = {processes}\ntls_certificate = "tls.pem"\n'
+    change(embedded_project, "[ingress]\n", listening)
+    ingress = embedded_project.start("ingress")
+    until(lambda: ingress.count("listening on") == processes)
+    url = operators_url(ingress)
+    set_token(embedded_project, NEW)
+    (folder / "tls.pem").write_text("zebra")
+    reread(ingress, "the settings stay as they were: ingress.tls_certificate: ")
+    assert [get(f"{url}/healthz", token)[0] for token in (OLD, NEW)] == [200, 401]
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "tls.pem")
+    reread(ingress, CHANGED, processes)
+    assert [get(f"{url}/healthz", token)[0] for token in (OLD, NEW)] == [401, 200]
 
 
 def test_the_metrics_have_the_sources_of_the_settings_as_they_are_now(embedded_project: Project) -> None:
