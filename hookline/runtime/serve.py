@@ -92,7 +92,7 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
                 observing.watch_broker(broker.publisher)
                 observing.watch_spool(installation.spool)
-            observing.opened(broker, [worker.queue for worker in chosen], tuple(settings.sources))
+            observing.opened(broker, [worker.queue for worker in chosen], tuple(control.settings.sources))
             _report_open(control, ingress=roles.ingress)
             await _until_stopped(control, pools, parts, observing)
         finally:

@@ -86,6 +86,46 @@ def test_a_bad_certificate_keeps_all_settings(embedded_project: Project, process
     assert [get(f"{url}/healthz", token)[0] for token in (OLD, NEW)] == [401, 200]
 
 
+WAITING_START = """
+import asyncio
+import pathlib
+
+from hookline.runtime.installation import Installation
+
+opening = Installation.ingress_publisher
+
+
+async def slowly(self, broker):
+    pathlib.Path("loading").touch()
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.01)
+    return await opening(self, broker)
+
+
+Installation.ingress_publisher = slowly
+
+from hookline.__main__ import main
+
+main()
+"""
+"""Hookline, with an ingress that opens once it may."""
+
+
+def test_the_metrics_have_the_sources_of_settings_that_were_read_anew_during_the_start(
+    embedded_project: Project,
+) -> None:
+    (embedded_project.folder / "waiting_start.py").write_text(WAITING_START)
+    ingress = embedded_project.start("ingress", ready="", module=("waiting_start",))
+    until((embedded_project.folder / "loading").exists)
+    change(embedded_project, "[sources.krtc-main]", "[sources.renamed]")
+    reread(ingress, f"{READ}krtc-main, renamed")
+    (embedded_project.folder / "go").touch()
+    ingress.wait_for("queue: ")
+    found = metrics(operators_url(ingress))
+    assert 'hookline_last_received_seconds{source="renamed"}' in found
+    assert 'hookline_last_received_seconds{source="krtc-main"}' not in found
+
+
 def test_the_metrics_have_the_sources_of_the_settings_as_they_are_now(embedded_project: Project) -> None:
     ingress = embedded_project.start("ingress")
     url = operators_url(ingress)
