@@ -129,6 +129,8 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: its values are nested too deeply") from None
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -147,6 +149,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise SettingsError(not_utf8(error.object)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(not_toml(str(error))) from None
+    except ValueError:  # of Python, which converts no text of thousands of digits
+        raise SettingsError("it has a number of thousands of digits; everything here is finite") from None
     _check_values("", document)
     return document
 

@@ -286,6 +286,9 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             id="unsigned source without addresses",
         ),
         pytest.param("not toml", "is not TOML", id="text that is not TOML"),
+        pytest.param("x = " + "9" * 5000, "it has a number of thousands of digits", id="a number of 5000 digits"),
+        pytest.param("x = " + "[" * 3000, "its values are nested too deeply", id="3000 open brackets"),
+        pytest.param("[" + ".".join("a" * 3000) + "]", "its values are nested too deeply", id="3000 nested sections"),
         pytest.param(
             GOOD + '[admin]\nhost = "0.0.0.0"',
             'admin.token: it is missing, and others can reach 0.0.0.0; set one, or host = "127.0.0.1"',
