@@ -308,10 +308,24 @@ class IngressConnection(web.RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 
+    async def start(self) -> None:
+        """Answer one request after another, and then close the connection: what aiohttp's task does."""
+        try:
+            await super().start()
+        finally:
+            self._loop.call_soon(self._read_again)  # behind the news that the connection is lost
+
     def force_close(self) -> None:
         if self._resting is not None:
             self._resting.cancel()
+        if self.transport is not None and not self.transport.is_closing():
+            self._read_again()
         super().force_close()
+
+    def _read_again(self) -> None:
+        """Let TLS close: asyncio's never closes a paused transport whose client has ended the TCP connection."""
+        if self._has_tls and self.transport is not None:
+            self.transport.resume_reading()
 
     def give_way(self) -> None:
         self.force_close()

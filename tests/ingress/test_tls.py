@@ -21,6 +21,7 @@ from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
 NAME = "ingress.example"
+LOST = GOOD.replace(b"/hooks/", b"/nowhere/")
 
 
 class Authority:
@@ -148,6 +149,35 @@ def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("next_", [LOST, b"zebra" + LOST], ids=["a refused request", "no request"])
+def test_a_client_that_leaves_while_requests_wait_behind_another_leaves_nothing(
+    authority: Authority, next_: bytes, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Nothing more is read meanwhile, and asyncio's TLS then closes nothing."""
+
+    async def leave() -> None:
+        async with with_tls(authority) as ingress:
+            ingress.publisher.hold()
+            with closing(Greeting(authority, ingress.port)) as client:
+                async with asyncio.timeout(PATIENCE_S):
+                    while not client.send():
+                        await client.receive()
+                    client.write(GOOD + next_ + next_)
+                    await ingress.publisher.called.wait()
+                await let_ingress_run()
+                client.end()
+                await let_ingress_run()
+                ingress.publisher.release()
+                async with asyncio.timeout(PATIENCE_S):
+                    while ingress.server.connections:  # noqa: ASYNC110  the end of a connection gives no signal
+                        await asyncio.sleep(0.01)
+            assert ingress.receiver._in_flight == 0  # noqa: SLF001
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(leave())
+
+
 async def test_every_unread_byte_is_timed_with_tls(authority: Authority) -> None:
     """A transport of TLS pauses the writing once so many bytes wait, and goes on when none does."""
     context = ssl.create_default_context(cafile=authority.certificate)
@@ -262,10 +292,17 @@ class Greeting:
     async def receive(self) -> None:
         self._incoming.write(await asyncio.get_running_loop().sock_recv(self._socket, 2**16))
 
-    async def ask(self, request: bytes = GOOD) -> bytes:
-        """The answer, or at least its beginning."""
+    def write(self, request: bytes) -> None:
         self._tls.write(request)
         self._socket.sendall(self._outgoing.read())
+
+    def end(self) -> None:
+        """End the TCP connection on this side, without a word of TLS."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    async def ask(self, request: bytes = GOOD) -> bytes:
+        """The answer, or at least its beginning."""
+        self.write(request)
         while True:
             await self.receive()
             try:
