@@ -145,7 +145,7 @@ async def read_body(
             body = request.content.read_nowait()
         else:
             body = await _read_rest(request, max_body_bytes, timeout_s, trusted)
-    except (web.RequestPayloadError, ConnectionError) as error:
+    except (web.RequestPayloadError, OSError) as error:  # of TLS, too: ssl.SSLError is one
         error.__traceback__ = None  # its frames hold the stream, which holds the error
         raise MalformedRequest("the body is incomplete") from None
     if len(body) > max_body_bytes:

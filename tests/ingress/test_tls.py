@@ -178,6 +178,30 @@ def test_a_client_that_leaves_while_requests_wait_behind_another_leaves_nothing(
         runner.run(leave())
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_forged_record_within_a_body_is_no_error_of_the_ingress(
+    authority: Authority, new_loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def forge() -> None:
+        async with with_tls(authority) as ingress:
+            with closing(Greeting(authority, ingress.port)) as client:
+                async with asyncio.timeout(PATIENCE_S):
+                    while not client.send():
+                        await client.receive()
+                    client.write(GOOD[:-1])
+                    while not ingress.receiver._in_flight:  # noqa: ASYNC110, SLF001  its beginning gives no signal
+                        await asyncio.sleep(0.01)
+                    client.forge(b"\x17\x03\x03\x00\x10" + b"z" * 16)
+                    while ingress.server.connections:  # noqa: ASYNC110  the end of a connection gives no signal
+                        await asyncio.sleep(0.01)
+            await let_ingress_run()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(forge())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "malformed_request (the body is incomplete)" in caplog.text
+
+
 async def test_every_unread_byte_is_timed_with_tls(authority: Authority) -> None:
     """A transport of TLS pauses the writing once so many bytes wait, and goes on when none does."""
     context = ssl.create_default_context(cafile=authority.certificate)
@@ -295,6 +319,10 @@ class Greeting:
     def write(self, request: bytes) -> None:
         self._tls.write(request)
         self._socket.sendall(self._outgoing.read())
+
+    def forge(self, record: bytes) -> None:
+        """Send bytes that TLS has not made."""
+        self._socket.sendall(record)
 
     def end(self) -> None:
         """End the TCP connection on this side, without a word of TLS."""
