@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from hookline.cli.misuse import remedy
+from hookline.cli.misuse import sentence
 from hookline.cli.output import readable, say
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
@@ -76,7 +76,7 @@ def _misused(error: click.ClickException) -> int:
         return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} -h' for help.\n", err=True)
-    say(f"Error: {readable(error.format_message() + remedy(error))}", err=True)
+    say(f"Error: {readable(sentence(error))}", err=True)
     return error.exit_code
 
 

@@ -6,17 +6,34 @@ from click.exceptions import NoSuchOption
 from hookline.schemas.near_names import nearest
 
 _EXTRA = "Got unexpected extra argument"
+_OTHER_WORDS = {"doctor": "check", "serve": "run", "start": "run", "tail": "listen", "up": "run"}
+"""What other programs call our commands."""
 
 
-def remedy(error: click.ClickException) -> str:
+def sentence(error: click.ClickException) -> str:
+    """Click's sentence, and what to do where that is known."""
+    if isinstance(error, NoSuchOption):
+        error = _without_hidden(error)
+        return error.format_message() + ("" if error.possibilities else _of_option(error))
+    return error.format_message() + _remedy(error)
+
+
+def _without_hidden(error: NoSuchOption) -> NoSuchOption:
+    """The error without suggestions of options that are not for people."""
+    options = [] if error.ctx is None else [each for each in error.ctx.command.params if isinstance(each, click.Option)]
+    hidden = {name for option in options if option.hidden for name in option.opts}
+    shown = [name for name in error.possibilities or () if name not in hidden]
+    return NoSuchOption(error.option_name, error.message, shown, error.ctx)
+
+
+def _remedy(error: click.ClickException) -> str:
     """What to add behind click's sentence; empty where nothing is known."""
-    if isinstance(error, NoSuchOption) and not error.possibilities:
-        return _of_option(error)
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return ""
     message = error.format_message()
     if message.startswith("No such command ") and isinstance(error.ctx.command, click.Group):
-        near = nearest(message.split("'")[1], error.ctx.command.list_commands(error.ctx))
+        name, known = message.split("'")[1], error.ctx.command.list_commands(error.ctx)
+        near = _OTHER_WORDS[name] if _OTHER_WORDS.get(name) in known else nearest(name, known)
         return f" Did you mean {near}?" if near and "Did you mean" not in message else ""
     if message.startswith(_EXTRA) and error.ctx.command.name == "ingress":
         return ". Workers run with `hookline worker`, or beside an ingress with `hookline run`"

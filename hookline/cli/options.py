@@ -25,8 +25,15 @@ def config_option(command: Command) -> Command:
         type=click.Path(dir_okay=False, readable=False, path_type=Path),  # what reads it says more
         default=lambda: os.environ.get("HOOKLINE_CONFIG") or DEFAULT_PATH,
         show_default="$HOOKLINE_CONFIG, else ./hookline.toml",
+        callback=_named,
         help="The settings file.",
     )(command)
+
+
+def _named(context: click.Context, parameter: click.Parameter, config: Path) -> Path:
+    if config == Path():
+        raise click.BadParameter("it is empty; is the variable that names the file set?", context, parameter)
+    return config
 
 
 def is_named(config: Path) -> bool:
