@@ -31,6 +31,10 @@ from hookline.schemas.errors import SettingsError
         ("ingress --max-connections 9", "In the settings file it is max_connections under [ingress]"),
         ("ingress --processes 2", "No such option '--processes'. In the settings file it is processes under [ingress]"),
         ("rooms --limt 9", "No such option '--limt'. Did you mean '--limit'?"),
+        (
+            "listen --topic participant.joined",
+            "topic 'participant.joined' matches no event: it is <provider>.<source>.<entity>.<action>, as in *.*.room.",
+        ),
         ("doctor", "No such command 'doctor'. Did you mean check?"),
         ("start", "No such command 'start'. Did you mean run?"),
         ("status --config=", "Invalid value for '--config': it is empty; is the variable that names the file set?"),

@@ -16,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _AGO = re.compile(r"(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LEAST_WORDS = 3  # provider, source, unreadable
 _EXPECTED = "expected a time ago, such as 90s, 30m, 2h, 3d or 1w, or a time with a time zone, such as 2026-01-31T12:00Z"
 
 
@@ -100,9 +101,14 @@ def as_queue(context: click.Context, parameter: click.Parameter, name: str | Non
 
 def as_pattern(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """The pattern of topics that an option was given."""
+    if text is None:
+        return None
     try:
-        if text is not None:
-            topics.binding(text)
+        topics.binding(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
+    words = text.split(".")
+    if "#" not in words and len(words) < _LEAST_WORDS:
+        said = f"topic {text!r} matches no event: it is <provider>.<source>.<entity>.<action>, as in *.*.room.created"
+        raise click.BadParameter(said, context, parameter)
     return text
