@@ -174,6 +174,16 @@ def test_send_of_an_unknown_event_names_those_of_the_provider(project: Project) 
     assert "20 (call.started)" in done.stderr
 
 
+def test_send_lists_what_can_be_sent_and_sends_nothing(project: Project) -> None:
+    done = project.call("send", "krtc-main", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "103   participant.joined\n" in done.stdout
+    done = project.call("send", "krtc-main", "participant.joined", "--list", "--json")
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert listed == [{"type": name, "topics": ["participant.joined"]} for name in ("103", "105")]
+    assert project.call("send", "krtc-main", "seats.changed", "--list").returncode == 2
+
+
 def test_send_without_an_ingress_is_exit_code_3(project: Project) -> None:
     done = project.call("send", "krtc-main", "101")
     assert done.returncode == 3

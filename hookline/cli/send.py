@@ -25,7 +25,7 @@ from hookline.cli.sample_callbacks import (
 from hookline.runtime.event_loop import run_to_end
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import SettingsError
-from hookline.schemas.provider import AnySource
+from hookline.schemas.provider import AnySource, Sample, topics_of
 from hookline.settings import Settings, load
 from hookline.settings_faults import is_web_address
 
@@ -49,6 +49,7 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
       hookline send meetings Room.CallbackAfterMemberEnter
       hookline send calls 21 --count 1000 --duplicate --shuffle
       hookline send voice --body callback.json     your own body, signed
+      hookline send meetings --list                what EVENT may be
     """
 )
 @click.argument("source")
@@ -64,7 +65,10 @@ def _check_url(context: click.Context, parameter: click.Parameter, url: str | No
     callback=_check_url,
     help="Where to send; a URL without a path gets /hooks/SOURCE.  [default: the ingress of this machine]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
+@click.option("--list", "listed", is_flag=True, help="List the events that can be sent, and send nothing.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object for each answer, or for each listed event."
+)
 @config_option
 def send(  # noqa: PLR0913  one for each option
     source: str,
@@ -76,6 +80,7 @@ def send(  # noqa: PLR0913  one for each option
     *,
     duplicate: bool,
     shuffle: bool,
+    listed: bool,
     as_json: bool,
 ) -> None:
     """Send sample callbacks.
@@ -88,6 +93,9 @@ def send(  # noqa: PLR0913  one for each option
     if source not in settings.sources:
         raise SettingsError(f"{_unknown_source(source, settings)} ({config})")
     chosen = settings.sources[source]
+    if listed:
+        _list(choose_samples(chosen, event), chosen, as_json=as_json)
+        return
     if not chosen.keys and chosen.provider.fault(chosen) is None:
         say(f"{source} has no secret, so its callbacks are not signed", err=True)
     samples = () if body and event is None else choose_samples(chosen, event)
@@ -101,6 +109,16 @@ def send(  # noqa: PLR0913  one for each option
         if answer.status == 0:
             leave(answer.text, ExitCode.UNREACHABLE)
     sys.exit(0 if all(map(_is_accepted, answers)) else ExitCode.FAILED)
+
+
+def _list(samples: Sequence[Sample], source: AnySource, *, as_json: bool) -> None:
+    """Print the provider's types among the samples, and the topics of their events."""
+    topics = {sample.type: topics_of(source.provider, sample.type) for sample in samples}
+    if as_json:
+        for name, its_topics in topics.items():
+            click.echo(msgspec.json.encode({"type": name, "topics": its_topics}).decode())
+    else:
+        tables.show([("type",), ("topics",)], [(name, ", ".join(its_topics)) for name, its_topics in topics.items()])
 
 
 def _ingress_url(settings: Settings) -> str:
