@@ -1,13 +1,14 @@
 """The messages of one publish channel that wait for their confirms. Each gets an answer in time."""
 
 import math
+import time
 from collections import deque
-from collections.abc import Mapping
-from itertools import takewhile
+from collections.abc import Iterator, Mapping
+from itertools import chain, takewhile
 from typing import TypeAlias
 
 from hookline.aio.completion import Completion
-from hookline.aio.deadlines import Deadlines
+from hookline.aio.deadlines import PatientTimer
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.wire.encode import EnvelopeTemplate, Message
 from hookline.schemas.envelope import Envelope
@@ -29,10 +30,11 @@ _WRITTEN = Message("", "", {}, "", b"")
 
 
 class Pending(Completion):
-    """A message that waits for its confirm, with which it ends."""
+    """A message that waits for its confirm, with which it ends, until `due_s` of the monotonic clock."""
 
     content: Content
     body_bytes: int
+    due_s: float
 
 
 class Confirms:
@@ -50,7 +52,8 @@ class Confirms:
         self._most = most
         self.acks = 0
         self.nacks = 0
-        self._deadlines = Deadlines[Pending](timeout_s, self._time_out)
+        self._timeout_s = timeout_s
+        self._timer = PatientTimer(self._look)
         self.unwritten: deque[Pending] = deque()
         """The messages that wait to be written. Only this class changes it."""
         self._written: dict[int, Pending] = {}
@@ -87,9 +90,10 @@ class Confirms:
             raise NotDurable(self._failure)
         if len(self.unwritten) + len(self._written) >= self._most:
             raise NotDurable("too many events are being published")
-        pending = Pending(content, body_bytes)
+        pending = Pending(content, body_bytes, time.monotonic() + self._timeout_s)
         self.unwritten.append(pending)
-        self._deadlines.start(pending)
+        if not self._timer.is_set:
+            self._timer.set(self._timeout_s)
         return pending
 
     def next_batch(self) -> list[tuple[int, Content]]:
@@ -99,7 +103,6 @@ class Confirms:
         while unwritten and size < _MAX_BATCH_BYTES and len(written) < self._most_written:
             pending = unwritten.popleft()
             if pending.done():
-                self._deadlines.stop(pending)
                 continue
             tag += 1
             written[tag] = pending
@@ -116,16 +119,14 @@ class Confirms:
             self.acks += 1
         elif refusal is REFUSED:
             self.nacks += 1
-        written, stop, tally = self._written, self._deadlines.stop, self._tally
+        written, tally = self._written, self._tally
         for each in list(takewhile(tag.__ge__, written)) if multiple else (tag,):
             pending = written.pop(each, None)
             if pending is None:
                 continue
             if refusal is not None:
                 self._refuse(pending, refusal)
-                continue
-            stop(pending)
-            if pending.end(None) and tally.count:
+            elif pending.end(None) and tally.count:
                 tally.accepted()
 
     def returned(self, tag: int) -> None:
@@ -147,20 +148,40 @@ class Confirms:
         written, self._written = self._written, {}
         for pending in written.values():
             self._refuse(pending, reason)
-        self._deadlines.close()
+        self._timer.close()
 
     async def answered(self) -> None:
         """Return once every message has an answer."""
-        while waiting := [pending for pending in self._deadlines.running if not pending.done()]:
+        while waiting := [pending for pending in self._unsettled() if not pending.done()]:
             for pending in waiting:
                 await pending.ended()
+
+    def _unsettled(self) -> Iterator[Pending]:
+        """The messages without a confirm, in the order of their deadlines."""
+        return chain(self._written.values(), self.unwritten)
+
+    def _look(self, pause_s: float) -> float | None:
+        """Refuse the messages that are late; return in how many seconds the next one is."""
+        if pause_s:
+            for pending in self._unsettled():
+                pending.due_s += pause_s
+        now_s = time.monotonic()
+        for pending in list(takewhile(lambda pending: pending.due_s <= now_s, self._undecided())):
+            pending.due_s = math.inf
+            self._time_out(pending)
+        following = next(self._undecided(), None)
+        return None if following is None else following.due_s - now_s
+
+    def _undecided(self) -> Iterator[Pending]:
+        """Those that are neither late nor refused."""
+        return (pending for pending in self._unsettled() if pending.due_s < math.inf)
 
     def _time_out(self, pending: Pending) -> None:
         self._has_timed_out = True  # also if its caller has stopped waiting
         pending.end(NotDurable(LATE))
 
     def _refuse(self, pending: Pending, refusal: str) -> None:
-        self._deadlines.stop(pending)
+        pending.due_s = math.inf  # a returned message still has its confirm
         obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
         if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
             self._tally.refused(_LASTING[refusal])
