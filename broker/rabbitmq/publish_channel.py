@@ -21,7 +21,7 @@ from hookline.broker.rabbitmq.wire.encode import (
     surely_fits,
     template_of,
 )
-from hookline.broker.rabbitmq.wire.frame_transport import METHOD, FrameTransport
+from hookline.broker.rabbitmq.wire.frame_transport import END, METHOD, FrameTransport
 from hookline.broker.rabbitmq.wire.properties import properties_of
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.schemas.errors import NotDurable, Unreadable
@@ -31,7 +31,9 @@ _ALARM = "RabbitMQ takes nothing now (memory or disk alarm)"
 _RETURN = b"\0\x3c\0\x32"
 _REFUSALS = {0x003C_0050: None, 0x003C_0078: REFUSED}
 """By the method of a confirm: Basic.Ack and Basic.Nack."""
-_CONFIRM = Struct(">IQB")
+_CONFIRM = Struct(">3sIIQBB")
+_CONFIRM_BYTES = 13  # without its head and its end
+_METHOD_HEAD = Struct(">BH")
 
 
 class PublishChannel(Protocol):
@@ -76,6 +78,7 @@ class RawPublishChannel:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
         self._number = channel.number
+        self._head = _METHOD_HEAD.pack(METHOD, channel.number)
         self._max_content_bytes = max_content_bytes(channel)
         self._returns = Assembly(channel.number, _RETURN, self._returned)
         self._message_ids = MessageIds()
@@ -103,18 +106,20 @@ class RawPublishChannel:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def whole_messages(self, _data: bytes, at: int) -> int:
-        """None: nearly all frames are confirms, and `frame` takes a returned message, too."""
+    def whole_messages(self, data: bytes, at: int) -> int:
+        """Take the confirms, which are nearly all that the server sends."""
+        last = len(data) - _CONFIRM.size
+        while at <= last:
+            head, size, method, tag, bits, end = _CONFIRM.unpack_from(data, at)
+            if method not in _REFUSALS or head != self._head or size != _CONFIRM_BYTES or end != END:
+                break
+            self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
+            at += _CONFIRM.size
+        if self.confirms.unwritten and not self._is_due:
+            self._write_soon()
         return at
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        if kind == METHOD and len(payload) == _CONFIRM.size:
-            method, tag, bits = _CONFIRM.unpack(payload)
-            if method in _REFUSALS:
-                self.confirms.settle(tag, multiple=bool(bits & 1), refusal=_REFUSALS[method])
-                if self.confirms.unwritten and not self._is_due:
-                    self._write_soon()
-                return True
         return self._returns.frame(kind, payload)
 
     def writable(self) -> None:
