@@ -12,7 +12,9 @@ from pamqp import frame
 from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 
+from hookline.aio.deadlines import LOOKS_S
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirms import Confirms, Pending
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
@@ -106,6 +108,17 @@ async def test_confirms_may_come_in_any_order_single_or_multiple() -> None:
     server.sends(Basic.Ack(8))
     assert results(sent)[-1] is None
     assert server.publishing.confirms.in_flight == 0
+
+
+async def test_confirms_are_taken_wherever_what_is_read_ends() -> None:
+    answers = (Basic.Ack(1), Basic.Ack(3, multiple=True), Basic.Nack(4))
+    confirms = b"".join(frame.marshal(each, NUMBER) + frame.marshal(Heartbeat(), 0) for each in answers)
+    for end in range(len(confirms)):
+        server = Server()
+        sent = await server.publishes(5)
+        server.wire.data_received(confirms[:end])
+        server.wire.data_received(confirms[end:])
+        assert results(sent) == [None, None, None, REFUSED, "…"]
 
 
 async def test_an_unexpected_confirm_changes_nothing() -> None:
@@ -231,6 +244,15 @@ async def test_each_message_has_its_own_deadline_although_they_share_a_timer() -
         (sent,) = await server.publishes(1)
         with pytest.raises(NotDurable):
             await asyncio.wait_for(sent, 5)
+
+
+async def test_time_in_which_the_process_stood_still_does_not_count() -> None:
+    server = Server(timeout_s=2 * LOOKS_S)
+    sent = await server.publishes(2)
+    time.sleep(3 * LOOKS_S)  # noqa: ASYNC251  nothing else may run
+    for _ in range(3):  # the timer fires
+        await asyncio.sleep(0)
+    assert (results(sent), server.publishing.confirms.is_silent) == (["…", "…"], False)
 
 
 @pytest.mark.parametrize(
