@@ -4,11 +4,13 @@ Digests are compared as bytes in constant time: the case of hexadecimal digits d
 nothing about the expected value. Text is decoded strictly: junk that a lenient decoder skips is refused.
 """
 
+import hashlib
 from binascii import Error, a2b_base64, a2b_hex, b2a_base64
 from collections.abc import Collection
 from hmac import compare_digest
 
 from hookline.schemas.errors import BadSignature, StaleTimestamp
+from hookline.schemas.provider import Key
 
 _WRONG = "the signature is wrong"
 _MAX_SHOWN_S = 10**11
@@ -19,12 +21,7 @@ def check_hex(text: str, expected: Collection[bytes], step: str = "the signature
 
     `step` is what the operator reads of a refusal, where a provider checks more than one digest.
     """
-    try:
-        given = a2b_hex(text)
-    except ValueError:
-        raise _not_hex(step) from None
-    if not _is_one_of(given, expected):
-        raise _misfit(step, given, expected)
+    check_digest(from_hex(text, step), expected, step)
 
 
 def check_base64(text: str, expected: Collection[bytes], step: str = "the signature") -> None:
@@ -33,23 +30,17 @@ def check_base64(text: str, expected: Collection[bytes], step: str = "the signat
     The text must be exactly what encodes the digest: a decoder ignores the last bits before the padding. `step` is as
     for `check_hex`.
     """
-    texts = [b2a_base64(digest, newline=False) for digest in expected]
-    if not _is_one_of(text.encode("utf-8", "replace"), texts):
-        check_digest(_from_base64(text, step), expected, step)  # for its errors
+    check_digest(from_base64(text, step), expected, step)
 
 
 def check_hex_of_body(text: str, digest: bytes, name: str) -> None:
     """Return if the text is the digest of the body in hexadecimal, else raise BadSignature. `name` says which one."""
-    try:
-        given = a2b_hex(text)
-    except ValueError:
-        raise _not_hex(f"the {name} of the body") from None
-    _check_body(given, digest, name)
+    _check_body(from_hex(text, f"the {name} of the body"), digest, name)
 
 
 def check_base64_of_body(text: str, digest: bytes, name: str) -> None:
     """The same for a text in padded base64."""
-    _check_body(_from_base64(text, f"the {name} of the body"), digest, name)
+    _check_body(from_base64(text, f"the {name} of the body"), digest, name)
 
 
 def check_shared_secret(text: str, keys: Collection[bytes], step: str = "the shared secret") -> None:
@@ -62,19 +53,20 @@ def check_shared_secret(text: str, keys: Collection[bytes], step: str = "the sha
 
 def check_digest(given: bytes, expected: Collection[bytes], step: str) -> None:
     """Return if the bytes are one of the expected digests, else raise BadSignature."""
-    if not _is_one_of(given, expected):
-        raise _misfit(step, given, expected)
-
-
-def _is_one_of(given: bytes, expected: Collection[bytes]) -> bool:
     fits = False
-    for each in expected:  # all of them, always: the time must not tell which one fits
-        fits |= compare_digest(given, each)
-    return fits
+    for digest in expected:  # all of them, always: the time must not tell which one fits
+        fits |= compare_digest(given, digest)
+    if not fits:
+        raise fits_no_secret(step, len(given), {len(digest) for digest in expected})
 
 
-def _misfit(step: str, given: bytes, expected: Collection[bytes]) -> BadSignature:
-    return fits_no_secret(step, len(given), {len(digest) for digest in expected})
+def check_hmac(given: bytes, keys: Collection[Key], content: bytes, algorithm: str) -> None:
+    """Return if the bytes are the HMAC of the content by one of the keys, else raise BadSignature."""
+    fits = False
+    for key in keys:  # as above
+        fits |= compare_digest(given, key.hmac(content, algorithm))
+    if not fits:
+        raise fits_no_secret(size=len(given), usual_sizes={hashlib.new(algorithm).digest_size for _ in keys})
 
 
 def fits_no_secret(step: str = "the signature", size: int = 0, usual_sizes: Collection[int] = (0,)) -> BadSignature:
@@ -91,16 +83,22 @@ def _check_body(given: bytes, digest: bytes, name: str) -> None:
         raise BadSignature(_WRONG, for_operator=said)
 
 
-def _not_hex(step: str) -> BadSignature:
-    return BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal")
-
-
-def _from_base64(text: str, step: str) -> bytes:
+def from_hex(text: str, step: str = "the signature") -> bytes:
+    """The bytes of a text in hexadecimal, in either case. Raises BadSignature; `step` as for `check_hex`."""
     try:
-        given = a2b_base64(text.encode("ascii"), strict_mode=True)
+        return a2b_hex(text)
+    except ValueError:
+        raise BadSignature("the signature is not hexadecimal", for_operator=f"{step} is not hexadecimal") from None
+
+
+def from_base64(text: str, step: str = "the signature") -> bytes:
+    """The bytes of a text in padded base64, in its one exact form. Raises BadSignature; `step` as for `check_hex`."""
+    try:
+        encoded = text.encode("ascii")
+        given = a2b_base64(encoded, strict_mode=True)
     except (Error, ValueError):
         raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64") from None
-    if b2a_base64(given, newline=False) != text.encode("ascii"):
+    if b2a_base64(given, newline=False) != encoded:
         raise BadSignature("the signature is not base64", for_operator=f"{step} is not base64 in its one exact form")
     return given
 

@@ -52,7 +52,7 @@ from hookline.schemas.payload import (
     unknown_type,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Source
-from hookline.schemas.signing import check_hex
+from hookline.schemas.signing import check_hmac, from_hex
 from hookline.schemas.stream_url import scheme_of, without_key
 from hookline.schemas.unknown import all_facts, normalise_unknown
 
@@ -216,8 +216,8 @@ _notice = msgspec.json.Decoder(Notice)
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA256 of the body in hexadecimal, or HMAC-SHA1 from a sender that has only that. Neither covers a time."""
     old = not request.headers.getall("Agora-Signature-V2", ())
-    name, digest = ("Agora-Signature", "sha1") if old else ("Agora-Signature-V2", "sha256")
-    check_hex(request.header(name), [key.hmac(request.body, digest) for key in source.keys])
+    name, algorithm = ("Agora-Signature", "sha1") if old else ("Agora-Signature-V2", "sha256")
+    check_hmac(from_hex(request.header(name)), source.keys, request.body, algorithm)
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

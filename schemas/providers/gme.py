@@ -36,7 +36,7 @@ from hookline.schemas.payload import (
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request, Sample, Source
 from hookline.schemas.query import parameter, parameters
-from hookline.schemas.signing import check_base64, check_hex
+from hookline.schemas.signing import check_hmac, from_base64, from_hex
 from hookline.schemas.unknown import identify_unknown, normalise_unknown
 
 RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingUploaded]] = {
@@ -50,6 +50,7 @@ TYPES = {**RECORDING_TYPES, MODERATION: "moderation.flagged"}
 KNOWN = {*RECORDINGS, *RECORDING_TYPES}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
+POST = b"POST"
 A_TYPE = b'"EventType"'  # which a callback about moderation lacks, so that its form is tried first
 
 
@@ -164,29 +165,29 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
         _verify_moderation(request, source)
         return
     signature = request.header("Signature")
-    check = check_hex if len(signature) == HEX_CHARACTERS else check_base64
-    check(signature, [_digest(request.body, source.account, key) for key in source.keys])
+    given = from_hex(signature) if len(signature) == HEX_CHARACTERS else from_base64(signature)
+    check_hmac(given, source.keys, _signed(request.body, source.account), "sha1")
 
 
 def _verify_moderation(request: Request, source: Source[Account]) -> None:
     """The same of `POST` + body, in base64. A `+` that was not encoded is a blank after decoding."""
     signature = parameter(parameters(request.query), "signature").replace(" ", "+")
-    check_base64(signature, [_digest_of_post(request.body, key) for key in source.keys])
+    check_hmac(from_base64(signature), source.keys, POST + request.body, "sha1")
 
 
-def _digest_of_post(body: bytes, key: Key) -> bytes:
-    return key.hmac(b"POST" + body, "sha1")
-
-
-def _digest(body: bytes, account: Account, key: Key) -> bytes:
-    return _digest_of_post(body, key) if account.sign_post_prefix else key.hmac(body, "sha1")
+def _signed(body: bytes, account: Account) -> bytes:
+    return POST + body if account.sign_post_prefix else body
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
     """The base64 form, which the product's other callbacks use. Moderation is signed in the query."""
     if b'"ScanPiece"' in body or b'"Scenes"' in body:
-        return Outgoing(body, query=urlencode({"Signature": b64encode(_digest_of_post(body, source.keys[0])).decode()}))
-    return Outgoing(body, {"Signature": b64encode(_digest(body, source.account, source.keys[0])).decode()})
+        return Outgoing(body, query=urlencode({"Signature": _signature(POST + body, source.keys[0])}))
+    return Outgoing(body, {"Signature": _signature(_signed(body, source.account), source.keys[0])})
+
+
+def _signature(signed: bytes, key: Key) -> str:
+    return b64encode(key.hmac(signed, "sha1")).decode()
 
 
 def identify(request: Request) -> Identity:

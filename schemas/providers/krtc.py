@@ -32,7 +32,7 @@ from hookline.schemas.payload import (
     unix_s,
 )
 from hookline.schemas.provider import Example, Outgoing, Provider, Request, Sample, Source
-from hookline.schemas.signing import check_hex
+from hookline.schemas.signing import check_hmac, from_hex
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
 TYPES = {
@@ -101,7 +101,7 @@ _attempt = msgspec.json.Decoder(Attempt)
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """HMAC-SHA256 of the body, in hexadecimal. It covers the body and no time."""
-    check_hex(request.header("KRTC-Signature"), [key.hmac(request.body, "sha256") for key in source.keys])
+    check_hmac(from_hex(request.header("KRTC-Signature")), source.keys, request.body, "sha256")
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:

@@ -64,7 +64,7 @@ from hookline.schemas.provider import (
     Source,
     fault_without_signature,
 )
-from hookline.schemas.signing import check_base64
+from hookline.schemas.signing import check_hmac, from_base64
 from hookline.schemas.stream_url import scheme_of, without_key
 from hookline.schemas.unknown import all_facts, normalise_unknown
 
@@ -202,7 +202,7 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
         raise BadSignature("the SdkAppId is not that of this source")
     if not source.keys and source.account.insecure_no_signature:
         return
-    check_base64(request.header("Sign"), [key.hmac(request.body, "sha256") for key in source.keys])
+    check_hmac(from_base64(request.header("Sign")), source.keys, request.body, "sha256")
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
