@@ -61,7 +61,7 @@ class BodyProof:
         """The texts where all fields are absent, texts, or integers but 0, which have one form only; else None."""
         try:
             values = msgspec.structs.astuple(self._plain.decode(body))
-            return None if 0 in values else tuple([str(each) if isinstance(each, int) else each for each in values])
+            return None if 0 in values else tuple([None if each is None else str(each) for each in values])
         except (ValueError, RecursionError):
             return None
 

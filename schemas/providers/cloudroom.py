@@ -114,16 +114,22 @@ _notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | R
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """MD5 of company, secret and time, in hexadecimal. It covers the time and nothing else of the body."""
     time, signature = _proof.read(request.body)
-    sent_s = decimal(time, TIME_DIGITS)  # exactly ten: more would let a forger extend the text of a known MD5
-    check_hex(signature, _digests(source.account.comp_id, source.keys, time))
+    sent_s = _signed_s(source.account.comp_id, source.keys, time, signature)
     check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+@lru_cache(maxsize=256)  # all callbacks of one second are signed alike; what raises is not remembered
+def _signed_s(comp_id: str | int, keys: tuple[Key, ...], time: str, signature: str) -> int:
+    """The signed time in Unix seconds. Raises BadSignature."""
+    sent_s = decimal(time, TIME_DIGITS)  # exactly ten: more would let a forger extend the text of a known MD5
+    check_hex(signature, _digests(comp_id, keys, time))
+    return sent_s
 
 
 def signature(request: Request) -> str:
     return (_proof.find(request.body)[1] or "").lower()  # never "", since the request is verified
 
 
-@lru_cache(maxsize=256)  # all callbacks of one second are signed alike
 def _digests(comp_id: str | int, keys: tuple[Key, ...], time: str) -> Sequence[bytes]:
     """What each key signs the time with."""
     texts = [f"{comp_id}&".encode() + key + f"&{time}".encode() for key in keys]

@@ -9,7 +9,7 @@ pass.
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
 
 import msgspec
@@ -221,39 +221,32 @@ def fault(source: Source[Account]) -> str | None:
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
     """SHA-256 of token and time, in hexadecimal, in the query. It covers the time and nothing else."""
-    query = parameters(request.query)  # the pages write some names in more than one case
-    if parameter(query, "sdkappid") != str(source.account.sdk_app_id):
+    sent_s = _signed_s(request.query, source.account, source.keys)
+    if sent_s is not None:
+        check_fresh(sent_s, now_s, source.tolerance_s)
+
+
+@lru_cache(maxsize=256)  # all callbacks of one second are signed alike; what raises is not remembered
+def _signed_s(query: str, account: Account, keys: tuple[Key, ...]) -> int | None:
+    """The signed time in Unix seconds, or None for a console without a token. Raises Unverified."""
+    values = parameters(query)  # the pages write some names in more than one case
+    if parameter(values, "sdkappid") != str(account.sdk_app_id):
         raise BadSignature("the SdkAppid is not that of this source")
-    if not source.keys and source.account.insecure_no_signature:
-        return
-    proof = _proof(request.query)
-    check_hex(proof.signature, _digests(source.keys, proof.time))
-    check_fresh(proof.sent_s, now_s, source.tolerance_s)
-
-
-class Proof(NamedTuple):
-    """What a query says to prove the sender: a digest of `time`, which is `sent_s`."""
-
-    signature: str
-    time: str
-    sent_s: int
-
-
-# All callbacks of one second are signed alike.
-@lru_cache(maxsize=256)
-def _proof(query: str) -> Proof:
-    values = parameters(query)
+    if not keys and account.insecure_no_signature:
+        return None
     signature, time = parameter(values, "sign"), parameter(values, "requesttime")
-    return Proof(signature, time, decimal(time, TIME_DIGITS))
+    sent_s = decimal(time, TIME_DIGITS)
+    check_hex(signature, _digests(keys, time))
+    return sent_s
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # the rest of a query differs
 def _digests(keys: tuple[Key, ...], time: str) -> Sequence[bytes]:
     return [hashlib.sha256(key + time.encode()).digest() for key in keys]
 
 
 def signature(request: Request) -> str:
-    return _proof(request.query).signature.lower()
+    return parameter(parameters(request.query), "sign").lower()
 
 
 def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
