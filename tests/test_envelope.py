@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hookline.schemas.envelope import (
     Identity,
+    LastTime,
     OrderingFacts,
     event_id,
     from_headers,
@@ -73,6 +74,13 @@ def test_times_are_sent_as_by_isoformat(occurred_at: datetime, received_at: date
     headers = to_headers(msgspec.structs.replace(SEALED, occurred_at=occurred_at, received_at=received_at))
     times = (headers["cloudEvents_time"], headers["hookline-received-at"])
     assert times == (occurred_at.isoformat(), received_at.isoformat())
+
+
+def test_a_time_that_is_asked_for_again_has_the_text_of_its_own_zone() -> None:
+    last, utc = LastTime(), datetime(2026, 7, 30, 12, tzinfo=UTC)
+    same_moment = utc.astimezone(timezone(timedelta(hours=8)))
+    for time in (utc, utc, same_moment, same_moment, utc):
+        assert last.iso_bytes(time).decode() == time.isoformat()
 
 
 @often

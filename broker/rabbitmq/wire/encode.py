@@ -20,6 +20,7 @@ from hookline.schemas.envelope import (
     TRACE_HEADER,
     TYPE_HEADER,
     Envelope,
+    LastTime,
     iso_bytes,
     origin,
 )
@@ -67,6 +68,7 @@ class _Starts(dict[int, bytes]):
 
 _LENGTH = _Starts()
 _CONTENT = _Starts(_content(_BASIC, 0, 0))  # the upper half of a body's size is 0
+_received_at = LastTime()
 
 
 Frames: TypeAlias = list[bytes | memoryview]
@@ -130,7 +132,7 @@ def envelope_frames(
 ) -> Frames:
     """What `publish_frames` returns for the message of an envelope, in a third of the time."""
     event_id, subject = envelope.id.encode("utf-8", "replace"), envelope.subject.encode("utf-8", "replace")
-    occurred_at, received_at = iso_bytes(envelope.occurred_at), iso_bytes(envelope.received_at)
+    occurred_at, received_at = iso_bytes(envelope.occurred_at), _received_at.iso_bytes(envelope.received_at)
     table = b"".join(  # the same as `_table` returns for `to_headers`
         (
             _ID[len(event_id)],
