@@ -6,9 +6,9 @@ unknown fields. An optional field that cannot be read never costs the event: see
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -51,6 +51,11 @@ class Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
 
+def tags(union: Any) -> Mapping[type, str]:
+    """The tag of each struct of a union. A struct's own is made anew each time that it is asked for."""
+    return {form: str(form.__struct_config__.tag) for form in get_args(union)}
+
+
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a body for the first time, with all checks.
 
@@ -70,32 +75,59 @@ def read_again(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return _read_leniently(decoder, body.removeprefix(BYTE_ORDER_MARK))
 
 
-def read_either(first: msgspec.json.Decoder[T], second: msgspec.json.Decoder[U], body: bytes) -> T | U:
-    """As `read`: by the first decoder if the body has exactly its form, else by the second.
+def _none_is_known(_: object) -> bool:
+    return False
 
-    For callbacks of which only the known kinds have the first form. Those are decoded once.
+
+def read_known(
+    form: msgspec.json.Decoder[T], kinds: msgspec.json.Decoder[U], body: bytes, is_known: Callable[[U], bool]
+) -> T | U:
+    """As `read`: in the form of known callbacks, or only the kind of one that `is_known` is false of.
+
+    A body that has exactly the form is decoded once, so its kind may be unknown, too.
     """
-    content = read_either_again(first, second, body)
+    try:
+        content = form.decode(body)
+    except (RecursionError, ValueError):
+        return _read_by_kind(form, kinds, body, is_known)
     _check(body)
     return content
 
 
-def read_whole(first: msgspec.json.Decoder[W], second: msgspec.json.Decoder[U], body: bytes) -> W | U:
-    """As `read_either`. If the first form has all fields of the body, what it was decoded to proves it, too."""
+def read_whole(
+    form: msgspec.json.Decoder[W],
+    kinds: msgspec.json.Decoder[U],
+    body: bytes,
+    is_known: Callable[[U], bool] = _none_is_known,
+) -> W | U:
+    """As `read_known`. If the form has all fields of the body, what it was decoded to proves it, too."""
     try:
-        content = first.decode(body)
+        content = form.decode(body)
     except (RecursionError, ValueError):
-        return read(second, body)
-    _check(body, content)
+        return _read_by_kind(form, kinds, body, is_known)
+    if len(body) >= _LARGE_BYTES or not _is_kept_whole(body, content):
+        _check(body)
+    elif _BACKSLASH in body:
+        _check_text(body)
     return content
 
 
-def read_either_again(first: msgspec.json.Decoder[T], second: msgspec.json.Decoder[U], body: bytes) -> T | U:
-    """As `read_again`: by the first decoder if the body has exactly its form, else by the second."""
+def _read_by_kind(
+    form: msgspec.json.Decoder[T], kinds: msgspec.json.Decoder[U], body: bytes, is_known: Callable[[U], bool]
+) -> T | U:
+    kind = read(kinds, body)
+    return read_again(form, body) if is_known(kind) else kind
+
+
+def read_known_again(
+    form: msgspec.json.Decoder[T], kinds: msgspec.json.Decoder[U], body: bytes, is_known: Callable[[U], bool]
+) -> T | U:
+    """As `read_known` of a body that is checked elsewhere."""
     try:
-        return first.decode(body)
+        return form.decode(body)
     except (RecursionError, ValueError):
-        return read_again(second, body)
+        kind = read_again(kinds, body)
+        return read_again(form, body) if is_known(kind) else kind
 
 
 def _read_leniently(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -121,16 +153,9 @@ def recheck(envelope: Envelope, identify: Callable[[Request], Identity]) -> None
         identify(Request(envelope.body, query=envelope.query))
 
 
-def _check(body: bytes, whole: Whole | None = None) -> None:
-    """Raise Unreadable if a body that was decoded is not UTF-8, has a NUL in a text, or names a key twice.
-
-    `whole` is what was decoded, if its form has all documented fields.
-    """
-    if (
-        (len(body) >= _LARGE_BYTES and _is_seen_whole(body))
-        or (whole is not None and _is_kept_whole(body, whole))
-        or _is_kept_whole(body)
-    ):
+def _check(body: bytes) -> None:
+    """Raise Unreadable if a body that was decoded is not UTF-8, has a NUL in a text, or names a key twice."""
+    if (len(body) >= _LARGE_BYTES and _is_seen_whole(body)) or _is_kept_whole(body):
         if _BACKSLASH in body:
             _check_text(body)
         return

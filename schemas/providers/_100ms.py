@@ -42,9 +42,8 @@ from hookline.schemas.payload import (
     Number,
     Text,
     optional_text,
-    read_again,
-    read_either,
-    read_either_again,
+    read_known,
+    read_known_again,
     recheck,
     required,
     text_s,
@@ -204,17 +203,20 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields."""
     body = request.body
-    kind = read_either(_notice, _kind, body)
-    facts = (str(kind.id),) if kind.id else all_facts(kind.type, body)
-    if kind.type not in TYPES:
-        return Identity(unknown_type(kind.type), facts, "", text_s(kind.timestamp))
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    notice = read_known(_notice, _kind, body, _is_known)
+    facts = (str(notice.id),) if notice.id else all_facts(notice.type, body)
+    if notice.type not in TYPES or not isinstance(notice, Notice):
+        return Identity(unknown_type(notice.type), facts, "", text_s(notice.timestamp))
     topics = _topics(notice)
     for topic in topics:
         _check(topic, notice)
     own_s = _own_s(topics[0], notice.data)
-    at_s = text_s(kind.timestamp) if own_s is None else own_s
+    at_s = text_s(notice.timestamp) if own_s is None else own_s
     return Identity(topics[0], facts, optional_text(notice.data.room_id) or "", at_s)
+
+
+def _is_known(kind: Kind) -> bool:
+    return kind.type in TYPES
 
 
 def _topics(notice: Notice) -> tuple[str, ...]:
@@ -262,12 +264,11 @@ def _stream_id(notice: Notice) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    if kind.type not in TYPES:
-        return normalise_unknown(envelope, kind.type)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    if notice.type not in TYPES or not isinstance(notice, Notice):
+        return normalise_unknown(envelope, notice.type)
     topics = _topics(notice)
-    heads = [envelope.head(kind.type, place if len(topics) > 1 else None) for place in range(len(topics))]
+    heads = [envelope.head(notice.type, place if len(topics) > 1 else None) for place in range(len(topics))]
     return tuple(_event(head, topic, notice) for head, topic in zip(heads, topics, strict=True))
 
 

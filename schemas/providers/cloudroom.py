@@ -6,9 +6,9 @@ company 1 with secret 1 and a blank after the time. A JSON number has no blank; 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
@@ -27,10 +27,10 @@ from hookline.schemas.payload import (
     Number,
     Whole,
     number,
-    read_again,
-    read_either_again,
+    read_known_again,
     read_whole,
     recheck,
+    tags,
     unix_s,
 )
 from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
@@ -79,10 +79,6 @@ class Notice(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="Event
     time: Number
     signature: Any = None
 
-    @property
-    def event_type(self) -> str:
-        return str(self.__struct_config__.tag)
-
 
 class RoomCreate(Notice, frozen=True, kw_only=True, tag="ROOM_CREATE"):
     details: Room
@@ -104,11 +100,12 @@ class RecordFinish(Notice, frozen=True, kw_only=True, tag="RECORD_FINISH"):
     details: File
 
 
+AnyNotice: TypeAlias = RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish
+NAMES: Mapping[type, str] = tags(AnyNotice)
+
 _proof = BodyProof("Time", "Signature")
 _kind = msgspec.json.Decoder(Kind)
-_notice: msgspec.json.Decoder[RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish] = msgspec.json.Decoder(
-    RoomCreate | RoomDelete | RoomJoin | RoomLeave | RecordFinish
-)
+_notice: msgspec.json.Decoder[AnyNotice] = msgspec.json.Decoder(AnyNotice)
 
 
 def verify(request: Request, source: Source[Account], now_s: float) -> None:
@@ -153,13 +150,15 @@ def identify(request: Request) -> Identity:
     of the first. The page does not say whether a re-send carries a new time; if it does, it counts as another event.
     """
     body = request.body
-    kind = read_whole(_notice, _kind, body)
-    event_type = kind.event_type
-    if event_type not in TYPES:
-        return identify_unknown(event_type, body, time="Time", per_attempt=("Signature",))
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
-    name, room, time = str(event_type), str(notice.details.room_id), number(notice.time)
+    notice = read_whole(_notice, _kind, body, _is_known)
+    if isinstance(notice, Kind):
+        return identify_unknown(notice.event_type, body, time="Time", per_attempt=("Signature",))
+    name, room, time = NAMES[type(notice)], str(notice.details.room_id), number(notice.time)
     return Identity(TYPES[name], (name, room, *_which(notice.details), time), room, unix_s(time))
+
+
+def _is_known(kind: Kind) -> bool:
+    return kind.event_type in TYPES
 
 
 def _which(details: Room | Member | File) -> tuple[str | None, ...]:
@@ -176,11 +175,10 @@ def _which(details: Room | Member | File) -> tuple[str | None, ...]:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    if kind.event_type not in TYPES:
-        return normalise_unknown(envelope, kind.event_type)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
-    head, room = envelope.head(kind.event_type), str(notice.details.room_id)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    if isinstance(notice, Kind):
+        return normalise_unknown(envelope, notice.event_type)
+    head, room = envelope.head(NAMES[type(notice)]), str(notice.details.room_id)
     match notice:
         case RoomJoin():
             return (ParticipantJoined(**head, room_id=room, user_id=str(notice.details.uid)),)

@@ -41,9 +41,8 @@ from hookline.schemas.payload import (
     Id,
     Int,
     optional_text,
-    read_again,
-    read_either,
-    read_either_again,
+    read_known,
+    read_known_again,
     recheck,
     required,
     unix_s,
@@ -198,15 +197,18 @@ def sign(body: bytes, source: Source[Any], now_s: float) -> Outgoing:
 def identify(request: Request) -> Identity:
     """The fact is the id of the event; without one, all fields but the time of sending."""
     body = request.body
-    kind = read_either(_notice, _kind, body)
-    facts = (str(kind.id),) if kind.id else all_facts(kind.type, body, ("event_ts",))
-    if kind.type not in TYPES:
-        return Identity(unknown_type(kind.type), facts, "", unix_s(kind.event_ts))
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
-    topic, payload = TYPES[str(kind.type)], notice.payload
+    notice = read_known(_notice, _kind, body, _is_known)
+    facts = (str(notice.id),) if notice.id else all_facts(notice.type, body, ("event_ts",))
+    if notice.type not in TYPES or not isinstance(notice, Notice):
+        return Identity(unknown_type(notice.type), facts, "", unix_s(notice.event_ts))
+    topic, payload = TYPES[str(notice.type)], notice.payload
     _check(topic, payload)
     own_s = _own_s(topic, payload)
-    return Identity(topic, facts, _subject(payload), unix_s(kind.event_ts) if own_s is None else own_s)
+    return Identity(topic, facts, _subject(payload), unix_s(notice.event_ts) if own_s is None else own_s)
+
+
+def _is_known(kind: Kind) -> bool:
+    return kind.type in TYPES
 
 
 def _check(topic: str, payload: Payload) -> None:
@@ -253,12 +255,11 @@ def _subject(payload: Payload) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    if kind.type not in TYPES:
-        return normalise_unknown(envelope, kind.type)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
-    payload, topic = notice.payload, TYPES[str(kind.type)]
-    head = envelope.head(kind.type)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    if notice.type not in TYPES or not isinstance(notice, Notice):
+        return normalise_unknown(envelope, notice.type)
+    payload, topic = notice.payload, TYPES[str(notice.type)]
+    head = envelope.head(notice.type)
     match topic.partition(".")[0]:
         case "room" | "participant":
             return (_room_event(head, topic, payload),)
@@ -267,7 +268,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
         case "transcript":
             return (_transcript_event(head, topic, payload),)
         case _ if topic == "recording.uploaded":
-            return _uploaded(envelope, kind.type, payload)
+            return _uploaded(envelope, notice.type, payload)
         case _:
             return (_recording_event(head, topic, payload),)
 

@@ -25,7 +25,7 @@ from hookline.schemas.payload import (
     Int,
     Whole,
     read_again,
-    read_either_again,
+    read_known_again,
     read_whole,
     recheck,
     required,
@@ -115,11 +115,10 @@ def identify(request: Request) -> Identity:
     back and forth twice within one second passes for a re-send while `clientSeq` is 0, its only value up to now.
     """
     body = request.body
-    kind = read_whole(_notice, _kind, body)
-    topic = _topic(kind)
-    if topic is None:
-        return identify_unknown(kind.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    notice = read_whole(_notice, _kind, body, _is_known)
+    topic = _topic(notice)
+    if topic is None or not isinstance(notice, Notice):
+        return identify_unknown(notice.event_type, body, time="notifyMs", per_attempt=PER_ATTEMPT)
     payload, user = notice.payload, _user(notice)
     room, occurred_s = str(payload.channel_name), unix_s(payload.ts)
     if occurred_s is None:
@@ -147,16 +146,19 @@ def _topic(kind: Kind | Notice) -> str | None:
     return TYPES.get(str(kind.event_type)) if kind.product_id in (REAL_TIME_COMMUNICATION, None) else None
 
 
+def _is_known(kind: Kind) -> bool:
+    return _topic(kind) is not None
+
+
 def _user(notice: Notice) -> str:
     return "" if notice.event_type in WITHOUT_USER else required(notice.payload.uid, "uid")
 
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    if _topic(kind) is None:
-        return normalise_unknown(envelope, kind.event_type)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    if _topic(notice) is None or not isinstance(notice, Notice):
+        return normalise_unknown(envelope, notice.event_type)
     payload, number = notice.payload, notice.event_type
     head, room, user = envelope.head(number), str(payload.channel_name), _user(notice)
     match number:

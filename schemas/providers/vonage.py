@@ -48,9 +48,8 @@ from hookline.schemas.payload import (
     Number,
     Text,
     optional_text,
-    read_again,
-    read_either,
-    read_either_again,
+    read_known,
+    read_known_again,
     recheck,
     required,
     unix_moment,
@@ -232,15 +231,14 @@ def identify(request: Request) -> Identity:
     A session may be created again when people come back: the time tells the two apart. Without one, all fields do.
     """
     body = request.body
-    kind = read_either(_notice, _kind, body)
-    topic = _topic(kind)
-    if topic is None:
-        return identify_unknown(kind.event, body, time="timestamp" if kind.event not in STATES else "updatedAt")
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    notice = read_known(_notice, _kind, body, _is_known)
+    topic = _topic(notice)
+    if topic is None or not isinstance(notice, Notice):
+        return identify_unknown(notice.event, body, time="timestamp" if notice.event not in STATES else "updatedAt")
     session, which, at = str(notice.session_id), _which(topic, notice), _time(notice)
     if unix_s(at) is None:
-        return Identity(topic, all_facts(kind.event, body), session, unix_s(notice.created_at))
-    facts = (str(kind.event), session, which, notice.status if kind.event in STATES else None, at)
+        return Identity(topic, all_facts(notice.event, body), session, unix_s(notice.created_at))
+    facts = (str(notice.event), session, which, notice.status if notice.event in STATES else None, at)
     return Identity(topic, facts, session, unix_s(at))
 
 
@@ -250,6 +248,10 @@ def _topic(kind: Kind) -> str | None:
         return STATES[str(kind.event)].get(kind.status or "")
     found = TYPES.get(str(kind.event))
     return found if isinstance(found, str) else None
+
+
+def _is_known(kind: Kind) -> bool:
+    return _topic(kind) is not None
 
 
 def _time(notice: Notice) -> int | None:
@@ -272,12 +274,11 @@ def _which(topic: str, notice: Notice) -> str | None:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    topic = _topic(kind)
-    if topic is None:
-        return normalise_unknown(envelope, kind.event)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
-    return (_event(envelope.head(kind.event), topic, notice),)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    topic = _topic(notice)
+    if topic is None or not isinstance(notice, Notice):
+        return normalise_unknown(envelope, notice.event)
+    return (_event(envelope.head(notice.event), topic, notice),)
 
 
 def _event(head: EventHead, topic: str, notice: Notice) -> Event:

@@ -49,8 +49,8 @@ from hookline.schemas.payload import (
     Text,
     read,
     read_again,
-    read_either,
-    read_either_again,
+    read_known,
+    read_known_again,
     recheck,
     text_s,
     unix_s,
@@ -310,16 +310,19 @@ def identify(request: Request) -> Identity:
     `user_id` and its time.
     """
     body = request.body
-    kind = read_either(_notice, _kind, body)
-    if kind.event not in TYPES:
-        return _identify_unknown(kind.event, body)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    notice = read_known(_notice, _kind, body, _is_known)
+    if notice.event not in TYPES or not isinstance(notice, Notice):
+        return _identify_unknown(notice.event, body)
     room, topic, at_s = notice.payload.object, TYPES[notice.event], _own_s(notice)
     if at_s is None:
         at_s = unix_s(notice.event_ts)
     if topic.startswith(("participant", "track")):
         _user_id(room)  # raises without one, as normalise() does
     return Identity(topic, _facts(notice, at_s, body), _room_id(room), at_s)
+
+
+def _is_known(kind: Kind) -> bool:
+    return kind.event in TYPES
 
 
 def _facts(notice: Notice, at_s: float | None, body: bytes) -> tuple[str | int | None, ...]:
@@ -388,10 +391,9 @@ def _file_id(file: File) -> str:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_either_again(_notice, _kind, envelope.body)
-    if kind.event not in TYPES:
-        return normalise_unknown(envelope, kind.event)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, envelope.body)
+    notice = read_known_again(_notice, _kind, envelope.body, _is_known)
+    if notice.event not in TYPES or not isinstance(notice, Notice):
+        return normalise_unknown(envelope, notice.event)
     head, topic = envelope.head(notice.event), TYPES[notice.event]
     match topic.partition(".")[0]:
         case "room":
