@@ -16,7 +16,14 @@ import msgspec
 
 from hookline.schemas.drafts import finished
 from hookline.schemas.envelope import Envelope, Identity
-from hookline.schemas.events import Event, ModerationFlagged, RecordingCompleted, RecordingStarted, RecordingUploaded
+from hookline.schemas.events import (
+    Event,
+    ModerationFlagged,
+    RecordingCompleted,
+    RecordingStarted,
+    RecordingUploaded,
+    event_topic,
+)
 from hookline.schemas.payload import (
     Flag,
     Id,
@@ -44,14 +51,15 @@ RECORDINGS: Mapping[int, type[RecordingStarted | RecordingCompleted | RecordingU
     2: RecordingCompleted,
     3: RecordingUploaded,
 }
-RECORDING_TYPES = {"1": "recording.started", "2": "recording.completed", "3": "recording.uploaded"}
+TOPICS: Mapping[int, str] = {kind: event_topic(event) for kind, event in RECORDINGS.items()}
 MODERATION = "moderation"  # our name: the callback has no type
-TYPES = {**RECORDING_TYPES, MODERATION: "moderation.flagged"}
-KNOWN = {*RECORDINGS, *RECORDING_TYPES}  # also in quotes
+TYPES = {**{str(kind): topic for kind, topic in TOPICS.items()}, MODERATION: "moderation.flagged"}
+KNOWN = {*TOPICS, *map(str, TOPICS)}  # also in quotes
 MIXED: Mapping[int | None, bool] = {0: False, 1: True}
 HEX_CHARACTERS = 40
 POST = b"POST"
-A_TYPE = b'"EventType"'  # which a callback about moderation lacks, so that its form is tried first
+# The form of moderation is tried first on a body that begins as the page's sample does.
+FIRST_KEY, OF_MODERATION = slice(2, 6), b"Code"
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,10 +78,6 @@ class Kind(msgspec.Struct, frozen=True, rename="pascal"):
     event_type: Id | None = None
     scan_piece: Any = None
     scenes: Any = None
-
-    @property
-    def is_moderation(self) -> bool:
-        return self.event_type is None and (self.scan_piece is not None or self.scenes is not None)
 
 
 class Detail(Whole, frozen=True, rename="pascal"):
@@ -95,10 +99,6 @@ class Notice(Whole, frozen=True, kw_only=True, rename="pascal"):
     timestamp: Int | None = None
     event_type: Int
     detail: Detail = Detail()
-
-    @property
-    def is_moderation(self) -> bool:
-        return False
 
 
 class Finding(Whole, frozen=True, rename="pascal"):
@@ -141,10 +141,6 @@ class Scan(Whole, frozen=True, kw_only=True, rename="pascal"):
     status: Any = None
     task_id: Id
     url: Any = None
-
-    @property
-    def is_moderation(self) -> bool:
-        return self.scan_piece is not None or self.scenes is not None
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -191,24 +187,39 @@ def _signature(signed: bytes, key: Key) -> str:
 
 
 def identify(request: Request) -> Identity:
+    body = request.body
+    form: msgspec.json.Decoder[Any] = _scan if body[FIRST_KEY] == OF_MODERATION else _notice
+    notice = _known(read_whole(form, _kind, body), body)
+    match notice:
+        case Notice():
+            return _identify_recording(notice)
+        case Scan():
+            return _identify_scan(notice)
+        case _:
+            return identify_unknown(notice, body, time="Timestamp", per_attempt=("Timestamp",))
+
+
+def _known(found: Notice | Scan | Kind, body: bytes) -> Notice | Scan | Id:
+    """A known callback in its form, or the type of an unknown one. Raises Unreadable."""
+    if isinstance(found, Notice):
+        return found if found.event_type in RECORDINGS else found.event_type
+    if found.event_type is None and (found.scan_piece is not None or found.scenes is not None):
+        return found if isinstance(found, Scan) else read_again(_scan, body)
+    if found.event_type in KNOWN:
+        return read_again(_notice, body)
+    return required(found.event_type, "EventType")
+
+
+def _identify_recording(notice: Notice) -> Identity:
     """The facts are application, task, user, segment and type.
 
     The user is a fact because a task in single mode may make a file for each user. The time is not, because it is the
     time of sending. Without a segment number, the file name is the fact instead.
     """
-    body = request.body
-    kind = read_whole(_notice, _kind, body) if body.find(A_TYPE) >= 0 else read_whole(_scan, _kind, body)
-    if kind.is_moderation:
-        return _identify_scan(kind if isinstance(kind, Scan) else read_again(_scan, body))
-    if kind.event_type not in KNOWN:
-        return identify_unknown(
-            required(kind.event_type, "EventType"), body, time="Timestamp", per_attempt=("Timestamp",)
-        )
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
     task, segment = str(notice.task_id), notice.detail.seq_no
     which = notice.detail.file_name if segment is None else segment
     facts = (optional_text(notice.biz_id), task, optional_text(notice.user_id), which, notice.event_type)
-    return Identity(TYPES[str(notice.event_type)], facts, task, unix_s(notice.timestamp))
+    return Identity(TOPICS[notice.event_type], facts, task, unix_s(notice.timestamp))
 
 
 def _identify_scan(scan: Scan) -> Identity:
@@ -229,14 +240,19 @@ def _flagged(scan: Scan) -> Sequence[Piece]:
 
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
-    kind = read_again(_kind, envelope.body)
-    if kind.is_moderation:
-        return _of_scan(envelope, read_again(_scan, envelope.body))
-    if kind.event_type not in KNOWN:
-        return normalise_unknown(envelope, required(kind.event_type, "EventType"))
-    notice = read_again(_notice, envelope.body)
+    notice = _known(read_again(_kind, envelope.body), envelope.body)
+    match notice:
+        case Notice():
+            return (_recording(envelope, notice),)
+        case Scan():
+            return _of_scan(envelope, notice)
+        case _:
+            return normalise_unknown(envelope, notice)
+
+
+def _recording(envelope: Envelope, notice: Notice) -> Event:
     directory, file_name = _place(notice.detail.file_name)
-    recording = RECORDINGS[notice.event_type](
+    return RECORDINGS[notice.event_type](
         **envelope.head(notice.event_type),
         room_id=str(notice.room_id),
         user_id=optional_text(notice.user_id) or None,  # the page does not say whose it is in mixed mode
@@ -246,7 +262,6 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
         file_name=file_name,
         mixed=MIXED.get(notice.record_mode),
     )
-    return (recording,)
 
 
 def _of_scan(envelope: Envelope, scan: Scan) -> tuple[Event, ...]:
