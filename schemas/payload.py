@@ -31,7 +31,7 @@ Flag = bool | Literal["true", "false"]
 
 T = TypeVar("T")
 U = TypeVar("U")
-W = TypeVar("W", bound="Whole")
+W = TypeVar("W", bound="Whole | tuple[Whole, ...]")
 anything = msgspec.json.Decoder()
 """Reads a body of unknown form."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -192,7 +192,7 @@ def _check_keys(body: bytes) -> None:
         raise Unreadable("the body is not JSON") from None
 
 
-def _is_kept_whole(body: bytes, whole: Whole | None = None) -> bool:
+def _is_kept_whole(body: bytes, whole: Whole | tuple[Whole, ...] | None = None) -> bool:
     """Whether nothing is lost when a body is decoded and encoded again: then it is in UTF-8 and names no key twice.
 
     Mostly the bytes are the same again. Otherwise the colons are counted: a key that is named twice loses one, with

@@ -12,14 +12,16 @@ from hookline.schemas.errors import Unreadable
 from hookline.schemas.payload import Whole
 from hookline.schemas.provider import Provider, Request, Sample
 from hookline.schemas.providers import cloudroom, gme, krtc, netease, roomkit
-from hookline.schemas.providers.netease import classroom, meeting, neroom, nertc
+from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
 from hookline.schemas.providers.roomkit import live
 
 DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
     (cloudroom.PROVIDER, cloudroom.SAMPLES),
     (gme.PROVIDER, gme.SAMPLES),
     (krtc.PROVIDER, krtc.SAMPLES),
-    (netease.PROVIDER, [sample for sample in nertc.SAMPLES if sample.type != "2"]),
+    (netease.PROVIDER, callbacks.SAMPLES),
+    (netease.PROVIDER, copies.SAMPLES),
+    (netease.PROVIDER, nertc.SAMPLES),
     (netease.PROVIDER, neroom.SAMPLES),
     (netease.PROVIDER, meeting.SAMPLES),
     (netease.PROVIDER, classroom.SAMPLES),

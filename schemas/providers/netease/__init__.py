@@ -7,7 +7,7 @@ names the service, so the form of the body tells them apart. The pages' samples 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -84,19 +84,30 @@ TYPES: Mapping[str, str | tuple[str, ...]] = {
     "MEETING_INFO_CHANGE": "room.updated",
 }
 _kind = msgspec.json.Decoder(Kind)
-# The form that is tried first, by the key with which a body mostly begins.
-FIRST_KEY, FIRST_OF_VALUE = slice(2, 11), slice(13, 14)
+# The form that is tried first, by how a body mostly begins.
+TYPE, KEY = slice(2, 15), slice(2, 11)
 FIRST: Mapping[bytes, msgspec.json.Decoder[Any]] = {
+    b'eventType":20': callbacks.whole_call,
+    b'eventType":21': callbacks.whole_room,
+    b'eventType":"5': copies.whole_call,
+    b'eventType":"6': copies.whole_files,
     b"eventType": nertc.whole_notice,
     b"requestId": neroom.whole_notice,
     b'msgType":': meeting.whole_notice,
     b'sequence"': classroom.whole_notice,
+    b'callType"': callbacks.whole_call,
+    b"channelNa": callbacks.whole_room,
+    b"channelId": copies.whole_call,
 }
-IDENTIFY: Mapping[type, Callable[[Any, bytes], Identity | None]] = {
-    nertc.Notice: nertc.identify,
-    neroom.Notice: neroom.identify,
-    meeting.Notice: meeting.identify,
-    classroom.ClassNotice: classroom.identify,
+SERVICES: Mapping[type, Service] = {
+    callbacks.CallNotice: "callback",
+    callbacks.RoomNotice: "callback",
+    copies.CallNotice: "copy",
+    copies.FilesNotice: "copy",
+    nertc.Notice: "nertc",
+    neroom.Notice: "neroom",
+    meeting.Notice: "meeting",
+    classroom.ClassNotice: "classroom",
 }
 
 
@@ -177,22 +188,17 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 def identify(request: Request) -> Identity:
     """The facts are those that the service's pages name, never what each attempt to send it renews."""
     body = request.body
-    first = _likely_form(body)
-    kind = read(_kind, body) if first is None else read_whole(first, _kind, body)
-    if isinstance(kind, Kind):
-        service, word = _told_apart(kind)
-        name = str(word)
-        reader = READERS[service].get(name)
-        identity = None if reader is None else reader.identify(name, body)
-    else:
-        word, identity = kind.word, IDENTIFY[type(kind)](kind, body)
-    return identify_unknown(word, body, time="timestamp") if identity is None else identity
-
-
-def _likely_form(body: bytes) -> msgspec.json.Decoder[Any] | None:
-    """The form that a body most likely has, to try it first. None for A, whose types are 20 and 21, and B: "5", "6"."""
-    key = body[FIRST_KEY]
-    return None if key == b"eventType" and body[FIRST_OF_VALUE] in (b"2", b'"') else FIRST.get(key)
+    form = FIRST.get(body[TYPE]) or FIRST.get(body[KEY])
+    notice: Any = read(_kind, body) if form is None else read_whole(form, _kind, body)
+    is_kind = type(notice) is Kind
+    service, word = _told_apart(notice) if is_kind else (SERVICES[type(notice)], notice.word)
+    name = str(word)
+    reader = READERS[service].get(name)
+    if reader is not None:
+        identity = reader.identify(name, read_again(reader.form, body) if is_kind else notice, body)
+        if identity is not None:
+            return identity
+    return identify_unknown(word, body, time="timestamp")
 
 
 def _told_apart(kind: Kind) -> tuple[Service, Id]:
@@ -214,7 +220,7 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     service, word = _told_apart(read_again(_kind, envelope.body))
     name = str(word)
     reader = READERS[service].get(name)
-    made_events = () if reader is None else reader.make(name, envelope.body)
+    made_events = () if reader is None else reader.make(name, read_again(reader.form, envelope.body), envelope.body)
     if not made_events:
         return normalise_unknown(envelope, word)
     alone = len(made_events) == 1

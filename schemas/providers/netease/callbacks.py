@@ -4,7 +4,7 @@ The page says that any field may be absent or null.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,48 +19,63 @@ from hookline.schemas.payload import (
     Int,
     Number,
     optional_text,
-    read_again,
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, WithoutOthers, milliseconds, optional_number
 from hookline.schemas.unknown import all_facts
 
 MEDIA: Mapping[int | None, Media] = {1: "audio", 2: "video"}
 
 
-class Call(msgspec.Struct, frozen=True, rename="camel"):
+class Call(WithoutOthers, frozen=True, kw_only=True, rename="camel"):
     """`timestamp` is Unix milliseconds, in quotes."""
 
+    word: Any = msgspec.field(name="eventType", default=None)
     from_account: Id
     from_device_id: Id | None = None
-    timestamp: Number | None = None
-    to_account_list: tuple[Id | None, ...] | None = None
+    from_client_type: Any = None
+    from_client_ip: Any = None
+    from_client_port: Any = None
     call_type: Int | None = None
+    force_keep_calling: Any = None
+    to_account_list: tuple[Id | None, ...] | None = None
     notify_attach: str | None = None
+    timestamp: Number | None = None
 
 
-class Room(msgspec.Struct, frozen=True, rename="camel"):
+class Room(WithoutOthers, frozen=True, kw_only=True, rename="camel"):
     """`channelName` is in the sample but not in the table. It is required here: without it no room is named."""
 
-    channel_name: Id
+    word: Any = msgspec.field(name="eventType", default=None)
     from_account: Id | None = None
     from_device_id: Id | None = None
-    timestamp: Number | None = None
+    from_client_type: Any = None
+    from_client_ip: Any = None
+    from_client_port: Any = None
+    channel_name: Id
+    room_config: Any = None
     self_config: str | None = None
+    timestamp: Number | None = None
 
 
-_call = msgspec.json.Decoder(Call)
-_room = msgspec.json.Decoder(Room)
+class CallNotice(Call, frozen=True, kw_only=True):
+    word: Literal[20] = msgspec.field(name="eventType")
 
 
-def _identify_call(kind: str, body: bytes) -> Identity:
-    call = read_again(_call, body)
+class RoomNotice(Room, frozen=True, kw_only=True):
+    word: Literal[21] = msgspec.field(name="eventType")
+
+
+whole_call = msgspec.json.Decoder(CallNotice)
+whole_room = msgspec.json.Decoder(RoomNotice)
+
+
+def _identify_call(kind: str, call: Call, body: bytes) -> Identity:
     return _identity("call.started", kind, body, call, str(call.from_account), sorted(_callees(call)))
 
 
-def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
-    call = read_again(_call, body)
+def _make_call(_kind: str, call: Call, _body: bytes) -> Sequence[Made]:
     fields = {
         "caller_id": str(call.from_account),
         "callee_ids": _callees(call),
@@ -74,15 +89,13 @@ def _callees(call: Call) -> tuple[str, ...]:
     return tuple([str(account) for account in call.to_account_list or () if account is not None])
 
 
-def _identify_room(kind: str, body: bytes) -> Identity:
-    room = read_again(_room, body)
+def _identify_room(kind: str, room: Room, body: bytes) -> Identity:
     name = str(room.channel_name)
     return _identity("room.created", kind, body, room, name, (name,))
 
 
-def _make_room(_kind: str, body: bytes) -> Sequence[Made]:
+def _make_room(_kind: str, room: Room, _body: bytes) -> Sequence[Made]:
     """The page calls the account an operator and names no owner. An empty `selfConfig` means no attributes."""
-    room = read_again(_room, body)
     name, operator = str(room.channel_name), optional_text(room.from_account)
     return [Made(RoomCreated, {"room_id": name, "operator_id": operator, "custom": room.self_config or None})]
 
@@ -104,8 +117,8 @@ def _identity(
 
 
 READERS: Mapping[str, Reader] = {
-    "20": Reader(_identify_call, _make_call),
-    "21": Reader(_identify_room, _make_room),
+    "20": Reader(msgspec.json.Decoder(Call), _identify_call, _make_call),
+    "21": Reader(msgspec.json.Decoder(Room), _identify_room, _make_room),
 }
 
 

@@ -28,7 +28,6 @@ from hookline.schemas.payload import (
     Whole,
     number,
     optional_text,
-    read_again,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -38,6 +37,7 @@ from hookline.schemas.unknown import all_facts
 
 STREAMS: Mapping[str, TrackKind] = {"audio": "audio", "video": "video", "subVideo": "screen"}
 
+ON, OFF = 1, 0
 TYPES = ("1", "2", "10", "11", "30", "31", "40", "41", "50", "51")
 EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "30": ParticipantJoined,
@@ -45,6 +45,7 @@ EVENTS: Mapping[str, type[CanonicalEvent]] = {
     "50": RoomCreated,
     "51": RoomEnded,
 }
+TOPICS: Mapping[str, str] = {kind: event_topic(event) for kind, event in EVENTS.items()}
 
 
 class ClassStream(Whole, frozen=True):
@@ -80,56 +81,42 @@ class ClassNotice(Whole, frozen=True, kw_only=True, rename="camel"):
     app_key: Id | None = None
     room_uuid: Id
     type: Any = None
-    cmd: Id
+    word: Id = msgspec.field(name="cmd")
     version: Any = None
     data: ClassData = ClassData()
     timestamp: Number | None = None
-
-    @property
-    def word(self) -> Id:
-        return self.cmd
 
 
 whole_notice = msgspec.json.Decoder(ClassNotice)
 
 
-def identify(notice: ClassNotice, body: bytes) -> Identity | None:
-    """As that of `READERS`; None for a type that it lacks."""
-    kind = str(notice.word)
-    return _identify(kind, notice, body) if kind in TYPES else None
-
-
-def _identify_class(kind: str, body: bytes) -> Identity | None:
-    return _identify(kind, read_again(whole_notice, body), body)
-
-
 def _identify(kind: str, notice: ClassNotice, body: bytes) -> Identity | None:
-    event = _first_event(kind, notice.data)
-    if event is None:
+    topic = _first_topic(kind, notice.data)
+    if topic is None:
         return None
     room, occurred_s = str(notice.room_uuid), unix_s(_class_time(notice))
     if notice.sequence is None:
-        return Identity(event_topic(event), all_facts(kind, body), room, occurred_s)
-    return Identity(event_topic(event), (optional_text(notice.app_key), room, str(notice.sequence)), room, occurred_s)
+        return Identity(topic, all_facts(kind, body), room, occurred_s)
+    return Identity(topic, (optional_text(notice.app_key), room, str(notice.sequence)), room, occurred_s)
 
 
-def _make_class(kind: str, body: bytes) -> Sequence[Made]:
-    notice = read_again(whole_notice, body)
+def _make(kind: str, notice: ClassNotice, _body: bytes) -> Sequence[Made]:
     room = str(notice.room_uuid)
     return [Made(event, {"room_id": room, **fields}) for event, fields in _class_events(kind, notice.data)]
 
 
-def _first_event(kind: str, data: ClassData) -> type[CanonicalEvent] | None:
-    """The class of the first of `_class_events`; None if there are none."""
+def _first_topic(kind: str, data: ClassData) -> str | None:
+    """The topic of the first of `_class_events`; None if there are none."""
     match kind:
         case "30" | "31":
-            return EVENTS[kind] if data.members else None
-        case "40":
-            return next((event for event, _ in _class_tracks(kind, data)), None)
-        case "41":
-            return None if data.member is None else TrackUnpublished
+            return TOPICS[kind] if data.members else None
+        case "40" if data.member is not None:
+            values = [stream.value for stream in data.streams.values() if stream is not None]
+            return "track.published" if ON in values else "track.unpublished" if OFF in values else None
+        case "40" | "41":
+            return None if data.member is None else "track.unpublished"
         case _:
-            return EVENTS.get(kind, RoomUpdated)
+            return TOPICS.get(kind, "room.updated")
 
 
 def _class_time(notice: ClassNotice) -> int | None:
@@ -178,12 +165,15 @@ def _class_tracks(kind: str, data: ClassData) -> Sequence[Made]:
         named = data.stream_type if data.stream_type is not None else data.key
         return [Made(TrackUnpublished, {**who, "kind": STREAMS.get(named or "")})]
     streams = _streams(data).items()
-    on = [Made(TrackPublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 1]
-    off = [Made(TrackUnpublished, {**who, "kind": STREAMS.get(name)}) for name, stream in streams if stream.value == 0]
-    return on + off
+    return [
+        Made(event, {**who, "kind": STREAMS.get(name)})
+        for event, value in ((TrackPublished, ON), (TrackUnpublished, OFF))
+        for name, stream in streams
+        if stream.value == value
+    ]
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(TYPES, Reader(_identify_class, _make_class))
+READERS: Mapping[str, Reader] = dict.fromkeys(TYPES, Reader(whole_notice, _identify, _make))
 
 
 def _class_sample(sequence: int, cmd: int, **data: Any) -> Sample:

@@ -1,7 +1,7 @@
 """B: copies of audio/video 1.0 (消息抄送). Numbers are in quotes, and lists are JSON within a text."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,65 +18,79 @@ from hookline.schemas.payload import (
     Flag,
     Id,
     Number,
+    W,
+    Whole,
     flag,
     number,
     optional_text,
-    read,
     read_again,
+    read_whole,
     unix_s,
 )
 from hookline.schemas.provider import Sample
-from hookline.schemas.providers.netease.reading import Made, Reader, milliseconds, optional_number
+from hookline.schemas.providers.netease.reading import Made, Reader, WithoutOthers, milliseconds, optional_number
 
 COPIED_MEDIA: Mapping[str | None, Media] = {"AUDIO": "audio", "VEDIO": "video", "VIDEO": "video"}  # their spelling
 RESULTS: Mapping[str | None, CallResult] = {"SUCCESS": "answered"}
 CHANNEL = 10**18
 
 
-class CopiedMember(msgspec.Struct, frozen=True):
+class CopiedMember(Whole, frozen=True):
     accid: Id
-    duration: Number | None = None
     caller: Flag | None = None
+    duration: Number | None = None
 
 
-class CopiedCall(msgspec.Struct, frozen=True, rename="camel"):
+class CopiedCall(WithoutOthers, frozen=True, kw_only=True, rename="camel"):
     """`duration` is the sum over the members in the bodies that were captured. There is no time of the end."""
 
+    word: Any = msgspec.field(name="eventType", default=None)
     channel_id: Id
-    type: str | None = None
     createtime: Number | None = None
     duration: Number | None = None
-    status: str | None = None
+    live: Any = None
     members: str | None = None
+    status: str | None = None
+    type: str | None = None
 
 
-class CopiedFile(msgspec.Struct, frozen=True):
+class CopiedFile(Whole, frozen=True, kw_only=True):
+    caller: Any = None
     channelid: Id
     filename: str | None = None
-    vid: Id | None = None
+    md5: Any = None
     mix: Flag | None = None
     size: Number | None = None
     type: str | None = None
+    vid: Id | None = None
     url: str | None = None
     user: Id | None = None
     pieceindex: Number | None = None
     timestamp: Number | None = None
 
 
-class CopiedFiles(msgspec.Struct, frozen=True):
+class CopiedFiles(WithoutOthers, frozen=True, kw_only=True):
+    word: Any = msgspec.field(name="eventType", default=None)
     fileinfo: str
 
 
-_copied_call = msgspec.json.Decoder(CopiedCall)
-_copied_members = msgspec.json.Decoder(tuple[CopiedMember, ...])
-_copied_files = msgspec.json.Decoder(CopiedFiles)
+class CallNotice(CopiedCall, frozen=True, kw_only=True):
+    word: Literal["5"] = msgspec.field(name="eventType")
+
+
+class FilesNotice(CopiedFiles, frozen=True, kw_only=True):
+    word: Literal["6"] = msgspec.field(name="eventType")
+
+
+whole_call = msgspec.json.Decoder(CallNotice)
+whole_files = msgspec.json.Decoder(FilesNotice)
+_members = msgspec.json.Decoder(tuple[CopiedMember, ...])
 _files = msgspec.json.Decoder(tuple[CopiedFile, ...])
 
 
-def _identify_call(kind: str, body: bytes) -> Identity:
+def _identify_call(kind: str, call: CopiedCall, _body: bytes) -> Identity:
     """A call has ended when its longest member left (inferred)."""
-    call = read_again(_copied_call, body)
-    members = read(_copied_members, call.members.encode()) if call.members else ()
+    members = _list(_members, call.members) if call.members else ()
     started_s, channel = unix_s(optional_number(call.createtime)), str(call.channel_id)
     if started_s is None:
         return Identity("call.ended", (kind, channel, call.type), channel)
@@ -85,9 +99,12 @@ def _identify_call(kind: str, body: bytes) -> Identity:
     return Identity("call.ended", (kind, channel, call.type), channel, ended_s)
 
 
-def _make_call(_kind: str, body: bytes) -> Sequence[Made]:
-    call = read_again(_copied_call, body)
-    members = read_again(_copied_members, call.members.encode()) if call.members else ()
+def _list(form: msgspec.json.Decoder[W], text: str) -> W:
+    return read_whole(form, form, text.encode())
+
+
+def _make_call(_kind: str, call: CopiedCall, _body: bytes) -> Sequence[Made]:
+    members = read_again(_members, call.members.encode()) if call.members else ()
     started_s, callers = unix_s(optional_number(call.createtime)), [member for member in members if flag(member.caller)]
     fields = {
         "call_id": str(call.channel_id),
@@ -106,9 +123,9 @@ def _member(member: CopiedMember) -> CallMember:
     return CallMember(user_id=str(member.accid), duration_s=optional_number(member.duration))
 
 
-def _identify_files(kind: str, body: bytes) -> Identity:
+def _identify_files(kind: str, notice: CopiedFiles, _body: bytes) -> Identity:
     """One delivery may hold the files of several channels."""
-    found = read(_files, read_again(_copied_files, body).fileinfo.encode())
+    found = _list(_files, notice.fileinfo)
     if not found:
         raise Unreadable("the body names no file")
     files = _sorted(found)
@@ -117,8 +134,8 @@ def _identify_files(kind: str, body: bytes) -> Identity:
     return Identity("recording.uploaded", (kind, *facts), str(files[0][1].channelid), max(times, default=None))
 
 
-def _make_files(_kind: str, body: bytes) -> Sequence[Made]:
-    found = read_again(_files, read_again(_copied_files, body).fileinfo.encode())
+def _make_files(_kind: str, notice: CopiedFiles, _body: bytes) -> Sequence[Made]:
+    found = read_again(_files, notice.fileinfo.encode())
     return [Made(RecordingUploaded, _copied_file(file)) for _, file in _sorted(found)]
 
 
@@ -147,8 +164,8 @@ def _copied_file(file: CopiedFile) -> Mapping[str, Any]:
 
 
 READERS: Mapping[str, Reader] = {
-    "5": Reader(_identify_call, _make_call),
-    "6": Reader(_identify_files, _make_files),
+    "5": Reader(msgspec.json.Decoder(CopiedCall), _identify_call, _make_call),
+    "6": Reader(msgspec.json.Decoder(CopiedFiles), _identify_files, _make_files),
 }
 
 

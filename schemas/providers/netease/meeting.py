@@ -23,7 +23,6 @@ from hookline.schemas.payload import (
     Whole,
     number,
     optional_text,
-    read_again,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -81,20 +80,10 @@ class Notice(Whole, frozen=True, kw_only=True, rename="camel"):
 
 
 whole_notice = msgspec.json.Decoder(Notice)
-_meeting = msgspec.json.Decoder(Meeting)
 
 
-def identify(notice: Notice, body: bytes) -> Identity | None:
-    """As that of `READERS`; None for a type that it lacks."""
-    kind = str(notice.word)
-    return _identify(kind, notice.msg_body, body) if kind in TOPICS else None
-
-
-def _identify_meeting(kind: str, body: bytes) -> Identity | None:
-    return _identify(kind, read_again(_meeting, body).msg_body, body)
-
-
-def _identify(kind: str, notice: MeetingBody, body: bytes) -> Identity | None:
+def _identify(kind: str, sent: Notice | Meeting, body: bytes) -> Identity | None:
+    notice = sent.msg_body
     if not _is_event(kind, notice):
         return None
     ms, room, file = optional_number(notice.time), str(notice.meeting_id), notice.file_info
@@ -106,8 +95,8 @@ def _identify(kind: str, notice: MeetingBody, body: bytes) -> Identity | None:
     return Identity(TOPICS[kind], (kind, *which), room, occurred_s)
 
 
-def _make_meeting(kind: str, body: bytes) -> Sequence[Made]:
-    notice = read_again(_meeting, body).msg_body
+def _make(kind: str, sent: Notice | Meeting, _body: bytes) -> Sequence[Made]:
+    notice = sent.msg_body
     if not _is_event(kind, notice):
         return ()
     shared = {"room_id": str(notice.meeting_id), "session_id": optional_text(notice.meeting_unique_id)}
@@ -144,7 +133,7 @@ def _meeting_fields(kind: str, notice: MeetingBody, file: MeetingFile | None) ->
             return {"user_id": str(notice.account_id or ""), "connection_id": optional_text(notice.room_uid)}
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_meeting, _make_meeting))
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(msgspec.json.Decoder(Meeting), _identify, _make))
 
 
 def _meeting_sample(kind: int, **fields: Any) -> Sample:

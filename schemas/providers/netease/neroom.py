@@ -61,7 +61,7 @@ class NeRoomBody(Whole, frozen=True, rename="camel"):
 
 class NeRoom(Whole, frozen=True, kw_only=True, rename="camel"):
     request_id: Id
-    event_type: Id | None = None
+    word: Id | None = msgspec.field(name="eventType", default=None)
     timestamp: Number | None = None
     body: NeRoomBody
 
@@ -69,12 +69,8 @@ class NeRoom(Whole, frozen=True, kw_only=True, rename="camel"):
 class Notice(NeRoom, frozen=True, kw_only=True):
     """A whole callback, without what would make it one of F."""
 
-    event_type: Id
+    word: Id = msgspec.field(name="eventType")
     room_uuid: None = None
-
-    @property
-    def word(self) -> Id:
-        return self.event_type
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -82,21 +78,10 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 whole_notice = msgspec.json.Decoder(Notice)
-_ne_room = msgspec.json.Decoder(NeRoom)
 _changes = msgspec.json.Decoder(Changes)
 
 
-def identify(notice: Notice, _body: bytes) -> Identity | None:
-    """As that of `READERS`; None for a type that it lacks."""
-    kind = str(notice.word)
-    return _identify(kind, notice) if kind in TOPICS else None
-
-
-def _identify_ne_room(kind: str, body: bytes) -> Identity | None:
-    return _identify(kind, read_again(_ne_room, body))
-
-
-def _identify(kind: str, notice: NeRoom) -> Identity | None:
+def _identify(kind: str, notice: NeRoom, _body: bytes) -> Identity | None:
     about = notice.body
     if about.room_uuid is None:
         return None
@@ -105,8 +90,8 @@ def _identify(kind: str, notice: NeRoom) -> Identity | None:
     return Identity(TOPICS[kind], (str(notice.request_id),), str(about.room_uuid), occurred_s)
 
 
-def _make_ne_room(kind: str, body: bytes) -> Sequence[Made]:
-    about = read_again(_ne_room, body).body
+def _make(kind: str, notice: NeRoom, body: bytes) -> Sequence[Made]:
+    about = notice.body
     if about.room_uuid is None:
         return ()
     _check_users(kind, about)
@@ -132,7 +117,7 @@ def _ne_room_fields(kind: str, about: NeRoomBody, body: bytes) -> Sequence[Mappi
             return [{"operator_id": optional_text(about.operator_user_uuid)}]
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_ne_room, _make_ne_room))
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(msgspec.json.Decoder(NeRoom), _identify, _make))
 
 
 def _ne_room_sample(kind: str, **fields: Any) -> Sample:

@@ -29,7 +29,6 @@ from hookline.schemas.payload import (
     Whole,
     flag,
     optional_text,
-    read_again,
     unix_s,
 )
 from hookline.schemas.provider import Sample
@@ -88,20 +87,10 @@ class Notice(Whole, frozen=True, kw_only=True, rename="camel"):
 
 
 whole_notice = msgspec.json.Decoder(Notice)
-_rtc = msgspec.json.Decoder(RtcData)
 
 
-def identify(notice: Notice, body: bytes) -> Identity | None:
-    """As that of `READERS`; None for a type that it lacks."""
-    kind = str(notice.word)
-    return _identify(kind, notice.data, body) if kind in TOPICS else None
-
-
-def _identify_rtc(kind: str, body: bytes) -> Identity | None:
-    return _identify(kind, read_again(_rtc, body).data, body)
-
-
-def _identify(kind: str, notice: Rtc, body: bytes) -> Identity | None:
+def _identify(kind: str, sent: Notice | RtcData, body: bytes) -> Identity | None:
+    notice = sent.data
     channel = _channel(kind, notice)
     if channel is None:
         return None
@@ -111,8 +100,8 @@ def _identify(kind: str, notice: Rtc, body: bytes) -> Identity | None:
     return Identity(TOPICS[kind], facts, str(channel), occurred_s)
 
 
-def _make_rtc(kind: str, body: bytes) -> Sequence[Made]:
-    notice = read_again(_rtc, body).data
+def _make(kind: str, sent: Notice | RtcData, _body: bytes) -> Sequence[Made]:
+    notice = sent.data
     channel = _channel(kind, notice)
     return () if channel is None else [Made(EVENTS[kind], {"room_id": str(channel), **_rtc_fields(kind, notice)})]
 
@@ -164,7 +153,7 @@ def _rtc_file(notice: Rtc) -> Mapping[str, Any]:
     }
 
 
-READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(_identify_rtc, _make_rtc))
+READERS: Mapping[str, Reader] = dict.fromkeys(EVENTS, Reader(msgspec.json.Decoder(RtcData), _identify, _make))
 
 
 def _rtc_sample(kind: int, **fields: Any) -> Sample:
