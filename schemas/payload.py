@@ -303,7 +303,7 @@ _LATEST_S = 4_102_444_800.0  # 2100-01-01
 
 def number_s(time: int | str | None) -> float | None:
     """The same of a `Number`."""
-    return None if time is None else unix_s(number(time))
+    return None if time is None else unix_s(int(time))
 
 
 def unix_moment(time: int | str | None) -> datetime | None:

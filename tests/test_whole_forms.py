@@ -13,7 +13,7 @@ from hookline.schemas.payload import Whole
 from hookline.schemas.provider import Provider, Request, Sample
 from hookline.schemas.providers import cloudroom, gme, krtc, netease, roomkit
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
-from hookline.schemas.providers.roomkit import live
+from hookline.schemas.providers.roomkit import calls, live
 
 DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
     (cloudroom.PROVIDER, cloudroom.SAMPLES),
@@ -26,7 +26,8 @@ DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
     (netease.PROVIDER, meeting.SAMPLES),
     (netease.PROVIDER, classroom.SAMPLES),
     (roomkit.PROVIDER, [sample for sample in roomkit.SAMPLES if sample.type in roomkit.ROOM_TYPES]),
-    (roomkit.PROVIDER, [sample for sample in live.SAMPLES if sample.type == live.MEMBER_STATE]),
+    (roomkit.PROVIDER, live.SAMPLES),
+    (roomkit.PROVIDER, calls.SAMPLES),
 ]
 every_provider = pytest.mark.parametrize(
     ("provider", "samples"), DOCUMENTED, ids=[f"{provider.name} {samples[0].type}" for provider, samples in DOCUMENTED]

@@ -44,6 +44,7 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    Whole,
     number_s,
     optional_text,
     read,
@@ -119,7 +120,7 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     insecure_no_signature: bool = False
 
 
-class File(msgspec.Struct, frozen=True, rename="pascal"):
+class File(Whole, frozen=True, rename="pascal"):
     """A file in COS, or in VOD with `file_id`. Its user is "" in a mixed one. Times are Unix milliseconds."""
 
     user_id: Id | None = None
@@ -149,7 +150,7 @@ class Payload(File, frozen=True, rename="pascal"):
     url: str | None = None
 
 
-class Info(msgspec.Struct, frozen=True, rename="pascal"):
+class Info(Whole, frozen=True, rename="pascal"):
     """`event_ts` is Unix seconds, the others milliseconds. The user of a recording is its robot."""
 
     room_id: Id | None = None
@@ -171,11 +172,11 @@ class Info(msgspec.Struct, frozen=True, rename="pascal"):
         return None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+class Notice(Whole, frozen=True, kw_only=True, rename="pascal"):
     """`callback_ts` is when the callback was sent, in Unix milliseconds."""
 
-    event_type: Id
     event_group_id: Int | None = None
+    event_type: Id
     callback_ts: Number | None = None
     event_info: Info = Info()
 
@@ -224,17 +225,17 @@ def identify(request: Request) -> Identity:
     if not drafts or occurred_s is None:
         facts: tuple[str | int | None, ...] = all_facts(notice.event_type, request.body, PER_ATTEMPT)
     else:
-        facts = notice_facts(notice)
+        facts = notice_facts(notice, occurred_s)
     if occurred_s is None and notice.callback_ts is not None:
         occurred_s = unix_s(int(notice.callback_ts))
     return Identity(event_type, facts, notice_subject(notice), occurred_s)
 
 
-def notice_facts(notice: Notice) -> tuple[str | int | None, ...]:
+def notice_facts(notice: Notice, occurred_s: float | None) -> tuple[str | int | None, ...]:
     info, payload = notice.event_info, notice.event_info.payload
     where = (optional_text(info.room_id), optional_text(info.user_id), optional_text(info.task_id))
     said = (payload.status, payload.leave_code, payload.url)
-    return (str(notice.event_type), *where, round((info.occurred_s or 0) * 1000), *said, *_file_names(payload))
+    return (str(notice.event_type), *where, round((occurred_s or 0) * 1000), *said, *_file_names(payload))
 
 
 def _file_names(payload: Payload) -> list[str | None]:

@@ -43,6 +43,7 @@ from hookline.schemas.payload import (
     read_whole,
     recheck,
     required,
+    tags,
     unix_s,
 )
 from hookline.schemas.provider import (
@@ -72,10 +73,7 @@ ROOM_TYPES = {
     "Mic.CallbackAfterSeatInfoChanged": "seats.changed",
 }
 TYPES: Mapping[str, str | tuple[str, ...]] = {**ROOM_TYPES, **live.TYPES, **calls.TYPES}
-READERS: Mapping[Id, Reader] = {
-    **dict.fromkeys(live.TYPES, live.READER),
-    **dict.fromkeys(calls.TYPES, calls.READER),
-}
+READERS: Mapping[Any, Reader] = {**live.READERS, **calls.READERS}
 REASONS: Mapping[str | None, LeaveReason] = {"Leave": "left", "Kicked": "removed", "Expired": "expired"}
 TIME_DIGITS = 10
 SIGNED_PARAMETERS = frozenset({"sign", "requesttime"})
@@ -140,10 +138,6 @@ class Notice(Whole, frozen=True, kw_only=True, rename="pascal", tag_field="Callb
 
     operator: Id | None = msgspec.field(name="Operator_Account", default=None)
 
-    @property
-    def callback_command(self) -> str:
-        return str(self.__struct_config__.tag)
-
 
 class AboutRoom(Notice, frozen=True, kw_only=True):
     room_info: RoomInfo
@@ -199,6 +193,7 @@ class Changes(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 AnyNotice: TypeAlias = CreateRoom | UpdateRoomInfo | DestroyRoom | MemberEnter | MemberLeave | SeatInfoChanged
+COMMANDS: Mapping[type, str] = tags(AnyNotice)
 
 _kind = msgspec.json.Decoder(Kind)
 _changes = msgspec.json.Decoder(Changes)
@@ -209,6 +204,8 @@ FIRST: Mapping[bytes, msgspec.json.Decoder[Any]] = {
     b"Room": _notice,
     b"Mic.": _notice,
     b"Live": live.whole_notice,
+    b"Foll": live.whole_recording,
+    b"Call": calls.whole_notice,
 }
 
 
@@ -279,28 +276,30 @@ def identify(request: Request) -> Identity:
     unless another field differs, such as `MemberCount`: the body has no other fact that tells the two apart.
     """
     body = request.body
-    first = FIRST.get(body[FAMILY])
-    kind: Kind | live.Notice | AnyNotice = read(_kind, body) if first is None else read_whole(first, _kind, body)
-    command = kind.callback_command
-    if command not in ROOM_TYPES:
-        return _identify_other(_command(command, request.query), body, kind)
-    notice = kind if isinstance(kind, Notice) else read_again(_notice, body)
+    form = FIRST.get(body[FAMILY])
+    notice: Any = read(_kind, body) if form is None else read_whole(form, _kind, body)
+    if type(notice) not in COMMANDS:
+        if notice.callback_command not in ROOM_TYPES:
+            return _identify_other(_command(notice.callback_command, request.query), notice, body)
+        notice = read_again(_notice, body)
+    command = COMMANDS[type(notice)]
     room, which = str(notice.room_id), _which(notice, body)  # raises without a time, too, as normalise() does
-    event_type, occurred_s = ROOM_TYPES[str(command)], unix_s(notice.event_time)
+    event_type, occurred_s = ROOM_TYPES[command], unix_s(notice.event_time)
     if occurred_s is None:
-        return Identity(event_type, all_facts(str(command), body), room, _created_s(notice))
+        return Identity(event_type, all_facts(command, body), room, _created_s(notice))
     return Identity(event_type, (command, room, notice.event_time, *which), room, occurred_s)
 
 
-def _identify_other(command: Id, body: bytes, kind: Kind | live.Notice | AnyNotice) -> Identity:
+def _identify_other(command: Id, notice: Any, body: bytes) -> Identity:
+    """The identity of a callback of another family, of which `notice` may be only the kind."""
     reader = READERS.get(command)
-    if reader is None:
-        identity = None
-    elif isinstance(kind, live.Notice) and reader is live.READER and not str(command).startswith("Follow."):
-        identity = live.identify_notice(str(command), kind, body)
-    else:
-        identity = reader.identify(str(command), body)
-    return identify_unknown(command, body, time="EventTime") if identity is None else identity
+    if reader is not None:
+        if type(notice) is not reader.form.type:
+            notice = read_again(reader.form, body)
+        identity = reader.identify(str(command), notice, body)
+        if identity is not None:
+            return identity
+    return identify_unknown(command, body, time="EventTime")
 
 
 def _created_s(notice: AnyNotice) -> float | None:
@@ -325,7 +324,7 @@ def _which(notice: AnyNotice, body: bytes) -> Sequence[str | int | None]:
 
 def _members(notice: MemberEnter | MemberLeave) -> list[str]:
     """Each member once, sorted, so that each has the same event id in whatever order a re-send lists them."""
-    members = sorted({str(member) for member in notice.members})
+    members = sorted(set(map(str, notice.members)))
     if not members:
         raise Unreadable("the body names no member")
     return members
@@ -360,7 +359,9 @@ def normalise(envelope: Envelope) -> tuple[Event, ...]:
     command = _command(kind.callback_command, envelope.query)
     if kind.callback_command not in ROOM_TYPES:
         reader = READERS.get(command)
-        drafts = () if reader is None else reader.drafts(str(command), envelope.body)
+        drafts = (
+            () if reader is None else reader.drafts(str(command), read_again(reader.form, envelope.body), envelope.body)
+        )
         return finished(envelope, command, drafts) if drafts else normalise_unknown(envelope, command)
     return _events(envelope, envelope.head(command), read_again(_notice, envelope.body))
 

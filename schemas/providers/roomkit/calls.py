@@ -7,7 +7,7 @@ Inferred: who hangs up in a call has not left a room, so that is kept as unknown
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,9 +25,9 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Number,
+    Whole,
     number_s,
     optional_text,
-    read_again,
     required,
     unix_moment,
 )
@@ -67,7 +67,7 @@ RESULTS: Mapping[str | None, CallResult] = {
 }
 
 
-class User(msgspec.Struct, frozen=True, rename="pascal"):
+class User(Whole, frozen=True, rename="pascal"):
     """`account` is a number beyond 2^53 in a sample."""
 
     account: Id | None = msgspec.field(name="User_Account", default=None)
@@ -79,7 +79,7 @@ class User(msgspec.Struct, frozen=True, rename="pascal"):
         return (self.action_type or "").lower().replace("_", "").replace(" ", "")
 
 
-class Info(msgspec.Struct, frozen=True, rename="pascal"):
+class Info(Whole, frozen=True, rename="pascal"):
     """`media_type` is what the page's table calls the media."""
 
     call_id: Id | None = None
@@ -87,41 +87,48 @@ class Info(msgspec.Struct, frozen=True, rename="pascal"):
     media_type: str | None = None
     chat_group_id: Id | None = None
     room_id: Id | None = None
+    room_id_type: Any = None
 
 
-class Record(msgspec.Struct, frozen=True, rename="pascal"):
+class Record(Whole, frozen=True, rename="pascal"):
     """Times are Unix seconds; `accept_time` is 0 for a call that nobody accepted."""
 
     call_id: Id | None = None
     caller: Id | None = msgspec.field(name="Caller_Account", default=None)
-    callees: tuple[Id, ...] = msgspec.field(name="CalleeList_Account", default=())
     media_type: str | None = None
-    call_result: str | None = None
+    call_type: Any = None
     start_time: Number | None = None
-    accept_time: Number | None = None
     end_time: Number | None = None
+    accept_time: Number | None = None
+    call_result: str | None = None
+    callees: tuple[Id, ...] = msgspec.field(name="CalleeList_Account", default=())
     room_id: Id | None = None
+    room_id_type: Any = None
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+class Recording(TrtcNotice, frozen=True, kw_only=True, rename="pascal"):
+    kit_type: Any = None
+
+
+class Notice(Whole, frozen=True, rename="pascal"):
     """`event_time` is Unix milliseconds."""
 
-    event_time: Number | None = None
+    callback_command: Id | None = None
     call_id: Id | None = None
     room_id: Id | None = None
     call_info: Info = Info()
+    call_record: Record = Record()
+    callback: Recording | None = None
     user_list: tuple[User, ...] = ()
     changed_user_list: tuple[User, ...] = ()
-    call_record: Record = Record()
-    callback: TrtcNotice | None = None
+    event_time: Number | None = None
 
 
-_notice = msgspec.json.Decoder(Notice)
+whole_notice = msgspec.json.Decoder(Notice)
 
 
-def identify(command: str, body: bytes) -> Identity | None:
+def _identify(command: str, notice: Notice, body: bytes) -> Identity | None:
     """The facts are command, call, time, and what became of which user. Without a time all fields are facts."""
-    notice = read_again(_notice, body)
     call = _call(notice)
     if notice.callback is not None:
         return identify_recording(command, notice.callback, call)
@@ -135,8 +142,7 @@ def identify(command: str, body: bytes) -> Identity | None:
     return Identity(topic, (command, call, str(notice.event_time), *changed), call, occurred_s)
 
 
-def drafts(command: str, body: bytes) -> Sequence[Draft]:
-    notice = read_again(_notice, body)
+def _drafts(command: str, notice: Notice, _body: bytes) -> Sequence[Draft]:
     call = _call(notice)
     if notice.callback is not None:
         return notice_drafts(notice.callback)
@@ -151,7 +157,7 @@ def drafts(command: str, body: bytes) -> Sequence[Draft]:
             return []
 
 
-READER = Reader(identify, drafts)
+READERS: Mapping[str, Reader] = dict.fromkeys(TYPES, Reader(whole_notice, _identify, _drafts))
 
 
 def _call(notice: Notice) -> str:
@@ -164,7 +170,8 @@ def _topic(command: str, notice: Notice) -> str | None:
         case "Call.CallbackAfterStartCall":
             return "call.started" if _callers(notice) else None
         case "Call.CallbackAfterMemberChanged":
-            return next((ANSWERED if user.action in ANSWERS else DECLINED for user in _answering(notice)), None)
+            answering = _answering(notice)
+            return (ANSWERED if answering[0].action in ANSWERS else DECLINED) if answering else None
         case "Call.CallbackAfterEndCall":
             return "call.ended"
         case _:
@@ -175,14 +182,17 @@ def _callers(notice: Notice) -> list[Id]:
     return [user.account for user in notice.user_list if user.status == "Calling" and user.account is not None]
 
 
-def _answering(notice: Notice) -> Sequence[User]:
+class Answer(NamedTuple):
+    """`action` is one of `ANSWERS` or `DECLINES`."""
+
+    user_id: str
+    action: str
+
+
+def _answering(notice: Notice) -> Sequence[Answer]:
     """Those who have answered or declined, in an order that keeps their numbers."""
-    known = [
-        user
-        for user in notice.changed_user_list
-        if user.account is not None and (user.action in ANSWERS or user.action in DECLINES)
-    ]
-    return sorted(known, key=lambda user: (str(user.account), user.action))
+    acts = [Answer(str(user.account), user.action) for user in notice.changed_user_list if user.account is not None]
+    return sorted([act for act in acts if act.action in ANSWERS or act.action in DECLINES])
 
 
 def _of_start(notice: Notice, call: str) -> list[Draft]:
@@ -211,12 +221,11 @@ def _accounts(accounts: Iterable[Id | None]) -> tuple[str, ...]:
 def _of_members(notice: Notice, call: str) -> list[Draft]:
     about: dict[str, Any] = {"call_id": call, "room_id": optional_text(notice.room_id)}
     drafts: list[Draft] = []
-    for user in _answering(notice):
-        who = {"user_id": optional_text(user.account), **about}
-        if user.action in ANSWERS:
-            drafts.append(partial(CallAnswered, **who))
+    for user_id, action in _answering(notice):
+        if action in ANSWERS:
+            drafts.append(partial(CallAnswered, user_id=user_id, **about))
         else:
-            drafts.append(partial(CallDeclined, reason=DECLINES[user.action], **who))
+            drafts.append(partial(CallDeclined, user_id=user_id, reason=DECLINES[action], **about))
     return drafts
 
 

@@ -31,6 +31,7 @@ from hookline.schemas.providers.trtc import Notice as TrtcNotice
 from hookline.schemas.providers.trtc import notice_drafts, notice_facts, notice_subject
 from hookline.schemas.unknown import all_facts
 
+FOLLOW = "Follow.CallbackAfterCloudRecordingChanged"
 RECORDING_TOPICS = ("recording.started", "recording.completed", "recording.uploaded", "recording.failed")
 TYPES: Mapping[str, str | tuple[str, ...]] = {
     "Live.CallbackAfterCreateRoom": "room.created",
@@ -42,7 +43,7 @@ TYPES: Mapping[str, str | tuple[str, ...]] = {
     "Live.CallbackAfterMemberStateChanged": ("participant.joined", "participant.left"),
     "Live.CallbackMemberStateChanged": ("participant.joined", "participant.left"),  # as the URL of the page names it
     "Live.CallbackAfterModifyAdmin": "participant.role_changed",
-    "Follow.CallbackAfterCloudRecordingChanged": RECORDING_TOPICS,
+    FOLLOW: RECORDING_TOPICS,
 }
 REASONS: Mapping[Id | None, RoomEndReason] = {"DestroyByUser": "closed"}
 CAUSES: Mapping[str | None, LeaveReason] = {"Leave": "left", "HeartbeatInterrupt": "disconnected"}
@@ -92,6 +93,8 @@ class Notice(Whole, frozen=True, rename="pascal"):
     old_owner: Any = msgspec.field(name="OriginalOwner_Account", default=None)
     admins: tuple[Id, ...] = msgspec.field(name="Admin_Account", default=())
     action: str | None = msgspec.field(name="opType", default=None)
+    metadata: Any = None  # this and the next are inferred
+    keys: Any = None
     event_time: Number | None = None
 
     @property
@@ -99,8 +102,12 @@ class Notice(Whole, frozen=True, rename="pascal"):
         """Each account once, sorted, so that each has the same event id in whatever order a re-send lists them."""
         if not self.member_list and not self.admins:
             return []
-        accounts = [*self.admins, *[member.account for member in self.member_list]]
-        return sorted({str(account) for account in accounts if account is not None})
+        members = {str(member.account) for member in self.member_list if member.account is not None}
+        return sorted(members.union(map(str, self.admins)))
+
+
+class Recording(TrtcNotice, frozen=True, kw_only=True, rename="pascal"):
+    callback_command: Id | None = None
 
 
 class Everything(msgspec.Struct, frozen=True, rename="pascal"):
@@ -108,18 +115,12 @@ class Everything(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 whole_notice = msgspec.json.Decoder(Notice)
-_recording = msgspec.json.Decoder(TrtcNotice)
+whole_recording = msgspec.json.Decoder(Recording)
 _everything = msgspec.json.Decoder(Everything)
 _fields = msgspec.json.Decoder(dict[str, Any])
 
 
-def identify(command: str, body: bytes) -> Identity | None:
-    if command.startswith("Follow."):
-        return identify_recording(command, read_again(_recording, body))
-    return identify_notice(command, read_again(whole_notice, body), body)
-
-
-def identify_notice(command: str, notice: Notice, body: bytes) -> Identity | None:
+def _identify(command: str, notice: Notice, body: bytes) -> Identity | None:
     """The facts are command, room, time, what has changed, and the members. Without a time all fields are facts."""
     room, accounts = _room(notice), notice.accounts
     topic = _topic(command, notice, accounts)
@@ -133,18 +134,20 @@ def identify_notice(command: str, notice: Notice, body: bytes) -> Identity | Non
     return Identity(topic, (command, room, str(time), *which), room, occurred_s)
 
 
+def _identify_recording(command: str, notice: Recording, _body: bytes) -> Identity:
+    return identify_recording(command, notice)
+
+
 def identify_recording(command: str, notice: TrtcNotice, call: str | None = None) -> Identity:
     """A recording, in TRTC's own form. Its robots leave their trace in the facts, and the time of sending does not."""
     drafts = notice_drafts(notice)
     topic = draft_topic(drafts[0]) if drafts else unknown_type(command)
-    facts = (command, call, *notice_facts(notice))
-    return Identity(topic, facts, call or notice_subject(notice), notice.event_info.occurred_s)
+    occurred_s = notice.event_info.occurred_s
+    facts = (command, call, *notice_facts(notice, occurred_s))
+    return Identity(topic, facts, call or notice_subject(notice), occurred_s)
 
 
-def drafts(command: str, body: bytes) -> Sequence[Draft]:
-    if command.startswith("Follow."):
-        return notice_drafts(read_again(_recording, body))
-    notice = read_again(whole_notice, body)
+def _drafts(command: str, notice: Notice, body: bytes) -> Sequence[Draft]:
     room = _room(notice)
     match command.removeprefix("Live.Callback").removeprefix("After"):
         case "MemberStateChanged":
@@ -160,7 +163,14 @@ def drafts(command: str, body: bytes) -> Sequence[Draft]:
             return [partial(RoomUpdated, **{**_about(notice, room), **_changed(change, notice, body)})]
 
 
-READER = Reader(identify, drafts)
+def _recording_drafts(_command: str, notice: Recording, _body: bytes) -> Sequence[Draft]:
+    return notice_drafts(notice)
+
+
+READERS: Mapping[str, Reader] = {
+    **dict.fromkeys(TYPES, Reader(whole_notice, _identify, _drafts)),
+    FOLLOW: Reader(whole_recording, _identify_recording, _recording_drafts),
+}
 
 
 def _topic(command: str, notice: Notice, accounts: Sequence[str]) -> str | None:
@@ -260,7 +270,7 @@ SAMPLES = (
     _sample("Live.CallbackAfterUpdateRoomInfo", RoomName="Demo, renamed"),
     _sample("Live.CallbackAfterSetMetadata", Metadata=[{"Key": "topic", "Value": "demo"}]),
     _sample("Live.CallbackAfterDelMetadata", Keys=["topic"]),
-    _recorded("Follow.CallbackAfterCloudRecordingChanged"),
+    _recorded(FOLLOW),
     _sample("Live.CallbackAfterChangeOwner", CurrentOwner_Account="viewer", OriginalOwner_Account="host"),
     _member(MEMBER_STATE, "Offline", "Leave"),
     _sample("Live.CallbackAfterDestroyRoom", EventType="DestroyByUser"),

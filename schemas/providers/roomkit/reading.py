@@ -1,7 +1,9 @@
 """What the readers of the other families of callbacks at RoomKit's URL share."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from hookline.schemas.drafts import Draft
 from hookline.schemas.envelope import Identity
@@ -10,10 +12,12 @@ from hookline.schemas.envelope import Identity
 class Reader(NamedTuple):
     """Reads the bodies of one family.
 
-    `drafts(command, body)` are the events, and none of a body that does not say what it should. `identify(command,
-    body)` makes nothing, since the ingress needs the identity only: its topic is that of the first event. It is None
-    where there is none, unless a recording is in a state of its own. Both raise Unreadable.
+    `form` is what a body is decoded to. `drafts(command, notice, body)` are the events, and none of a body that does
+    not say what it should. `identify(command, notice, body)` makes nothing, since the ingress needs the identity only:
+    its topic is that of the first event. It is None where there is none, unless a recording is in a state of its own.
+    Both raise Unreadable.
     """
 
-    identify: Callable[[str, bytes], Identity | None]
-    drafts: Callable[[str, bytes], Sequence[Draft]]
+    form: msgspec.json.Decoder[Any]
+    identify: Callable[[str, Any, bytes], Identity | None]
+    drafts: Callable[[str, Any, bytes], Sequence[Draft]]
