@@ -118,20 +118,17 @@ def verify(request: Request, source: Source[Account], now_s: float) -> None:
     that of the header were trusted, any body would pass. The AppKey is not signed, and copies may come without it.
     """
     cur_time, check_sum = request.header("CurTime"), request.header("CheckSum")
-    has_nonce = bool(request.headers.getall("Nonce", ()))
-    nonce = _nonce(request) if has_nonce else ""
-    md5 = request.header("MD5") if not has_nonce or request.headers.getall("MD5", ()) else None
+    nonce = _nonce(request) if request.headers.getall("Nonce", ()) else None
+    md5 = request.header("MD5") if nonce is None or request.headers.getall("MD5", ()) else None
     app_keys = request.headers.getall("AppKey", ())
     if app_keys and app_keys != [source.account.app_key] and request.header("AppKey") != source.account.app_key:
         raise BadSignature("the AppKey is not that of this source")
     sent_s = decimal(cur_time, TIME_DIGITS) / 1000
     body_md5 = _md5(request.body)
-    signed = []
-    if md5 is not None:
-        if md5 != body_md5:  # in capitals, or wrong
-            check_hex_of_body(md5, bytes.fromhex(body_md5), "MD5")
-        signed.append(f"{body_md5}{cur_time}")
-    if has_nonce:
+    if md5 is not None and md5 != body_md5:  # in capitals, or wrong
+        check_hex_of_body(md5, bytes.fromhex(body_md5), "MD5")
+    signed = [] if md5 is None else [f"{body_md5}{cur_time}"]
+    if nonce is not None:
         signed.append(f"{nonce}{cur_time}{body_md5}")
     check_hex(check_sum, [_check_sum(key, text) for text in signed for key in source.keys], "CheckSum")
     check_fresh(sent_s, now_s, source.tolerance_s)
