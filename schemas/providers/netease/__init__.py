@@ -15,7 +15,7 @@ import msgspec
 from hookline.schemas.envelope import Envelope, Identity
 from hookline.schemas.errors import BadSignature, Unreadable
 from hookline.schemas.events import Event
-from hookline.schemas.payload import Id, read, read_again, read_whole, recheck
+from hookline.schemas.payload import Id, read_again, read_whole, recheck
 from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Source
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
 from hookline.schemas.providers.netease.reading import Reader
@@ -84,20 +84,21 @@ TYPES: Mapping[str, str | tuple[str, ...]] = {
     "MEETING_INFO_CHANGE": "room.updated",
 }
 _kind = msgspec.json.Decoder(Kind)
-# The form that is tried first, by how a body mostly begins.
-TYPE, KEY = slice(2, 15), slice(2, 11)
+# The form that is tried first, by the key with which a body mostly begins, or by the value of `eventType`.
+KEY, VALUE = slice(2, 11), slice(13, 15)
 FIRST: Mapping[bytes, msgspec.json.Decoder[Any]] = {
-    b'eventType":20': callbacks.whole_call,
-    b'eventType":21': callbacks.whole_room,
-    b'eventType":"5': copies.whole_call,
-    b'eventType":"6': copies.whole_files,
-    b"eventType": nertc.whole_notice,
     b"requestId": neroom.whole_notice,
     b'msgType":': meeting.whole_notice,
     b'sequence"': classroom.whole_notice,
     b'callType"': callbacks.whole_call,
     b"channelNa": callbacks.whole_room,
     b"channelId": copies.whole_call,
+}
+FIRST_BY_TYPE: Mapping[bytes, msgspec.json.Decoder[Any]] = {
+    b"20": callbacks.whole_call,
+    b"21": callbacks.whole_room,
+    b'"5': copies.whole_call,
+    b'"6': copies.whole_files,
 }
 SERVICES: Mapping[type, Service] = {
     callbacks.CallNotice: "callback",
@@ -185,8 +186,8 @@ def challenge(request: Request, source: Source[Account], now_s: float) -> Reply 
 def identify(request: Request) -> Identity:
     """The facts are those that the service's pages name, never what each attempt to send it renews."""
     body = request.body
-    form = FIRST.get(body[TYPE]) or FIRST.get(body[KEY])
-    notice: Any = read(_kind, body) if form is None else read_whole(form, _kind, body)
+    form = FIRST.get(body[KEY]) or FIRST_BY_TYPE.get(body[VALUE], nertc.whole_notice)
+    notice: Any = read_whole(form, _kind, body)
     is_kind = type(notice) is Kind
     service, word = _told_apart(notice) if is_kind else (SERVICES[type(notice)], notice.word)
     name = str(word)
