@@ -110,11 +110,14 @@ class RabbitMQInstallation:
         return opened(self.address, max_in_flight, retention)
 
     async def clear(self) -> None:
-        """Delete everything that earlier tests declared, since some use the same names."""
+        """Delete everything that earlier tests declared, since some use the same names.
+
+        RabbitMQ answers only the last deletions. It carries out those of a channel in order.
+        """
         async with raw_channel(self.address) as channel:
             for queue in await registered(channel.connection, _TIMEOUT_S):
                 for name in _names_of(queue):
-                    await channel.queue_delete(name)
+                    await channel.queue_delete(name, nowait=True)
             await channel.queue_delete(REGISTER)
             await channel.exchange_delete(topics.EXCHANGE)
             await channel.exchange_delete(topics.UNROUTED)
