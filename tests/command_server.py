@@ -1,8 +1,10 @@
 """Runs commands of `hookline` in forks of one process, since loading them takes longer than most of them run.
 
 Each has real arguments, file descriptors and exit codes. Reads one JSON object a line: arguments, folder, all of its
-environment, `seconds` after which it is asked to stop, and `stdout`: the file that it writes to, or `closed pipe`.
-Writes one object a line: the exit code and both outputs.
+environment, and how it runs. One that ends by itself has `seconds` after which it is asked to stop, and `stdout`: the
+file that it writes to, or `closed pipe`. One object a line is written: its exit code and both outputs.
+One that keeps running has the named pipes `stderr`, to which it writes, and `life`, which gets its process id and,
+later, its exit code, one a line. Nothing is written here.
 """
 
 import gc
@@ -11,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +33,41 @@ def load() -> None:
     gc.freeze()
 
 
+def serve() -> None:
+    with closing(os.fdopen(os.dup(1), "w")) as answers:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            if "life" in asked:
+                start(asked)
+            else:
+                answers.write(json.dumps(answer(asked)) + "\n")
+                answers.flush()
+
+
+def start(asked: dict[str, Any]) -> None:
+    """Return at once. In the child, which a watcher waits for, run the command to the end of the interpreter."""
+    if (starter := os.fork()) != 0:
+        os.waitpid(starter, 0)
+        return
+    if os.fork() != 0:
+        os._exit(0)  # nobody has to wait for the watcher
+    life = os.open(asked["life"], os.O_WRONLY)
+    if (child := os.fork()) != 0:
+        watch(child, life)
+    os.close(life)
+    become(asked, os.open(os.devnull, os.O_WRONLY), os.open(asked["stderr"], os.O_WRONLY))
+    main()
+
+
+def watch(child: int, life: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the tests and to all that they started
+    with suppress(BrokenPipeError):
+        os.write(life, b"%d\n" % child)
+        _, status = os.waitpid(child, 0)
+        os.write(life, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
@@ -47,15 +84,7 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     """In the child: run the command and exit with its code."""
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(asked["seconds"])
-    os.chdir(asked["folder"])
-    sys.path[0] = asked["folder"]  # as of `python -m hookline`
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    redirect(0, os.open(os.devnull, os.O_RDONLY))
-    redirect(1, stdout_of(asked["stdout"], out))
-    redirect(2, os.open(err, os.O_WRONLY | os.O_CREAT))
-    sys.argv = ["hookline", *asked["arguments"]]
-    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  descriptors
+    become(asked, stdout_of(asked["stdout"], out), os.open(err, os.O_WRONLY | os.O_CREAT))
     code = 1
     try:
         main()
@@ -66,6 +95,20 @@ def run(asked: dict[str, Any], out: Path, err: Path) -> NoReturn:
     finally:
         flush()
         os._exit(code)
+
+
+def become(asked: dict[str, Any], stdout: int, stderr: int) -> None:
+    """Be the process that is asked for, up to its first line of code."""
+    os.chdir(asked["folder"])
+    sys.path[0] = asked["folder"]  # as of `python -m hookline`
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    tempfile.tempdir = None  # this process knows its own one
+    redirect(0, os.open(os.devnull, os.O_RDONLY))
+    redirect(1, stdout)
+    redirect(2, stderr)
+    sys.argv = ["hookline", *asked["arguments"]]
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115  descriptors
 
 
 def stop(*_: object) -> None:
@@ -98,7 +141,4 @@ def redirect(number: int, opened: int) -> None:
 
 if __name__ == "__main__":
     load()
-    with closing(os.fdopen(os.dup(1), "w")) as answers:
-        for line in sys.stdin:
-            answers.write(json.dumps(answer(json.loads(line))) + "\n")
-            answers.flush()
+    serve()

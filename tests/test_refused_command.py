@@ -192,8 +192,9 @@ async def test_a_callback_that_a_real_ingress_refused_is_listed_and_tried_again(
         call = signed(calls, at_s=time.time() - 3604)
         await _send(project.settings.ingress.port, post(calls, call))
         process.wait_for("refused: stale_timestamp")
-    finally:
         process.stop()
+    finally:
+        project.close()
     (facts,) = [each for each in process.lines if "refused: stale_timestamp" in each["message"]]
     assert (facts["peer"], facts["method"], facts["path"]) == ("127.0.0.1", "POST", "/hooks/calls")
     (found,) = [json.loads(each) for each in project.call("refused", "list", "--json").stdout.splitlines()]

@@ -1,5 +1,6 @@
 """What `hookline replay` refuses, and with which message."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def test_an_unknown_queue_is_exit_code_2(tmp_path: Path) -> None:
 
 def test_without_a_history_the_message_names_the_setting(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    project.start("worker", "counter.py").stop()
+    with closing(project):
+        project.start("worker", "counter.py").stop()
     done = project.call("replay", "--since", "1h", "--to", "counter")
     assert done.returncode == 2
     assert done.stderr == "hookline: history.enabled: it is off, and nothing was kept\n"

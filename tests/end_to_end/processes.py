@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
 from hookline.cli.settings_template import settings_file
 from hookline.settings import Settings, load
-from tests.forked_commands import run_forked
+from tests.forked_commands import ForkedProcess, run_forked, start_forked
 from tests.services.servers import free_ports
 
 WITHIN_S = 60.0
@@ -24,6 +26,7 @@ WITHIN_S = 60.0
 END_S = WITHIN_S
 _COMMAND_S = 120
 _SHOWN_LINES = 400
+_OURS = ("hookline",)
 
 COUNTER = '''
 """A worker in its own file, as a team would write it. It writes a line for each event that it handles."""
@@ -47,7 +50,7 @@ async def counter(event: Event, delivery: Delivery) -> None:
 class Process:
     """A running command and its log, with one JSON object on each line."""
 
-    popen: subprocess.Popen[str]
+    popen: subprocess.Popen[str] | ForkedProcess
     lines: list[dict[str, Any]] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
     follower: threading.Thread = field(init=False)
@@ -114,29 +117,36 @@ class Project:
         *arguments: str,
         ready: str = "queue: ",
         under: Sequence[str] = (),
-        module: Sequence[str] = ("hookline",),
+        module: Sequence[str] = _OURS,
         environment: Mapping[str, str] = MappingProxyType({}),
         config: Path | None = None,
     ) -> Process:
         """Start a command that keeps running, and wait until its log says that it is ready, if any text says so.
 
         `under` is a program that runs it, such as strace. `module` may be one that changes Hookline first. `config` is
-        another settings file than the project's.
+        another settings file than the project's. The command is loaded by an interpreter of its own if any of them
+        needs one, the environment does, or nobody waits for its start.
         """
-        program = [*under, sys.executable, "-m", *module, *arguments]
-        popen = subprocess.Popen(  # noqa: S603  our own command
-            [*program, "--config", str(config or self.config), "--log", "json"],
-            env={**self._environment(), **environment},
+        command = [*arguments, "--config", str(config or self.config), "--log", "json"]
+        variables = {**self._environment(), "TMPDIR": self._temporary.name, **environment}
+        if under or module != _OURS or not ready or any(name.startswith("PYTHON") for name in environment):
+            process = Process(self._loaded_anew([*under, sys.executable, "-m", *module, *command], variables))
+        else:
+            process = Process(start_forked(command, folder=self.folder, environment=variables))
+        self._running.append(process)
+        if ready:
+            process.wait_for(ready)
+        return process
+
+    def _loaded_anew(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603  our own command
+            command,
+            env=environment,
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        process = Process(popen)
-        self._running.append(process)
-        if ready:
-            process.wait_for(ready)
-        return process
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command that ends by itself."""
@@ -166,9 +176,15 @@ class Project:
                 process.kill()
             process.follower.join(END_S)
             print("---", process.popen.args, "\n", *process.output[-_SHOWN_LINES:], sep="")  # noqa: T201
+        self._temporary.cleanup()
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "COUNTED": str(self.counted), "PYTHONUNBUFFERED": "1"}
+
+    @cached_property
+    def _temporary(self) -> TemporaryDirectory[str]:
+        """For what a killed process leaves, such as sockets of ingress processes. Their paths have to be short."""
+        return TemporaryDirectory()
 
 
 def until(condition: Callable[[], bool], seconds: float = WITHIN_S) -> None:

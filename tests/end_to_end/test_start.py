@@ -1,5 +1,6 @@
 """A process loads no library that its settings do not need."""
 
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,7 @@ from tests.end_to_end.processes import Process, Project
 DRIVERS = {"aio_pika", "aiormq", "redis", "psycopg"}
 
 
-@pytest.fixture(autouse=True)
-def logged_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+LOGGED_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}
 
 
 def modules(lines: list[str]) -> set[str]:
@@ -28,7 +27,7 @@ def loaded(lines: list[str]) -> set[str]:
 
 
 def started(project: Project, *arguments: str) -> set[str]:
-    process: Process = project.start(*arguments)
+    process: Process = project.start(*arguments, environment=LOGGED_IMPORTS)
     process.stop()
     return loaded(process.output)
 
@@ -69,7 +68,10 @@ def test_a_process_that_serves_does_not_load_rich(embedded_project: Project, arg
 
 @pytest.mark.parametrize("command", ["--help", "topics"])
 def test_a_command_without_connections_loads_no_driver_and_no_web_server(command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "hookline", command], capture_output=True, text=True, check=True)  # noqa: S603
+    environment = {**os.environ, **LOGGED_IMPORTS}
+    done = subprocess.run(  # noqa: S603  our own command
+        [sys.executable, "-m", "hookline", command], env=environment, capture_output=True, text=True, check=True
+    )
     assert loaded(done.stderr.splitlines()) & (DRIVERS | {"aiohttp"}) == set()
 
 

@@ -137,8 +137,9 @@ def test_a_lone_ingress_says_what_it_accepts(tmp_path: Any) -> None:
     try:
         assert project.call("send", "krtc-main", "--count", "3").returncode == 0
         process.wait_for("krtc-main: accepted room.created of demo-")
-    finally:
         process.stop()
+    finally:
+        project.close()
     assert process.count("source krtc-main of krtc: POST /hooks/krtc-main, signed with its secret") == 1
     assert process.count("krtc-main: accepted 2 more within") == 1
 
@@ -149,8 +150,9 @@ def test_a_process_with_workers_leaves_that_to_their_log(tmp_path: Any) -> None:
     try:
         assert project.call("send", "krtc-main").returncode == 0
         process.wait_for("handled")
-    finally:
         process.stop()
+    finally:
+        project.close()
     assert process.count("accepted") == 0
 
 
