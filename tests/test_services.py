@@ -1,10 +1,26 @@
-"""What the starters of the private servers say when a program is missing."""
+"""The private servers: what their starters say when a program is missing, and their end with the tests."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.services import rabbitmq
+from tests.end_to_end.processes import WITHIN_S, until
+from tests.services import rabbitmq, redis
+
+ROOT = Path(__file__).parent.parent
+KILLED = """
+import os, signal
+from tests.services import redis
+
+server = redis.Server(redis.program())
+server.start()
+print(server.pid, server.home, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -24,3 +40,19 @@ def test_the_folder_that_the_environment_names_comes_first(folder: Path) -> None
 def test_a_named_folder_that_misses_a_program_fails_and_names_the_variable(folder: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match=rf"{rabbitmq.PROGRAMS_VARIABLE} is {folder}.*rabbitmqctl"):
         rabbitmq.programs()
+
+
+def test_a_server_of_tests_that_are_killed_ends_and_leaves_no_folder() -> None:
+    redis.program()  # skips where Redis is not installed
+    command = [sys.executable, "-c", KILLED]
+    killed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=WITHIN_S, check=False)  # noqa: S603
+    assert killed.returncode == -signal.SIGKILL
+    pid, home = killed.stdout.split()
+    until(lambda: not runs(int(pid)) and not Path(home).exists())
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)  # its new parent may be slow to see its end
+    except psutil.NoSuchProcess:
+        return False

@@ -27,6 +27,12 @@ S = TypeVar("S", bound=Startable)
 
 _PORTS = range(12_000, 32_000)
 _START_S = 60.0
+_GUARD = """
+read -r _
+while read -r pid; do kill -s KILL -- "-$pid"; done < "$1/pids"
+rm -rf "$1"
+"""
+"""Waits until the tests end. If they were killed, it ends the server and removes its folder."""
 
 
 class OwnServer:
@@ -39,6 +45,13 @@ class OwnServer:
         self.user = user
         self.environment: Mapping[str, str] | None = None
         self.home = Path(tempfile.mkdtemp(prefix=f"hookline-{name.lower()}-"))
+        self._note()
+        self._guard = subprocess.Popen(  # noqa: S603  our own script
+            ["/bin/sh", "-c", _GUARD, "guard", self.home],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         (self.port,) = free_ports(1)
 
     @property
@@ -49,11 +62,13 @@ class OwnServer:
     def launch(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
         """Return once the server answers; fails with the end of its output if it ends or takes a minute."""
         self._process = self._spawn(command)
+        self._note()
         self._await(self._process, answers)
 
     def launch_companion(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
         """Return once another program that the server needs answers. It runs until `close`."""
         self._companion = self._spawn(command)
+        self._note()
         self._await(self._companion, answers)
 
     def _spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
@@ -91,6 +106,7 @@ class OwnServer:
         if self._process is not None:
             self._process.wait()
             self._process = None
+            self._note()
 
     def close(self) -> None:
         self.kill()
@@ -98,6 +114,12 @@ class OwnServer:
             self._companion.kill()
             self._companion.wait()
         shutil.rmtree(self.home, ignore_errors=True)
+        self._guard.communicate()
+
+    def _note(self) -> None:
+        """Write down for the guard which sessions are the server's."""
+        running = [process.pid for process in (self._process, self._companion) if process is not None]
+        (self.home / "pids").write_text("".join(f"{pid}\n" for pid in running))
 
     def _await(self, process: subprocess.Popen[bytes], answers: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_S
