@@ -48,10 +48,15 @@ def metrics(url: str) -> dict[str, float]:
 def test_one_process_shows_what_its_ingress_and_its_workers_do(project: Project) -> None:
     url = operators_url(project.start("run", "counter.py"))
     assert project.call("send", "krtc-main").returncode == 0
-    until(lambda: len(project.handled()) >= 5)
     settled = 'hookline_settled_total{outcome="done",queue="counter",reason="handled"}'
-    until(lambda: metrics(url).get(settled, 0) >= 5)
-    found = metrics(url)
+    found: dict[str, float] = {}
+
+    def all_are_settled() -> bool:
+        found.update(metrics(url))
+        return found.get(settled) == found['hookline_received_total{source="krtc-main"}']
+
+    until(all_are_settled)
+    assert found[settled] == len(project.handled()) >= 5
     assert found['hookline_received_total{source="krtc-main"}'] == found["hookline_answer_seconds_count"]
     assert found['hookline_published_total{via="broker"}'] == found['hookline_received_total{source="krtc-main"}']
     assert found['hookline_handler_seconds_count{queue="counter"}'] == found[settled]
