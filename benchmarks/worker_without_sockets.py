@@ -29,8 +29,8 @@ from hookline.broker.rabbitmq.wire.frame_transport import END, HEAD_BYTES, METHO
 from hookline.runtime.event_loop import collect_rarely, run_to_end
 from hookline.runtime.observing import Observing
 from hookline.runtime.outcome_log import OutcomeLog
-from hookline.runtime.roles import Roles
 from hookline.runtime.pools import Pools
+from hookline.runtime.roles import Roles
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
 from hookline.settings import Settings, load
