@@ -33,7 +33,7 @@ def started(project: Project, *arguments: str) -> set[str]:
 
 
 def test_an_ingress_alone_loads_nothing_that_runs_workers(embedded_project: Project) -> None:
-    process = embedded_project.start("ingress")
+    process = embedded_project.start("ingress", environment=LOGGED_IMPORTS)
     process.stop()
     names = modules(process.output)
     assert "hookline.ingress.server" in names
