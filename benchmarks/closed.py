@@ -11,9 +11,11 @@ from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_kept
 from benchmarks.figures import Measured
 from benchmarks.filling import QUEUE
+from benchmarks.installation import Installation
 from benchmarks.load import CONNECTIONS, Load, closed
 from benchmarks.processes import Ingress
 from benchmarks.run import Run
+from benchmarks.turns import by_turns
 from hookline.schemas import topics
 
 Check = Callable[[Run, Load, Prepared], None]
@@ -37,6 +39,17 @@ def measure(run: Run, ingress: Ingress, prepared: Prepared, check: Check, connec
     run.say(f"  {ingress.name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     check(run, load, prepared)
     return measured
+
+
+def by_turns_of_two(run: Run, rounds: int, ours: Installation, other: Installation) -> tuple[list[Measured], ...]:
+    """The rounds of two installations of ours. Each is sent events of its own."""
+    with ours.ingress() as ingress, other.ingress() as other_ingress:
+        return by_turns(
+            rounds,
+            lambda: None,
+            lambda _: measure(run, ingress, run.prepare(ours.sources), kept_by_us),
+            lambda _: measure(run, other_ingress, run.prepare(other.sources), kept_by_us),
+        )
 
 
 def nothing_kept(run: Run, load: Load, prepared: Prepared) -> None:

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from benchmarks import notes
+from benchmarks import filling, notes
 from benchmarks.accounting import Meter, peak_mib, rss_mib
+from benchmarks.comparing import check_handled
 from benchmarks.figures import Measured
+from benchmarks.installation import Installation
 from benchmarks.notes import Notes
 from benchmarks.processes import Consumer
 from benchmarks.run import Run
@@ -37,6 +40,20 @@ def measure(run: Run, start: Start, waiting: int, processes: int = 1) -> tuple[M
         )
     run.say(f"  {consumers[0].name}: {measured.per_s:,.0f} events/s, {measured.cpu_us():.0f} µs CPU each")
     return measured, notes.noted(folder)
+
+
+def measure_filled(run: Run, installation: Installation, module: str) -> Measured:
+    """Fill an installation's queue, and measure the worker of this module. Raises InvalidRun as `measure_handled`."""
+    envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
+    filling.fill(installation.settings, envelopes)
+    return measure_handled(run, partial(installation.worker, module), [each.id for each in envelopes])
+
+
+def measure_handled(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
+    """Measure as `measure`. Raises InvalidRun unless each of these events is handled once."""
+    measured, noted = measure(run, start, len(ids), processes)
+    check_handled("hookline worker", noted.ids, ids)
+    return measured
 
 
 def _all_at_work(folder: Path, consumers: Sequence[Consumer]) -> bool:

@@ -60,6 +60,9 @@ class Target:
     sign: Literal["<=", ">="]
     value: float
 
+    def __str__(self) -> str:
+        return f"{self.sign} {self.value:g}"
+
     def is_met(self, value: float) -> bool:
         return value <= self.value if self.sign == "<=" else value >= self.value
 

@@ -7,7 +7,9 @@ from statistics import median
 import click
 import msgspec
 
+from benchmarks.figures import Target
 from benchmarks.processes import ROOT
+from benchmarks.table import lined
 
 RUNS = ROOT / "benchmarks" / "runs"
 _MACHINE = ("run", "cpus", "system", "Python", "aiohttp", "RabbitMQ")
@@ -29,7 +31,7 @@ class KeptRow(msgspec.Struct, frozen=True):
 
     def is_met(self, value: float) -> bool:
         sign, _, limit = self.target.partition(" ")
-        return value <= float(limit) if sign == "<=" else value >= float(limit)
+        return Target("<=" if sign == "<=" else ">=", float(limit)).is_met(value)
 
 
 class KeptRun(msgspec.Struct, frozen=True):
@@ -78,12 +80,7 @@ def kept_runs() -> dict[str, KeptRun]:
 def markdown(runs: dict[str, KeptRun]) -> str:
     """A line for each row, with the median of each run and its lowest and highest round; and what the runs ran on."""
     head = ("row", "unit", *runs, "target")
-    return f"{_table([head, *_lines(list(runs.values()))])}\n\n{_table([_MACHINE, *_machines(runs)])}"
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    head, *rest = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rest))
+    return f"{lined(head, _lines(list(runs.values())))}\n\n{lined(_MACHINE, _machines(runs))}"
 
 
 def _machines(runs: dict[str, KeptRun]) -> Iterator[tuple[str, ...]]:

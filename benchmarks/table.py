@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,9 +31,13 @@ def rendered(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows in Markdown: fewer columns, and the name of the reference beside its figure."""
-    lines = [_NARROW, ("---",) * len(_NARROW), *(_narrow(row) for row in rows)]
     remarks = "\n".join(_remarks(rows))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (f"\n\n{remarks}" if remarks else "")
+    return lined(_NARROW, map(_narrow, rows)) + (f"\n\n{remarks}" if remarks else "")
+
+
+def lined(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *lines))
 
 
 def _narrow(row: Row) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.reference_name,
         f"{median(ratios):.2f}" if ratios else "",
         f"{min(ratios):.2f}..{max(ratios):.2f}" if ratios else _spread(row),
-        f"{target.sign} {target.value:g}" if target else "",
+        str(target or ""),
         row.verdict,
         _pair(row, lambda measured: measured.cpu_us()),
         _pair(row, lambda measured: measured.cpu_us("rabbitmq")),
@@ -130,7 +134,7 @@ def _row(row: Row) -> dict[str, Any]:
         "unit": row.unit,
         "reference": row.reference_name,
         "values": list(row.judged),
-        "target": f"{row.target.sign} {row.target.value:g}" if row.target else "",
+        "target": str(row.target or ""),
         "verdict": row.verdict,
         "ours": [_measured(each) for each in row.ours],
         "references": [_measured(each) for each in row.reference],

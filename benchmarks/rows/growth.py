@@ -39,13 +39,7 @@ def bodies(run: Run) -> Iterator[Row]:
 def sources(run: Run) -> Iterator[Row]:
     """One source for each provider, against 200 for each, at capacity."""
     few, many = preparing.with_empty_queue(run), run.installation(sources_per_provider=_SOURCES_PER_PROVIDER)
-    with few.ingress() as few_ingress, many.ingress() as many_ingress:
-        ours, reference = by_turns(
-            run.extent.growth_rounds,
-            lambda: None,
-            lambda _: closed.measure(run, many_ingress, run.prepare(many.sources), closed.kept_by_us),
-            lambda _: closed.measure(run, few_ingress, run.prepare(few.sources), closed.kept_by_us),
-        )
+    ours, reference = closed.by_turns_of_two(run, run.extent.growth_rounds, many, few)
     name, few_name = f"{len(many.sources):,} sources", f"{len(few.sources)} sources"
     yield Comparison(name, ours, few_name, reference).cpu(_FLAT)
 

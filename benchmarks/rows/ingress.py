@@ -37,13 +37,7 @@ def two_processes(run: Run) -> Iterator[Row]:
     """Two processes of the ingress, against one. RabbitMQ and the load need cores, too."""
     installation, single = preparing.with_empty_queue(run), run.installation()
     installation.use_processes(2)
-    with installation.ingress() as ingress, single.ingress() as single_ingress:
-        ours, one = by_turns(
-            run.extent.rounds,
-            lambda: None,
-            lambda _: closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us),
-            lambda _: closed.measure(run, single_ingress, run.prepare(single.sources), closed.kept_by_us),
-        )
+    ours, one = closed.by_turns_of_two(run, run.extent.rounds, installation, single)
     compared = Comparison("ingress, 2 processes", ours, "1 process", one)
     yield from (compared.throughput(Target(">=", 1.5)), compared.cpu())
 

@@ -9,7 +9,6 @@ from benchmarks.comparing import check_handled
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, per_s
 from benchmarks.run import DEFAULT_STORE, Run
-from benchmarks.turns import by_turns
 from hookline.schemas import topics
 
 _SPOOL = "hookline-spool"
@@ -22,13 +21,7 @@ def cost(run: Run) -> Iterator[Row]:
     installation = preparing.with_empty_queue(run)
     plain = run.installation(DEFAULT_STORE)
     plain.set("[spool]", 'path = ""')
-    with installation.ingress() as ingress, plain.ingress() as plain_ingress:
-        ours, without = by_turns(
-            run.extent.rounds,
-            lambda: None,
-            lambda _: closed.measure(run, ingress, run.prepare(installation.sources), closed.kept_by_us),
-            lambda _: closed.measure(run, plain_ingress, run.prepare(plain.sources), closed.kept_by_us),
-        )
+    ours, without = closed.by_turns_of_two(run, run.extent.rounds, installation, plain)
     yield Comparison("ingress with a spool", ours, "without", without).cpu(Target("<=", 1.03))
 
 

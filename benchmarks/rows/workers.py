@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from benchmarks import draining, filling, peers, preparing, queues
-from benchmarks.comparing import check_handled
 from benchmarks.draining import Start
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Comparison, Measured, Row, Target, per_s
@@ -37,15 +36,11 @@ def four_processes(run: Run) -> Iterator[Row]:
 
 def with_delivery(run: Run) -> Iterator[Row]:
     """CPU time of a worker whose function takes a `Delivery`, against the same without."""
-
-    def drained(module: str) -> Measured:
-        installation = preparing.with_empty_queue(run)
-        envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
-        filling.fill(installation.settings, envelopes)
-        return _ours(run, partial(installation.worker, module), [each.id for each in envelopes])
-
     ours, without = by_turns(
-        run.extent.rounds, lambda: None, lambda _: drained(_WITH_DELIVERY), lambda _: drained(_UNORDERED)
+        run.extent.rounds,
+        lambda: None,
+        lambda _: draining.measure_filled(run, preparing.with_empty_queue(run), _WITH_DELIVERY),
+        lambda _: draining.measure_filled(run, preparing.with_empty_queue(run), _UNORDERED),
     )
     yield Comparison("worker with a Delivery", ours, "without", without).cpu(Target("<=", 1.1))
 
@@ -74,9 +69,7 @@ def embedded(run: Run) -> Iterator[Row]:
         for _ in range(run.extent.rounds):
             installation = run.embedded()
             make(installation.settings)
-            envelopes = list(run.callbacks.envelopes(installation.sources, run.extent.events))
-            filling.fill(installation.settings, envelopes)
-            ours.append(_ours(run, partial(installation.worker, module), [each.id for each in envelopes]))
+            ours.append(draining.measure_filled(run, installation, module))
         yield Row(name=name, unit="events/s", figure=per_s, ours=ours)
 
 
@@ -97,7 +90,7 @@ def _by_turns(run: Run, fill: Callable[[], _Filled], module: str, processes: int
     return by_turns(
         run.extent.rounds,
         fill,
-        lambda filled: _ours(run, partial(filled[0].worker, module), filled[1], processes),
+        lambda filled: draining.measure_handled(run, partial(filled[0].worker, module), filled[1], processes),
         lambda filled: _reference(run, partial(peers.obvious_worker, run), filled[1], processes),
     )
 
@@ -108,12 +101,6 @@ def _fill_both(run: Run, installation: Installation, count: int) -> list[str]:
     envelopes = list(run.callbacks.envelopes(installation.sources, count))
     filling.fill(installation.settings, envelopes)
     return [envelope.id for envelope in envelopes]
-
-
-def _ours(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
-    measured, noted = draining.measure(run, start, len(ids), processes)
-    check_handled("hookline worker", noted.ids, ids)
-    return measured
 
 
 def _reference(run: Run, start: Start, ids: Sequence[str], processes: int = 1) -> Measured:
