@@ -15,10 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 from aiohttp import web
 
 from benchmarks.callbacks import read_requests
+from benchmarks.counted import counted_command
 from benchmarks.references import bare
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.rabbitmq.confirms import Confirms
@@ -155,11 +155,7 @@ async def _accepted(clients: Sequence[_Client], count: int) -> None:
     raise RuntimeError(f"requests are not accepted within {_TURNS} turns of the event loop")
 
 
-@click.command(help=__doc__)
-@click.argument("program", type=click.Choice(sorted(_PROGRAMS)))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("count", type=int)
-@click.argument("at_a_time", type=int)
+@counted_command(_PROGRAMS, __doc__)
 def main(program: str, folder: Path, count: int, at_a_time: int) -> None:
     logging.disable()
     collect_rarely()

@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import msgspec
 
 from benchmarks.comparing import check_handled
+from benchmarks.counted import counted_command
 from benchmarks.notes import NOTES
 from hookline.broker.rabbitmq import ack_batcher
 from hookline.broker.rabbitmq.connection import Use
@@ -230,11 +230,7 @@ async def _pool(
     return await Pools(*parts).pool(worker)
 
 
-@click.command(help=__doc__)
-@click.argument("program", type=click.Choice(sorted(PROGRAMS)))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("count", type=int)
-@click.argument("at_a_time", type=int)
+@counted_command(PROGRAMS, __doc__)
 def main(program: str, folder: Path, count: int, at_a_time: int) -> None:
     logging.disable()
     collect_rarely()

@@ -17,8 +17,8 @@ from hookline.ingress.fast_lane import FastLane, WholeRequests
 from hookline.ingress.parser_errors import MAX_FIELD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
 from hookline.ingress.turns import Turns
 from tests.ingress.callbacks import BODY, GOOD, LENGTH, changed, post, signed, with_header
-from tests.ingress.http_client import let_ingress_run
-from tests.ingress.running_ingress import running_ingress
+from tests.ingress.http_client import Client, let_ingress_run
+from tests.ingress.running_ingress import RunningIngress, running_ingress
 from tests.ingress.sources import KRTC
 from tests.ingress.test_fast_lane import FLAWED, GENUINE, LAST, ORDINARY, TWICE_FRAMED, compare
 from tests.test_ingress_hypothesis import EDITS, Edit
@@ -184,15 +184,22 @@ async def test_what_stands_between_two_requests_in_a_segment_of_its_own_is_answe
     await asyncio.gather(*map(compare_between, filter(None, (*GENUINE, *FLAWED, *TWICE_FRAMED, *NOT_WHOLE))))
 
 
+async def after_a_request(ingress: RunningIngress, client: Client) -> IngressConnection:
+    """The only connection of an ingress, once a request of its client has been answered."""
+    await client.send(GOOD)
+    assert await client.answer() is not None
+    [connection] = ingress.server.connections
+    assert isinstance(connection, IngressConnection)
+    return connection
+
+
 @pytest.mark.parametrize("reads", [[LARGE], [LARGE[:READ_BYTES], LARGE[READ_BYTES:]]], ids=["one read", "two reads"])
 async def test_a_large_request_that_arrives_in_one_turn_is_parsed_at_once(
     parsed: list[bytes], reads: list[bytes]
 ) -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
         for _ in range(3):
-            await client.send(GOOD)
-            assert await client.answer() is not None
-            [connection] = ingress.server.connections
+            connection = await after_a_request(ingress, client)
             for read in reads:
                 connection.data_received(read)
             answer = await client.answer()
@@ -205,10 +212,7 @@ async def test_a_large_request_that_arrives_in_one_turn_is_parsed_at_once(
 @pytest.mark.parametrize("first_bytes", [READ_BYTES, READ_BYTES - 1, 2049, 2048])
 async def test_the_rest_of_a_large_request_may_come_later(first_bytes: int) -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
-        await client.send(GOOD)
-        assert await client.answer() is not None
-        [connection] = ingress.server.connections
-        assert isinstance(connection, IngressConnection)
+        connection = await after_a_request(ingress, client)
         connection.data_received(LARGE[:first_bytes])
         await let_ingress_run()
         assert connection.has_rest
@@ -222,10 +226,7 @@ async def test_the_rest_of_a_large_request_may_come_later(first_bytes: int) -> N
 
 async def test_a_connection_is_read_no_further_than_a_second_time_while_its_first_read_waits() -> None:
     async with running_ingress() as ingress, ingress.connect() as client:
-        await client.send(GOOD)
-        assert await client.answer() is not None
-        [connection] = ingress.server.connections
-        assert isinstance(connection, IngressConnection)
+        connection = await after_a_request(ingress, client)
         connection.data_received(LARGE[:READ_BYTES])
         assert not connection._reading_paused  # noqa: SLF001
         connection.data_received(LARGE[:READ_BYTES])
