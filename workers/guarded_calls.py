@@ -34,22 +34,22 @@ class GuardedCalls:
         self._transactional = _transactional(store, worker) if worker.transactional else None
 
     async def enter_and_call(self, case: Case, claim: Acquired) -> Ending:
-        """As `call`, once it is admitted. The caller has admitted a crash suspect, which is handled alone."""
+        """As `_call`, once it is admitted. The caller has admitted a crash suspect, which is handled alone."""
         if claim.crashes:
             self._check_crashes(case, claim)
         if claim.crash_suspect:
-            return await self.call(case, claim)
+            return await self._call(case, claim)
         if not self._admission.try_enter():
             await self._admission.enter()
         try:
-            return await self.call(case, claim)
+            return await self._call(case, claim)
         finally:
             self._admission.leave()
 
-    async def call(self, case: Case, claim: Acquired) -> Ending:
+    async def _call(self, case: Case, claim: Acquired) -> Ending:
         """Call the function, unless the event is superseded by now, or another process has it.
 
-        The caller has entered, and the event is no crash suspect or runs alone.
+        It has been admitted, and is no crash suspect or runs alone.
         """
         ending = self.expected(case, claim)
         if ending.outcome is not HANDLED:
