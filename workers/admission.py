@@ -7,9 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 from weakref import WeakSet
 
-PREFETCH_FACTOR = 16
-"""How many deliveries may be in flight for each that is handled."""
-
 
 class _AtOnce:
     """An awaitable that has ended: what nearly every entry returns. A coroutine for each would cost more."""

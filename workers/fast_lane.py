@@ -16,12 +16,14 @@ from hookline.schemas.broker import Done, Received
 from hookline.workers.admission import Turn
 from hookline.workers.draining import drain
 from hookline.workers.pipeline import Pipeline
+from hookline.workers.prefetch import prefetch, prefetch_while_slow
 from hookline.workers.store import Acquired
 from hookline.workers.work import HANDLED, Work
 
 T = TypeVar("T")
 
 _STEPS = 3  # a call ends, is finished or its claim is given up, and is settled
+_ENOUGH = 4  # a fraction of what may be in flight: when so much was called, nothing more is waited for
 _LAST_S = 2.0  # for what comes after a call that was cancelled
 
 
@@ -42,7 +44,8 @@ class Entry(msgspec.Struct, Generic[T], eq=False):
 class FastLane(Generic[T]):
     """`work` takes a delivery that is not an ordinary one, and `end` settles and reports it.
 
-    `done` does so for ordinary ones that are done. `left` is called when some are no longer in flight.
+    `done` does so for ordinary ones that are done. `left` is called when some are no longer in flight. What was called
+    is finished together with what is called in the next `gather_s`, unless that is much.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class FastLane(Generic[T]):
         end: Callable[[Entry[T], Work], Awaitable[None]],
         done: Callable[[Sequence[Entry[T]], Sequence[Work]], None],
         left: Callable[[], object],
+        *,
+        gather_s: float = 0.0,
     ) -> None:
         self._pipeline = pipeline
         self._expected, self._call = pipeline.calls.expected, pipeline.handler.call
@@ -59,11 +64,15 @@ class FastLane(Generic[T]):
         self._end = end
         self._done = done
         self._left = left
+        self._gather_s = gather_s
+        self._most, self._most_while_slow = prefetch(pipeline.worker), prefetch_while_slow(pipeline.worker)
         self._loop = asyncio.get_running_loop()
         self._entries: set[Entry[T]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: deque[Entry[T]] = deque()
         self._called: list[Entry[T]] = []
+        self._finishing: asyncio.Handle
+        self._enough = 0
         self._calling = 0
         self._is_starting = False
         self._is_closed = False
@@ -73,6 +82,11 @@ class FastLane(Generic[T]):
     @property
     def in_flight(self) -> int:
         return len(self._entries)
+
+    @property
+    def limit(self) -> int:
+        """How many deliveries may be in flight. More than are handled at a time help only while calls are short."""
+        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
 
     def begin(self, entries: Sequence[Entry[T]]) -> None:
         """Take these deliveries as far as they go."""
@@ -219,13 +233,18 @@ class FastLane(Generic[T]):
 
     def _note_called(self, entry: Entry[T]) -> None:
         entry.task = None
-        if not self._called:
-            self._loop.call_soon(self._finish_called)  # what is called in this turn
         self._called.append(entry)
+        if len(self._called) == 1:
+            self._enough = self.limit // _ENOUGH
+            wait_s = self._gather_s if self._enough > 1 else 0.0  # then after this turn of the event loop
+            self._finishing = self._loop.call_later(wait_s, self._finish_called)
+        elif len(self._called) == self._enough:
+            self._loop.call_soon(self._finish_called)
 
     def _finish_called(self) -> None:
         if self._called:
             group, self._called = self._called, []
+            self._finishing.cancel()
             self._start(self._finish(group))
 
     async def _finish(self, group: Sequence[Entry[T]]) -> None:

@@ -19,7 +19,7 @@ from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.pool import Report, prefetch, prefetch_while_slow, timed
+from hookline.workers.pool import Report, timed
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MANY, MAX_WAIT_S, Slot, SubjectQueues
@@ -63,7 +63,6 @@ class OrderedPool:
         self._settler = Settler(pipeline.unsynced)
         self._blocked = BlockedPartitions(most_of_partition)
         self._partitions = Partitions(worker.queue, store, open_, self._arrived, self._leave_partition)
-        self._most, self._most_while_slow = prefetch(worker), prefetch_while_slow(worker)
         self._wake = asyncio.Event()
         self._lane = FastLane(pipeline, self._work, self._end, self._done, self._wake.set)
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -154,13 +153,9 @@ class OrderedPool:
             async with asyncio.timeout(None if due_s is None else max(0.0, due_s - time.monotonic())):
                 await self._wake.wait()
 
-    def _limit(self) -> int:
-        """How many events may be in flight. More than are handled at a time help only while calls are short."""
-        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
-
     def _room(self) -> int:
         """How many events may be taken now: only one while the breaker is open."""
-        room = max(0, self._limit() - self.in_flight)
+        room = max(0, self._lane.limit - self.in_flight)
         return min(room, 1) if self._pipeline.breaker.is_open else room
 
     def _ready(self, most: int) -> Sequence[Slot[_Message]]:

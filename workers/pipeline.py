@@ -15,7 +15,7 @@ from hookline.schemas.envelope import Envelope, from_headers
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.schemas.providers import catalogue
-from hookline.workers.admission import PREFETCH_FACTOR, Admission, ExclusiveGate
+from hookline.workers.admission import Admission, ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.attempts import (
     copy_number,
@@ -34,6 +34,7 @@ from hookline.workers.guarded_calls import GuardedCalls
 from hookline.workers.handler import Handler
 from hookline.workers.held_claims import HeldClaims
 from hookline.workers.normaliser import Normalise, normaliser
+from hookline.workers.prefetch import PREFETCH_FACTOR
 from hookline.workers.siblings import Siblings, chosen
 from hookline.workers.store import (
     Acquired,

@@ -1,15 +1,12 @@
 """Runs an unordered worker: as many deliveries at a time as it allows, until it is stopped."""
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from hookline.schemas.broker import Queue
-from hookline.workers.admission import PREFETCH_FACTOR
-from hookline.workers.api import Worker
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.work import Work
@@ -17,28 +14,8 @@ from hookline.workers.work import Work
 Report = Callable[[str, Sequence[tuple[Work, float]]], None]
 """Called for settled deliveries with the queue, each work with its outcome, and the seconds that it took."""
 
-_MAX_PREFETCH = 256  # more save a store little, and each is a crash suspect if the process dies
-
-
-def prefetch(worker: Worker[Any]) -> int:
-    """How many deliveries a process has in flight at most, while calls are short: more than it handles at a time.
-
-    While some are handled, others are claimed or completed, so that the store is asked for many at once.
-    """
-    return max(worker.concurrency, min(PREFETCH_FACTOR * worker.concurrency, _MAX_PREFETCH))
-
-
-def prefetch_while_slow(worker: Worker[Any]) -> int:
-    """How many deliveries a process has in flight while calls are long: the next one is there when a call ends.
-
-    More would be kept from other processes, and would have died with this one if it is killed.
-    """
-    return 2 * worker.concurrency
-
-
-def longest_unsettled_s(worker: Worker[Any], fetched: int) -> float:
-    """How long a message may be in the process, if it is the last of so many and every call takes all of its time."""
-    return worker.timeout_s * (math.ceil(fetched / worker.concurrency) + 1)
+_GATHER_S = 0.01
+"""Below its capacity a worker would finish most events alone. Each would wake two threads and be synced by itself."""
 
 
 def timed(entries: Sequence[Entry[Any]], works: Sequence[Work]) -> Sequence[tuple[Work, float]]:
@@ -54,9 +31,10 @@ class Pool:
         self._pipeline = pipeline
         self._queue = queue
         self._report = report
-        self._most, self._most_while_slow = prefetch(pipeline.worker), prefetch_while_slow(pipeline.worker)
         self._has_room = asyncio.Event()
-        self._lane: FastLane[None] = FastLane(pipeline, self._work, self._end, self._done, self._has_room.set)
+        self._lane: FastLane[None] = FastLane(
+            pipeline, self._work, self._end, self._done, self._has_room.set, gather_s=_GATHER_S
+        )
         self._taking = asyncio.create_task(self._take())
 
     @property
@@ -97,7 +75,7 @@ class Pool:
         """Take what has arrived, as much as may be in flight."""
         queue, breaker, observer = self._pipeline.worker.queue, self._pipeline.breaker, self._pipeline.observer
         while True:
-            while (room := self._limit() - self._lane.in_flight) <= 0:
+            while (room := self._lane.limit - self._lane.in_flight) <= 0:
                 self._has_room.clear()
                 await self._has_room.wait()
             if breaker.is_open:
@@ -107,10 +85,6 @@ class Pool:
             started_s = time.monotonic()
             observer.fetched(queue, received)
             self._lane.begin([Entry(each, None, started_s) for each in received])
-
-    def _limit(self) -> int:
-        """How many deliveries may be in flight. More than are handled at a time help only while calls are short."""
-        return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
 
     def _work(self, entry: Entry[None]) -> Awaitable[Work]:
         return self._pipeline.take(entry.received)

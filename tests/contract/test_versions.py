@@ -9,7 +9,8 @@ from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
 from hookline.schemas.broker import Again, Parked
 from hookline.schemas.envelope import Envelope
 from hookline.workers.pipeline import Pipeline
-from hookline.workers.pool import Pool, prefetch
+from hookline.workers.pool import Pool
+from hookline.workers.prefetch import prefetch
 from hookline.workers.store import MemoryStore
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually

@@ -10,7 +10,7 @@ from hookline.schemas.broker import Broker
 from hookline.schemas.envelope import Envelope, moment, seal
 from hookline.schemas.provider import Request
 from hookline.schemas.providers import catalogue
-from hookline.workers.admission import PREFETCH_FACTOR
+from hookline.workers.prefetch import PREFETCH_FACTOR
 from tests.contract.installations import opened
 from tests.end_to_end.processes import Process, Project, eventually
 
