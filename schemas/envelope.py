@@ -31,6 +31,7 @@ MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up t
 _SOURCE_PREFIX = "/hookline/"
 EARLIEST_S = 1_420_070_400.0  # 2015-01-01; the first of the providers' callbacks are younger
 MAX_AHEAD = timedelta(hours=1)
+_EARLIEST_UNIX, _LATEST_UNIX = int(EARLIEST_S), 4_102_444_800  # 2015 and 2100; whole numbers, for whole numbers
 _LATEST_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
 _encode = msgspec.json.Encoder().encode
 _from_unix = datetime.fromtimestamp  # quicker than to look it up
@@ -41,9 +42,10 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the ingress needs from a callback, by a partial decode.
 
     `event_type` is for example `room.created`, or `unknown.<word>`. `facts` distinguish the event from all others of
-    its source, and are the same when the provider sends it again. Events are ordered by `subject`: a room or a
-    recording task. `occurred_s` is the provider's time of the event in Unix seconds, or its sending time where it gives
-    no other; None where it gives none.
+    its source, and are the same when the provider sends it again. The event's id begins with a time among them, which
+    is a whole number of seconds or milliseconds. Events are ordered by `subject`: a room or a recording task.
+    `occurred_s` is the provider's time of the event in Unix seconds, or its sending time where it gives no other; None
+    where it gives none.
     """
 
     event_type: str
@@ -155,10 +157,20 @@ class LastTime:
 
 
 def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) -> str:
-    """32 hexadecimal digits from the facts of an event, encoded so that different facts give different input."""
+    """32 hexadecimal digits from the facts of an event, encoded so that different facts give different input.
+
+    A time among the facts is in front, in milliseconds. So events of about the same time are neighbours in the index of
+    a store, which would otherwise have a page to write for nearly every event.
+    """
     hasher = _fresh_hash.copy()
     hasher.update(_encode((source, event_type, facts)))
-    return hasher.hexdigest()
+    digits = hasher.hexdigest()
+    for fact in facts:
+        if type(fact) is int and fact >= _EARLIEST_UNIX:
+            ms = fact * 1000 if fact < _LATEST_UNIX else fact
+            if _EARLIEST_UNIX * 1000 <= ms < _LATEST_UNIX * 1000:
+                return f"{ms:011x}{digits[11:]}"
+    return digits
 
 
 def seal(  # noqa: PLR0913  each is a field
