@@ -113,6 +113,9 @@ class Comparison:
     def throughput(self, target: Target | None = None) -> Row:
         return self._row("events/s", per_s, target)
 
+    def p99(self) -> Row:
+        return self._row("p99 ms", p99_ms, None)
+
     def _row(self, unit: str, figure: Callable[[Measured], float], target: Target | None) -> Row:
         return Row(
             name=self.name,

@@ -7,8 +7,6 @@ from benchmarks.figures import Comparison, Row, Target
 from benchmarks.run import Run
 from benchmarks.turns import by_turns
 
-_SIGNED_FOR_GO = "krtc"
-
 
 def on_rabbitmq(run: Run) -> Iterator[Row]:
     """CPU time against the bare application, capacity against the obvious publisher and FastStream."""
@@ -45,7 +43,7 @@ def two_processes(run: Run) -> Iterator[Row]:
 def against_go(run: Run) -> Iterator[Row]:
     """CPU time against a Go program that verifies, seals and publishes the same, and against two that only answer."""
     installation = preparing.with_empty_queue(run)
-    (source,) = [each for each in installation.sources.values() if each.provider.name == _SIGNED_FOR_GO]
+    source = preparing.signed_for_go(installation)
     with (
         installation.ingress() as ingress,
         peers.go_ingress(run, source.keys[0].decode()) as go_ingress,

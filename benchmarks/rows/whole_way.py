@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from benchmarks import load, notes, peers, preparing, steady
 from benchmarks.accounting import Meter, peak_mib
 from benchmarks.callbacks import Prepared
 from benchmarks.comparing import check_among, check_handled, check_no_duplicates
+from benchmarks.draining import Start
 from benchmarks.errors import InvalidRun
 from benchmarks.figures import Comparison, Measured, Row, Target, p99_ms, percentile
 from benchmarks.installation import Installation
@@ -17,6 +19,7 @@ from benchmarks.turns import by_turns
 
 _WORKER = "benchmarks.handlers.unordered"
 _FIRST = 20
+_LOW_PER_S = 500.0
 _HANDLED_WITHIN_S = 60.0
 _SETTLE_S = 0.5
 
@@ -44,6 +47,35 @@ def against_faststream(run: Run) -> Iterator[Row]:
         latencies = list(_latencies(run, installation, ingress, min(each.per_s for each in ours) / 2))
     yield Comparison("HTTP to handler", ours, "FastStream", faststream).throughput(Target(">=", 3.5))
     yield Row(name="answer to handler", unit="p99 ms", figure=p99_ms, ours=latencies, target=Target("<=", 50))
+
+
+def at_a_low_rate(run: Run) -> Iterator[Row]:
+    """CPU time of a worker on RabbitMQ and SQLite at 500 events/s, against the obvious consumer."""
+    installation = preparing.with_empty_queue(run)
+    with installation.ingress() as ingress, peers.obvious_ingress(run) as obvious_ingress:
+        ours, obvious = by_turns(
+            run.extent.rounds,
+            lambda: run.prepare(installation.sources, round(_LOW_PER_S * run.extent.seconds)),
+            lambda prepared: _at_rate(run, installation, ingress, partial(installation.worker, _WORKER), prepared),
+            lambda prepared: _at_rate(run, installation, obvious_ingress, partial(peers.obvious_worker, run), prepared),
+        )
+    yield Comparison("worker at 500 events/s", ours, "obvious", obvious).cpu()
+
+
+def _at_rate(run: Run, installation: Installation, ingress: Ingress, start: Start, prepared: Prepared) -> Measured:
+    """The CPU time of a consumer while an ingress gets callbacks at a constant rate."""
+    with start(run.new_folder()) as worker:
+        first = _begin(run, installation, ingress, worker)
+        meter = Meter({"program": lambda: [worker.pid], **run.servers.groups()})
+        measured, _ = steady.measure(run, ingress, prepared, _LOW_PER_S, CONNECTIONS)
+        _await_handled(worker, len(first) + len(prepared.ids))
+        cpu_s = meter.spent_s()
+    handled = len(notes.noted(worker.notes_folder).times_s)
+    if handled != len(first) + len(prepared.ids):
+        raise InvalidRun(f"{worker.name}: {len(first) + len(prepared.ids)} events were accepted, {handled} handled")
+    measured = Measured(events=measured.events, seconds=measured.seconds, cpu_s=cpu_s)
+    run.say(f"  {worker.name}: {measured.cpu_us():.0f} µs CPU each")
+    return measured
 
 
 def _begin(run: Run, installation: Installation, ingress: Ingress, worker: Consumer) -> Sequence[str]:
