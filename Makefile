@@ -73,7 +73,7 @@ wheel: $(STAMP)  ## build the wheel into dist/, to install in another project
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
-bench: $(STAMP)  ## measure beside simpler programs and print the ratios (about fifty minutes)
+bench: $(STAMP)  ## measure beside simpler programs and print the ratios (nearly an hour)
 	@sh tests/services/install.sh
 	@sh benchmarks/install.sh
 	@$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
