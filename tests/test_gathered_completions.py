@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+
+import msgspec
+import pytest
 
 from hookline import Worker, worker
 from hookline.events import RoomCreated
-from hookline.schemas.broker import Received
+from hookline.schemas.broker import Done, Outcome, Received
 from hookline.schemas.envelope import Envelope, to_headers
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.pipeline import Pipeline
@@ -17,6 +21,7 @@ from tests.events import make
 
 SOON_S = 1.0
 NEVER_S = 600.0
+HOUR = timedelta(hours=1)
 CONCURRENCY = 16
 MANY = CONCURRENCY // 2  # a quarter of what is in flight until calls are known to be quick
 
@@ -38,18 +43,22 @@ class Store(Grouped):
 class Lane:
     """A fast lane that calls a function at once."""
 
-    def __init__(self, *, gather_s: float, concurrency: int = CONCURRENCY) -> None:
+    def __init__(self, *, gather_s: float, **options: Any) -> None:
         self.store = Store()
         self.called = 0
         self.done = 0
+        self.outcomes: list[Outcome] = []
         self._changed = asyncio.Event()
-        pipeline = Pipeline(self._worker(concurrency), self.store, normalise=_one)
+        pipeline = Pipeline(self._worker({"concurrency": CONCURRENCY} | options), self.store, normalise=_one)
         self.lane: FastLane[None] = FastLane(
             pipeline, self._none_alone, self._none_ends, self._done, lambda: None, gather_s=gather_s
         )
 
     def begin(self, count: int) -> None:
-        received = [Received(to_headers(envelope()), "", b"{}", 1, None) for _ in range(count)]
+        self.begin_each([envelope() for _ in range(count)])
+
+    def begin_each(self, envelopes: Sequence[Envelope]) -> None:
+        received = [Received(to_headers(each), "", b"{}", 1, None) for each in envelopes]
         self.lane.begin([Entry(each, None, 0.0) for each in received])
 
     async def until(self, *, called: int = 0, done: int = 0) -> None:
@@ -58,13 +67,14 @@ class Lane:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _worker(self, concurrency: int) -> Worker[Any]:
-        @worker(RoomCreated, concurrency=concurrency)
+    def _worker(self, options: dict[str, Any]) -> Worker[Any]:
+        @worker(RoomCreated, **options)
         async def handle(_: RoomCreated) -> None:
             self.called += 1
             self._changed.set()
 
-        return handle
+        declared: Worker[Any] = handle
+        return declared
 
     async def _none_alone(self, _: Entry[None]) -> Work:
         raise AssertionError
@@ -72,8 +82,9 @@ class Lane:
     async def _none_ends(self, _: Entry[None], __: Work) -> None:
         raise AssertionError
 
-    def _done(self, entries: Sequence[Entry[None]], _: Sequence[Work]) -> None:
+    def _done(self, entries: Sequence[Entry[None]], works: Sequence[Work]) -> None:
         self.done += len(entries)
+        self.outcomes += [work.outcome for work in works]
         self._changed.set()
 
 
@@ -127,3 +138,15 @@ async def test_a_drain_waits_for_no_more() -> None:
     async with asyncio.timeout(20):
         assert not await lane.lane.drain(grace_s=10)
     assert lane.done == 1
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["called later", "called in the same turn"])
+async def test_an_event_that_waits_to_be_finished_supersedes_an_older_one(*, together: bool) -> None:
+    lane = Lane(gather_s=SOON_S, latest_only=True)
+    newer, older = envelope(), msgspec.structs.replace(envelope(), occurred_at=envelope().occurred_at - HOUR)
+    lane.begin_each([newer, older] if together else [newer])
+    await lane.until(called=1)
+    if not together:
+        lane.begin_each([older])
+    await lane.until(done=2)
+    assert lane.outcomes == [Done(), Done("superseded")]

@@ -233,6 +233,9 @@ class FastLane(Generic[T]):
 
     def _note_called(self, entry: Entry[T]) -> None:
         entry.task = None
+        case = entry.case
+        if case.subject is not None:  # now, and not when it is finished: the next call of its subject may be sooner
+            self._pipeline.watermark.advance(case.subject, case.occurred_s)
         self._called.append(entry)
         if len(self._called) == 1:
             self._enough = self.limit // _ENOUGH

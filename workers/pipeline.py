@@ -83,8 +83,8 @@ class Pipeline:
         self._groups = cast("GroupStore", store)
         self._is_grouped = isinstance(store, GroupStore) and not worker.transactional
         self._normalise = normalise or normaliser(catalogue())
-        self._watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
-        self.calls = GuardedCalls(worker, store, self.admission, self.handler, self._watermark)
+        self.watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
+        self.calls = GuardedCalls(worker, store, self.admission, self.handler, self.watermark)
         self._claims = HeldClaims(store, worker.queue)
         self.failures = FailedAttempts(worker, self._claims, clock)
         self._unwanted = UnwantedDeliveries(store, worker.queue, self._claims, unwanted_after_s)
@@ -179,8 +179,6 @@ class Pipeline:
         """Complete the events of ordinary deliveries whose call has returned."""
         started_s = time.monotonic()
         completions = [(case.key, case.subject, case.occurred_s) for case, _ in called]
-        if self._asks_for_late:
-            self._watermark.advance_all(completions)
         try:
             answers = await self._groups.finish_all(self.worker.queue, completions, synced=self.unsynced is None)
         finally:
@@ -309,7 +307,7 @@ class Pipeline:
             raise
         if not self.worker.transactional or ending.outcome is not HANDLED:  # a transaction has recorded it itself
             if case.subject is not None:
-                self._watermark.advance(case.subject, case.occurred_s)
+                self.watermark.advance(case.subject, case.occurred_s)
             finish = self._store.finish if self.unsynced is None else self.unsynced.finish_unsynced
             started_s = time.monotonic()
             await finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
@@ -317,7 +315,7 @@ class Pipeline:
         return ending
 
     def _fail(self, case: Case, claim: Acquired, error: Exception) -> Coroutine[Any, Any, Ending]:
-        late = self._watermark.is_late(claim, case.subject, case.occurred_s)
+        late = self.watermark.is_late(claim, case.subject, case.occurred_s)
         return self.failures.end(case, error, late=late)
 
     async def _handle_alone(self, case: Case, claim: Acquired) -> Ending:

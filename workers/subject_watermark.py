@@ -1,7 +1,5 @@
 """Which events are late: after one of their subject that occurred later."""
 
-from collections.abc import Iterable
-
 from hookline.workers.store import Acquired
 
 
@@ -19,16 +17,12 @@ class SubjectWatermark:
 
     def advance(self, subject: str | None, occurred_s: float) -> None:
         """Record that an event of the subject was handled."""
-        self.advance_all([("", subject, occurred_s)])
-
-    def advance_all(self, events: Iterable[tuple[str, str | None, float]]) -> None:
-        """The same for several events, each with its key, its subject and its time."""
+        if subject is None:
+            return
         newest = self._newest
-        for _, subject, occurred_s in events:
-            if subject is not None:
-                before_s = newest.pop(subject, occurred_s)
-                newest[subject] = max(before_s, occurred_s)
-        while len(newest) > self._remembered:
+        before_s = newest.pop(subject, occurred_s)
+        newest[subject] = max(before_s, occurred_s)
+        if len(newest) > self._remembered:
             del newest[next(iter(newest))]
 
     def is_late(self, claim: Acquired, subject: str | None, occurred_s: float) -> bool:
