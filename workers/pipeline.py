@@ -306,8 +306,7 @@ class Pipeline:
             await self._claims.release(case)
             raise
         if not self.worker.transactional or ending.outcome is not HANDLED:  # a transaction has recorded it itself
-            if case.subject is not None:
-                self.watermark.advance(case.subject, case.occurred_s)
+            self.watermark.advance(case.subject, case.occurred_s)
             finish = self._store.finish if self.unsynced is None else self.unsynced.finish_unsynced
             started_s = time.monotonic()
             await finish(self.worker.queue, case.key, subject=case.subject, occurred_s=case.occurred_s)
