@@ -30,11 +30,8 @@ _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.
 MAX_CONTENT_TYPE_CHARACTERS = 255  # RFC 6838, 4.2: a type and a subtype of up to 127 characters each, and a slash
 _SOURCE_PREFIX = "/hookline/"
 EARLIEST_S = 1_420_070_400.0  # 2015-01-01; the first of the providers' callbacks are younger
-LATEST_S = 4_102_444_800.0  # 2100-01-01
 MAX_AHEAD = timedelta(hours=1)
-_EARLIEST_UNIX, _LATEST_UNIX = int(EARLIEST_S), int(LATEST_S)  # whole numbers are compared with these
-_EARLIEST_MS, _LATEST_MS = _EARLIEST_UNIX * 1000, _LATEST_UNIX * 1000  # of eleven hexadecimal digits, as all between
-_LAST_MOMENT_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
+_LATEST_S = 253_402_300_799.0  # 9999-12-31T23:59:59Z, the last second that a datetime can hold
 _encode = msgspec.json.Encoder().encode
 _from_unix = datetime.fromtimestamp  # quicker than to look it up
 _fresh_hash = hashlib.blake2b(digest_size=16)  # to copy it takes half the time of another
@@ -44,10 +41,9 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the ingress needs from a callback, by a partial decode.
 
     `event_type` is for example `room.created`, or `unknown.<word>`. `facts` distinguish the event from all others of
-    its source, and are the same when the provider sends it again. The event's id begins with a time among them, which
-    is a whole number of seconds or milliseconds. Events are ordered by `subject`: a room or a recording task.
-    `occurred_s` is the provider's time of the event in Unix seconds, or its sending time where it gives no other; None
-    where it gives none.
+    its source, and are the same when the provider sends it again. Events are ordered by `subject`: a room or a
+    recording task. `occurred_s` is the provider's time of the event in Unix seconds, or its sending time where it gives
+    no other; None where it gives none.
     """
 
     event_type: str
@@ -116,8 +112,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def moment(unix_s: float) -> datetime:
     """Unix seconds as an aware datetime, clamped to the years 1970 to 9999, since senders may send any number."""
-    if not 0 <= unix_s <= _LAST_MOMENT_S:
-        unix_s = min(max(unix_s, 0), _LAST_MOMENT_S)
+    if not 0 <= unix_s <= _LATEST_S:
+        unix_s = min(max(unix_s, 0), _LATEST_S)
     return _from_unix(unix_s, UTC)
 
 
@@ -126,7 +122,7 @@ def occurrence(occurred_s: float | None, received_at: datetime) -> datetime:
 
     A time before 2015, or more than an hour after the receipt, cannot be.
     """
-    if occurred_s is not None and EARLIEST_S <= occurred_s <= _LAST_MOMENT_S:
+    if occurred_s is not None and EARLIEST_S <= occurred_s <= _LATEST_S:
         occurred_at = _from_unix(occurred_s, UTC)
         if occurred_at <= received_at or occurred_at - received_at <= MAX_AHEAD:  # the first is true nearly always
             return occurred_at
@@ -159,20 +155,10 @@ class LastTime:
 
 
 def event_id(source: str, event_type: str, facts: tuple[str | int | None, ...]) -> str:
-    """32 hexadecimal digits from the facts of an event, encoded so that different facts give different input.
-
-    A time among the facts is in front, in milliseconds. So events of about the same time are neighbours in the index of
-    a store, which would otherwise have a page to write for nearly every event.
-    """
+    """32 hexadecimal digits from the facts of an event, encoded so that different facts give different input."""
     hasher = _fresh_hash.copy()
     hasher.update(_encode((source, event_type, facts)))
-    digits = hasher.hexdigest()
-    for fact in facts:
-        if isinstance(fact, int) and fact >= _EARLIEST_UNIX:
-            ms = fact * 1000 if fact < _LATEST_UNIX else fact
-            if _EARLIEST_MS <= ms < _LATEST_MS:
-                return f"{ms:x}{digits[11:]}"
-    return digits
+    return hasher.hexdigest()
 
 
 def seal(  # noqa: PLR0913  each is a field

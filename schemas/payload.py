@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
-from hookline.schemas.envelope import EARLIEST_S, LATEST_S, UNREADABLE, Envelope, Identity, moment
+from hookline.schemas.envelope import EARLIEST_S, UNREADABLE, Envelope, Identity, moment
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.lenient import decode_leniently, fitted
 from hookline.schemas.provider import Request
@@ -293,9 +293,12 @@ def unix_s(time: float | None) -> float | None:
         return None
     for ticks_per_s in (1, 10**3, 10**6, 10**9):
         seconds = time / ticks_per_s
-        if EARLIEST_S <= seconds < LATEST_S:
+        if EARLIEST_S <= seconds < _LATEST_S:
             return seconds
     return None
+
+
+_LATEST_S = 4_102_444_800.0  # 2100-01-01
 
 
 def number_s(time: int | str | None) -> float | None:

@@ -68,29 +68,6 @@ def test_an_event_id_never_changes_between_versions(facts: tuple[str | int | Non
     assert event_id("krtc-main", "room.created", facts) == expected
 
 
-@pytest.mark.parametrize("time", [1_795_766_732, 1_795_766_732_000], ids=["seconds", "milliseconds"])
-def test_an_event_id_begins_with_the_time_among_the_facts(time: int) -> None:
-    found = event_id("krtc-main", "room.created", (1, "demo", time, None))
-    assert (found[:11], len(found)) == ("1a21c09c4e0", 32)
-    assert found != event_id("krtc-main", "room.created", (2, "demo", time, None))
-
-
-@often
-@given(
-    times=st.lists(st.integers(1_420_070_400_000, 4_102_444_799_999), min_size=2), unit_ms=st.sampled_from([1, 1000])
-)
-def test_event_ids_are_in_the_order_of_their_times(times: list[int], unit_ms: int) -> None:
-    ticks = sorted({time // unit_ms for time in times})
-    ids = [event_id("krtc-main", "room.created", ("demo", tick)) for tick in ticks]
-    assert ids == sorted(ids)
-
-
-@pytest.mark.parametrize("number", [True, 0, -1, 1_420_070_399, 4_102_444_800, 1_420_070_399_999, 4_102_444_800_000])
-def test_a_number_that_is_no_time_of_an_event_is_not_in_front_of_its_id(number: int) -> None:
-    first, second = (event_id("krtc-main", "room.created", (room, number)) for room in ("demo", "other"))
-    assert first[:11] != second[:11]
-
-
 @often
 @given(occurred_at=TIMES, received_at=TIMES)
 def test_times_are_sent_as_by_isoformat(occurred_at: datetime, received_at: datetime) -> None:

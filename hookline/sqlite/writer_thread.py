@@ -30,7 +30,7 @@ _MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
-_CACHE_KIB = 16 * 1024  # some events have random ids: with SQLite's 2 MB, most steps read a page again
+_CACHE_KIB = 16 * 1024  # events have random ids: with SQLite's 2 MB, most steps read a page again
 _LOG_PAGES = 2000  # twice SQLite's default: a page that is written twice until then is copied once
 _LOG_BYTES = 16 * 2**20  # a log that a long reader has made larger shrinks again to this
 

@@ -135,12 +135,11 @@ def _identify(command: str, notice: Notice, body: bytes) -> Identity | None:
     topic = _topic(command, notice)
     if topic is None:
         return None
-    time = notice.event_time
-    occurred_s = number_s(time)
-    if time is None or occurred_s is None:
+    occurred_s = number_s(notice.event_time)
+    if occurred_s is None:
         return Identity(topic, all_facts(command, body), call, number_s(notice.call_record.end_time))
     changed = sorted([f"{user.action}:{user.account}" for user in notice.changed_user_list])
-    return Identity(topic, (command, call, int(time), *changed), call, occurred_s)
+    return Identity(topic, (command, call, str(notice.event_time), *changed), call, occurred_s)
 
 
 def _drafts(command: str, notice: Notice, _body: bytes) -> Sequence[Draft]:

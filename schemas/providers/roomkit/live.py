@@ -128,10 +128,10 @@ def _identify(command: str, notice: Notice, body: bytes) -> Identity | None:
         return None
     time = notice.event_time if notice.event_time is not None else notice.room_info.create_time
     occurred_s = number_s(time)
-    if time is None or occurred_s is None:
+    if occurred_s is None:
         return Identity(topic, all_facts(command, body), room)
     which = (optional_text(notice.event_type), notice.event_cause, notice.action, *accounts)
-    return Identity(topic, (command, room, int(time), *which), room, occurred_s)
+    return Identity(topic, (command, room, str(time), *which), room, occurred_s)
 
 
 def _identify_recording(command: str, notice: Recording, _body: bytes) -> Identity:
