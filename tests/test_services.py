@@ -1,5 +1,6 @@
 """The private servers: what their starters say when a program is missing, and their end with the tests."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from tests.end_to_end.processes import WITHIN_S, until
-from tests.services import rabbitmq, redis
+from tests.services import rabbitmq, redis, servers
 
 ROOT = Path(__file__).parent.parent
 KILLED = """
@@ -56,3 +57,22 @@ def runs(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)  # its new parent may be slow to see its end
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = servers.free_ports(1)
+    monkeypatch.setattr(servers, "_PORTS", mostly(first))
+    assert first not in servers.free_ports(5)
+
+
+def test_a_port_is_given_to_no_other_process_of_tests() -> None:
+    (first,) = servers.free_ports(1)
+    other = f"from tests.services import servers; servers._PORTS = {mostly(first)}; print(servers.free_ports(5))"
+    command = [sys.executable, "-c", other]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=WITHIN_S, check=True)  # noqa: S603
+    assert first not in json.loads(ended.stdout)
+
+
+def mostly(port: int) -> list[int]:
+    """This port and a few others; a random choice is mostly this one."""
+    return [port] * 1000 + list(range(12_000, 12_100))

@@ -1,5 +1,6 @@
 """The private servers of a test run: own ports, own folders. Each starts with the first test that needs it."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -10,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import NoReturn, Protocol, TypeVar
+from typing import IO, NoReturn, Protocol, TypeVar
 
 import psutil
 import pytest
@@ -172,14 +174,33 @@ def missing(name: str, variable: str) -> NoReturn:
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, outside the range from which the system takes those of connections.
 
-    The choice is random, so that test runs side by side choose different ones.
+    No other process of tests gets them until this one ends: what listens on a port may be killed and started again.
     """
     ports: list[int] = []
     while len(ports) < count:
         port = random.choice(_PORTS)  # noqa: S311  # no secret
-        if port not in ports and _is_free(port):
+        if port not in _given and _is_claimed(port) and _is_free(port):
+            _given.add(port)
             ports.append(port)
     return ports
+
+
+_given: set[int] = set()
+
+
+def _is_claimed(port: int) -> bool:
+    """Whether this process has got the lock of the port, which it keeps until it ends."""
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _claims() -> IO[bytes]:
+    """A file of which each byte stands for a port. It stays open, since closing it would end the locks."""
+    return Path(tempfile.gettempdir(), f"hookline-test-ports-{os.getuid()}").open("wb")
 
 
 def _is_free(port: int) -> bool:
