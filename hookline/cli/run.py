@@ -11,7 +11,7 @@ import click
 from hookline.admin.pages import socket_of
 from hookline.cli.options import config_option, fail_fast_option, log_option
 from hookline.runtime import logs
-from hookline.runtime.event_loop import collect_rarely, run_to_end
+from hookline.runtime.event_loop import collect_rarely, let_threads_in, run_to_end
 from hookline.runtime.logs import log_queue, log_sources
 from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
@@ -154,6 +154,7 @@ def worker(
 
 def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") -> None:
     collect_rarely()
+    let_threads_in()
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     run_to_end(until_exit(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors))))
