@@ -1,6 +1,5 @@
 """The garbage collector runs rarely, but it runs. Threads get the interpreter beside a busy event loop."""
 
-import asyncio
 import gc
 import sys
 import threading
@@ -10,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from hookline.runtime.event_loop import collect_rarely, let_threads_in, run_to_end
+from tests.busy_loops import busy_until
 
-TURN_S = 0.0003
 BUSY_S = 1.0
 STEPS = 50
 
@@ -55,12 +54,7 @@ async def steps_of_a_thread() -> int:
             steps += 1
 
     threading.Thread(target=work, daemon=True).start()
-    end_s = time.thread_time() + BUSY_S
-    while steps < STEPS and time.thread_time() < end_s:
-        turn_end_s = time.thread_time() + TURN_S
-        while time.thread_time() < turn_end_s:
-            pass
-        await asyncio.sleep(0)
+    await busy_until(lambda: steps == STEPS, BUSY_S)
     return steps
 
 

@@ -1,16 +1,18 @@
-"""A function that blocks the event loop is named while it does."""
+"""A function that blocks the event loop is named while it does. One that keeps it busy starves no thread."""
 
 import asyncio
 import logging
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from hookline.runtime.import_watch import watching_import
 from hookline.runtime.loop_watch import watching_loop
 from hookline.workers.user_code import running_line
+from tests.busy_loops import busy_until
 
 WITHIN_S = 60.0
 
@@ -90,3 +92,23 @@ async def test_an_event_loop_that_waits_runs_no_line_of_the_team() -> None:
     timer = threading.Timer(0.2, look)  # the loop waits by then
     timer.start()
     assert await found is None
+
+
+@pytest.fixture
+def switching_s() -> Iterator[float]:
+    """How long a thread waits for the interpreter before it asks for it."""
+    before_s = sys.getswitchinterval()
+    yield before_s
+    sys.setswitchinterval(before_s)
+
+
+async def test_a_function_that_keeps_the_loop_busy_lets_threads_in_after_a_while(switching_s: float) -> None:
+    with watching_loop(look_s=0.02):
+        await busy_until(lambda: sys.getswitchinterval() < switching_s, WITHIN_S)
+        assert sys.getswitchinterval() < switching_s
+
+
+async def test_as_long_as_threads_come_to_run_none_interrupts_the_loop_sooner(switching_s: float) -> None:
+    with watching_loop():
+        await asyncio.sleep(2.2)
+    assert sys.getswitchinterval() == switching_s

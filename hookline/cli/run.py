@@ -154,7 +154,8 @@ def worker(
 
 def _serve(settings: Settings, roles: Roles, log_errors: LogErrors = "place") -> None:
     collect_rarely()
-    let_threads_in()
+    if roles.ingress:  # anybody may keep its event loop busy; in a worker, `LoopWatch` looks after the threads
+        let_threads_in()
     from hookline.runtime.serve import serve  # noqa: PLC0415  slow to load
 
     run_to_end(until_exit(serve(settings, roles, OutcomeLog(settings.workers.log_events_per_s, log_errors))))

@@ -1,7 +1,9 @@
-"""Says which line of a team's code keeps the event loop from running.
+"""Says which line of a team's code keeps the event loop from running, and sees to it that threads run beside it.
 
 A function that blocks, such as `time.sleep` or a driver without `await`, stops everything in its process: other events,
-answers to providers, health and metrics. So a thread looks, and names the line while it blocks.
+answers to providers, health and metrics. So a thread looks, and names the line while it blocks. A function that awaits
+again and again and never sleeps can starve the threads, those of stores and their heartbeats: then the thread does not
+come to look.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from hookline.runtime.event_loop import let_threads_in
 from hookline.schemas.process_states import BlockedState
 from hookline.workers.user_code import Line, running_line
 
@@ -25,6 +28,8 @@ _AGAIN_S = 60.0
 _SHORT_S = 0.1
 """Delays up to that are those of a busy machine."""
 WITHIN_S = 60.0
+_STARVING_TICKS = 3
+"""So often the event loop ticked and the thread did not look: it has not come to run."""
 
 
 class _Delay(NamedTuple):
@@ -59,6 +64,7 @@ class LoopWatch:
         self._line: Line | None = None
         self.blocked_s = 0.0
         self._ticked_s = time.monotonic()
+        self._unseen_ticks = 0
         self._next = loop.call_later(self._look_s, self._tick)
         self._thread = threading.Thread(target=self._run, name="event loop watch", daemon=True)
         self._thread.start()
@@ -82,6 +88,9 @@ class LoopWatch:
         now_s = time.monotonic()
         self._note(now_s, now_s - self._ticked_s - self._look_s)
         self._ticked_s = now_s
+        self._unseen_ticks += 1
+        if self._unseen_ticks == _STARVING_TICKS:
+            let_threads_in()
         self._next = self._loop.call_later(self._look_s, self._tick)
 
     def _note(self, now_s: float, late_s: float) -> None:
@@ -96,6 +105,7 @@ class LoopWatch:
     def _run(self) -> None:
         looked_s = time.monotonic()
         while not self._closing.wait(self._look_s):
+            self._unseen_ticks = 0
             before_s, looked_s = looked_s, time.monotonic()
             was_frozen = looked_s - before_s > 2 * self._stalled_s  # the whole process, or the machine
             late_s = looked_s - self._ticked_s - self._look_s
