@@ -316,10 +316,12 @@ class IngressConnection(web.RequestHandler):
             self._loop.call_soon(self._read_again)  # behind the news that the connection is lost
 
     def force_close(self) -> None:
+        """Close the connection once: after a second time asyncio's TLS no longer aborts it."""
         if self._resting is not None:
             self._resting.cancel()
-        if self.transport is not None and not self.transport.is_closing():
-            self._read_again()
+        if self.transport is not None and self.transport.is_closing():
+            self.transport = None
+        self._read_again()
         super().force_close()
 
     def _read_again(self) -> None:

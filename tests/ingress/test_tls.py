@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from hookline.ingress import tls_handshake
+from hookline.ingress.connection import IngressConnection
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
 from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
@@ -398,3 +399,28 @@ async def test_a_client_that_does_not_answer_the_end_of_tls_makes_way(authority:
                     await client.receive()
                 answer = await client.ask(request)
             assert answer.startswith(b"HTTP/1.1 200 OK" if request == GOOD else b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_one_that_makes_way_while_its_end_of_tls_is_awaited_is_closed_at_once(
+    authority: Authority, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    last = GOOD.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+
+    async def make_way() -> None:
+        async with with_tls(authority, fast_lane=False) as ingress:
+            with closing(Greeting(authority, ingress.port)) as client:
+                async with asyncio.timeout(PATIENCE_S):
+                    while not client.send():
+                        await client.receive()
+                    assert (await client.ask(last)).startswith(b"HTTP/1.1 200 OK")
+                    await let_ingress_run()
+                    (connection,) = ingress.server.connections
+                    assert isinstance(connection, IngressConnection)
+                    assert connection.idle_since_s == 0
+                    connection.give_way()
+                    while ingress.server.connections:  # noqa: ASYNC110  the end of a connection gives no signal
+                        await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(make_way())
