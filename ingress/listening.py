@@ -48,6 +48,7 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
     """TLS 1.2 or newer with this certificate; its key may be in the same file. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # OpenSSL 1.1 does as many handshakes as a client asks for
     context.set_alpn_protocols(["http/1.1"])
     load_certificate(context, certificate, key)
     return context
