@@ -12,6 +12,7 @@ from typing import cast
 from hookline.ingress.connection import IngressConnection
 from hookline.ingress.connection_limits import ConnectionLimits
 from hookline.ingress.timeouts import Timeouts
+from hookline.ingress.tls_records import TlsRecords
 from hookline.ingress.turns import Turns
 
 _HANDSHAKE_BYTES = 49_152  # a body that costs as much
@@ -111,6 +112,7 @@ class Handshake(asyncio.Protocol):
         starting = loop.create_task(tls)
         try:
             await asyncio.sleep(0)  # its first step sets another protocol, which is connected in the next turn
+            transport.set_protocol(TlsRecords(transport, self._turns))
             loop.call_soon(_feed, transport, self._arrived)
             return await starting
         finally:

@@ -28,8 +28,9 @@ class Turns:
     begins requests on the fast lane, and otherwise only once it is used up. The rest is parsed in the next turns, a
     little for each connection, for a few milliseconds in each turn. Costly bytes and others have a time of their own,
     so that no crowd of the one holds up the other; that of costly ones is shorter, since new connections wait behind
-    it. A body in chunks of one byte costs a hundred times as much to parse as the same body in one piece. To verify a
-    large body costs as much as several small ones, and clients that pipeline have a request at hand in each turn.
+    it. A body in chunks of one byte costs a hundred times as much to parse as the same body in one piece, and so do
+    tiny records of TLS. To verify a large body costs as much as several small ones, and clients that pipeline have a
+    request at hand in each turn.
     """
 
     __slots__ = ("_costly", "_is_scheduled", "_usual", "_waiting", "reads_left")

@@ -321,6 +321,12 @@ class Greeting:
         self._tls.write(request)
         self._socket.sendall(self._outgoing.read())
 
+    def write_tiny(self, request: bytes) -> None:
+        """Send it at once, with a record for each byte."""
+        for byte in request:
+            self._tls.write(bytes([byte]))
+        self._socket.sendall(self._outgoing.read())
+
     def forge(self, record: bytes) -> None:
         """Send bytes that TLS has not made."""
         self._socket.sendall(record)
@@ -399,6 +405,41 @@ async def test_a_client_that_does_not_answer_the_end_of_tls_makes_way(authority:
                     await client.receive()
                 answer = await client.ask(request)
             assert answer.startswith(b"HTTP/1.1 200 OK" if request == GOOD else b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
+def test_tiny_records_are_accepted_a_few_at_a_time(
+    *,
+    authority: Authority,
+    lane: bool,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    padded = GOOD.replace(b"\r\n", b"\r\nX-Padding: " + b"x" * 7000 + b"\r\n", 1)
+    sizes: list[int] = []
+    receive = IngressConnection.data_received
+
+    def noted(self: IngressConnection, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(self, data)
+
+    monkeypatch.setattr(IngressConnection, "data_received", noted)
+
+    async def accepted() -> None:
+        async with with_tls(authority, fast_lane=lane) as ingress:
+            with closing(Greeting(authority, ingress.port)) as client:
+                async with asyncio.timeout(PATIENCE_S):
+                    while not client.send():
+                        await client.receive()
+                    client.write_tiny(padded)
+                    await ingress.publisher.kept.wait()
+                    assert (await client.ask(GOOD)).startswith(b"HTTP/1.1 200 OK")
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(accepted())
+    assert sum(sizes) == len(padded) + len(GOOD)
+    assert max(sizes) < len(padded) / 2
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
