@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import psutil
 import pytest
@@ -198,9 +198,9 @@ def _is_claimed(port: int) -> bool:
 
 
 @cache
-def _claims() -> IO[bytes]:
+def _claims() -> int:
     """A file of which each byte stands for a port. It stays open, since closing it would end the locks."""
-    return Path(tempfile.gettempdir(), f"hookline-test-ports-{os.getuid()}").open("wb")
+    return os.open(Path(tempfile.gettempdir(), f"hookline-test-ports-{os.getuid()}"), os.O_WRONLY | os.O_CREAT)
 
 
 def _is_free(port: int) -> bool:
