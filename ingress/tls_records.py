@@ -34,14 +34,13 @@ class TlsRecords(asyncio.BufferedProtocol):
         self._skipped_bytes = 0  # what is to come of the last record
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._held_bytes:
-            self._pass_on()
+        self._pass_on()
         buffer = cast("memoryview", self._tls.get_buffer(sizehint))
         self._buffer = buffer[: self._skipped_bytes + _READ_BYTES]
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._is_one_record(nbytes) or self._count(nbytes) <= _MAX_RECORDS:
+        if self._count(self._buffer[:nbytes]) <= _MAX_RECORDS:
             self._tls.buffer_updated(nbytes)
             return
         self._held_bytes = nbytes
@@ -76,26 +75,16 @@ class TlsRecords(asyncio.BufferedProtocol):
         if size:
             self._tls.buffer_updated(size)
 
-    def _is_one_record(self, size: int) -> bool:
-        """Whether these bytes of the buffer are a whole record, as mostly."""
-        if self._skipped_bytes or self._head or size < _HEAD.size:
-            return False
-        (length,) = _HEAD.unpack_from(self._buffer)
-        return size == _HEAD.size + int(length)
-
-    def _count(self, size: int) -> int:
-        """How many records begin within these bytes of the buffer; one whose head is incomplete begins in the next."""
-        at, count = self._skipped_bytes, 0
-        while at < size:
-            missing = _HEAD.size - len(self._head)
-            self._head += self._buffer[at : min(size, at + missing)]
-            at += missing
-            if len(self._head) < _HEAD.size:
-                at = size
-                break
-            (length,) = _HEAD.unpack(self._head)
-            self._head = b""
-            at += length
+    def _count(self, data: memoryview) -> int:
+        """How many records begin in these bytes; one whose head is incomplete begins in the next."""
+        if self._head:
+            data, self._head = memoryview(self._head + data), b""
+        size, at, count = len(data), self._skipped_bytes, 0
+        while at + _HEAD.size <= size:
+            (length,) = _HEAD.unpack_from(data, at)
+            at += _HEAD.size + length
             count += 1
+        if at < size:
+            self._head, at = bytes(data[at:]), size
         self._skipped_bytes = at - size
         return count
