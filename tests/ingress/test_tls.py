@@ -16,6 +16,7 @@ import uvloop
 
 from hookline.ingress import tls_handshake
 from hookline.ingress.connection import IngressConnection
+from hookline.ingress.listening import server_context
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
 from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
@@ -23,6 +24,10 @@ from tests.ingress.running_ingress import RunningIngress, running_ingress, with_
 
 NAME = "ingress.example"
 LOST = GOOD.replace(b"/hooks/", b"/nowhere/")
+
+on_each_loop = pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
 
 
 class Authority:
@@ -91,7 +96,7 @@ async def answers_to(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], 
     return received.count(b"HTTP/1.1 200 OK")
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
 def test_a_connection_serves_one_callback_after_another(
     *, authority: Authority, lane: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -121,7 +126,7 @@ FIRST_BYTES = {
 }
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 @pytest.mark.parametrize("first", FIRST_BYTES.values(), ids=FIRST_BYTES)
 def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
     authority: Authority,
@@ -150,7 +155,7 @@ def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 @pytest.mark.parametrize("next_", [LOST, b"zebra" + LOST], ids=["a refused request", "no request"])
 def test_a_client_that_leaves_while_requests_wait_behind_another_leaves_nothing(
     authority: Authority, next_: bytes, new_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -162,8 +167,7 @@ def test_a_client_that_leaves_while_requests_wait_behind_another_leaves_nothing(
             ingress.publisher.hold()
             with closing(Greeting(authority, ingress.port)) as client:
                 async with asyncio.timeout(PATIENCE_S):
-                    while not client.send():
-                        await client.receive()
+                    await client.shake_hands()
                     client.write(GOOD + next_ + next_)
                     await ingress.publisher.called.wait()
                 await let_ingress_run()
@@ -179,7 +183,7 @@ def test_a_client_that_leaves_while_requests_wait_behind_another_leaves_nothing(
         runner.run(leave())
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 def test_a_forged_record_within_a_body_is_no_error_of_the_ingress(
     authority: Authority, new_loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,8 +191,7 @@ def test_a_forged_record_within_a_body_is_no_error_of_the_ingress(
         async with with_tls(authority) as ingress:
             with closing(Greeting(authority, ingress.port)) as client:
                 async with asyncio.timeout(PATIENCE_S):
-                    while not client.send():
-                        await client.receive()
+                    await client.shake_hands()
                     client.write(GOOD[:-1])
                     while not ingress.receiver._in_flight:  # noqa: ASYNC110, SLF001  its beginning gives no signal
                         await asyncio.sleep(0.01)
@@ -286,6 +289,11 @@ async def test_clients_that_begin_no_handshake_make_way(authority: Authority) ->
         assert line == b"HTTP/1.1 200 OK\r\n"
 
 
+def test_a_client_cannot_ask_for_a_second_handshake(authority: Authority) -> None:
+    """OpenSSL 3 refuses it by itself, and 1.1 by this option only."""
+    assert server_context(*authority.issue(11)).options & ssl.OP_NO_RENEGOTIATION
+
+
 async def test_a_handshake_that_does_not_end_is_cut_off(authority: Authority) -> None:
     certificate, key = authority.issue(10)
     settings = with_settings(tls_certificate=certificate, tls_key=key, head_timeout_s=0.3)
@@ -317,14 +325,14 @@ class Greeting:
     async def receive(self) -> None:
         self._incoming.write(await asyncio.get_running_loop().sock_recv(self._socket, 2**16))
 
-    def write(self, request: bytes) -> None:
-        self._tls.write(request)
-        self._socket.sendall(self._outgoing.read())
+    async def shake_hands(self) -> None:
+        while not self.send():
+            await self.receive()
 
-    def write_tiny(self, request: bytes) -> None:
-        """Send it at once, with a record for each byte."""
-        for byte in request:
-            self._tls.write(bytes([byte]))
+    def write(self, *parts: bytes) -> None:
+        """Send them at once, with a record for each."""
+        for part in parts:
+            self._tls.write(part)
         self._socket.sendall(self._outgoing.read())
 
     def forge(self, record: bytes) -> None:
@@ -401,13 +409,12 @@ async def test_a_client_that_does_not_answer_the_end_of_tls_makes_way(authority:
         for request in (refused, refused, GOOD):
             client = stack.enter_context(closing(Greeting(authority, ingress.port)))
             async with asyncio.timeout(PATIENCE_S):
-                while not client.send():
-                    await client.receive()
+                await client.shake_hands()
                 answer = await client.ask(request)
             assert answer.startswith(b"HTTP/1.1 200 OK" if request == GOOD else b"HTTP/1.1 404")
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "usual way"])
 def test_tiny_records_are_accepted_a_few_at_a_time(
     *,
@@ -430,9 +437,8 @@ def test_tiny_records_are_accepted_a_few_at_a_time(
         async with with_tls(authority, fast_lane=lane) as ingress:
             with closing(Greeting(authority, ingress.port)) as client:
                 async with asyncio.timeout(PATIENCE_S):
-                    while not client.send():
-                        await client.receive()
-                    client.write_tiny(padded)
+                    await client.shake_hands()
+                    client.write(*(bytes([byte]) for byte in padded))
                     await ingress.publisher.kept.wait()
                     assert (await client.ask(GOOD)).startswith(b"HTTP/1.1 200 OK")
 
@@ -442,7 +448,7 @@ def test_tiny_records_are_accepted_a_few_at_a_time(
     assert max(sizes) < len(padded) / 2
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@on_each_loop
 def test_one_that_makes_way_while_its_end_of_tls_is_awaited_is_closed_at_once(
     authority: Authority, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
@@ -452,8 +458,7 @@ def test_one_that_makes_way_while_its_end_of_tls_is_awaited_is_closed_at_once(
         async with with_tls(authority, fast_lane=False) as ingress:
             with closing(Greeting(authority, ingress.port)) as client:
                 async with asyncio.timeout(PATIENCE_S):
-                    while not client.send():
-                        await client.receive()
+                    await client.shake_hands()
                     assert (await client.ask(last)).startswith(b"HTTP/1.1 200 OK")
                     await let_ingress_run()
                     (connection,) = ingress.server.connections
