@@ -1,6 +1,7 @@
 """What a worker has called is finished in groups: soon, at once if it is much, and before a drain ends."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -41,13 +42,14 @@ class Store(Grouped):
 
 
 class Lane:
-    """A fast lane that calls a function at once."""
+    """A fast lane that calls a function at once, which never waits and takes `call_s`."""
 
-    def __init__(self, *, gather_s: float, **options: Any) -> None:
+    def __init__(self, *, gather_s: float, call_s: float = 0.0, **options: Any) -> None:
         self.store = Store()
         self.called = 0
         self.done = 0
         self.outcomes: list[Outcome] = []
+        self._call_s = call_s
         self._changed = asyncio.Event()
         pipeline = Pipeline(self._worker({"concurrency": CONCURRENCY} | options), self.store, normalise=_one)
         self.lane: FastLane[None] = FastLane(
@@ -70,6 +72,7 @@ class Lane:
     def _worker(self, options: dict[str, Any]) -> Worker[Any]:
         @worker(RoomCreated, **options)
         async def handle(_: RoomCreated) -> None:
+            time.sleep(self._call_s)  # noqa: ASYNC251  as a function that computes
             self.called += 1
             self._changed.set()
 

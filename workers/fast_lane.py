@@ -25,6 +25,7 @@ T = TypeVar("T")
 _STEPS = 3  # a call ends, is finished or its claim is given up, and is settled
 _ENOUGH = 4  # a fraction of what may be in flight: when so much was called, nothing more is waited for
 _LAST_S = 2.0  # for what comes after a call that was cancelled
+_AT_ONCE_S = 0.002  # after so long a task lets the event loop go on, although none of its calls has waited
 
 
 class Entry(msgspec.Struct, Generic[T], eq=False):
@@ -204,6 +205,7 @@ class FastLane(Generic[T]):
     async def _call_in_turn(self, turn: Turn) -> None:
         """Call the function for one delivery after the other, as long as any is ready."""
         task, expected, call = asyncio.current_task(self._loop), self._expected, self._call
+        until_s = time.monotonic() + _AT_ONCE_S
         while self._ready:
             entry = self._ready.popleft()
             if not self._is_starting:
@@ -226,6 +228,9 @@ class FastLane(Generic[T]):
             turn.give_way()
             if entry.is_left:  # this task is turned away, whatever it would do next
                 break
+            if time.monotonic() > until_s:
+                await asyncio.sleep(0)
+                until_s = time.monotonic() + _AT_ONCE_S
 
     def _fail(self, entry: Entry[T], error: Exception) -> None:
         entry.task = None  # it goes on with another delivery
