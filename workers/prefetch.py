@@ -5,10 +5,10 @@ from typing import Any
 
 from hookline.workers.api import Worker
 
-PREFETCH_FACTOR = 16
+PREFETCH_FACTOR = 32
 """How many deliveries may be in flight for each that is handled."""
 
-_MAX_PREFETCH = 256  # more save a store little, and each is a crash suspect if the process dies
+_MAX_PREFETCH = 512  # more save a store little, and each is a crash suspect if the process dies
 
 
 def prefetch(worker: Worker[Any]) -> int:
