@@ -46,21 +46,22 @@ class Lane:
 
     def __init__(self, *, gather_s: float, call_s: float = 0.0, **options: Any) -> None:
         self.store = Store()
+        self.opened = 0
         self.called = 0
         self.done = 0
         self.outcomes: list[Outcome] = []
         self._call_s = call_s
         self._changed = asyncio.Event()
-        pipeline = Pipeline(self._worker({"concurrency": CONCURRENCY} | options), self.store, normalise=_one)
+        pipeline = Pipeline(self._worker({"concurrency": CONCURRENCY} | options), self.store, normalise=self._one)
         self.lane: FastLane[None] = FastLane(
             pipeline, self._none_alone, self._none_ends, self._done, lambda: None, gather_s=gather_s
         )
 
-    def begin(self, count: int) -> None:
-        self.begin_each([envelope() for _ in range(count)])
+    def begin(self, count: int, body: bytes = b"{}") -> None:
+        self.begin_each([envelope() for _ in range(count)], body)
 
-    def begin_each(self, envelopes: Sequence[Envelope]) -> None:
-        received = [Received(to_headers(each), "", b"{}", 1, None) for each in envelopes]
+    def begin_each(self, envelopes: Sequence[Envelope], body: bytes = b"{}") -> None:
+        received = [Received(to_headers(each), "", body, 1, None) for each in envelopes]
         self.lane.begin([Entry(each, None, 0.0) for each in received])
 
     async def until(self, *, called: int = 0, done: int = 0) -> None:
@@ -79,6 +80,10 @@ class Lane:
         declared: Worker[Any] = handle
         return declared
 
+    def _one(self, each: Envelope) -> tuple[RoomCreated]:
+        self.opened += 1
+        return (make(RoomCreated, each.id),)
+
     async def _none_alone(self, _: Entry[None]) -> Work:
         raise AssertionError
 
@@ -89,10 +94,6 @@ class Lane:
         self.done += len(entries)
         self.outcomes += [work.outcome for work in works]
         self._changed.set()
-
-
-def _one(each: Envelope) -> tuple[RoomCreated]:
-    return (make(RoomCreated, each.id),)
 
 
 async def test_what_is_called_one_after_the_other_is_finished_together() -> None:

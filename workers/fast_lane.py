@@ -26,6 +26,7 @@ _STEPS = 3  # a call ends, is finished or its claim is given up, and is settled
 _ENOUGH = 4  # a fraction of what may be in flight: when so much was called, nothing more is waited for
 _LAST_S = 2.0  # for what comes after a call that was cancelled
 _AT_ONCE_S = 0.002  # after so long a task lets the event loop go on, although none of its calls has waited
+_AT_ONCE_BYTES = 2**20  # are decoded in some milliseconds
 
 
 class Entry(msgspec.Struct, Generic[T], eq=False):
@@ -90,17 +91,11 @@ class FastLane(Generic[T]):
         return self._most if self._pipeline.handler.latency.is_quick else self._most_while_slow
 
     def begin(self, entries: Sequence[Entry[T]]) -> None:
-        """Take these deliveries as far as they go."""
-        group, ordinary = [], self._pipeline.ordinary
+        """Take these deliveries as far as they go. Large ones wait for another turn of the event loop."""
         self._entries.update(entries)
-        for entry in entries:
-            entry.case = ordinary(entry.received, last=entry.last)
-            if entry.case is None:
-                self._start(self._work_alone(entry))
-            else:
-                group.append(entry)
-        if group:
-            self._start(self._claim(group))
+        rest = self._begin_some(entries)
+        if rest:
+            self._start(self._begin_rest(rest))
 
     def settle(self, entry: Entry[T], work: Work) -> None:
         """End a delivery whose outcome is known."""
@@ -161,6 +156,32 @@ class FastLane(Generic[T]):
         self._entries.difference_update(entries)
         self._changed.set()
         self._left()
+
+    def _begin_some(self, entries: Sequence[Entry[T]]) -> Sequence[Entry[T]]:
+        """Begin with as many as one turn of the event loop may decode; the others."""
+        group, ordinary = [], self._pipeline.ordinary
+        begun = size = 0
+        for entry in entries:
+            begun += 1
+            size += len(entry.received.body)
+            entry.case = ordinary(entry.received, last=entry.last)
+            if entry.case is None:
+                self._start(self._work_alone(entry))
+            else:
+                group.append(entry)
+            if size >= _AT_ONCE_BYTES:
+                break
+        if group:
+            self._start(self._claim(group))
+        return entries[begun:]
+
+    async def _begin_rest(self, entries: Sequence[Entry[T]]) -> None:
+        try:
+            while entries and not self._is_closed:
+                await asyncio.sleep(0)
+                entries = self._begin_some(entries)
+        finally:
+            self._leave(entries)
 
     async def _work_alone(self, entry: Entry[T]) -> None:
         if entry.is_left or self._is_closed:
