@@ -65,7 +65,8 @@ class Assembly:
 
     def __init__(self, channel: int, method: bytes, complete: Callable[[bytes, bytes, bytes], None]) -> None:
         number = channel.to_bytes(2, "big")
-        self._starts = bytes((METHOD,)) + number, method, bytes((END, HEADER)) + number, bytes((END, BODY)) + number
+        self._start = bytes((METHOD,)) + number
+        self._starts = method, bytes((END, HEADER)) + number, bytes((END, BODY)) + number
         self._wanted = method
         self._complete = complete
         self._method = self._header = b""
@@ -79,10 +80,12 @@ class Assembly:
         """
         if self._method:  # the next frames belong to another message
             return at
-        starts = self._starts
+        start, starts = self._start, self._starts
         while True:
             try:
                 method_start, size, method = _method_head(data, at)
+                if method_start != start:  # another channel's, as mostly where a worker has several queues
+                    return at
                 method_at = at + HEAD_BYTES
                 method_end = method_at + size
                 header_start, size, body_bytes = _header_head(data, method_end)
@@ -94,7 +97,7 @@ class Assembly:
                 is_whole = data[body_end] == END and 0 < size == body_bytes
             except (struct.error, IndexError):  # the rest has yet to arrive
                 return at
-            if not is_whole or (method_start, method, header_start, body_start) != starts:
+            if not is_whole or (method, header_start, body_start) != starts:
                 return at
             self._complete(data[method_at:method_end], data[header_at:header_end], data[body_at:body_end])
             at = body_end + 1
