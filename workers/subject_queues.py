@@ -4,7 +4,7 @@ The first event of each queue is in flight, one at a time. An event that failed 
 """
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from typing import Generic, TypeVar
@@ -31,25 +31,26 @@ class Slot(msgspec.Struct, Generic[T], eq=False):
 
     item: T
     event_id: str
-    partition: str
-    occurred_s: float
     arrived_s: float
-    number: int
     queue: "_SubjectQueue[T]"
     failed_s: float | None = None  # when it first failed
     last: bool = False
     is_repeat: bool = False
     is_held: bool = False
 
+    @property
+    def partition(self) -> str:
+        """The word of its partition."""
+        return self.queue.partition.word
+
 
 class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
     subject: str | None
-    partition: str
+    partition: "_Partition[T]"
     waiting: deque[Slot[T]] = msgspec.field(default_factory=deque)
     held: list[tuple[float, int, Slot[T]]] = msgspec.field(default_factory=list)  # a heap, by the time of the event
-    arrivals: deque[Slot[T]] = msgspec.field(default_factory=deque)  # of events that are held back, or were
+    arrivals: deque[Slot[T]] | None = None  # of events that are held back, or were, if there are any
     in_flight: bool = False
-    left: bool = False
     ready_s: float = 0.0  # the first event is not tried before
     hurried_s: float | None = None  # when the first of the events failed that have failed in a row while it is hurried
     wake_s: float | None = None  # its entry among the queues that wait
@@ -57,6 +58,19 @@ class _SubjectQueue(msgspec.Struct, Generic[T], eq=False):
 
     def __iter__(self) -> Iterator[Slot[T]]:
         return chain(self.waiting, (slot for _, _, slot in self.held))
+
+
+class _Partition(msgspec.Struct, Generic[T], eq=False):
+    """The queues of a partition. Once it `is_left`, another takes its place, if it comes back."""
+
+    word: str
+    taken: int = 0
+    by_subject: dict[str, _SubjectQueue[T]] = msgspec.field(default_factory=dict)
+    without_subject: set[_SubjectQueue[T]] = msgspec.field(default_factory=set)
+    is_left: bool = False
+
+    def __iter__(self) -> Iterator[_SubjectQueue[T]]:
+        return chain(self.by_subject.values(), self.without_subject)
 
 
 class SubjectQueues(Generic[T]):
@@ -85,9 +99,7 @@ class SubjectQueues(Generic[T]):
         self._reorder_s = reorder_s
         self._max_taken = max_taken
         self._has_same_end = has_same_end
-        self._taken: Counter[str] = Counter()
-        self._subject_queues: dict[tuple[str, str], _SubjectQueue[T]] = {}
-        self._without_subject: set[_SubjectQueue[T]] = set()
+        self._partitions: dict[str, _Partition[T]] = {}
         self._ready: deque[_SubjectQueue[T]] = deque()
         self._ready_with_many: deque[_SubjectQueue[T]] = deque()
         self._had_many = False  # the queue that had the last turn
@@ -99,14 +111,12 @@ class SubjectQueues(Generic[T]):
     ) -> None:
         """Add an event that arrived. Without a subject it gets a queue of its own."""
         queue = self._queue(subject, partition)
-        slot = Slot(item, event_id, partition, occurred_s, now_s, next(self._numbers), queue)
+        slot = Slot(item, event_id, now_s, queue)
         if self._reorder_s and subject is not None:
-            slot.is_held = True
-            heapq.heappush(queue.held, (occurred_s, slot.number, slot))
-            queue.arrivals.append(slot)
+            self._hold(slot, occurred_s)
         else:
             queue.waiting.append(slot)
-        self._taken[partition] += 1
+        queue.partition.taken += 1
         if queue.ready_s > now_s + HURRIED_S and self._has_many(queue):
             queue.ready_s = now_s + HURRIED_S
         if slot.is_held or not (queue.in_flight or queue.is_ready):
@@ -114,11 +124,8 @@ class SubjectQueues(Generic[T]):
 
     def next(self, now_s: float) -> Slot[T] | None:
         """The next event that may be handled, in flight from now on; None if there is none."""
-        while self._later and self._later[0][0] <= now_s:
-            wake_s, _, queue = heapq.heappop(self._later)
-            if queue.wake_s == wake_s:
-                queue.wake_s = None
-                self._schedule(queue, now_s)
+        if self._later:
+            self._wake(now_s)
         while self._ready or self._ready_with_many:
             self._had_many = bool(self._ready_with_many) and not (self._had_many and self._ready)
             queue = (self._ready_with_many if self._had_many else self._ready).popleft()
@@ -133,14 +140,15 @@ class SubjectQueues(Generic[T]):
 
     def blocked(self, slot: Slot[T], now_s: float) -> int:
         """How many events of its partition wait for a later time, or behind this one, which is in flight."""
-        theirs = self._of(slot.partition)
+        theirs = slot.queue.partition
         return 1 + sum(len(each.waiting) for each in theirs if each.ready_s > now_s or each is slot.queue)
 
     def held_back(self, now_s: float) -> HeldBackState | None:
         """The subjects that an event holds back which waits for its next attempt; None if there are none."""
         failed = [
             (first.failed_s, first.event_id, len(queue.waiting) - 1)
-            for queue in self._subject_queues.values()
+            for partition in self._partitions.values()
+            for queue in partition.by_subject.values()
             for first in islice(queue.waiting, 1)
             if first.failed_s is not None
         ]
@@ -156,7 +164,7 @@ class SubjectQueues(Generic[T]):
 
     def taken(self, partition: str) -> int:
         """How many events of a partition are here: in flight, waiting, or held back."""
-        return self._taken[partition]
+        return self._partitions[partition].taken if partition in self._partitions else 0
 
     def done(self, slot: Slot[T], now_s: float, *, parked: bool = False) -> None:
         """End an event that was in flight and is settled: the next of its queue may go on."""
@@ -167,8 +175,7 @@ class SubjectQueues(Generic[T]):
                     other.is_repeat = True
         else:
             queue.hurried_s = None
-        if not queue.left:
-            self._taken[queue.partition] -= 1
+        queue.partition.taken -= 1
         queue.in_flight = False
         queue.ready_s = now_s
         self._schedule(queue, now_s)
@@ -188,35 +195,50 @@ class SubjectQueues(Generic[T]):
                 delay_s = min(delay_s, HURRIED_S)
         queue.in_flight = False
         queue.ready_s = now_s + delay_s
-        if not queue.left:
+        if not queue.partition.is_left:
             queue.waiting.appendleft(slot)
         self._schedule(queue, now_s)
         return delay_s
 
     def leave(self, partition: str) -> None:
         """Forget the waiting events of a partition. An event in flight is still settled."""
-        for queue in self._of(partition):
-            queue.left = True
+        left = self._partitions.pop(partition, None)
+        if left is None:
+            return
+        left.is_left = True
+        for queue in left:
             queue.waiting.clear()
             queue.held.clear()
-            queue.arrivals.clear()
-            self._forget(queue)
-        del self._taken[partition]
+            queue.arrivals = None
 
-    def _of(self, partition: str) -> list[_SubjectQueue[T]]:
-        """The queues of a partition."""
-        queues = chain(self._subject_queues.values(), self._without_subject)
-        return [each for each in queues if each.partition == partition]
-
-    def _queue(self, subject: str | None, partition: str) -> _SubjectQueue[T]:
+    def _queue(self, subject: str | None, word: str) -> _SubjectQueue[T]:
+        partition = self._partitions.get(word)
+        if partition is None:
+            partition = self._partitions[word] = _Partition(word)
         if subject is None:
             queue: _SubjectQueue[T] = _SubjectQueue(None, partition)
-            self._without_subject.add(queue)
+            partition.without_subject.add(queue)
             return queue
-        key = (partition, subject)
-        if key not in self._subject_queues:
-            self._subject_queues[key] = _SubjectQueue(subject, partition)
-        return self._subject_queues[key]
+        found = partition.by_subject.get(subject)
+        if found is None:
+            found = partition.by_subject[subject] = _SubjectQueue(subject, partition)
+        return found
+
+    def _hold(self, slot: Slot[T], occurred_s: float) -> None:
+        """Hold an event back that has arrived."""
+        queue, slot.is_held = slot.queue, True
+        heapq.heappush(queue.held, (occurred_s, next(self._numbers), slot))
+        if queue.arrivals is None:
+            queue.arrivals = deque()
+        queue.arrivals.append(slot)
+
+    def _wake(self, now_s: float) -> None:
+        """Schedule the queues whose time has come."""
+        while self._later and self._later[0][0] <= now_s:
+            wake_s, _, queue = heapq.heappop(self._later)
+            if queue.wake_s == wake_s:
+                queue.wake_s = None
+                self._schedule(queue, now_s)
 
     def _take(self, queue: _SubjectQueue[T], now_s: float) -> Slot[T]:
         slot = queue.waiting.popleft()
@@ -238,7 +260,7 @@ class SubjectQueues(Generic[T]):
     def _is_hurried(self, slot: Slot[T], now_s: float) -> bool:
         if now_s >= slot.arrived_s + MAX_WAIT_S + self._reorder_s:
             return True
-        is_full = self._taken[slot.partition] >= self._max_taken
+        is_full = slot.queue.partition.taken >= self._max_taken
         return is_full and self._has_many(slot.queue) and self.blocked(slot, now_s) > self._max_taken // 2
 
     def _has_many(self, queue: _SubjectQueue[T]) -> bool:
@@ -247,7 +269,7 @@ class SubjectQueues(Generic[T]):
     def _schedule(self, queue: _SubjectQueue[T], now_s: float) -> None:
         """Put a queue among the ready ones, among those that wait for their time, or nowhere."""
         if queue.arrivals:
-            self._release(queue, now_s)
+            self._release(queue, queue.arrivals, now_s)
         if queue.in_flight or queue.is_ready:
             return
         if queue.waiting:
@@ -255,7 +277,7 @@ class SubjectQueues(Generic[T]):
         elif queue.arrivals:
             ready_s = queue.arrivals[0].arrived_s + self._reorder_s
         else:
-            self._forget(queue)
+            _forget(queue)
             return
         if ready_s <= now_s:
             queue.is_ready, queue.wake_s = True, None
@@ -264,18 +286,21 @@ class SubjectQueues(Generic[T]):
             queue.wake_s = ready_s
             heapq.heappush(self._later, (ready_s, next(self._numbers), queue))
 
-    def _release(self, queue: _SubjectQueue[T], now_s: float) -> None:
+    def _release(self, queue: _SubjectQueue[T], arrivals: deque[Slot[T]], now_s: float) -> None:
         """Release what was held back for long enough, each behind what occurred before it."""
-        while queue.arrivals and queue.arrivals[0].arrived_s + self._reorder_s <= now_s:
-            oldest = queue.arrivals[0]
+        while arrivals and arrivals[0].arrived_s + self._reorder_s <= now_s:
+            oldest = arrivals[0]
             while oldest.is_held:
                 slot = heapq.heappop(queue.held)[2]
                 slot.is_held = False
                 queue.waiting.append(slot)
-            while queue.arrivals and not queue.arrivals[0].is_held:
-                queue.arrivals.popleft()
+            while arrivals and not arrivals[0].is_held:
+                arrivals.popleft()
 
-    def _forget(self, queue: _SubjectQueue[T]) -> None:
-        self._without_subject.discard(queue)
-        if queue.subject is not None and self._subject_queues.get((queue.partition, queue.subject)) is queue:
-            del self._subject_queues[queue.partition, queue.subject]
+
+def _forget(queue: _SubjectQueue[T]) -> None:
+    partition = queue.partition
+    if queue.subject is None:
+        partition.without_subject.discard(queue)
+    elif partition.by_subject.get(queue.subject) is queue:
+        del partition.by_subject[queue.subject]
