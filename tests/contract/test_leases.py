@@ -207,7 +207,7 @@ async def test_a_release_that_is_carried_out_late_leaves_a_newer_claim(
 async def test_a_claim_that_the_store_has_back_can_be_released(store: Store, queue: str, another: Another) -> None:
     """A server that forgot its last second may have an older claim of the process."""
     await store.claim(queue, "e")
-    coalescer(store)._named[queue, "e"] += 1  # noqa: SLF001  as if the newer one were forgotten
+    coalescer(store)._named[queue]["e"] += 1  # noqa: SLF001  as if the newer one were forgotten
     await store.release(queue, "e", failures=1)
     async with another() as other:
         assert await other.claim(queue, "e") == Acquired(failures=1)

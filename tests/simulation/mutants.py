@@ -75,14 +75,14 @@ def name_claims_for_ever() -> None:
         try:
             return await claim(self, queue, event_id, subject)
         except BaseException:
-            self._named[queue, event_id] = self._last_number
+            self._named[queue][event_id] = self._last_number
             raise
 
     async def release(
         self: ClaimCoalescer, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0
     ) -> None:
         await self._release(ClaimRelease(queue, event_id, failures, copy, self._last_number, tried))
-        self._named.pop((queue, event_id), None)
+        self._named[queue].pop(event_id, None)
 
     ClaimCoalescer.claim = remember  # type: ignore[method-assign]
     ClaimCoalescer.release = release  # type: ignore[method-assign]

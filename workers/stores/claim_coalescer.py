@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice, zip_longest
@@ -95,7 +96,7 @@ class ClaimCoalescer:
         self._finish = finish
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._named: dict[tuple[str, str], int] = {}  # with the number of the claim
+        self._named: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by queue, with the number of the claim
         self._last_number = 0
         self._doubtful: set[tuple[str, str]] = set()
         self._held_until_s = time.monotonic() + LEASE_S - MAX_STEP_S
@@ -122,16 +123,16 @@ class ClaimCoalescer:
 
     def number(self, queue: str, event_id: str) -> int:
         """The number of this process's claim on an event, or of its newest claim if it knows of none."""
-        return self._named.get((queue, event_id), self._last_number)
+        return self._named[queue].get(event_id, self._last_number)
 
     def holds(self, queue: str, event_id: str) -> bool:
         """As `Store.holds`."""
-        key = (queue, event_id)
-        return time.monotonic() < self._held_until_s and key in self._named and key not in self._doubtful
+        is_named = event_id in self._named[queue] and time.monotonic() < self._held_until_s
+        return is_named and not (self._doubtful and (queue, event_id) in self._doubtful)
 
     def named(self) -> list[tuple[str, str]]:
         """The queue and the event of each claim that this process knows of. Any thread may call this."""
-        return list(self._named)
+        return [(queue, event_id) for queue in list(self._named) for event_id in list(self._named[queue])]
 
     def renewed(self, began_s: float, advanced_s: float) -> None:
         """Note a heartbeat, and retry what is pending, since the store answers again. Any thread may call this.
@@ -148,7 +149,7 @@ class ClaimCoalescer:
 
     async def claim(self, queue: str, event_id: str, subject: str | None = None) -> Claim:
         """As `Store.claim`."""
-        key, ours = (queue, event_id), False
+        key, ours, named = (queue, event_id), False, self._named[queue]
         if self._pending or self._uncertain or self._unreleased:  # rarely
             if key in self._unreleased:
                 await self._release_again(key)
@@ -158,23 +159,23 @@ class ClaimCoalescer:
                 await self.finish(queue, event_id, subject=completion.subject, occurred_s=completion.occurred_s)
                 return Duplicate()
             ours = key in self._uncertain
-        was_named = key in self._named
+        was_named = event_id in named
         self._doubtful.discard(key)
         number = self._last_number = self._last_number + 1
-        self._named.setdefault(key, number)  # before the store has it, so that no heartbeat in between frees it
+        named.setdefault(event_id, number)  # before the store has it, so that no heartbeat in between frees it
         try:
             claim = await self._claim_one(ClaimRequest(queue, event_id, subject, ours, number))
         except BaseException:  # a cancelled request was sent too
             if not was_named:
-                self._drop(key)
+                self._drop(queue, event_id)
             self._uncertain.note(key, None)
             raise
         if ours:
             self._uncertain.pop(key, None)
         if isinstance(claim, Acquired):
-            self._named[key] = number
+            named[event_id] = number
         elif not was_named:
-            self._drop(key)
+            self._drop(queue, event_id)
         return claim
 
     async def claim_all(self, queue: str, events: Sequence[tuple[str, str | None]]) -> Sequence[Claim | Exception]:
@@ -187,12 +188,12 @@ class ClaimCoalescer:
             ClaimRequest(queue, event_id, subject, False, number)  # noqa: FBT003  by place, for each event
             for number, (event_id, subject) in enumerate(events, first)
         ]
-        numbers = {(queue, each.event_id): each.number for each in requests}
+        numbers, named = {each.event_id: each.number for each in requests}, self._named[queue]
         if self._doubtful:
-            self._doubtful.difference_update(numbers)
-        before = {key: self._named[key] for key in numbers.keys() & self._named.keys()}
-        self._named |= numbers  # before the store has them, so that no heartbeat in between frees them
-        self._named |= before
+            self._doubtful.difference_update((queue, event_id) for event_id in numbers)
+        before = {event_id: named[event_id] for event_id in numbers.keys() & named.keys()}
+        named.update(numbers)  # before the store has them, so that no heartbeat in between frees them
+        named.update(before)
         claims: Sequence[Claim | Exception] = ()
         try:
             claims = await self._claim(requests)
@@ -200,14 +201,14 @@ class ClaimCoalescer:
             claims = [error] * len(requests)
         finally:
             is_plain = not before and set(map(type, claims)) == _ONLY_ACQUIRED  # as mostly
-            for (key, number), claim in () if is_plain else zip_longest(numbers.items(), claims):
+            for (event_id, number), claim in () if is_plain else zip_longest(numbers.items(), claims):
                 if isinstance(claim, Acquired):
-                    self._named[key] = number
+                    named[event_id] = number
                     continue
-                if key not in before:
-                    self._drop(key)
+                if event_id not in before:
+                    self._drop(queue, event_id)
                 if not isinstance(claim, Duplicate | LeasedElsewhere):  # it may have been carried out
-                    self._uncertain.note(key, None)
+                    self._uncertain.note((queue, event_id), None)
         return claims
 
     async def _claim_one(self, request: ClaimRequest) -> Claim:
@@ -247,7 +248,9 @@ class ClaimCoalescer:
         self, queue: str, events: Sequence[tuple[str, str | None, float]], *, synced: bool = True
     ) -> Sequence[Exception | None]:
         """As `GroupStore.finish_all`."""
-        completions = [Completion(queue, *event, synced) for event in events]
+        completions = [
+            Completion(queue, event_id, subject, occurred_s, synced) for event_id, subject, occurred_s in events
+        ]
         try:
             answers = await self._finish(completions)
         except Exception as error:  # noqa: BLE001  the caller gets it
@@ -272,7 +275,7 @@ class ClaimCoalescer:
     def _note_pending(self, completion: Completion) -> None:
         forgotten = self._pending.note(completion.key, completion)
         if forgotten is not None:
-            self._drop(forgotten)
+            self._drop(*forgotten)
 
     async def release(self, queue: str, event_id: str, *, failures: int = 0, copy: int = 0, tried: int = 0) -> None:
         """As `Store.release`. The claim on an event whose completion is pending is kept."""
@@ -290,7 +293,7 @@ class ClaimCoalescer:
             raise
         finally:
             if key not in self._unreleased:
-                self._drop(key)
+                self._drop(queue, event_id)
 
     @contextmanager
     def ending(self, queue: str, event_id: str) -> Iterator[None]:
@@ -304,18 +307,18 @@ class ClaimCoalescer:
 
     def ended(self, queue: str, *event_ids: str) -> None:
         """Note that the store has no claims on these events any more."""
-        keys = [(queue, event_id) for event_id in event_ids]
-        self._drop(*keys)
+        self._drop(queue, *event_ids)
         if self._uncertain:
-            for key in keys:
-                self._uncertain.pop(key, None)
+            for event_id in event_ids:
+                self._uncertain.pop((queue, event_id), None)
 
-    def _drop(self, *keys: tuple[str, str]) -> None:
+    def _drop(self, queue: str, *event_ids: str) -> None:
         """Do not name these claims any more."""
-        for key in keys:
-            self._named.pop(key, None)
+        named = self._named[queue]
+        for event_id in event_ids:
+            named.pop(event_id, None)
         if self._doubtful:
-            self._doubtful.difference_update(keys)
+            self._doubtful.difference_update((queue, event_id) for event_id in event_ids)
 
     async def close(self) -> None:
         """Retry all that is pending once, and send nothing more."""
@@ -361,14 +364,14 @@ class ClaimCoalescer:
             with suppress(Unreachable):
                 await self._release(release)
                 self._unreleased.pop(release.key, None)
-                self._drop(release.key)
+                self._drop(*release.key)
         finally:
             del self._repeating[release.key]
 
     def _note_unreleased(self, release: ClaimRelease) -> None:
         forgotten = self._unreleased.note(release.key, release)
         if forgotten is not None:
-            self._drop(forgotten)
+            self._drop(*forgotten)
 
     async def _retry(self, completion: Completion) -> None:
         with suppress(Unreachable):
