@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -214,10 +215,17 @@ def to_headers(envelope: Envelope) -> dict[str, str]:
     return headers
 
 
+@lru_cache(maxsize=1024)  # one for each source
+def _provider_and_source(origin: str) -> tuple[str, str]:
+    """What `origin` was made of. Raises ValueError."""
+    provider, source = origin.removeprefix(_SOURCE_PREFIX).split("/")
+    return provider, source
+
+
 def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope:
     """The envelope of a message. Raises Unreadable if the message was not sealed by us."""
     try:
-        provider, source = headers[SOURCE_HEADER].removeprefix(_SOURCE_PREFIX).split("/")
+        provider, source = _provider_and_source(headers[SOURCE_HEADER])
         return Envelope(
             id=str(headers[ID_HEADER]),
             provider=provider,

@@ -20,8 +20,10 @@ class SubjectWatermark:
         if subject is None:
             return
         newest = self._newest
-        before_s = newest.pop(subject, occurred_s)
-        newest[subject] = max(before_s, occurred_s)
+        newest_s = newest.pop(subject, None)
+        if newest_s is None or newest_s < occurred_s:
+            newest_s = occurred_s
+        newest[subject] = newest_s
         if len(newest) > self._remembered:
             del newest[next(iter(newest))]
 

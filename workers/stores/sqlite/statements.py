@@ -119,8 +119,9 @@ class StoreStatements:
         for each in completions:
             if each.subject is not None and each.occurred_s > latest.get(each.subject, _NEVER_S):
                 latest[each.subject] = each.occurred_s
-        for part in parts(sorted(latest.items())):
-            rows, recent_s = (self._queue, *flat(part)), _NOTED_EVERY * self._ttl_s
+        for part in parts(sorted(latest)):
+            rows = (self._queue, *flat([(subject, latest[subject]) for subject in part]))
+            recent_s = _NOTED_EVERY * self._ttl_s
             note = _with_rows(_NOTE_NEWEST, "(?, ?)", len(part), _IF_NOTED_RECENTLY)
             if connection.execute(note, (*rows, recent_s)).rowcount < len(part):
                 connection.execute(_with_rows(_NOTE_NEWEST, "(?, ?)", len(part), _AND_NOTE_WHEN), rows)
