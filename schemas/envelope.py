@@ -276,7 +276,7 @@ def ordering_facts(headers: Mapping[str, Any], *, with_time: bool = True) -> Ord
     return OrderingFacts(
         event_id=str(headers.get(ID_HEADER, "")),
         ordered_by=f"{headers.get(SOURCE_HEADER)}/{subject}" if subject else None,
-        occurred_s=_seconds(headers.get(TIME_HEADER)) if with_time else 0.0,
+        occurred_s=occurrence_s(headers) if with_time else 0.0,
     )
 
 
@@ -285,8 +285,14 @@ def subject_of(headers: Mapping[str, Any]) -> str:
     return str(headers.get(SUBJECT_HEADER, ""))
 
 
-def _seconds(text: object) -> float:
+def occurrence_s(headers: Mapping[str, Any]) -> float:
+    """When the event of a message occurred, in Unix seconds, from its headers alone; 0 if they do not say."""
     try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except (ValueError, OverflowError, OSError):
+        return _unix_s(headers[TIME_HEADER])
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return 0.0
+
+
+@lru_cache(maxsize=1024)  # at high rates events share their times, most of which have no fraction of a second
+def _unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

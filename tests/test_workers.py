@@ -11,7 +11,7 @@ from hookline import Backoff, Delivery, Poisoned, Retry, Worker, worker
 from hookline.events import CallStarted, Event, ParticipantJoined, ParticipantLeft, RoomCreated, Unknown
 from hookline.schemas.broker import Again, Done, Parked, Received
 from hookline.schemas.copies import as_next_copy
-from hookline.schemas.envelope import Identity, seal, to_headers
+from hookline.schemas.envelope import TIME_HEADER, Identity, seal, to_headers
 from hookline.testing import deliver
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import MemoryStore
@@ -229,6 +229,20 @@ async def test_a_genuine_callback_with_an_unreadable_body_is_parked() -> None:
     outcome = (await Pipeline(odd, MemoryStore()).work(message)).outcome
     assert isinstance(outcome, Parked)
     assert outcome.reason == "unreadable"
+
+
+async def test_an_event_of_a_time_without_unix_seconds_is_handled() -> None:
+    """It has no zone, and is too early for the one of this machine. Another program may have published it."""
+    late: list[bool] = []
+
+    @worker(ParticipantJoined)
+    async def attendance(_: ParticipantJoined, delivery: Delivery) -> None:
+        late.append(delivery.late)
+
+    message = received()
+    message = msgspec.structs.replace(message, headers={**message.headers, TIME_HEADER: "0001-01-01T00:00:00"})
+    work = await Pipeline(attendance, MemoryStore(), normalise=lambda _: (JOINED,)).work(message)
+    assert (work.outcome, late) == (Done(), [False])
 
 
 async def test_a_message_that_is_not_an_envelope_is_parked() -> None:

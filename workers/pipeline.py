@@ -11,7 +11,7 @@ import msgspec
 
 from hookline.schemas.broker import Parked, Queue, Received
 from hookline.schemas.dead_letters import EVENTS
-from hookline.schemas.envelope import Envelope, from_headers
+from hookline.schemas.envelope import Envelope, from_headers, occurrence_s
 from hookline.schemas.events import CanonicalEvent
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.schemas.providers import catalogue
@@ -226,7 +226,7 @@ class Pipeline:
     def _case(self, event: CanonicalEvent, envelope: Envelope, received: Received, *, last: bool) -> Case:
         subject, occurred_s = None, 0.0
         if self._asks_for_late:
-            subject, occurred_s = envelope.ordered_by, envelope.occurred_at.timestamp()
+            subject, occurred_s = envelope.ordered_by, occurrence_s(received.headers)
         key = event_key(event.id, received.headers)
         return Case(event, key, subject, occurred_s, envelope, received, received.attempt, last)
 
