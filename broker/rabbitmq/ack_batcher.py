@@ -4,6 +4,7 @@ Delivery tags are only valid on their channel, so each channel has an AckBatcher
 """
 
 import asyncio
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -86,14 +87,14 @@ class AckBatcher:
             self._settled.clear()
             self._next = highest + 1
             return [(highest, True)]
-        ended, unsettled = self._settled | self._acked, self._next
-        while unsettled in ended:
+        unsettled = self._next
+        while unsettled in self._settled or unsettled in self._acked:
             unsettled += 1
-        passed = range(self._next, unsettled)
-        covered, single = self._settled.intersection(passed), sorted(self._settled.difference(passed))
+        self._acked.difference_update(range(self._next, unsettled))
         self._next = unsettled
-        self._acked.difference_update(passed)
+        tags = sorted(self._settled)
+        first_single = bisect(tags, unsettled)
+        covered, single = tags[:first_single], tags[first_single:]
         self._acked.update(single)
         self._settled.clear()
-        multiple = [(max(covered), True)] if covered else []
-        return multiple + [(tag, False) for tag in single]
+        return [(tag, True) for tag in covered[-1:]] + [(tag, False) for tag in single]

@@ -9,7 +9,7 @@ from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
 from hookline.broker.rabbitmq.headers import read, read_texts
 from hookline.broker.rabbitmq.wire.decode import Assembly, delivery
-from hookline.broker.rabbitmq.wire.encode import ack_frame
+from hookline.broker.rabbitmq.wire.encode import ack_frames
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import Unreachable
@@ -73,8 +73,7 @@ class ConsumeChannel:
 
     def _acknowledge(self, acks: Acks) -> None:
         if self._transport is not None:
-            number = self.channel.number
-            self._transport.write([ack_frame(number, tag, multiple=multiple) for tag, multiple in acks])
+            self._transport.write(ack_frames(self.channel.number, acks))
             return
         task = asyncio.create_task(self._basic_ack(acks))
         self._acknowledging.add(task)

@@ -23,7 +23,7 @@ from hookline.broker.rabbitmq.confirms import Confirms
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
 from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publish_channel
 from hookline.broker.rabbitmq.wire import frame_transport
-from hookline.broker.rabbitmq.wire.encode import Message, ack_frame, publish_frames
+from hookline.broker.rabbitmq.wire.encode import Message, ack_frames, publish_frames
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
 from hookline.schemas.broker import Received
 from hookline.schemas.errors import NotDurable
@@ -141,7 +141,7 @@ def test_a_message_that_expires_has_the_bytes_of_pamqp(expiration_ms: int) -> No
 
 @pytest.mark.parametrize("multiple", [False, True], ids=["one", "multiple"])
 def test_acknowledged_bytes_are_those_of_pamqp(multiple: bool) -> None:  # noqa: FBT001  # a parameter of the test
-    assert ack_frame(3, 2**40, multiple=multiple) == frame.marshal(Basic.Ack(2**40, multiple), 3)
+    assert ack_frames(3, [(2**40, multiple)]) == [frame.marshal(Basic.Ack(2**40, multiple), 3)]
 
 
 @pytest.mark.parametrize(

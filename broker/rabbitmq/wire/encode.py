@@ -1,6 +1,6 @@
 """Writing messages as AMQP frames. Parts that many messages share are cached. A contract test compares with pamqp."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import TypeAlias
@@ -44,7 +44,7 @@ _MAX_OTHERS = 500  # characters, of up to four bytes each
 _MAX_FIELDS, _MAX_NAMES_OF_MESSAGE, _MAX_VALUES = 32, 700, 700  # of a message: together less than 3,800 bytes
 _frame = Struct(">BHI").pack
 _publish = Struct(">HHH").pack
-_ack = Struct(">BHIHHQBB").pack
+_ack_start, _ack_end = Struct(">BHIHH").pack, Struct(">QBB").pack
 _content = Struct(">HHI").pack
 _frame_start = Struct(">BH").pack
 _flags = Struct(">H").pack
@@ -206,8 +206,10 @@ def _frames(
     return frames
 
 
-def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:
-    return _ack(_METHOD, channel, _ACK_BYTES, _BASIC, _ACK, tag, multiple, _END[0])
+def ack_frames(channel: int, acks: Iterable[tuple[int, bool]]) -> list[bytes]:
+    """The frames that acknowledge delivery tags, each alone or (True) with all below it."""
+    start, end = _ack_start(_METHOD, channel, _ACK_BYTES, _BASIC, _ACK), _END[0]
+    return [start + _ack_end(tag, multiple, end) for tag, multiple in acks]
 
 
 @lru_cache(maxsize=4096)  # one for each topic and partition that is in use
