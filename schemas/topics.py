@@ -27,6 +27,7 @@ def word(text: str) -> str:
     return _STRANGE.sub("-", text[:_MAX_WORD].lower()) or "-"
 
 
+@lru_cache(maxsize=4096)  # each delivery of an event names its topic
 def topic(provider: str, source: str, event_type: str) -> str:
     """The topic of an event; `event_type` is `room.created`, `unknown.<their type>` or `unreadable`."""
     return f"{provider}.{source}.{event_type}"
