@@ -62,6 +62,7 @@ class FastLane(Generic[T]):
     ) -> None:
         self._pipeline = pipeline
         self._expected, self._call = pipeline.calls.expected, pipeline.handler.call
+        self._advance = pipeline.watermark.advance
         self._work = work
         self._end = end
         self._done = done
@@ -261,7 +262,7 @@ class FastLane(Generic[T]):
         entry.task = None
         case = entry.case
         if case.subject is not None:  # now, and not when it is finished: the next call of its subject may be sooner
-            self._pipeline.watermark.advance(case.subject, case.occurred_s)
+            self._advance(case.subject, case.occurred_s)
         self._called.append(entry)
         if len(self._called) == 1:
             self._enough = self.limit // _ENOUGH

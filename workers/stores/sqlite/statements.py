@@ -40,16 +40,11 @@ class StoreStatements:
             rows = flat([(each.event_id, each.number) for each in part])
             claim_new = _with_rows(_CLAIM_NEW, "(?, ?)", len(part), _UNLESS_HANDLED)
             new += connection.execute(claim_new, (self._queue, self._owner, *rows)).rowcount
-        claims: list[Claim] = [_NEW] * len(requests)
-        if new < len(requests):  # rarely
-            claims = self._claim_again(connection, requests)
-        if not newest:
-            return claims
+        if new == len(requests):  # as mostly
+            return [Acquired(newest_s=newest.get(each.subject)) for each in requests] if newest else [_NEW] * new
         return [
-            replace(claim, newest_s=newest[request.subject])
-            if request.subject in newest and isinstance(claim, Acquired)
-            else claim
-            for request, claim in zip(requests, claims, strict=True)
+            replace(claim, newest_s=newest.get(request.subject)) if isinstance(claim, Acquired) else claim
+            for request, claim in zip(requests, self._claim_again(connection, requests), strict=True)
         ]
 
     def _claim_again(self, connection: sqlite3.Connection, requests: Sequence[ClaimRequest]) -> list[Claim]:
