@@ -3,14 +3,18 @@
 import hmac
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from hookline.schemas.errors import BadSignature
+from hookline.schemas.provider import Key
 from hookline.schemas.signing import check_digest
 
 _MAX_CHARACTERS = 8192
+# The alphabet of base64url as that of base64. What base64url does not have becomes what no decoder accepts.
+_AS_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
 _claims = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -29,13 +33,24 @@ def check_jwt(token: str, keys: Collection[bytes]) -> dict[str, Any]:
     parts = token.encode("utf-8", "replace").split(b".")
     if len(token) > _MAX_CHARACTERS or len(parts) != 3:
         raise BadSignature("the token does not have three parts")
-    head, claims, signature = map(_decoded, parts)
-    if _read(_header, head).alg != "HS256":
-        raise BadSignature("the token is not signed with HS256")
-    signed = parts[0] + b"." + parts[1]
-    check_digest(signature, [hmac.digest(key, signed, "sha256") for key in keys], "the signature of the token")
-    found: dict[str, Any] = _read(_claims, claims)
+    head, claims, signature = parts
+    decoded, given = _decoded(claims), _decoded(signature)
+    _check_head(head)
+    signed = head + b"." + claims
+    check_digest(given, [_hmac(key, signed) for key in keys], "the signature of the token")
+    found: dict[str, Any] = _read(_claims, decoded)
     return found
+
+
+@lru_cache(maxsize=256)  # all tokens of a sender begin alike; what raises is not remembered
+def _check_head(part: bytes) -> None:
+    """Return if this part says that the token is signed with HS256. Raises BadSignature."""
+    if _read(_header, _decoded(part)).alg != "HS256":
+        raise BadSignature("the token is not signed with HS256")
+
+
+def _hmac(key: bytes, content: bytes) -> bytes:
+    return key.hmac(content, "sha256") if isinstance(key, Key) else hmac.digest(key, content, "sha256")
 
 
 def claim(claims: dict[str, Any], name: str) -> str:
@@ -59,9 +74,7 @@ def time_claim(claims: dict[str, Any], name: str) -> float:
 
 def _decoded(part: bytes) -> bytes:
     """The bytes of a part in base64url without padding, in its one exact form."""
-    if b"+" in part or b"/" in part or b"=" in part:
-        raise BadSignature("the token is not base64url")
-    padded = part.replace(b"-", b"+").replace(b"_", b"/") + b"=" * (-len(part) % 4)
+    padded = part.translate(_AS_BASE64) + b"=" * (-len(part) % 4)
     try:
         decoded = a2b_base64(padded, strict_mode=True)
     except (Error, ValueError):
