@@ -320,18 +320,17 @@ def text_s(time: str | None) -> float | None:
     found = _RFC_3339.fullmatch("".join(time.split())) if time else None
     if found is None:
         return None
-    day, clock, fraction, zone = found.groups()
+    day, clock, zone = found.groups()
     try:
-        found_at = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '')[:6]:0<6}{(zone or 'Z').upper()}")
+        seconds = datetime.fromisoformat(f"{day}T{clock}{zone or 'Z'}".upper()).timestamp()
     except ValueError:
         return None
-    return unix_s(found_at.timestamp()) if found_at.year >= _FIRST_YEAR else None
+    return seconds if EARLIEST_S <= seconds < _LATEST_S else None
 
 
 _RFC_3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]?([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]?([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
 )
-_FIRST_YEAR = 1970
 
 
 def whole_number(value: Any) -> int | None:
