@@ -37,6 +37,7 @@ from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, R
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 
 ADDRESS_CHECK = "001"
+ADDRESS_CHECK_TEXT = b'"001"'
 STARTED, DONE, FAILED = "2000", "2001", "2002"
 TYPES: Mapping[str, str | tuple[str, ...]] = {
     STARTED: "recording.started",
@@ -118,10 +119,10 @@ def sign(body: bytes, source: Source[Account], now_s: float) -> Outgoing:
 
 def challenge(request: Request, source: Source[Account], now_s: float) -> Reply | None:
     """The console checks an address by a signed callback of type 001."""
-    if ADDRESS_CHECK.encode() not in request.body or not _is_address_check(request.body):
+    if ADDRESS_CHECK_TEXT not in request.body:
         return None
-    verify(request, source, now_s)
-    return Reply()
+    verify(request, source, now_s)  # before the body is read: anybody can send one that takes long
+    return Reply() if _is_address_check(request.body) else None
 
 
 def _is_address_check(body: bytes) -> bool:

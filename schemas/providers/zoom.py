@@ -278,13 +278,13 @@ def challenge(request: Request, source: Source[Any], now_s: float) -> Reply | No
     """The check of the URL, which Zoom repeats every 72 hours and signs like an event."""
     if URL_CHECK.encode() not in request.body:
         return None
+    verify(request, source, now_s)  # before the body is read: anybody can send one that takes long
     try:
         check = read(_check, request.body)
     except Unreadable:
         return None
     if check.event != URL_CHECK:
         return None
-    verify(request, source, now_s)
     key = _key_of(request, source)
     token = check.payload.plain_token
     encrypted = key.hmac(token.encode("utf-8", "surrogatepass"), "sha256").hex()
