@@ -7,6 +7,7 @@ list of types of cloud recording ends in an ellipsis, and of the latter's bodies
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ from hookline.schemas.payload import (
     unix_s,
     unknown_type,
 )
-from hookline.schemas.provider import Example, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
+from hookline.schemas.provider import Example, Key, Outgoing, Provider, Reply, Request, Sample, Signatures, Source
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import all_facts, identify_unknown, normalise_unknown
 
@@ -87,11 +88,22 @@ def verify(request: Request, source: Source[Any], now_s: float) -> None:
     The host is that of `public_url`, or else the one that the request names.
     """
     time, signature = request.header(TIME_HEADER), request.header(SIGNATURE_HEADER)
+    host = _host_of(source.public_url) or request.find("Host") or ""
+    check_fresh(_signed_s(host, source.keys, time, signature), now_s, source.tolerance_s)
+
+
+@lru_cache(maxsize=256)
+def _host_of(url: str) -> str | None:
+    return urlsplit(url).hostname
+
+
+@lru_cache(maxsize=256)  # all callbacks of one second are signed alike; what raises is not remembered
+def _signed_s(host: str, keys: tuple[Key, ...], time: str, signature: str) -> int:
+    """The signed time in Unix seconds. Raises BadSignature."""
     sent_s = decimal(time, TIME_DIGITS)
-    host = urlsplit(source.public_url).hostname or request.find("Host") or ""
     texts = [f"{time}|", f"{host}|{time}|"]
-    check_hex(signature, [_digest(signed, key) for key in source.keys for signed in texts])
-    check_fresh(sent_s, now_s, source.tolerance_s)
+    check_hex(signature, [_digest(signed, key) for key in keys for signed in texts])
+    return sent_s
 
 
 def _digest(signed: str, key: bytes) -> bytes:
