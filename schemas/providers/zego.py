@@ -53,8 +53,9 @@ from hookline.schemas.payload import (
     Text,
     number,
     optional_text,
-    read,
     read_again,
+    read_known,
+    read_known_again,
     recheck,
     required,
     unix_s,
@@ -65,6 +66,7 @@ from hookline.schemas.provider import Example, Key, Outgoing, Provider, Request,
 from hookline.schemas.signing import check_fresh, check_hex, decimal
 from hookline.schemas.unknown import exactly, normalise_unknown, unknown_facts
 
+MODERATION = "moderation.flagged"
 TYPES: Mapping[str, str | tuple[str, ...]] = {
     "room_create": "room.created",
     "room_login": "participant.joined",
@@ -75,9 +77,9 @@ TYPES: Mapping[str, str | tuple[str, ...]] = {
     "room_logout": "participant.left",
     "room_close": "room.ended",
     "record": "recording.uploaded",
-    "censor_audio_v2_result": "moderation.flagged",
-    "censor_video_v2_audio_result": "moderation.flagged",
-    "censor_video_v2_image_result": "moderation.flagged",
+    "censor_audio_v2_result": MODERATION,
+    "censor_video_v2_audio_result": MODERATION,
+    "censor_video_v2_image_result": MODERATION,
     "call_create": "call.started",
     "call_accept": "call.answered",
     "call_reject": "call.declined",
@@ -119,6 +121,16 @@ TRACKS: Mapping[int | None, RecordingTrack] = {1: "audio", 2: "video", 3: "mixed
 LOST = 5
 NORMAL_ENDS = (3, 4)  # nobody was there, or the longest time was over
 FLAGGED = {"review": "review", "reject": "reject"}
+TIMES: Mapping[str, Sequence[str]] = {
+    "room.created": ("room_create_time",),
+    "room.ended": ("room_close_time",),
+    "participant.joined": ("login_time",),
+    "participant.left": ("logout_time",),
+    "track.published": ("create_time_ms", "create_time"),
+    "track.unpublished": ("destroy_timemillis",),
+    "call.started": ("create_time",),
+}
+"""The fields with the time of the event itself."""
 DECLINED: Mapping[str, DeclineReason] = {
     "call_reject": "rejected",
     "call_timeout": "timeout",
@@ -167,7 +179,7 @@ class File(msgspec.Struct, frozen=True):
     status: Number | None = None
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notice(Kind, frozen=True):
     """A callback about a room, a user, a stream or a call, or of cloud recording.
 
     Most numbers are texts here and numbers there. `room_session_id` is beyond 2^53, and a sample shows it rounded.
@@ -277,11 +289,11 @@ def _proof(body: bytes) -> tuple[str, str, str, str | None]:
     if found[0] is None:
         capitalised = _upper.find(content)
         found = capitalised if capitalised[0] is not None else found
-    signature, time, nonce, *apps = found
-    for name, value in zip(PROOF, (signature, time, nonce), strict=True):
+    signature, time, nonce, app_id, other_app_id = found
+    for name, value in zip(PROOF, found[: len(PROOF)], strict=True):
         if value is None or not value.strip():
             raise MissingSignature(f"{name} is missing")
-    return signature or "", time or "", nonce or "", next((app for app in apps if app), None)
+    return signature or "", time or "", nonce or "", app_id or other_app_id or None
 
 
 def _digest(key: Key, time: str, nonce: str) -> bytes:
@@ -311,21 +323,23 @@ def identify(request: Request) -> Identity:
     The time stamp, the nonce and the signature may differ between attempts, and are none.
     """
     body = plain(request.body)
-    kind = read(_kind, body)
-    name = _name(kind)
-    topic = _topic(name, body)
-    if topic is None:
-        return _identify_unknown(name, body)
-    if topic == "moderation.flagged":
+    notice = read_known(_notice, _kind, body, _is_notice)
+    name = _name(notice)
+    if TYPES.get(name) == MODERATION:
         finding = read_again(_finding, body)
-        facts: tuple[str | int | None, ...] = (name, optional_text(finding.result_task_id or finding.task_id))
-        if facts[1] is None:
-            facts = _all_facts(name, body)
-        return Identity(topic, facts, _subject_of(finding), _finding_s(finding))
-    notice = read_again(_notice, body)
+        return _identify_finding(name, finding, body) if _level(finding) else _identify_unknown(name, body)
+    topic = _topic(name, notice, body)
+    if topic is None or not isinstance(notice, Notice):
+        return _identify_unknown(name, body)
     _check(topic, notice)
     facts = _facts(topic, name, notice) or _all_facts(name, body)
     return Identity(topic, facts, _subject(notice), _own_s(topic, notice))
+
+
+def _identify_finding(name: str, finding: Finding, body: bytes) -> Identity:
+    task = optional_text(finding.result_task_id or finding.task_id)
+    facts = _all_facts(name, body) if task is None else (name, task)
+    return Identity(MODERATION, facts, _subject_of(finding), _finding_s(finding))
 
 
 def _name(kind: Kind) -> str:
@@ -333,16 +347,19 @@ def _name(kind: Kind) -> str:
     return required(found, "event")
 
 
-def _topic(name: str, body: bytes) -> str | None:
-    """What has happened; None for what becomes no event. Some types say it by what is inside."""
-    declared = TYPES.get(name)
-    if declared == "moderation.flagged":
-        return declared if _level(read_again(_finding, body)) else None
-    if declared is None or (name == "room_create" and _is_of_zim(body)):
+def _is_notice(kind: Kind) -> bool:
+    """Whether it is known and has the form of most callbacks."""
+    return TYPES.get(_name(kind), MODERATION) != MODERATION
+
+
+def _topic(name: str, notice: Kind, body: bytes) -> str | None:
+    """What a `Notice` says; None for what becomes no event. Some types say it by what is inside."""
+    declared = TYPES.get(name, MODERATION)
+    if declared == MODERATION or not isinstance(notice, Notice) or (name == "room_create" and _is_of_zim(notice, body)):
         return None
     if isinstance(declared, str):
         return declared
-    detail = read_again(_notice, body).detail
+    detail = notice.detail
     if name == "2":
         return "recording.completed" if _int(detail.quit_reason) in NORMAL_ENDS else "recording.failed"
     if not detail.file_info:
@@ -350,9 +367,9 @@ def _topic(name: str, body: bytes) -> str | None:
     return "recording.failed" if all(_int(file.status) == LOST for file in detail.file_info) else "recording.uploaded"
 
 
-def _is_of_zim(body: bytes) -> bool:
+def _is_of_zim(notice: Notice, body: bytes) -> bool:
     """Its rooms have no session, and an operator."""
-    return read_again(_notice, body).room_session_id is None and b'"operator_account"' in body
+    return notice.room_session_id is None and b'"operator_account"' in body
 
 
 def _identify_unknown(name: str, body: bytes) -> Identity:
@@ -436,17 +453,11 @@ def _subject_of(finding: Finding) -> str:
 
 def _own_s(topic: str, notice: Notice) -> float | None:
     """The time of the event itself, or else that of the callback."""
-    times: Mapping[str, Sequence[Number | None]] = {
-        "room.created": (notice.room_create_time,),
-        "room.ended": (notice.room_close_time,),
-        "participant.joined": (notice.login_time,),
-        "participant.left": (notice.logout_time,),
-        "track.published": (notice.create_time_ms, notice.create_time),
-        "track.unpublished": (notice.destroy_timemillis,),
-        "call.started": (notice.create_time,),
-    }
-    found = (unix_s(_int(each)) for each in (*times.get(topic, ()), notice.timestamp))
-    return next((seconds for seconds in found if seconds is not None), None)
+    for field in TIMES.get(topic, ()):
+        seconds = unix_s(_int(getattr(notice, field)))
+        if seconds is not None:
+            return seconds
+    return unix_s(_int(notice.timestamp))
 
 
 def _finding_s(finding: Finding) -> float | None:
@@ -460,17 +471,18 @@ def _int(value: Int | str | None) -> int | None:
 def normalise(envelope: Envelope) -> tuple[Event, ...]:
     recheck(envelope, identify)
     body = plain(envelope.body)
-    name = _name(read_again(_kind, body))
-    topic = _topic(name, body)
-    if topic is None:
+    notice = read_known_again(_notice, _kind, body, _is_notice)
+    name = _name(notice)
+    if TYPES.get(name) == MODERATION:
+        finding = read_again(_finding, body)
+        if _level(finding):
+            return (_moderation_event(envelope.head(name), name, finding),)
+    topic = _topic(name, notice, body)
+    if topic is None or not isinstance(notice, Notice):
         return normalise_unknown(msgspec.structs.replace(envelope, body=body), name)
-    head = envelope.head(name)
-    if topic == "moderation.flagged":
-        return (_moderation_event(head, name, read_again(_finding, body)),)
-    notice = read_again(_notice, body)
     if name == "1":
         return _file_events(envelope, notice)
-    return (_event(head, topic, notice),)
+    return (_event(envelope.head(name), topic, notice),)
 
 
 def _event(head: EventHead, topic: str, notice: Notice) -> Event:
