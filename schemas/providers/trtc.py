@@ -47,8 +47,8 @@ from hookline.schemas.payload import (
     Whole,
     number_s,
     optional_text,
-    read,
     read_again,
+    read_whole,
     recheck,
     required,
     unix_moment,
@@ -154,7 +154,9 @@ class Info(Whole, frozen=True, rename="pascal"):
     """`event_ts` is Unix seconds, the others milliseconds. The user of a recording is its robot."""
 
     room_id: Id | None = None
+    room_type: Any = None
     user_id: Id | None = None
+    user_type: Any = None
     event_ts: Number | None = None
     event_ms_ts: Number | None = None
     event_ts_ms: Number | None = None  # in the sample of group 4
@@ -218,7 +220,7 @@ def identify(request: Request) -> Identity:
 
     The time of sending is not one. Without a time of the event, all other fields are facts.
     """
-    notice = read(_notice, request.body)
+    notice = read_whole(_notice, _notice, request.body)
     drafts = notice_drafts(notice)
     event_type = draft_topic(drafts[0]) if drafts else unknown_type(notice.event_type)
     occurred_s = notice.event_info.occurred_s
