@@ -11,14 +11,17 @@ from hookline.schemas import payload
 from hookline.schemas.errors import Unreadable
 from hookline.schemas.payload import Whole
 from hookline.schemas.provider import Provider, Request, Sample
-from hookline.schemas.providers import cloudroom, gme, krtc, netease, roomkit, trtc
+from hookline.schemas.providers import alibaba_live, cloudroom, dingrtc, gme, krtc, netease, roomkit, trtc, volcengine
 from hookline.schemas.providers.netease import callbacks, classroom, copies, meeting, neroom, nertc
 from hookline.schemas.providers.roomkit import calls, live
+from tests.vector_cases import example_source
 
 KEPT_AS_UNKNOWN = ("303", "308", "312")
 """Types of TRTC that say nothing of an event, unless something has failed."""
 DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
+    (alibaba_live.PROVIDER, alibaba_live.SAMPLES),
     (cloudroom.PROVIDER, cloudroom.SAMPLES),
+    (dingrtc.PROVIDER, dingrtc.SAMPLES),
     (gme.PROVIDER, gme.SAMPLES),
     (krtc.PROVIDER, krtc.SAMPLES),
     (netease.PROVIDER, callbacks.SAMPLES),
@@ -30,6 +33,7 @@ DOCUMENTED: list[tuple[Provider[Any], Sequence[Sample]]] = [
     (roomkit.PROVIDER, [sample for sample in roomkit.SAMPLES if sample.type in roomkit.ROOM_TYPES]),
     (roomkit.PROVIDER, live.SAMPLES),
     (roomkit.PROVIDER, calls.SAMPLES),
+    (volcengine.PROVIDER, volcengine.SAMPLES),
     (trtc.PROVIDER, [sample for sample in trtc.SAMPLES if sample.type not in KEPT_AS_UNKNOWN]),
 ]
 every_provider = pytest.mark.parametrize(
@@ -37,8 +41,10 @@ every_provider = pytest.mark.parametrize(
 )
 
 
-def bodies(samples: Sequence[Sample]) -> list[bytes]:
-    return [msgspec.json.encode(sample.body(1, 1_700_000_000)) for sample in samples]
+def bodies(provider: Provider[Any], samples: Sequence[Sample]) -> list[bytes]:
+    """As they are sent: a signature may be in the body."""
+    source, at_s = example_source(provider), 1_700_000_000.0
+    return [provider.sign(msgspec.json.encode(sample.body(1, at_s)), source, at_s).body for sample in samples]
 
 
 def forms(of: type[Whole] = Whole) -> list[type[Whole]]:
@@ -70,7 +76,7 @@ def test_a_documented_callback_is_not_decoded_again(
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(payload, "_decode", refuse)
-    topics = [provider.identify(Request(body)).event_type for body in bodies(samples)]
+    topics = [provider.identify(Request(body)).event_type for body in bodies(provider, samples)]
     assert not [topic for topic in topics if topic.startswith("unknown.")]
 
 
@@ -79,7 +85,7 @@ def test_a_documented_callback_is_not_decoded_again(
 def test_a_key_that_is_named_twice_is_refused_wherever_it_stands(
     provider: Provider[Any], samples: Sequence[Sample], value: bytes
 ) -> None:
-    for body in bodies(samples):
+    for body in bodies(provider, samples):
         for key in re.finditer(rb'"\w+":', body):
             twice = body[: key.start()] + key[0] + value + b"," + body[key.start() :]
             with pytest.raises(Unreadable):

@@ -25,10 +25,12 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Number,
+    Whole,
     number,
     optional_text,
     read,
     read_again,
+    read_whole,
     recheck,
     required,
     unix_s,
@@ -51,14 +53,15 @@ SIGNATURE_HEADER = "ALI-LIVE-SIGNATURE"
 TIME_DIGITS = 10
 
 
-class Notice(msgspec.Struct, frozen=True, rename="camel"):
+class Notice(Whole, frozen=True, rename="camel"):
     """`callbackTs` is Unix milliseconds. `domain`, `app`, `stream` and `event` are those of a live stream."""
 
-    event_type: Id | None = None
     app_id: Id | None = None
     channel_id: Id | None = None
     task_id: Id | None = None
+    event_type: Id | None = None
     callback_ts: Number | None = None
+    payload: Any = None
     domain: Id | None = None
     app: Id | None = None
     stream: Id | None = None
@@ -126,7 +129,7 @@ def identify(request: Request) -> Identity:
 
     A callback of a live stream has no time that is known, so that all its fields are its facts.
     """
-    notice = read(_notice, request.body)
+    notice = read_whole(_notice, _notice, request.body)
     if notice.task_id is None:
         return _identify_stream(notice, request.body)
     kind, task = required(notice.event_type, "eventType"), str(notice.task_id)

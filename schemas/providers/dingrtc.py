@@ -24,11 +24,13 @@ from hookline.schemas.events import (
 from hookline.schemas.payload import (
     Id,
     Number,
+    Whole,
     anything,
     number,
     optional_text,
     read,
     read_again,
+    read_whole,
     recheck,
     unix_s,
     unknown_type,
@@ -56,7 +58,7 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     app_id: str
 
 
-class File(msgspec.Struct, frozen=True, rename="camel"):
+class File(Whole, frozen=True, rename="camel"):
     """`status` is 0 for a file that was stored."""
 
     status: Number | None = None
@@ -65,21 +67,21 @@ class File(msgspec.Struct, frozen=True, rename="camel"):
     file_size: Number | None = None
 
 
-class RecordState(msgspec.Struct, frozen=True, rename="camel"):
+class RecordState(Whole, frozen=True, rename="camel"):
     start_ts: Number | None = None
     file_info: tuple[File, ...] = ()
     code: Id | None = None
     reason: str | None = None
 
 
-class Data(msgspec.Struct, frozen=True, rename="camel"):
+class Data(Whole, frozen=True, rename="camel"):
     app_id: Id | None = None
     channel_id: Id | None = None
     task_id: Id | None = None
     record_state: RecordState = RecordState()
 
 
-class Notice(msgspec.Struct, frozen=True, rename="camel"):
+class Notice(Whole, frozen=True, rename="camel"):
     """`notifyTime` is Unix milliseconds."""
 
     event_id: Id
@@ -134,7 +136,7 @@ def _is_address_check(body: bytes) -> bool:
 
 def identify(request: Request) -> Identity:
     """The facts are the application and the `eventId`."""
-    notice = read(_notice, request.body)
+    notice = read_whole(_notice, _notice, request.body)
     data, event = notice.event_data, _event(notice)
     event_type = unknown_type(str(notice.event_type)) if event is None else event_topic(event)
     facts = (optional_text(data.app_id) or "", str(notice.event_id))

@@ -36,11 +36,12 @@ from hookline.schemas.payload import (
     Id,
     Int,
     Number,
+    Whole,
     anything,
     number_s,
     optional_text,
-    read,
     read_again,
+    read_whole,
     recheck,
     text_s,
     unknown_type,
@@ -86,17 +87,21 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check_time: bool = False
 
 
-class Notice(msgspec.Struct, frozen=True, rename="pascal"):
+class Notice(Whole, frozen=True, kw_only=True, rename="pascal"):
     """`event_data` is JSON within a text."""
 
     event_type: Id
-    event_id: Id
-    app_id: Id
     event_data: str | None = None
     event_time: str | None = None
+    event_id: Id
+    app_id: Id
+    version: Any = None
+    nonce: Any = None
+    noce: Any = None
+    signature: Any = None
 
 
-class Data(msgspec.Struct, frozen=True, rename="pascal"):
+class Data(Whole, frozen=True, rename="pascal"):
     """The spellings of the ids are inferred, and so is `Timestamp`, in Unix milliseconds."""
 
     room_id: Id | None = None
@@ -106,6 +111,7 @@ class Data(msgspec.Struct, frozen=True, rename="pascal"):
     user_id_too: Id | None = msgspec.field(name="UserID", default=None)
     user_id_three: Id | None = msgspec.field(name="user_id", default=None)
     task_id: Id | None = None
+    business_id: Any = None
     timestamp: Number | None = None
     code: Int | None = None
     error_message: str | None = None
@@ -193,7 +199,7 @@ def identify(request: Request) -> Identity:
 
     The event's time is `Timestamp` where `EventData` has one, or else `EventTime`.
     """
-    notice = read(_notice, request.body)
+    notice = read_whole(_notice, _notice, request.body)
     data = _read_data(notice)
     event = _event(notice, data)
     event_type = unknown_type(str(notice.event_type)) if event is None else event_topic(event)
@@ -204,7 +210,7 @@ def identify(request: Request) -> Identity:
 def _read_data(notice: Notice) -> Data:
     """Without its fields where they cannot be read: they are not documented. `read` checks this inner JSON, too."""
     try:
-        return read(_data, (notice.event_data or "{}").encode())
+        return read_whole(_data, _data, (notice.event_data or "{}").encode())
     except Unreadable:
         return Data()
 
