@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from hookline.aio import certificates
 from hookline.ingress.settings import IngressSettings
 from hookline.schemas.errors import SettingsError
 
@@ -72,14 +73,9 @@ def check_certificate(certificate: str, key: str) -> None:
 
 def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
-        context.load_cert_chain(certificate, key or None, password=_no_password)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        fault = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise SettingsError(f"ingress.tls_certificate: {certificate} cannot be used with its key: {fault}") from None
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted")
+        certificates.load_certificate(context, certificate, key)
+    except ValueError as error:
+        raise SettingsError(f"ingress.tls_certificate: {certificate} {error}") from None
 
 
 def raise_file_limit() -> int:

@@ -8,11 +8,13 @@ import pytest
 import trustme
 from yarl import URL
 
+from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
-from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.schemas.broker import Done
 from hookline.schemas.errors import SettingsError, Unreachable
 from tests.contract.installations import envelope, opened_rabbitmq, queue_name, taken
+from tests.services.commands import output_of
 from tests.services.rabbitmq import Node, programs
 from tests.services.servers import free_ports
 
@@ -97,6 +99,61 @@ async def test_tls_to_a_port_without_it_never_falls_back(tls_node: TlsNode) -> N
     plain = str(URL(tls_node.url()).with_port(tls_node.node.port))
     with pytest.raises(Unreachable, match=f"RabbitMQ at 127.0.0.1:{tls_node.node.port}: TLS failed: "):
         await RabbitMQBroker.open(tls_node.settings(plain))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files of a client, and with some that are of no use to it."""
+    folder = tmp_path_factory.mktemp("files")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    (folder / "zebra.pem").write_text("zebra")
+    for name in ("client", "other"):
+        issued = ca.issue_cert(f"{name}.example.com")
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+        issued.private_key_and_cert_chain_pem.write_to_path(folder / f"{name}.pem")
+    locking = ["openssl", "pkey", "-in", "client.key", "-aes256", "-passout", "pass:hunter3", "-out", "locked.key"]
+    output_of(locking, folder=folder, timeout_s=60)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param("cafile=zebra.pem", "cafile .*zebra.pem cannot be used: no certificate or crl", id="no CA"),
+        pytest.param(
+            "certfile=ca.pem", "certfile .*ca.pem cannot be used with its key: a file is not in PEM", id="no key"
+        ),
+        pytest.param(
+            "certfile=client.pem&keyfile=other.key",
+            "certfile .*client.pem cannot be used with its key: key values mismatch",
+            id="another key",
+        ),
+        pytest.param(
+            "certfile=client.pem&keyfile=locked.key",
+            "certfile .*client.pem cannot be used with its key: the key is encrypted",
+            id="an encrypted key, whose password OpenSSL would ask for at the terminal",
+        ),
+        pytest.param("keyfile=client.key", "keyfile is the key of a certfile, and there is none", id="only a key"),
+    ],
+)
+def test_a_file_of_no_use_is_named_before_connecting(query: str, expected: str, files: Path) -> None:
+    with pytest.raises(SettingsError, match=f"^broker.url: {expected}") as caught:
+        RabbitMQSettings(f"amqps://u:hunter2@h/?{query}", folder=files)
+    assert "hunter" not in str(caught.value)
+
+
+async def test_a_file_that_is_spoilt_later_is_named_and_connecting_is_tried_again(files: Path) -> None:
+    """`Unreachable` is tried again; a file that is being replaced may be good a moment later."""
+    renewed = files / "renewed.pem"
+    renewed.write_bytes((files / "client.pem").read_bytes())
+    settings = RabbitMQSettings("amqps://u:hunter2@127.0.0.1:1/?certfile=renewed.pem", folder=files)
+    connection = Connection(settings, "publisher", Pulse())
+    renewed.write_text("zebra")
+    with pytest.raises(
+        Unreachable, match=r"^RabbitMQ at 127.0.0.1:1: broker.url: certfile .*renewed.pem cannot be used"
+    ):
+        await connection.open()
 
 
 @pytest.mark.parametrize(

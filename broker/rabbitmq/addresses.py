@@ -1,6 +1,7 @@
 """The addresses of RabbitMQ: one, or one for each node of a cluster."""
 
 import random
+import ssl
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from yarl import URL
 
+from hookline.aio import certificates
 from hookline.schemas.errors import SettingsError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -35,7 +37,35 @@ class Address:
                 raise SettingsError(f"broker.url: there is no option {name}; there are {', '.join(sorted(_OPTIONS))}")
         if _FILES & set(url.query) and url.scheme != "amqps":
             raise SettingsError(f"broker.url: {_TAKES_FILES} need amqps://, which is TLS")
-        return cls(url.update_query({name: _file(name, url.query[name], folder) for name in _FILES & set(url.query)}))
+        if "keyfile" in url.query and "certfile" not in url.query:
+            raise SettingsError("broker.url: keyfile is the key of a certfile, and there is none")
+        files = {name: _file(name, url.query[name], folder) for name in _FILES & set(url.query)}
+        address = cls(url.update_query(files))
+        if files:
+            address.tls_context()
+        return address
+
+    @property
+    def has_tls(self) -> bool:
+        return self.url.scheme == "amqps"
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Verifies the server, and has the client's certificate. It reads the files anew, which blocks.
+
+        Raises SettingsError for a file that cannot be used.
+        """
+        authority, certificate, key = map(self.url.query.get, ("cafile", "certfile", "keyfile"))
+        try:
+            context = ssl.create_default_context(cafile=authority)
+        except (OSError, ValueError) as error:
+            fault = certificates.fault_of(error)
+            raise SettingsError(f"broker.url: cafile {authority} cannot be used: {fault}") from None
+        if certificate:
+            try:
+                certificates.load_certificate(context, certificate, key or "")
+            except ValueError as error:
+                raise SettingsError(f"broker.url: certfile {certificate} {error}") from None
+        return context
 
     @property
     def place(self) -> str:

@@ -26,7 +26,7 @@ from hookline.broker.rabbitmq.wire.connection_state import (
 )
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport, connect
 from hookline.schemas.broker import NOTHING_KEPT, Retention
-from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.schemas.observer import NOBODY, Observer
 
 log = logging.getLogger("hookline.broker")
@@ -224,9 +224,12 @@ class Connection:
         url = address.url.update_query(heartbeat=settings.heartbeat_s)
         try:
             async with bounded(settings.connect_timeout_s, "connecting"):
-                opened, transport = await connect(url, {"connection_name": self._name})
+                context = await asyncio.to_thread(address.tls_context) if address.has_tls else None
+                opened, transport = await connect(url, {"connection_name": self._name}, context)
+        except SettingsError as error:  # a file has changed since the start
+            raise Unreachable(f"RabbitMQ at {address.place}: {error}") from error
         except Unreachable as error:
-            why = why_not_connected(error.__cause__, over_tls=address.url.scheme == "amqps")
+            why = why_not_connected(error.__cause__, over_tls=address.has_tls)
             raise Unreachable(f"RabbitMQ at {address.place}: {why}") from error.__cause__
         connection = underlying(opened)
         if connection is None or not offers_confirms(connection):

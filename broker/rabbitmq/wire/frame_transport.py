@@ -12,6 +12,7 @@ calls are used, and one line in the log says so. A contract test runs both ways.
 import asyncio
 import inspect
 import logging
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -212,7 +213,9 @@ class _Opener:
             self._writer.transport.abort()
 
 
-async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_pika.Connection, FrameTransport | None]:
+async def connect(
+    url: URL, client_properties: Mapping[str, Any], tls: ssl.SSLContext | None = None
+) -> tuple[aio_pika.Connection, FrameTransport | None]:
     """A connection with its transport; without one if the installed aiormq or aio-pika has another shape.
 
     The caller bounds the time. The socket is closed as soon as this call is cancelled.
@@ -220,7 +223,7 @@ async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_p
     waits for it, and ignores the number's next channel for as long as the connection is open.
     """
     aiormq.Connection.FRAME_BUFFER_SIZE = _QUEUED_FRAMES
-    connection, opener = _connection(url, client_properties), _Opener()
+    connection, opener = _connection(url, client_properties, tls), _Opener()
     if not is_supported(connection):
         _log_fallback("no transport_factory")
         await _open(connection, opener)
@@ -233,7 +236,7 @@ async def connect(url: URL, client_properties: Mapping[str, Any]) -> tuple[aio_p
             raise
         opener.abort()
         _log_fallback(type(error).__name__)
-        connection = _connection(url, client_properties)
+        connection = _connection(url, client_properties, tls)
         await _open(connection, opener)
         return connection, None
     except Exception as error:
@@ -264,8 +267,8 @@ async def _open(connection: aio_pika.Connection, opener: _Opener) -> None:
         raise
 
 
-def _connection(url: URL, client_properties: Mapping[str, Any]) -> aio_pika.Connection:
-    return aio_pika.Connection(url, client_properties=dict(client_properties))
+def _connection(url: URL, client_properties: Mapping[str, Any], tls: ssl.SSLContext | None) -> aio_pika.Connection:
+    return aio_pika.Connection(url, ssl_context=tls, client_properties=dict(client_properties))
 
 
 def is_supported(connection: Any) -> bool:

@@ -1,0 +1,30 @@
+"""Certificates with their keys, for TLS on either side."""
+
+import ssl
+
+
+def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Use a certificate with its key, which is in the same file if `key` is empty. Reads files, and asks nobody.
+
+    Raises ValueError with a reason, which names no file.
+    """
+    try:
+        context.load_cert_chain(certificate, key or None, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ValueError(f"cannot be used with its key: {fault_of(error)}") from None
+
+
+def fault_of(error: OSError | ValueError) -> str:
+    """What is wrong with a file that could not be loaded. OpenSSL gives no reason if it finds nothing in PEM form."""
+    match error:
+        case ssl.SSLError():
+            return error.reason.replace("_", " ").lower() if error.reason else "a file is not in PEM form"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return str(error)
+
+
+def _no_password() -> str:
+    """OpenSSL would ask at the terminal, and wait."""
+    raise ValueError("the key is encrypted")
