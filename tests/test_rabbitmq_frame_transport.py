@@ -459,3 +459,29 @@ def test_a_table_of_any_bytes_is_read_or_unreadable(rest: bytes) -> None:
             cast("Callable[[bytes], object]", read)(raw)
         except Unreadable:
             continue
+
+
+class Encrypted(asyncio.Transport):
+    """A transport of TLS, which makes a record of each piece that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__({"ssl_object": object()})
+        self.records: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.records.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        for piece in list_of_data:
+            self.write(piece)
+
+
+def test_frames_that_are_written_together_share_a_record_of_tls() -> None:
+    """A record costs several times as much as the bytes of a usual message in it, here and in the server."""
+    wire, encrypted = FrameTransport(Streams(), lambda: 0.0), Encrypted()
+    wire.connection_made(encrypted)
+    wire.write([b"one", memoryview(b"two"), b"three"])
+    assert encrypted.records == [b"onetwothree"]

@@ -74,6 +74,7 @@ class FrameTransport(asyncio.Protocol):
         self._clock = clock
         self._listeners: dict[int, Listener] = {}
         self._transport: Any = None
+        self._has_tls = False
         self._rest = b""
         self._is_understood = True
         self._next_heartbeat_s = 0.0
@@ -84,7 +85,11 @@ class FrameTransport(asyncio.Protocol):
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send whole frames, before or after those of others. Does nothing if the connection is lost."""
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._has_tls:  # which would make a record of each
+            self._transport.write(b"".join(frames))
+        else:
             self._transport.writelines(frames)
 
     def abort(self) -> None:
@@ -93,6 +98,7 @@ class FrameTransport(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._has_tls = transport.get_extra_info("ssl_object") is not None
         self._streams.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
