@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from hookline.aio import certificates
+from hookline.aio.certificates import use_certificate
 from hookline.ingress.settings import IngressSettings
 from hookline.schemas.errors import SettingsError
 
@@ -73,7 +73,7 @@ def check_certificate(certificate: str, key: str) -> None:
 
 def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
-        certificates.load_certificate(context, certificate, key)
+        use_certificate(context, certificate, key)
     except ValueError as error:
         raise SettingsError(f"ingress.tls_certificate: {certificate} {error}") from None
 

@@ -5,11 +5,14 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from hookline.schemas.errors import Unreachable
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis.client import Client
+from tests.services.certificates import CertificateAuthority
+from tests.services.commands import output_of
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -55,3 +58,26 @@ def test_a_connection_that_is_reset_at_any_moment_is_unreachable(port: int) -> N
         return times
 
     assert uvloop.run(ask()) == ASKING_AT_ONCE * TIMES
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param(
+            "ssl_ca_certs={}/nowhere.pem", "ssl_ca_certs .*nowhere.pem cannot be used: No such file", id="no CA"
+        ),
+        pytest.param(
+            "ssl_certfile={0}/client.pem&ssl_keyfile={0}/locked.key",
+            "ssl_certfile .*client.pem cannot be used with its key: the key is encrypted",
+            id="an encrypted key, whose password OpenSSL would ask for at the terminal",
+        ),
+        pytest.param("zebra=1", "redis-py has no option 'zebra'", id="an unknown option"),
+    ],
+)
+def test_an_option_of_no_use_is_named_before_connecting(query: str, expected: str, tmp_path: Path) -> None:
+    client = CertificateAuthority(tmp_path, "ca").issue("client")
+    locking = ["pkey", "-in", client.key, "-aes256", "-passout", "pass:hunter3", "-out", tmp_path / "locked.key"]
+    output_of(["openssl", *map(str, locking)], folder=tmp_path, timeout_s=60)
+    with pytest.raises(SettingsError, match=f"^store.url: {expected}") as caught:
+        Client(f"rediss://:hunter2@127.0.0.1:1/0?{query.format(tmp_path)}", timeout_s=10)
+    assert "hunter" not in str(caught.value)

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from yarl import URL
 
-from hookline.aio import certificates
+from hookline.aio.certificates import client_context
 from hookline.schemas.errors import SettingsError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -54,18 +54,11 @@ class Address:
 
         Raises SettingsError for a file that cannot be used.
         """
-        authority, certificate, key = map(self.url.query.get, ("cafile", "certfile", "keyfile"))
+        authority, certificate, key = (self.url.query.get(name, "") for name in ("cafile", "certfile", "keyfile"))
         try:
-            context = ssl.create_default_context(cafile=authority)
-        except (OSError, ValueError) as error:
-            fault = certificates.fault_of(error)
-            raise SettingsError(f"broker.url: cafile {authority} cannot be used: {fault}") from None
-        if certificate:
-            try:
-                certificates.load_certificate(context, certificate, key or "")
-            except ValueError as error:
-                raise SettingsError(f"broker.url: certfile {certificate} {error}") from None
-        return context
+            return client_context(authority, certificate, key, ("cafile", "certfile"))
+        except ValueError as error:
+            raise SettingsError(f"broker.url: {error}") from None
 
     @property
     def place(self) -> str:

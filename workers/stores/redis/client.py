@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 import redis.asyncio
@@ -13,6 +14,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, Re
 from redis.retry import Retry
 
 from hookline.aio.cancellation import cancellation_kept
+from hookline.aio.certificates import client_context
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis import scripts
 from hookline.workers.stores.redis.scripts import SCHEMA_VERSION
@@ -40,6 +42,9 @@ class Client:
     def __init__(self, url: str, timeout_s: float) -> None:
         self.owner = uuid.uuid4().hex
         limits: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+        if url.startswith("rediss:"):
+            _check_files(url)
+            limits["ssl_password"] = ""  # unless the URL has one: OpenSSL would ask at the terminal, and wait
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url,
@@ -51,8 +56,12 @@ class Client:
             )
             self._beating = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits)
             self._beat = self._beating.register_script(scripts.BEAT)
+            pool.make_connection()  # type: ignore[no-untyped-call]  # of redis-py; only for its errors
         except ValueError:
             raise SettingsError('store.url: expected "redis://:password@host:6379/0"') from None
+        except TypeError as error:
+            option = str(error).rpartition(" ")[2]
+            raise SettingsError(f"store.url: redis-py has no option {option}") from None
         self._server = redis.asyncio.Redis.from_pool(pool)
         self._digests: dict[str, str] = {}
 
@@ -121,6 +130,18 @@ class Client:
 async def _delete_unused(server: "redis.asyncio.Redis") -> None:
     async for key in server.scan_iter(match=_OF_EARLIER_VERSIONS, count=_SCANNED_AT_ONCE):
         await server.unlink(key)
+
+
+def _check_files(url: str) -> None:
+    """Raise SettingsError if TLS cannot use a file that the URL names: redis-py would not say which."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    authority, certificate, key = (query.get(name, "") for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    if "ssl_password" in query:
+        certificate = ""
+    try:
+        client_context(authority, certificate, key, ("ssl_ca_certs", "ssl_certfile"))
+    except ValueError as error:
+        raise SettingsError(f"store.url: {error}") from None
 
 
 def _unreachable(error: Exception) -> Unreachable:
