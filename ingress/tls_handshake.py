@@ -93,7 +93,8 @@ class Handshake(asyncio.Protocol):
         try:
             await self._turns.wait(_HANDSHAKE_BYTES)
             encrypted = await self._start_tls(transport, early)
-        except (OSError, RuntimeError):  # no TLS, too slow, or closed to make way
+        except (OSError, RuntimeError) as error:  # no TLS, too slow, or closed to make way
+            error.__traceback__ = None  # its frames hold the error itself, and TLS, until garbage is collected
             transport.abort()
             return
         finally:

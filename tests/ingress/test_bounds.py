@@ -1,10 +1,8 @@
 """What requests may hold before they are verified: bytes, heads, connections, time in the event loop."""
 
 import asyncio
-import gc
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,6 +15,7 @@ from hookline.ingress import connection_limits, load
 from hookline.ingress.connection import IngressConnection
 from tests.ingress.callbacks import BODY, GOOD, get, post, signed
 from tests.ingress.chunks import END, chunk, in_chunks
+from tests.ingress.freeing import freed_without_the_garbage_collector
 from tests.ingress.http_client import PATIENCE_S, Answer, Client, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 from tests.ingress.sources import KRTC
@@ -449,27 +448,6 @@ async def test_the_files_that_a_process_may_open_are_a_limit(
         assert await accepts(ingress)
         assert await idle.is_closed()
     assert "open files is reached" in caplog.text
-
-
-def ids_of_connections() -> set[int]:
-    """What identifies each connection that is in memory."""
-    return {id(each) for each in gc.get_objects() if isinstance(each, IngressConnection)}
-
-
-@asynccontextmanager
-async def freed_without_the_garbage_collector() -> AsyncIterator[None]:
-    """Fails unless all connections that are made within are freed soon afterwards."""
-    gc.collect()
-    others = ids_of_connections()
-    gc.disable()
-    try:
-        yield
-        until_s = time.monotonic() + PATIENCE_S
-        while ids_of_connections() - others:
-            assert time.monotonic() < until_s
-            await asyncio.sleep(0.1)
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hookline.ingress.connection import IngressConnection
 from hookline.ingress.listening import server_context
 from hookline.schemas.errors import SettingsError
 from tests.ingress.callbacks import GOOD
+from tests.ingress.freeing import freed_without_the_garbage_collector
 from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
 
@@ -153,6 +154,29 @@ def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(leave())
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@on_each_loop
+@pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "closed"])
+@pytest.mark.parametrize("first", FIRST_BYTES.values(), ids=FIRST_BYTES)
+def test_a_handshake_that_fails_is_freed_without_the_garbage_collector(
+    *, authority: Authority, first: bytes, is_reset: bool, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Until the collector runs, a flood of them would fill the memory: each holds what TLS needs for a connection."""
+
+    async def fail() -> None:
+        async with (
+            with_tls(authority) as ingress,
+            freed_without_the_garbage_collector(),
+            ingress.connect() as client,
+        ):
+            await client.send(first)
+            await let_ingress_run()
+            if is_reset:
+                client.reset_when_closed()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(fail())
 
 
 @on_each_loop
