@@ -422,7 +422,7 @@ class IngressConnection(web.RequestHandler):
                 self._stop_waiting()
             message, body = self._messages[-1]
             if not isinstance(message, RawRequestMessage):
-                self._break_off()
+                self._note_failure(message)
             elif self._request_count != before:
                 self._begin_request(message, body)
                 is_last = self._is_body_open or may_be_followed or message.should_close or message.upgrade
@@ -680,6 +680,15 @@ class IngressConnection(web.RequestHandler):
         refusal, status = refusal_of(exc)
         self.noted(refusal, self.address)
         return responses.refused(refusal, status)
+
+    def _note_failure(self, failure: _ErrInfo) -> None:
+        """Read no more after a parser error, and do not let it keep the frames in which it was raised.
+
+        They hold the error, the connection and the bytes, which only the garbage collector would free.
+        """
+        if failure.exc is not None:
+            failure.exc.__traceback__ = None
+        self._break_off()
 
     def _break_off(self) -> None:
         """Fail the read of an incomplete body, which would otherwise wait for the rest until its time-out."""

@@ -25,6 +25,7 @@ MIB = 2**20
 LARGE = replace(KRTC, max_body_bytes=MIB)
 SMALL_LOAD = with_settings(max_bytes_in_flight=2 * MIB)
 CHUNKED = in_chunks().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+NOT_HTTP = b"zebra\r\n\r\n"
 
 
 def announced(size: int, *lines: str) -> bytes:
@@ -452,8 +453,24 @@ async def test_the_files_that_a_process_may_open_are_a_limit(
 
 @pytest.mark.parametrize(
     ("request_", "is_answered"),
-    [(GOOD, True), (GOOD[:-1], True), (GOOD[:-1], False)],
-    ids=["answered", "incomplete", "broken off"],
+    [
+        (GOOD, True),
+        (GOOD[:-1], True),
+        (GOOD[:-1], False),
+        (NOT_HTTP, True),
+        (NOT_HTTP, False),
+        (GOOD + NOT_HTTP, True),
+        (CHUNKED + NOT_HTTP, True),
+    ],
+    ids=[
+        "answered",
+        "incomplete",
+        "broken off",
+        "not HTTP",
+        "not HTTP, and broken off",
+        "not HTTP behind a request",
+        "not chunks",
+    ],
 )
 async def test_a_closed_connection_is_freed_without_the_garbage_collector(
     request_: bytes, *, is_answered: bool
