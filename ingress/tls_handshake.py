@@ -80,8 +80,9 @@ class Handshake(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  of the protocol
         """The client is gone before TLS has taken over."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # cancelled, it would hold this until garbage is collected
+        if task is not None:
+            task.cancel()
         self._end()
 
     def _end(self) -> None:

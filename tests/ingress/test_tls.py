@@ -138,7 +138,7 @@ def test_a_client_that_leaves_before_its_handshake_leaves_nothing(
     """Whether it closes or resets the connection, at once or some turns later."""
 
     async def leave() -> None:
-        async with with_tls(authority) as ingress:
+        async with with_tls(authority) as ingress, freed_without_the_garbage_collector():
             before = len(asyncio.all_tasks())
             for turns in range(12):
                 async with ingress.connect() as client:
@@ -311,6 +311,24 @@ async def test_clients_that_begin_no_handshake_make_way(authority: Authority) ->
         assert not await idle[-1].closed_within(0.1)
         line, _ = await ask(ingress, ssl.create_default_context(cafile=authority.certificate))
         assert line == b"HTTP/1.1 200 OK\r\n"
+
+
+@on_each_loop
+def test_a_client_that_makes_way_before_its_turn_is_freed_without_the_garbage_collector(
+    authority: Authority, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def crowd() -> None:
+        async with (
+            with_tls(authority, max_connections=2) as ingress,
+            freed_without_the_garbage_collector(),
+            AsyncExitStack() as stack,
+        ):
+            clients = await asyncio.gather(*(stack.enter_async_context(connected(ingress.port)) for _ in range(40)))
+            await asyncio.gather(*(client.send(FIRST_BYTES["a part of a greeting"]) for client in clients[-10:]))
+            await let_ingress_run()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(crowd())
 
 
 def test_a_client_cannot_ask_for_a_second_handshake(authority: Authority) -> None:
