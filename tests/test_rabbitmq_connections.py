@@ -324,7 +324,7 @@ async def test_a_connection_that_was_never_open_has_nothing_to_close_when_it_is_
 ) -> None:
     made: list[aio_pika.Connection] = []
 
-    def make(url: URL, _: object) -> aio_pika.Connection:
+    def make(url: URL, *_: object) -> aio_pika.Connection:
         made.append(aio_pika.Connection(url))
         return made[-1]
 
