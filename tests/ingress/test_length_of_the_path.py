@@ -23,7 +23,7 @@ from tests.services.rabbitmq import server_url
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("ingress", "schemas", "broker", "hookline")
-REQUESTS = 5  # the shortest of them counts: a heartbeat or a new second adds a call
+REQUESTS = 20  # the shortest of them counts: a heartbeat or a new second adds a call
 MAX_CALLS, MAX_FILES, MAX_CHANGES_OF_FILE = 64, 19, 49
 
 
