@@ -9,6 +9,7 @@ import trustme
 from yarl import URL
 
 from hookline.aio.pulse import Pulse
+from hookline.broker.rabbitmq.addresses import Address
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.schemas.broker import Done
@@ -141,6 +142,17 @@ def test_a_file_of_no_use_is_named_before_connecting(query: str, expected: str, 
     with pytest.raises(SettingsError, match=f"^broker.url: {expected}") as caught:
         RabbitMQSettings(f"amqps://u:hunter2@h/?{query}", folder=files)
     assert "hunter" not in str(caught.value)
+
+
+def test_files_are_read_again_only_after_a_change(files: Path) -> None:
+    """A context takes most of a megabyte, and garbage of many is collected late."""
+    authority = files / "replaced.pem"
+    authority.write_bytes((files / "ca.pem").read_bytes())
+    address = Address.read("amqps://h/?cafile=replaced.pem", folder=files)
+    before = address.tls_context()
+    assert address.tls_context() is before
+    authority.write_bytes(trustme.CA().cert_pem.bytes())
+    assert address.tls_context() is not before
 
 
 async def test_a_file_that_is_spoilt_later_is_named_and_connecting_is_tried_again(files: Path) -> None:

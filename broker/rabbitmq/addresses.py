@@ -5,6 +5,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -50,13 +51,13 @@ class Address:
         return self.url.scheme == "amqps"
 
     def tls_context(self) -> ssl.SSLContext:
-        """Verifies the server, and has the client's certificate. It reads the files anew, which blocks.
+        """Verifies the server, and has the client's certificate. It reads files that have changed, which blocks.
 
         Raises SettingsError for a file that cannot be used.
         """
         authority, certificate, key = (self.url.query.get(name, "") for name in ("cafile", "certfile", "keyfile"))
         try:
-            return client_context(authority, certificate, key, ("cafile", "certfile"))
+            return _context(authority, certificate, key, tuple(map(_changed_ns, (authority, certificate, key))))
         except ValueError as error:
             raise SettingsError(f"broker.url: {error}") from None
 
@@ -65,6 +66,20 @@ class Address:
         """Host and port, for logs and errors."""
         host = str(self.url.host)
         return f"{f'[{host}]' if ':' in host else host}:{self.url.port or _PORTS[self.url.scheme]}"
+
+
+@lru_cache(maxsize=8)  # one for each try to connect would take most of a megabyte until garbage is collected
+def _context(authority: str, certificate: str, key: str, _: tuple[int, ...]) -> ssl.SSLContext:
+    """Raises ValueError, which is not remembered."""
+    return client_context(authority, certificate, key, ("cafile", "certfile"))
+
+
+def _changed_ns(file: str) -> int:
+    """When a file has changed; that of the system's authorities if it is none, and 0 if nothing is there."""
+    try:
+        return Path(file or ssl.get_default_verify_paths().openssl_cafile).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 class Addresses:
