@@ -171,6 +171,19 @@ async def test_a_function_that_calls_exit_fails_as_others_do_and_its_line_is_nam
     assert "the function called exit(); a worker's function raises another exception" in outcome.error
 
 
+async def test_a_function_that_awaits_something_cancelled_fails_as_with_any_other_exception() -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+    assert outcome.detail.startswith("CancelledItself in test_workers.py:")
+
+
 async def test_a_timeout_error_of_the_function_is_a_failure_like_others() -> None:
     @worker(ParticipantJoined)
     async def attendance(event: ParticipantJoined) -> None:

@@ -37,6 +37,10 @@ class ExitCalled(Exception):
     """A worker's function tried to end the process."""
 
 
+class CancelledItself(Exception):
+    """A worker's function raised CancelledError, as something that it awaited was cancelled."""
+
+
 class HandlerTimedOut(Exception):
     """A worker's function did not return within its time-out."""
 

@@ -10,7 +10,7 @@ from hookline.aio.deadlines import Deadlines
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.topics import topic
 from hookline.workers.api import Delivery, Worker
-from hookline.workers.failure_policy import ExitCalled, HandlerTimedOut
+from hookline.workers.failure_policy import CancelledItself, ExitCalled, HandlerTimedOut
 from hookline.workers.middleware import around
 from hookline.workers.running_calls import RunningCalls
 from hookline.workers.work import Case
@@ -40,7 +40,10 @@ class Handler:
         return bool(self._timeout.running)
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
-        """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process."""
+        """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process.
+
+        Raises CancelledError only if this task is cancelled, and otherwise CancelledItself: such a call has failed.
+        """
         delivery = _delivery(case, self._state, late=late, transaction=transaction) if self._takes_delivery else None
         started_s = time.monotonic()
         try:
@@ -49,6 +52,10 @@ class Handler:
                 await (self._function(case.event) if delivery is None else self._function(case.event, delivery))
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
+        except asyncio.CancelledError as error:
+            if (this := asyncio.current_task()) is None or this.cancelling():
+                raise
+            raise CancelledItself("the function raised CancelledError, but nobody cancelled it") from error
         finally:
             self._running.pop(id(case), None)
             if not self._ended:

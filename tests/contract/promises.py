@@ -88,7 +88,7 @@ class Trial:
 
     async def _act(self, message: int, copy: int, attempt: int) -> None:
         if self._dead:  # other calls in flight do not begin any more
-            raise asyncio.CancelledError
+            await _cancel_this_call()
         event = self.scenario.messages[message]
         assert 1 + self._counted[event] <= attempt <= 1 + self._failures[event]
         assert event not in self._parked, "an event is called again after its end"
@@ -189,6 +189,13 @@ class Trial:
             if event in self._returned:
                 assert self._effects[event] >= 1
                 assert self._effects_of_the_dead[event] or ends.count(Done("handled")) == 1
+
+
+async def _cancel_this_call() -> None:
+    this = asyncio.current_task()
+    assert this is not None
+    this.cancel()
+    await asyncio.sleep(0)
 
 
 class Steps(Protocol):
