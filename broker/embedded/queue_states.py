@@ -53,7 +53,7 @@ class EmbeddedQueueStates:
 
     def _read_now(self, step: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", _BUSY_S, uri=True)) as connection:
+            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", timeout=_BUSY_S, uri=True)) as connection:
                 return step(connection)
         except sqlite3.Error as error:
             raise not_opened(self._path, error) from None
