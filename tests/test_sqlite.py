@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 import sqlite3
 import stat
 import sys
@@ -579,3 +580,12 @@ async def test_a_stop_while_the_file_is_opened_is_no_error(tmp_path: Path) -> No
         assert time.monotonic() < until_s
         await asyncio.sleep(0.01)
     assert not errors
+
+
+def test_no_statement_has_numbered_placeholders() -> None:
+    """Python 3.12.0 to 3.12.3 warn of those that get a sequence."""
+    root = Path(__file__).parents[1]
+    folders = ("broker/embedded", "hookline/sqlite", "hookline/audit", "workers/stores/sqlite")
+    modules = [path for folder in folders for path in (root / folder).rglob("*.py")]
+    assert modules
+    assert [path.name for path in modules if re.search(r"\?\d", path.read_text())] == []

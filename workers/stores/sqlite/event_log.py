@@ -55,7 +55,7 @@ class SqliteEventStorage:
 
     async def received(self, since_us: int, before: Position, count: int) -> Sequence[Found]:
         def step(connection: sqlite3.Connection) -> list[Found]:
-            rows = connection.execute(_RECEIVED, (since_us, *before, count))
+            rows = connection.execute(_RECEIVED, (since_us, before.occurred_us, *before, count))
             return [Found(Position(received_us, event_id), body) for received_us, event_id, body in rows]
 
         return await self._database.run(step, durable=False)
@@ -190,8 +190,8 @@ _IF_LATER = """ ON CONFLICT (place) DO UPDATE SET received_at = excluded.receive
 _SCAN = """SELECT occurred_at, id FROM logged_event_keys
     WHERE key = ? AND occurred_at >= ? AND (occurred_at, id) < (?, ?) ORDER BY occurred_at DESC, id DESC LIMIT ?"""
 _RECEIVED = """SELECT received_at, id, event FROM logged_events
-    WHERE received_at >= ?1 AND received_at <= ?2 AND (received_at, id) < (?2, ?3)
-    ORDER BY received_at DESC, id DESC LIMIT ?4"""
+    WHERE received_at >= ? AND received_at <= ? AND (received_at, id) < (?, ?)
+    ORDER BY received_at DESC, id DESC LIMIT ?"""
 _ROOMS = """SELECT received_at, place FROM logged_rooms WHERE (received_at, place) < (?, ?)
     ORDER BY received_at DESC, place DESC LIMIT ?"""
 _PLACES = "SELECT place FROM logged_rooms WHERE room_id = ?"

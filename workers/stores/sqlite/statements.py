@@ -39,7 +39,7 @@ class StoreStatements:
         for part in parts(requests):
             rows = flat([(each.event_id, each.number) for each in part])
             claim_new = _with_rows(_CLAIM_NEW, "(?, ?)", len(part), _UNLESS_HANDLED)
-            new += connection.execute(claim_new, (self._queue, self._owner, *rows)).rowcount
+            new += connection.execute(claim_new, (self._queue, self._owner, *rows, self._queue)).rowcount
         if new == len(requests):  # as mostly
             return [Acquired(newest_s=newest.get(each.subject)) for each in requests] if newest else [_NEW] * new
         return [
@@ -212,8 +212,8 @@ def _among(statement: str, key: str, count: int) -> str:
 _NEW = Acquired()
 # A subquery has its value once for all rows.
 _LEASE_CLOCK, _NOW = "(SELECT value FROM lease_clock)", "(SELECT now())"
-_CLAIM_NEW = f"INSERT OR IGNORE INTO claims SELECT ?1, column1, ?2, {_LEASE_CLOCK}, 0, 0, 0, 0, column2, 0, 0"
-_UNLESS_HANDLED = "LEFT JOIN handled ON queue = ?1 AND id = column1 WHERE id IS NULL"
+_CLAIM_NEW = f"INSERT OR IGNORE INTO claims SELECT ?, column1, ?, {_LEASE_CLOCK}, 0, 0, 0, 0, column2, 0, 0"
+_UNLESS_HANDLED = "LEFT JOIN handled ON queue = ? AND id = column1 WHERE id IS NULL"
 _CLAIM_AGAIN = f"""REPLACE INTO claims
     SELECT ?, column1, ?, {_LEASE_CLOCK}, 0, column3, column4, column5, column2, column6, column7"""
 _HANDLE = f"INSERT OR IGNORE INTO handled SELECT ?, column1, {_NOW}"
