@@ -22,6 +22,7 @@ from tests.ingress.callbacks import GOOD
 from tests.ingress.freeing import freed_without_the_garbage_collector
 from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
+from tests.services.certificates import AS_AUTHORITY, AS_ISSUED
 
 NAME = "ingress.example"
 LOST = GOOD.replace(b"/hooks/", b"/nowhere/")
@@ -37,7 +38,8 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.certificate = folder / "ca.pem"
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        self._openssl("req", "-x509", *curve, "-days", "2", *AS_AUTHORITY)
 
     def _openssl(self, *words: str) -> None:
         ends = ("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Private CA")
@@ -50,7 +52,7 @@ class Authority:
         """Write `server.pem` and `server.key`, and return their paths."""
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         self.run("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", f"/CN={NAME}")
-        (self.folder / "names").write_text(f"subjectAltName=DNS:{NAME}\n")
+        (self.folder / "names").write_text("\n".join([*AS_ISSUED, f"subjectAltName=DNS:{NAME}", ""]))
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", str(serial), "-days", "2", "-extfile", "names")
         self.run("x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
         return str(self.folder / "server.pem"), str(self.folder / "server.key")

@@ -7,9 +7,10 @@ from tests.services.commands import output_of
 
 _OPENSSL_S = 60.0
 _DAYS = "2"
-_AUTHORITY = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign", "subjectKeyIdentifier=hash"]
-_ISSUED = ["subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid"]
-"""What RFC 5280 demands, and so Python from 3.13 on, besides the names that a certificate is for."""
+_OF_AUTHORITY = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign", "subjectKeyIdentifier=hash")
+AS_AUTHORITY = tuple(word for each in _OF_AUTHORITY for word in ("-addext", each))
+AS_ISSUED = ("subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid")
+"""What RFC 5280 demands, and so Python from 3.13 on: words for `openssl req`, and lines of an extension file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,14 @@ class CertificateAuthority:
         self._name = name
         self.certificate, self._key = folder / f"{name}.pem", folder / f"{name}.key"
         subject = ["-subj", f"/CN={name}", "-days", _DAYS]
-        extensions = [word for each in _AUTHORITY for word in ("-addext", each)]
-        self._openssl("req", "-x509", *_new_key(self._key), "-out", str(self.certificate), *subject, *extensions)
+        self._openssl("req", "-x509", *_new_key(self._key), "-out", str(self.certificate), *subject, *AS_AUTHORITY)
 
     def issue(self, name: str, *addresses: str) -> Certificate:
         """A certificate for these names, such as `IP:127.0.0.1` or `DNS:localhost`."""
         made = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         request, extensions = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         names = [f"subjectAltName={','.join(addresses)}"] if addresses else []
-        extensions.write_text("\n".join([*_ISSUED, *names, ""]))
+        extensions.write_text("\n".join([*AS_ISSUED, *names, ""]))
         self._openssl("req", *_new_key(made.key), "-out", str(request), "-subj", f"/CN={name}")
         signer = ["-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial", "-days", _DAYS]
         self._openssl(
