@@ -36,7 +36,8 @@ def get(url: str, token: str = "") -> tuple[int, str]:
         with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  our own port
             return response.status, response.read().decode()
     except urllib.error.HTTPError as refused:
-        return refused.code, refused.read().decode()
+        with refused:
+            return refused.code, refused.read().decode()
 
 
 def metrics(url: str) -> dict[str, float]:
@@ -74,8 +75,9 @@ def test_a_refused_request_is_counted_by_its_reason(project: Project) -> None:
     url = operators_url(project.start("run"))
     for path in ("krtc-main", "no-such-source"):
         request = urllib.request.Request(project.url(path), b"{}", {"Content-Type": "application/json"})  # noqa: S310
-        with pytest.raises(urllib.error.HTTPError):
+        with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=30)  # noqa: S310  our own port
+        refused.value.close()
     place = urlsplit(project.url("krtc-main"))
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as connection:
         connection.sendall(b"this is no HTTP\r\n\r\n")

@@ -54,7 +54,8 @@ def post(url: str, signature: str) -> int:
         with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310  http
             return int(response.status)
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def test_a_worker_without_the_secrets_gets_the_typed_event_of_a_provider_from_outside(project: Project) -> None:
