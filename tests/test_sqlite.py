@@ -480,6 +480,8 @@ async def test_a_file_whose_threads_cannot_be_started_is_unreachable(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(Unreachable, match=r"x\.db cannot be opened: can't start new thread"):
         await Database.open(tmp_path / "x.db")
+    with closing(sqlite3.connect(tmp_path / "x.db")) as found:
+        assert found.execute("SELECT * FROM owners").fetchall() == []
 
 
 async def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -154,8 +154,7 @@ class Database:
     def _write(self) -> None:
         """The writer thread."""
         try:
-            writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
-            self._syncing.start()
+            writer = self._start_writing()
         except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
             self._tell(self._end_opening, not_opened(self.path, error))
             return
@@ -173,6 +172,16 @@ class Database:
         self._written.put(None)
         self._syncing.join()
         writer.close()
+
+    def _start_writing(self) -> SqliteWriterThread:
+        """The open file, once the thread that syncs it runs. Without that thread the file is closed again."""
+        writer = SqliteWriterThread(self.path, self.owner, self._clock, self._monotonic, self._renewals)
+        try:
+            self._syncing.start()
+        except RuntimeError:
+            writer.close()
+            raise
+        return writer
 
     def _sync(self) -> None:
         """The thread that waits for the disk. One sync serves all groups that were written during the one before."""
