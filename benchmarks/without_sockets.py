@@ -72,6 +72,7 @@ class _Server(asyncio.Transport):
     """RabbitMQ's side of the connection: confirms all that has been written, in one range."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__()
         self._protocol = protocol
         self._written = 0
         self._is_due = False
