@@ -8,6 +8,7 @@ leader again. What is published to it is not confirmed, and what was confirmed b
 import asyncio
 import logging
 import time
+from collections import defaultdict
 
 from aiormq.abc import AbstractConnection
 
@@ -30,6 +31,7 @@ class QueueChannels:
         self._connection = connection
         self._settings = settings
         self._opening: dict[str, asyncio.Task[PublishChannel]] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._late: set[str] = set()
         self._failing: dict[str, tuple[float, str]] = {}
 
@@ -48,10 +50,16 @@ class QueueChannels:
         return channel is None or not channel.confirms.is_silent
 
     async def send(self, queue: str, message: Message) -> None:
-        """Return once the server has confirmed the message. Raises NotDurable or Unreachable."""
-        channel = await self._channel(queue)
+        """Return once the server has confirmed the message. Raises NotDurable or Unreachable.
+
+        Messages are published in the order of these calls, also where the first ones wait for the channel.
+        """
+        opening = self._channel(queue)
         try:
-            await channel.send(message)
+            async with self._turns[queue]:
+                channel = await asyncio.shield(opening)
+                published = channel.send(message)
+            await published
         except NotDurable as error:
             self._failed(queue, str(error))
             raise
@@ -63,15 +71,17 @@ class QueueChannels:
             if (channel := self._opened(queue)) is not None:
                 await channel.confirms.answered()
 
-    async def _channel(self, queue: str) -> PublishChannel:
+    def _channel(self, queue: str) -> "asyncio.Task[PublishChannel]":
+        """Opens the channel of a queue, unless that was done. Raises Unreachable."""
         connection = self._connection.require()
+        opening = self._opening.get(queue)
+        if opening is None or (opening.done() and not self._is_open(queue)):
+            opening = self._opening[queue] = asyncio.create_task(self._open(connection))
+        return opening
+
+    def _is_open(self, queue: str) -> bool:
         channel = self._opened(queue)
-        if channel is None or channel.ended.done():
-            opening = self._opening.get(queue)
-            if opening is None or opening.done():
-                opening = self._opening[queue] = asyncio.create_task(self._open(connection))
-            channel = await asyncio.shield(opening)
-        return channel
+        return channel is not None and not channel.ended.done()
 
     async def _open(self, connection: AbstractConnection) -> PublishChannel:
         async with bounded(self._settings.connect_timeout_s, "opening a channel"):
