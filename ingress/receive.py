@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 from aiohttp import hdrs, web
 
+from hookline.aio.cancellation import is_cancelled
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.acceptances import Acceptances
@@ -92,7 +93,7 @@ class Receiver:
         except Refused as refusal:
             response = self._refused(request, refusal)
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             self._log("%s: a request failed: something that it awaited was cancelled", self._source_name(request))
             response = responses.unavailable()
@@ -318,9 +319,3 @@ class Receiver:
                 turns = 0
             await asyncio.sleep(0)
             turns += 1
-
-
-def _is_cancelled() -> bool:
-    """Whether this task itself was cancelled, and not something that it awaited."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from hookline.aio.cancellation import is_cancelled
 from hookline.aio.deadlines import Deadlines
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.topics import topic
@@ -53,7 +54,7 @@ class Handler:
         except SystemExit as error:
             raise ExitCalled("the function called exit(); a worker's function raises another exception") from error
         except asyncio.CancelledError as error:
-            if (this := asyncio.current_task()) is None or this.cancelling():
+            if is_cancelled():
                 raise
             raise CancelledItself("the function raised CancelledError, but nobody cancelled it") from error
         finally:

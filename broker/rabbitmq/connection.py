@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 
-from hookline.aio.cancellation import cancellation_kept
+from hookline.aio.cancellation import cancellation_kept, is_cancelled
 from hookline.aio.notices import Notice
 from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
@@ -88,8 +88,7 @@ async def bounded(timeout_s: float, what: str) -> AsyncIterator[None]:
     except Exception as error:
         raise Unreachable(f"RabbitMQ: {what} failed ({server_reason(error) or type(error).__name__})") from error
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
         raise Unreachable(f"RabbitMQ: {what} failed (the connection was lost)") from None
 
@@ -321,8 +320,7 @@ async def _failure(step: Awaitable[None]) -> BaseException | None:
     try:
         await step
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
         return error
     except Exception as error:  # noqa: BLE001  the caller logs it, and tries again

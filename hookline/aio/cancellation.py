@@ -1,8 +1,14 @@
-"""Cancellations that a library swallows."""
+"""Cancellations that a library swallows, and those that are none of this task."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def is_cancelled() -> bool:
+    """Whether this task itself was cancelled, and not something that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 @contextmanager
