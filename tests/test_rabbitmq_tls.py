@@ -9,6 +9,7 @@ import trustme
 from yarl import URL
 
 from hookline.aio.pulse import Pulse
+from hookline.broker.rabbitmq import addresses
 from hookline.broker.rabbitmq.addresses import Address
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
@@ -153,6 +154,15 @@ def test_files_are_read_again_only_after_a_change(files: Path) -> None:
     assert address.tls_context() is before
     authority.write_bytes(trustme.CA().cert_pem.bytes())
     assert address.tls_context() is not before
+
+
+def test_the_systems_authorities_are_read_again_after_a_change(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authorities = files / "system"
+    authorities.mkdir()
+    monkeypatch.setattr(addresses, "_AUTHORITIES", str(authorities))
+    before = Address.read("amqps://h/").tls_context()
+    (authorities / "another.pem").touch()
+    assert Address.read("amqps://h/").tls_context() is not before
 
 
 async def test_a_file_that_is_spoilt_later_is_named_and_connecting_is_tried_again(files: Path) -> None:

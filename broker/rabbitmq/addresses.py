@@ -18,6 +18,9 @@ _PORTS = {"amqp": 5672, "amqps": 5671}
 _FILES = frozenset({"cafile", "certfile", "keyfile"})
 _OPTIONS = _FILES | {"auth"}
 _TAKES_FILES = ", ".join(sorted(_FILES))
+_SYSTEM = ssl.get_default_verify_paths()
+_AUTHORITIES = _SYSTEM.cafile or _SYSTEM.capath or ""
+"""The system's authorities: a file, or a folder of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Address:
         """
         authority, certificate, key = (self.url.query.get(name, "") for name in ("cafile", "certfile", "keyfile"))
         try:
-            return _context(authority, certificate, key, tuple(map(_changed_ns, (authority, certificate, key))))
+            changed_ns = tuple(map(_changed_ns, (authority or _AUTHORITIES, certificate, key)))
+            return _context(authority, certificate, key, changed_ns)
         except ValueError as error:
             raise SettingsError(f"broker.url: {error}") from None
 
@@ -75,9 +79,9 @@ def _context(authority: str, certificate: str, key: str, _: tuple[int, ...]) -> 
 
 
 def _changed_ns(file: str) -> int:
-    """When a file has changed; that of the system's authorities if it is none, and 0 if nothing is there."""
+    """When a file has changed, or what is in a folder; 0 if there is none."""
     try:
-        return Path(file or ssl.get_default_verify_paths().openssl_cafile).stat().st_mtime_ns
+        return Path(file).stat().st_mtime_ns if file else 0
     except OSError:
         return 0
 
