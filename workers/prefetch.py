@@ -8,7 +8,7 @@ from hookline.workers.api import Worker
 PREFETCH_FACTOR = 32
 """How many deliveries may be in flight for each that is handled."""
 
-_MAX_PREFETCH = 512  # more save a store little, and each is a crash suspect if the process dies
+_MAX_PREFETCH = 512  # others cannot handle what this process has fetched, and if it dies, each is a crash suspect
 
 
 def prefetch(worker: Worker[Any]) -> int:
