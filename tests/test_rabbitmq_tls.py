@@ -16,7 +16,7 @@ from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
 from hookline.schemas.broker import Done
 from hookline.schemas.errors import SettingsError, Unreachable
 from tests.contract.installations import envelope, opened_rabbitmq, queue_name, taken
-from tests.services.commands import output_of
+from tests.services.certificates import encrypt_key
 from tests.services.rabbitmq import Node, programs
 from tests.services.servers import free_ports
 
@@ -114,8 +114,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         issued = ca.issue_cert(f"{name}.example.com")
         issued.private_key_pem.write_to_path(folder / f"{name}.key")
         issued.private_key_and_cert_chain_pem.write_to_path(folder / f"{name}.pem")
-    locking = ["openssl", "pkey", "-in", "client.key", "-aes256", "-passout", "pass:hunter3", "-out", "locked.key"]
-    output_of(locking, folder=folder, timeout_s=60)
+    encrypt_key(folder / "client.key", folder / "locked.key", "hunter3")
     return folder
 
 

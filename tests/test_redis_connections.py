@@ -11,8 +11,7 @@ import pytest
 
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis.client import Client
-from tests.services.certificates import CertificateAuthority
-from tests.services.commands import output_of
+from tests.services.certificates import CertificateAuthority, encrypt_key
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -76,8 +75,7 @@ def test_a_connection_that_is_reset_at_any_moment_is_unreachable(port: int) -> N
 )
 def test_an_option_of_no_use_is_named_before_connecting(query: str, expected: str, tmp_path: Path) -> None:
     client = CertificateAuthority(tmp_path, "ca").issue("client")
-    locking = ["pkey", "-in", client.key, "-aes256", "-passout", "pass:hunter3", "-out", tmp_path / "locked.key"]
-    output_of(["openssl", *map(str, locking)], folder=tmp_path, timeout_s=60)
+    encrypt_key(client.key, tmp_path / "locked.key", "hunter3")
     with pytest.raises(SettingsError, match=f"^store.url: {expected}") as caught:
         Client(f"rediss://:hunter2@127.0.0.1:1/0?{query.format(tmp_path)}", timeout_s=10)
     assert "hunter" not in str(caught.value)

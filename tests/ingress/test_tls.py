@@ -22,7 +22,7 @@ from tests.ingress.callbacks import GOOD
 from tests.ingress.freeing import freed_without_the_garbage_collector
 from tests.ingress.http_client import PATIENCE_S, connected, let_ingress_run
 from tests.ingress.running_ingress import RunningIngress, running_ingress, with_settings
-from tests.services.certificates import AS_AUTHORITY, AS_ISSUED
+from tests.services.certificates import AS_AUTHORITY, AS_ISSUED, encrypt_key
 
 NAME = "ingress.example"
 LOST = GOOD.replace(b"/hooks/", b"/nowhere/")
@@ -289,8 +289,9 @@ async def test_a_broken_certificate_is_refused_and_the_old_one_serves_on(authori
 
 async def test_an_encrypted_key_is_refused_without_asking_for_a_password(authority: Authority) -> None:
     certificate, key = authority.issue(10)
-    authority.run("pkey", "-in", key, "-aes256", "-passout", "pass:zebra", "-out", "locked.key")
-    settings = with_settings(tls_certificate=certificate, tls_key=str(authority.folder / "locked.key"))
+    locked = authority.folder / "locked.key"
+    encrypt_key(authority.folder / key, locked, "zebra")
+    settings = with_settings(tls_certificate=certificate, tls_key=str(locked))
     with pytest.raises(SettingsError, match="the key is encrypted"):
         async with running_ingress(settings=settings):
             pass

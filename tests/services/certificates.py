@@ -49,6 +49,13 @@ class CertificateAuthority:
         output_of(["openssl", *arguments], folder=self._folder, timeout_s=_OPENSSL_S)
 
 
+def encrypt_key(key: Path, encrypted: Path, password: str) -> None:
+    """Write a key as a file for which OpenSSL needs a password."""
+    files = ["-in", str(key), "-out", str(encrypted)]
+    command = ["openssl", "pkey", *files, "-aes256", "-passout", f"pass:{password}"]
+    output_of(command, folder=encrypted.parent, timeout_s=_OPENSSL_S)
+
+
 def _new_key(path: Path) -> list[str]:
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     return [*curve, "-nodes", "-keyout", str(path)]
