@@ -17,11 +17,11 @@ from hookline.settings import load
 WITHIN_S = 60.0
 CHILD = """
 import asyncio
-from hookline.runtime.supervised import BROKER_BACK, STOP, SupervisorLink
+from hookline.runtime.supervised import BROKER_BACK, STOP, Pipes, SupervisorLink
 
 async def main():
     stopped = asyncio.Event()
-    link = SupervisorLink({BROKER_BACK: lambda: link.tell(b"heard\\n"), STOP: stopped.set})
+    link = SupervisorLink(Pipes.taken(), {BROKER_BACK: lambda: link.tell(b"heard\\n"), STOP: stopped.set})
     await stopped.wait()
     link.tell(b"stopped\\n")
     link.close()

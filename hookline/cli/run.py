@@ -17,6 +17,7 @@ from hookline.runtime.outcome_log import OutcomeLog
 from hookline.runtime.reloader import folders_of, run_reloading
 from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import until_exit
+from hookline.runtime.supervised import Pipes
 from hookline.runtime.worker_files import BUILT_IN, find_workers
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
@@ -106,12 +107,13 @@ def ingress(config: Path, log_style: str, process: int | None, admin_folder: Pat
     It receives callbacks and publishes them to the queue. With `processes` under [ingress] in the settings, that
     many processes share the port. One that ends is replaced.
     """
+    pipes = None if process is None else Pipes.taken()  # before any provider's module is loaded, which may print
     logs.set_up(log_style, process=process)
     settings = load(config, with_sources=True)
     if settings.ingress.processes > 1 and process is None:
         _supervise(settings, log_style, fail_fast=fail_fast)
     socket = None if process is None or admin_folder is None else socket_of(admin_folder, process)
-    _serve(settings, Roles(ingress=True, process=process, admin_socket=socket, fail_fast=fail_fast))
+    _serve(settings, Roles(ingress=True, process=process, pipes=pipes, admin_socket=socket, fail_fast=fail_fast))
 
 
 @click.command(

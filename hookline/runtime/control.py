@@ -8,7 +8,7 @@ from hookline.runtime.installation import Installation
 from hookline.runtime.service_manager import ServiceManager
 from hookline.runtime.settings_reload import SettingsReload
 from hookline.runtime.shutdown import Stop
-from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, SupervisorLink
+from hookline.runtime.supervised import BROKER_BACK, OPEN, READ_SETTINGS, STOP, STOP_NOW, Pipes, SupervisorLink
 from hookline.settings import Settings
 
 log = logging.getLogger("hookline")
@@ -23,8 +23,8 @@ class UsesSettings(Protocol):
 class Control:
     """Listens to signals, and to the supervisor if there is one. `settings` are those that were read last."""
 
-    def __init__(self, settings: Settings, *, with_sources: bool, supervised: bool) -> None:
-        self.stop = Stop(supervised=supervised)
+    def __init__(self, settings: Settings, *, with_sources: bool, pipes: Pipes | None) -> None:
+        self.stop = Stop(supervised=pipes is not None)
         self.installation = Installation(settings, self._broker_is_back)
         self.service_manager = ServiceManager.of_environment()
         self._checks: list[Callable[[], None]] = []
@@ -32,7 +32,7 @@ class Control:
         self._reload = SettingsReload(
             settings, self._use, self.stop.ask, self.service_manager, with_sources=with_sources
         )
-        self._link = self._linked() if supervised else None
+        self._link = self._linked(pipes) if pipes is not None else None
         self._is_stopping = False
 
     @property
@@ -79,12 +79,13 @@ class Control:
         if self._link is not None:
             self._link.tell(BROKER_BACK)
 
-    def _linked(self) -> SupervisorLink:
+    def _linked(self, pipes: Pipes) -> SupervisorLink:
         return SupervisorLink(
+            pipes,
             {
                 STOP: self.stop.ask,
                 STOP_NOW: self.stop.ask_again,
                 READ_SETTINGS: self._reload.read_soon,
                 BROKER_BACK: self.installation.connect_soon,
-            }
+            },
         )

@@ -5,20 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hookline.runtime.supervised import Pipes
 from hookline.workers.api import Worker
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The parts of a process, its number if a supervisor started it, and whether it ends if a server is away.
+    """The parts of a process, and whether it ends if a server is away.
 
-    On `admin_socket` it tells the supervisor its metrics and whether it is ready.
+    One that a supervisor started has a number, and pipes to it. On `admin_socket` it tells the supervisor its metrics
+    and whether it is ready.
     """
 
     ingress: bool = False
     workers: Sequence[Worker[Any]] = ()
     rooms: bool = False
     process: int | None = None
+    pipes: Pipes | None = None
     admin_socket: Path | None = None
     fail_fast: bool = False
 

@@ -43,7 +43,7 @@ async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> No
     All that is closed shares one deadline, since a server may answer nothing.
     Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
-    control = Control(settings, with_sources=roles.ingress, supervised=roles.supervised)
+    control = Control(settings, with_sources=roles.ingress, pipes=roles.pipes)
     waits = not roles.fail_fast and needs_servers(settings)
     starting = Starting(control.stop, waits=waits, waiting=control.service_manager.waiting)
     try:

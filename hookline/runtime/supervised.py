@@ -1,10 +1,12 @@
-"""What an ingress process and its supervisor tell each other: lines on the process's stdin and stdout."""
+"""What an ingress process and its supervisor tell each other: lines on the pipes that are its stdin and stdout."""
 
 import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
 
 STOP = b"stop\n"
 STOP_NOW = b"now\n"
@@ -21,24 +23,44 @@ BROKER_BACK = b"broker\n"
 ALIVE_EVERY_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pipes:
+    """A process's ends of both pipes, as file descriptors: what the supervisor says, and what it is told."""
+
+    from_supervisor: int
+    to_supervisor: int
+
+    @classmethod
+    def taken(cls) -> Self:
+        """Take stdin and stdout for nothing else: from now on what a module prints goes to stderr."""
+        pipes = cls(os.dup(0), os.dup(1))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        return pipes
+
+
 class SupervisorLink:
     """A process's side. Calls what `heard` has for each line of the supervisor, and says each second that it runs."""
 
-    def __init__(self, heard: Mapping[bytes, Callable[[], None]]) -> None:
+    def __init__(self, pipes: Pipes, heard: Mapping[bytes, Callable[[], None]]) -> None:
+        self._pipes = pipes
         self._heard = heard
         self._rest = b""
         self._loop = asyncio.get_running_loop()
-        os.set_blocking(sys.stdout.fileno(), False)  # a frozen supervisor must not freeze this process
-        self._loop.add_reader(sys.stdin.fileno(), self._read)
+        os.set_blocking(pipes.to_supervisor, False)  # a frozen supervisor must not freeze this process
+        self._loop.add_reader(pipes.from_supervisor, self._read)
         self._task = asyncio.create_task(self._say_alive())
 
     def tell(self, line: bytes) -> None:
         with suppress(BrokenPipeError, BlockingIOError):  # without a supervisor the end of stdin stops this process
-            os.write(sys.stdout.fileno(), line)
+            os.write(self._pipes.to_supervisor, line)
 
     def close(self) -> None:
         self._task.cancel()
-        self._loop.remove_reader(sys.stdin.fileno())
+        self._loop.remove_reader(self._pipes.from_supervisor)
 
     async def _say_alive(self) -> None:
         while True:
@@ -46,10 +68,10 @@ class SupervisorLink:
             await asyncio.sleep(ALIVE_EVERY_S)
 
     def _read(self) -> None:
-        read = os.read(sys.stdin.fileno(), 1024)
+        read = os.read(self._pipes.from_supervisor, 1024)
         *lines, self._rest = (self._rest + read).split(b"\n")
         if not read:
-            self._loop.remove_reader(sys.stdin.fileno())
+            self._loop.remove_reader(self._pipes.from_supervisor)
             lines.append(STOP.rstrip())
         for line in lines:
             if (call := self._heard.get(line + b"\n")) is not None:

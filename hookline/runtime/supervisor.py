@@ -229,9 +229,7 @@ class _Supervisor:
 
     async def _kill_if_silent(self, number: int, ingress: _IngressProcess) -> None:
         await ingress.silent()
-        if (
-            self._stopping.is_set()
-        ):  # it may have closed its link, and be about to exit; `_end` limits how long that takes
+        if self._stopping.is_set():  # it may be about to exit, with its link closed; `_end` limits how long that takes
             return
         log.error("process %d with pid %d has said nothing for seconds: it is killed", number, ingress.pid)
         ingress.kill()

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -106,3 +107,18 @@ def test_a_body_is_sent_as_a_provider_from_outside_signs_it(embedded_project: Pr
     embedded_project.start("ingress")
     sent = embedded_project.call("send", "acme-main", "--body", "body.json", "--json")
     assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, 200), sent.stderr
+
+
+def test_what_a_provider_prints_is_not_taken_for_what_a_process_tells_its_supervisor(embedded_project: Project) -> None:
+    with_acme(embedded_project)
+    text = embedded_project.config.read_text()
+    embedded_project.config.write_text(text.replace("[ingress]\n", "[ingress]\nprocesses = 2\n", 1))
+    provider = embedded_project.folder / "acme_rtc" / "hookline.py"
+    printed = "print('acme is loaded', 'x' * 100_000, end=' ', flush=True)\n"
+    provider.write_text(provider.read_text() + printed)
+    ingresses = embedded_project.start("ingress")
+    until(lambda: ingresses.count("listening on") == 2)
+    time.sleep(7)  # longer than a process may be silent
+    assert ingresses.count("has said nothing") == 0
+    assert ingresses.count("acme is loaded") == 2
+    assert ingresses.stop() == 0
