@@ -2,11 +2,14 @@
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
+
+from hookline.aio.name_lookup import is_nameable
 
 _UNCLOSED = "the text there lacks its closing quote"
 _LINE = 'a line is [section], or name = "text", or begins with #'
@@ -57,9 +60,24 @@ def is_web_address(url: str) -> bool:
     """Whether a text is a URL of a server that speaks HTTP."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        return parts.scheme in ("http", "https") and host != "" and is_nameable(host) and parts.port != 0
     except ValueError:
         return False
+
+
+def host_fault(hosts: Iterable[str]) -> str | None:
+    """What is wrong with the names of hosts, which are not repeated: in a broken URL one may be a password."""
+    if all(map(is_nameable, hosts)):
+        return None
+    return "a part of the host's name is empty, or longer than 63 characters"
+
+
+def hosts_of(url: str) -> Iterator[str]:
+    """The hosts of a server's URL, which may have several of them."""
+    with suppress(ValueError):  # the server's library says what is wrong with it
+        for place in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            yield urlsplit(f"//{place}").hostname or ""
 
 
 def sqlite_fault(name: str) -> str | None:

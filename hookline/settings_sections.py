@@ -8,7 +8,7 @@ import msgspec
 from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSettings
 from hookline.ingress.settings import CENTURY_S, AuditSettings, Count, IngressSettings, Seconds
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S
-from hookline.settings_faults import is_web_address, sqlite_fault
+from hookline.settings_faults import host_fault, hosts_of, is_web_address, sqlite_fault
 from hookline.workers.breaker import NEVER_OPENS
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
@@ -48,7 +48,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.management_url and not is_web_address(self.management_url):
             return 'management_url: expected the address of RabbitMQ\'s management, such as "http://rabbit:15672"'
         if all(url.startswith(RABBITMQ_URLS) for url in self.urls):
-            return None
+            fault = host_fault(host for url in self.urls for host in hosts_of(url))
+            return fault and f"url: {fault}"
         if len(self.urls) == 1 and self.urls[0].startswith(SQLITE_URL):
             return sqlite_fault(self.urls[0].removeprefix(SQLITE_URL))
         return 'url: expected "sqlite:FILE", or "amqp://…" or a list of those for RabbitMQ'
@@ -87,7 +88,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.url.startswith(SQLITE_URL):
             return sqlite_fault(self.url.removeprefix(SQLITE_URL))
         if self.url.startswith((*REDIS_URLS, *POSTGRESQL_URLS)):
-            return None
+            fault = host_fault(hosts_of(self.url))
+            return fault and f"url: {fault}"
         return 'url: expected "sqlite:FILE", "redis://…" or "postgresql://…"'
 
 

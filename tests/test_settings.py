@@ -1,6 +1,7 @@
 """A wrong setting stops the start with a sentence that names the key, and no text shows a secret."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -323,6 +324,45 @@ def test_an_error_names_the_key(tmp_path: Path, text: str, expected: str) -> Non
         loaded(tmp_path, text)
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, f"b.{'ä' * 60}.example"])
+@pytest.mark.parametrize(
+    ("section", "setting", "expected"),
+    [
+        ("ingress", "host = '{}'", "ingress.host: a part of the host's name is empty, or longer"),
+        ("admin", "host = '{}'", "admin.host: a part of the host's name is empty, or longer"),
+        ("broker", "url = 'amqp://u:p@{}/'", "broker.url: a part of the host's name is empty, or longer"),
+        ("broker", "url = ['amqp://h/', 'amqps://{}:1/']", "broker.url: a part of the host's name is empty, or longer"),
+        ("broker", "url = 'amqp://h/'\nmanagement_url = 'http://{}/'", "broker.management_url: expected"),
+        ("store", "url = 'redis://:p@{}/0'", "store.url: a part of the host's name is empty, or longer"),
+        ("store", "url = 'postgresql://h,{}:1/x'", "store.url: a part of the host's name is empty, or longer"),
+        ("tracing", "endpoint = 'http://{}/'", "tracing.endpoint: expected"),
+    ],
+)
+def test_a_host_that_no_name_server_can_be_asked_for_is_an_error(
+    tmp_path: Path, section: str, setting: str, expected: str, host: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(f": {expected}")):
+        loaded(tmp_path, f"{GOOD}[{section}]\n{setting.format(host)}\n")
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [
+        ("ingress", "host = ''"),
+        ("ingress", "host = '::'"),
+        ("ingress", "host = 'fe80::1%eth0'"),
+        ("ingress", "host = 'hooks.example.'"),
+        ("broker", "url = 'amqp://u:p@[::1]:5672/'"),
+        ("broker", "url = 'amqp://rabbit_1/'"),
+        ("store", f"url = 'postgresql://u:p@{'a' * 40},{'b' * 40}:1/x'"),
+        ("store", "url = 'postgresql:///x?host=/run/postgresql'"),
+        ("store", "url = 'redis://'"),
+    ],
+)
+def test_a_host_with_another_kind_of_name_is_none(tmp_path: Path, section: str, setting: str) -> None:
+    loaded(tmp_path, f"{GOOD}[{section}]\n{setting}\n")
 
 
 def test_the_error_for_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:

@@ -84,6 +84,18 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_nameable(host: str) -> bool:
+    """Whether a host can have this name: one with an empty part, or one of 64 bytes, is looked up nowhere (RFC 1035).
+
+    To ask for one raises UnicodeError, and not OSError as for a host that there is not.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _set(found: "asyncio.Future[Infos]", infos: Infos) -> None:
     if not found.done():
         found.set_result(infos)
