@@ -14,6 +14,7 @@ from hookline.runtime.service_manager import ServiceManager
 from hookline.schemas.errors import SettingsError
 from hookline.settings import Settings, load
 from hookline.settings_sections import SECTIONS
+from hookline.workers.user_code import described
 
 log = logging.getLogger("hookline")
 
@@ -66,6 +67,8 @@ class SettingsReload:
             self._apply(new)
         except SettingsError as error:
             log.error("the settings stay as they were: %s", error)
+        except Exception as error:  # noqa: BLE001  a provider from outside checks its sources, and may raise anything
+            log.error("the settings stay as they were: to read them failed with %s", described(error))
         else:
             if self._names_changes:
                 _log_changes(self._started, self.settings, new)

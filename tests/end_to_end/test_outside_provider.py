@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -122,3 +123,15 @@ def test_what_a_provider_prints_is_not_taken_for_what_a_process_tells_its_superv
     assert ingresses.count("has said nothing") == 0
     assert ingresses.count("acme is loaded") == 2
     assert ingresses.stop() == 0
+
+
+def test_settings_stay_as_they_were_if_a_provider_fails_to_check_them(embedded_project: Project) -> None:
+    with_acme(embedded_project)
+    declare(embedded_project, "fault=lambda source: {300: None}[source.tolerance_s]")
+    ingress = embedded_project.start("ingress")
+    text = embedded_project.config.read_text()
+    for setting, said in (("1", "failed with KeyError in hookline.py:"), ("300", "the settings were read anew")):
+        embedded_project.config.write_text(f"{text}tolerance_s = {setting}\n")
+        ingress.popen.send_signal(signal.SIGHUP)
+        ingress.wait_for(said)
+    assert ingress.count("the settings stay as they were: ") == 1
