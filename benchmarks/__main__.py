@@ -37,6 +37,7 @@ from benchmarks.servers import Servers
 ROWS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "ingress": ingress.on_rabbitmq,
     "ingress-go": ingress.against_go,
+    "ingress-connections": ingress.with_fewer_connections,
     "ingress-processes": ingress.two_processes,
     "ingress-latency": latency.at_half_capacity,
     "ingress-latency-go": latency.beside_go,
