@@ -54,7 +54,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderingFacts(msgspec.Struct, frozen=True, gc=False):
-    """What a message is ordered by. `ordered_by` is None for a message without an order."""
+    """What a message is ordered by. `ordered_by` is that of its envelope: None for a message without an order."""
 
     event_id: str
     ordered_by: str | None
@@ -94,7 +94,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
         None for an event without a subject, which has no order.
         """
-        return f"{self.source}/{self.subject}" if self.subject else None
+        return _with_source(self.source, self.subject)
 
     def head(self, provider_type: str | int, member: int | None = None) -> EventHead:
         """The shared fields of an event made from this envelope.
@@ -272,12 +272,23 @@ def ordering_facts(headers: Mapping[str, Any], *, with_time: bool = True) -> Ord
 
     Without `with_time` the time is not read.
     """
-    subject = headers.get(SUBJECT_HEADER)
     return OrderingFacts(
         event_id=str(headers.get(ID_HEADER, "")),
-        ordered_by=f"{headers.get(SOURCE_HEADER)}/{subject}" if subject else None,
+        ordered_by=_ordered_by(headers),
         occurred_s=occurrence_s(headers) if with_time else 0.0,
     )
+
+
+def _ordered_by(headers: Mapping[str, Any]) -> str | None:
+    try:
+        _, source = _provider_and_source(headers[SOURCE_HEADER])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return _with_source(source, subject_of(headers))
+
+
+def _with_source(source: str, subject: str) -> str | None:
+    return f"{source}/{subject}" if subject else None
 
 
 def subject_of(headers: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ def test_an_event_without_a_subject_has_no_order() -> None:
 
 def test_a_message_is_ordered_by_its_headers_alone() -> None:
     headers = to_headers(SEALED)
-    assert ordering_facts(headers) == OrderingFacts(SEALED.id, "/hookline/krtc/krtc-main/demo", 1_700_000_000.0)
+    assert ordering_facts(headers) == OrderingFacts(SEALED.id, SEALED.ordered_by, 1_700_000_000.0)
     assert subject_of(headers) == "demo"
 
 

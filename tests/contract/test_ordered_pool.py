@@ -21,6 +21,7 @@ from hookline.workers.handler import HandlerLatency
 from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import Assignment, Claim, MemoryStore
+from hookline.workers.subject_queues import MANY
 from hookline.workers.work import Work
 from tests.contract.installations import Installation, envelope, eventually, queue_name
 from tests.events import make
@@ -575,3 +576,22 @@ async def test_only_the_latest_event_of_a_subject_is_handled(broker: Broker) -> 
             await publish(broker, number, occurred_s=number)
         await record.ends(3)
     assert record.settled == [(2, "handled"), (1, "superseded"), (3, "handled")]
+
+
+async def test_the_late_events_of_a_long_queue_are_superseded_where_another_process_has_handled_a_newer_one(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of them are claimed ahead."""
+    record, store = Record(), MemoryStore()
+
+    async def handle(number: int, delivery: Delivery) -> None: ...
+
+    made = numbered(queue_name(), handle, latest_only=True)
+    subject = envelope(subject="room-1").ordered_by
+    await store.finish(made.queue, "newer", subject=subject, occurred_s=START_S + 1)
+    await broker.declare_partitions(made.queue, made.patterns)
+    await publish(broker, *range(3 * MANY))
+    monkeypatch.setattr(HandlerLatency, "is_quick", True)
+    async with running(broker, made, record, store):
+        await record.ends(3 * MANY)
+    assert {reason for _, reason in record.settled} == {"superseded"}
