@@ -13,13 +13,14 @@ from hookline.schemas.broker import Again, Done, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope, from_headers, ordering_facts
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.schemas.process_states import HeldBackState
-from hookline.workers.api import Order, Worker
+from hookline.workers.api import Order
 from hookline.workers.attempts import copy_number, starts_anew
 from hookline.workers.blocked_partitions import BlockedPartitions
 from hookline.workers.fast_lane import Entry, FastLane
 from hookline.workers.partitions import Open, Partitions
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Report, timed
+from hookline.workers.prefetch import partition_prefetch
 from hookline.workers.settler import Settler
 from hookline.workers.store import Store
 from hookline.workers.subject_queues import MANY, MAX_WAIT_S, Slot, SubjectQueues
@@ -27,8 +28,6 @@ from hookline.workers.unwanted import UNWANTED
 from hookline.workers.work import DUPLICATE, Work, event_key
 
 _NOT_TRIED = frozenset({"busy", UNWANTED, Unreachable.reason})
-_MIN_PREFETCH = 256
-_MIN_PREFETCH_TO_REORDER = 1024
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -36,12 +35,6 @@ class _Message(msgspec.Struct, frozen=True):
 
     received: Received
     queue: Queue
-
-
-def partition_prefetch(worker: Worker[Any]) -> int:
-    """How many events of a partition a process takes: enough that others get past a subject that waits."""
-    reorders = worker.order is not None and worker.order.reorder_s
-    return max(_MIN_PREFETCH_TO_REORDER if reorders else _MIN_PREFETCH, 4 * worker.concurrency)
 
 
 class OrderedPool:

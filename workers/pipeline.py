@@ -34,7 +34,7 @@ from hookline.workers.guarded_calls import GuardedCalls
 from hookline.workers.handler import Handler
 from hookline.workers.held_claims import HeldClaims
 from hookline.workers.normaliser import Normalise, normaliser
-from hookline.workers.prefetch import PREFETCH_FACTOR
+from hookline.workers.prefetch import most_subjects_until_a_call
 from hookline.workers.siblings import Siblings, chosen
 from hookline.workers.store import (
     Acquired,
@@ -83,7 +83,7 @@ class Pipeline:
         self._groups = cast("GroupStore", store)
         self._is_grouped = isinstance(store, GroupStore) and not worker.transactional
         self._normalise = normalise or normaliser(catalogue())
-        self.watermark = SubjectWatermark(PREFETCH_FACTOR * worker.concurrency)
+        self.watermark = SubjectWatermark(most_subjects_until_a_call(worker))
         self.calls = GuardedCalls(worker, store, self.admission, self.handler, self.watermark)
         self._claims = HeldClaims(store, worker.queue)
         self.failures = FailedAttempts(worker, self._claims, clock)

@@ -7,8 +7,8 @@ class SubjectWatermark:
     """The newest handled event of each subject, as the store said with a claim and as this process has seen since.
 
     Between a claim and the call of the function, other events of the subject may be handled. Those of this process are
-    recorded here, for the last `remembered` subjects: as many as events are in flight. Those of other processes are
-    known with the next claim.
+    recorded here, for the last `remembered` subjects: as many as may have a call in between. Those of other processes
+    are known with the next claim.
     """
 
     def __init__(self, remembered: int) -> None:

@@ -15,10 +15,10 @@ from hookline.workers.admission import ExclusiveGate
 from hookline.workers.api import Worker
 from hookline.workers.breaker import Breaker
 from hookline.workers.normaliser import Normalise
-from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
+from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.pool import Pool, Report
-from hookline.workers.prefetch import longest_unsettled_s, prefetch
+from hookline.workers.prefetch import longest_unsettled_s, partition_prefetch, prefetch
 from hookline.workers.store import Store
 from hookline.workers.work import Work
 

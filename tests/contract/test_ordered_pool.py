@@ -18,8 +18,9 @@ from hookline.schemas.broker import Again, Broker, Done, Outcome, Parked, Queue,
 from hookline.schemas.dead_letters import Action
 from hookline.schemas.envelope import Envelope
 from hookline.workers.handler import HandlerLatency
-from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
+from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.pipeline import Pipeline
+from hookline.workers.prefetch import PREFETCH_FACTOR, partition_prefetch
 from hookline.workers.store import Assignment, Claim, MemoryStore
 from hookline.workers.subject_queues import MANY
 from hookline.workers.work import Work
@@ -576,6 +577,26 @@ async def test_only_the_latest_event_of_a_subject_is_handled(broker: Broker) -> 
             await publish(broker, number, occurred_s=number)
         await record.ends(3)
     assert record.settled == [(2, "handled"), (1, "superseded"), (3, "handled")]
+
+
+async def test_late_events_of_many_long_queues_are_superseded(broker: Broker) -> None:
+    """Each is claimed while a newer one is handled, and all other subjects have a turn before it would be called."""
+    record = Record()
+    rooms, each = 3 * PREFETCH_FACTOR, 2 + MANY
+
+    async def handle(number: int, delivery: Delivery) -> None: ...
+
+    made = numbered(queue_name(), handle, latest_only=True, concurrency=1)
+    await broker.declare_partitions(made.queue, made.patterns)
+    for place in range(each):
+        is_late = place % 2
+        for room in range(rooms):
+            occurred_s = place - 1.5 if is_late else place
+            await publish(broker, place * rooms + room, room=f"room-{room}", occurred_s=occurred_s)
+    async with running(broker, made, record):
+        await record.ends(rooms * each)
+    handled = {number // rooms for number, reason in record.settled if reason == "handled"}
+    assert handled == set(range(0, each, 2))
 
 
 async def test_the_late_events_of_a_long_queue_are_superseded_where_another_process_has_handled_a_newer_one(

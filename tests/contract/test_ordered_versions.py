@@ -17,8 +17,9 @@ from hookline.schemas.broker import Again, Done, Parked
 from hookline.schemas.dead_letters import REPLAYED_AT
 from hookline.schemas.envelope import Envelope
 from hookline.workers import blocked_partitions
-from hookline.workers.ordered_pool import OrderedPool, partition_prefetch
+from hookline.workers.ordered_pool import OrderedPool
 from hookline.workers.pipeline import Pipeline
+from hookline.workers.prefetch import partition_prefetch
 from hookline.workers.stores import assignment
 from hookline.workers.work import Work
 from tests.contract.installations import EmbeddedInstallation, Installation, envelope, eventually, fresh_rabbitmq
