@@ -77,6 +77,9 @@ async def _change_clock(address: str, column: str, seconds: float) -> None:
     else:
         interval = " * interval '1 s'" if column == "at" else ""
         await rows(address, f"UPDATE hookline_lease_clock SET {column} = {column} + ?::float8{interval}", str(seconds))  # noqa: S608
+        if column == "at":
+            claimed = "UPDATE hookline_claims SET claimed_at = claimed_at + ?::float8 * interval '1 s'"
+            await rows(address, claimed, str(seconds))
 
 
 def model_server(address: str) -> ModelServer:

@@ -93,8 +93,9 @@ def _keys(rows: Sequence[ClaimRequest] | Sequence[Completion]) -> tuple[list[str
     return [row.queue for row in rows], [row.event_id for row in rows]
 
 
-# Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that was made
-# after this statement began may have an owner that this statement does not see yet.
+# Rows are locked in the order of their keys, so that groups of several processes never deadlock. A claim that this
+# statement does not see may have an owner that it does not see yet. Times do not tell: the server's clock may be set
+# back.
 _CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, claimed, number)
     SELECT queue, id, %(owner)s, now(), ({CLOCK}), number
     FROM unnest(%(queues)s::text[], %(ids)s::text[], %(numbers)s::bigint[]) AS requested (queue, id, number)
@@ -105,7 +106,8 @@ _CLAIM = f"""INSERT INTO hookline_claims AS c (queue, id, owner, claimed_at, cla
         deaths = c.deaths + (c.owner IS NOT NULL)::int,
         crashes = c.crashes + (c.owner IS NOT NULL AND c.alone)::int, alone = false
     WHERE c.owner IS NULL
-        OR (c.owner <> excluded.owner AND c.owner NOT IN ({ALIVE}) AND c.claimed_at < now())
+        OR (c.owner <> excluded.owner AND c.owner NOT IN ({ALIVE}) AND EXISTS (SELECT FROM hookline_claims seen
+            WHERE (seen.queue, seen.id, seen.owner, seen.number) = (c.queue, c.id, c.owner, c.number)))
     RETURNING queue, id, deaths, crashes, failures, copy, tried"""  # noqa: S608  of constants
 _REQUESTED = "SELECT * FROM unnest(%s::text[], %s::text[]) AS requested (queue, id)"
 _FINISHED = f"SELECT queue, id FROM hookline_handled JOIN ({_REQUESTED}) requested USING (queue, id)"  # noqa: S608
