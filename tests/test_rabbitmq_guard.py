@@ -15,7 +15,7 @@ from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.broker.rabbitmq.names import bindings_name
 from hookline.broker.rabbitmq.topology import bindings
 from hookline.broker.rabbitmq.topology.arguments import QUORUM
-from hookline.broker.rabbitmq.topology.bindings import ABANDONED_S, Wishes
+from hookline.broker.rabbitmq.topology.bindings import ABANDONED_S, RENEW_EVERY_S, Wishes
 from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue
@@ -44,7 +44,7 @@ USER = "limited"
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard looks often, and renews bindings with each look."""
     monkeypatch.setattr(guard, "LOOK_EVERY_S", 0.2)
-    monkeypatch.setattr(guard, "_RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr(guard, "RENEW_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -358,11 +358,29 @@ class Clocks:
 OTHER = "elsewhere:7:abc"
 
 
-def test_a_binding_that_nobody_renewed_for_five_minutes_is_abandoned_at_the_start() -> None:
+@pytest.mark.parametrize(
+    ("age_s", "seconds"), [(3600.0, 120), (180.0, 120), (60.0, 240)], ids=["an hour", "three minutes", "a minute"]
+)
+def test_a_binding_that_nobody_renews_is_abandoned_sooner_if_its_note_is_old(age_s: float, seconds: int) -> None:
     clocks = Clocks()
     wishes = clocks.wishes()
-    assert wishes.is_abandoned("q", "old", (OTHER, clocks.wall_s - ABANDONED_S))
-    assert not wishes.is_abandoned("q", "new", (OTHER, clocks.wall_s - ABANDONED_S + 1))
+    wish = OTHER, clocks.wall_s - age_s
+    found = []
+    for _ in range(6):
+        found.append(wishes.is_abandoned("q", "key", wish))
+        clocks.monotonic_s += RENEW_EVERY_S
+    assert found.index(True) == seconds / RENEW_EVERY_S
+
+
+@pytest.mark.parametrize("ahead_s", [7200.0, -7200.0], ids=["ahead", "behind"])
+def test_a_binding_of_a_process_with_another_wall_clock_is_kept_from_the_start(ahead_s: float) -> None:
+    clocks = Clocks()
+    wishes = clocks.wishes()
+    for _ in range(10):
+        wish = OTHER, clocks.wall_s + ahead_s - RENEW_EVERY_S / 2
+        assert not wishes.is_abandoned("q", "key", wish)
+        clocks.monotonic_s += RENEW_EVERY_S
+        clocks.wall_s += RENEW_EVERY_S
 
 
 def test_a_binding_that_is_renewed_is_kept_whatever_the_wall_clocks_say() -> None:

@@ -20,7 +20,7 @@ from hookline.aio.pulse import Pulse
 from hookline.broker.rabbitmq.connection import Connection
 from hookline.broker.rabbitmq.management import Management
 from hookline.broker.rabbitmq.names import bound_name
-from hookline.broker.rabbitmq.topology.bindings import Wishes, bind
+from hookline.broker.rabbitmq.topology.bindings import RENEW_EVERY_S, Wishes, bind
 from hookline.broker.rabbitmq.topology.declaring import Declaration, QueueBinding, Refused, declare_all
 from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.topology.worker_queues import WorkerQueues, declare_worker
@@ -33,7 +33,6 @@ log = logging.getLogger("hookline.broker")
 
 LOOK_EVERY_S = 10.0
 _CLOSE_S = 5.0
-_RENEW_EVERY_S = 60.0  # a binding counts as abandoned after five of these
 
 Check: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
 """Declares what is missing. Raises SettingsError for what it may not mend, or Unreachable."""
@@ -163,7 +162,7 @@ class WorkerTopology:
             with suppress(Unreachable):
                 await self._bind_again(connection)
             raise
-        if self._may_note and time.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
+        if self._may_note and time.monotonic() - self._renewed_s >= RENEW_EVERY_S:
             await self._bind_and_note(connection)
         else:
             await self._bind_again(connection)

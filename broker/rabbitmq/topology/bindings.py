@@ -25,7 +25,9 @@ from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.schemas import topics
 from hookline.schemas.errors import UnknownQueue
 
-ABANDONED_S = 300.0
+RENEW_EVERY_S = 60.0
+ABANDONED_S = 5 * RENEW_EVERY_S
+_MOST_FROM_A_NOTE = 0.6  # of that; in the rest a process that runs renews its wishes
 _AWAY_S = 120.0
 _ONE_NOTE = {**QUORUM, "x-max-length": 1}
 
@@ -44,9 +46,9 @@ class _Sight(NamedTuple):
 class Wishes:
     """What this process wants, and what it has seen others want.
 
-    The clocks of two machines may differ, so the time in a note decides only when it is first seen. From then on a
-    wish is abandoned if it does not change for five minutes of this process's own clock. While RabbitMQ is away nobody
-    renews anything, so time in which this process read no note does not count.
+    A wish is abandoned if it does not change for five minutes. The time in a note says how long that has been when it
+    is first seen. The clocks of two machines may differ, so at least two minutes have to pass by this process's own
+    clock. While RabbitMQ is away nobody renews anything, so time in which this process read no note does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
@@ -69,7 +71,7 @@ class Wishes:
 
     def _since_s(self, before: _Sight | None, wish: Wish | None, now_s: float) -> float:
         if before is None:
-            return now_s if wish is None else now_s - abs(self._now() - wish[1])
+            return now_s if wish is None else now_s - min(abs(self._now() - wish[1]), _MOST_FROM_A_NOTE * ABANDONED_S)
         if before.wish != wish or now_s - before.read_s > _AWAY_S:
             return now_s
         return before.since_s
