@@ -23,6 +23,7 @@ HooklineError
 │   └── UnknownQueue            no queue has this name
 ├── NotStarted              the worker's own code failed at start
 └── Unreachable             the broker or the store cannot be used now
+    └── Locked                  another process has locked the SQLite file for long
 
 `reason` is stable: it is the code in responses, and the label in logs and metrics. No message contains a payload, a
 header or a secret.
@@ -189,3 +190,9 @@ class Unreachable(HooklineError):
     """The broker or the store cannot be used now."""
 
     reason = "unreachable"
+
+
+class Locked(Unreachable):
+    """Another process has locked the SQLite file for long. It ends by itself, as an upgrade of a large file does."""
+
+    reason = "locked"

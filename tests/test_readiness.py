@@ -82,7 +82,7 @@ async def test_what_a_start_waits_for_is_a_fault_until_it_is_there() -> None:
             raise answer
         return "opened"
 
-    starting = Starting(Stop(), waits=True, waiting=lambda _: None)
+    starting = Starting(Stop(), waits_for=(Unreachable,), waiting=lambda _: None)
     assert await starting.opened(opening) == "opened"
     assert seen == [[], ["waiting: Redis: connection refused"], ["waiting: Redis: it loads"]]
     assert starting.faults == []

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hookline.aio.disk import sync
-from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.schemas.errors import Locked, SettingsError, Unreachable
 from hookline.sqlite import writer_thread
 from hookline.sqlite.database import Database
 from hookline.sqlite.writer_thread import LEASE_S
@@ -381,7 +381,7 @@ async def test_the_wait_for_the_write_lock_has_an_end(
     database = await Database.open(tmp_path / "x.db")
     monkeypatch.setattr(writer_thread, "_BUSY_S", 0.05)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unreachable, match="locked"):
+    with pytest.raises(Locked, match=r"x\.db cannot be used: another process has locked it"):
         await database.run(add(1))
     other.execute("COMMIT")
     await database.run(add(2))

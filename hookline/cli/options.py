@@ -57,7 +57,7 @@ def fail_fast_option(command: Command) -> Command:
     return click.option(
         "--fail-fast",
         is_flag=True,
-        help="Exit with code 3 if the broker or the store is away, instead of waiting for it.",
+        help="Exit with code 3 if the broker or the store is away, or its file is locked, instead of waiting for it.",
     )(command)
 
 

@@ -21,6 +21,7 @@ from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
 from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Publisher
+from hookline.schemas.errors import Locked, Unreachable
 from hookline.settings import Settings
 from hookline.workers.normaliser import normaliser
 from hookline.workers.state import States
@@ -38,20 +39,27 @@ _MIN_CONNECTIONS = 500  # fewer than a burst of callbacks may need
 async def serve(settings: Settings, roles: Roles, outcome_log: OutcomeLog) -> None:
     """Run these roles until SIGTERM or SIGINT, or until a supervisor stops them. A second signal ends the draining.
 
-    Waits for a broker or store that is away, unless it has to fail fast. Order of the shutdown: readiness off, requests
-    answered and confirmed, events in flight handled or put back, the state of workers closed, then broker and store.
+    Waits for a server that is away and a file that is locked, unless it has to fail fast. Order of the shutdown:
+    readiness off, requests answered and confirmed, events in flight handled or put back, the state of workers closed,
+    then broker and store.
     All that is closed shares one deadline, since a server may answer nothing.
     Raises Unreachable, SettingsError, NotStarted, or the error that ended a part.
     """
     control = Control(settings, with_sources=roles.ingress, pipes=roles.pipes)
-    waits = not roles.fail_fast and needs_servers(settings)
-    starting = Starting(control.stop, waits=waits, waiting=control.service_manager.waiting)
+    starting = Starting(control.stop, waits_for=_waited_for(settings, roles), waiting=control.service_manager.waiting)
     try:
         await _run(control, starting, roles, outcome_log)
     except StoppedEarlyError:
         control.stopping()
     finally:
         control.close()
+
+
+def _waited_for(settings: Settings, roles: Roles) -> tuple[type[Unreachable], ...]:
+    """The errors after which a start tries again. Other errors of a file on this machine are for a person to mend."""
+    if roles.fail_fast:
+        return ()
+    return (Unreachable,) if needs_servers(settings) else (Locked,)
 
 
 async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: OutcomeLog) -> None:

@@ -1,4 +1,4 @@
-"""Opens what a process needs, and waits for a server that is away."""
+"""Opens what a process needs, and waits for a server that is away, or for a file that is locked."""
 
 import asyncio
 import logging
@@ -19,26 +19,24 @@ _RETRY = RetryDelays(first_s=1.0, max_s=5.0)
 
 
 class Starting:
-    """Tries again until it succeeds, the process is asked to stop, or at all only with `waits`.
+    """Tries again after the errors that it waits for, until it succeeds or the process is asked to stop.
 
     `waiting` is called with the reason of each failure. `faults` says what the process waits for now.
     """
 
-    def __init__(self, stop: Stop, *, waits: bool, waiting: Callable[[str], None]) -> None:
+    def __init__(self, stop: Stop, *, waits_for: tuple[type[Unreachable], ...], waiting: Callable[[str], None]) -> None:
         self._stop = stop
-        self._waits = waits
+        self._waits_for = waits_for
         self._waiting = waiting
         self._notice = Notice()
         self.faults: list[str] = []
 
     async def opened(self, opening: Callable[[], Awaitable[T]]) -> T:
-        """What `opening` returns. Raises Unreachable without `waits`, or StoppedEarlyError."""
+        """What `opening` returns. Raises StoppedEarlyError, or an error that is not waited for."""
         for failures in count(1):
             try:
                 opened = await self._stop.unless_asked(opening())
-            except Unreachable as error:
-                if not self._waits:
-                    raise
+            except self._waits_for as error:
                 self._waiting(str(error))
                 self.faults = [f"waiting: {error}"]
                 if self._notice.is_due(str(error)):

@@ -29,9 +29,9 @@ from typing import Any, TypeVar
 from hookline.aio.threads import ended
 from hookline.schemas.errors import HooklineError, Unreachable
 from hookline.sqlite.batch import Batch, Share, SharedStep
-from hookline.sqlite.faults import not_opened
+from hookline.sqlite.faults import not_opened, not_used
 from hookline.sqlite.log import WriteAheadLog
-from hookline.sqlite.writer_thread import BEAT_S, Clock, Renewal, SqliteWriterThread, reported
+from hookline.sqlite.writer_thread import BEAT_S, Clock, Renewal, SqliteWriterThread
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  an item
@@ -72,7 +72,8 @@ class Database:
     async def open(cls, path: Path, clock: Clock = time.time, monotonic: Clock = time.monotonic) -> "Database":
         """Create the file if there is none (mode 600), bring its schema forward, and start the writer.
 
-        Raises Unreachable, or SettingsError for a file that a newer version or another program has written.
+        Raises Unreachable; Locked while another process has the write lock for long, as to bring a large file forward;
+        SettingsError for a file that a newer version or another program has written.
         """
         database = cls(path, clock, monotonic)
         database._thread.start()
@@ -213,7 +214,7 @@ class Database:
         """Answer with the fault what would be called durable otherwise."""
         for batch in group:
             answers = batch.answers
-            batch.answers = [each if isinstance(each, Exception) else reported(self.path, fault) for each in answers]
+            batch.answers = [each if isinstance(each, Exception) else not_used(self.path, fault) for each in answers]
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the event loop make a call, unless it is closed: then nobody waits any more."""

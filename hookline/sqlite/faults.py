@@ -1,14 +1,15 @@
-"""The sentences for a SQLite file that cannot be opened."""
+"""The sentences for a SQLite file that cannot be opened or used."""
 
 import os
 import sqlite3
 from pathlib import Path
 
-from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
+from hookline.schemas.errors import HooklineError, Locked, SettingsError, Unreachable
 
 _NOT_ALLOWED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 
 _NEEDED = "this user must be able to write to the file and to its folder: run as their owner, or chown them"
+_LOCKED = "another process has locked it for some seconds, as the upgrade of a large file does, or a VACUUM"
 READ_ONLY = "its file system is read-only: name a file on another one"
 
 
@@ -18,7 +19,18 @@ def not_opened(path: Path, error: Exception) -> HooklineError:
         return error
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises if this user may not look into a parent
         return SettingsError(f"{path} cannot be opened: it is a folder; name a file in it, as in sqlite:hookline.db")
+    if _is_locked(error):
+        return Locked(f"{path} cannot be opened: {_LOCKED}")
     return Unreachable(f"{path} cannot be opened: {_reason(path, error)}")
+
+
+def not_used(path: Path, error: Exception) -> Exception:
+    """The error to raise for one that came while the open file was used. What a step raised itself stays as it is."""
+    if _is_locked(error):
+        return Locked(f"{path.name} cannot be used: {_LOCKED}")
+    if isinstance(error, sqlite3.Error | OSError):
+        return Unreachable(f"{path.name} cannot be used: {error}")
+    return error
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -41,6 +53,10 @@ def is_read_only(folder: Path) -> bool:
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:
         return False
+
+
+def _is_locked(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_BUSY
 
 
 def _could_be_made(path: Path) -> bool:

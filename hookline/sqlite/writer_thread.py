@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from hookline.schemas.errors import Unreachable
 from hookline.sqlite import schema
 from hookline.sqlite.batch import Batch
 from hookline.sqlite.disk_space import DiskSpace
+from hookline.sqlite.faults import not_used
 from hookline.sqlite.log import WriteAheadLog
 from hookline.sqlite.private_file import create_private
 
@@ -166,7 +166,7 @@ class SqliteWriterThread:
 
     def _fail(self, group: Sequence[Batch], error: Exception) -> bool:
         for batch in group:
-            batch.answers = [reported(self._path, error) for _ in range(batch.count)]
+            batch.answers = [not_used(self._path, error) for _ in range(batch.count)]
         return True
 
     def _roll_back(self) -> None:
@@ -254,10 +254,3 @@ def _answer(connection: sqlite3.Connection, batch: Batch) -> None:
     batch.answers = batch.step(connection, items)
     if len(batch.answers) != len(items):
         raise ValueError("a step answers each of its items")
-
-
-def reported(path: Path, error: Exception) -> Exception:
-    """The error as a caller gets it."""
-    if isinstance(error, sqlite3.Error | OSError):
-        return Unreachable(f"{path.name} cannot be used: {error}")
-    return error

@@ -1,6 +1,9 @@
 """A process that starts while the broker or the store is away waits for it, unless it is told to fail fast."""
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.end_to_end.test_processes import PROCESSES, change
 from tests.services.rabbitmq import own_node
 from tests.services.servers import free_ports
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 WAITING = "waiting, and trying again: "
 ROLES = (
     pytest.param(("ingress",), id="ingress"),
@@ -90,6 +94,36 @@ def test_with_fail_fast_it_is_exit_code_3(away_project: Project, port: int) -> N
 def test_a_local_file_that_cannot_be_opened_is_not_waited_for(tmp_path: Path) -> None:
     project = Project(tmp_path, "sqlite:missing/hookline.db")
     assert project.call("run").returncode == 3
+
+
+@pytest.fixture
+def locked_project(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """A project whose SQLite file is of an earlier version, and the process that brings it forward."""
+    project = Project(tmp_path)
+    shutil.copy(FIXTURES / "before_versions.sqlite3", tmp_path / "hookline.db")
+    with closing(sqlite3.connect(tmp_path / "hookline.db", isolation_level=None)) as first:
+        first.execute("BEGIN IMMEDIATE")
+        yield project, first
+    project.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_process_waits_while_another_one_brings_a_large_file_forward(
+    role: tuple[str, ...], locked_project: tuple[Project, sqlite3.Connection]
+) -> None:
+    project, first = locked_project
+    process = project.start(*role, ready=WAITING)
+    assert process.count(f"{WAITING}{project.folder}/hookline.db cannot be opened: another process has locked it") == 1
+    first.execute("ROLLBACK")
+    process.wait_for("queue: ")
+    assert process.stop() == 0
+
+
+def test_with_fail_fast_a_locked_file_is_exit_code_3(locked_project: tuple[Project, sqlite3.Connection]) -> None:
+    project, _ = locked_project
+    done = project.call("worker", "--fail-fast", "counter.py")
+    assert done.returncode == 3
+    assert "hookline.db cannot be opened: another process has locked it" in done.stderr
 
 
 async def test_a_wrong_password_is_said_and_tried_again(
