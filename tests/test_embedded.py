@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from hookline.broker.embedded import broker as broker_module
 from hookline.broker.embedded import tables
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.broker.embedded.publisher import Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked, Received
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Unreachable
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired
 from hookline.workers.stores.sqlite.store import SqliteStore
-from tests.contract.installations import EmbeddedInstallation, envelope, taken
+from tests.contract.installations import EmbeddedInstallation, envelope, eventually, taken
 
 ALL = ("#",)
 TICK_S = 0.001
@@ -85,6 +86,33 @@ async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: py
     assert len(lines) < 100
     assert lines[-1].startswith("no queue wants more topics of ")
     await broker.close()
+
+
+async def test_a_file_that_stays_unreachable_fills_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(broker_module, "_POLL_S", 0.001)
+    database = await Database.open(tmp_path / "queues.db")
+    broker = EmbeddedBroker(database)
+    queues = [await broker.subscribe(name, ALL, 1) for name in ("first", "second")]
+    tries = 0
+
+    async def fail(*_: object, **__: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise Unreachable("queues.db cannot be used: the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(database, "run", fail)
+
+        async def tried() -> bool:
+            return tries > 10 and not any(queue.attached for queue in queues)
+
+        await eventually(tried)
+    (logged,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert logged.endswith(": queues.db cannot be used: the disk is full")
+    await broker.close()
+    await database.close()
 
 
 async def test_an_error_text_with_lone_surrogates_is_parked(tmp_path: Path) -> None:

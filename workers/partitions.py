@@ -134,7 +134,8 @@ class Partitions:
     def _not_reached(self, error: Exception) -> None:
         """Log the first failure of several. Leave all partitions before the lease of this process has ended."""
         if self._is_reached:
-            log.warning("worker %s: its partitions cannot be assigned now: %s", self._queue, error)
+            reason = "the store does not answer" if isinstance(error, TimeoutError) else error
+            log.warning("worker %s: its partitions cannot be assigned now: %s", self._queue, reason)
         self._is_reached = False
         kept = [each for each, consumer in self._consumers.items() if consumer.leaving is None]
         if kept and self._clock() - self._reached_s >= ALONE_S:

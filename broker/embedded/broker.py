@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 
+from hookline.aio.throttle import Throttle, said_less
 from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
@@ -21,6 +22,7 @@ log = logging.getLogger("hookline.broker")
 
 _DONE = Done()
 _SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
+_SAY_EVERY_S = 10.0
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
 
 
@@ -31,6 +33,7 @@ class EmbeddedBroker:
         limits = limits or Limits()
         self._database = database
         self._queues: list[EmbeddedQueue] = []
+        self._unreachable = Throttle(_SAY_EVERY_S)  # of all queues: they share the file and its faults
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.queue_states = EmbeddedQueueStates(database.path)
@@ -61,10 +64,10 @@ class EmbeddedBroker:
             bind = partial(tables.bind, queue=name, patterns=bindings)
             undeclare = partial(partitions.undeclare, queue=queue)
             await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
-            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take)
+            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take, self._unreachable)
         else:
             name = topics.partition_name(queue, partition)
-            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take)
+            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take, self._unreachable)
         self._queues = [*(each for each in self._queues if not each.closed), subscription]
         return subscription
 
@@ -85,11 +88,19 @@ class EmbeddedQueue:
     costs the same for one as for many.
     """
 
-    def __init__(self, database: Database, name: str, prefetch: int, take: Callable[..., list[Received]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        prefetch: int,
+        take: Callable[..., list[Received]],
+        unreachable: Throttle,
+    ) -> None:
         self._database = database
         self._name = name
         self._prefetch = prefetch
         self._take = take
+        self._unreachable = unreachable
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
@@ -171,11 +182,16 @@ class EmbeddedQueue:
                 await self._exchange()
                 self._is_reached = True
             except Unreachable as error:
-                log.error("%s: %s", self._name, error)
+                self._say(str(error))
                 self._is_reached = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._news.wait()
+
+    def _say(self, fault: str) -> None:
+        held_back = self._unreachable.admit(fault)
+        if held_back is not None:
+            log.error("%s: %s%s", self._name, fault, said_less(held_back))
 
     async def _exchange(self) -> None:
         """Carry out outcomes and fill the buffer up to the prefetch.
