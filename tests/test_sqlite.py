@@ -326,7 +326,7 @@ async def test_a_log_that_could_not_be_synced_is_renewed_under_the_write_lock(tm
     await database.close()
 
 
-@pytest.mark.parametrize("name", ["x.db", "x.db-wal"], ids=["the file", "its log"])
+@pytest.mark.parametrize("name", ["x.db", "x.db-wal", "x.db-shm"], ids=["the file", "its log", "its locks"])
 async def test_nothing_is_called_durable_in_a_file_that_was_moved_until_it_is_back(tmp_path: Path, name: str) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)
@@ -341,7 +341,7 @@ async def test_nothing_is_called_durable_in_a_file_that_was_moved_until_it_is_ba
     await database.close()
 
 
-@pytest.mark.parametrize("name", ["x.db", "x.db-wal"], ids=["the file", "its log"])
+@pytest.mark.parametrize("name", ["x.db", "x.db-wal", "x.db-shm"], ids=["the file", "its log", "its locks"])
 async def test_what_has_taken_the_name_of_the_file_is_left_alone(tmp_path: Path, name: str) -> None:
     database = await Database.open(tmp_path / "x.db")
     await database.run(create)

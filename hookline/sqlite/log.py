@@ -18,9 +18,11 @@ _PART_BYTES = 2**20
 class WriteAheadLog:
     """The log of an open connection. Raises OSError if there is none."""
 
-    def __init__(self, path: Path, inodes: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, inodes: tuple[int, ...] | None = None) -> None:
+        file = os.path.realpath(path)  # SQLite names the others after the file, and not after a link to it
         self._path = path
-        self._log_path = f"{os.path.realpath(path)}-wal"  # SQLite names it after the file, and not after a link to it
+        self._log_path = f"{file}-wal"
+        self._names = path, self._log_path, f"{file}-shm"
         self._descriptor = os.open(self._log_path, os.O_RDWR)
         finalize(self, os.close, self._descriptor)  # those that still sync it have it open
         self._inodes = inodes or self._named()
@@ -30,7 +32,8 @@ class WriteAheadLog:
     def sync(self) -> None:
         """Return once all that was committed before is on disk, under the names of the file and its log.
 
-        Raises OSError, also if somebody has deleted or replaced them: SQLite does not notice, and writes on.
+        Raises OSError, also if somebody has deleted or replaced one of them, or the file of the locks: SQLite does not
+        notice, and writes on.
         """
         if self.fault is not None:
             raise self.fault
@@ -62,6 +65,9 @@ class WriteAheadLog:
         if self._named() != self._inodes:
             raise FileNotFoundError(errno.ENOENT, "it was replaced while it is in use")
 
-    def _named(self) -> tuple[int, int]:
-        """The numbers of what the names of the file and its log stand for."""
-        return os.stat(self._path).st_ino, os.stat(self._log_path).st_ino  # noqa: PTH116  for each sync
+    def _named(self) -> tuple[int, ...]:
+        """The numbers of what the names of the file, its log and its locks stand for.
+
+        A process that does not find the file of the locks makes another one, and then both write to the log at once.
+        """
+        return tuple(os.stat(name).st_ino for name in self._names)  # noqa: PTH116  for each sync
