@@ -1,12 +1,15 @@
 """What only the embedded broker has: one file, whose cost does not grow with what is in it."""
 
 import asyncio
+import errno
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -17,6 +20,7 @@ from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.broker.embedded.publisher import Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked, Received
 from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.sqlite import log as sqlite_log
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired
 from hookline.workers.stores.sqlite.store import SqliteStore
@@ -88,6 +92,11 @@ async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: py
     await broker.close()
 
 
+async def refuse(*_: object, **__: object) -> None:
+    """Stands for `Database.run`."""
+    raise Unreachable("queues.db cannot be used: the disk is full")
+
+
 async def test_a_file_that_stays_unreachable_fills_no_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -95,24 +104,85 @@ async def test_a_file_that_stays_unreachable_fills_no_log(
     database = await Database.open(tmp_path / "queues.db")
     broker = EmbeddedBroker(database)
     queues = [await broker.subscribe(name, ALL, 1) for name in ("first", "second")]
-    tries = 0
+    run = Mock(side_effect=refuse)
 
-    async def fail(*_: object, **__: object) -> None:
-        nonlocal tries
-        tries += 1
-        raise Unreachable("queues.db cannot be used: the disk is full")
+    async def tried() -> bool:
+        return run.call_count > 10 and not any(queue.attached for queue in queues)
 
     with monkeypatch.context() as full:
-        full.setattr(database, "run", fail)
-
-        async def tried() -> bool:
-            return tries > 10 and not any(queue.attached for queue in queues)
-
+        full.setattr(database, "run", run)
         await eventually(tried)
     (logged,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert logged.endswith(": queues.db cannot be used: the disk is full")
     await broker.close()
     await database.close()
+
+
+class Disk:
+    """Fails to sync while `fails` is set, after the transaction was written. Counts how often."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.failed = 0
+
+    def sync(self, descriptor: int) -> None:
+        if self.fails:
+            self.failed += 1
+            raise OSError(errno.EIO, "Input/output error")
+        os.fsync(descriptor)
+
+    async def is_failing(self) -> bool:
+        return self.failed > 0
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(sqlite_log, "sync", disk.sync)
+    return disk
+
+
+async def test_what_was_taken_in_a_step_that_could_not_be_synced_comes_again(database: Database, disk: Disk) -> None:
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 1)
+    for number in (1, 2):
+        await broker.publisher.publish(envelope(number=number))
+    first = await queue.take()
+    disk.fails = True
+    queue.done([first])
+    await eventually(disk.is_failing)
+    disk.fails = False
+    second = await asyncio.wait_for(queue.take(), 60)
+    assert second.token != first.token
+    await broker.close()
+
+
+async def test_what_could_not_be_put_back_is_taken_by_the_next_subscription(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 1)
+    await broker.publisher.publish(envelope())
+    received = await queue.take()
+    with monkeypatch.context() as full:
+        full.setattr(database, "run", refuse)
+        await queue.close()
+    again = await broker.subscribe("q", ALL, 1)
+    assert (await asyncio.wait_for(again.take(), 60)).token == received.token
+    await broker.close()
+
+
+async def test_a_dead_letter_is_surely_one_though_its_first_sync_failed(database: Database, disk: Disk) -> None:
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 1)
+    await broker.publisher.publish(envelope())
+    received = await queue.take()
+    disk.fails = True
+    parking = asyncio.create_task(queue.settle(received, Parked("failed", "why", 1)))
+    await eventually(disk.is_failing)
+    disk.fails = False
+    assert await parking
+    await broker.close()
 
 
 async def test_an_error_text_with_lone_surrogates_is_parked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from hookline.aio.throttle import Throttle, said_less
 from hookline.broker.embedded import partitions, tables
@@ -17,6 +18,8 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Done, Outcome, Parked, Received
 from hookline.schemas.errors import Unreachable
 from hookline.sqlite.database import Database
+
+T = TypeVar("T")
 
 log = logging.getLogger("hookline.broker")
 
@@ -33,7 +36,7 @@ class EmbeddedBroker:
         limits = limits or Limits()
         self._database = database
         self._queues: list[EmbeddedQueue] = []
-        self._unreachable = Throttle(_SAY_EVERY_S)  # of all queues: they share the file and its faults
+        self._faults = QueueFaults()
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.queue_states = EmbeddedQueueStates(database.path)
@@ -64,10 +67,10 @@ class EmbeddedBroker:
             bind = partial(tables.bind, queue=name, patterns=bindings)
             undeclare = partial(partitions.undeclare, queue=queue)
             await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
-            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take, self._unreachable)
+            subscription = EmbeddedQueue(self._database, name, prefetch, tables.take, self._faults)
         else:
             name = topics.partition_name(queue, partition)
-            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take, self._unreachable)
+            subscription = EmbeddedQueue(self._database, name, prefetch, partitions.take, self._faults)
         self._queues = [*(each for each in self._queues if not each.closed), subscription]
         return subscription
 
@@ -79,6 +82,23 @@ class EmbeddedBroker:
     def _wake(self) -> None:
         for queue in self._queues:
             queue.wake()
+
+
+class QueueFaults:
+    """What failed in the queues of a process, which share a file and its faults.
+
+    `unsure` has the queues in which a step has failed. It may have been written all the same, so this process may own
+    messages there that no subscription knows.
+    """
+
+    def __init__(self) -> None:
+        self.unsure: set[str] = set()
+        self._throttle = Throttle(_SAY_EVERY_S)
+
+    def say(self, queue: str, fault: str) -> None:
+        held_back = self._throttle.admit(fault)
+        if held_back is not None:
+            log.error("%s: %s%s", queue, fault, said_less(held_back))
 
 
 class EmbeddedQueue:
@@ -94,13 +114,13 @@ class EmbeddedQueue:
         name: str,
         prefetch: int,
         take: Callable[..., list[Received]],
-        unreachable: Throttle,
+        faults: "QueueFaults",
     ) -> None:
         self._database = database
         self._name = name
         self._prefetch = prefetch
         self._take = take
-        self._unreachable = unreachable
+        self._faults = faults
         self._taken: set[int] = set()
         self._buffer: asyncio.Queue[Received] = asyncio.Queue()
         self._settled: list[tuple[int, Outcome]] = []
@@ -164,8 +184,7 @@ class EmbeddedQueue:
         with suppress(Unreachable):
             await self._feeder
             await self._exchange()
-            step = partial(tables.release, queue=self._name, owner=self._database.owner, seqs=tuple(self._taken))
-            await self._database.run(step)
+            await self._run(partial(tables.release, seqs=tuple(self._taken)))
 
     def _tell(self, parked: Collection[int], settled: Sequence[int]) -> None:
         """Tell those that wait for it whether their message was parked."""
@@ -182,16 +201,11 @@ class EmbeddedQueue:
                 await self._exchange()
                 self._is_reached = True
             except Unreachable as error:
-                self._say(str(error))
+                self._faults.say(self._name, str(error))
                 self._is_reached = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._news.wait()
-
-    def _say(self, fault: str) -> None:
-        held_back = self._unreachable.admit(fault)
-        if held_back is not None:
-            log.error("%s: %s%s", self._name, fault, said_less(held_back))
 
     async def _exchange(self) -> None:
         """Carry out outcomes and fill the buffer up to the prefetch.
@@ -200,18 +214,15 @@ class EmbeddedQueue:
         """
         settled = tuple(self._settled)
         room = 0 if self._closing else self._prefetch - len(self._taken) + len(settled)
-        step = partial(
-            tables.exchange,
-            queue=self._name,
-            owner=self._database.owner,
-            settled=settled,
-            take=partial(self._take, limit=room),
-        )
+        known = tuple(self._taken) if self._name in self._faults.unsure else None
+        step = partial(tables.exchange, settled=settled, known=known, take=partial(self._take, limit=room))
         self._exchanged = len(settled)
         try:
-            messages, parked = await self._database.run(step, durable=bool(settled))
+            messages, parked = await self._run(step, durable=bool(settled))
         finally:
             self._exchanged = 0
+        if known is not None:
+            self._faults.unsure.discard(self._name)
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
         if self._parking:
@@ -219,3 +230,12 @@ class EmbeddedQueue:
         self._taken.update(message.token for message in messages)
         for message in messages:
             self._buffer.put_nowait(message)
+
+    async def _run(self, step: Callable[..., T], *, durable: bool = True) -> T:
+        try:
+            return await self._database.run(
+                partial(step, queue=self._name, owner=self._database.owner), durable=durable
+            )
+        except Unreachable:
+            self._faults.unsure.add(self._name)
+            raise

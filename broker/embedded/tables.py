@@ -40,6 +40,8 @@ _STATE = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence W
 _FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
+_RELEASE_OTHERS = """UPDATE deliveries SET owner = NULL
+    WHERE queue = ? AND owner = ? AND seq NOT IN (SELECT value FROM json_each(?))"""
 _OURS = """SELECT json_group_array(d.seq) FROM json_each(?) AS asked CROSS JOIN deliveries d
     ON d.queue = ? AND d.seq = asked.value WHERE d.owner = ?"""
 _NOTE_EVENTS = """INSERT INTO replayed VALUES (?, ?, 0, 0, ?)
@@ -182,9 +184,15 @@ def exchange(
     queue: str,
     owner: str,
     settled: Sequence[tuple[int, Outcome]],
+    known: Sequence[int] | None,
     take: Callable[..., list[Received]],
 ) -> tuple[list[Received], set[int]]:
-    """Carry out outcomes, then take messages. The result is what was taken, and the numbers of what was parked."""
+    """Carry out outcomes, then take messages. The result is what was taken, and the numbers of what was parked.
+
+    With `known`, other messages that the owner has are first returned to the queue.
+    """
+    if known is not None:
+        connection.execute(_RELEASE_OTHERS, (queue, owner, _listed(known)))
     parked = settle(connection, queue=queue, owner=owner, settled=settled)
     return take(connection, queue=queue, owner=owner), parked
 
@@ -244,7 +252,7 @@ def settle(
 ) -> set[int]:
     """Carry out outcomes. Those of messages that another owner has taken since are ignored.
 
-    The result has the numbers of the messages that were parked.
+    The result has the numbers of the messages that are parked.
     """
     done: list[int] = []
     parked: set[int] = set()
@@ -258,6 +266,7 @@ def settle(
             case Parked():
                 if _remove(connection, queue, owner, [seq]):
                     _park(connection, queue, seq, outcome)
+                if _is_dead(connection, queue, seq):  # also since a call that was written, and answered with an error
                     parked.add(seq)
     if done:
         forget(connection, queue, _remove(connection, queue, owner, done))
@@ -287,6 +296,11 @@ def _delay(connection: sqlite3.Connection, queue: str, seq: int, again: Again) -
     connection.execute("INSERT INTO delayed SELECT ?, offset + monotonic() + ?, ?, ? FROM retry_clock", row)
     error = (queue, seq, again.reason, end_of(again.kept_error))
     connection.execute("INSERT OR REPLACE INTO retry_errors VALUES (?, ?, ?, ?)", error)
+
+
+def _is_dead(connection: sqlite3.Connection, queue: str, seq: int) -> bool:
+    row = (topics.whole_name(queue), seq)
+    return connection.execute("SELECT 1 FROM dead WHERE queue = ? AND seq = ?", row).fetchone() is not None
 
 
 def _park(connection: sqlite3.Connection, queue: str, seq: int, parked: Parked) -> None:
