@@ -183,11 +183,15 @@ class Journal:
         return self._own
 
     def _leave_own(self) -> None:
-        """Begin another set with the next record: somebody has deleted or moved the folder of this one."""
+        """Begin another set with the next record: somebody has deleted or moved this one, or a file of it.
+
+        Its lock is kept until nothing is left of it. Without that, its other files would be taken over a second time.
+        """
         own, self._own = self._own, None
         if own is not None:
             log.error("%s was deleted or moved: what was in it is lost to this process; the spool goes on", own.folder)
-            own.close()
+            own.finish()
+            self._adopted.append(own)
 
     def _new_set(self) -> SegmentSet:
         self._files.make_folder(self.folder)

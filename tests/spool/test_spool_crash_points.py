@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.spool.crashing_files import SURVIVALS, CrashingFiles, PowerCut, Survival
-from tests.spool.journals import Life, check
+from tests.spool.journals import FOLDER, Life, check
 
 LATER = 1000
 """The numbers of events that come after a crash begin here."""
@@ -135,6 +135,22 @@ def test_two_processes_never_have_the_same_records() -> None:
     assert one.adopt() == {}
     one.journal.close()
     assert other.adopt() == {0: [0, 2, LATER], 1: [1, 3, LATER + 1]}
+
+
+def test_what_is_left_beside_a_file_that_somebody_deleted_is_not_taken_over_a_second_time() -> None:
+    """Listed twice, records would be counted as removed before they are: their file would be deleted with others."""
+    disk = CrashingFiles()
+    one, other = Life(disk), Life(disk, LATER)
+    one.append(4)
+    (folder,) = [FOLDER / name for name in disk.names(FOLDER) if not name.endswith(".lock")]
+    one.append(1)
+    disk.remove(folder / disk.names(folder)[-1])
+    one.append(1)
+    assert one.adopt() == other.adopt() == {}
+    one.publish(range(4))
+    assert disk.names(folder) == []
+    one.journal.close()
+    assert other.adopt() == {1: [5]}
 
 
 def test_a_power_cut_while_a_file_is_deleted_brings_nothing_back() -> None:
