@@ -1,5 +1,6 @@
 """The outcome of a delivery whose function failed: the delay with its jitter, or the dead letter."""
 
+import math
 from datetime import datetime, timedelta
 
 import pytest
@@ -55,8 +56,8 @@ def test_chance_spreads_delays_over_the_whole_jitter() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}],
-    ids=["negative jitter", "jitter above 1", "no time to retry"],
+    [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}, {"first_s": math.nan}, {"max_s": math.nan}],
+    ids=["negative jitter", "jitter above 1", "no time to retry", "no number to begin with", "no number to end with"],
 )
 def test_an_invalid_backoff_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Backoff needs"):

@@ -1,7 +1,9 @@
 """Workers, run through the real pipeline in memory."""
 
 import asyncio
+import math
 import sys
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -133,6 +135,30 @@ async def test_retry_uses_up_no_attempt() -> None:
         raise Retry(after_s=60)
 
     assert await deliver(attendance, JOINED, attempt=3) == Again(60, 3, "retry")
+
+
+@pytest.mark.parametrize("after_s", [math.nan, math.inf, -math.inf, 1e12], ids=str)
+async def test_a_retry_after_a_time_that_cannot_be_is_a_failure_like_any_other(after_s: float) -> None:
+    """No broker can keep such a time: a worker on RabbitMQ ended with it, and one on SQLite settled nothing more."""
+
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise Retry(after_s=after_s)
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert (outcome.attempt, outcome.reason) == (2, "failed")
+    assert f"after_s is {after_s:g}, and must be a number of seconds up to a year" in outcome.error
+
+
+async def test_a_retry_after_a_decimal_time_is_one_after_a_float() -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise Retry(after_s=Decimal("1.5"))  # type: ignore[arg-type]  # whose team does not check types
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert (type(outcome.delay_s), outcome.delay_s) == (float, 1.5)
 
 
 async def test_a_poisoned_event_is_parked_at_once() -> None:

@@ -17,14 +17,20 @@ StateT = TypeVar("StateT", default=Any)
 StateT_co = TypeVar("StateT_co", covariant=True, default=None)
 
 _MAX_WAIT_S = MAX_UNSETTLED_S / 3
+_YEAR_S = 365 * 24 * 3600.0
 
 
 class Retry(Exception):
-    """Raise it to have the event delivered again after `after_s` seconds. It uses up no attempt."""
+    """Raise it to have the event delivered again after `after_s` seconds. It uses up no attempt.
+
+    Raises ValueError for more than a year, and for what is no number: the event then fails as with any other exception.
+    """
 
     def __init__(self, *, after_s: float) -> None:
         super().__init__(f"again in {after_s:g} s")
-        self.after_s = after_s
+        if not abs(after_s) <= _YEAR_S:  # true for NaN, too
+            raise ValueError(f"after_s is {after_s:g}, and must be a number of seconds up to a year")
+        self.after_s = float(after_s)  # a Decimal passes for one until a broker has to write it
 
 
 class Poisoned(Exception):
@@ -51,7 +57,7 @@ class Backoff:
     max_age_s: float = 3 * 24 * 3600.0
 
     def __post_init__(self) -> None:
-        if self.first_s < 0 or self.factor < 1 or self.max_s < self.first_s or self.attempts < 1:
+        if not (0 <= self.first_s <= self.max_s and self.factor >= 1 and self.attempts >= 1):
             raise ValueError("Backoff needs first_s >= 0, factor >= 1, max_s >= first_s and attempts >= 1")
         if not 0 <= self.jitter <= 1 or not self.max_age_s > 0:
             raise ValueError("Backoff needs jitter from 0 to 1, and max_age_s > 0")
