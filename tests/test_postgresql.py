@@ -334,6 +334,17 @@ async def test_an_error_that_is_raised_after_one_of_the_servers_is_not_the_funct
         await wrap()
 
 
+async def test_two_errors_that_name_each_other_as_their_cause_are_the_functions_failure(
+    url: str, store: PostgresqlStore, queue: str
+) -> None:
+    """As in a function that cleans up after one error, fails again, and raises the first one from the second."""
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__context__ = second, first
+    with pytest.raises(ValueError, match="first"):
+        async with store.transaction(queue, "e", timeout_s=30):
+            raise first
+
+
 async def test_what_a_function_makes_of_a_lost_connection_is_not_its_failure(
     url: str, store: PostgresqlStore, queue: str
 ) -> None:

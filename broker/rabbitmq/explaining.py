@@ -3,11 +3,11 @@
 import os
 import re
 import ssl
-from collections.abc import Iterator
 from socket import gaierror
 
 from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
 
+from hookline.aio.causes import causes
 from hookline.broker.rabbitmq.wire.connection_state import server_reason
 
 _LOGIN_REFUSED = "Login was refused"
@@ -19,27 +19,17 @@ _CLOSED_AT_ONCE = (StopAsyncIteration, EOFError, ConnectionResetError, BrokenPip
 
 def why_not_connected(error: BaseException | None, *, over_tls: bool) -> str:
     """What the server said, or what the network or TLS did."""
-    causes = list(_causes(error))
-    for cause in causes:
+    for cause in causes(error):
         if said := server_reason(cause):
             return "it refused the user or password" if _LOGIN_REFUSED in said else _NAME_OF_CODE.sub("", said)
         if isinstance(cause, ProbableAuthenticationError):
             return "it refused the user or password"
         if isinstance(cause, AuthenticationError):
             return "it does not offer the way of authentication that broker.url asks for"
-    for cause in causes:
+    for cause in causes(error):
         if why := _of_network(cause):
             return _CLOSED_TLS if over_tls and why == _CLOSED else why
     return type(error).__name__ if error is not None else "the connection was lost"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on. aiormq makes circles: an error that is closed with has itself as context."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        yield error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
 
 
 def _of_network(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 
+from hookline.aio.causes import causes
 from hookline.schemas.errors import Unreachable
 from hookline.workers.api import Poisoned, Retry
 from hookline.workers.stores.postgresql.pool import Connection
@@ -60,15 +61,9 @@ def faults_of_others(connection: Connection) -> Iterator[None]:
         raise
     except Exception as error:
         is_closed = isinstance(error, psycopg.Error) and connection.closed
-        if is_closed or connection.broken or any(map(_is_of_others, _causes(error))):
+        if is_closed or connection.broken or any(map(_is_of_others, causes(error))):
             raise Unreachable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
         raise
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_of_others(error: BaseException) -> bool:
