@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from hookline.schemas.errors import Unreachable
+from hookline.schemas.leases import LEASE_S
 from hookline.workers.store import Acquired, Claim, Duplicate
 from hookline.workers.stores import claim_coalescer
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
-from hookline.workers.stores.heartbeat import LEASE_S
 
 
 class Flaky:

@@ -16,9 +16,9 @@ import pytest
 
 from hookline.aio.disk import sync
 from hookline.schemas.errors import Locked, SettingsError, Unreachable
+from hookline.schemas.leases import LEASE_S
 from hookline.sqlite import writer_thread
 from hookline.sqlite.database import Database
-from hookline.sqlite.writer_thread import LEASE_S
 
 Step = Callable[[sqlite3.Connection], None]
 WITHIN_S = 60
@@ -521,8 +521,8 @@ async def alive(database: Database) -> set[str]:
 @pytest.mark.parametrize(
     ("beats", "is_alive"),
     [
-        pytest.param(LEASE_S // 2, True, id="at the end of the lease"),
-        pytest.param(LEASE_S // 2 + 1, False, id="after the end of the lease"),
+        pytest.param(round(LEASE_S) // 2, True, id="at the end of the lease"),
+        pytest.param(round(LEASE_S) // 2 + 1, False, id="after the end of the lease"),
     ],
 )
 async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, beats: int, *, is_alive: bool) -> None:
@@ -537,7 +537,7 @@ async def test_a_lease_ends_after_the_last_heartbeat(tmp_path: Path, beats: int,
 async def test_a_process_that_was_frozen_for_longer_than_its_lease_is_alive_for_itself(tmp_path: Path) -> None:
     frozen = await Database.open(tmp_path / "x.db", monotonic=Clock())
     beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
-    await beat(beating, clock, LEASE_S)
+    await beat(beating, clock, round(LEASE_S))
     assert await alive(frozen) == {frozen.owner, beating.owner}
     await frozen.close()
     await beating.close()
@@ -546,7 +546,7 @@ async def test_a_process_that_was_frozen_for_longer_than_its_lease_is_alive_for_
 async def test_a_process_that_was_frozen_renews_its_lease_before_anything_else(tmp_path: Path) -> None:
     frozen = await Database.open(tmp_path / "x.db", monotonic=(its_clock := Clock()))
     beating = await Database.open(tmp_path / "x.db", monotonic=(clock := Clock()))
-    await beat(beating, clock, LEASE_S)
+    await beat(beating, clock, round(LEASE_S))
     its_clock.now_s = clock.now_s
     owners = await frozen.run(lambda connection: connection.execute("SELECT owner FROM owners").fetchall())
     assert (frozen.owner,) in owners

@@ -12,8 +12,8 @@ from hookline.aio.pulse import Pulse
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue, Received
 from hookline.schemas.errors import HooklineError, Unreachable
+from hookline.schemas.leases import LEASE_S
 from hookline.workers.store import Assignment, Store
-from hookline.workers.stores.heartbeat import LEASE_S
 
 log = logging.getLogger("hookline.workers")
 

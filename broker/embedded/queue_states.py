@@ -14,21 +14,19 @@ from hookline.schemas import topics
 from hookline.schemas.envelope import RECEIVED_AT_HEADER
 from hookline.schemas.queue_states import QueueState
 from hookline.sqlite.faults import not_opened
-from hookline.sqlite.writer_thread import LEASE_S
+from hookline.sqlite.writer_thread import LIVING
 
 T = TypeVar("T")
 
 _BUSY_S = 5.0
-_ALIVE = f"""SELECT owner FROM owners
-    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S} AND (SELECT value FROM lease_clock)"""  # noqa: S608  of constants
 _OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
 _NAMES = "SELECT DISTINCT queue FROM bindings UNION SELECT DISTINCT queue FROM dead"
-_TAKEN = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE} AND owner IN ({_ALIVE})"  # noqa: S608  of constants
+_TAKEN = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE} AND owner IN ({LIVING})"  # noqa: S608  of constants
 _ALL = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE}"  # noqa: S608  of constants
 _DELAYED = f"SELECT count(*) FROM delayed WHERE {_OF_QUEUE}"  # noqa: S608  of constants
 _DEAD = "SELECT count(*) FROM dead WHERE queue = :name"
 _OLDEST = f"""SELECT headers FROM envelopes WHERE seq = (SELECT min(seq) FROM deliveries
-    WHERE {_OF_QUEUE} AND (owner IS NULL OR owner NOT IN ({_ALIVE})))"""  # noqa: S608  of constants
+    WHERE {_OF_QUEUE} AND (owner IS NULL OR owner NOT IN ({LIVING})))"""  # noqa: S608  of constants
 
 
 class EmbeddedQueueStates:

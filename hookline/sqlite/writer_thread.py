@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.sqlite import schema
 from hookline.sqlite.batch import Batch
 from hookline.sqlite.disk_space import DiskSpace
@@ -23,10 +24,7 @@ Clock: TypeAlias = Callable[[], float]
 Renewal: TypeAlias = Callable[[sqlite3.Connection, float], None]
 """Runs in the transaction of each heartbeat. The number is the lease clock's value at this owner's heartbeat before."""
 
-LEASE_S = 10
-"""How long an owner counts as alive after its last heartbeat, by the file's lease clock."""
 BEAT_S = 1.0
-_MAX_STEP_S = 3
 _BUSY_S = 5.0
 _RETRY_S = 0.0005
 _CACHED_STATEMENTS = 512
@@ -242,11 +240,12 @@ _FIRST_TIME = """INSERT INTO retry_clock SELECT now() - monotonic(), monotonic()
 
 # The lease clock advances with each heartbeat, by a few seconds at most: while no process runs, no lease ends. A
 # monotonic clock has no other jumps than that of a restart of the machine, which the clock ignores.
-_ADVANCE = f"UPDATE lease_clock SET value = value + min(max(? - at, 0), {_MAX_STEP_S}), at = ?"  # noqa: S608  of constants
+_ADVANCE = f"UPDATE lease_clock SET value = value + min(max(? - at, 0), {MAX_STEP_S:g}), at = ?"  # noqa: S608  of constants
+LIVING = f"""SELECT owner FROM owners
+    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S:g} AND (SELECT value FROM lease_clock)"""  # noqa: S608  of constants
+"""The owners whose lease has not ended."""
 # A process is alive for itself, also when it has been frozen for longer than its lease.
-_ALIVE = f"""CREATE TEMP VIEW alive AS SELECT owner FROM owners
-    WHERE seen BETWEEN (SELECT value FROM lease_clock) - {LEASE_S} AND (SELECT value FROM lease_clock)
-    UNION ALL SELECT '{{owner}}'"""  # noqa: S608  of constants, and of our own hexadecimal digits
+_ALIVE = f"CREATE TEMP VIEW alive AS {LIVING} UNION ALL SELECT '{{owner}}'"  # of our own hexadecimal digits
 
 
 def _answer(connection: sqlite3.Connection, batch: Batch) -> None:

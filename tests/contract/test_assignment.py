@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import booleans, integers, randoms
 
+from hookline.schemas.leases import LEASE_S
 from hookline.sqlite import writer_thread
 from hookline.workers.store import Assignment, Store
 from hookline.workers.stores import heartbeat
 from hookline.workers.stores.assignment import DECLINED_S, TURN_S, Holder, QueueState, decide, fair_assignment
-from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.stores import Another, advance, hold_up, shared_stores
 
 PARTITIONS = [f"p{number:02}" for number in range(16)]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from hookline.schemas.errors import Unreachable
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.sqlite import writer_thread
 from hookline.workers.store import Acquired, Duplicate, LeasedElsewhere, Store
 from hookline.workers.stores import heartbeat
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, ClaimRequest, Completion
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.postgresql.store import PostgresqlStore
 from hookline.workers.stores.redis.store import RedisStore
 from hookline.workers.stores.sqlite.store import SqliteStore

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hookline.schemas.leases import LEASE_S
 from hookline.workers.store import (
     Acquired,
     AlreadyFinished,
@@ -18,7 +19,6 @@ from hookline.workers.store import (
     TransactionalStore,
     UnsyncedStore,
 )
-from hookline.workers.stores.heartbeat import LEASE_S
 from tests.contract.installations import eventually
 from tests.contract.store_process import COUNT
 from tests.contract.store_processes import go_on, line_of, store_process

@@ -11,8 +11,8 @@ from yarl import URL
 
 from hookline.schemas import topics
 from hookline.schemas.broker import Queue, Received
+from hookline.schemas.leases import LEASE_S
 from hookline.workers.partitions import ALONE_S, Partitions
-from hookline.workers.stores.heartbeat import LEASE_S
 from tests.chaos.proxy import Proxy
 from tests.contract import stores
 from tests.contract.installations import RabbitMQInstallation, envelope, eventually, fresh_rabbitmq

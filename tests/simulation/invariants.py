@@ -10,8 +10,8 @@ from hookline.schemas.broker import Again, Done, Parked
 from hookline.schemas.copies import copy_of
 from hookline.schemas.dead_letters import EVENTS
 from hookline.schemas.envelope import ID_HEADER
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.workers.attempts import is_surplus, used_attempts
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.work import Work
 from tests.simulation.broker_server import CopyWatch, Message
 from tests.simulation.faults import HAS_NO_STORE, MAY_LOSE_ITS_LEASE

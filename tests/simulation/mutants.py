@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hookline.aio.deadlines import Deadlines
-from hookline.schemas import topics
+from hookline.schemas import leases, topics
 from hookline.schemas.broker import Again, Outcome, Parked, Queue, Received
 from hookline.schemas.envelope import Envelope
 from hookline.schemas.errors import Unreachable
@@ -31,7 +31,7 @@ from hookline.workers.partitions import Partitions
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.siblings import Siblings, combined
 from hookline.workers.store import Acquired, Claim
-from hookline.workers.stores import assignment, heartbeat
+from hookline.workers.stores import assignment
 from hookline.workers.stores.assignment import QueueState
 from hookline.workers.stores.claim_coalescer import ClaimCoalescer, ClaimRelease, Completion
 from hookline.workers.stores.postgresql import store as postgresql_store
@@ -100,7 +100,7 @@ def keep_partitions_without_the_store() -> None:
 
 def judge_leases_by_the_clock() -> None:
     """The lease clock advances by as much as the server's clock."""
-    heartbeat.MAX_STEP_S = math.inf
+    leases.MAX_STEP_S = math.inf
 
 
 def one_end_for_all_members() -> None:
@@ -351,7 +351,7 @@ def decline_for_ever() -> None:
 
 def blame_the_first_to_fall_silent() -> None:
     """A partition counts as not consumed as soon as others were reported a moment later."""
-    assignment.BROKER_AWAY_S = heartbeat.LEASE_S
+    assignment.BROKER_AWAY_S = leases.LEASE_S
 
 
 def put_back_ever_later() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
-from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.schemas.leases import LEASE_S
 
 Mode: TypeAlias = Literal["plain", "ordered", "transactional"]
 Act: TypeAlias = Literal["return", "fail", "poison", "kill", "retry"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from hookline.schemas import leases
 from hookline.workers.store import Acquired, Claim, Duplicate, LeasedElsewhere
-from hookline.workers.stores import heartbeat
 from hookline.workers.stores.assignment import DECLINED_S, Decision, Holder, QueueState
 from hookline.workers.stores.claim_coalescer import ClaimRelease, ClaimRequest, Completion
 from hookline.workers.stores.subject_key import subject_key
@@ -105,12 +105,12 @@ class ModelServer:
     def is_alive(self, owner: str) -> bool:
         contents = self.contents
         seen = contents.owners.get(owner)
-        return seen is not None and contents.value - seen <= heartbeat.LEASE_S
+        return seen is not None and contents.value - seen <= leases.LEASE_S
 
     def renew(self, owner: str) -> float:
         contents, now = self.contents, self._clock() + self.clock_offset_s
         step = now - (now if contents.at is None else contents.at)
-        contents.value += max(0.0, min(step, heartbeat.MAX_STEP_S))
+        contents.value += max(0.0, min(step, leases.MAX_STEP_S))
         contents.at = now
         contents.owners[owner] = contents.value
         self.watch.renewed(owner)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hookline.events import CanonicalEvent, ParticipantJoined, ParticipantLeft
 from hookline.schemas import topics
 from hookline.schemas.envelope import Envelope
-from hookline.workers.stores.heartbeat import LEASE_S
+from hookline.schemas.leases import LEASE_S
 from tests.events import START, make
 from tests.simulation.broker_server import BrokerServer
 from tests.simulation.faults import Injector

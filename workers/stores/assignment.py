@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.workers.store import Assignment
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 
 DECLINED_S = 60.0
 """How long a process goes without a partition that it has declined, if another process takes it."""

@@ -11,9 +11,9 @@ from typing import Any, Self
 import msgspec
 
 from hookline.schemas.errors import Unreachable
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.workers.bounded_dict import BoundedDict
 from hookline.workers.store import Acquired, AlreadyFinished, Claim, Duplicate, LeasedElsewhere
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.request_batcher import RequestBatcher
 
 _MAX_RETRIES = 500  # at a time

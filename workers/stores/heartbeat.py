@@ -11,14 +11,6 @@ from hookline.schemas.errors import Unreachable
 
 log = logging.getLogger("hookline.store")
 
-LEASE_S = 10.0
-"""How long a process counts as alive after its last heartbeat, by the lease clock of the store.
-
-The lease clock is a number of seconds in the store. Each heartbeat advances it by the time since the one before, but by
-no more than `MAX_STEP_S`. While the store is away, or the whole machine stands still, or a wall clock jumps, no lease
-ends; a process that alone sends no heartbeat is dead after `LEASE_S`.
-"""
-MAX_STEP_S = 3.0
 BEAT_S = 2.0
 _END_S = 3.0
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 from hookline.workers.stores.postgresql.pool import SESSION, unreachable
 
 CLOCK = "SELECT value FROM hookline_lease_clock"

@@ -4,7 +4,7 @@ Every key has a time to live, so that the store is bounded. The scripts build th
 allows and a Redis Cluster does not.
 """
 
-from hookline.workers.stores.heartbeat import LEASE_S, MAX_STEP_S
+from hookline.schemas.leases import LEASE_S, MAX_STEP_S
 
 SCHEMA_VERSION = 3
 """Stands for the keys and their contents. A change that older versions cannot read gets the next number."""
