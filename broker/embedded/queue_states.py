@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from hookline.broker.embedded.tables import OF_QUEUE, of_queue
 from hookline.schemas import topics
 from hookline.schemas.envelope import RECEIVED_AT_HEADER
 from hookline.schemas.queue_states import QueueState
@@ -19,14 +20,13 @@ from hookline.sqlite.writer_thread import LIVING
 T = TypeVar("T")
 
 _BUSY_S = 5.0
-_OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
 _NAMES = "SELECT DISTINCT queue FROM bindings UNION SELECT DISTINCT queue FROM dead"
-_TAKEN = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE} AND owner IN ({LIVING})"  # noqa: S608  of constants
-_ALL = f"SELECT count(*) FROM deliveries WHERE {_OF_QUEUE}"  # noqa: S608  of constants
-_DELAYED = f"SELECT count(*) FROM delayed WHERE {_OF_QUEUE}"  # noqa: S608  of constants
+_TAKEN = f"SELECT count(*) FROM deliveries WHERE {OF_QUEUE} AND owner IN ({LIVING})"  # noqa: S608  of constants
+_ALL = f"SELECT count(*) FROM deliveries WHERE {OF_QUEUE}"  # noqa: S608  of constants
+_DELAYED = f"SELECT count(*) FROM delayed WHERE {OF_QUEUE}"  # noqa: S608  of constants
 _DEAD = "SELECT count(*) FROM dead WHERE queue = :name"
 _OLDEST = f"""SELECT headers FROM envelopes WHERE seq = (SELECT min(seq) FROM deliveries
-    WHERE {_OF_QUEUE} AND (owner IS NULL OR owner NOT IN ({LIVING})))"""  # noqa: S608  of constants
+    WHERE {OF_QUEUE} AND (owner IS NULL OR owner NOT IN ({LIVING})))"""  # noqa: S608  of constants
 
 
 class EmbeddedQueueStates:
@@ -65,7 +65,7 @@ def _names(connection: sqlite3.Connection) -> list[str]:
 def _state(connection: sqlite3.Connection, queue: str, now_s: float) -> QueueState:
     name = topics.queue_name(queue)
     taken = _count(connection, _TAKEN, name)
-    oldest = connection.execute(_OLDEST, _parameters(name)).fetchone()
+    oldest = connection.execute(_OLDEST, of_queue(name)).fetchone()
     return QueueState(
         queue=queue,
         waiting=_count(connection, _ALL, name) - taken,
@@ -78,11 +78,7 @@ def _state(connection: sqlite3.Connection, queue: str, now_s: float) -> QueueSta
 
 
 def _count(connection: sqlite3.Connection, statement: str, name: str) -> int:
-    return int(connection.execute(statement, _parameters(name)).fetchone()[0])
-
-
-def _parameters(name: str) -> dict[str, str]:
-    return {"name": name, "partitions": f"{name}.p[0-9][0-9]"}
+    return int(connection.execute(statement, of_queue(name)).fetchone()[0])
 
 
 def _age_s(headers: str, now_s: float) -> float:

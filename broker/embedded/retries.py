@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from hookline.broker.embedded.tables import bound_to, forget, with_replays
+from hookline.broker.embedded.tables import OF_QUEUE, bound_to, forget, of_queue, with_replays
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import Action, Scanned
 from hookline.schemas.errors import UnknownQueue
@@ -15,11 +15,10 @@ from hookline.schemas.retries import PendingRetry
 from hookline.sqlite.database import Database
 
 _PAGE = 200
-_OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
-_COUNT = f"SELECT count(*) FROM delayed WHERE {_OF_QUEUE}"  # noqa: S608  of constants
+_COUNT = f"SELECT count(*) FROM delayed WHERE {OF_QUEUE}"  # noqa: S608  of constants
 _ROWS = f"""SELECT d.queue, d.ready_at, d.seq, d.attempt, d.ready_at - c.offset - monotonic() + now(),
     coalesce(t.reason, ''), coalesce(t.error, ''), e.headers, e.content_type, e.body, r.replays, r.at, r.events
-    FROM (SELECT * FROM delayed WHERE {_OF_QUEUE} AND (ready_at, seq) > (:ready_at, :seq)
+    FROM (SELECT * FROM delayed WHERE {OF_QUEUE} AND (ready_at, seq) > (:ready_at, :seq)
         ORDER BY ready_at, seq LIMIT :most) d
     JOIN envelopes e USING (seq) CROSS JOIN retry_clock c
     LEFT JOIN retry_errors t ON t.queue = d.queue AND t.seq = d.seq
@@ -78,18 +77,14 @@ def _counts(connection: sqlite3.Connection) -> dict[str, int]:
 def _count(connection: sqlite3.Connection, *, queue: str) -> int:
     """Raises UnknownQueue if there is no such queue."""
     name = topics.queue_name(queue)
-    count = int(connection.execute(_COUNT, _parameters(name)).fetchone()[0])
+    count = int(connection.execute(_COUNT, of_queue(name)).fetchone()[0])
     if not count and not bound_to(connection, queue=name):
         raise UnknownQueue(queue)
     return count
 
 
-def _parameters(name: str) -> dict[str, str]:
-    return {"name": name, "partitions": f"{name}.p[0-9][0-9]"}
-
-
 def _page(connection: sqlite3.Connection, *, queue: str, after: _Key, most: int) -> list[tuple[_Key, PendingRetry]]:
-    parameters = {**_parameters(topics.queue_name(queue)), "ready_at": after.ready_at, "seq": after.seq, "most": most}
+    parameters = {**of_queue(topics.queue_name(queue)), "ready_at": after.ready_at, "seq": after.seq, "most": most}
     return [(_Key(*row[:3]), _pending_retry(*row[3:])) for row in connection.execute(_ROWS, parameters).fetchall()]
 
 

@@ -37,6 +37,8 @@ _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
 _STATE = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'), bytes,
     page_count * page_size FROM bindings_version, history_size, pragma_page_count, pragma_page_size"""
+OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
+"""Holds for a worker's own queue and for its partitions, with the parameters of `of_queue`."""
 _FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
@@ -77,9 +79,13 @@ def bind(connection: sqlite3.Connection, *, queue: str, patterns: set[str]) -> N
 
 def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
     """The binding keys of a worker's queue and of its partitions; none if there is no such queue."""
-    partitions = f"{queue}.p[0-9][0-9]"
-    rows = connection.execute("SELECT pattern FROM bindings WHERE queue = ? OR queue GLOB ?", (queue, partitions))
+    rows = connection.execute(f"SELECT pattern FROM bindings WHERE {OF_QUEUE}", of_queue(queue))  # noqa: S608  a constant
     return frozenset(pattern for (pattern,) in rows)
+
+
+def of_queue(name: str) -> dict[str, str]:
+    """The parameters of `OF_QUEUE` for a worker's own queue of this name."""
+    return {"name": name, "partitions": f"{name}.p[0-9][0-9]"}
 
 
 def put(connection: sqlite3.Connection, queue: str, envelope: tuple[str, str, str, bytes]) -> None:
