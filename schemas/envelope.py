@@ -244,11 +244,12 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
 
 
 def envelope_of(headers: Mapping[str, Any], content_type: str, body: bytes) -> Envelope | None:
-    """The envelope of a message, or None if the message was not sealed by us."""
+    """The envelope of a message, or None if the message was not sealed by us, as one whose time has no zone."""
     try:
-        return from_headers(headers, content_type, body)
+        envelope = from_headers(headers, content_type, body)
     except Unreadable:
         return None
+    return envelope if envelope.received_at.tzinfo is not None else None
 
 
 class Trace(msgspec.Struct, frozen=True):

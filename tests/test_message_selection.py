@@ -8,7 +8,7 @@ import pytest
 from hookline.cli.message_output import content, dead_page, dead_row
 from hookline.cli.message_selection import MessageFilter, Selection
 from hookline.schemas.dead_letters import Action, DeadLetter
-from hookline.schemas.envelope import to_headers
+from hookline.schemas.envelope import RECEIVED_AT_HEADER, to_headers
 from tests.contract.installations import envelope
 
 HOSTILE = "a\x1b[2J\nb\r\u202ec"
@@ -70,6 +70,13 @@ def test_the_time_of_a_parked_message_is_that_of_its_parking() -> None:
 def test_a_message_without_an_envelope_matches_only_by_reason(chosen: MessageFilter) -> None:
     assert not chosen.matches(FOREIGN)
     assert MessageFilter(reason="broker").matches(FOREIGN)
+
+
+def test_a_message_of_another_program_whose_time_has_no_zone_has_no_time() -> None:
+    headers = {**to_headers(SEALED), RECEIVED_AT_HEADER: "2026-01-31T12:00:00"}
+    unrouted = DeadLetter(headers, "application/json", SEALED.body, "unrouted")
+    assert unrouted.kept_since is None
+    assert not MessageFilter(since=SEALED.received_at).matches(unrouted)
 
 
 def test_no_more_are_selected_than_the_limit() -> None:

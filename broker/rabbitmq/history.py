@@ -14,8 +14,8 @@ from hookline.broker.rabbitmq.topology.bindings import bound_to
 from hookline.broker.rabbitmq.topology.queue_depth import exists
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
-from hookline.schemas.envelope import Envelope, from_headers, to_headers
-from hookline.schemas.errors import SettingsError, Unreadable
+from hookline.schemas.envelope import Envelope, envelope_of, to_headers
+from hookline.schemas.errors import SettingsError
 
 _PAGE = 64
 _SILENCE_S = 30.0
@@ -110,8 +110,4 @@ def _headers(message: DeliveredMessage) -> Mapping[str, Any]:
 
 def _envelope(message: DeliveredMessage) -> Envelope | None:
     """None for the end marker of a reader, and for a message that was not sealed by us."""
-    try:
-        envelope = from_headers(_headers(message), message.header.properties.content_type or "", message.body)
-    except Unreadable:
-        return None
-    return envelope if envelope.received_at.tzinfo is not None else None
+    return envelope_of(_headers(message), message.header.properties.content_type or "", message.body)
