@@ -80,6 +80,55 @@ async def test_messages_that_are_done_are_deleted_together(database: Database, m
     await broker.close()
 
 
+async def test_a_fault_of_the_file_that_lasts_is_logged_once_and_so_is_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    faults = [OSError(errno.ENOSPC, "the disk is full")] * 20
+    exchange = tables.exchange
+
+    def full_at_first(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
+        if faults:
+            raise faults.pop()
+        return exchange(connection, **arguments)
+
+    monkeypatch.setattr(tables, "exchange", full_at_first)
+    monkeypatch.setattr("hookline.broker.embedded.broker._POLL_S", 0.001)
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 1)
+    await broker.publisher.publish(envelope())
+    await taken(queue)
+    assert [record.getMessage() for record in caplog.records] == [
+        "hookline.q: queues.db cannot be used: the disk is full",
+        "hookline.q: its file can be used again",
+    ]
+    await broker.close()
+
+
+async def test_the_log_says_when_events_cannot_be_written_and_when_they_can_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    broker = EmbeddedBroker(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "check_room", full)
+        for _ in range(3):
+            with pytest.raises(NotDurable):
+                await broker.publisher.publish(envelope())
+    for _ in range(3):
+        await broker.publisher.publish(envelope())
+    written = [record.getMessage() for record in caplog.records if "written" in record.getMessage()]
+    assert written == [
+        "events cannot be written: queues.db cannot be used: the disk is full",
+        "events can be written again",
+    ]
+    await broker.close()
+
+
 async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     broker = EmbeddedBroker(database)
@@ -100,10 +149,11 @@ async def refuse(*_: object, **__: object) -> None:
 async def test_a_file_that_stays_unreachable_fills_no_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(broker_module, "_POLL_S", 0.001)
     database = await Database.open(tmp_path / "queues.db")
     broker = EmbeddedBroker(database)
-    queues = [await broker.subscribe(name, ALL, 1) for name in ("first", "second")]
+    queues = [await broker.subscribe(name, ALL, 1) for name in ("first", "second", "third")]
     run = Mock(side_effect=refuse)
 
     async def tried() -> bool:
@@ -112,8 +162,15 @@ async def test_a_file_that_stays_unreachable_fills_no_log(
     with monkeypatch.context() as full:
         full.setattr(database, "run", run)
         await eventually(tried)
-    (logged,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-    assert logged.endswith(": queues.db cannot be used: the disk is full")
+        await queues[0].close()
+
+    async def attached() -> bool:
+        return all(queue.attached for queue in queues[1:])
+
+    await eventually(attached)
+    fault, end = [record.message for record in caplog.records]
+    assert fault.endswith(": queues.db cannot be used: the disk is full")
+    assert end.endswith(": its file can be used again")
     await broker.close()
     await database.close()
 

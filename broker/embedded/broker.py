@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from hookline.aio.throttle import Throttle, said_less
+from hookline.aio.notices import Notice
 from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
@@ -25,7 +25,6 @@ log = logging.getLogger("hookline.broker")
 
 _DONE = Done()
 _SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
-_SAY_EVERY_S = 10.0
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
 
 
@@ -85,7 +84,7 @@ class EmbeddedBroker:
 
 
 class QueueFaults:
-    """What failed in the queues of a process, which share a file and its faults.
+    """What failed in the queues of a process, which share a file and its faults: a lasting one is logged once a minute.
 
     `unsure` has the queues in which a step has failed. It may have been written all the same, so this process may own
     messages there that no subscription knows.
@@ -93,12 +92,21 @@ class QueueFaults:
 
     def __init__(self) -> None:
         self.unsure: set[str] = set()
-        self._throttle = Throttle(_SAY_EVERY_S)
+        self._unreached: set[str] = set()
+        self._notice = Notice()
 
-    def say(self, queue: str, fault: str) -> None:
-        held_back = self._throttle.admit(fault)
-        if held_back is not None:
-            log.error("%s: %s%s", queue, fault, said_less(held_back))
+    def not_reached(self, queue: str, fault: str) -> None:
+        self._unreached.add(queue)
+        if self._notice.is_due(fault):
+            log.error("%s: %s", queue, fault)
+
+    def reached(self, queue: str) -> None:
+        self._unreached.discard(queue)
+        if not self._unreached and self._notice.forget():
+            log.info("%s: its file can be used again", queue)
+
+    def closed(self, queue: str) -> None:
+        self._unreached.discard(queue)
 
 
 class EmbeddedQueue:
@@ -114,7 +122,7 @@ class EmbeddedQueue:
         name: str,
         prefetch: int,
         take: Callable[..., list[Received]],
-        faults: "QueueFaults",
+        faults: QueueFaults,
     ) -> None:
         self._database = database
         self._name = name
@@ -199,13 +207,15 @@ class EmbeddedQueue:
             self._news.clear()
             try:
                 await self._exchange()
+                self._faults.reached(self._name)
                 self._is_reached = True
             except Unreachable as error:
-                self._faults.say(self._name, str(error))
+                self._faults.not_reached(self._name, str(error))
                 self._is_reached = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._news.wait()
+        self._faults.closed(self._name)
 
     async def _exchange(self) -> None:
         """Carry out outcomes and fill the buffer up to the prefetch.

@@ -123,7 +123,7 @@ class EmbeddedPublisher:
         answers = written.result() if failure is None else [failure] * len(confirms)
         count = answers.count(None)
         if count:
-            self._is_writable = True
+            self._log_recovery()
             self._probe.succeeded(count)
             self._wake()
         for confirmed, error in zip(confirms, answers, strict=True):
@@ -164,6 +164,11 @@ class EmbeddedPublisher:
         if self._is_writable:
             log.error("events cannot be written: %s", error)
             self._is_writable = False
+
+    def _log_recovery(self) -> None:
+        if not self._is_writable:
+            log.info("events can be written again")
+            self._is_writable = True
 
 
 class Line:

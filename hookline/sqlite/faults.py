@@ -29,7 +29,8 @@ def not_used(path: Path, error: Exception) -> Exception:
     if _is_locked(error):
         return Locked(f"{path.name} cannot be used: {_LOCKED}")
     if isinstance(error, sqlite3.Error | OSError):
-        return Unreachable(f"{path.name} cannot be used: {error}")
+        reason = error.strerror if isinstance(error, OSError) else None
+        return Unreachable(f"{path.name} cannot be used: {reason or error}")
     return error
 
 
