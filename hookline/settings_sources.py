@@ -45,7 +45,7 @@ def _source(
     source: AnySource = Source(
         name=name,
         provider=provider,
-        account=convert(key, {name: value for name, value in table.items() if name in own}, provider.account),
+        account=convert(key, _none_blank(key, table, own), provider.account),
         keys=tuple(make_key(key, provider, secret) for secret in settings.secrets),
         tolerance_s=settings.tolerance_s,
         allow_from=load_networks(f"{key}.allow_from", _with_published(key, settings.allow_from, provider)),
@@ -58,6 +58,19 @@ def _source(
         raise SettingsError(f"{key}.{fault}")
     warnings += warnings_of(key, provider, settings.secrets)
     return source
+
+
+def _none_blank(key: str, table: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """The settings of these names. Raises SettingsError for a blank text, such as that of an empty variable.
+
+    No account has a blank name: every callback would be refused, or the check that the setting is for left out.
+    """
+    settings = {name: value for name, value in table.items() if name in names}
+    for name, value in settings.items():
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and not text.strip() for text in texts):
+            raise SettingsError(f"{key}.{name}: it is empty")
+    return settings
 
 
 def _with_published(key: str, networks: tuple[str, ...], provider: Provider[Any]) -> tuple[str, ...]:

@@ -129,10 +129,12 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
     [
         pytest.param("", "sources: there is none", id="empty file"),
         pytest.param(
-            GOOD + "[store]\nttl_s = inf", "store.ttl_s: it is not a number of at most 63 bits", id="infinite"
+            GOOD + "[store]\nttl_s = inf", "store.ttl_s: it is not a number <= 63 bits", id="infinite"
         ),
-        pytest.param(GOOD + "[store]\nttl_s = nan", "store.ttl_s: it is not a number of at most 63 bits", id="nan"),
-        pytest.param(GOOD + "[store]\nttl_s = 1e12", "store.ttl_s: expected a number <= 3153600000", id="many years"),
+        pytest.param(GOOD + "[store]\nttl_s = nan", "store.ttl_s: it is not a number <= 63 bits", id="nan"),
+        pytest.param(
+            GOOD + "[store]\nttl_s = 1e12", "store.ttl_s: expected a number <= 3153600000", id="many years"
+        ),
         pytest.param(
             GOOD + f"[broker]\nmax_in_flight = {10**30}", "broker.max_in_flight: it is not a number", id="too many bits"
         ),
@@ -167,10 +169,14 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             id="text for a number",
         ),
         pytest.param(
-            GOOD + "[ingress]\nport = 70000", "ingress.port: expected a whole number <= 65535", id="number too large"
+            GOOD + "[ingress]\nport = 70000",
+            "ingress.port: expected a whole number <= 65535",
+            id="number too large",
         ),
         pytest.param(
-            GOOD + "[ingress]\nbody_timeout_s = 0", "ingress.body_timeout_s: expected a number > 0", id="time of zero"
+            GOOD + "[ingress]\nbody_timeout_s = 0",
+            "ingress.body_timeout_s: expected a number > 0",
+            id="time of zero",
         ),
         pytest.param(
             GOOD + "[history]\nmax_age_s = 5", "history.max_age_s: expected a number >= 60", id="age too short"
@@ -188,9 +194,13 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             "history.enable: there is no such setting; did you mean enabled?",
             id="unknown setting of the history",
         ),
-        pytest.param(GOOD + "[spool]\nafter_s = 0", "spool.after_s: expected a number >= 0.05", id="spool at once"),
         pytest.param(
-            GOOD + "[spool]\nmax_bytes = 9", "spool.max_bytes: expected a whole number >= 1048576", id="tiny spool"
+            GOOD + "[spool]\nafter_s = 0", "spool.after_s: expected a number >= 0.05", id="spool at once"
+        ),
+        pytest.param(
+            GOOD + "[spool]\nmax_bytes = 9",
+            "spool.max_bytes: expected a whole number >= 1048576",
+            id="tiny spool",
         ),
         pytest.param(
             GOOD + "[spool]\nmax_age_s = 1", "spool.max_age_s: expected a number >= 60", id="spool of a second"
@@ -286,6 +296,21 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             "sources.x.",
             id="unsigned source without addresses",
         ),
+        pytest.param(
+            "[sources.x]\nprovider = 'netease'\napp_key = ' '\nsecrets = ['s']",
+            "sources.x.app_key: it is empty",
+            id="blank name of an account",
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'livekit'\napi_key = ['a', '']\nsecrets = ['s']",
+            "sources.x.api_key: it is empty",
+            id="empty name of an account in a list",
+        ),
+        pytest.param(
+            "[sources.x]\nprovider = 'zego'\napp_id = '${EMPTY}'\nsecrets = ['s']",
+            "sources.x.app_id: it is empty",
+            id="empty variable for an optional check",
+        ),
         pytest.param("not toml", "is not TOML", id="text that is not TOML"),
         pytest.param("x = " + "9" * 5000, "it has a number of thousands of digits", id="a number of 5000 digits"),
         pytest.param("x = " + "[" * 3000, "its values are nested too deeply", id="3000 open brackets"),
@@ -319,7 +344,8 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_error_names_the_key(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_error_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str) -> None:
+    monkeypatch.setenv("EMPTY", "")
     with pytest.raises(SettingsError) as raised:
         loaded(tmp_path, text)
     assert expected in str(raised.value)
