@@ -34,9 +34,14 @@ _TYPES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
+    "date": "a date",
+    "datetime": "a time",
+    "time": "a time",
     "array": 'a list such as ["…"]',
     "object": "a section",
 }
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_BOUND = re.compile(r" (of length )?(>=|<=|>|<) (\d+(?:\.\d+)?)")
 _UNMARKED = re.compile(r"\$([A-Za-z_]\w+)")
 _TYPE = re.compile(r"`([a-z]+)((?: \| [a-z]+)*)")
 
@@ -104,7 +109,7 @@ def not_convertible(key: str, message: str, kind: type[msgspec.Struct]) -> str:
     fault, _, place = _TYPE.sub(_in_words, message).replace("`", "").partition(" - at $")
     if fault.startswith("Invalid enum value"):
         return f"{key}{place}: expected one of {_choices(kind, place)}, got {fault.rpartition(' ')[2]}"
-    return f"{key}{place}: {fault[0].lower()}{fault[1:]}"
+    return f"{key}{place}: {fault[0].lower()}{_BOUND.sub(_bound_in_words, fault[1:])}"
 
 
 def _choices(kind: type[msgspec.Struct], place: str) -> str:
@@ -119,6 +124,11 @@ def _texts(kind: object) -> list[str]:
     if get_origin(kind) is Literal:
         return [str(each) for each in get_args(kind)]
     return [text for each in get_args(kind) for text in _texts(each)]
+
+
+def _bound_in_words(match: re.Match[str]) -> str:
+    length, sign, number = match.groups()
+    return f" {length or 'of '}{_BOUNDS[sign]} {float(number):.12g}"
 
 
 def _in_words(match: re.Match[str]) -> str:
