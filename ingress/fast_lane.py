@@ -7,6 +7,7 @@ the one that it was written for, there is none.
 """
 
 import asyncio
+import logging
 import time
 from datetime import datetime
 from operator import attrgetter
@@ -25,14 +26,21 @@ from hookline.ingress.turns import Turns
 from hookline.schemas.envelope import Envelope, moment
 from hookline.schemas.provider import AnySource, Reply, Request
 
+log = logging.getLogger("hookline.ingress")
 _WRITTEN_FOR = "3.14."
 _AT_ONCE_BYTES = 262_144  # in one turn of the event loop, so that a crowd holds up neither confirms nor health checks
 _REQUEST_BYTES = 1024  # as many as cost what a request costs beside its bytes
 
 
 def is_supported() -> bool:
-    """Whether this is the minor version of aiohttp for which the fast lane was written."""
-    return aiohttp.__version__.startswith(_WRITTEN_FOR)
+    """Whether this is the minor version of aiohttp for which the fast lane was written. Logs a line if it is not."""
+    is_known = aiohttp.__version__.startswith(_WRITTEN_FOR)
+    if not is_known:
+        log.warning(
+            "the fast lane does not fit aiohttp %s: all requests take the usual way, which needs more CPU",
+            aiohttp.__version__,
+        )
+    return is_known
 
 
 class _Passage(msgspec.Struct):
