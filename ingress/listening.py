@@ -3,6 +3,7 @@
 import resource
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from hookline.schemas.errors import SettingsError
 
 BOTH_FAMILIES = "::"
 _OTHER_FILES = 128  # the broker's, the store's, the log; beyond those that libraries open, which only grow with workers
+_FILES_ON_MACOS = 10_240  # its OPEN_MAX: it says that there is no hard limit, and then allows as many (setrlimit(2))
 _TLS_BYTES = 65_536  # what a connection holds at least, even an idle one
 
 
@@ -81,12 +83,13 @@ def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
 def raise_file_limit() -> int:
     """Let the process open as many files as it may; returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # macOS allows less than it says
-            return soft
-    return hard
+    if soft == hard:
+        return hard
+    for files in (hard, max(soft, _FILES_ON_MACOS)):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+            return files
+    return soft
 
 
 def within_files(settings: IngressSettings, max_files: int) -> IngressSettings:

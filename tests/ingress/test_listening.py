@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hookline.ingress.client_address import limited_as
-from hookline.ingress.listening import listening_sockets, within_files
+from hookline.ingress.listening import listening_sockets, raise_file_limit, within_files
 from hookline.ingress.settings import IngressSettings
 from tests.ingress.callbacks import GOOD
 from tests.ingress.running_ingress import running_ingress, with_settings
@@ -81,6 +81,24 @@ def test_the_file_limit_is_raised_as_far_as_it_may_be() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     assert output.stdout.split() == ["500"] * 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(256, 10_240), (20_000, 20_000)])
+def test_macos_is_asked_for_as_many_files_as_it_allows(
+    before: int, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the hard limit is endless, and a soft limit above OPEN_MAX is refused, unless it is the present one."""
+    limits = [(before, 2**63 - 1)]
+
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] > max(before, 10_240):
+            raise ValueError("current limit exceeds maximum limit")
+        limits.append(wanted)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    assert raise_file_limit() == after
+    assert limits[-1] == (after, 2**63 - 1)
 
 
 @pytest.mark.parametrize(
