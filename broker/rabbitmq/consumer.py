@@ -18,7 +18,7 @@ from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Token
 from hookline.broker.rabbitmq.connection import Connection, Use, bounded, finish, in_time, open_channel
 from hookline.broker.rabbitmq.consume_channel import ConsumeChannel
-from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version
+from hookline.broker.rabbitmq.consumer_timeout import consumer_arguments, server_version, with_advice
 from hookline.broker.rabbitmq.headers import ATTEMPT, death_notes, retry_notes
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.retrying import RetryQueues
@@ -36,7 +36,10 @@ _PASS_ON = RetryDelays(first_s=1.0, max_s=5.0)
 _TRIES = 3
 _PARK_LATER_S = 60.0
 _REQUEUE_S = 4.0
-_CANCELLED = "RabbitMQ cancelled it, as it does for a queue that was deleted or has lost its leader"
+_CANCELLED = (
+    "RabbitMQ cancelled it, as it does for a queue that was deleted or has lost its leader, and from 4.3 on where a "
+    "delivery was unacknowledged for longer than consumer_timeout"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,7 @@ class RabbitMQQueue:
                 await self._requeue(channel, consume_channel, tag)
             else:
                 reason = _CANCELLED if consume_channel.is_cancelled else await close_reason(channel.closing)
-                log.warning("%s: the consumer was lost: %s", self.name, reason)
+                log.warning("%s: the consumer was lost: %s", self.name, with_advice(reason))
         finally:
             self._attached.clear()
             acks.end()

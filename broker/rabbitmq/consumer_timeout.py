@@ -13,6 +13,8 @@ from aiormq.abc import AbstractConnection
 from hookline.schemas.broker import MAX_UNSETTLED_S
 
 _CONSUMERS_DECIDE_FROM = (4, 3)
+_TIMED_OUT = "delivery acknowledgement"  # "… on channel 7 timed out. Timeout value used: 1800000 ms. …"
+_WHAT_TO_DO = "keep timeout_s, hold_s and reorder_s far below consumer_timeout, or raise that in RabbitMQ"
 
 
 def server_version(connection: AbstractConnection) -> tuple[int, ...]:
@@ -31,3 +33,8 @@ def consumer_arguments(version: tuple[int, ...], unsettled_s: float) -> dict[str
 def exceeds_default(version: tuple[int, ...], unsettled_s: float) -> bool:
     """Whether the server may take an event back before it is settled, unless its operator has changed the default."""
     return version < _CONSUMERS_DECIDE_FROM and unsettled_s > MAX_UNSETTLED_S
+
+
+def with_advice(reason: str) -> str:
+    """Why the server closed a channel, and what to do if a delivery on it was unacknowledged for too long."""
+    return f"{reason.rstrip('. ')}; {_WHAT_TO_DO}" if _TIMED_OUT in reason else reason

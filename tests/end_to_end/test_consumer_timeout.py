@@ -76,6 +76,7 @@ async def test_ordered_processes_go_on_after_time_outs_in_every_partition(node: 
             rooms = one_room_of_each_partition()
             await asyncio.gather(*(broker.publisher.publish(joined(room, 0)) for room in rooms))
             await eventually(lambda: all(losses(processes, word) for word in topics.PARTITION_WORDS), WITHIN_S)
+            assert all("consumer_timeout" in line for line in project.log_lines("the consumer was lost"))
             (tmp_path / "released").touch()
             for number in range(1, 1 + LATER):
                 await asyncio.gather(*(broker.publisher.publish(joined(room, number)) for room in rooms))
