@@ -78,9 +78,18 @@ def kept_runs() -> dict[str, KeptRun]:
 
 
 def markdown(runs: dict[str, KeptRun]) -> str:
-    """A line for each row, with the median of each run and its lowest and highest round; and what the runs ran on."""
-    head = ("row", "unit", *runs, "target")
-    return f"{lined(head, _lines(list(runs.values())))}\n\n{lined(_MACHINE, _machines(runs))}"
+    """A line for each row, with a column for each version of RabbitMQ; and what the runs ran on.
+
+    A cell has the median of the runs' medians, the lowest and the highest round of all of them, and how many they are.
+    """
+    versions = list(dict.fromkeys(map(_version, runs.values())))
+    head = ("row", "unit", *(f"RabbitMQ {version}" for version in versions), "target")
+    return f"{lined(head, _lines(list(runs.values()), versions))}\n\n{lined(_MACHINE, _machines(runs))}"
+
+
+def _version(run: KeptRun) -> str:
+    """The version of RabbitMQ without its last part."""
+    return run.machine["RabbitMQ"].rpartition(".")[0]
 
 
 def _machines(runs: dict[str, KeptRun]) -> Iterator[tuple[str, ...]]:
@@ -88,19 +97,22 @@ def _machines(runs: dict[str, KeptRun]) -> Iterator[tuple[str, ...]]:
         yield (name, *(run.machine.get(each, "") for each in _MACHINE[1:]))
 
 
-def _lines(runs: Sequence[KeptRun]) -> Iterator[tuple[str, ...]]:
-    by_key = [{row.key: row for row in run.rows} for run in runs]
+def _lines(runs: Sequence[KeptRun], versions: Sequence[str]) -> Iterator[tuple[str, ...]]:
     for key in dict.fromkeys(row.key for run in runs for row in run.rows):
-        rows = [rows.get(key) for rows in by_key]
-        found = [row for row in rows if row is not None]
+        found = [(_version(run), row) for run in runs for row in run.rows if row.key == key]
+        cells = [_cell([row for found_version, row in found if found_version == version]) for version in versions]
         name, unit, reference = key
-        yield (name, f"{unit} / {reference}" if reference else unit, *map(_cell, rows), _verdict(found))
+        unit = f"{unit} / {reference}" if reference else unit
+        yield (name, unit, *cells, _verdict([row for _, row in found]))
 
 
-def _cell(row: KeptRow | None) -> str:
-    if row is None:
+def _cell(rows: Sequence[KeptRow]) -> str:
+    if not rows:
         return ""
-    return f"{_number(median(row.values))} ({_number(min(row.values))} to {_number(max(row.values))})"
+    values = [value for row in rows for value in row.values]
+    middle = median(median(row.values) for row in rows)
+    runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
+    return f"{_number(middle)} ({_number(min(values))} to {_number(max(values))}), {runs}"
 
 
 def _verdict(rows: Sequence[KeptRow]) -> str:
