@@ -3,6 +3,7 @@
 import resource
 import socket
 import ssl
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,9 +69,18 @@ def check_certificate(certificate: str, key: str) -> None:
     if not certificate:
         return
     for name, path in (("tls_certificate", certificate), ("tls_key", key)):
-        if path and not Path(path).is_file():
+        if path and not _is_file(name, path):
             raise SettingsError(f"ingress.{name}: {path} is not a file")
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+
+
+def _is_file(name: str, path: str) -> bool:
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise SettingsError(f"ingress.{name}: {path} cannot be read: {error.strerror}") from None
 
 
 def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:

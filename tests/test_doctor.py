@@ -136,6 +136,11 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         lambda it: it.change("[ingress]", '[ingress]\ntls_certificate = "none.pem"'),
         "none.pem is not a file",
     ),
+    (
+        "a folder for refused requests that is not there",
+        lambda it: it.add('[audit]\npath = "none/refused.db"'),
+        "none does not exist: make it, or name another folder; refused requests are not recorded meanwhile",
+    ),
     ("a worker's file that is not there", lambda it: it.worker.unlink(), "billing.py: there is no such file"),
     (
         "a worker's file that cannot be imported",

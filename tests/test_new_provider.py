@@ -33,6 +33,16 @@ def written(name: str, folder: Path) -> list[Path]:
     return [Path(line.removeprefix("wrote ")) for line in done.output.splitlines() if line.startswith("wrote ")]
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vectors").touch()
+    command = [sys.executable, "-m", "hookline", "new-provider", "acme", "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [f"hookline: {tmp_path / 'vectors/acme'}: Not a directory"],
+    )
+
+
 def run_tests(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603

@@ -1,7 +1,6 @@
 """Stores of earlier and later versions: brought forward with everything in them, or refused."""
 
 import asyncio
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -41,6 +40,7 @@ from hookline.workers.stores.sqlite.store import SqliteStore
 from tests.contract.event_logs import FOREVER_S
 from tests.contract.installations import envelope, taken
 from tests.events import START, make
+from tests.locked_folders import as_another_user
 from tests.services import postgresql, redis
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -297,14 +297,8 @@ async def test_broker_store_and_room_log_refuse_a_newer_file_alike(tmp_path: Pat
 @contextmanager
 def as_a_user_who_may_not_write(path: Path, *, mode: int = 0o400) -> Iterator[None]:
     path.chmod(mode)
-    is_root = os.geteuid() == 0
-    if is_root:  # root may write anyway
-        os.seteuid(65534)
-    try:
+    with as_another_user():  # root may write anyway
         yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 async def test_an_error_about_an_unreadable_queue_says_what_is_needed(path: Path) -> None:

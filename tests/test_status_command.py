@@ -237,3 +237,14 @@ async def test_a_spool_is_read_while_a_process_uses_it(tmp_path: Path) -> None:
     assert found.bytes > 200
     journal.close()
     assert contents(tmp_path / "none").events == 0
+
+
+async def test_a_file_that_cannot_be_read_hides_nothing_else(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "sqlite:queues.db")
+    config.write_text(config.read_text() + '[audit]\npath = "none/refused.db"\n')
+    await (await Database.open(tmp_path / "queues.db")).close()
+    shown = await asyncio.to_thread(status, config)
+    assert "unrouted: 0" in shown
+    assert "what the ingress of this machine has refused is not known: " in shown
+    (line,) = (await asyncio.to_thread(status, config, "--json")).splitlines()
+    assert f"there is no folder {tmp_path / 'none'}" in json.loads(line)["refused_fault"]

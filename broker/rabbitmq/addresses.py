@@ -136,5 +136,5 @@ def _file(name: str, path: str, folder: Path | None) -> str:
     try:
         found.open("rb").close()
     except OSError as error:
-        raise SettingsError(f"broker.url: {name} {found} cannot be read: {type(error).__name__}") from None
+        raise SettingsError(f"broker.url: {name} {found} cannot be read: {error.strerror}") from None
     return str(found)

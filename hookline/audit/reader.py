@@ -10,6 +10,7 @@ import msgspec
 from hookline.audit import tables
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.refusals import RefusalCount, RefusedRequest, StoredRefusal
+from hookline.sqlite.faults import is_there
 
 _request = msgspec.json.Decoder(RefusedRequest)
 _CONDITIONS = {
@@ -78,7 +79,7 @@ class RefusalReader:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection | None]:
-        if not self._path.exists():
+        if not is_there(self._path):
             yield None
             return
         try:

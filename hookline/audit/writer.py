@@ -199,9 +199,10 @@ class SqliteRefusalWriter:
         now_s = time.monotonic()
         if now_s - self._reported_at_s >= _REPORT_EVERY_S:
             self._reported_at_s = now_s
+            reason = error.strerror if isinstance(error, OSError) else None
             log.warning(
                 "%s cannot be written: %s; refused requests are not recorded (%d so far)",
                 self._path,
-                error,
+                reason or error,
                 self.dropped,
             )

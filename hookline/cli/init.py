@@ -31,7 +31,8 @@ def init(config: Path, *, force: bool) -> None:
     except FileExistsError:
         raise SettingsError(f"{config} exists; --force overwrites it") from None
     except OSError as error:
-        reason = error.strerror if config.parent.is_dir() else f"there is no folder {config.parent}"
+        is_lost = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = f"there is no folder {config.parent}" if is_lost else error.strerror
         raise SettingsError(f"{config} cannot be written: {reason}") from None
     config.chmod(0o600)
     click.echo(f"Wrote {config}. It contains secrets: only you can read it.")

@@ -84,7 +84,8 @@ def _output_failed(error: OSError) -> ExitCode:
     """Say why, unless the reader has seen enough, as `head` has. What is still buffered goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
-        click.echo(f"hookline: the output cannot be written: {error.strerror or error}", err=True)
+        what = f"{error.filename}" if error.filename else "the output cannot be written"
+        click.echo(f"hookline: {what}: {error.strerror or error}", err=True)
     return ExitCode.FAILED
 
 

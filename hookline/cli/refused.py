@@ -14,6 +14,7 @@ from hookline.cli import diagnosis_output, tables
 from hookline.cli.known_names import REFUSAL_REASONS, leave_if_unknown, one_of
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.cli.output import check_no_terminal, leave, say, titled
+from hookline.runtime.installation import refusals_path
 from hookline.runtime.logs import printable
 from hookline.schemas.attribution import with_hints
 from hookline.schemas.errors import SettingsError
@@ -158,9 +159,10 @@ def refusal(settings: Settings, number: int) -> RefusedRequest:
 
 def _reader(settings: Settings) -> RefusalReader:
     """Raises SettingsError if the audit is switched off."""
-    if not settings.audit.path:
+    path = refusals_path(settings)
+    if path is None:
         raise SettingsError(f'audit.path is "", so refused requests are not recorded ({settings.path})')
-    return RefusalReader(settings.path.parent / settings.audit.path)
+    return RefusalReader(path)
 
 
 def _show_list(found: Sequence[StoredRefusal], counts: Sequence[RefusalCount]) -> None:

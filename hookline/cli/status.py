@@ -20,7 +20,7 @@ from hookline.cli.output import say
 from hookline.cli.status_processes import process_hints, show_processes
 from hookline.doctor.queues import LONELY
 from hookline.runtime.event_loop import run_to_end
-from hookline.runtime.installation import broker_name, is_rabbitmq, sharing_one_file, spool_folder
+from hookline.runtime.installation import broker_name, is_rabbitmq, refusals_path, sharing_one_file, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
 from hookline.schemas.errors import HooklineError, MissingSignature, StaleTimestamp, Unreachable
 from hookline.schemas.queue_states import QueueState
@@ -62,7 +62,7 @@ class Status(msgspec.Struct, frozen=True):
     """What the command shows, as JSON.
 
     `queues` and `unrouted` are null if the broker cannot be reached, and `queues_fault` says why. `spool` is null where
-    there is none: on the embedded queue, for example.
+    there is none: on the embedded queue, for example. `spool_fault` and `refused_fault` say what cannot be read.
     """
 
     queues: Sequence[QueueState] | None
@@ -74,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     """When each source last sent something; null if the event log cannot be read, and `sources_fault` says why."""
     sources_fault: str = ""
     queues_fault: str = ""
+    spool_fault: str = ""
+    refused_fault: str = ""
     processes: Sequence[OnPort] = ()
     """What listens on the operator's ports of this machine, with what its workers are doing."""
 
@@ -121,15 +123,28 @@ async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:
 
 
 async def _look(settings: Settings) -> Status:
-    spool = await asyncio.to_thread(_look_at_spool, settings)
-    refused = await asyncio.to_thread(_look_at_refusals, settings)
-    processes = await processes_here(settings.admin, broker_name(settings))
-    status = Status(None, None, spool, refused, processes=processes)
+    """What cannot be read hides nothing else: a broker that is away, or a file of another user."""
+    status = Status(None, None, None, (), processes=await processes_here(settings.admin, broker_name(settings)))
+    status = await asyncio.to_thread(_with_spool, status, settings)
+    status = await asyncio.to_thread(_with_refusals, status, settings)
     return await _with_sources(await _with_queues(status, settings), settings)
 
 
+def _with_spool(status: Status, settings: Settings) -> Status:
+    try:
+        return msgspec.structs.replace(status, spool=_look_at_spool(settings))
+    except Unreachable as error:
+        return msgspec.structs.replace(status, spool_fault=str(error))
+
+
+def _with_refusals(status: Status, settings: Settings) -> Status:
+    try:
+        return msgspec.structs.replace(status, refused=_look_at_refusals(settings))
+    except Unreachable as error:
+        return msgspec.structs.replace(status, refused_fault=str(error))
+
+
 async def _with_queues(status: Status, settings: Settings) -> Status:
-    """A broker that is away hides nothing that this machine knows."""
     try:
         async with visiting_queues(settings) as states:
             queues = await states.states(await states.names(), retrying=True)
@@ -150,10 +165,11 @@ async def _with_sources(status: Status, settings: Settings) -> Status:
 
 
 def _look_at_refusals(settings: Settings) -> Sequence[RefusalCount]:
-    if not settings.audit.path:
+    path = refusals_path(settings)
+    if path is None:
         return ()
     since_s = time.time() - _REFUSED_WITHIN_S
-    counts = RefusalReader(settings.path.parent / settings.audit.path).counts()
+    counts = RefusalReader(path).counts()
     ahead_s = time.time() + _AHEAD_S
     recent = (each for each in counts if each.last_s >= since_s)
     return sorted(recent, key=lambda each: (each.last_s > ahead_s, -each.last_s))
@@ -183,6 +199,10 @@ def _print(found: Status, *, watch: bool) -> None:
     if found.spool is not None:
         oldest = "" if found.spool.oldest_s is None else f", the oldest {age_text(found.spool.oldest_s)} old"
         click.echo(f"spool of this machine: {found.spool.events} events, {found.spool.bytes} bytes{oldest}")
+    if found.spool_fault:
+        say(found.spool_fault)
+    if found.refused_fault:
+        say(f"what the ingress of this machine has refused is not known: {found.refused_fault}")
     _print_sources(found)
     for hint in _hints(found):
         say(hint)

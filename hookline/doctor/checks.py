@@ -6,6 +6,7 @@ from typing import Any
 
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.doctor.machine import (
+    check_audit,
     check_certificate,
     check_clock,
     check_disk,
@@ -35,13 +36,14 @@ def check_all(config: Path, workers: Sequence[str]) -> list[Finding]:
         settings = load(config, with_sources=True)
     except SettingsError as error:
         return [fault("settings", str(error))]
-    findings = [ok("settings", f"{config} has {len(settings.sources)} sources")]
+    count = len(settings.sources)
+    findings = [ok("settings", f"{config} has {count} source{'s' if count != 1 else ''}")]
     findings += [warning("settings", text) for text in settings.warnings]
     findings += check_settings_file(config)
     found, of_workers = check_workers(workers, settings)
     findings += of_workers
     findings += run_to_end(_check_servers(settings, found))
-    for check in (check_disk, check_certificate, check_ports, check_files):
+    for check in (check_disk, check_audit, check_certificate, check_ports, check_files):
         findings += check(settings)
     return [*findings, *check_clock()]
 
@@ -69,6 +71,6 @@ async def _check_embedded(settings: Settings) -> list[Finding]:
     url = settings.broker.urls[0]
     findings = list(check_sqlite(settings, "broker", url))
     path = sqlite_path(settings, url)
-    if path.exists() and all(each.level == "ok" for each in findings):
+    if all(each.level == "ok" for each in findings) and path.exists():
         findings += await check_queues(EmbeddedQueueStates(path))
     return findings

@@ -13,11 +13,11 @@ from pathlib import Path
 from hookline.broker.spool.opening import check_folder
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.ingress.listening import listening_sockets, server_context
-from hookline.runtime.installation import is_rabbitmq, spool_folder, sqlite_path
+from hookline.runtime.installation import is_rabbitmq, refusals_path, spool_folder, sqlite_path
 from hookline.runtime.listening import cannot_listen, is_ingress
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings
-from hookline.sqlite.faults import READ_ONLY, is_read_only, not_opened
+from hookline.sqlite.faults import READ_ONLY, is_read_only, is_there, not_opened
 from hookline.sqlite.schema import version
 
 _MIN_FREE_BYTES = 200 * 2**20
@@ -59,7 +59,7 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
     folders = {sqlite_path(settings, url).parent for url in urls}
     if settings.spool.path and is_rabbitmq(settings.broker):
         spool = spool_folder(settings)
-        folders.add(spool if spool.exists() else spool.parent)
+        folders.add(spool if os.path.exists(spool) else spool.parent)  # noqa: PTH110  Path.exists may raise
         yield from _spool(spool)
     for folder in sorted(folders):
         yield _folder(folder)
@@ -74,11 +74,11 @@ def _spool(folder: Path) -> Iterator[Finding]:
 
 
 def _folder(folder: Path) -> Finding:
-    if not folder.is_dir():
+    if _is_missing(folder):
         return fault("disk", f"{folder} does not exist: make it, or name another folder")
     if is_read_only(folder):
         return fault("disk", f"{folder} cannot be written to: {READ_ONLY}")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return fault("disk", f"{folder} is not writable by this user: change its owner, or name another folder")
     free_bytes = shutil.disk_usage(folder).free
     text = f"{folder} has {free_bytes / 2**30:.1f} GiB free"
@@ -87,12 +87,37 @@ def _folder(folder: Path) -> Finding:
     return warning("disk", f"{text}: make room soon") if free_bytes < _LOW_FREE_BYTES else ok("disk", text)
 
 
+def _is_missing(folder: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(folder.stat().st_mode)
+    except PermissionError:  # in a folder that this user may not look into, so nor may it write there
+        return False
+    except OSError:
+        return True
+
+
+def check_audit(settings: Settings) -> Iterator[Finding]:
+    """Callbacks are answered as ever while the audit cannot be written, so nothing of it is a fault."""
+    path = refusals_path(settings)
+    if path is None:
+        return
+    found = _folder(path.parent)
+    if found.level == "fault":
+        yield warning("audit", f"audit.path: {found.text}; refused requests are not recorded meanwhile")
+    elif path.is_dir():
+        yield warning("audit", f"audit.path: {path} is a folder: name a file in it, or no request is recorded")
+
+
 def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
     """A file that another program or a newer version has written is found before the start."""
     path = sqlite_path(settings, url)
-    if not path.exists():
-        if path.parent.is_dir():  # otherwise the check of the disk says what is wrong
-            yield ok(part, f"{path} does not exist yet; the first start makes it")
+    try:
+        exists = is_there(path)
+    except Unreachable as error:
+        yield fault(part, f"{part}.url: {error}")
+        return
+    if not exists:
+        yield ok(part, f"{path} does not exist yet; the first start makes it")
         return
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:

@@ -142,10 +142,8 @@ class Installation:
 
     def refusal_writer(self) -> SqliteRefusalWriter | None:
         """What stores refused requests, or None if the audit is switched off."""
-        settings = self._settings.audit
-        if not settings.path:
-            return None
-        return _noted(SqliteRefusalWriter(self._settings.path.parent / settings.path, settings), self._files)
+        path = refusals_path(self._settings)
+        return None if path is None else _noted(SqliteRefusalWriter(path, self._settings.audit), self._files)
 
     async def _database(self, url: str) -> Database:
         path = sqlite_path(self._settings, url)
@@ -226,6 +224,11 @@ def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublishe
 
 def spool_folder(settings: Settings) -> Path:
     return (settings.path.parent / settings.spool.path).resolve()
+
+
+def refusals_path(settings: Settings) -> Path | None:
+    """The file of the audit of refused requests; None if it is switched off."""
+    return settings.path.parent / settings.audit.path if settings.audit.path else None
 
 
 def sqlite_path(settings: Settings, url: str) -> Path:

@@ -9,6 +9,7 @@ from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueStates
 from hookline.settings import Settings
 from hookline.settings_sections import SQLITE_URL
+from hookline.sqlite.faults import is_there
 from hookline.workers.event_log import EventLog
 
 
@@ -22,7 +23,7 @@ async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
             yield visit.queue_states
         return
     path = sqlite_path(settings, settings.broker.urls[0])
-    if not path.exists():
+    if not is_there(path):
         raise Unreachable(f"{path} does not exist yet: `hookline run` or `hookline ingress` makes it")
     yield EmbeddedQueueStates(path)
 
@@ -31,7 +32,7 @@ async def visiting_queues(settings: Settings) -> AsyncIterator[QueueStates]:
 async def visiting_event_log(settings: Settings) -> AsyncIterator[EventLog]:
     """Raises Unreachable, also for a file that no worker has made yet, or SettingsError."""
     url = settings.store.url
-    if url.startswith(SQLITE_URL) and not (path := sqlite_path(settings, url)).exists():
+    if url.startswith(SQLITE_URL) and not is_there(path := sqlite_path(settings, url)):
         raise Unreachable(f"{path} does not exist yet: the worker `rooms` makes it")
     async with Installation(settings) as installation:
         yield await installation.event_log()

@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,7 +64,13 @@ def two_workers(queue: str) -> str:
 
 def _load_file(path: Path) -> ModuleType:
     """Import a file as a module, which may import its neighbours."""
-    if not path.is_file():
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        raise SettingsError(f"{path}: this user may not read it: run as its owner, or chown it") from None
+    except OSError:
+        is_file = False
+    if not is_file:
         raise SettingsError(f"{path}: there is no such file")
     name = f"hookline_worker_{path.stem}_{abs(hash(path.resolve()))}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -88,9 +96,9 @@ def _load_module(name: str) -> ModuleType:
     if name.endswith(".toml"):
         raise SettingsError(f"{name} is no worker's file, such as attendance.py; --config names the settings file")
     if not all(part.isidentifier() for part in name.split(".")):
-        if Path(name).is_dir():
+        if os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises if this user may not look there
             raise SettingsError(f"{name} is a folder: name the Python files in it that have workers")
-        if Path(file := name.partition(".py:")[0] + ".py").is_file():
+        if os.path.isfile(file := name.partition(".py:")[0] + ".py"):  # noqa: PTH113  see above
             raise SettingsError(f"{name!r}: write {file} alone; all workers in it run")
         raise SettingsError(f"{name!r} is neither a Python file, such as attendance.py, nor the name of a module")
     sys.path.insert(0, str(Path.cwd()))

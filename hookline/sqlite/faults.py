@@ -13,6 +13,17 @@ _LOCKED = "another process has locked it for some seconds, as the upgrade of a l
 READ_ONLY = "its file system is read-only: name a file on another one"
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises Unreachable if its folder is missing, or this user may not look into it."""
+    try:
+        path.stat()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+            return False
+        raise not_opened(path, error) from None
+    return True
+
+
 def not_opened(path: Path, error: Exception) -> HooklineError:
     """The error to raise for one that came while the file was opened, to be read or to be written."""
     if isinstance(error, SettingsError):

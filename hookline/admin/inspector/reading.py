@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from hookline.audit.reader import RefusalReader
 from hookline.broker.spool.visit import SpoolContents, contents
-from hookline.runtime.installation import Installation, is_rabbitmq, spool_folder, sqlite_path
+from hookline.runtime.installation import Installation, is_rabbitmq, refusals_path, spool_folder, sqlite_path
 from hookline.runtime.visiting import visiting_queues
 from hookline.schemas.broker import Broker
 from hookline.schemas.errors import Unreachable
 from hookline.schemas.queue_states import QueueState
 from hookline.settings import Settings
+from hookline.sqlite.faults import is_there
 from hookline.workers.event_log import EventLog
 from hookline.workers.event_states import EventStates
 
@@ -64,7 +65,7 @@ class Parts:
 
     def _check_file(self, url: str) -> None:
         """Make no file on a machine whose workers keep theirs elsewhere. Raises Unreachable."""
-        if url.startswith(_SQLITE) and not (path := sqlite_path(self._settings, url)).exists():
+        if url.startswith(_SQLITE) and not is_there(path := sqlite_path(self._settings, url)):
             raise Unreachable(f"{path} does not exist: ask the inspector of a process that runs workers")
 
 
@@ -116,8 +117,8 @@ class Reading:
 
     def refusals(self) -> RefusalReader | None:
         """The audit of this machine; None if it is switched off."""
-        path = self.settings.audit.path
-        return RefusalReader(self.settings.path.parent / path) if path else None
+        path = refusals_path(self.settings)
+        return None if path is None else RefusalReader(path)
 
     async def spool(self, *, max_bytes: int | None = None) -> SpoolContents | None:
         """What waits on this machine's disk for RabbitMQ; None where there is no spool.
