@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -248,3 +249,15 @@ async def test_a_file_that_cannot_be_read_hides_nothing_else(tmp_path: Path) -> 
     assert "what the ingress of this machine has refused is not known: " in shown
     (line,) = (await asyncio.to_thread(status, config, "--json")).splitlines()
     assert f"there is no folder {tmp_path / 'none'}" in json.loads(line)["refused_fault"]
+
+
+async def test_ctrl_c_ends_the_watching_without_a_failure(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "sqlite:queues.db")
+    await (await Database.open(tmp_path / "queues.db")).close()
+    command = [sys.executable, "-m", "hookline", "status", "--watch", "--json", "--config", str(config)]
+    watching = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watching.stdout is not None
+    assert json.loads(await watching.stdout.readline())["unrouted"] == 0
+    watching.send_signal(signal.SIGINT)
+    _, said = await watching.communicate()
+    assert (watching.returncode, said) == (0, b"")

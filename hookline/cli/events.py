@@ -16,7 +16,7 @@ from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
 from hookline.cli.output import leave, say, shortened, titled
 from hookline.event_facts import event_facts, late_s
-from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.event_loop import run_to_end, run_until_interrupted
 from hookline.runtime.installation import Installation
 from hookline.runtime.logs import printable
 from hookline.schemas.errors import Unreachable
@@ -98,7 +98,7 @@ def events(  # noqa: PLR0913  one for each option
     if event_id is not None:
         _show_one(settings, event_id, as_json=as_json)
     elif follow:
-        run_to_end(_follow(settings, query, as_json=as_json))
+        run_until_interrupted(_follow(settings, query, as_json=as_json))
     else:
         _show_latest(settings, query, limit, as_json=as_json)
 

@@ -19,7 +19,7 @@ from hookline.cli.options import config_option, json_option
 from hookline.cli.output import say
 from hookline.cli.status_processes import process_hints, show_processes
 from hookline.doctor.queues import LONELY
-from hookline.runtime.event_loop import run_to_end
+from hookline.runtime.event_loop import run_to_end, run_until_interrupted
 from hookline.runtime.installation import broker_name, is_rabbitmq, refusals_path, sharing_one_file, spool_folder
 from hookline.runtime.visiting import visiting_event_log, visiting_queues
 from hookline.schemas.errors import HooklineError, MissingSignature, StaleTimestamp, Unreachable
@@ -105,7 +105,11 @@ def status(config: Path, *, watch: bool, as_json: bool) -> None:
     Below it stands what to do, and what the ingress of this machine has refused in the last hour.
     """
     settings = load(config, with_sources=False)
-    run_to_end(_show(settings, watch=watch, as_json=as_json))
+    shown = _show(settings, watch=watch, as_json=as_json)
+    if watch:
+        run_until_interrupted(shown)
+    else:
+        run_to_end(shown)
 
 
 async def _show(settings: Settings, *, watch: bool, as_json: bool) -> None:

@@ -21,6 +21,12 @@ def run_to_end(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def run_until_interrupted(main: Coroutine[Any, Any, object]) -> None:
+    """Run a coroutine that has no end of its own. Ctrl-C ends it, which is no failure."""
+    with suppress(KeyboardInterrupt):
+        run_to_end(main)
+
+
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     kind: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
     with suppress(ImportError):

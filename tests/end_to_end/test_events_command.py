@@ -1,6 +1,7 @@
 """`hookline events`: what the event log says, from the real store of real processes."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -100,6 +101,8 @@ def test_following_shows_each_event_as_it_comes(sent: Project) -> None:
         until(lambda: len(lines) == len(before[-10:]) + OF_A_STORY)
         ids = [json.loads(line)["id"] for line in lines]
         assert len(set(ids)) == len(ids)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 0
     finally:
         following.kill()
         following.wait()
