@@ -175,6 +175,24 @@ async def test_a_file_that_stays_unreachable_fills_no_log(
     await database.close()
 
 
+async def test_a_disk_that_fails_now_and_then_fills_no_log(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    publisher = EmbeddedBroker(database).publisher
+    for _ in range(3):
+        await publisher.publish(envelope())
+        with monkeypatch.context() as full:
+            full.setattr(database, "join", Mock(side_effect=Unreachable("queues.db cannot be used: disk I/O error")))
+            with pytest.raises(NotDurable):
+                await publisher.publish(envelope())
+    assert [record.message for record in caplog.records if "written" in record.message] == [
+        "events cannot be written: queues.db cannot be used: disk I/O error",
+        "events can be written again",
+    ]
+    await publisher.close()
+
+
 class Disk:
     """Fails to sync while `fails` is set, after the transaction was written. Counts how often."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from hookline.aio.notices import Notice
+from hookline.aio.throttle import Outage
 from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
 from hookline.broker.embedded.history import EmbeddedHistory
@@ -84,7 +84,7 @@ class EmbeddedBroker:
 
 
 class QueueFaults:
-    """What failed in the queues of a process, which share a file and its faults: a lasting one is logged once a minute.
+    """What failed in the queues of a process, which share a file and its faults.
 
     `unsure` has the queues in which a step has failed. It may have been written all the same, so this process may own
     messages there that no subscription knows.
@@ -93,16 +93,16 @@ class QueueFaults:
     def __init__(self) -> None:
         self.unsure: set[str] = set()
         self._unreached: set[str] = set()
-        self._notice = Notice()
+        self._outage = Outage()
 
     def not_reached(self, queue: str, fault: str) -> None:
         self._unreached.add(queue)
-        if self._notice.is_due(fault):
-            log.error("%s: %s", queue, fault)
+        if (due := self._outage.due(fault)) is not None:
+            log.error("%s: %s", queue, due)
 
     def reached(self, queue: str) -> None:
         self._unreached.discard(queue)
-        if not self._unreached and self._notice.forget():
+        if not self._unreached and self._outage.ends():
             log.info("%s: its file can be used again", queue)
 
     def closed(self, queue: str) -> None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from hookline.aio.completion import Completion
 from hookline.aio.deadlines import Deadlines, time_out
+from hookline.aio.throttle import Outage
 from hookline.broker.embedded import history_tables, tables
 from hookline.broker.embedded.write_probe import WriteProbe
 from hookline.schemas.broker import NOTHING_KEPT, WAITING_FACTOR, Confirm, Retention
@@ -55,7 +56,7 @@ class EmbeddedPublisher:
         self._writing = Deadlines[asyncio.Future[Answers]](limits.publish_timeout_s, time_out)
         self._line = Line(min(limits.publish_timeout_s, _ROOM_S), limits)
         database.on_written(self._let_in)
-        self._is_writable = True
+        self._outage = Outage()
         self._probe = WriteProbe(database, limits.max_bytes)
 
     @property
@@ -123,7 +124,8 @@ class EmbeddedPublisher:
         answers = written.result() if failure is None else [failure] * len(confirms)
         count = answers.count(None)
         if count:
-            self._log_recovery()
+            if self._outage.ends():
+                log.info("events can be written again")
             self._probe.succeeded(count)
             self._wake()
         for confirmed, error in zip(confirms, answers, strict=True):
@@ -143,7 +145,8 @@ class EmbeddedPublisher:
             case TimeoutError():
                 return NotDurable("the event was not written in time")
             case _:
-                self._log_once(error)
+                if (due := self._outage.due(str(error))) is not None:
+                    log.error("events cannot be written: %s", due)
                 return NotDurable("the event could not be written")
 
     def _store(self, connection: sqlite3.Connection, envelopes: Sequence[Envelope]) -> list[Exception | None]:
@@ -158,17 +161,6 @@ class EmbeddedPublisher:
             return [error] * len(envelopes)
         self._router.store(connection, found, envelopes=envelopes, retention=limits.retention)
         return [None] * len(envelopes)
-
-    def _log_once(self, error: Unreachable) -> None:
-        """Log the first error until a write succeeds, rather than one per event."""
-        if self._is_writable:
-            log.error("events cannot be written: %s", error)
-            self._is_writable = False
-
-    def _log_recovery(self) -> None:
-        if not self._is_writable:
-            log.info("events can be written again")
-            self._is_writable = True
 
 
 class Line:

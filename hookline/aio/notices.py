@@ -22,7 +22,6 @@ class Notice:
         self._said, self._due_s = text, now_s + _AGAIN_S
         return True
 
-    def forget(self) -> bool:
-        """It is over: the next text is new. Returns whether a text was logged of it."""
-        was_said, self._said = bool(self._said), ""
-        return was_said
+    def forget(self) -> None:
+        """It is over: the next text is new."""
+        self._said = ""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Hashable
 
 _MAX_KEYS = 1000
+_SAY_EVERY_S = 10.0
 
 
 class Throttle:
@@ -23,6 +24,27 @@ class Throttle:
         if len(self._passed) > _MAX_KEYS:
             del self._passed[next(iter(self._passed))]
         return held_back if passes else None
+
+
+class Outage:
+    """What to log of a fault that may last, or come and go: it once in ten seconds, and its end if it was logged."""
+
+    def __init__(self) -> None:
+        self._throttle = Throttle(_SAY_EVERY_S)
+        self._is_said = False
+
+    def due(self, fault: str) -> str | None:
+        """The fault, and how often it was held back; None if it is held back now."""
+        held_back = self._throttle.admit(fault)
+        if held_back is None:
+            return None
+        self._is_said = True
+        return f"{fault}{said_less(held_back)}"
+
+    def ends(self) -> bool:
+        """Whether to log that it is over."""
+        was_said, self._is_said = self._is_said, False
+        return was_said
 
 
 def said_less(held_back: int) -> str:
