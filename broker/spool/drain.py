@@ -116,6 +116,9 @@ class Drain:
             if error.obstacle is Obstacle.IMPOSSIBLE:
                 self._spool.set_aside(each, str(error))
                 return True
+            if error.obstacle is Obstacle.REFUSED:
+                self._pause(each, error)
+                return True
             self._fail()
             return False
         confirmed.when_ended(partial(self._settle, self._loop.time()), each)
@@ -129,14 +132,18 @@ class Drain:
             self._breaker.answered(sent_s)
             self._spool.done(each)
         elif isinstance(error, NotDurable) and error.obstacle is Obstacle.REFUSED:
-            if not self._refusals:
-                log.warning("events stay in the spool: %s; trying again", error)
-            refusals = self._refusals[each.bucket] = self._refusals.get(each.bucket, 0) + 1
             self._breaker.answered(sent_s)
-            self._spool.put_back([each], _REFUSED.delay_s(refusals))
+            self._pause(each, error)
         else:
             self._fail()
             self._spool.put_back([each])
+
+    def _pause(self, each: Taken, error: NotDurable) -> None:
+        """Try a record that was refused again later, and those of other buckets meanwhile."""
+        if not self._refusals:
+            log.warning("events stay in the spool: %s; trying again", error)
+        refusals = self._refusals[each.bucket] = self._refusals.get(each.bucket, 0) + 1
+        self._spool.put_back([each], _REFUSED.delay_s(refusals))
 
     def _adapt(self, took_s: float) -> None:
         """More records in flight after a quick confirm, fewer after a slow one."""

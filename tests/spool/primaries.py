@@ -26,6 +26,7 @@ class Primary:
         self.is_silent = False
         self.refused: set[str] = set()
         self.impossible: set[str] = set()
+        self.too_large: set[str] = set()
         self.begun: list[str] = []
         self.confirmed: list[str] = []
         self.pending: list[tuple[str, Completion]] = []
@@ -39,6 +40,8 @@ class Primary:
             raise NotDurable("away")
         if envelope.id in self.impossible:
             raise NotDurable("its headers are too large", Obstacle.IMPOSSIBLE)
+        if envelope.id in self.too_large:
+            raise NotDurable("it takes no event of this size", Obstacle.REFUSED)
         self.begun.append(envelope.id)
         event = Completion()
         if self.is_silent:

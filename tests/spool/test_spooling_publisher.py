@@ -97,6 +97,22 @@ async def test_the_log_has_the_brokers_words_for_what_it_refuses(
     assert caplog.text.count("events stay in the spool: a queue is full; trying again") == 1
 
 
+async def test_an_event_that_the_broker_does_not_take_now_stays_in_the_spool_and_holds_up_no_other(
+    tmp_path: Path,
+) -> None:
+    primary, (large,), others = Primary(), events(1), [envelope(subject=f"room {number}") for number in range(50)]
+    primary.is_away, primary.too_large = True, {large.id}
+    async with opened(tmp_path / "spool", primary) as (publisher, spool):
+        for event in (large, *others):
+            await publisher.publish(event)
+        primary.is_away = False
+        await until(lambda: spool.events == 1)
+        assert set(primary.confirmed) == set(ids(others))
+        primary.too_large.clear()
+        await drained(spool)
+    assert primary.confirmed[-1] == large.id
+
+
 async def test_an_event_behind_a_spooled_one_of_its_subject_waits_for_it(tmp_path: Path) -> None:
     primary, sent = Primary(), events(3)
     primary.refused = {sent[0].id}
