@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import chain, repeat
 
+import msgspec
 import pytest
 
 from hookline.broker.rabbitmq import connection
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
+from hookline.broker.rabbitmq.wire import frame_transport
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Queue
 from hookline.schemas.copies import as_next_copy
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 from tests.contract.installations import (
     RabbitMQInstallation,
     envelope,
@@ -56,6 +59,18 @@ def alarm(node: Node) -> Iterator[Callable[[], str]]:
     """Raise a memory alarm that ends with the test."""
     yield lambda: node.control("set_vm_memory_high_watermark", "0.000001")
     node.control("set_vm_memory_high_watermark", "0.4")
+
+
+@pytest.fixture
+def smaller(node: Node) -> Iterator[Callable[[int], None]]:
+    """Set the size of the largest body that the server takes, until the test ends. Open connections may not know it."""
+
+    def limit(size: int) -> None:
+        node.control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+        node.control("eval", f"persistent_term:put(max_message_size, {size}).")
+
+    yield limit
+    limit(16 * 2**20)
 
 
 async def fails(broker: RabbitMQBroker) -> float:
@@ -314,6 +329,48 @@ async def test_a_retry_waits_until_an_alarm_is_over(
     while again.attempt == 1:  # the server may have kept the failed publish
         (again,) = await taken(queue)
     assert (again.attempt, again.headers) == (2, as_next_copy(received.headers))
+
+
+@pytest.mark.parametrize("by", ["by wire", "by public calls"])
+async def test_an_event_larger_than_the_server_takes_is_refused_and_fails_others_only_once(
+    node: Node, smaller: Callable[[int], None], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes the channel, and says that it does not take the event, but not which one it is."""
+    if by == "by public calls":
+        monkeypatch.setattr(frame_transport, "is_supported", lambda _: False)
+    await asyncio.to_thread(smaller, 1000)
+    large = msgspec.structs.replace(envelope(), body=bytes(1001))
+    async with opened_rabbitmq(RabbitMQSettings(node.url, publish_timeout_s=PUBLISH_S)) as broker:
+        publisher = broker.publisher
+        for _ in range(3):
+            with pytest.raises(NotDurable) as refusal:
+                await publisher.publish(large)
+            assert refusal.value.obstacle is Obstacle.REFUSED
+            await eventually(publishes(broker))
+        in_flight = publisher.begin(envelope())
+        with pytest.raises(NotDurable):
+            await publisher.publish(large)
+        await in_flight
+        await publisher.publish(msgspec.structs.replace(envelope(), body=bytes(1000)))
+
+
+async def test_after_a_reconnect_the_server_may_take_larger_events(node: Node, smaller: Callable[[int], None]) -> None:
+    await asyncio.to_thread(smaller, 1000)
+    large = msgspec.structs.replace(envelope(), body=bytes(1001))
+    async with opened_rabbitmq(RabbitMQSettings(node.url, publish_timeout_s=PUBLISH_S)) as broker:
+        with pytest.raises(NotDurable):
+            await broker.publisher.publish(large)
+        await eventually(publishes(broker))
+        await asyncio.to_thread(smaller, 2000)
+        await asyncio.to_thread(node.control, "close_all_connections", "a test")
+
+        async def takes_it() -> bool:
+            with suppress(NotDurable):
+                await broker.publisher.publish(large)
+                return True
+            return False
+
+        await eventually(takes_it)
 
 
 async def test_a_full_queue_refuses_events(broker: RabbitMQBroker, node: Node) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from aiormq.exceptions import ChannelClosed
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import frame
@@ -63,7 +64,7 @@ class FakeListener:
 
     def writable(self) -> None: ...
 
-    def closed(self) -> None:
+    def closed(self, error: ChannelClosed | None) -> None:  # noqa: ARG002  none is looked at
         self.is_closed = True
 
     def _arrived(self, method: bytes, header: bytes, body: bytes) -> None:

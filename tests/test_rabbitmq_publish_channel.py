@@ -20,7 +20,7 @@ from hookline.broker.rabbitmq.confirms import Confirms, Pending
 from hookline.broker.rabbitmq.publish_channel import RawPublishChannel
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.broker.rabbitmq.wire.frame_transport import FrameTransport
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 
 NUMBER = 7
 MESSAGE = Message("e", "k", {}, "a/b", b"{}")
@@ -268,6 +268,29 @@ async def test_nothing_is_written_to_a_channel_that_the_server_has_closed(over: 
     assert len(server.socket.writes) == 1
     with pytest.raises(NotDurable):
         await server.publishing.send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("over", "obstacle"),
+    [
+        (
+            Channel.Close(406, "PRECONDITION_FAILED - message size 2 is larger than max size 1", 60, 40),
+            Obstacle.REFUSED,
+        ),
+        (Channel.Close(403, "ACCESS_REFUSED - access to topic", 60, 40), Obstacle.REFUSED),
+        (Channel.Close(404, "NOT_FOUND - no exchange", 60, 40), Obstacle.AWAY),
+        (Channel.CloseOk(), Obstacle.AWAY),
+    ],
+    ids=["too large", "not allowed", "no exchange", "by the client"],
+)
+async def test_messages_in_flight_are_refused_if_the_server_closes_the_channel_because_of_one(
+    over: Frame, obstacle: Obstacle
+) -> None:
+    server = Server()
+    sent = await server.publishes(2)
+    server.sends(over)
+    errors = [each.exception() for each in sent]
+    assert [error.obstacle for error in errors if isinstance(error, NotDurable)] == [obstacle] * 2
 
 
 async def test_a_message_that_is_published_when_another_one_is_lost_is_refused_and_not_forgotten() -> None:

@@ -17,7 +17,9 @@ from hookline.schemas.errors import NotDurable, Obstacle
 UNROUTABLE = "no queue of RabbitMQ takes the event"
 REFUSED = "a queue of RabbitMQ refused the event"
 LATE = "RabbitMQ did not confirm in time"
+CLOSED = "RabbitMQ has closed the channel because of an event"
 _LASTING: Mapping[str, str] = {REFUSED: "queue_full", UNROUTABLE: "unroutable"}
+_ANSWERED = frozenset({*_LASTING, CLOSED})
 _MAX_BATCH_BYTES = 256 * 1024
 _HEADERS_BYTES = 500  # as most messages have
 
@@ -182,6 +184,6 @@ class Confirms:
 
     def _refuse(self, pending: Pending, refusal: str) -> None:
         pending.due_s = math.inf  # a returned message still has its confirm
-        obstacle = Obstacle.REFUSED if refusal in _LASTING else Obstacle.AWAY
+        obstacle = Obstacle.REFUSED if refusal in _ANSWERED else Obstacle.AWAY
         if pending.end(NotDurable(refusal, obstacle)) and refusal in _LASTING:
             self._tally.refused(_LASTING[refusal])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import ChannelClosed
 
 from hookline.broker.rabbitmq.ack_batcher import AckBatcher, Acks, Token
 from hookline.broker.rabbitmq.connection import bounded
@@ -50,7 +51,7 @@ class ConsumeChannel:
     def writable(self) -> None:
         """Nothing to do: acknowledgements do not wait for the socket. They are small, and bounded by the prefetch."""
 
-    def closed(self) -> None:
+    def closed(self, error: ChannelClosed | None) -> None:  # noqa: ARG002  the consumer asks for it when it logs
         self.acks.end()
 
     def cancelled(self) -> None:

@@ -7,10 +7,15 @@ from typing import Protocol
 from uuid import uuid4
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import AMQPError, ChannelClosed, DeliveryError, PublishError
 
-from hookline.broker.rabbitmq.confirms import REFUSED, UNROUTABLE, Confirms, Content, Pending
-from hookline.broker.rabbitmq.wire.connection_state import is_blocked, max_content_bytes
+from hookline.broker.rabbitmq.confirms import CLOSED, REFUSED, UNROUTABLE, Confirms, Content, Pending
+from hookline.broker.rabbitmq.wire.connection_state import (
+    close_error,
+    is_blocked,
+    max_content_bytes,
+    refuses_a_message,
+)
 from hookline.broker.rabbitmq.wire.decode import Assembly, message_id
 from hookline.broker.rabbitmq.wire.encode import (
     Frames,
@@ -52,8 +57,8 @@ class PublishChannel(Protocol):
     def send_envelope(self, exchange: str, envelope: Envelope) -> Pending:
         """The same for the message of an envelope."""
 
-    def end(self) -> None:
-        """Fail all messages in flight: the channel is closed."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Fail all messages in flight: the channel is closed. `error` is why, if the server has said so."""
 
 
 def open_publish_channel(
@@ -65,7 +70,7 @@ def open_publish_channel(
         if transport is None
         else RawPublishChannel(channel, transport, confirms)
     )
-    channel.closing.add_done_callback(lambda _: publishing.end())
+    channel.closing.add_done_callback(lambda closing: publishing.end(close_error(closing)))
     return publishing
 
 
@@ -101,8 +106,8 @@ class RawPublishChannel:
             envelope_frames(template, envelope, self._message_ids.longest, self._max_content_bytes)
         return self._send((template, envelope), len(envelope.body))
 
-    def end(self) -> None:
-        self.confirms.fail(LOST)
+    def end(self, error: BaseException | None = None) -> None:
+        self.confirms.fail(_why_ended(error))
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -125,8 +130,8 @@ class RawPublishChannel:
     def writable(self) -> None:
         self._write()
 
-    def closed(self) -> None:
-        self.end()
+    def closed(self, error: ChannelClosed | None) -> None:
+        self.end(error)
 
     def _send(self, content: Content, body_bytes: int) -> Pending:
         pending = self.confirms.add(content, body_bytes)
@@ -194,8 +199,8 @@ class AiormqPublishChannel:
         headers = to_headers(envelope)
         return self.send(Message(exchange, envelope.routing_key, headers, envelope.content_type, envelope.body))
 
-    def end(self) -> None:
-        self.confirms.fail(LOST)
+    def end(self, error: BaseException | None = None) -> None:
+        self.confirms.fail(_why_ended(error))
         for task in self._tasks:
             task.cancel()
         if not self.ended.done():
@@ -217,8 +222,8 @@ class AiormqPublishChannel:
             refusal = UNROUTABLE
         except DeliveryError:
             refusal = REFUSED
-        except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError):
-            refusal = LOST
+        except (AMQPError, RuntimeError, OSError, ValueError, asyncio.CancelledError) as error:
+            refusal = _why_ended(error)
         self.confirms.settle(tag, multiple=False, refusal=refusal)
         if self.confirms.unwritten and not self.ended.done():
             self._publish_next()
@@ -231,6 +236,11 @@ class AiormqPublishChannel:
             properties=properties_of(message, message_id),
             mandatory=True,
         )
+
+
+def _why_ended(error: BaseException | None) -> str:
+    """What a message in flight ends with. The server does not say because of which one it closed the channel."""
+    return CLOSED if refuses_a_message(error) else LOST
 
 
 class MessageIds:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from typing import NoReturn
 
 from aiormq.abc import AbstractConnection
@@ -15,12 +16,12 @@ from hookline.broker.rabbitmq.publish_channel import PublishChannel, open_publis
 from hookline.broker.rabbitmq.queue_channels import QueueChannels
 from hookline.broker.rabbitmq.topology.declaring import Declaration
 from hookline.broker.rabbitmq.topology.exchanges import declare_exchanges
-from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked
+from hookline.broker.rabbitmq.wire.connection_state import close_reason, is_blocked, max_message_bytes
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.broker import Confirm
 from hookline.schemas.envelope import Envelope
-from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.schemas.errors import NotDurable, Obstacle, Unreachable
 
 log = logging.getLogger("hookline.broker")
 
@@ -33,6 +34,8 @@ class RabbitMQPublisher:
         self._settings = settings
         self._exchange = topics.RECEIVED if settings.retention.enabled else topics.EXCHANGE
         self._channel: PublishChannel | None = None
+        self._used: AbstractConnection | None = None
+        self._max_body_bytes = math.inf  # that the server of this connection is known to take
         self._guard = guard
         self.to_queues = QueueChannels(connection, settings)
         self._forbidden: set[Declaration] = set()
@@ -62,6 +65,8 @@ class RabbitMQPublisher:
 
     def begin(self, envelope: Envelope) -> Confirm:
         """Publish without waiting: implements `broker.spool.drain.Primary`."""
+        if len(envelope.body) > self._max_body_bytes:
+            raise NotDurable("RabbitMQ takes no event of this size", Obstacle.REFUSED)
         return (self._channel or _away()).send_envelope(self._exchange, envelope)
 
     async def send(self, message: Message) -> None:
@@ -110,6 +115,8 @@ class RabbitMQPublisher:
 
     async def _publish_on(self, connection: AbstractConnection) -> None:
         timeout_s, transport = self._settings.connect_timeout_s, self._connection.transport_of(connection)
+        if connection is not self._used:
+            self._used, self._max_body_bytes = connection, math.inf
         await self._declare(connection)
         async with open_channel(connection, timeout_s, confirms=True) as channel:
             confirms = self._new_confirms()
@@ -121,7 +128,9 @@ class RabbitMQPublisher:
             try:
                 await self._watch(publishing, connection)
                 if publishing.ended.done():
-                    log.warning("the publisher's channel was lost: %s", await close_reason(channel.closing))
+                    reason = await close_reason(channel.closing)
+                    log.warning("the publisher's channel was lost: %s", reason)
+                    self._max_body_bytes = min(self._max_body_bytes, max_message_bytes(reason))
             finally:
                 self._channel = None
                 publishing.end()

@@ -1,6 +1,8 @@
 """The state of an open connection and its channels, past the calls that aiormq and aio-pika document."""
 
 import asyncio
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -28,6 +30,9 @@ _CODES: Mapping[type[exceptions.AMQPError], int] = {
     exceptions.ConnectionInternalError: 541,
 }
 """aiormq keeps the code only of those that have no class of their own."""
+
+_NOT_TAKEN = ("403 ", "406 ")
+_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 
 
 def underlying(opened: OpenConnection | None) -> AbstractConnection | None:
@@ -76,9 +81,27 @@ def server_reason(error: BaseException | None) -> str:
             return ""
 
 
+def refuses_a_message(error: BaseException | None) -> bool:
+    """Whether the server closed a channel because of a message: its user may not send it, or it is too large."""
+    return server_reason(error).startswith(_NOT_TAKEN)
+
+
+def max_message_bytes(reason: str) -> float:
+    """The size of the largest body that the server takes, if it closed a channel because of a larger one.
+
+    Infinite for any other reason. RabbitMQ says its `max_message_size` nowhere else.
+    """
+    found = _TOO_LARGE.search(reason)
+    return int(found[1]) if found else math.inf
+
+
+def close_error(closing: "asyncio.Future[Any]") -> BaseException | None:
+    """With what a channel or connection was closed; None if it is open, or was closed without an error."""
+    return closing.exception() if closing.done() and not closing.cancelled() else None
+
+
 async def close_reason(closing: "asyncio.Future[Any]") -> str:
     """Why a channel or connection was closed. aiormq learns it a moment after the frame transport."""
     await asyncio.wait([closing], timeout=_CLOSING_S)
-    if not closing.done() or closing.cancelled() or (error := closing.exception()) is None:
-        return "no reason given"
-    return server_reason(error) or type(error).__name__
+    error = close_error(closing)
+    return "no reason given" if error is None else server_reason(error) or type(error).__name__

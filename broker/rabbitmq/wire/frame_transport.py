@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import aio_pika
 import aiormq
-from aiormq.exceptions import AMQPConnectionError, ConnectionClosed
+from aiormq.exceptions import AMQPConnectionError, ChannelClosed, ConnectionClosed
 from yarl import URL
 
 log = logging.getLogger("hookline.broker")
@@ -30,9 +30,9 @@ METHOD, HEADER, BODY, _HEARTBEAT = 1, 2, 3, 8
 _FRAME_TYPES = frozenset({METHOD, HEADER, BODY, _HEARTBEAT})
 HEAD_BYTES = 7
 END = 0xCE
-_CHANNEL_OVER = frozenset({b"\0\x14\0\x28", b"\0\x14\0\x29"})  # Channel.Close, Channel.CloseOk
+_CHANNEL_CLOSE, _CHANNEL_CLOSE_OK = b"\0\x14\0\x28", b"\0\x14\0\x29"
 _BLOCKED, _UNBLOCKED = b"\0\x0a\0\x3c", b"\0\x0a\0\x3d"
-_CLOSE, _CLOSE_BYTES = b"\0\x0a\0\x32", 7  # with the code and the length of the text
+_CLOSE, _CLOSE_BYTES = b"\0\x0a\0\x32", 7  # also Channel.Close: with the code and the length of the text
 _HEARTBEAT_FRAME = b"\x08\0\0\0\0\0\0\xce"
 _HEARTBEAT_EVERY_S = 1.0
 _QUEUED_FRAMES = 4096  # more than twice as many as a connection has channels
@@ -58,8 +58,11 @@ class Listener(Protocol):
     def writable(self) -> None:
         """The socket accepts bytes again."""
 
-    def closed(self) -> None:
-        """The channel is closed. RabbitMQ would close the connection for a frame that is written to it now."""
+    def closed(self, error: ChannelClosed | None) -> None:
+        """The channel is closed; `error` is why, if the server closed it.
+
+        RabbitMQ would close the connection for a frame that is written to it now.
+        """
 
 
 class FrameTransport(asyncio.Protocol):
@@ -111,7 +114,7 @@ class FrameTransport(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         for channel in list(self._listeners):
-            self._listeners.pop(channel).closed()
+            self._listeners.pop(channel).closed(None)
         self._streams.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -165,15 +168,14 @@ class FrameTransport(asyncio.Protocol):
         While a connection opens, aiormq does not say why.
         """
         if channel:
-            if payload[:4] in _CHANNEL_OVER and channel in self._listeners:
-                self._listeners.pop(channel).closed()
+            if channel in self._listeners and payload.startswith((_CHANNEL_CLOSE, _CHANNEL_CLOSE_OK)):
+                self._listeners.pop(channel).closed(_channel_closed(payload))
             return
         self.is_greeted = True
         if payload.startswith((_BLOCKED, _UNBLOCKED)):
             self.is_blocked = payload.startswith(_BLOCKED)
         elif payload.startswith(_CLOSE) and len(payload) >= _CLOSE_BYTES:
-            code, length = _code_and_length(payload, len(_CLOSE))
-            self.refusal = ConnectionClosed(code, payload[_CLOSE_BYTES:][:length].decode(errors="replace"))
+            self.refusal = ConnectionClosed(*_code_and_text(payload))
 
     def _heartbeat(self) -> bytes:
         """A heartbeat for aiormq, due again in a second.
@@ -183,6 +185,18 @@ class FrameTransport(asyncio.Protocol):
         """
         self._next_heartbeat_s = self._clock() + _HEARTBEAT_EVERY_S
         return _HEARTBEAT_FRAME
+
+
+def _channel_closed(payload: bytes) -> ChannelClosed | None:
+    """Why the server closes a channel; None if it only agrees that it is closed."""
+    says_why = payload.startswith(_CHANNEL_CLOSE) and len(payload) >= _CLOSE_BYTES
+    return ChannelClosed(*_code_and_text(payload)) if says_why else None
+
+
+def _code_and_text(close: bytes) -> tuple[int, str]:
+    """What the server says in a Connection.Close or a Channel.Close."""
+    code, length = _code_and_length(close, len(_CLOSE))
+    return code, close[_CLOSE_BYTES:][:length].decode(errors="replace")
 
 
 class _Opener:
