@@ -11,10 +11,8 @@ from hookline.schemas.errors import SettingsError, UnknownQueue, reasons_of_refu
 from hookline.schemas.near_names import nearest
 from hookline.settings import Settings
 
-PARKED_FOR = (
-    "failed", "timeout", "retry", "poisoned", "crashed", "too_old", "unreadable", "unwanted", "broker", "unrouted",
-)  # fmt: skip
-"""Why a message is parked: by a worker, by the broker's own limit, or because no queue wanted it."""
+PARKED_FOR = ("failed", "timeout", "retry", "poisoned", "crashed", "too_old", "unreadable", "unwanted", "broker")
+"""Why a message is parked: by a worker, or by the broker's own limit."""
 RETRIED_FOR = ("failed", "timeout", "retry", "busy", "unreachable", "unwanted")
 """Why a message waits for its next attempt."""
 REFUSAL_REASONS = reasons_of_refusals()
