@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.runtime.installation import Installation
+from hookline.runtime.installation import Installation, sqlite_path
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.settings import Settings, load
 from hookline.workers.stores.postgresql.store import PostgresqlStore
@@ -50,6 +50,21 @@ async def test_a_missing_library_is_named_with_the_command_that_installs_it(
         for opened in (installation.store, installation.event_log):
             with pytest.raises(SettingsError, match=rf"store\.url: .* needs a library: pip install '{library}[^']*>="):
                 await opened()
+
+
+def test_a_file_name_to_which_sqlite_cannot_add_is_refused(tmp_path: Path) -> None:
+    settings = with_store(tmp_path, "sqlite:store.db")
+    assert sqlite_path(settings, f"sqlite:{'x' * 247}").name == "x" * 247
+    for name in ("x" * 248, "房" * 83, "x" * 300):
+        with pytest.raises(SettingsError, match=r"cannot be opened: its name has more than 247 bytes"):
+            sqlite_path(settings, f"sqlite:{name}")
+
+
+def test_a_link_that_leads_back_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "first.db").symlink_to("second.db")
+    (tmp_path / "second.db").symlink_to("first.db")
+    with pytest.raises(SettingsError, match="it is a link that leads back to itself"):
+        sqlite_path(with_store(tmp_path, "sqlite:store.db"), "sqlite:first.db")
 
 
 def test_a_store_of_an_unknown_kind_is_refused_with_the_file_and_without_the_url(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from hookline.audit.writer import SqliteRefusalWriter
 from hookline.import_errors import optional_libraries
 from hookline.runtime.shutdown import ClosingTime
 from hookline.schemas.broker import WAITING_FACTOR, Broker, Publisher, Retention
-from hookline.schemas.errors import Unreachable
+from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.schemas.observer import NOBODY, Observer
 from hookline.settings import Settings
 from hookline.settings_sections import RABBITMQ_URLS, REDIS_URLS, SQLITE_URL, BrokerSettings, StoreSettings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hookline.broker.spool.spool import Spool
 
 
+_MAX_NAME_BYTES = 247  # SQLite adds "-journal"
 _START_S = 1.0
 """How long an ingress with a spool waits for RabbitMQ before it listens, and goes on connecting in the background."""
 
@@ -223,7 +225,7 @@ def _spooling(broker: "RabbitMQBroker", settings: Settings) -> "SpoolingPublishe
 
 
 def spool_folder(settings: Settings) -> Path:
-    return (settings.path.parent / settings.spool.path).resolve()
+    return _beside(settings, settings.spool.path)
 
 
 def refusals_path(settings: Settings) -> Path | None:
@@ -232,8 +234,20 @@ def refusals_path(settings: Settings) -> Path | None:
 
 
 def sqlite_path(settings: Settings, url: str) -> Path:
-    """The file that a `sqlite:` URL names."""
-    return (settings.path.parent / url.removeprefix(SQLITE_URL)).resolve()
+    """The file that a `sqlite:` URL names. Raises SettingsError for a name that none can have."""
+    path = _beside(settings, url.removeprefix(SQLITE_URL))
+    if len(os.fsencode(path.name)) > _MAX_NAME_BYTES:
+        raise SettingsError(
+            f"{path} cannot be opened: its name has more than {_MAX_NAME_BYTES} bytes; name another file"
+        )
+    if os.path.islink(path):  # noqa: PTH114  Path.is_symlink raises if this user may not look into a parent
+        raise SettingsError(f"{path} cannot be opened: it is a link that leads back to itself; name another file")
+    return path
+
+
+def _beside(settings: Settings, name: str) -> Path:
+    """A path beside the settings, without links unless they lead back to themselves."""
+    return Path(os.path.realpath(settings.path.parent / name))
 
 
 def sharing_one_file(settings: Settings) -> bool:

@@ -63,7 +63,9 @@ class WriteAheadLog:
 
     def _check_names(self) -> None:
         if self._named() != self._inodes:
-            raise FileNotFoundError(errno.ENOENT, "it was replaced while it is in use")
+            raise FileNotFoundError(
+                errno.ENOENT, "it was replaced while it is in use: put it back, or start its processes again"
+            )
 
     def _named(self) -> tuple[int, ...]:
         """The numbers of what the names of the file, its log and its locks stand for.
